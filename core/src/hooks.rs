@@ -1,0 +1,174 @@
+//! What the simulator may plant in a step: a mutant, and probes that say which rare places a run has reached.
+//!
+//! Both reach core through the buffer that a step is given, never by a feature or a global, since production
+//! and simulator live in one binary. The shell makes its buffers with [`crate::effect::Effects::new`], which
+//! plants nothing.
+
+use std::fmt;
+
+macro_rules! list {
+    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident),* $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name { $($(#[$vmeta])* $variant),* }
+
+        impl $name {
+            /// All of them, in order of declaration.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// Its name, as commands take it.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => stringify!($variant)),* }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+    };
+}
+
+list! {
+    /// A deliberately broken clause of the protocol. Each proves that a checker fires: one at least for every
+    /// clause of `docs/protocol.md`, which names it there.
+    Mutant {
+        /// Recovery and voting forget an epoch opening that stands at the very end of the log (counter-example 1).
+        DropsTrailingOpening,
+        /// Votes compare end offsets alone, not positions.
+        ComparesOffsetsOnly,
+        /// The leader counts its log's majority before its own opening is durable on one (Raft figure 8).
+        CommitsEarlierEpochs,
+        /// The high watermark moves on the leader's own durability alone.
+        CommitsAlone,
+        /// A vote is answered before it is durable.
+        AnswersVoteBeforeDurable,
+        /// A second vote is given in the same epoch.
+        VotesTwice,
+        /// A follower acknowledges as durable what is not.
+        AcknowledgesBeforeDurable,
+        /// A completion is taken by its offset, whatever order it reports (counter-example 9).
+        IgnoresOrderSeq,
+        /// A follower appends without checking the entry before.
+        SkipsPreviousEntryCheck,
+        /// A follower keeps its own entries where the leader's differ.
+        KeepsDivergentTail,
+        /// A voter is recognised by its broker id alone (counter-example 5).
+        IgnoresDirectoryId,
+        /// The leader changes voters before its opening has committed (counter-example 14).
+        ChangesVotersBeforeOpening,
+        /// The leader changes voters while an earlier change is not committed (counter-example 3).
+        ChangesVotersTwiceAtOnce,
+        /// A restarted leader keeps its followers' trust (counter-example 8).
+        IgnoresIncarnation,
+        /// A leader whose disk hangs keeps its followers' trust (counter-example 8).
+        IgnoresStalledDisk,
+        /// A suspect stands for election, and its votes are not marked (counter-example 4).
+        SuspectStands,
+        /// A suspect is cleared by the first append.
+        ClearsSuspectEarly,
+        /// A duplicate is answered at once (counter-example 12).
+        AnswersDuplicateEarly,
+        /// A read that needs leadership is served without fresh check-quorum (counter-example 13).
+        ServesStaleLeader,
+        /// Due deadlines fire after the input instead of before (counter-example 13).
+        FiresDeadlinesLate,
+        /// Producer state survives the truncation of the batches that made it.
+        KeepsProducerStateOnTruncation,
+        /// A produce with `acks=all` is answered when the leader has it.
+        AnswersAllAsOne,
+        /// A leader cut off from its majority goes on leading for ever.
+        NeverChecksQuorum,
+        /// A fenced broker's leadership is hidden from clients (counter-example 11).
+        FencingHidesLeader,
+        /// A read in a hole is answered with what lies behind it.
+        ServesHoles,
+        /// A replica with a hole truncates to it (counter-example 6).
+        TruncatesToHole,
+    }
+}
+
+list! {
+    /// A rare place that runs must reach for their silence to mean something.
+    Probe {
+        /// A candidate lost a pre-vote.
+        PreVoteLost,
+        /// Two candidates stood in one epoch and neither won.
+        SplitVote,
+        /// A follower truncated a divergent tail.
+        TruncatedDivergentTail,
+        /// A trailing opening was recovered.
+        RecoveredTrailingOpening,
+        /// A leader resigned because check-quorum failed.
+        CheckQuorumFailed,
+        /// Leadership was transferred.
+        LeadershipTransferred,
+        /// A voter was removed.
+        VoterRemoved,
+        /// A learner became a voter.
+        LearnerPromoted,
+        /// A duplicate batch was answered.
+        DuplicateAnswered,
+        /// A duplicate waited for its original to commit.
+        DuplicateWaited,
+        /// A produce was refused for too few in-sync replicas.
+        NotEnoughReplicas,
+        /// A follower lost trust because its leader's incarnation changed.
+        IncarnationChanged,
+        /// A follower lost trust because its leader's disk had stalled.
+        LeaderDiskStalled,
+        /// A replica started as a suspect.
+        StartedSuspect,
+        /// A suspect was cleared.
+        SuspectCleared,
+        /// A candidate won only because all voters granted.
+        WonByAllVoters,
+        /// A hole was found.
+        HoleFound,
+        /// A hole was filled from a peer.
+        HoleFilled,
+        /// A follower was fed from disk, not from the leader's memory.
+        CaughtUpFromDisk,
+        /// A directory went offline.
+        DirectoryOffline,
+        /// The disk was full.
+        DiskFull,
+    }
+}
+
+/// What the simulator plants in a step.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hooks {
+    mutant: Option<Mutant>,
+    probes: u128,
+}
+
+impl Hooks {
+    /// Nothing but, where given, one broken clause.
+    #[must_use]
+    pub const fn with_mutant(mutant: Option<Mutant>) -> Self {
+        Self { mutant, probes: 0 }
+    }
+
+    /// Whether this clause is broken.
+    #[must_use]
+    pub fn is(&self, mutant: Mutant) -> bool {
+        self.mutant == Some(mutant)
+    }
+
+    /// Notes that a rare place was reached.
+    pub const fn hit(&mut self, probe: Probe) {
+        self.probes |= 1 << probe as u32;
+    }
+
+    /// The places reached so far, in order of declaration.
+    pub fn reached(&self) -> impl Iterator<Item = Probe> {
+        let probes = self.probes;
+        Probe::ALL
+            .iter()
+            .copied()
+            .filter(move |&probe| probes & 1 << probe as u32 != 0)
+    }
+}

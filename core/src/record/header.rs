@@ -1,0 +1,357 @@
+//! The 61 bytes before a batch's records.
+//!
+//! ```text
+//!  0  base_offset i64            8  batch_length i32 (bytes after this field)
+//! 12  partition_leader_epoch i32 16  magic i8 = 2
+//! 17  crc u32 (CRC-32C of all that follows)
+//! 21  attributes i16             23  last_offset_delta i32
+//! 27  base_timestamp i64         35  max_timestamp i64
+//! 43  producer_id i64            51  producer_epoch i16
+//! 53  base_sequence i32          57  record_count i32
+//! ```
+//! Source: Kafka's `DefaultRecordBatch`.
+
+use std::fmt;
+
+use bincode::{Decode, Encode};
+use bytes::Bytes;
+
+use crate::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp};
+
+/// Bytes before the records.
+pub const HEADER_SIZE: usize = 61;
+
+/// Where the bytes counted by `batch_length` start.
+const LENGTH_END: usize = 12;
+/// Where the bytes covered by the CRC start.
+const CRC_END: usize = 21;
+
+const COMPRESSION_MASK: i16 = 0x07;
+const LOG_APPEND_TIME: i16 = 0x08;
+const TRANSACTIONAL: i16 = 0x10;
+const CONTROL: i16 = 0x20;
+
+/// Who set a batch's timestamps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimestampType {
+    /// The producer, record by record.
+    CreateTime,
+    /// The leader, once for the batch: every record has `max_timestamp`.
+    LogAppendTime,
+}
+
+/// A parsed batch header, field by field as Kafka names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct BatchHeader {
+    /// Offset of the first record. Assigned by the leader, outside the CRC.
+    pub base_offset: Offset,
+    /// Bytes of the body, the records after the header.
+    pub body_length: u32,
+    /// Epoch of the leader that appended it. Assigned by the leader, outside the CRC.
+    pub leader_epoch: LeaderEpoch,
+    /// CRC-32C from `attributes` to the end of the body.
+    pub crc: u32,
+    /// Compression in bits 0 to 2, timestamp type in 3, transactional in 4, control in 5.
+    pub attributes: i16,
+    /// Offset of the last record less the base offset; `0` or above.
+    pub last_offset_delta: i32,
+    /// Timestamp of the first record.
+    pub base_timestamp: Timestamp,
+    /// Greatest timestamp of all records.
+    pub max_timestamp: Timestamp,
+    /// `-1` for a producer that is not idempotent.
+    pub producer_id: ProducerId,
+    /// `-1` for a producer that is not idempotent.
+    pub producer_epoch: ProducerEpoch,
+    /// Sequence number of the first record, wrapping at `i32::MAX`; `-1` without a producer id.
+    pub base_sequence: i32,
+    /// Number of records; `last_offset_delta + 1` until compaction removes some.
+    pub record_count: i32,
+}
+
+/// Why bytes are not a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeaderError {
+    /// Fewer bytes than a header or than its length says.
+    Truncated,
+    /// The length field is below a header's size.
+    Length(i32),
+    /// Another format than v2.
+    Magic(i8),
+    /// The CRC does not fit the bytes.
+    Crc {
+        /// In the header.
+        stored: u32,
+        /// Of the bytes.
+        computed: u32,
+    },
+}
+
+impl fmt::Display for HeaderError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Truncated => f.write_str("the batch ends early"),
+            Self::Length(length) => write!(f, "a batch cannot be {length} bytes long"),
+            Self::Magic(magic) => write!(f, "record format {magic} is not served, only format 2"),
+            Self::Crc { stored, computed } => {
+                write!(
+                    f,
+                    "the batch's CRC is {stored:08x}, its bytes give {computed:08x}"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for HeaderError {}
+
+impl BatchHeader {
+    /// Reads a header from the start of `bytes`, which may go on behind it. Checks magic and length, not the CRC.
+    ///
+    /// # Errors
+    /// [`HeaderError::Truncated`], [`HeaderError::Length`] or [`HeaderError::Magic`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, HeaderError> {
+        let bytes: &[u8; HEADER_SIZE] = bytes.first_chunk().ok_or(HeaderError::Truncated)?;
+        let magic = i8::from_be_bytes(field(bytes, 16));
+        if magic != 2 {
+            return Err(HeaderError::Magic(magic));
+        }
+        let length = i32::from_be_bytes(field(bytes, 8));
+        let body_length = usize::try_from(length)
+            .ok()
+            .and_then(|length| (length + LENGTH_END).checked_sub(HEADER_SIZE))
+            .and_then(|length| u32::try_from(length).ok())
+            .ok_or(HeaderError::Length(length))?;
+        Ok(Self {
+            base_offset: Offset(i64::from_be_bytes(field(bytes, 0))),
+            body_length,
+            leader_epoch: LeaderEpoch(i32::from_be_bytes(field(bytes, 12))),
+            crc: u32::from_be_bytes(field(bytes, 17)),
+            attributes: i16::from_be_bytes(field(bytes, 21)),
+            last_offset_delta: i32::from_be_bytes(field(bytes, 23)),
+            base_timestamp: Timestamp(i64::from_be_bytes(field(bytes, 27))),
+            max_timestamp: Timestamp(i64::from_be_bytes(field(bytes, 35))),
+            producer_id: ProducerId(i64::from_be_bytes(field(bytes, 43))),
+            producer_epoch: ProducerEpoch(i16::from_be_bytes(field(bytes, 51))),
+            base_sequence: i32::from_be_bytes(field(bytes, 53)),
+            record_count: i32::from_be_bytes(field(bytes, 57)),
+        })
+    }
+
+    /// The header's 61 bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; HEADER_SIZE] {
+        let mut bytes = [0; HEADER_SIZE];
+        let length =
+            i32::try_from(self.size() - LENGTH_END).expect("parse and build bound the length");
+        bytes[0..8].copy_from_slice(&self.base_offset.0.to_be_bytes());
+        bytes[8..12].copy_from_slice(&length.to_be_bytes());
+        bytes[12..16].copy_from_slice(&self.leader_epoch.0.to_be_bytes());
+        bytes[16] = 2;
+        bytes[17..21].copy_from_slice(&self.crc.to_be_bytes());
+        bytes[21..23].copy_from_slice(&self.attributes.to_be_bytes());
+        bytes[23..27].copy_from_slice(&self.last_offset_delta.to_be_bytes());
+        bytes[27..35].copy_from_slice(&self.base_timestamp.0.to_be_bytes());
+        bytes[35..43].copy_from_slice(&self.max_timestamp.0.to_be_bytes());
+        bytes[43..51].copy_from_slice(&self.producer_id.0.to_be_bytes());
+        bytes[51..53].copy_from_slice(&self.producer_epoch.0.to_be_bytes());
+        bytes[53..57].copy_from_slice(&self.base_sequence.to_be_bytes());
+        bytes[57..61].copy_from_slice(&self.record_count.to_be_bytes());
+        bytes
+    }
+
+    /// Bytes of the whole batch.
+    #[must_use]
+    pub const fn size(&self) -> usize {
+        HEADER_SIZE + self.body_length as usize
+    }
+
+    /// Offset of the last record, inclusive.
+    #[must_use]
+    pub const fn last_offset(&self) -> Offset {
+        self.base_offset.plus(self.last_offset_delta as i64)
+    }
+
+    /// Offset behind the last record.
+    #[must_use]
+    pub const fn next_offset(&self) -> Offset {
+        self.last_offset().plus(1)
+    }
+
+    /// The codec's number: 0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd; 5 to 7 are not defined.
+    #[must_use]
+    pub const fn compression(&self) -> i16 {
+        self.attributes & COMPRESSION_MASK
+    }
+
+    /// Who set the timestamps.
+    #[must_use]
+    pub const fn timestamp_type(&self) -> TimestampType {
+        if self.attributes & LOG_APPEND_TIME == 0 {
+            TimestampType::CreateTime
+        } else {
+            TimestampType::LogAppendTime
+        }
+    }
+
+    /// Whether the batch belongs to a transaction.
+    #[must_use]
+    pub const fn is_transactional(&self) -> bool {
+        self.attributes & TRANSACTIONAL != 0
+    }
+
+    /// Whether the batch is a control batch, which only brokers write.
+    #[must_use]
+    pub const fn is_control(&self) -> bool {
+        self.attributes & CONTROL != 0
+    }
+
+    /// CRC-32C of the header's part that the batch's CRC covers.
+    fn header_crc(&self) -> u32 {
+        crc32c::crc32c(&self.to_bytes()[CRC_END..])
+    }
+}
+
+/// A record batch: the header that the leader stamps and the records, as they came.
+///
+/// **Invariant:** `body.len() == header.body_length`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// The parsed header.
+    pub header: BatchHeader,
+    /// The records, compressed or not: a slice of the buffer that they were received or read in.
+    pub body: Bytes,
+}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.header.fmt(f)
+    }
+}
+
+impl Batch {
+    /// Takes one batch from the front of `bytes`, without copying and without looking at its CRC.
+    ///
+    /// # Errors
+    /// As [`BatchHeader::parse`]; `bytes` is then unchanged.
+    pub fn split_from(bytes: &mut Bytes) -> Result<Self, HeaderError> {
+        let header = BatchHeader::parse(bytes)?;
+        if bytes.len() < header.size() {
+            return Err(HeaderError::Truncated);
+        }
+        let mut batch = bytes.split_to(header.size());
+        Ok(Self {
+            header,
+            body: batch.split_off(HEADER_SIZE),
+        })
+    }
+
+    /// Bytes of the whole batch.
+    #[must_use]
+    pub const fn size(&self) -> usize {
+        self.header.size()
+    }
+
+    /// Checks the CRC. Reads the whole body: never within a step.
+    ///
+    /// # Errors
+    /// [`HeaderError::Crc`].
+    pub fn verify(&self) -> Result<(), HeaderError> {
+        let computed = crc32c::crc32c_append(self.header.header_crc(), &self.body);
+        if computed == self.header.crc {
+            Ok(())
+        } else {
+            Err(HeaderError::Crc {
+                stored: self.header.crc,
+                computed,
+            })
+        }
+    }
+
+    /// Assigns what the leader assigns. Both fields stand outside the CRC.
+    pub fn stamp(&mut self, base_offset: Offset, leader_epoch: LeaderEpoch) {
+        self.header.base_offset = base_offset;
+        self.header.leader_epoch = leader_epoch;
+    }
+
+    /// Sets LogAppendTime and the CRC that goes with it. `body_crc` is the CRC-32C of the body alone, known
+    /// since the batch was examined, so the body is not read again.
+    pub fn stamp_log_append_time(&mut self, now: Timestamp, body_crc: u32) {
+        self.header.attributes |= LOG_APPEND_TIME;
+        self.header.max_timestamp = now;
+        self.seal(body_crc);
+    }
+
+    /// Sets the CRC from the header's fields and the body's own CRC.
+    pub(crate) fn seal(&mut self, body_crc: u32) {
+        self.header.crc =
+            crc32c::crc32c_combine(self.header.header_crc(), body_crc, self.body.len());
+    }
+}
+
+fn field<const N: usize>(bytes: &[u8; HEADER_SIZE], at: usize) -> [u8; N] {
+    *bytes[at..]
+        .first_chunk()
+        .expect("every field ends within the header")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(body: &'static [u8]) -> Batch {
+        let header = BatchHeader {
+            base_offset: Offset(7),
+            body_length: body.len() as u32,
+            leader_epoch: LeaderEpoch(3),
+            crc: 0,
+            attributes: 0,
+            last_offset_delta: 1,
+            base_timestamp: Timestamp(1000),
+            max_timestamp: Timestamp(1001),
+            producer_id: ProducerId(5),
+            producer_epoch: ProducerEpoch(0),
+            base_sequence: 9,
+            record_count: 2,
+        };
+        let mut batch = Batch {
+            header,
+            body: Bytes::from_static(body),
+        };
+        batch.seal(crc32c::crc32c(body));
+        batch
+    }
+
+    #[test]
+    fn a_header_survives_the_round_trip_and_its_crc_is_that_of_the_whole() {
+        let batch = batch(b"two records");
+        assert_eq!(batch.verify(), Ok(()));
+        let mut bytes = batch.header.to_bytes().to_vec();
+        bytes.extend_from_slice(&batch.body);
+        assert_eq!(crc32c::crc32c(&bytes[CRC_END..]), batch.header.crc);
+        bytes.push(0xff);
+        let mut bytes = Bytes::from(bytes);
+        assert_eq!(Batch::split_from(&mut bytes), Ok(batch));
+        assert_eq!(&bytes[..], [0xff]);
+    }
+
+    #[test]
+    fn stamping_log_append_time_keeps_the_crc_true_without_reading_the_body() {
+        let mut batch = batch(b"two records");
+        batch.stamp(Offset(100), LeaderEpoch(4));
+        batch.stamp_log_append_time(Timestamp(77), crc32c::crc32c(b"two records"));
+        assert_eq!(batch.verify(), Ok(()));
+        assert_eq!(batch.header.timestamp_type(), TimestampType::LogAppendTime);
+    }
+
+    #[test]
+    fn bytes_that_are_no_batch_are_refused_with_the_reason() {
+        assert_eq!(BatchHeader::parse(&[0; 60]), Err(HeaderError::Truncated));
+        assert_eq!(BatchHeader::parse(&[0; 61]), Err(HeaderError::Magic(0)));
+        let mut bytes = batch(b"").header.to_bytes();
+        bytes[8..12].copy_from_slice(&48_i32.to_be_bytes());
+        assert_eq!(BatchHeader::parse(&bytes), Err(HeaderError::Length(48)));
+        bytes[8..12].copy_from_slice(&(-1_i32).to_be_bytes());
+        assert_eq!(BatchHeader::parse(&bytes), Err(HeaderError::Length(-1)));
+    }
+}

@@ -1,0 +1,3 @@
+//! The `varve` binary.
+
+fn main() {}
