@@ -7,10 +7,11 @@
 //!
 //! Suggested reading order is that of the modules below.
 
-pub mod hooks;
 pub mod ids;
+pub mod time;
+pub mod record;
 pub mod log;
 pub mod producer;
-pub mod record;
+pub mod hooks;
 pub mod store;
-pub mod time;
+pub mod cluster;
