@@ -1,1 +1,7 @@
-//! See the package description.
+//! Deterministic simulator of a varve cluster: virtual time, network, disks, clients, checkers, traces.
+//!
+//! One thread, one seed. Everything drawn comes from the seed by name ([`draw`]), so a run is the same on every
+//! machine and a run without one of its events keeps the draws of all others.
+
+pub mod disk;
+pub mod draw;
