@@ -127,6 +127,16 @@ impl LeaderEpoch {
     }
 }
 
+impl Timestamp {
+    /// *No timestamp*, as a record that carries none has it.
+    pub const NONE: Self = Self(-1);
+}
+
+impl ProducerEpoch {
+    /// *No producer epoch*, as a batch that is not idempotent carries it.
+    pub const NONE: Self = Self(-1);
+}
+
 impl ProducerId {
     /// *No producer id*, as a batch that is not idempotent carries it.
     pub const NONE: Self = Self(-1);
