@@ -169,6 +169,37 @@ impl ProducerTable {
         self.producers.iter().map(|(&id, state)| (id, state))
     }
 
+    /// The table that once listed these states, by [`ProducerTable::iter`], with this [`ProducerTable::log_time`].
+    ///
+    /// # Panics
+    /// Where `expiry` would keep nobody.
+    #[must_use]
+    pub fn restore(
+        states: impl IntoIterator<Item = (ProducerId, ProducerState)>,
+        log_time: Timestamp,
+        expiry: Expiry,
+    ) -> Self {
+        let mut table = Self::new(expiry);
+        table.log_time = log_time;
+        for (id, state) in states {
+            table.recency.insert(state.last_offset, id);
+            table.producers.insert(id, state);
+        }
+        table
+    }
+
+    /// The greatest timestamp of the prefix; [`Timestamp::NONE`] before the first batch.
+    #[must_use]
+    pub const fn log_time(&self) -> Timestamp {
+        self.log_time
+    }
+
+    /// When producers are forgotten.
+    #[must_use]
+    pub const fn expiry(&self) -> Expiry {
+        self.expiry
+    }
+
     /// How many producers are remembered.
     #[must_use]
     pub fn len(&self) -> usize {

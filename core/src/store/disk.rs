@@ -7,8 +7,8 @@
 
 use std::fmt;
 
-/// One log directory.
-pub trait Disk {
+/// One log directory. Clones are handles of the same directory, so that names can be made durable while others work.
+pub trait Disk: Clone {
     /// An open file. Clones are handles of the same file, so that a sync can run while others write.
     type File: DiskFile;
 
