@@ -1,1 +1,5 @@
-//! See the package description.
+//! The real world of varve: real files, real sockets, real time.
+//!
+//! The state machine in `varve-core` orders; this crate carries out. No protocol decision is taken here.
+
+pub mod files;

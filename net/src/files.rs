@@ -1,0 +1,378 @@
+//! Real files: the log directory that a node keeps its store in.
+//!
+//! [`RealDisk`] carries out what the log store asks of a disk with the operating system's own calls. It decides
+//! nothing: no retry, no caching, no buffering. Every call blocks, so it is made from the threads of
+//! [`crate::disk_thread`] alone and never from an asynchronous task.
+//!
+//! One log directory belongs to one process: [`RealDisk::open`] takes an exclusive lock on the file `.lock` in
+//! it, which the operating system drops with the process, however it ends.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, IoSlice, Read as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::FallocateFlags;
+use varve_core::store::{Disk, DiskError, DiskFile};
+
+/// Name of the lock file, as Kafka has it. The store never sees it.
+const LOCK_FILE: &str = ".lock";
+
+/// The most parts that one vectored write takes (`IOV_MAX` on Linux).
+const PARTS_MAX: usize = 1024;
+
+/// A log directory on a real disk, locked for this process.
+#[derive(Clone, Debug)]
+pub struct RealDisk {
+    root: Arc<Root>,
+}
+
+#[derive(Debug)]
+struct Root {
+    path: PathBuf,
+    /// Holds the lock until the last clone of the disk is dropped.
+    _lock: File,
+}
+
+/// Why a log directory could not be opened.
+#[derive(Debug)]
+pub enum OpenError {
+    /// Another process has it open.
+    InUse(PathBuf),
+    /// The directory, or the lock file in it, could not be created or opened.
+    Io(PathBuf, io::Error),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InUse(path) => write!(
+                f,
+                "the log directory {} is in use by another process",
+                path.display()
+            ),
+            Self::Io(path, error) => {
+                write!(f, "cannot open the log directory {}: {error}", path.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for OpenError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::InUse(_) => None,
+            Self::Io(_, error) => Some(error),
+        }
+    }
+}
+
+impl RealDisk {
+    /// Opens a log directory, creating it where it does not exist, and locks it for this process.
+    ///
+    /// # Errors
+    /// [`OpenError::InUse`] where another process, or another open in this one, holds the lock.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        let failed = |error| OpenError::Io(path.to_owned(), error);
+        fs::create_dir_all(path).map_err(failed)?;
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path.join(LOCK_FILE))
+            .map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(OpenError::InUse(path.to_owned())),
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        Ok(Self {
+            root: Arc::new(Root {
+                path: path.to_owned(),
+                _lock: lock,
+            }),
+        })
+    }
+
+    /// Where the directory is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.root.path
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        if path.is_empty() {
+            self.root.path.clone()
+        } else {
+            self.root.path.join(path)
+        }
+    }
+}
+
+impl Disk for RealDisk {
+    type File = RealFile;
+
+    fn open(&self, path: &str) -> Result<RealFile, DiskError> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(self.at(path))
+            .map_err(describe)?;
+        Ok(RealFile::new(file))
+    }
+
+    fn create(&self, path: &str) -> Result<RealFile, DiskError> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(self.at(path))
+            .map_err(describe)?;
+        Ok(RealFile::new(file))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<(), DiskError> {
+        fs::rename(self.at(from), self.at(to)).map_err(describe)
+    }
+
+    fn remove(&self, path: &str) -> Result<(), DiskError> {
+        fs::remove_file(self.at(path)).map_err(describe)
+    }
+
+    fn list(&self, path: &str) -> Result<Vec<String>, DiskError> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(self.at(path)).map_err(describe)? {
+            let name = entry.map_err(describe)?.file_name();
+            // The store writes ASCII names only; whatever else lies here is not its own.
+            if let Ok(name) = name.into_string()
+                && !(path.is_empty() && name == LOCK_FILE)
+            {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn create_directory(&self, path: &str) -> Result<(), DiskError> {
+        match fs::create_dir(self.at(path)) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            result => result.map_err(describe),
+        }
+    }
+
+    fn remove_directory(&self, path: &str) -> Result<(), DiskError> {
+        fs::remove_dir(self.at(path)).map_err(describe)
+    }
+
+    fn sync_directory(&self, path: &str) -> Result<(), DiskError> {
+        File::open(self.at(path))
+            .and_then(|directory| directory.sync_all())
+            .map_err(describe)
+    }
+
+    fn free_bytes(&self) -> Result<u64, DiskError> {
+        let stat = rustix::fs::statvfs(&self.root.path).map_err(|error| describe(error.into()))?;
+        // `f_bavail`, not `f_bfree`: what is kept for the superuser is not ours to write.
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+}
+
+/// An open file of a [`RealDisk`].
+#[derive(Clone, Debug)]
+pub struct RealFile {
+    file: Arc<File>,
+}
+
+impl RealFile {
+    fn new(file: File) -> Self {
+        Self {
+            file: Arc::new(file),
+        }
+    }
+}
+
+impl DiskFile for RealFile {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, DiskError> {
+        let mut done = 0;
+        while done < buffer.len() {
+            match self
+                .file
+                .read_at(&mut buffer[done..], offset + done as u64)
+            {
+                Ok(0) => break,
+                Ok(n) => done += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(describe(error)),
+            }
+        }
+        Ok(done)
+    }
+
+    fn write_at(&self, offset: u64, parts: &[&[u8]]) -> Result<(), DiskError> {
+        let mut slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
+        let mut left = slices.as_mut_slice();
+        IoSlice::advance_slices(&mut left, 0);
+        let mut offset = offset;
+        while !left.is_empty() {
+            let some = &left[..left.len().min(PARTS_MAX)];
+            match rustix::io::pwritev(&*self.file, some, offset) {
+                Ok(0) => return Err(DiskError::Io("a write wrote nothing".to_owned())),
+                Ok(n) => {
+                    offset += n as u64;
+                    IoSlice::advance_slices(&mut left, n);
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(describe(error.into())),
+            }
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), DiskError> {
+        // fdatasync: bytes and length, but not the modification time, which nothing of ours reads.
+        self.file.sync_data().map_err(describe)
+    }
+
+    fn truncate(&self, length: u64) -> Result<(), DiskError> {
+        self.file.set_len(length).map_err(describe)
+    }
+
+    fn allocate(&self, length: u64) -> Result<(), DiskError> {
+        if length == 0 {
+            return Ok(());
+        }
+        match rustix::fs::fallocate(&*self.file, FallocateFlags::empty(), 0, length) {
+            Ok(()) => Ok(()),
+            // Some file systems cannot reserve. The length is then set without the space, and a full disk
+            // shows at the write instead.
+            Err(rustix::io::Errno::OPNOTSUPP) => {
+                if self.length()? < length {
+                    self.truncate(length)?;
+                }
+                Ok(())
+            }
+            Err(error) => Err(describe(error.into())),
+        }
+    }
+
+    fn length(&self) -> Result<u64, DiskError> {
+        Ok(self.file.metadata().map_err(describe)?.len())
+    }
+}
+
+/// The number that the kernel draws at every boot, by which the store tells a restarted process from a
+/// restarted machine; `None` where the system has no such number.
+#[must_use]
+pub fn boot_id() -> Option<u128> {
+    let mut text = String::new();
+    File::open("/proc/sys/kernel/random/boot_id")
+        .and_then(|file| file.take(64).read_to_string(&mut text))
+        .ok()?;
+    let hex: String = text.trim().chars().filter(|&c| c != '-').collect();
+    u128::from_str_radix(&hex, 16).ok()
+}
+
+fn describe(error: io::Error) -> DiskError {
+    match error.kind() {
+        io::ErrorKind::NotFound => DiskError::NotFound,
+        io::ErrorKind::AlreadyExists => DiskError::Exists,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => DiskError::NoSpace,
+        // Everything else is told in the operating system's words and takes the directory offline.
+        _ => DiskError::Io(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disk() -> (tempfile::TempDir, RealDisk) {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = RealDisk::open(directory.path()).unwrap();
+        (directory, disk)
+    }
+
+    #[test]
+    fn what_is_written_in_parts_is_read_back_whole() {
+        let (_directory, disk) = disk();
+        let file = disk.create("a").unwrap();
+        file.write_at(0, &[b"one ", b"", b"two ", b"three"]).unwrap();
+        file.write_at(4, &[b"TWO"]).unwrap();
+        file.sync().unwrap();
+        let mut buffer = [0; 64];
+        let n = disk.open("a").unwrap().read_at(0, &mut buffer).unwrap();
+        assert_eq!(&buffer[..n], b"one TWO three");
+        assert_eq!(file.read_at(8, &mut buffer), Ok(5));
+        assert_eq!(file.read_at(100, &mut buffer), Ok(0));
+        assert_eq!(file.length(), Ok(13));
+    }
+
+    #[test]
+    fn more_parts_than_one_system_call_takes_arrive_in_order() {
+        let (_directory, disk) = disk();
+        let file = disk.create("a").unwrap();
+        let parts: Vec<[u8; 2]> = (0..3000_u16).map(u16::to_be_bytes).collect();
+        let slices: Vec<&[u8]> = parts.iter().map(|part| &part[..]).collect();
+        file.write_at(10, &slices).unwrap();
+        let mut buffer = vec![0; 6010];
+        assert_eq!(file.read_at(0, &mut buffer), Ok(6010));
+        assert_eq!(buffer[..10], [0; 10]);
+        assert_eq!(buffer[10..], parts.concat());
+    }
+
+    #[test]
+    fn allocating_keeps_the_bytes_and_truncating_cuts_them() {
+        let (_directory, disk) = disk();
+        let file = disk.create("a").unwrap();
+        file.write_at(0, &[b"kept"]).unwrap();
+        file.allocate(4096).unwrap();
+        let mut buffer = [0; 4];
+        assert_eq!(file.read_at(0, &mut buffer), Ok(4));
+        assert_eq!(&buffer, b"kept");
+        file.truncate(2).unwrap();
+        assert_eq!(file.length(), Ok(2));
+    }
+
+    #[test]
+    fn names_are_listed_sorted_and_without_the_lock() {
+        let (_directory, disk) = disk();
+        disk.create_directory("d").unwrap();
+        disk.create_directory("d").unwrap();
+        for name in ["d/b", "d/a", "c"] {
+            disk.create(name).unwrap();
+        }
+        assert_eq!(disk.list("").unwrap(), ["c", "d"]);
+        assert_eq!(disk.list("d").unwrap(), ["a", "b"]);
+        disk.rename("d/b", "d/a").unwrap();
+        disk.sync_directory("d").unwrap();
+        assert_eq!(disk.list("d").unwrap(), ["a"]);
+        disk.remove("d/a").unwrap();
+        disk.remove_directory("d").unwrap();
+        assert_eq!(disk.list("").unwrap(), ["c"]);
+    }
+
+    #[test]
+    fn errors_keep_their_kind() {
+        let (_directory, disk) = disk();
+        assert_eq!(disk.open("none").unwrap_err(), DiskError::NotFound);
+        assert_eq!(disk.remove("none"), Err(DiskError::NotFound));
+        assert_eq!(disk.list("none"), Err(DiskError::NotFound));
+        disk.create("a").unwrap();
+        assert_eq!(disk.create("a").unwrap_err(), DiskError::Exists);
+        assert!(disk.free_bytes().unwrap() > 0);
+    }
+
+    #[test]
+    fn a_directory_is_opened_by_one_node_at_a_time() {
+        let (directory, disk) = disk();
+        let clone = disk.clone();
+        drop(disk);
+        let second = RealDisk::open(directory.path()).unwrap_err();
+        assert!(matches!(second, OpenError::InUse(_)), "{second}");
+        drop(clone);
+        RealDisk::open(directory.path()).unwrap();
+    }
+}
