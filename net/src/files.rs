@@ -54,7 +54,11 @@ impl fmt::Display for OpenError {
                 path.display()
             ),
             Self::Io(path, error) => {
-                write!(f, "cannot open the log directory {}: {error}", path.display())
+                write!(
+                    f,
+                    "cannot open the log directory {}: {error}",
+                    path.display()
+                )
             }
         }
     }
@@ -198,10 +202,7 @@ impl DiskFile for RealFile {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, DiskError> {
         let mut done = 0;
         while done < buffer.len() {
-            match self
-                .file
-                .read_at(&mut buffer[done..], offset + done as u64)
-            {
+            match self.file.read_at(&mut buffer[done..], offset + done as u64) {
                 Ok(0) => break,
                 Ok(n) => done += n,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -276,12 +277,18 @@ pub fn boot_id() -> Option<u128> {
 }
 
 fn describe(error: io::Error) -> DiskError {
-    match error.kind() {
-        io::ErrorKind::NotFound => DiskError::NotFound,
-        io::ErrorKind::AlreadyExists => DiskError::Exists,
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => DiskError::NoSpace,
-        // Everything else is told in the operating system's words and takes the directory offline.
-        _ => DiskError::Io(error.to_string()),
+    let kind = error.kind();
+    if kind == io::ErrorKind::NotFound {
+        DiskError::NotFound
+    } else if kind == io::ErrorKind::AlreadyExists {
+        DiskError::Exists
+    } else if matches!(
+        kind,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    ) {
+        DiskError::NoSpace
+    } else {
+        DiskError::Io(error.to_string())
     }
 }
 
@@ -299,7 +306,8 @@ mod tests {
     fn what_is_written_in_parts_is_read_back_whole() {
         let (_directory, disk) = disk();
         let file = disk.create("a").unwrap();
-        file.write_at(0, &[b"one ", b"", b"two ", b"three"]).unwrap();
+        file.write_at(0, &[b"one ", b"", b"two ", b"three"])
+            .unwrap();
         file.write_at(4, &[b"TWO"]).unwrap();
         file.sync().unwrap();
         let mut buffer = [0; 64];
@@ -363,6 +371,12 @@ mod tests {
         disk.create("a").unwrap();
         assert_eq!(disk.create("a").unwrap_err(), DiskError::Exists);
         assert!(disk.free_bytes().unwrap() > 0);
+    }
+
+    #[test]
+    fn the_boot_id_is_the_same_all_boot_long() {
+        assert!(boot_id().is_some());
+        assert_eq!(boot_id(), boot_id());
     }
 
     #[test]
