@@ -2,4 +2,6 @@
 //!
 //! The state machine in `varve-core` orders; this crate carries out. No protocol decision is taken here.
 
+pub mod rt;
 pub mod files;
+pub mod frame;

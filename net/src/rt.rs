@@ -1,0 +1,206 @@
+//! The runtime, real or simulated: every `cfg(madsim)` difference of the shell stands here.
+//!
+//! The workspace's `tokio` is tokio itself, or madsim's stand-in when the build is given `--cfg madsim`. The
+//! stand-in has no threads, no unix signals and no way to take a stream apart by value, so the rest of the shell
+//! asks this module for those.
+//!
+//! Threads of our own serve the disk. They are described as *workers*: a queue and a function called with what
+//! has come in. In simulation a worker is a task, and its function still blocks, but only on a simulated disk.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use varve_core::ids::Timestamp;
+use varve_core::time::Instant;
+
+/// The node's monotonic clock: microseconds since the clock was made.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    zero: tokio::time::Instant,
+}
+
+impl Clock {
+    /// A clock that stands at a small, non-zero time.
+    ///
+    /// Core subtracts durations from its present; an early present must not saturate at zero.
+    #[must_use]
+    pub fn start() -> Self {
+        let now = tokio::time::Instant::now();
+        Self {
+            zero: now.checked_sub(HEAD_START).unwrap_or(now),
+        }
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        let micros = tokio::time::Instant::now()
+            .duration_since(self.zero)
+            .as_micros();
+        Instant(u64::try_from(micros).unwrap_or(u64::MAX))
+    }
+
+    /// Waits until the clock shows this time.
+    pub async fn sleep_until(&self, instant: Instant) {
+        tokio::time::sleep_until(self.zero + Duration::from_micros(instant.0)).await;
+    }
+}
+
+const HEAD_START: Duration = Duration::from_secs(1);
+
+/// The wall clock.
+#[must_use]
+pub fn wall_clock() -> Timestamp {
+    let millis = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis());
+    Timestamp(i64::try_from(millis).unwrap_or(i64::MAX))
+}
+
+/// Starts a worker that is called with all that has come in since its last call, at most `batch_max` items at
+/// a time. It ends when every sender is gone and the queue is empty.
+///
+/// # Panics
+/// When the operating system gives no thread.
+pub fn spawn_worker<T, F>(name: String, mut queue: mpsc::Receiver<T>, batch_max: usize, mut work: F)
+where
+    T: Send + 'static,
+    F: FnMut(&mut Vec<T>) + Send + 'static,
+{
+    #[cfg(not(madsim))]
+    thread(name, move || {
+        let mut batch = Vec::new();
+        while queue.blocking_recv_many(&mut batch, batch_max) > 0 {
+            work(&mut batch);
+            batch.clear();
+        }
+    });
+    #[cfg(madsim)]
+    {
+        drop(name);
+        tokio::spawn(async move {
+            let mut batch = Vec::new();
+            while queue.recv_many(&mut batch, batch_max).await > 0 {
+                work(&mut batch);
+                batch.clear();
+            }
+        });
+    }
+}
+
+/// Starts several workers on one queue; each item goes to one of them.
+///
+/// # Panics
+/// When the operating system gives no thread.
+pub fn spawn_pool<T, F>(name: &str, threads: usize, queue: mpsc::Receiver<T>, work: F)
+where
+    T: Send + 'static,
+    F: Fn(T) + Send + Sync + 'static,
+{
+    #[cfg(not(madsim))]
+    {
+        let queue = Arc::new(Mutex::new(queue));
+        let work = Arc::new(work);
+        for index in 0..threads.max(1) {
+            let (queue, work) = (Arc::clone(&queue), Arc::clone(&work));
+            thread(format!("{name}-{index}"), move || {
+                loop {
+                    // The lock is held while waiting: one worker waits for the queue, the others for the lock.
+                    let item = queue
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .blocking_recv();
+                    let Some(item) = item else { break };
+                    work(item);
+                }
+            });
+        }
+    }
+    #[cfg(madsim)]
+    {
+        let _ = (name, threads, Arc::new(Mutex::new(PoisonError::new(()))));
+        let mut queue = queue;
+        tokio::spawn(async move {
+            while let Some(item) = queue.recv().await {
+                work(item);
+            }
+        });
+    }
+}
+
+#[cfg(not(madsim))]
+fn thread<F: FnOnce() + Send + 'static>(name: String, run: F) {
+    std::thread::Builder::new()
+        .name(name.clone())
+        .spawn(move || {
+            let _bug_stops_the_node = StopOnPanic(name);
+            run();
+        })
+        .expect("the operating system gives a thread at start");
+}
+
+/// Stops the process when the task or thread that holds it panics.
+///
+/// A panic in core, in the driver or in the store is a bug, and what the node would do afterwards is unknown: it
+/// stops at once, as if its power had been cut, which is what the protocol is made for. (A connection's task may
+/// panic alone: it holds nothing but its connection.)
+pub struct StopOnPanic(pub String);
+
+impl fmt::Debug for StopOnPanic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("StopOnPanic").field(&self.0).finish()
+    }
+}
+
+impl Drop for StopOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!(
+                "varve: {} met a bug (above) and the node stops at once. Nothing acknowledged is lost; please \
+                 report the message with the log before it.",
+                self.0
+            );
+            // In simulation a panic ends the run by itself, and an exit would hide the seed.
+            #[cfg(not(madsim))]
+            std::process::exit(EXIT_BUG);
+        }
+    }
+}
+
+/// The exit status of a node that met a bug: `EX_SOFTWARE` of sysexits.h.
+#[cfg(not(madsim))]
+const EXIT_BUG: i32 = 70;
+
+/// Waits until the operating system asks the process to stop, by Ctrl-C or SIGTERM, and tells which.
+///
+/// # Panics
+/// When the operating system lets no handler be set.
+pub async fn stop_signal() -> &'static str {
+    #[cfg(not(madsim))]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate()).expect("SIGTERM can be handled");
+        let mut interrupt = signal(SignalKind::interrupt()).expect("SIGINT can be handled");
+        tokio::select! {
+            biased;
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "Ctrl-C",
+        }
+    }
+    #[cfg(madsim)]
+    {
+        tokio::signal::ctrl_c()
+            .await
+            .expect("Ctrl-C can be handled");
+        "Ctrl-C"
+    }
+}
+
+/// Sets what our streams need: small writes leave at once, since whoever writes has batched already.
+pub fn prepare_stream(stream: &tokio::net::TcpStream) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "cannot set TCP_NODELAY");
+    }
+}
