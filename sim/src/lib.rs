@@ -3,5 +3,7 @@
 //! One thread, one seed. Everything drawn comes from the seed by name ([`draw`]), so a run is the same on every
 //! machine and a run without one of its events keeps the draws of all others.
 
-pub mod disk;
 pub mod draw;
+pub mod clock;
+pub mod network;
+pub mod disk;
