@@ -1,0 +1,955 @@
+//! The cluster's metadata as a value: the fold of a prefix of `__cluster_metadata`.
+//!
+//! Every node that has applied the same prefix has the same image. [`ClusterImage::apply`] is therefore total: a
+//! record that does not fit (a partition of a topic that is gone, a fencing of an earlier start) changes nothing,
+//! on every node alike. Whether a change is *allowed* is decided before its record is written, by
+//! [`super::controller`].
+//!
+//! Three sets of voters belong to a partition, and are kept apart (counter-example 3):
+//!
+//! - those of its *creation*, immutable: what a replica without notes takes for its voters;
+//! - the *reported* ones: committed as a note of the partition's own log, told by its leader. A report may be
+//!   old, never wrong;
+//! - the *target*: what the controller desires. The partition's leader goes there, one voter at a time.
+//!
+//! An image is cheap to clone: maps, topics and partitions are shared until one side changes them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::layout::{DecodeError, Field, put_length, take_bytes, take_length};
+use super::record::{ConfigMap, ConfigResource, MetadataRecord};
+use super::{BrokerRegistration, VoterReport};
+use crate::ids::{
+    BrokerId, DirectoryId, Incarnation, LeaderEpoch, PartitionIndex, ProducerId, TopicId,
+    TopicPartition, Voter,
+};
+
+/// The first bytes of a snapshot.
+const MAGIC: &[u8; 8] = b"varveimg";
+/// The version of the snapshot's layout around its records.
+const SNAPSHOT_VERSION: u8 = 1;
+
+/// All that a prefix of the metadata log says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClusterImage {
+    brokers: Arc<BTreeMap<BrokerId, Arc<BrokerImage>>>,
+    topics: Arc<BTreeMap<TopicId, Arc<TopicImage>>>,
+    /// Exactly the topics of `topics`, by name.
+    names: Arc<BTreeMap<Arc<str>, TopicId>>,
+    /// Of brokers; a topic keeps its own. No map in it is empty.
+    broker_configs: Arc<BTreeMap<ConfigResource, ConfigMap>>,
+    features: Arc<BTreeMap<String, i16>>,
+    /// The quorum of the metadata log itself. Its voters of the creation are the format's, known to the log alone.
+    metadata_quorum: Arc<PartitionImage>,
+    /// Producer ids below it are taken.
+    next_producer_id: ProducerId,
+}
+
+/// A broker as the metadata has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokerImage {
+    /// What it said at its latest start.
+    pub registration: BrokerRegistration,
+    /// Whether it is given replicas.
+    pub state: BrokerState,
+}
+
+impl BrokerImage {
+    /// The voter that it is now.
+    #[must_use]
+    pub const fn voter(&self) -> Voter {
+        Voter {
+            broker: self.registration.broker,
+            directory: self.registration.directory,
+        }
+    }
+}
+
+/// Whether a broker is given replicas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BrokerState {
+    /// Not before it has caught up, or because nobody hears it.
+    Fenced,
+    /// Yes.
+    Active,
+    /// It has said that it is about to stop.
+    Stopping,
+}
+
+/// A topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicImage {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its id.
+    pub id: TopicId,
+    /// Its partitions; the place is the index.
+    pub partitions: Vec<Arc<PartitionImage>>,
+    /// What has been set for it.
+    pub config: ConfigMap,
+}
+
+impl TopicImage {
+    /// One of its partitions.
+    #[must_use]
+    pub fn partition(&self, index: PartitionIndex) -> Option<&PartitionImage> {
+        let index = usize::try_from(index.0).ok()?;
+        self.partitions.get(index).map(AsRef::as_ref)
+    }
+
+    /// All its partitions with their indexes, in order.
+    pub fn partitions(&self) -> impl Iterator<Item = (PartitionIndex, &PartitionImage)> {
+        (0..)
+            .map(PartitionIndex)
+            .zip(self.partitions.iter().map(AsRef::as_ref))
+    }
+}
+
+/// A partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PartitionImage {
+    /// The voters of its creation. Never changed.
+    pub initial_voters: Vec<Voter>,
+    /// The desired voters, most preferred leader first.
+    pub target: Vec<Voter>,
+    /// What its leader reported last, if any has yet.
+    pub reported: Option<Reported>,
+}
+
+/// A report that has been accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reported {
+    /// The epoch of the leader that reported.
+    pub leader_epoch: LeaderEpoch,
+    /// The note that named the voters, counted from the log's beginning; 0 for those of the creation.
+    pub notes: u64,
+    /// The voters.
+    pub voters: Vec<Voter>,
+}
+
+impl PartitionImage {
+    /// The committed voters as far as they are known here: those reported, or those of the creation.
+    #[must_use]
+    pub fn voters(&self) -> &[Voter] {
+        match &self.reported {
+            Some(reported) => &reported.voters,
+            None => &self.initial_voters,
+        }
+    }
+
+    /// The brokers that clients are told to be its replicas: the target in its order, then voters that are
+    /// still to be removed.
+    #[must_use]
+    pub fn replica_brokers(&self) -> Vec<BrokerId> {
+        let mut brokers = Vec::with_capacity(self.target.len());
+        for voter in self.target.iter().chain(self.voters()) {
+            if !brokers.contains(&voter.broker) {
+                brokers.push(voter.broker);
+            }
+        }
+        brokers
+    }
+
+    /// Whether a report says more than what is known: a higher epoch, or a later note in the same.
+    #[must_use]
+    pub fn is_news(&self, report: &VoterReport) -> bool {
+        self.reported.as_ref().is_none_or(|known| {
+            (report.leader_epoch, report.notes) > (known.leader_epoch, known.notes)
+        })
+    }
+
+    fn role_of(&self, voter: Voter) -> Option<Role> {
+        let never_changed = self
+            .reported
+            .as_ref()
+            .is_none_or(|reported| reported.notes == 0);
+        if never_changed && self.initial_voters.contains(&voter) {
+            Some(Role::InitialVoter)
+        } else if self.voters().contains(&voter) {
+            Some(Role::Voter)
+        } else if self.target.contains(&voter) {
+            Some(Role::Learner)
+        } else {
+            None
+        }
+    }
+}
+
+/// Why a directory is to hold a replica. It decides what a replica that the directory does *not* have yet
+/// starts as, and nothing else: a replica that is there goes by its own log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// A voter of the creation, and no voter change has been reported. It has never been removed, so if the
+    /// directory does not have it, it never was there: it starts empty, clean, and votes.
+    InitialVoter,
+    /// A voter by a reported change. Where the directory does not have it, it may once have voted or
+    /// acknowledged and then been deleted: it starts as a suspect.
+    Voter,
+    /// Desired, and not known to be a voter. It may be one all the same, or have been one: it starts as a
+    /// suspect, whose word counts fully again once it has caught up.
+    Learner,
+}
+
+/// A replica that a directory is to hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assignment {
+    /// Of which partition.
+    pub partition: TopicPartition,
+    /// Why.
+    pub role: Role,
+    /// The voters to create it with, where it is not there: those of the partition's creation. A replica that
+    /// does not start as an initial voter is left out of them: before its log's first voter note has reached
+    /// it, it must not take itself for a voter, since two such could elect each other with empty logs.
+    pub create_with: Vec<Voter>,
+}
+
+impl ClusterImage {
+    /// Applies one record. Records that do not fit change nothing.
+    pub fn apply(&mut self, record: &MetadataRecord) {
+        match record {
+            MetadataRecord::RegisterBroker { registration } => self.register(registration),
+            MetadataRecord::FenceBroker {
+                broker,
+                incarnation,
+            } => self.set_broker_state(*broker, *incarnation, BrokerState::Fenced),
+            MetadataRecord::UnfenceBroker {
+                broker,
+                incarnation,
+            } => self.set_broker_state(*broker, *incarnation, BrokerState::Active),
+            MetadataRecord::StopBroker {
+                broker,
+                incarnation,
+            } => self.set_broker_state(*broker, *incarnation, BrokerState::Stopping),
+            MetadataRecord::UnregisterBroker { broker } => {
+                Arc::make_mut(&mut self.brokers).remove(broker);
+                Arc::make_mut(&mut self.broker_configs).remove(&ConfigResource::Broker(*broker));
+            }
+            MetadataRecord::Topic { name, id } => self.add_topic(name, *id),
+            MetadataRecord::RemoveTopic { id } => self.remove_topic(*id),
+            MetadataRecord::Partition {
+                partition,
+                voters,
+                target,
+            } => self.add_partition(*partition, voters, target),
+            MetadataRecord::PartitionTarget { partition, target } => {
+                if let Some(partition) = self.partition_mut(*partition) {
+                    partition.target.clone_from(target);
+                }
+            }
+            MetadataRecord::PartitionVoters { report } => self.take_report(report),
+            MetadataRecord::Config {
+                resource,
+                key,
+                value,
+            } => self.configure(resource, key, value.as_deref()),
+            MetadataRecord::ProducerIds { next } => {
+                self.next_producer_id = self.next_producer_id.max(*next);
+            }
+            MetadataRecord::Feature { name, level } => {
+                let features = Arc::make_mut(&mut self.features);
+                if *level == 0 {
+                    features.remove(name);
+                } else {
+                    features.insert(name.clone(), *level);
+                }
+            }
+        }
+    }
+
+    /// A broker by its id.
+    #[must_use]
+    pub fn broker(&self, id: BrokerId) -> Option<&BrokerImage> {
+        self.brokers.get(&id).map(AsRef::as_ref)
+    }
+
+    /// All registered brokers, by ascending id.
+    pub fn brokers(&self) -> impl Iterator<Item = &BrokerImage> {
+        self.brokers.values().map(AsRef::as_ref)
+    }
+
+    /// The brokers that are given replicas, by ascending id.
+    pub fn active_brokers(&self) -> impl Iterator<Item = &BrokerImage> {
+        self.brokers()
+            .filter(|broker| broker.state == BrokerState::Active)
+    }
+
+    /// How brokers reach each other: `host:port` of every registered broker's peer listener.
+    #[must_use]
+    pub fn peer_addresses(&self) -> BTreeMap<BrokerId, String> {
+        self.brokers()
+            .map(|broker| &broker.registration)
+            .map(|known| (known.broker, known.peer_address.clone()))
+            .collect()
+    }
+
+    /// A topic by its id.
+    #[must_use]
+    pub fn topic(&self, id: TopicId) -> Option<&TopicImage> {
+        self.topics.get(&id).map(AsRef::as_ref)
+    }
+
+    /// A topic by its name.
+    #[must_use]
+    pub fn topic_named(&self, name: &str) -> Option<&TopicImage> {
+        self.topic(*self.names.get(name)?)
+    }
+
+    /// The id of the topic that has this name.
+    #[must_use]
+    pub fn topic_id(&self, name: &str) -> Option<TopicId> {
+        self.names.get(name).copied()
+    }
+
+    /// All topics in the order of their names.
+    pub fn topics(&self) -> impl Iterator<Item = &TopicImage> {
+        self.names.values().map(|id| {
+            self.topic(*id)
+                .expect("names and topics hold the same topics")
+        })
+    }
+
+    /// The topics whose names are `first` or behind it, in order.
+    pub fn topics_from<'a>(&'a self, first: &str) -> impl Iterator<Item = &'a TopicImage> {
+        use std::ops::Bound::{Included, Unbounded};
+        self.names
+            .range::<str, _>((Included(first), Unbounded))
+            .map(|(_, id)| {
+                self.topic(*id)
+                    .expect("names and topics hold the same topics")
+            })
+    }
+
+    /// A partition; [`TopicPartition::METADATA`] is [`Self::metadata_quorum`].
+    #[must_use]
+    pub fn partition(&self, partition: TopicPartition) -> Option<&PartitionImage> {
+        if partition == TopicPartition::METADATA {
+            return Some(&self.metadata_quorum);
+        }
+        self.topic(partition.topic)?.partition(partition.partition)
+    }
+
+    /// The quorum of the metadata log: what is desired and reported of it. It is no topic: clients are not told
+    /// of it, and every broker has a replica, assigned or not.
+    #[must_use]
+    pub fn metadata_quorum(&self) -> &PartitionImage {
+        &self.metadata_quorum
+    }
+
+    /// What has been set for a resource; nothing for a topic that does not exist.
+    #[must_use]
+    pub fn config(&self, resource: &ConfigResource) -> Option<&ConfigMap> {
+        match resource {
+            ConfigResource::Topic(id) => self.topic(*id).map(|topic| &topic.config),
+            ConfigResource::Broker(_) | ConfigResource::BrokerDefault => {
+                self.broker_configs.get(resource)
+            }
+        }
+    }
+
+    /// The finalized features and their levels.
+    #[must_use]
+    pub fn features(&self) -> &BTreeMap<String, i16> {
+        &self.features
+    }
+
+    /// The first producer id that has not been handed out in a block.
+    #[must_use]
+    pub const fn next_producer_id(&self) -> ProducerId {
+        self.next_producer_id
+    }
+
+    /// Whether, and why, a directory is to hold a replica of this partition. The metadata log is not asked
+    /// about: every broker has it.
+    #[must_use]
+    pub fn assignment(&self, partition: TopicPartition, voter: Voter) -> Option<Assignment> {
+        let image = self
+            .topic(partition.topic)?
+            .partition(partition.partition)?;
+        let role = image.role_of(voter)?;
+        let mut create_with = image.initial_voters.clone();
+        if role != Role::InitialVoter {
+            create_with.retain(|&initial| initial != voter);
+        }
+        Some(Assignment {
+            partition,
+            role,
+            create_with,
+        })
+    }
+
+    /// Every replica that a directory is to hold, the metadata log aside, in the order of their partitions.
+    pub fn assignments(&self, voter: Voter) -> impl Iterator<Item = Assignment> {
+        self.topics.values().flat_map(move |topic| {
+            topic.partitions().filter_map(move |(index, _)| {
+                self.assignment(
+                    TopicPartition {
+                        topic: topic.id,
+                        partition: index,
+                    },
+                    voter,
+                )
+            })
+        })
+    }
+
+    /// Whether a directory may delete its replica: the topic is gone, or neither the committed voters nor the
+    /// target have it.
+    ///
+    /// `own_note` is the latest voter note in the replica's own log, its epoch and number (0 and 0 without one).
+    /// A report that is older does not count: the replica may have become a voter since, and its word may stand
+    /// behind what was acknowledged.
+    #[must_use]
+    pub fn may_delete(
+        &self,
+        partition: TopicPartition,
+        voter: Voter,
+        own_note: (LeaderEpoch, u64),
+    ) -> bool {
+        if partition == TopicPartition::METADATA {
+            return false;
+        }
+        let Some(image) = self.partition(partition) else {
+            return true;
+        };
+        image.role_of(voter).is_none()
+            && image
+                .reported
+                .as_ref()
+                .is_none_or(|reported| (reported.leader_epoch, reported.notes) >= own_note)
+    }
+
+    /// The records that make this image out of an empty one, the fewest and always in the same order.
+    #[must_use]
+    pub fn to_records(&self) -> Vec<MetadataRecord> {
+        let mut records = Vec::new();
+        for (name, &level) in &*self.features {
+            records.push(MetadataRecord::Feature {
+                name: name.clone(),
+                level,
+            });
+        }
+        for broker in self.brokers() {
+            broker.push_records(&mut records);
+        }
+        for (resource, config) in &*self.broker_configs {
+            push_config(resource, config, &mut records);
+        }
+        for topic in self.topics.values() {
+            topic.push_records(&mut records);
+        }
+        self.metadata_quorum
+            .push_changes(TopicPartition::METADATA, &mut records);
+        if self.next_producer_id != ProducerId::default() {
+            records.push(MetadataRecord::ProducerIds {
+                next: self.next_producer_id,
+            });
+        }
+        records
+    }
+
+    /// A snapshot, which says all that the log up to here says:
+    ///
+    /// ```text
+    /// "varveimg" | version u8 = 1 | count u32 | count × (length, record) | CRC-32C of all that precedes, u32
+    /// ```
+    ///
+    /// The records are those of the log, so there is one layout to know.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let records = self.to_records();
+        let mut out = MAGIC.to_vec();
+        out.push(SNAPSHOT_VERSION);
+        u32::try_from(records.len())
+            .expect("records are counted in memory, which holds fewer")
+            .put(&mut out);
+        for record in records {
+            let record = record.encode();
+            put_length(record.len(), &mut out);
+            out.extend_from_slice(&record);
+        }
+        crc32c::crc32c(&out).put(&mut out);
+        out
+    }
+
+    /// Reads a snapshot back.
+    ///
+    /// # Errors
+    /// Any bytes that [`Self::encode`] of a version known here does not give.
+    pub fn decode(snapshot: &[u8]) -> Result<Self, DecodeError> {
+        let mut bytes = snapshot;
+        if take_bytes(&mut bytes, MAGIC.len())? != MAGIC {
+            return Err(DecodeError::Magic);
+        }
+        let version = u8::take(&mut bytes)?;
+        if version != SNAPSHOT_VERSION {
+            return Err(DecodeError::UnknownVersion { kind: 0, version });
+        }
+        let (body, mut crc) = bytes
+            .split_at_checked(bytes.len().saturating_sub(size_of::<u32>()))
+            .ok_or(DecodeError::Truncated)?;
+        let stored = u32::take(&mut crc)?;
+        let computed = crc32c::crc32c(&snapshot[..snapshot.len() - size_of::<u32>()]);
+        if stored != computed {
+            return Err(DecodeError::Checksum { stored, computed });
+        }
+        let mut bytes = body;
+        let mut image = Self::default();
+        for _ in 0..u32::take(&mut bytes)? {
+            let length = take_length(&mut bytes)?;
+            image.apply(&MetadataRecord::decode(take_bytes(&mut bytes, length)?)?);
+        }
+        if bytes.is_empty() {
+            Ok(image)
+        } else {
+            Err(DecodeError::Trailing(bytes.len()))
+        }
+    }
+
+    fn register(&mut self, registration: &BrokerRegistration) {
+        Arc::make_mut(&mut self.brokers).insert(
+            registration.broker,
+            Arc::new(BrokerImage {
+                registration: registration.clone(),
+                state: BrokerState::Fenced,
+            }),
+        );
+    }
+
+    fn set_broker_state(&mut self, id: BrokerId, incarnation: Incarnation, state: BrokerState) {
+        let known = self
+            .broker(id)
+            .map(|broker| broker.registration.incarnation);
+        if known != Some(incarnation) {
+            return;
+        }
+        if let Some(broker) = Arc::make_mut(&mut self.brokers).get_mut(&id) {
+            Arc::make_mut(broker).state = state;
+        }
+    }
+
+    fn add_topic(&mut self, name: &str, id: TopicId) {
+        let taken = self.names.contains_key(name) || self.topics.contains_key(&id);
+        if taken || id == TopicId::METADATA {
+            return;
+        }
+        let name: Arc<str> = name.into();
+        Arc::make_mut(&mut self.names).insert(Arc::clone(&name), id);
+        let topic = TopicImage {
+            name,
+            id,
+            partitions: Vec::new(),
+            config: ConfigMap::new(),
+        };
+        Arc::make_mut(&mut self.topics).insert(id, Arc::new(topic));
+    }
+
+    fn remove_topic(&mut self, id: TopicId) {
+        if let Some(topic) = Arc::make_mut(&mut self.topics).remove(&id) {
+            Arc::make_mut(&mut self.names).remove(&topic.name);
+        }
+    }
+
+    fn add_partition(&mut self, partition: TopicPartition, voters: &[Voter], target: &[Voter]) {
+        let Some(topic) = self.topic_mut(partition.topic) else {
+            return;
+        };
+        if usize::try_from(partition.partition.0) != Ok(topic.partitions.len()) {
+            return;
+        }
+        topic.partitions.push(Arc::new(PartitionImage {
+            initial_voters: voters.to_vec(),
+            target: target.to_vec(),
+            reported: None,
+        }));
+    }
+
+    fn take_report(&mut self, report: &VoterReport) {
+        if let Some(partition) = self.partition_mut(report.partition)
+            && partition.is_news(report)
+        {
+            partition.reported = Some(Reported {
+                leader_epoch: report.leader_epoch,
+                notes: report.notes,
+                voters: report.voters.clone(),
+            });
+        }
+    }
+
+    fn configure(&mut self, resource: &ConfigResource, key: &str, value: Option<&str>) {
+        match resource {
+            ConfigResource::Topic(id) => {
+                if let Some(topic) = self.topic_mut(*id) {
+                    set(&mut topic.config, key, value);
+                }
+            }
+            ConfigResource::Broker(_) | ConfigResource::BrokerDefault => {
+                let configs = Arc::make_mut(&mut self.broker_configs);
+                let config = configs.entry(resource.clone()).or_default();
+                set(config, key, value);
+                if config.is_empty() {
+                    configs.remove(resource);
+                }
+            }
+        }
+    }
+
+    fn topic_mut(&mut self, id: TopicId) -> Option<&mut TopicImage> {
+        if !self.topics.contains_key(&id) {
+            return None;
+        }
+        Arc::make_mut(&mut self.topics)
+            .get_mut(&id)
+            .map(Arc::make_mut)
+    }
+
+    fn partition_mut(&mut self, partition: TopicPartition) -> Option<&mut PartitionImage> {
+        if partition == TopicPartition::METADATA {
+            return Some(Arc::make_mut(&mut self.metadata_quorum));
+        }
+        let index = usize::try_from(partition.partition.0).ok()?;
+        self.topic_mut(partition.topic)?
+            .partitions
+            .get_mut(index)
+            .map(Arc::make_mut)
+    }
+}
+
+impl BrokerImage {
+    fn push_records(&self, records: &mut Vec<MetadataRecord>) {
+        let broker = self.registration.broker;
+        let incarnation = self.registration.incarnation;
+        records.push(MetadataRecord::RegisterBroker {
+            registration: self.registration.clone(),
+        });
+        match self.state {
+            BrokerState::Fenced => {}
+            BrokerState::Active => records.push(MetadataRecord::UnfenceBroker {
+                broker,
+                incarnation,
+            }),
+            BrokerState::Stopping => records.push(MetadataRecord::StopBroker {
+                broker,
+                incarnation,
+            }),
+        }
+    }
+}
+
+impl TopicImage {
+    fn push_records(&self, records: &mut Vec<MetadataRecord>) {
+        records.push(MetadataRecord::Topic {
+            name: self.name.to_string(),
+            id: self.id,
+        });
+        for (index, partition) in self.partitions() {
+            let name = TopicPartition {
+                topic: self.id,
+                partition: index,
+            };
+            records.push(MetadataRecord::Partition {
+                partition: name,
+                voters: partition.initial_voters.clone(),
+                target: partition.target.clone(),
+            });
+            partition.push_report(name, records);
+        }
+        push_config(&ConfigResource::Topic(self.id), &self.config, records);
+    }
+}
+
+impl PartitionImage {
+    /// What has happened to the metadata quorum, which is never created.
+    fn push_changes(&self, partition: TopicPartition, records: &mut Vec<MetadataRecord>) {
+        if !self.target.is_empty() {
+            records.push(MetadataRecord::PartitionTarget {
+                partition,
+                target: self.target.clone(),
+            });
+        }
+        self.push_report(partition, records);
+    }
+
+    fn push_report(&self, partition: TopicPartition, records: &mut Vec<MetadataRecord>) {
+        if let Some(reported) = &self.reported {
+            records.push(MetadataRecord::PartitionVoters {
+                report: VoterReport {
+                    partition,
+                    leader_epoch: reported.leader_epoch,
+                    notes: reported.notes,
+                    voters: reported.voters.clone(),
+                },
+            });
+        }
+    }
+}
+
+fn push_config(resource: &ConfigResource, config: &ConfigMap, records: &mut Vec<MetadataRecord>) {
+    for (key, value) in config {
+        records.push(MetadataRecord::Config {
+            resource: resource.clone(),
+            key: key.clone(),
+            value: Some(value.clone()),
+        });
+    }
+}
+
+fn set(config: &mut ConfigMap, key: &str, value: Option<&str>) {
+    match value {
+        Some(value) => {
+            config.insert(key.to_owned(), value.to_owned());
+        }
+        None => {
+            config.remove(key);
+        }
+    }
+}
+
+/// The directory of a broker in tests: one that its id tells.
+#[cfg(test)]
+pub(super) fn voter(broker: i32) -> Voter {
+    Voter {
+        broker: BrokerId(broker),
+        directory: DirectoryId(1000 + broker.unsigned_abs() as u128),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::record::tests::record;
+    use super::*;
+
+    const TOPIC: TopicId = TopicId(42);
+    const P0: TopicPartition = TopicPartition {
+        topic: TOPIC,
+        partition: PartitionIndex(0),
+    };
+
+    fn image(records: &[MetadataRecord]) -> ClusterImage {
+        let mut image = ClusterImage::default();
+        for record in records {
+            image.apply(record);
+        }
+        image
+    }
+
+    fn one_partition(voters: &[i32]) -> ClusterImage {
+        let voters: Vec<_> = voters.iter().copied().map(voter).collect();
+        image(&[
+            MetadataRecord::Topic {
+                name: "flights".to_owned(),
+                id: TOPIC,
+            },
+            MetadataRecord::Partition {
+                partition: P0,
+                voters: voters.clone(),
+                target: voters,
+            },
+        ])
+    }
+
+    fn aim(image: &mut ClusterImage, target: &[i32]) {
+        image.apply(&MetadataRecord::PartitionTarget {
+            partition: P0,
+            target: target.iter().copied().map(voter).collect(),
+        });
+    }
+
+    fn report(image: &mut ClusterImage, leader_epoch: i32, notes: u64, voters: &[i32]) {
+        image.apply(&MetadataRecord::PartitionVoters {
+            report: VoterReport {
+                partition: P0,
+                leader_epoch: LeaderEpoch(leader_epoch),
+                notes,
+                voters: voters.iter().copied().map(voter).collect(),
+            },
+        });
+    }
+
+    fn role(image: &ClusterImage, broker: i32) -> Option<Role> {
+        image
+            .assignment(P0, voter(broker))
+            .map(|assignment| assignment.role)
+    }
+
+    proptest! {
+        #[test]
+        fn a_snapshot_says_what_the_log_said(
+            records in prop::collection::vec(record(), 0..60)
+        ) {
+            let image = image(&records);
+            prop_assert_eq!(ClusterImage::decode(&image.encode()), Ok(image.clone()));
+            // It stands for the log: what comes after has the same effect on both.
+            let mut from_snapshot = ClusterImage::decode(&image.encode()).expect("just encoded");
+            let mut from_log = image;
+            for record in &records {
+                from_snapshot.apply(record);
+                from_log.apply(record);
+            }
+            prop_assert_eq!(from_snapshot, from_log);
+        }
+
+        #[test]
+        fn the_image_is_the_fold_of_the_records_wherever_the_log_is_cut(
+            records in prop::collection::vec(record(), 0..60), at in any::<prop::sample::Index>()
+        ) {
+            let cut = at.index(records.len() + 1);
+            let mut prefix = image(&records[..cut]);
+            let kept = prefix.clone();
+            for record in &records[cut..] {
+                prefix.apply(record);
+            }
+            prop_assert_eq!(&prefix, &image(&records));
+            prop_assert_eq!(kept, image(&records[..cut]), "a clone is untouched by its original");
+        }
+
+        #[test]
+        fn a_damaged_snapshot_is_refused(
+            records in prop::collection::vec(record(), 0..20),
+            at in any::<prop::sample::Index>(), damage in 1..=255_u8
+        ) {
+            let mut bytes = image(&records).encode();
+            let at = at.index(bytes.len());
+            bytes[at] ^= damage;
+            prop_assert!(ClusterImage::decode(&bytes).is_err());
+            prop_assert!(ClusterImage::decode(&bytes[..at]).is_err());
+        }
+
+        #[test]
+        fn names_and_ids_name_the_same_topics(records in prop::collection::vec(record(), 0..60)) {
+            let image = image(&records);
+            for topic in image.topics() {
+                prop_assert_eq!(image.topic_named(&topic.name), Some(topic));
+                prop_assert_eq!(image.topic(topic.id), Some(topic));
+            }
+            prop_assert_eq!(image.topics().count(), image.topics.len());
+        }
+    }
+
+    #[test]
+    fn a_voter_of_the_creation_starts_clean_until_a_voter_change_is_reported() {
+        let mut image = one_partition(&[1, 2, 3]);
+        assert_eq!(role(&image, 1), Some(Role::InitialVoter));
+        assert_eq!(role(&image, 4), None);
+        report(&mut image, 1, 0, &[1, 2, 3]);
+        assert_eq!(role(&image, 3), Some(Role::InitialVoter));
+        aim(&mut image, &[1, 2, 4]);
+        assert_eq!(role(&image, 4), Some(Role::Learner));
+        report(&mut image, 1, 2, &[1, 2, 3, 4]);
+        assert_eq!(role(&image, 3), Some(Role::Voter));
+        assert_eq!(role(&image, 4), Some(Role::Voter));
+        report(&mut image, 1, 3, &[1, 2, 4]);
+        assert_eq!(role(&image, 3), None);
+    }
+
+    #[test]
+    fn a_replica_that_comes_back_does_not_take_itself_for_a_voter_of_the_creation() {
+        let mut image = one_partition(&[1, 2, 3]);
+        report(&mut image, 1, 2, &[1]);
+        aim(&mut image, &[1, 2, 3]);
+        let assignment = image.assignment(P0, voter(2)).expect("in the target");
+        assert_eq!(assignment.role, Role::Learner);
+        assert_eq!(assignment.create_with, [voter(1), voter(3)]);
+    }
+
+    #[test]
+    fn another_directory_of_the_same_broker_is_another_replica() {
+        let image = one_partition(&[1, 2, 3]);
+        let wiped = Voter {
+            broker: BrokerId(1),
+            directory: DirectoryId(77),
+        };
+        assert_eq!(image.assignment(P0, wiped), None);
+    }
+
+    #[test]
+    fn a_replica_is_deleted_only_when_report_and_target_both_lack_it() {
+        let none = (LeaderEpoch(0), 0);
+        let mut image = one_partition(&[1, 2, 3]);
+        assert!(!image.may_delete(P0, voter(3), none));
+        aim(&mut image, &[1, 2]);
+        assert!(!image.may_delete(P0, voter(3), none), "still a voter");
+        report(&mut image, 2, 2, &[1, 2]);
+        assert!(image.may_delete(P0, voter(3), none));
+        aim(&mut image, &[1, 2, 3]);
+        assert!(!image.may_delete(P0, voter(3), none), "desired again");
+        image.apply(&MetadataRecord::RemoveTopic { id: TOPIC });
+        assert!(image.may_delete(P0, voter(1), none));
+        assert!(!image.may_delete(TopicPartition::METADATA, voter(1), none));
+    }
+
+    /// {1,2}, and 4 is brought in: the note is committed by 1 and 4, which acknowledge a record that 2 does not
+    /// have. The target goes back to {1,2} before the leader's report has arrived.
+    #[test]
+    fn a_report_older_than_the_replicas_own_voter_note_deletes_nothing() {
+        let mut image = one_partition(&[1, 2]);
+        report(&mut image, 1, 0, &[1, 2]);
+        assert!(image.may_delete(P0, voter(4), (LeaderEpoch(0), 0)));
+        assert!(!image.may_delete(P0, voter(4), (LeaderEpoch(1), 2)));
+        // The next leader takes it out again, and says so.
+        report(&mut image, 2, 4, &[1, 2]);
+        assert!(image.may_delete(P0, voter(4), (LeaderEpoch(1), 2)));
+    }
+
+    #[test]
+    fn of_two_reports_the_one_of_the_higher_epoch_and_later_note_holds() {
+        let mut image = one_partition(&[1, 2, 3]);
+        report(&mut image, 3, 5, &[1, 2]);
+        report(&mut image, 2, 9, &[1, 2, 3]);
+        report(&mut image, 3, 4, &[1, 3]);
+        report(&mut image, 3, 5, &[2, 3]);
+        let partition = image.partition(P0).expect("it exists");
+        assert_eq!(partition.voters(), [voter(1), voter(2)]);
+        report(&mut image, 4, 5, &[1, 2]);
+        let reported = image.partition(P0).and_then(|p| p.reported.as_ref());
+        assert_eq!(reported.map(|r| r.leader_epoch), Some(LeaderEpoch(4)));
+    }
+
+    #[test]
+    fn clients_are_told_the_target_first_and_then_what_is_still_a_voter() {
+        let mut image = one_partition(&[1, 2, 3]);
+        aim(&mut image, &[4, 2]);
+        let partition = image.partition(P0).expect("it exists");
+        let brokers = partition.replica_brokers();
+        assert_eq!(brokers, [4, 2, 1, 3].map(BrokerId));
+    }
+
+    #[test]
+    fn a_topic_created_again_inherits_nothing() {
+        let mut image = one_partition(&[1]);
+        image.apply(&MetadataRecord::Config {
+            resource: ConfigResource::Topic(TOPIC),
+            key: "retention.ms".to_owned(),
+            value: Some("1".to_owned()),
+        });
+        image.apply(&MetadataRecord::RemoveTopic { id: TOPIC });
+        assert_eq!(image, ClusterImage::default());
+    }
+
+    #[test]
+    fn fencing_concerns_the_start_that_it_names() {
+        let registration = BrokerRegistration {
+            broker: BrokerId(1),
+            directory: DirectoryId(9),
+            incarnation: Incarnation(2),
+            rack: None,
+            listeners: Vec::new(),
+            peer_address: "a:1".to_owned(),
+        };
+        let mut image = image(&[MetadataRecord::RegisterBroker { registration }]);
+        let unfence = |incarnation| MetadataRecord::UnfenceBroker {
+            broker: BrokerId(1),
+            incarnation: Incarnation(incarnation),
+        };
+        image.apply(&unfence(1));
+        assert_eq!(image.active_brokers().count(), 0);
+        image.apply(&unfence(2));
+        assert_eq!(image.active_brokers().count(), 1);
+        assert_eq!(
+            image.peer_addresses(),
+            BTreeMap::from([(BrokerId(1), "a:1".to_owned())])
+        );
+    }
+}

@@ -1,0 +1,396 @@
+//! The records of `__cluster_metadata`: every way in which the cluster's knowledge of itself changes.
+//!
+//! One record is the value of one Kafka record, so Kafka's own tools can list the log. A value is
+//!
+//! ```text
+//! kind u8 | version u8 | the kind's fields, in the order of their declaration below
+//! ```
+//!
+//! with the fields laid out by [`super::layout`]. A kind that gets a field gets a version; a node refuses a
+//! version that it does not know, since to skip what it does not understand would make two images of one log.
+//! What a record does to the image is said by [`super::image`].
+
+use std::collections::BTreeMap;
+
+use super::layout::{DecodeError, Field};
+use super::{BrokerRegistration, VoterReport};
+use crate::ids::{BrokerId, Incarnation, ProducerId, TopicId, TopicPartition, Voter};
+
+/// Declares the records once: the enum and both directions of its layout.
+macro_rules! records {
+    ($(
+        $(#[$meta:meta])*
+        $kind:literal v $version:literal
+        $name:ident { $($(#[$field_meta:meta])* $field:ident: $type:ty),* $(,)? }
+    )*) => {
+        /// One change of the cluster's metadata.
+        #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+        pub enum MetadataRecord {
+            $($(#[$meta])* $name { $($(#[$field_meta])* $field: $type),* }),*
+        }
+
+        impl MetadataRecord {
+            /// Its name, for traces and listings.
+            #[must_use]
+            pub const fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$name { .. } => stringify!($name)),*
+                }
+            }
+        }
+
+        impl Field for MetadataRecord {
+            fn put(&self, out: &mut Vec<u8>) {
+                match self {
+                    $(Self::$name { $($field),* } => {
+                        out.push($kind);
+                        out.push($version);
+                        $($field.put(out);)*
+                    })*
+                }
+            }
+
+            fn take(bytes: &mut &[u8]) -> Result<Self, DecodeError> {
+                let kind = u8::take(bytes)?;
+                let version = u8::take(bytes)?;
+                match (kind, version) {
+                    $(($kind, $version) => {
+                        $(let $field = Field::take(bytes)?;)*
+                        Ok(Self::$name { $($field),* })
+                    })*
+                    $(($kind, _) => Err(DecodeError::UnknownVersion { kind, version }),)*
+                    _ => Err(DecodeError::UnknownKind(kind)),
+                }
+            }
+        }
+    };
+}
+
+records! {
+    /// A broker has started: it is known by this registration from here on, and fenced.
+    1 v 1 RegisterBroker {
+        /// All that it says of itself.
+        registration: BrokerRegistration,
+    }
+    /// A broker is not to be given replicas. Whether clients are told of it is not said here: that is for
+    /// those that hear it (counter-example 11).
+    2 v 1 FenceBroker {
+        /// The broker.
+        broker: BrokerId,
+        /// The start of it that is meant; a later start is not concerned.
+        incarnation: Incarnation,
+    }
+    /// A broker has caught up with the metadata and may be given replicas.
+    3 v 1 UnfenceBroker {
+        /// The broker.
+        broker: BrokerId,
+        /// The start of it that is meant.
+        incarnation: Incarnation,
+    }
+    /// A broker is about to stop in good order: it is given no new replicas, and leads where nobody else can.
+    4 v 1 StopBroker {
+        /// The broker.
+        broker: BrokerId,
+        /// The start of it that is meant.
+        incarnation: Incarnation,
+    }
+    /// A broker is gone for good.
+    5 v 1 UnregisterBroker {
+        /// The broker.
+        broker: BrokerId,
+    }
+    /// A topic exists. Its partitions follow, each in a record of its own.
+    6 v 1 Topic {
+        /// Its name, unique among the topics that exist.
+        name: String,
+        /// Its id, never used before or after.
+        id: TopicId,
+    }
+    /// A topic is gone with its partitions and its configuration.
+    7 v 1 RemoveTopic {
+        /// The topic.
+        id: TopicId,
+    }
+    /// A partition exists.
+    8 v 1 Partition {
+        /// The partition: the next index of its topic.
+        partition: TopicPartition,
+        /// The voters of its creation, sorted. They never change: later voters are notes in the partition's
+        /// own log, and reported.
+        voters: Vec<Voter>,
+        /// The voters that are desired, most preferred leader first.
+        target: Vec<Voter>,
+    }
+    /// Other voters are desired. The partition's leader changes one at a time until they are there.
+    9 v 1 PartitionTarget {
+        /// The partition, or [`TopicPartition::METADATA`].
+        partition: TopicPartition,
+        /// The voters that are desired, most preferred leader first.
+        target: Vec<Voter>,
+    }
+    /// A partition's leader reports which voters are committed.
+    10 v 1 PartitionVoters {
+        /// The report.
+        report: VoterReport,
+    }
+    /// A configuration is set or taken back.
+    11 v 1 Config {
+        /// What is configured.
+        resource: ConfigResource,
+        /// Kafka's name of the configuration.
+        key: String,
+        /// Its value as text; `None` takes it back to what holds without it.
+        value: Option<String>,
+    }
+    /// Producer ids below this one have been handed out in blocks.
+    12 v 1 ProducerIds {
+        /// The first that has not been.
+        next: ProducerId,
+    }
+    /// A feature is finalized at this level.
+    13 v 1 Feature {
+        /// Its name, for instance `metadata.version`.
+        name: String,
+        /// Its level; 0 takes it back.
+        level: i16,
+    }
+}
+
+/// What a configuration belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ConfigResource {
+    /// One topic. By id: a topic created again does not inherit.
+    Topic(TopicId),
+    /// One broker.
+    Broker(BrokerId),
+    /// Every broker that has no value of its own.
+    BrokerDefault,
+}
+
+impl Field for ConfigResource {
+    fn put(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Topic(id) => {
+                out.push(1);
+                id.put(out);
+            }
+            Self::Broker(id) => {
+                out.push(2);
+                id.put(out);
+            }
+            Self::BrokerDefault => out.push(3),
+        }
+    }
+
+    fn take(bytes: &mut &[u8]) -> Result<Self, DecodeError> {
+        match u8::take(bytes)? {
+            1 => Field::take(bytes).map(Self::Topic),
+            2 => Field::take(bytes).map(Self::Broker),
+            3 => Ok(Self::BrokerDefault),
+            other => Err(DecodeError::UnknownKind(other)),
+        }
+    }
+}
+
+impl MetadataRecord {
+    /// The value of the Kafka record that carries it.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.put(&mut out);
+        out
+    }
+
+    /// Reads it back.
+    ///
+    /// # Errors
+    /// Any bytes that [`Self::encode`] of this version does not give.
+    pub fn decode(mut bytes: &[u8]) -> Result<Self, DecodeError> {
+        let record = Self::take(&mut bytes)?;
+        if bytes.is_empty() {
+            Ok(record)
+        } else {
+            Err(DecodeError::Trailing(bytes.len()))
+        }
+    }
+}
+
+/// The configurations of one resource, by Kafka's names.
+pub type ConfigMap = BTreeMap<String, String>;
+
+#[cfg(test)]
+pub(super) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::cluster::Endpoint;
+    use crate::ids::{DirectoryId, LeaderEpoch, PartitionIndex};
+
+    fn voter() -> impl Strategy<Value = Voter> {
+        (0..5, 0..2_u128).prop_map(|(broker, directory)| Voter {
+            broker: BrokerId(broker),
+            directory: DirectoryId(100 * u128::try_from(broker).expect("above 0") + directory),
+        })
+    }
+
+    fn voters() -> impl Strategy<Value = Vec<Voter>> {
+        prop::collection::vec(voter(), 0..4)
+    }
+
+    fn partition() -> impl Strategy<Value = TopicPartition> {
+        (1..6_u128, 0..3).prop_map(|(topic, partition)| TopicPartition {
+            topic: TopicId(topic),
+            partition: PartitionIndex(partition),
+        })
+    }
+
+    fn registration() -> impl Strategy<Value = BrokerRegistration> {
+        (
+            voter(),
+            1..4_u64,
+            prop::option::of("[a-z]{0,3}"),
+            "[a-z:0-9]{1,9}",
+            any::<u16>(),
+        )
+            .prop_map(|(voter, incarnation, rack, peer_address, port)| {
+                BrokerRegistration {
+                    broker: voter.broker,
+                    directory: voter.directory,
+                    incarnation: Incarnation(incarnation),
+                    rack,
+                    listeners: vec![Endpoint {
+                        name: "PLAINTEXT".to_owned(),
+                        host: "localhost".to_owned(),
+                        port,
+                    }],
+                    peer_address,
+                }
+            })
+    }
+
+    /// Any record over a world small enough that records often meet.
+    pub(in crate::cluster) fn record() -> impl Strategy<Value = MetadataRecord> {
+        use MetadataRecord as R;
+        let broker = || ((0..5).prop_map(BrokerId), (1..4_u64).prop_map(Incarnation));
+        let topic = || (1..6_u128).prop_map(TopicId);
+        prop_oneof![
+            registration().prop_map(|registration| R::RegisterBroker { registration }),
+            broker().prop_map(|(broker, incarnation)| R::FenceBroker {
+                broker,
+                incarnation
+            }),
+            broker().prop_map(|(broker, incarnation)| R::UnfenceBroker {
+                broker,
+                incarnation
+            }),
+            broker().prop_map(|(broker, incarnation)| R::StopBroker {
+                broker,
+                incarnation
+            }),
+            (0..5).prop_map(|broker| R::UnregisterBroker {
+                broker: BrokerId(broker)
+            }),
+            ("[a-e]", topic()).prop_map(|(name, id)| R::Topic { name, id }),
+            topic().prop_map(|id| R::RemoveTopic { id }),
+            (partition(), voters(), voters()).prop_map(|(partition, voters, target)| {
+                R::Partition {
+                    partition,
+                    voters,
+                    target,
+                }
+            }),
+            (partition(), voters())
+                .prop_map(|(partition, target)| R::PartitionTarget { partition, target }),
+            (partition(), 0..5, 0..5_u64, voters()).prop_map(
+                |(partition, leader_epoch, notes, voters)| R::PartitionVoters {
+                    report: VoterReport {
+                        partition,
+                        leader_epoch: LeaderEpoch(leader_epoch),
+                        notes,
+                        voters
+                    }
+                }
+            ),
+            (
+                prop_oneof![
+                    topic().prop_map(ConfigResource::Topic),
+                    (0..3).prop_map(|id| ConfigResource::Broker(BrokerId(id))),
+                    Just(ConfigResource::BrokerDefault)
+                ],
+                "[a-c]",
+                prop::option::of("[a-z]{0,3}")
+            )
+                .prop_map(|(resource, key, value)| R::Config {
+                    resource,
+                    key,
+                    value
+                }),
+            any::<i64>().prop_map(|next| R::ProducerIds {
+                next: ProducerId(next)
+            }),
+            ("[a-b]", any::<i16>()).prop_map(|(name, level)| R::Feature { name, level }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_record_survives_the_round_trip(record in record()) {
+            prop_assert_eq!(MetadataRecord::decode(&record.encode()), Ok(record));
+        }
+
+        #[test]
+        fn bytes_that_end_early_are_refused(record in record(), cut in any::<prop::sample::Index>()) {
+            let bytes = record.encode();
+            let cut = cut.index(bytes.len());
+            prop_assert!(MetadataRecord::decode(&bytes[..cut]).is_err());
+        }
+
+        #[test]
+        fn any_bytes_decode_to_a_record_that_encodes_to_them_or_to_an_error(
+            kind in 0..16_u8, rest in prop::collection::vec(any::<u8>(), 0..80)
+        ) {
+            let mut bytes = vec![kind, 1];
+            bytes.extend(rest);
+            if let Ok(record) = MetadataRecord::decode(&bytes) {
+                // Lengths may be written in more bytes than they need: the record is the same all the same.
+                prop_assert_eq!(MetadataRecord::decode(&record.encode()), Ok(record));
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_is_kind_version_and_fields() {
+        let record = MetadataRecord::Topic {
+            name: "a".to_owned(),
+            id: TopicId(7),
+        };
+        let mut expected = vec![6, 1, 1, b'a'];
+        expected.extend(7_u128.to_be_bytes());
+        assert_eq!(record.encode(), expected);
+        assert_eq!(record.name(), "Topic");
+    }
+
+    #[test]
+    fn a_kind_or_version_of_the_future_is_refused_and_named() {
+        assert_eq!(
+            MetadataRecord::decode(&[99, 1]),
+            Err(DecodeError::UnknownKind(99))
+        );
+        assert_eq!(
+            MetadataRecord::decode(&[6, 2]),
+            Err(DecodeError::UnknownVersion {
+                kind: 6,
+                version: 2
+            })
+        );
+        assert_eq!(
+            MetadataRecord::decode(&[7, 1, 0]),
+            Err(DecodeError::Truncated)
+        );
+        // A list of 2^28 voters in 12 bytes reserves nothing.
+        let mut bytes = vec![9, 1];
+        bytes.extend([0; 20]);
+        bytes.extend([0xff, 0xff, 0xff, 0x7f]);
+        assert_eq!(MetadataRecord::decode(&bytes), Err(DecodeError::Truncated));
+    }
+}
