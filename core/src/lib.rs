@@ -9,6 +9,7 @@
 
 pub mod ids;
 pub mod time;
+pub mod wire;
 pub mod record;
 pub mod log;
 pub mod producer;

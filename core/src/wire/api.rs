@@ -1,0 +1,341 @@
+//! The table of APIs: which messages belong to which key, and what we tell clients that we serve.
+
+use bytes::Bytes;
+
+use super::field::{At, Field};
+use super::read::{DecodeError, Reader};
+use super::write::{EncodeError, Segments, Writer};
+use super::{api_versions, fetch, list_offsets, metadata, produce, recording};
+
+pub(crate) mod sealed {
+    /// Only declared messages are messages.
+    pub trait Sealed {}
+}
+
+/// The versions of one API that we tell clients about; both ends are inclusive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ApiVersionRange {
+    /// The API.
+    pub api_key: ApiKey,
+    /// The first version.
+    pub min_version: i16,
+    /// The last version.
+    pub max_version: i16,
+}
+
+/// A declared message: a request or a response, without its header.
+#[expect(
+    private_bounds,
+    reason = "how a message is read and written is this module's business"
+)]
+pub trait Message: Field + Default + sealed::Sealed {
+    /// Its name in Kafka's schemas.
+    const NAME: &'static str;
+    /// The first version that we read and write.
+    const VERSION_MIN: i16;
+    /// The last one.
+    const VERSION_MAX: i16;
+    /// The first flexible version (KIP-482), or `i16::MAX`.
+    const FLEXIBLE_FROM: i16;
+
+    /// Reads the whole of `body`.
+    ///
+    /// # Errors
+    /// If it is not this message at this version, or something follows it.
+    fn from_body(body: &Bytes, version: i16) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(body);
+        let message = read_message(&mut reader, version)?;
+        reader.finish()?;
+        Ok(message)
+    }
+
+    /// Writes the message without any header.
+    ///
+    /// # Errors
+    /// If the message has no such version, or the version cannot carry what it says.
+    fn to_body(&self, version: i16) -> Result<Segments, EncodeError> {
+        let mut writer = Writer::default();
+        write_message(self, &mut writer, version)?;
+        Ok(writer.finish())
+    }
+}
+
+/// A message that a client sends, with the one that answers it.
+pub trait RequestMessage: Message + Into<Request> {
+    /// Its API.
+    const API_KEY: ApiKey;
+    /// The answer.
+    type Response: Message + TryFrom<Response> + Into<Response>;
+}
+
+fn at<M: Message>(version: i16) -> Option<At> {
+    (M::VERSION_MIN..=M::VERSION_MAX)
+        .contains(&version)
+        .then_some(At {
+            version,
+            flexible: version >= M::FLEXIBLE_FROM,
+        })
+}
+
+fn read_message<M: Message>(reader: &mut Reader<'_>, version: i16) -> Result<M, DecodeError> {
+    let at = at::<M>(version).ok_or(DecodeError::UnsupportedVersion)?;
+    M::decode(reader, at, false)
+}
+
+fn write_message<M: Message>(
+    message: &M,
+    writer: &mut Writer,
+    version: i16,
+) -> Result<(), EncodeError> {
+    let at = at::<M>(version).ok_or(EncodeError::UnsupportedVersion {
+        message: M::NAME,
+        version,
+    })?;
+    message.encode(writer, at, false)
+}
+
+macro_rules! apis {
+    ($(
+        $(#[$meta:meta])*
+        $key:literal $name:ident: $module:ident::$request:ident => $module2:ident::$response:ident
+            $(, served $min:literal..=$max:literal)?;
+    )*) => {
+        /// Which API a request is of. The numbers are those of the protocol.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(i16)]
+        pub enum ApiKey {
+            $($(#[$meta])* $name = $key,)*
+        }
+
+        impl ApiKey {
+            /// Every API that is declared, served or not.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// The number on the wire.
+            #[must_use]
+            pub const fn code(self) -> i16 {
+                match self {
+                    $(Self::$name => $key,)*
+                }
+            }
+
+            /// The API of a number, if it is declared.
+            #[must_use]
+            pub const fn from_code(code: i16) -> Option<Self> {
+                match code {
+                    $($key => Some(Self::$name),)*
+                    _ => None,
+                }
+            }
+
+            /// Kafka's name.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($name),)*
+                }
+            }
+
+            /// The first and last version that we can read, both inclusive. Of `Produce` clients are told more.
+            #[must_use]
+            pub const fn versions(self) -> (i16, i16) {
+                match self {
+                    $(Self::$name => (
+                        <$module::$request as Message>::VERSION_MIN,
+                        <$module::$request as Message>::VERSION_MAX,
+                    ),)*
+                }
+            }
+
+            /// Whether requests and responses of this version are flexible (KIP-482).
+            #[must_use]
+            pub const fn is_flexible(self, version: i16) -> bool {
+                version >= match self {
+                    $(Self::$name => <$module::$request as Message>::FLEXIBLE_FROM,)*
+                }
+            }
+        }
+
+        /// What `ApiVersions` tells clients.
+        ///
+        /// `Produce` is told from version 0 although 0 to 2 are refused: librdkafka takes a higher minimum for
+        /// a broker that knows no compression (KAFKA-18659).
+        pub const SERVED: &[ApiVersionRange] = &[$($(
+            ApiVersionRange {
+                api_key: ApiKey::$name,
+                min_version: $min,
+                max_version: $max,
+            },
+        )?)*];
+
+        /// What `ApiVersions` tells clients of one API; nothing if it is not served.
+        #[must_use]
+        pub const fn served_versions(api_key: ApiKey) -> Option<ApiVersionRange> {
+            match api_key {
+                $(ApiKey::$name => {
+                    #[allow(unused_mut, unused_assignments)]
+                    let mut served = None;
+                    $(served = Some(ApiVersionRange {
+                        api_key,
+                        min_version: $min,
+                        max_version: $max,
+                    });)?
+                    served
+                })*
+            }
+        }
+
+        /// A request of any API, without its header.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub enum Request {
+            $($(#[$meta])* $name($module::$request),)*
+        }
+
+        /// A response of any API, without its header.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub enum Response {
+            $($(#[$meta])* $name($module2::$response),)*
+        }
+
+        impl Request {
+            /// The API.
+            #[must_use]
+            pub const fn api_key(&self) -> ApiKey {
+                match self {
+                    $(Self::$name(_) => ApiKey::$name,)*
+                }
+            }
+
+            pub(crate) fn read(
+                reader: &mut Reader<'_>,
+                api_key: ApiKey,
+                version: i16,
+            ) -> Result<Self, DecodeError> {
+                match api_key {
+                    $(ApiKey::$name => read_message(reader, version).map(Self::$name),)*
+                }
+            }
+
+            pub(crate) fn write(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+                match self {
+                    $(Self::$name(request) => write_message(request, writer, version),)*
+                }
+            }
+        }
+
+        impl Response {
+            /// The API.
+            #[must_use]
+            pub const fn api_key(&self) -> ApiKey {
+                match self {
+                    $(Self::$name(_) => ApiKey::$name,)*
+                }
+            }
+
+            pub(crate) fn read(
+                reader: &mut Reader<'_>,
+                api_key: ApiKey,
+                version: i16,
+            ) -> Result<Self, DecodeError> {
+                match api_key {
+                    $(ApiKey::$name => read_message(reader, version).map(Self::$name),)*
+                }
+            }
+
+            pub(crate) fn write(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+                match self {
+                    $(Self::$name(response) => write_message(response, writer, version),)*
+                }
+            }
+        }
+
+        recorded!(
+            Request,
+            value, encoder => {
+                bincode::Encode::encode(&value.api_key(), encoder)?;
+                match value {
+                    $(Request::$name(request) => recording::record(request, encoder),)*
+                }
+            },
+            decoder => match <ApiKey as bincode::Decode<D::Context>>::decode(decoder)? {
+                $(ApiKey::$name => recording::replay(decoder).map(Self::$name),)*
+            }
+        );
+
+        recorded!(
+            Response,
+            value, encoder => {
+                bincode::Encode::encode(&value.api_key(), encoder)?;
+                match value {
+                    $(Response::$name(response) => recording::record(response, encoder),)*
+                }
+            },
+            decoder => match <ApiKey as bincode::Decode<D::Context>>::decode(decoder)? {
+                $(ApiKey::$name => recording::replay(decoder).map(Self::$name),)*
+            }
+        );
+
+        $(
+            impl RequestMessage for $module::$request {
+                const API_KEY: ApiKey = ApiKey::$name;
+                type Response = $module2::$response;
+            }
+
+            impl From<$module::$request> for Request {
+                fn from(request: $module::$request) -> Self {
+                    Self::$name(request)
+                }
+            }
+
+            impl From<$module2::$response> for Response {
+                fn from(response: $module2::$response) -> Self {
+                    Self::$name(response)
+                }
+            }
+
+            impl TryFrom<Request> for $module::$request {
+                type Error = Request;
+
+                fn try_from(request: Request) -> Result<Self, Request> {
+                    if let Request::$name(request) = request {
+                        Ok(request)
+                    } else {
+                        Err(request)
+                    }
+                }
+            }
+
+            impl TryFrom<Response> for $module2::$response {
+                type Error = Response;
+
+                fn try_from(response: Response) -> Result<Self, Response> {
+                    if let Response::$name(response) = response {
+                        Ok(response)
+                    } else {
+                        Err(response)
+                    }
+                }
+            }
+        )*
+
+        #[cfg(test)]
+        macro_rules! for_each_api {
+            ($callback:ident) => { $($callback!($name, $module, $request, $response);)* };
+        }
+        #[cfg(test)]
+        pub(crate) use for_each_api;
+    };
+}
+
+apis! {
+    /// Appends record batches.
+    0 Produce: produce::ProduceRequest => produce::ProduceResponse, served 0..=13;
+    /// Reads record batches.
+    1 Fetch: fetch::FetchRequest => fetch::FetchResponse, served 4..=18;
+    /// Finds offsets by time.
+    2 ListOffsets: list_offsets::ListOffsetsRequest => list_offsets::ListOffsetsResponse, served 1..=11;
+    /// Tells the brokers, the topics and who leads what.
+    3 Metadata: metadata::MetadataRequest => metadata::MetadataResponse, served 0..=13;
+    /// Tells which versions of which APIs are served.
+    18 ApiVersions: api_versions::ApiVersionsRequest => api_versions::ApiVersionsResponse, served 0..=4;
+}

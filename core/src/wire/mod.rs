@@ -1,0 +1,63 @@
+//! Kafka's wire protocol: the words that clients and brokers say to each other, and their bytes.
+//!
+//! Every message is declared once, in the file of its API, in a form that can be held against Kafka's published
+//! message schema: name and type of each field, the versions that carry it, whether it may be null, its tag,
+//! its default, and whether a version that cannot carry it may drop it. [`declare`] explains the form. From one
+//! declaration come the plain struct, its defaults, decoding and encoding at every version. To add an API,
+//! declare its two messages in a file of their own and give it one line in [`api`].
+//!
+//! What this module decides: which bytes are a valid message, and which bytes a message is. What it does not:
+//! whether a request makes sense, who may send it, and how frames are cut from a stream (the four length bytes
+//! are written here, but read and bounded by whoever owns the socket).
+//!
+//! **Decoding** takes any bytes and never panics. Strings and records stay slices of the frame; an array
+//! reserves room only after its length was compared with the bytes that are left. A length, a flag or a tag
+//! that does not fit, a missing byte and a byte too many are all errors. Tagged fields of a number that is not
+//! declared are skipped, as KIP-482 asks.
+//!
+//! **Encoding** yields [`Segments`]: small fields gathered in one buffer, records appended as they are.
+//!
+//! Sources: the message schemas of Apache Kafka 4.3, KIP-482 (tagged fields and flexible versions),
+//! KIP-511 (how ApiVersions negotiates), KIP-516 (topic ids), KIP-951 (leader hints).
+
+#[macro_use]
+mod declare;
+
+mod field;
+mod read;
+mod recording;
+mod records;
+mod text;
+mod write;
+
+pub mod api;
+pub mod error_code;
+pub mod frame;
+
+pub mod api_versions;
+pub mod fetch;
+pub mod list_offsets;
+pub mod metadata;
+pub mod produce;
+
+pub use api::{
+    ApiKey, ApiVersionRange, Message, Request, RequestMessage, Response, SERVED, served_versions,
+};
+pub use api_versions::{ApiVersionsRequest, ApiVersionsResponse};
+pub use error_code::ErrorCode;
+pub use fetch::{FetchRequest, FetchResponse};
+pub use frame::{
+    RequestError, RequestHeader, decode_request, decode_response, encode_request, encode_response,
+};
+pub use list_offsets::{ListOffsetsRequest, ListOffsetsResponse};
+pub use metadata::{MetadataRequest, MetadataResponse};
+pub use produce::{ProduceRequest, ProduceResponse};
+pub use read::DecodeError;
+pub use records::Records;
+pub use text::Str;
+pub use write::{EncodeError, Segments};
+
+#[cfg(test)]
+mod sample;
+#[cfg(test)]
+mod tests;
