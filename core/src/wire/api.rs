@@ -5,7 +5,11 @@ use bytes::Bytes;
 use super::field::{At, Field};
 use super::read::{DecodeError, Reader};
 use super::write::{EncodeError, Segments, Writer};
-use super::{api_versions, fetch, list_offsets, metadata, produce, recording};
+use super::{
+    api_versions, create_partitions, create_topics, delete_topics, describe_cluster,
+    describe_configs, describe_topic_partitions, fetch, find_coordinator, init_producer_id,
+    list_offsets, metadata, offset_for_leader_epoch, produce, recording,
+};
 
 pub(crate) mod sealed {
     /// Only declared messages are messages.
@@ -336,6 +340,24 @@ apis! {
     2 ListOffsets: list_offsets::ListOffsetsRequest => list_offsets::ListOffsetsResponse, served 1..=11;
     /// Tells the brokers, the topics and who leads what.
     3 Metadata: metadata::MetadataRequest => metadata::MetadataResponse, served 0..=13;
+    /// Tells which broker coordinates a group or a transaction. Not served before groups are.
+    10 FindCoordinator: find_coordinator::FindCoordinatorRequest => find_coordinator::FindCoordinatorResponse;
     /// Tells which versions of which APIs are served.
     18 ApiVersions: api_versions::ApiVersionsRequest => api_versions::ApiVersionsResponse, served 0..=4;
+    /// Creates topics.
+    19 CreateTopics: create_topics::CreateTopicsRequest => create_topics::CreateTopicsResponse, served 2..=7;
+    /// Deletes topics.
+    20 DeleteTopics: delete_topics::DeleteTopicsRequest => delete_topics::DeleteTopicsResponse, served 1..=6;
+    /// Gives a producer its id and epoch.
+    22 InitProducerId: init_producer_id::InitProducerIdRequest => init_producer_id::InitProducerIdResponse, served 0..=5;
+    /// Tells where epochs ended.
+    23 OffsetForLeaderEpoch: offset_for_leader_epoch::OffsetForLeaderEpochRequest => offset_for_leader_epoch::OffsetForLeaderEpochResponse, served 2..=4;
+    /// Tells how topics and brokers are configured.
+    32 DescribeConfigs: describe_configs::DescribeConfigsRequest => describe_configs::DescribeConfigsResponse, served 1..=4;
+    /// Adds partitions to topics.
+    37 CreatePartitions: create_partitions::CreatePartitionsRequest => create_partitions::CreatePartitionsResponse, served 0..=3;
+    /// Tells the brokers, for administrators.
+    60 DescribeCluster: describe_cluster::DescribeClusterRequest => describe_cluster::DescribeClusterResponse, served 0..=2;
+    /// Tells topics a page at a time.
+    75 DescribeTopicPartitions: describe_topic_partitions::DescribeTopicPartitionsRequest => describe_topic_partitions::DescribeTopicPartitionsResponse, served 0..=0;
 }

@@ -17,7 +17,7 @@
 //!
 //! **Encoding** yields [`Segments`]: small fields gathered in one buffer, records appended as they are.
 //!
-//! Sources: the message schemas of Apache Kafka 4.3, KIP-482 (tagged fields and flexible versions),
+//! Sources: the message schemas of Apache Kafka 4.x, KIP-482 (tagged fields and flexible versions),
 //! KIP-511 (how ApiVersions negotiates), KIP-516 (topic ids), KIP-951 (leader hints).
 
 #[macro_use]
@@ -35,22 +35,42 @@ pub mod error_code;
 pub mod frame;
 
 pub mod api_versions;
+pub mod create_partitions;
+pub mod create_topics;
+pub mod delete_topics;
+pub mod describe_cluster;
+pub mod describe_configs;
+pub mod describe_topic_partitions;
 pub mod fetch;
+pub mod find_coordinator;
+pub mod init_producer_id;
 pub mod list_offsets;
 pub mod metadata;
+pub mod offset_for_leader_epoch;
 pub mod produce;
 
 pub use api::{
     ApiKey, ApiVersionRange, Message, Request, RequestMessage, Response, SERVED, served_versions,
 };
 pub use api_versions::{ApiVersionsRequest, ApiVersionsResponse};
+pub use create_partitions::{CreatePartitionsRequest, CreatePartitionsResponse};
+pub use create_topics::{CreateTopicsRequest, CreateTopicsResponse};
+pub use delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse};
+pub use describe_cluster::{DescribeClusterRequest, DescribeClusterResponse};
+pub use describe_configs::{DescribeConfigsRequest, DescribeConfigsResponse};
+pub use describe_topic_partitions::{
+    DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse,
+};
 pub use error_code::ErrorCode;
 pub use fetch::{FetchRequest, FetchResponse};
+pub use find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
 pub use frame::{
     RequestError, RequestHeader, decode_request, decode_response, encode_request, encode_response,
 };
+pub use init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 pub use list_offsets::{ListOffsetsRequest, ListOffsetsResponse};
 pub use metadata::{MetadataRequest, MetadataResponse};
+pub use offset_for_leader_epoch::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
 pub use produce::{ProduceRequest, ProduceResponse};
 pub use read::DecodeError;
 pub use records::Records;

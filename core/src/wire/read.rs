@@ -13,7 +13,7 @@ pub enum DecodeError {
     Truncated,
     /// The message ends before its bytes do.
     TrailingBytes,
-    /// A length is negative where only *null* may be, or a null stands where the version allows none.
+    /// A null (any negative length, as in Kafka) stands where the version allows none.
     UnexpectedNull,
     /// A variable-length number goes on past its fifth byte or past 32 bits.
     InvalidVarint,
