@@ -28,8 +28,9 @@ const CRC_END: usize = 21;
 
 const COMPRESSION_MASK: i16 = 0x07;
 const LOG_APPEND_TIME: i16 = 0x08;
-const TRANSACTIONAL: i16 = 0x10;
-const CONTROL: i16 = 0x20;
+pub(super) const TRANSACTIONAL: i16 = 0x10;
+pub(super) const CONTROL: i16 = 0x20;
+const DELETE_HORIZON: i16 = 0x40;
 
 /// Who set a batch's timestamps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,6 +207,12 @@ impl BatchHeader {
         self.attributes & CONTROL != 0
     }
 
+    /// Whether the base timestamp is the time after which a cleaner may drop the batch's tombstones (KIP-534).
+    #[must_use]
+    pub const fn has_delete_horizon(&self) -> bool {
+        self.attributes & DELETE_HORIZON != 0
+    }
+
     /// CRC-32C of the header's part that the batch's CRC covers.
     fn header_crc(&self) -> u32 {
         crc32c::crc32c(&self.to_bytes()[CRC_END..])
@@ -257,7 +264,15 @@ impl Batch {
     /// # Errors
     /// [`HeaderError::Crc`].
     pub fn verify(&self) -> Result<(), HeaderError> {
-        let computed = crc32c::crc32c_append(self.header.header_crc(), &self.body);
+        self.verify_as(crc32c::crc32c_append(self.header.header_crc(), &self.body))
+    }
+
+    /// Checks the CRC where the body's own is known.
+    pub(super) fn verify_with(&self, body_crc: u32) -> Result<(), HeaderError> {
+        self.verify_as(self.combined_crc(body_crc))
+    }
+
+    fn verify_as(&self, computed: u32) -> Result<(), HeaderError> {
         if computed == self.header.crc {
             Ok(())
         } else {
@@ -284,8 +299,20 @@ impl Batch {
 
     /// Sets the CRC from the header's fields and the body's own CRC.
     pub(crate) fn seal(&mut self, body_crc: u32) {
-        self.header.crc =
-            crc32c::crc32c_combine(self.header.header_crc(), body_crc, self.body.len());
+        self.header.crc = self.combined_crc(body_crc);
+    }
+
+    fn combined_crc(&self, body_crc: u32) -> u32 {
+        crc32c::crc32c_combine(self.header.header_crc(), body_crc, self.body.len())
+    }
+
+    /// The whole batch in one piece. Copies the body: for tools and tests, and for requests of one's own.
+    #[must_use]
+    pub fn to_bytes(&self) -> Bytes {
+        let mut bytes = Vec::with_capacity(self.size());
+        bytes.extend_from_slice(&self.header.to_bytes());
+        bytes.extend_from_slice(&self.body);
+        Bytes::from(bytes)
     }
 }
 

@@ -4,6 +4,18 @@
 //! 61-byte header, so a [`Batch`] is a parsed header and an untouched body: to stamp a batch costs nothing
 //! that grows with it, and the payload is never copied by a decision.
 
+mod builder;
+mod compression;
+mod error;
+mod examine;
 mod header;
+mod parse;
+mod records;
 
+pub use builder::{BatchBuilder, BatchFull, HeaderRef};
+pub use compression::{Compression, DecompressError, compress, decompress};
+pub use error::RecordError;
+pub use examine::{BatchFacts, Depth, Examined, Limits, examine};
 pub use header::{Batch, BatchHeader, HEADER_SIZE, HeaderError, TimestampType};
+pub use parse::RecordFault;
+pub use records::{Record, RecordHeader, Records};

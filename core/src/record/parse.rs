@@ -1,0 +1,325 @@
+//! One record's bytes.
+//!
+//! ```text
+//! size varint (bytes after this field)
+//! attributes i8 (none defined)   timestamp_delta varlong   offset_delta varint
+//! key length varint (-1 null), key    value length varint (-1 null), value
+//! header count varint, and for each:  key length varint, key    value length varint (-1 null), value
+//! ```
+//! Varints are zigzag. Source: Kafka's `DefaultRecord`; where that skips over contradictions (a length below
+//! -1, bits beyond a number's width), this does not.
+
+use std::fmt;
+use std::io::BufRead;
+
+use bytes::{Buf, Bytes};
+
+/// What is wrong with a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordFault {
+    /// The batch ends within it.
+    EndsEarly,
+    /// Its fields do not add up to its size, or the size is negative.
+    Size,
+    /// A number has more bits than its type.
+    Varint,
+    /// A length or a count is negative where it must not be, or beyond the record's end.
+    Length,
+    /// Its offset delta is not its place in the batch.
+    OffsetDelta {
+        /// In the record.
+        found: i32,
+    },
+    /// The batch cannot be decompressed at this record.
+    Corrupt,
+    /// The batch decompresses to more than the cap.
+    TooLarge {
+        /// In bytes, inclusive.
+        cap: usize,
+    },
+}
+
+impl fmt::Display for RecordFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EndsEarly => f.write_str("the batch ends within it"),
+            Self::Size => f.write_str("its fields do not add up to its size"),
+            Self::Varint => f.write_str("a number in it is too large for its field"),
+            Self::Length => f.write_str("a length in it is out of bounds"),
+            Self::OffsetDelta { found } => write!(f, "its offset delta is {found}"),
+            Self::Corrupt => f.write_str("the batch cannot be decompressed beyond it"),
+            Self::TooLarge { cap } => {
+                write!(f, "the batch is more than {cap} bytes, decompressed")
+            }
+        }
+    }
+}
+
+/// Where records come from.
+pub(super) trait Source {
+    /// A key or a value.
+    type Chunk;
+
+    /// The next byte.
+    fn byte(&mut self) -> Result<u8, RecordFault>;
+
+    /// The next `length` bytes.
+    fn chunk(&mut self, length: usize) -> Result<Self::Chunk, RecordFault>;
+
+    /// Whether nothing is left.
+    fn is_at_end(&mut self) -> Result<bool, RecordFault>;
+}
+
+/// Keys and values as slices of the batch.
+impl Source for Bytes {
+    type Chunk = Self;
+
+    fn byte(&mut self) -> Result<u8, RecordFault> {
+        self.try_get_u8().map_err(|_| RecordFault::EndsEarly)
+    }
+
+    fn chunk(&mut self, length: usize) -> Result<Self::Chunk, RecordFault> {
+        if length > self.len() {
+            return Err(RecordFault::EndsEarly);
+        }
+        Ok(self.split_to(length))
+    }
+
+    fn is_at_end(&mut self) -> Result<bool, RecordFault> {
+        Ok(self.is_empty())
+    }
+}
+
+/// Passes over keys and values, so nothing is kept of what a compressed batch holds.
+pub(super) struct Skip<R> {
+    reader: R,
+    /// Bytes read.
+    pub(super) read: usize,
+    cap: usize,
+}
+
+impl<R: BufRead> Skip<R> {
+    pub(super) const fn new(reader: R, cap: usize) -> Self {
+        Self {
+            reader,
+            read: 0,
+            cap,
+        }
+    }
+
+    /// Some bytes that come next, at least one.
+    fn fill(&mut self) -> Result<&[u8], RecordFault> {
+        let available = self.reader.fill_buf().map_err(|_| RecordFault::Corrupt)?;
+        if available.is_empty() {
+            return Err(RecordFault::EndsEarly);
+        }
+        let left = self.cap - self.read;
+        if left == 0 {
+            return Err(RecordFault::TooLarge { cap: self.cap });
+        }
+        Ok(&available[..available.len().min(left)])
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.reader.consume(n);
+        self.read += n;
+    }
+}
+
+impl<R: BufRead> Source for Skip<R> {
+    type Chunk = ();
+
+    fn byte(&mut self) -> Result<u8, RecordFault> {
+        let byte = self.fill()?[0];
+        self.consume(1);
+        Ok(byte)
+    }
+
+    fn chunk(&mut self, mut length: usize) -> Result<(), RecordFault> {
+        while length > 0 {
+            let n = self.fill()?.len().min(length);
+            self.consume(n);
+            length -= n;
+        }
+        Ok(())
+    }
+
+    fn is_at_end(&mut self) -> Result<bool, RecordFault> {
+        match self.reader.fill_buf() {
+            Ok(available) => Ok(available.is_empty()),
+            Err(_) => Err(RecordFault::Corrupt),
+        }
+    }
+}
+
+/// A record but for its headers.
+pub(super) struct Fields<Chunk> {
+    pub(super) timestamp_delta: i64,
+    pub(super) offset_delta: i32,
+    pub(super) key: Option<Chunk>,
+    pub(super) value: Option<Chunk>,
+}
+
+/// Reads a record and hands each of its headers over. After an error the source stands anywhere.
+pub(super) fn read_record<S: Source>(
+    source: &mut S,
+    mut header: impl FnMut(S::Chunk, Option<S::Chunk>),
+) -> Result<Fields<S::Chunk>, RecordFault> {
+    let size = narrow(varint(|| source.byte(), 32)?)?;
+    let mut record = Record {
+        source,
+        left: usize::try_from(size).map_err(|_| RecordFault::Size)?,
+    };
+    record.byte()?;
+    let fields = Fields {
+        timestamp_delta: varint(|| record.byte(), 64)?,
+        offset_delta: record.number()?,
+        key: record.nullable()?,
+        value: record.nullable()?,
+    };
+    let headers = record.number()?;
+    if headers < 0 {
+        return Err(RecordFault::Length);
+    }
+    for _ in 0..headers {
+        let key = record.nullable()?.ok_or(RecordFault::Length)?;
+        header(key, record.nullable()?);
+    }
+    if record.left == 0 {
+        Ok(fields)
+    } else {
+        Err(RecordFault::Size)
+    }
+}
+
+/// A source that ends with the record.
+struct Record<'a, S> {
+    source: &'a mut S,
+    left: usize,
+}
+
+impl<S: Source> Record<'_, S> {
+    fn byte(&mut self) -> Result<u8, RecordFault> {
+        self.left = self.left.checked_sub(1).ok_or(RecordFault::Size)?;
+        self.source.byte()
+    }
+
+    fn number(&mut self) -> Result<i32, RecordFault> {
+        narrow(varint(|| self.byte(), 32)?)
+    }
+
+    fn nullable(&mut self) -> Result<Option<S::Chunk>, RecordFault> {
+        let length = self.number()?;
+        if length == -1 {
+            return Ok(None);
+        }
+        let length = usize::try_from(length).map_err(|_| RecordFault::Length)?;
+        self.left = self.left.checked_sub(length).ok_or(RecordFault::Length)?;
+        self.source.chunk(length).map(Some)
+    }
+}
+
+fn narrow(number: i64) -> Result<i32, RecordFault> {
+    i32::try_from(number).map_err(|_| RecordFault::Varint)
+}
+
+/// A zigzag number of so many bits.
+fn varint(
+    mut byte: impl FnMut() -> Result<u8, RecordFault>,
+    bits: u32,
+) -> Result<i64, RecordFault> {
+    let mut value = 0_u64;
+    let mut shift = 0;
+    loop {
+        let byte = byte()?;
+        let low = u64::from(byte & 0x7f);
+        if shift + 7 > bits && low >> (bits - shift) != 0 {
+            return Err(RecordFault::Varint);
+        }
+        value |= low << shift;
+        if byte < 0x80 {
+            return Ok((value >> 1).cast_signed() ^ -((value & 1).cast_signed()));
+        }
+        shift += 7;
+        if shift >= bits {
+            return Err(RecordFault::Varint);
+        }
+    }
+}
+
+/// Writes a number in zigzag, which takes as many bytes as the number needs whatever its type.
+pub(super) fn put_varint(out: &mut Vec<u8>, number: i64) {
+    let mut value = (number << 1 ^ number >> 63).cast_unsigned();
+    while value >= 0x80 {
+        out.push(low_bits(value) | 0x80);
+        value >>= 7;
+    }
+    out.push(low_bits(value));
+}
+
+/// Bytes that [`put_varint`] writes.
+pub(super) const fn varint_size(number: i64) -> usize {
+    let value = (number << 1 ^ number >> 63).cast_unsigned();
+    let bits = 64 - (value | 1).leading_zeros();
+    bits.div_ceil(7) as usize
+}
+
+fn low_bits(value: u64) -> u8 {
+    u8::try_from(value & 0x7f).expect("seven bits fit a byte")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(bytes: &[u8], bits: u32) -> Result<i64, RecordFault> {
+        let mut bytes = Bytes::copy_from_slice(bytes);
+        varint(|| bytes.byte(), bits)
+    }
+
+    #[test]
+    fn numbers_are_written_as_protocol_buffers_write_zigzag() {
+        for (number, bytes) in [
+            (0, &[0][..]),
+            (-1, &[1]),
+            (63, &[0x7e]),
+            (-64, &[0x7f]),
+            (64, &[0x80, 1]),
+            (i64::from(i32::MAX), &[0xfe, 0xff, 0xff, 0xff, 0x0f]),
+            (
+                i64::MIN,
+                &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1],
+            ),
+        ] {
+            let mut out = Vec::new();
+            put_varint(&mut out, number);
+            assert_eq!(out, bytes);
+            assert_eq!(varint_size(number), bytes.len());
+            assert_eq!(read(bytes, 64), Ok(number));
+        }
+    }
+
+    #[test]
+    fn a_number_with_more_bits_than_its_type_is_refused() {
+        assert_eq!(read(&[0xff, 0xff, 0xff, 0xff, 0x0f], 32), Ok(-(1 << 31)));
+        assert_eq!(
+            read(&[0xff, 0xff, 0xff, 0xff, 0x1f], 32),
+            Err(RecordFault::Varint)
+        );
+        assert_eq!(read(&[0x80; 6], 32), Err(RecordFault::Varint));
+        assert_eq!(read(&[0x80; 11], 64), Err(RecordFault::Varint));
+        assert_eq!(read(&[0x80, 0x80], 32), Err(RecordFault::EndsEarly));
+    }
+
+    proptest! {
+        #[test]
+        fn every_number_survives_the_round_trip(number: i64) {
+            let mut out = Vec::new();
+            put_varint(&mut out, number);
+            prop_assert_eq!(varint_size(number), out.len());
+            prop_assert_eq!(read(&out, 64), Ok(number));
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The records of a batch, for whoever reads them: consumers, the metadata log, lookups by timestamp.
+
+use bytes::Bytes;
+
+use super::compression::{Compression, decompress};
+use super::error::RecordError;
+use super::header::{Batch, BatchHeader, TimestampType};
+use super::parse::{RecordFault, read_record};
+use crate::ids::{Offset, Timestamp};
+
+/// One record.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Record {
+    /// Its place in the log.
+    pub offset: Offset,
+    /// Its own under CreateTime, the batch's under LogAppendTime; [`Timestamp::NONE`] where its producer gave none.
+    pub timestamp: Timestamp,
+    /// Its key.
+    pub key: Option<Bytes>,
+    /// Its value; `None` is a tombstone under compaction.
+    pub value: Option<Bytes>,
+    /// Its headers, in order. A key may occur more than once.
+    pub headers: Vec<RecordHeader>,
+}
+
+/// One header of a record.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RecordHeader {
+    /// UTF-8 by convention; no broker checks it.
+    pub key: Bytes,
+    /// Its value.
+    pub value: Option<Bytes>,
+}
+
+impl Batch {
+    /// The records, in order, decompressed up to `cap` bytes. Keys and values are slices of the body, or of one
+    /// buffer that holds it decompressed.
+    ///
+    /// # Errors
+    /// [`RecordError::UnknownCodec`], [`RecordError::Corrupt`], [`RecordError::TooLarge`]; what is wrong with a
+    /// record comes from the iterator, which then ends.
+    pub fn records(&self, cap: usize) -> Result<Records, RecordError> {
+        let id = self.header.compression();
+        let codec = Compression::from_id(id).ok_or(RecordError::UnknownCodec(id))?;
+        Ok(Records {
+            header: self.header,
+            body: decompress(codec, &self.body, cap)?,
+            index: 0,
+        })
+    }
+}
+
+/// The records of one batch. Ends at the first error.
+#[derive(Clone, Debug)]
+pub struct Records {
+    header: BatchHeader,
+    /// What is not read yet.
+    body: Bytes,
+    /// Of the next record; the record count once the last has been read, or an error been found.
+    index: i32,
+}
+
+impl Records {
+    fn read(&mut self) -> Result<Record, RecordFault> {
+        let mut headers = Vec::new();
+        let fields = read_record(&mut self.body, |key, value| {
+            headers.push(RecordHeader { key, value });
+        })?;
+        // Compaction leaves gaps, so a delta says where a record stands, and not how many are before it.
+        if !(0..=self.header.last_offset_delta).contains(&fields.offset_delta) {
+            return Err(RecordFault::OffsetDelta {
+                found: fields.offset_delta,
+            });
+        }
+        Ok(Record {
+            offset: self.header.base_offset.plus(fields.offset_delta.into()),
+            timestamp: record_timestamp(&self.header, fields.timestamp_delta),
+            key: fields.key,
+            value: fields.value,
+            headers,
+        })
+    }
+}
+
+impl Iterator for Records {
+    type Item = Result<Record, RecordError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.index >= self.header.record_count {
+            let rest = std::mem::take(&mut self.body);
+            return (!rest.is_empty()).then_some(Err(RecordError::LeftOver));
+        }
+        let index = self.index;
+        self.index += 1;
+        let record = self.read().map_err(|fault| {
+            self.index = self.header.record_count;
+            self.body.clear();
+            RecordError::Record { index, fault }
+        });
+        Some(record)
+    }
+}
+
+/// A record's timestamp. Deltas wrap, as they do in Kafka, so every timestamp can be told from every base.
+pub(super) const fn record_timestamp(header: &BatchHeader, delta: i64) -> Timestamp {
+    match header.timestamp_type() {
+        TimestampType::CreateTime => Timestamp(header.base_timestamp.0.wrapping_add(delta)),
+        TimestampType::LogAppendTime => header.max_timestamp,
+    }
+}
