@@ -21,8 +21,7 @@ use super::layout::{DecodeError, Field, put_length, take_bytes, take_length};
 use super::record::{ConfigMap, ConfigResource, MetadataRecord};
 use super::{BrokerRegistration, VoterReport};
 use crate::ids::{
-    BrokerId, DirectoryId, Incarnation, LeaderEpoch, PartitionIndex, ProducerId, TopicId,
-    TopicPartition, Voter,
+    BrokerId, Incarnation, LeaderEpoch, PartitionIndex, ProducerId, TopicId, TopicPartition, Voter,
 };
 
 /// The first bytes of a snapshot.
@@ -710,7 +709,7 @@ fn set(config: &mut ConfigMap, key: &str, value: Option<&str>) {
 pub(super) fn voter(broker: i32) -> Voter {
     Voter {
         broker: BrokerId(broker),
-        directory: DirectoryId(1000 + broker.unsigned_abs() as u128),
+        directory: crate::ids::DirectoryId(1000 + broker.unsigned_abs() as u128),
     }
 }
 
@@ -859,7 +858,7 @@ mod tests {
         let image = one_partition(&[1, 2, 3]);
         let wiped = Voter {
             broker: BrokerId(1),
-            directory: DirectoryId(77),
+            directory: crate::ids::DirectoryId(77),
         };
         assert_eq!(image.assignment(P0, wiped), None);
     }
@@ -932,7 +931,7 @@ mod tests {
     fn fencing_concerns_the_start_that_it_names() {
         let registration = BrokerRegistration {
             broker: BrokerId(1),
-            directory: DirectoryId(9),
+            directory: crate::ids::DirectoryId(9),
             incarnation: Incarnation(2),
             rack: None,
             listeners: Vec::new(),

@@ -8,7 +8,13 @@ mod registration;
 mod layout;
 mod record;
 mod image;
+mod config_keys;
+mod config;
 
+pub use config::{
+    BrokerConfig, ConfigEntry, ConfigSource, ConfigSynonym, ConfigType, Configs, InvalidConfig,
+    TopicConfig, check_topic,
+};
 pub use image::{
     Assignment, BrokerImage, BrokerState, ClusterImage, PartitionImage, Reported, Role, TopicImage,
 };

@@ -1,0 +1,1004 @@
+//! What is configured: which keys there are, which values they take, and which value holds.
+//!
+//! A topic's value is, in this order: what was set for the topic; what was set for the broker that asks, or for
+//! all brokers, under the broker's name for the same thing (dynamically, then in its configuration file); the
+//! default. A broker's is the same without the first. So two brokers with different files may judge a topic
+//! differently, as in Kafka: what holds is what its leader has.
+//!
+//! Values are text here and in the log, judged when they are set ([`check_topic`]), and read once into a
+//! [`TopicConfig`] for those that decide by them. The keys themselves stand in [`super::config_keys`].
+
+use std::borrow::Cow;
+use std::fmt;
+
+use super::config_keys::{BROKER_KEYS, TOPIC_KEYS};
+use super::image::ClusterImage;
+use super::record::{ConfigMap, ConfigResource};
+use crate::ids::{BrokerId, TopicId};
+use crate::record::TimestampType;
+use crate::store::Flush;
+
+/// A configuration's type, as DescribeConfigs tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ConfigType {
+    /// `true` or `false`.
+    Boolean,
+    /// Any text.
+    String,
+    /// 32 bits.
+    Int,
+    /// 64 bits.
+    Long,
+    /// A number with a fraction.
+    Double,
+    /// Texts with commas between them.
+    List,
+}
+
+impl ConfigType {
+    /// Its number in DescribeConfigs.
+    #[must_use]
+    pub const fn code(self) -> i8 {
+        match self {
+            Self::Boolean => 1,
+            Self::String => 2,
+            Self::Int => 3,
+            Self::Long => 5,
+            Self::Double => 6,
+            Self::List => 7,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Boolean => "BOOLEAN",
+            Self::String => "STRING",
+            Self::Int => "INT",
+            Self::Long => "LONG",
+            Self::Double => "DOUBLE",
+            Self::List => "LIST",
+        }
+    }
+}
+
+/// Where a value comes from, as DescribeConfigs tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ConfigSource {
+    /// Set for the topic.
+    DynamicTopic,
+    /// Set for the broker, in the metadata.
+    DynamicBroker,
+    /// Set for all brokers, in the metadata.
+    DynamicDefaultBroker,
+    /// In the broker's configuration file.
+    StaticBroker,
+    /// Set nowhere.
+    Default,
+}
+
+impl ConfigSource {
+    /// Its number in DescribeConfigs and CreateTopics.
+    #[must_use]
+    pub const fn code(self) -> i8 {
+        match self {
+            Self::DynamicTopic => 1,
+            Self::DynamicBroker => 2,
+            Self::DynamicDefaultBroker => 3,
+            Self::StaticBroker => 4,
+            Self::Default => 5,
+        }
+    }
+}
+
+/// Which values a key takes, beyond its type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rule {
+    /// All of its type.
+    Any,
+    /// A number not below this one.
+    AtLeast(i64),
+    /// A number between these, both allowed.
+    Between(i64, i64),
+    /// `or`, or a number between the others, both allowed.
+    Levels { or: i64, min: i64, max: i64 },
+    /// A fraction between 0 and 1, both allowed.
+    Ratio,
+    /// One of these.
+    OneOf(&'static [&'static str]),
+    /// Any of these, each at most once.
+    ListOf(&'static [&'static str]),
+}
+
+/// Whether, and for whom, a broker's value can be changed while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Update {
+    /// By its file and a restart.
+    ReadOnly,
+    /// For one broker.
+    PerBroker,
+    /// For one broker or for all.
+    Everywhere,
+}
+
+/// A key of topics.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TopicKey {
+    pub(super) name: &'static str,
+    pub(super) kind: ConfigType,
+    pub(super) default: &'static str,
+    pub(super) rule: Rule,
+    /// The brokers' names for it, the first that is set counting.
+    pub(super) synonyms: &'static [Synonym],
+    pub(super) doc: &'static str,
+}
+
+/// A broker's name for a topic's key.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Synonym {
+    pub(super) name: &'static str,
+    /// What the broker's number is multiplied with to be the topic's.
+    pub(super) factor: i64,
+}
+
+/// A key of brokers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BrokerKey {
+    pub(super) name: &'static str,
+    pub(super) kind: ConfigType,
+    pub(super) default: Option<&'static str>,
+    pub(super) rule: Rule,
+    pub(super) update: Update,
+    pub(super) doc: &'static str,
+}
+
+/// Why a configuration is refused, in the words that a client of Kafka expects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InvalidConfig {
+    /// There is no such key for a topic.
+    UnknownTopicKey(String),
+    /// There is no such key for a broker.
+    UnknownBrokerKey(String),
+    /// The value is not one that the key takes.
+    Value {
+        /// The key.
+        key: String,
+        /// The value.
+        value: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Keys with no value.
+    Null(Vec<String>),
+    /// The shortest time before compaction is longer than the longest.
+    CompactionLags {
+        /// `min.compaction.lag.ms`.
+        min: i64,
+        /// `max.compaction.lag.ms`.
+        max: i64,
+    },
+}
+
+impl fmt::Display for InvalidConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownTopicKey(key) => write!(f, "Unknown topic config name: {key}"),
+            Self::UnknownBrokerKey(key) => write!(f, "Unknown broker config name: {key}"),
+            Self::Value { key, value, why } => {
+                write!(f, "Invalid value {value} for configuration {key}: {why}")
+            }
+            Self::Null(keys) => write!(
+                f,
+                "Null value not supported for topic configs: {}",
+                keys.join(",")
+            ),
+            Self::CompactionLags { min, max } => write!(
+                f,
+                "conflict topic config setting min.compaction.lag.ms ({min}) > max.compaction.lag.ms ({max})"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for InvalidConfig {}
+
+/// Judges all that is set for a topic.
+///
+/// # Errors
+/// The first key that does not exist, else the first value that its key does not take, else values that do not
+/// go together.
+pub fn check_topic(config: &ConfigMap) -> Result<(), InvalidConfig> {
+    for key in config.keys() {
+        if topic_key(key).is_none() {
+            return Err(InvalidConfig::UnknownTopicKey(key.clone()));
+        }
+    }
+    for (name, value) in config {
+        let key = topic_key(name).expect("every key was found above");
+        check(key.name, key.kind, key.rule, value)?;
+    }
+    let lag = |key: &str| -> Option<i64> { config.get(key)?.parse().ok() };
+    let min = lag("min.compaction.lag.ms").unwrap_or(0);
+    let max = lag("max.compaction.lag.ms").unwrap_or(i64::MAX);
+    if min > max {
+        return Err(InvalidConfig::CompactionLags { min, max });
+    }
+    Ok(())
+}
+
+/// What a broker's own configuration file sets, by Kafka's names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokerConfig {
+    id: BrokerId,
+    values: ConfigMap,
+}
+
+impl BrokerConfig {
+    /// Takes the values of broker `id`'s file. What is not in them has Kafka's default.
+    ///
+    /// # Errors
+    /// The first key that does not exist or value that its key does not take.
+    pub fn new(id: BrokerId, values: ConfigMap) -> Result<Self, InvalidConfig> {
+        for (name, value) in &values {
+            let key =
+                broker_key(name).ok_or_else(|| InvalidConfig::UnknownBrokerKey(name.clone()))?;
+            check(key.name, key.kind, key.rule, value)?;
+        }
+        Ok(Self { id, values })
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub const fn broker(&self) -> BrokerId {
+        self.id
+    }
+
+    /// What the file sets.
+    #[must_use]
+    pub const fn values(&self) -> &ConfigMap {
+        &self.values
+    }
+}
+
+/// A value that holds, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigEntry {
+    /// The key.
+    pub name: &'static str,
+    /// The value; `None` where nothing is set and there is no default.
+    pub value: Option<String>,
+    /// Where it comes from.
+    pub source: ConfigSource,
+    /// Its type.
+    pub kind: ConfigType,
+    /// Whether it takes a restart to change it.
+    pub read_only: bool,
+    /// Every place where it is said, the one that holds first.
+    pub synonyms: Vec<ConfigSynonym>,
+    /// What it means.
+    pub documentation: &'static str,
+}
+
+/// One place where a value is said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigSynonym {
+    /// Under which name.
+    pub name: &'static str,
+    /// What is said there.
+    pub value: String,
+    /// Where.
+    pub source: ConfigSource,
+}
+
+/// The configuration as one broker has it: the cluster's metadata over its own file.
+#[derive(Clone, Copy, Debug)]
+pub struct Configs<'a> {
+    /// What has been set in the metadata.
+    pub image: &'a ClusterImage,
+    /// What the broker's file sets.
+    pub broker: &'a BrokerConfig,
+}
+
+impl<'a> Configs<'a> {
+    /// What holds for a topic. The answer changes only with the image: keep it, a produce should not ask again.
+    #[must_use]
+    pub fn topic(&self, id: TopicId) -> TopicConfig {
+        let config = self.image.config(&ConfigResource::Topic(id));
+        self.topic_with(config.unwrap_or(&ConfigMap::new()))
+    }
+
+    /// What would hold for a topic for which this is set.
+    #[must_use]
+    pub fn topic_with(&self, config: &ConfigMap) -> TopicConfig {
+        TopicConfig::read(&|key| self.topic_value(key, config))
+    }
+
+    /// Every configuration of a topic for which this is set, by name.
+    #[must_use]
+    pub fn topic_entries(&self, config: &ConfigMap) -> Vec<ConfigEntry> {
+        TOPIC_KEYS
+            .iter()
+            .map(|key| self.topic_entry(key, config))
+            .collect()
+    }
+
+    /// Every configuration of this broker, by name.
+    #[must_use]
+    pub fn broker_entries(&self) -> Vec<ConfigEntry> {
+        BROKER_KEYS
+            .iter()
+            .map(|key| self.broker_entry(key))
+            .collect()
+    }
+
+    /// What has been set for all brokers in the metadata, by name.
+    #[must_use]
+    pub fn broker_default_entries(&self) -> Vec<ConfigEntry> {
+        let Some(config) = self.image.config(&ConfigResource::BrokerDefault) else {
+            return Vec::new();
+        };
+        BROKER_KEYS
+            .iter()
+            .filter_map(|key| {
+                let value = config.get(key.name)?;
+                let source = ConfigSource::DynamicDefaultBroker;
+                Some(key.entry(vec![ConfigSynonym {
+                    name: key.name,
+                    value: value.clone(),
+                    source,
+                }]))
+            })
+            .collect()
+    }
+
+    /// `num.partitions`: partitions of a topic whose creation does not say how many.
+    #[must_use]
+    pub fn num_partitions(&self) -> i32 {
+        self.int("num.partitions")
+    }
+
+    /// `default.replication.factor`: replicas of a topic whose creation does not say how many.
+    #[must_use]
+    pub fn default_replication_factor(&self) -> i32 {
+        self.int("default.replication.factor")
+    }
+
+    /// `auto.create.topics.enable`: whether asking for a topic creates it.
+    #[must_use]
+    pub fn auto_create_topics(&self) -> bool {
+        self.is_true("auto.create.topics.enable")
+    }
+
+    /// `auto.leader.rebalance.enable`: whether leadership goes back to preferred replicas.
+    #[must_use]
+    pub fn auto_leader_rebalance(&self) -> bool {
+        self.is_true("auto.leader.rebalance.enable")
+    }
+
+    /// `delete.topic.enable`: whether topics can be deleted.
+    #[must_use]
+    pub fn delete_topics(&self) -> bool {
+        self.is_true("delete.topic.enable")
+    }
+
+    /// `max.request.partition.size.limit`: partitions in one answer to DescribeTopicPartitions.
+    #[must_use]
+    pub fn describe_partitions_max(&self) -> i32 {
+        self.int("max.request.partition.size.limit")
+    }
+
+    /// `producer.id.expiration.ms`: how long a partition remembers a silent producer.
+    #[must_use]
+    pub fn producer_id_expiration_ms(&self) -> i32 {
+        self.int("producer.id.expiration.ms")
+    }
+
+    /// `fetch.max.bytes`: the most that one fetch is answered with.
+    #[must_use]
+    pub fn fetch_max_bytes(&self) -> i32 {
+        self.int("fetch.max.bytes")
+    }
+
+    /// `max.incremental.fetch.session.cache.slots`: the most fetch sessions that are kept.
+    #[must_use]
+    pub fn fetch_sessions_max(&self) -> i32 {
+        self.int("max.incremental.fetch.session.cache.slots")
+    }
+
+    fn int(&self, name: &str) -> i32 {
+        self.parsed(name)
+    }
+
+    fn is_true(&self, name: &str) -> bool {
+        self.parsed(name)
+    }
+
+    /// A broker's value by a name that has a default.
+    fn parsed<T: std::str::FromStr>(&self, name: &str) -> T {
+        let key = broker_key(name).expect("callers name keys of the table");
+        let default = key.default.expect("callers name keys with a default");
+        let said = self.said(key.name);
+        let value = said.first().map_or(default, |(value, _)| value);
+        value
+            .trim()
+            .parse()
+            .or_else(|_| default.parse())
+            .ok()
+            .expect("a default is of its key's type")
+    }
+
+    /// What is said under a broker's name of a key, and where, the first being what holds.
+    fn said(&self, name: &str) -> Vec<(&'a str, ConfigSource)> {
+        let image = self.image;
+        let places = [
+            (
+                image.config(&ConfigResource::Broker(self.broker.id)),
+                ConfigSource::DynamicBroker,
+            ),
+            (
+                image.config(&ConfigResource::BrokerDefault),
+                ConfigSource::DynamicDefaultBroker,
+            ),
+            (Some(&self.broker.values), ConfigSource::StaticBroker),
+        ];
+        places
+            .into_iter()
+            .filter_map(|(config, source)| Some((config?.get(name)?.as_str(), source)))
+            .collect()
+    }
+
+    fn topic_value(&self, key: &TopicKey, config: &ConfigMap) -> String {
+        if let Some(value) = config.get(key.name) {
+            return value.clone();
+        }
+        key.synonyms
+            .iter()
+            .find_map(|synonym| {
+                let (value, _) = *self.said(synonym.name).first()?;
+                Some(synonym.convert(value).into_owned())
+            })
+            .unwrap_or_else(|| key.default.to_owned())
+    }
+
+    fn topic_entry(&self, key: &TopicKey, config: &ConfigMap) -> ConfigEntry {
+        let mut synonyms = Vec::new();
+        if let Some(value) = config.get(key.name) {
+            synonyms.push(ConfigSynonym {
+                name: key.name,
+                value: value.clone(),
+                source: ConfigSource::DynamicTopic,
+            });
+        }
+        for synonym in key.synonyms {
+            for (value, source) in self.said(synonym.name) {
+                synonyms.push(ConfigSynonym {
+                    name: synonym.name,
+                    value: value.to_owned(),
+                    source,
+                });
+            }
+        }
+        // As in Kafka, a default is listed under the first of the broker's names, if it stands there.
+        let first = key.synonyms.first();
+        if let Some(key) = first.and_then(|synonym| broker_key(synonym.name))
+            && let Some(default) = key.default
+        {
+            synonyms.push(ConfigSynonym {
+                name: key.name,
+                value: default.to_owned(),
+                source: ConfigSource::Default,
+            });
+        }
+        ConfigEntry {
+            name: key.name,
+            value: Some(self.topic_value(key, config)),
+            source: synonyms
+                .first()
+                .map_or(ConfigSource::Default, |first| first.source),
+            kind: key.kind,
+            read_only: false,
+            synonyms,
+            documentation: key.doc,
+        }
+    }
+
+    fn broker_entry(&self, key: &BrokerKey) -> ConfigEntry {
+        let mut synonyms: Vec<_> = self
+            .said(key.name)
+            .into_iter()
+            .map(|(value, source)| ConfigSynonym {
+                name: key.name,
+                value: value.to_owned(),
+                source,
+            })
+            .collect();
+        if let Some(default) = key.default {
+            synonyms.push(ConfigSynonym {
+                name: key.name,
+                value: default.to_owned(),
+                source: ConfigSource::Default,
+            });
+        }
+        key.entry(synonyms)
+    }
+}
+
+impl BrokerKey {
+    fn entry(&self, synonyms: Vec<ConfigSynonym>) -> ConfigEntry {
+        let first = synonyms.first();
+        ConfigEntry {
+            name: self.name,
+            value: first.map(|first| first.value.clone()),
+            source: first.map_or(ConfigSource::Default, |first| first.source),
+            kind: self.kind,
+            read_only: self.update == Update::ReadOnly,
+            synonyms,
+            documentation: self.doc,
+        }
+    }
+}
+
+impl Synonym {
+    fn convert<'v>(&self, value: &'v str) -> Cow<'v, str> {
+        match value.parse::<i64>() {
+            // A negative number means "without bound" in every unit.
+            Ok(number) if self.factor != 1 && number > 0 => {
+                Cow::Owned(number.saturating_mul(self.factor).to_string())
+            }
+            Ok(_) | Err(_) => Cow::Borrowed(value),
+        }
+    }
+}
+
+/// What holds for a topic, read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TopicConfig {
+    /// `max.message.bytes`: the largest batch that is taken, in bytes, its header included.
+    pub max_message_bytes: u32,
+    /// `min.insync.replicas`, at least 1.
+    pub min_insync_replicas: u32,
+    /// `flush`: when `acks=all` is answered.
+    pub flush: Flush,
+    /// `message.timestamp.type`.
+    pub message_timestamp_type: TimestampType,
+    /// `message.timestamp.before.max.ms`: how old a record may be, inclusive.
+    pub message_timestamp_before_max_ms: i64,
+    /// `message.timestamp.after.max.ms`: how far ahead a record may be, inclusive.
+    pub message_timestamp_after_max_ms: i64,
+    /// `cleanup.policy` has `delete`.
+    pub cleanup_delete: bool,
+    /// `cleanup.policy` has `compact`: records must have keys.
+    pub cleanup_compact: bool,
+    /// `retention.ms`; `None` for any age.
+    pub retention_ms: Option<u64>,
+    /// `retention.bytes`; `None` for any size.
+    pub retention_bytes: Option<u64>,
+    /// `segment.bytes`.
+    pub segment_bytes: u32,
+    /// `segment.ms`.
+    pub segment_ms: i64,
+    /// `segment.jitter.ms`.
+    pub segment_jitter_ms: i64,
+    /// `segment.index.bytes`.
+    pub segment_index_bytes: u32,
+    /// `index.interval.bytes`.
+    pub index_interval_bytes: u32,
+    /// `file.delete.delay.ms`.
+    pub file_delete_delay_ms: i64,
+    /// `delete.retention.ms`.
+    pub delete_retention_ms: i64,
+    /// `min.compaction.lag.ms`.
+    pub min_compaction_lag_ms: i64,
+    /// `max.compaction.lag.ms`.
+    pub max_compaction_lag_ms: i64,
+    /// `min.cleanable.dirty.ratio`, 0 to 1.
+    pub min_cleanable_dirty_ratio: f64,
+}
+
+impl Default for TopicConfig {
+    /// What holds where nothing is set anywhere.
+    fn default() -> Self {
+        Self::read(&|key| key.default.to_owned())
+    }
+}
+
+impl TopicConfig {
+    fn read(value: &dyn Fn(&TopicKey) -> String) -> Self {
+        let text = |name: &str| {
+            let key = topic_key(name).expect("this file names keys of the table");
+            let value = value(key);
+            // What was judged when it was set is taken as it is. A value that this version would refuse (another
+            // version took it) must not stop a node: the default holds.
+            match check(key.name, key.kind, key.rule, &value) {
+                Ok(()) => value,
+                Err(_) => key.default.to_owned(),
+            }
+        };
+        let long = |name: &str| -> i64 { number(&text(name)) };
+        let int = |name: &str| -> u32 { number(&text(name)) };
+        // Below 0 means without bound.
+        let bound = |name: &str| u64::try_from(long(name)).ok();
+        let policy = text("cleanup.policy");
+        Self {
+            max_message_bytes: int("max.message.bytes"),
+            min_insync_replicas: int("min.insync.replicas"),
+            flush: if text("flush").trim() == "replicated" {
+                Flush::Replicated
+            } else {
+                Flush::Commit
+            },
+            message_timestamp_type: if text("message.timestamp.type").trim() == "LogAppendTime" {
+                TimestampType::LogAppendTime
+            } else {
+                TimestampType::CreateTime
+            },
+            message_timestamp_before_max_ms: long("message.timestamp.before.max.ms"),
+            message_timestamp_after_max_ms: long("message.timestamp.after.max.ms"),
+            cleanup_delete: items(&policy).any(|item| item == "delete"),
+            cleanup_compact: items(&policy).any(|item| item == "compact"),
+            retention_ms: bound("retention.ms"),
+            retention_bytes: bound("retention.bytes"),
+            segment_bytes: int("segment.bytes"),
+            segment_ms: long("segment.ms"),
+            segment_jitter_ms: long("segment.jitter.ms"),
+            segment_index_bytes: int("segment.index.bytes"),
+            index_interval_bytes: int("index.interval.bytes"),
+            file_delete_delay_ms: long("file.delete.delay.ms"),
+            delete_retention_ms: long("delete.retention.ms"),
+            min_compaction_lag_ms: long("min.compaction.lag.ms"),
+            max_compaction_lag_ms: long("max.compaction.lag.ms"),
+            min_cleanable_dirty_ratio: number(&text("min.cleanable.dirty.ratio")),
+        }
+    }
+}
+
+/// A number that was judged before.
+fn number<T: std::str::FromStr>(value: &str) -> T {
+    value
+        .trim()
+        .parse()
+        .ok()
+        .expect("the value passed its key's rule, and the field holds all that the rule allows")
+}
+
+fn topic_key(name: &str) -> Option<&'static TopicKey> {
+    TOPIC_KEYS
+        .binary_search_by_key(&name, |key| key.name)
+        .ok()
+        .map(|at| &TOPIC_KEYS[at])
+}
+
+fn broker_key(name: &str) -> Option<&'static BrokerKey> {
+    BROKER_KEYS
+        .binary_search_by_key(&name, |key| key.name)
+        .ok()
+        .map(|at| &BROKER_KEYS[at])
+}
+
+fn items(value: &str) -> impl Iterator<Item = &str> {
+    value
+        .split(',')
+        .map(str::trim)
+        .filter(|item| !item.is_empty())
+}
+
+fn check(key: &str, kind: ConfigType, rule: Rule, value: &str) -> Result<(), InvalidConfig> {
+    let refused = |why: String| {
+        Err(InvalidConfig::Value {
+            key: key.to_owned(),
+            value: value.to_owned(),
+            why,
+        })
+    };
+    let not_a_number = || refused(format!("Not a number of type {}", kind.name()));
+    // Texts are not trimmed anywhere else, so that a value is stored and shown as it was judged.
+    let trimmed = value.trim();
+    let number = match kind {
+        ConfigType::Boolean => {
+            if trimmed != "true" && trimmed != "false" {
+                return refused("Expected value to be either true or false".to_owned());
+            }
+            0
+        }
+        ConfigType::Int => match trimmed.parse::<i32>() {
+            Ok(number) => i64::from(number),
+            Err(_) => return not_a_number(),
+        },
+        ConfigType::Long => match trimmed.parse::<i64>() {
+            Ok(number) => number,
+            Err(_) => return not_a_number(),
+        },
+        ConfigType::Double => match trimmed.parse::<f64>() {
+            Ok(number) if number < 0.0 => return refused("Value must be at least 0".to_owned()),
+            Ok(number) if number > 1.0 => {
+                return refused("Value must be no more than 1".to_owned());
+            }
+            Ok(number) if number.is_nan() => return not_a_number(),
+            Ok(_) => 0,
+            Err(_) => return not_a_number(),
+        },
+        ConfigType::String | ConfigType::List => 0,
+    };
+    match rule {
+        Rule::Any | Rule::Ratio => Ok(()),
+        Rule::AtLeast(min) | Rule::Between(min, _) if number < min => {
+            refused(format!("Value must be at least {min}"))
+        }
+        Rule::Between(_, max) if number > max => {
+            refused(format!("Value must be no more than {max}"))
+        }
+        Rule::AtLeast(_) | Rule::Between(..) => Ok(()),
+        Rule::Levels { or, min, max } => {
+            if number == or || (min..=max).contains(&number) {
+                Ok(())
+            } else {
+                refused(format!(
+                    "Value must be between {min} and {max} or equal to {or}"
+                ))
+            }
+        }
+        Rule::OneOf(allowed) => {
+            if allowed.contains(&trimmed) {
+                Ok(())
+            } else {
+                refused(format!("String must be one of: {}", allowed.join(", ")))
+            }
+        }
+        Rule::ListOf(allowed) => {
+            let mut seen = Vec::new();
+            for item in items(value) {
+                if !allowed.contains(&item) {
+                    return refused(format!("String must be one of: {}", allowed.join(", ")));
+                }
+                if seen.contains(&item) {
+                    return refused(format!("Duplicate item '{item}'"));
+                }
+                seen.push(item);
+            }
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::MetadataRecord;
+
+    const TOPIC: TopicId = TopicId(1 << 64);
+
+    fn map(values: &[(&str, &str)]) -> ConfigMap {
+        values
+            .iter()
+            .map(|&(key, value)| (key.to_owned(), value.to_owned()))
+            .collect()
+    }
+
+    fn file(values: &[(&str, &str)]) -> BrokerConfig {
+        BrokerConfig::new(BrokerId(1), map(values)).expect("a valid file")
+    }
+
+    fn refusal(key: &str, value: &str) -> String {
+        check_topic(&map(&[(key, value)]))
+            .expect_err("to be refused")
+            .to_string()
+    }
+
+    fn image(configs: &[(ConfigResource, &str, &str)]) -> ClusterImage {
+        let mut image = ClusterImage::default();
+        image.apply(&MetadataRecord::Topic {
+            name: "flights".to_owned(),
+            id: TOPIC,
+        });
+        for (resource, key, value) in configs {
+            image.apply(&MetadataRecord::Config {
+                resource: resource.clone(),
+                key: (*key).to_owned(),
+                value: Some((*value).to_owned()),
+            });
+        }
+        image
+    }
+
+    fn entry(image: &ClusterImage, broker: &BrokerConfig, name: &str) -> ConfigEntry {
+        let configs = Configs { image, broker };
+        let none = ConfigMap::new();
+        let config = image.config(&ConfigResource::Topic(TOPIC)).unwrap_or(&none);
+        let entries = configs.topic_entries(config);
+        entries
+            .into_iter()
+            .find(|entry| entry.name == name)
+            .unwrap()
+    }
+
+    #[test]
+    fn the_tables_are_sorted_and_every_default_is_a_value_that_its_key_takes() {
+        assert!(TOPIC_KEYS.is_sorted_by(|a, b| a.name < b.name));
+        assert!(BROKER_KEYS.is_sorted_by(|a, b| a.name < b.name));
+        for key in TOPIC_KEYS {
+            assert_eq!(check(key.name, key.kind, key.rule, key.default), Ok(()));
+        }
+        for key in BROKER_KEYS {
+            let default = key.default.unwrap_or(match key.kind {
+                ConfigType::Long | ConfigType::Int => "1",
+                ConfigType::Boolean
+                | ConfigType::Double
+                | ConfigType::String
+                | ConfigType::List => "",
+            });
+            assert_eq!(check(key.name, key.kind, key.rule, default), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_topic_and_its_broker_agree_on_every_default() {
+        for key in TOPIC_KEYS {
+            let broker_default = key.synonyms.iter().find_map(|synonym| {
+                let broker = broker_key(synonym.name).expect("a synonym is a broker's key");
+                assert_eq!(broker.kind == key.kind, synonym.factor == 1, "{}", key.name);
+                Some(synonym.convert(broker.default?).into_owned())
+            });
+            if let Some(default) = broker_default {
+                assert_eq!(default, key.default, "{}", key.name);
+            } else {
+                assert!(key.synonyms.is_empty(), "{}", key.name);
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_set_means_kafkas_defaults() {
+        let config = TopicConfig::default();
+        assert_eq!(config.max_message_bytes, 1_048_588);
+        assert_eq!(config.min_insync_replicas, 1);
+        assert_eq!(config.flush, Flush::Commit);
+        assert_eq!(config.message_timestamp_type, TimestampType::CreateTime);
+        assert_eq!(config.message_timestamp_before_max_ms, i64::MAX);
+        assert_eq!(config.message_timestamp_after_max_ms, 3_600_000);
+        assert!(config.cleanup_delete && !config.cleanup_compact);
+        assert_eq!(config.retention_ms, Some(604_800_000));
+        assert_eq!(config.retention_bytes, None);
+        assert_eq!(config.segment_bytes, 1 << 30);
+        let configs = Configs {
+            image: &ClusterImage::default(),
+            broker: &file(&[]),
+        };
+        assert_eq!(configs.topic(TOPIC), config);
+        assert_eq!(configs.num_partitions(), 1);
+        assert_eq!(configs.default_replication_factor(), 1);
+        assert!(configs.auto_create_topics());
+    }
+
+    #[test]
+    fn the_topic_outdoes_the_broker_the_broker_outdoes_all_brokers_and_these_the_file() {
+        let key = "max.message.bytes";
+        let file = file(&[("message.max.bytes", "4")]);
+        let mut image = image(&[]);
+        let mut set = |resource, key: &str, value: &str| {
+            image.apply(&MetadataRecord::Config {
+                resource,
+                key: key.to_owned(),
+                value: Some(value.to_owned()),
+            });
+            let entry = entry(&image, &file, "max.message.bytes");
+            let configs = Configs {
+                image: &image,
+                broker: &file,
+            };
+            let typed = configs.topic(TOPIC).max_message_bytes;
+            (entry.value.unwrap(), entry.source, typed)
+        };
+        assert_eq!(
+            set(
+                ConfigResource::Broker(BrokerId(2)),
+                "message.max.bytes",
+                "9"
+            ),
+            ("4".to_owned(), ConfigSource::StaticBroker, 4)
+        );
+        assert_eq!(
+            set(ConfigResource::BrokerDefault, "message.max.bytes", "3"),
+            ("3".to_owned(), ConfigSource::DynamicDefaultBroker, 3)
+        );
+        assert_eq!(
+            set(
+                ConfigResource::Broker(BrokerId(1)),
+                "message.max.bytes",
+                "2"
+            ),
+            ("2".to_owned(), ConfigSource::DynamicBroker, 2)
+        );
+        assert_eq!(
+            set(ConfigResource::Topic(TOPIC), key, "1"),
+            ("1".to_owned(), ConfigSource::DynamicTopic, 1)
+        );
+        let synonyms: Vec<_> = entry(&image, &file, key)
+            .synonyms
+            .into_iter()
+            .map(|synonym| format!("{}={}", synonym.name, synonym.value))
+            .collect();
+        assert_eq!(
+            synonyms,
+            [
+                "max.message.bytes=1",
+                "message.max.bytes=2",
+                "message.max.bytes=3",
+                "message.max.bytes=4",
+                "message.max.bytes=1048588"
+            ]
+        );
+    }
+
+    #[test]
+    fn hours_in_the_file_are_milliseconds_for_the_topic_unless_milliseconds_are_there() {
+        let hours = file(&[("log.retention.hours", "2")]);
+        let image = image(&[]);
+        let retention = entry(&image, &hours, "retention.ms");
+        assert_eq!(retention.value.as_deref(), Some("7200000"));
+        assert_eq!(retention.source, ConfigSource::StaticBroker);
+        let both = file(&[("log.retention.hours", "2"), ("log.retention.ms", "5")]);
+        let retention = entry(&image, &both, "retention.ms");
+        assert_eq!(retention.value.as_deref(), Some("5"));
+        let forever = file(&[("log.retention.hours", "-1")]);
+        let configs = Configs {
+            image: &image,
+            broker: &forever,
+        };
+        assert_eq!(configs.topic(TOPIC).retention_ms, None);
+    }
+
+    #[test]
+    fn what_a_key_does_not_take_is_refused_in_kafkas_words() {
+        let refusals = [
+            refusal("segment.bytes", "5"),
+            refusal("segment.ms", "soon"),
+            refusal("max.message.bytes", "2147483648"),
+            refusal("cleanup.policy", "delete,keep"),
+            refusal("preallocate", "yes"),
+            refusal("min.cleanable.dirty.ratio", "1.5"),
+            refusal("compression.gzip.level", "10"),
+            refusal("flush", "never"),
+            refusal("retention", "1"),
+            check_topic(&map(&[
+                ("min.compaction.lag.ms", "5"),
+                ("max.compaction.lag.ms", "4"),
+            ]))
+            .expect_err("a conflict")
+            .to_string(),
+        ];
+        insta::assert_snapshot!(refusals.join("\n"), @r"
+        Invalid value 5 for configuration segment.bytes: Value must be at least 1048576
+        Invalid value soon for configuration segment.ms: Not a number of type LONG
+        Invalid value 2147483648 for configuration max.message.bytes: Not a number of type INT
+        Invalid value delete,keep for configuration cleanup.policy: String must be one of: compact, delete
+        Invalid value yes for configuration preallocate: Expected value to be either true or false
+        Invalid value 1.5 for configuration min.cleanable.dirty.ratio: Value must be no more than 1
+        Invalid value 10 for configuration compression.gzip.level: Value must be between 1 and 9 or equal to -1
+        Invalid value never for configuration flush: String must be one of: commit, replicated
+        Unknown topic config name: retention
+        conflict topic config setting min.compaction.lag.ms (5) > max.compaction.lag.ms (4)
+        ");
+    }
+
+    #[test]
+    fn a_value_that_another_version_took_does_not_stop_a_node() {
+        let image = image(&[(ConfigResource::Topic(TOPIC), "segment.bytes", "many")]);
+        let broker = file(&[]);
+        let configs = Configs {
+            image: &image,
+            broker: &broker,
+        };
+        assert_eq!(configs.topic(TOPIC), TopicConfig::default());
+    }
+
+    #[test]
+    fn an_empty_cleanup_policy_keeps_everything() {
+        let broker = file(&[]);
+        let image = image(&[(ConfigResource::Topic(TOPIC), "cleanup.policy", "")]);
+        let configs = Configs {
+            image: &image,
+            broker: &broker,
+        };
+        let config = configs.topic(TOPIC);
+        assert!(!config.cleanup_delete && !config.cleanup_compact);
+    }
+}
