@@ -6,10 +6,11 @@ use super::compression::DecompressError;
 use super::header::HeaderError;
 use super::parse::RecordFault;
 use crate::ids::{Offset, ProducerEpoch, ProducerId};
+use crate::wire::ErrorCode;
 
 /// Why a produced batch is refused, or why a batch's records cannot be read.
 ///
-/// What Kafka answers, and why where varve differs:
+/// What [`RecordError::error_code`] answers, and how Kafka differs:
 ///
 /// | variant | error |
 /// |---|---|
@@ -20,7 +21,7 @@ use crate::ids::{Offset, ProducerEpoch, ProducerId};
 /// | `UnknownCodec` | `UNSUPPORTED_COMPRESSION_TYPE`; Kafka fails the request as a bug of its own |
 /// | `ZstdTooEarly` | `UNSUPPORTED_COMPRESSION_TYPE` |
 /// | `LogAppendTime` | `INVALID_TIMESTAMP`; Kafka clears the flag where the topic has CreateTime |
-/// | `Record`, `LeftOver` | `INVALID_RECORD`; Kafka answers `UNKNOWN_SERVER_ERROR` where decompression fails |
+/// | `Record`, `LeftOver`, `Corrupt` | `INVALID_RECORD`; Kafka answers `UNKNOWN_SERVER_ERROR` where decompression fails |
 /// | `Record(TooLarge)`, `TooLarge` | `MESSAGE_TOO_LARGE`, at which a producer splits the batch |
 ///
 /// `CORRUPT_MESSAGE` asks a client to send the same again, so it is the answer only where bytes may have changed
@@ -83,6 +84,40 @@ pub enum RecordError {
 }
 
 impl RecordError {
+    /// What a client is told.
+    #[must_use]
+    pub const fn error_code(&self) -> ErrorCode {
+        match self {
+            Self::Header(HeaderError::Crc { .. } | HeaderError::Length(_)) => {
+                ErrorCode::CorruptMessage
+            }
+            Self::Header(HeaderError::Magic(magic)) => match *magic {
+                0 | 1 => ErrorCode::InvalidRecord,
+                _ => ErrorCode::CorruptMessage,
+            },
+            Self::UnknownCodec(_) | Self::ZstdTooEarly { .. } => {
+                ErrorCode::UnsupportedCompressionType
+            }
+            Self::LogAppendTime => ErrorCode::InvalidTimestamp,
+            Self::TooLarge { .. }
+            | Self::Record {
+                fault: RecordFault::TooLarge { .. },
+                ..
+            } => ErrorCode::MessageTooLarge,
+            Self::NoBatch
+            | Self::Header(HeaderError::Truncated)
+            | Self::TrailingBytes(_)
+            | Self::BaseOffset(_)
+            | Self::Count { .. }
+            | Self::Control
+            | Self::DeleteHorizon
+            | Self::Producer { .. }
+            | Self::Record { .. }
+            | Self::LeftOver
+            | Self::Corrupt => ErrorCode::InvalidRecord,
+        }
+    }
+
     /// The place in the batch of the record that it is refused for, where it is one record.
     #[must_use]
     pub const fn record_index(&self) -> Option<i32> {
@@ -159,6 +194,57 @@ impl From<DecompressError> for RecordError {
         match error {
             DecompressError::Corrupt => Self::Corrupt,
             DecompressError::TooLarge { cap } => Self::TooLarge { cap },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_may_have_changed_on_its_way_is_asked_for_again() {
+        let crc = HeaderError::Crc {
+            stored: 1,
+            computed: 2,
+        };
+        let record = |fault| RecordError::Record { index: 0, fault };
+        for (error, code) in [
+            (RecordError::Header(crc), ErrorCode::CorruptMessage),
+            (
+                RecordError::Header(HeaderError::Length(3)),
+                ErrorCode::CorruptMessage,
+            ),
+            (
+                RecordError::Header(HeaderError::Magic(3)),
+                ErrorCode::CorruptMessage,
+            ),
+            (
+                RecordError::Header(HeaderError::Magic(1)),
+                ErrorCode::InvalidRecord,
+            ),
+            (
+                RecordError::Header(HeaderError::Truncated),
+                ErrorCode::InvalidRecord,
+            ),
+            (RecordError::Corrupt, ErrorCode::InvalidRecord),
+            (record(RecordFault::Size), ErrorCode::InvalidRecord),
+            (
+                record(RecordFault::TooLarge { cap: 9 }),
+                ErrorCode::MessageTooLarge,
+            ),
+            (RecordError::LogAppendTime, ErrorCode::InvalidTimestamp),
+            (
+                RecordError::UnknownCodec(6),
+                ErrorCode::UnsupportedCompressionType,
+            ),
+        ] {
+            assert_eq!(error.error_code(), code, "{error}");
+            assert_eq!(
+                code.is_retriable(),
+                code == ErrorCode::CorruptMessage,
+                "{error}"
+            );
         }
     }
 }

@@ -8,6 +8,8 @@ mod builder;
 mod compression;
 mod error;
 mod examine;
+#[cfg(test)]
+mod golden;
 mod header;
 mod parse;
 mod records;
