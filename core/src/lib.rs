@@ -16,3 +16,8 @@ pub mod producer;
 pub mod hooks;
 pub mod store;
 pub mod cluster;
+pub mod peer;
+pub mod input;
+pub mod effect;
+pub mod links;
+pub mod replica;

@@ -1,0 +1,84 @@
+//! The facts that a broker is told.
+
+use crate::effect::RequestId;
+use crate::ids::{BrokerId, Timestamp};
+use crate::peer::{PeerIdentity, PeerMessage};
+use crate::record::{Examined, RecordError};
+use crate::store::{Completion, QueryId, QueryResult, StoreFailure};
+use crate::wire::Request;
+
+/// A fact. Told together with the time at which it is taken in.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// Nothing but that time has passed: a deadline may be due.
+    Tick,
+    /// The wall clock, told at least once a second and before the first request. May jump either way.
+    WallClock(Timestamp),
+    /// A client's request.
+    Request(Box<ClientRequest>),
+    /// A client's connection is gone: its waiting requests need no answer any more.
+    Disconnected(ConnectionId),
+    /// The outgoing link to a peer is up: everything sent from here on arrives in order or the link goes down.
+    LinkUp(PeerIdentity),
+    /// The outgoing link to a peer is down: what was sent may be lost.
+    LinkDown(BrokerId),
+    /// A message from a peer.
+    Peer {
+        /// Who sent it, as its hello said.
+        from: PeerIdentity,
+        /// Numbers the incoming connections of that peer, ascending: a new one voids what the old one promised.
+        session: u64,
+        /// What it says.
+        message: PeerMessage,
+    },
+    /// Orders that are done.
+    Stored(Vec<Completion>),
+    /// The directory refuses to go on.
+    StoreFailed(StoreFailure),
+    /// The disk has room again.
+    SpaceReturned,
+    /// A query is answered.
+    QueryDone {
+        /// Which.
+        id: QueryId,
+        /// The answer.
+        result: QueryResult,
+    },
+    /// Stop in good order: hand leadership over first. Ends with [`crate::effect::Effect::Stopped`].
+    Stop,
+}
+
+/// Numbers a node's client connections within an incarnation.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    bincode::Encode,
+    bincode::Decode,
+)]
+pub struct ConnectionId(pub u64);
+
+/// A decoded request with what its connection knows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClientRequest {
+    /// Its connection and number.
+    pub id: RequestId,
+    /// The API version that it was sent in and is answered in.
+    pub api_version: i16,
+    /// The client's name for itself.
+    pub client_id: Option<String>,
+    /// The client's address, for listings and logs.
+    pub client_host: String,
+    /// Index of the listener it came through, in the order of the configuration.
+    pub listener: u16,
+    /// The request. A produce request's records have been taken out and are in `examined`.
+    pub body: Request,
+    /// For a produce request, what was found in its partitions, topic by topic in the request's order.
+    pub examined: Vec<Result<Examined, RecordError>>,
+}

@@ -1,0 +1,283 @@
+//! Who can be heard: liveness per pair of brokers, not per partition.
+//!
+//! One [`Heartbeat`] a link speaks for every partition that two brokers share, so ten thousand idle partitions
+//! cost no more than ten. A link's two directions are judged apart:
+//!
+//! - *heard*: the peer's own heartbeats arrive. A follower trusts its leader while it hears the leader's broker,
+//!   in the incarnation that made the claim, with a disk that does not hang.
+//! - *proven*: the peer's heartbeats echo ours. A leader counts a voter for check-quorum from the moment it
+//!   *sent* what was echoed, so time lost on the way, or asleep, never makes a quorum look fresher than it is.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::ids::{BrokerId, Incarnation, Voter};
+use crate::peer::{Heartbeat, PeerIdentity};
+use crate::time::Instant;
+
+/// How patient a broker is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// How often each link carries a heartbeat.
+    pub heartbeat_interval: Duration,
+    /// How long nothing may be heard before a follower stands, and nothing proven before a leader resigns.
+    pub election_timeout: Duration,
+    /// A replica that stands waits up to this much longer, drawn anew each time.
+    pub election_jitter_max: Duration,
+    /// How long a directory's oldest order may wait before its leaderships are given up.
+    pub disk_stall_max: Duration,
+    /// How long a voter may lag behind and still be in the ISR (Kafka's `replica.lag.time.max.ms`).
+    pub replica_lag_time_max: Duration,
+    /// How often a leader asks again where a follower has not answered.
+    pub retry_interval: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            heartbeat_interval: Duration::from_millis(100),
+            election_timeout: Duration::from_millis(1000),
+            election_jitter_max: Duration::from_millis(300),
+            disk_stall_max: Duration::from_millis(3000),
+            replica_lag_time_max: Duration::from_secs(30),
+            retry_interval: Duration::from_millis(500),
+        }
+    }
+}
+
+/// What is known of one peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Whom the outgoing link reaches; `None` while it is down.
+    pub outgoing: Option<PeerIdentity>,
+    /// Who speaks on the incoming link, the latest there was.
+    pub incoming: Option<PeerIdentity>,
+    /// Numbers the incoming link.
+    pub session: u64,
+    /// When the present session was first heard.
+    pub session_since: Instant,
+    /// When the peer was last heard.
+    pub heard_at: Instant,
+    /// When the latest of our heartbeats was sent that the peer's present incarnation has echoed.
+    pub proven_at: Option<Instant>,
+    /// What the peer last said of its disk.
+    pub disk_stalled: Duration,
+    /// `sent_at` of its latest heartbeat, which ours echo.
+    pub to_echo: Option<Instant>,
+    /// When followers must look whether their leader has renewed its claims on the present session.
+    renewal_due: Option<Instant>,
+    /// Whether its followers have been told that it is silent.
+    silent: bool,
+    /// Whether leaders have been told that it proves nothing.
+    unproven: bool,
+}
+
+/// What has changed for the replicas that depend on a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkChange {
+    /// Its followers should look whether they still trust it.
+    Trust(BrokerId),
+    /// Leaders should look whether they still have a quorum, and their ISR with it.
+    Quorum(BrokerId),
+    /// Leaders should begin anew with it: what was under way in either direction may be lost.
+    Renewed(BrokerId),
+}
+
+/// Every peer of a broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Links {
+    peers: BTreeMap<BrokerId, Link>,
+    started_at: Instant,
+}
+
+impl Links {
+    /// Knows nobody yet.
+    #[must_use]
+    pub const fn new(now: Instant) -> Self {
+        Self {
+            peers: BTreeMap::new(),
+            started_at: now,
+        }
+    }
+
+    /// One peer.
+    #[must_use]
+    pub fn get(&self, broker: BrokerId) -> Option<&Link> {
+        self.peers.get(&broker)
+    }
+
+    /// All peers whose outgoing link is up.
+    pub fn reachable(&self) -> impl Iterator<Item = PeerIdentity> {
+        self.peers.values().filter_map(|link| link.outgoing)
+    }
+
+    /// Whether messages to this very replica's directory can be sent at present.
+    #[must_use]
+    pub fn reaches(&self, voter: Voter) -> bool {
+        self.get(voter.broker)
+            .and_then(|link| link.outgoing)
+            .is_some_and(|peer| peer.voter() == voter)
+    }
+
+    /// Whether the peer has been heard within the election timeout.
+    #[must_use]
+    pub fn hears(&self, broker: BrokerId, now: Instant, timing: &Timing) -> bool {
+        self.get(broker).is_some_and(|link| {
+            link.incoming.is_some() && now.since(link.heard_at) < timing.election_timeout
+        })
+    }
+
+    /// When what the voter last echoed was sent; the broker's start where it has echoed nothing yet in this
+    /// directory.
+    #[must_use]
+    pub fn proven_at(&self, voter: Voter) -> Option<Instant> {
+        let link = self.get(voter.broker)?;
+        let same = link.incoming.is_some_and(|peer| peer.voter() == voter);
+        if same { link.proven_at } else { None }
+    }
+
+    /// The outgoing link is up.
+    pub(crate) fn up(&mut self, peer: PeerIdentity, now: Instant) -> LinkChange {
+        self.link(peer.broker, now).outgoing = Some(peer);
+        LinkChange::Renewed(peer.broker)
+    }
+
+    /// The outgoing link is down.
+    pub(crate) fn down(&mut self, peer: BrokerId, now: Instant) -> LinkChange {
+        self.link(peer, now).outgoing = None;
+        LinkChange::Quorum(peer)
+    }
+
+    /// Something came in. Returns `None` where it comes from the past and must be ignored: an incarnation, or a
+    /// connection of it, that a later one has replaced.
+    pub(crate) fn heard(
+        &mut self,
+        from: PeerIdentity,
+        session: u64,
+        now: Instant,
+        timing: &Timing,
+    ) -> Option<Vec<LinkChange>> {
+        let link = self.link(from.broker, now);
+        let mut changes = Vec::new();
+        if let Some(known) = link.incoming {
+            let older = known.directory == from.directory && from.incarnation < known.incarnation;
+            if older || session < link.session {
+                return None;
+            }
+            if known.directory != from.directory || known.incarnation != from.incarnation {
+                link.proven_at = None;
+                link.to_echo = None;
+                link.disk_stalled = Duration::ZERO;
+                changes.push(LinkChange::Trust(from.broker));
+                changes.push(LinkChange::Quorum(from.broker));
+            }
+        }
+        if link.incoming.is_none() || session > link.session {
+            link.session = session;
+            link.session_since = now;
+            link.renewal_due = Some(now + timing.election_timeout);
+            changes.push(LinkChange::Renewed(from.broker));
+        }
+        link.incoming = Some(from);
+        link.heard_at = now;
+        link.silent = false;
+        Some(changes)
+    }
+
+    /// A heartbeat came in.
+    pub(crate) fn beat(
+        &mut self,
+        from: BrokerId,
+        beat: &Heartbeat,
+        now: Instant,
+        timing: &Timing,
+    ) -> Option<LinkChange> {
+        let link = self.link(from, now);
+        let hung_before = link.disk_stalled >= timing.disk_stall_max;
+        link.to_echo = Some(beat.sent_at);
+        link.disk_stalled = beat.disk_stalled;
+        if beat.echo > link.proven_at {
+            link.proven_at = beat.echo;
+            link.unproven = false;
+        }
+        let hangs = beat.disk_stalled >= timing.disk_stall_max;
+        (hangs && !hung_before).then_some(LinkChange::Trust(from))
+    }
+
+    /// The heartbeat to send to a peer.
+    #[must_use]
+    pub(crate) fn heartbeat_to(
+        &self,
+        peer: BrokerId,
+        now: Instant,
+        disk_stalled: Duration,
+    ) -> Heartbeat {
+        Heartbeat {
+            sent_at: now,
+            echo: self.get(peer).and_then(|link| link.to_echo),
+            disk_stalled,
+        }
+    }
+
+    /// Peers that have just gone silent or unproven.
+    pub(crate) fn expire(&mut self, now: Instant, timing: &Timing) -> Vec<LinkChange> {
+        let mut changes = Vec::new();
+        let started_at = self.started_at;
+        for (&broker, link) in &mut self.peers {
+            if !link.silent && now.since(link.heard_at) >= timing.election_timeout {
+                link.silent = true;
+                changes.push(LinkChange::Trust(broker));
+            }
+            if link.renewal_due.is_some_and(|due| due <= now) {
+                link.renewal_due = None;
+                changes.push(LinkChange::Trust(broker));
+            }
+            let proven_at = link.proven_at.unwrap_or(started_at);
+            if !link.unproven && now.since(proven_at) >= timing.election_timeout {
+                link.unproven = true;
+                changes.push(LinkChange::Quorum(broker));
+            }
+        }
+        changes
+    }
+
+    /// When [`Self::expire`] next has something to say.
+    #[must_use]
+    pub(crate) fn next_deadline(&self, timing: &Timing) -> Option<Instant> {
+        let silent =
+            |link: &Link| (!link.silent).then_some(link.heard_at + timing.election_timeout);
+        let unproven = |link: &Link| {
+            let proven_at = link.proven_at.unwrap_or(self.started_at);
+            (!link.unproven).then_some(proven_at + timing.election_timeout)
+        };
+        self.peers
+            .values()
+            .flat_map(|link| [silent(link), unproven(link), link.renewal_due])
+            .flatten()
+            .min()
+    }
+
+    /// The peer's present incarnation as its incoming link says.
+    #[must_use]
+    pub fn incarnation(&self, broker: BrokerId) -> Option<Incarnation> {
+        self.get(broker)
+            .and_then(|link| link.incoming)
+            .map(|peer| peer.incarnation)
+    }
+
+    fn link(&mut self, broker: BrokerId, now: Instant) -> &mut Link {
+        self.peers.entry(broker).or_insert(Link {
+            outgoing: None,
+            incoming: None,
+            session: 0,
+            session_since: now,
+            heard_at: now,
+            proven_at: None,
+            disk_stalled: Duration::ZERO,
+            to_echo: None,
+            renewal_due: None,
+            silent: true,
+            unproven: true,
+        })
+    }
+}

@@ -1,0 +1,209 @@
+//! The notes of one log, and what they tell of its epochs.
+//!
+//! Every epoch begins with an opening, so the notes alone say which epoch any entry belongs to: that of the
+//! last opening at or before it. No other epoch table exists that could disagree with the log
+//! (counter-example 2, the phantom epoch).
+
+use crate::ids::{LeaderEpoch, Offset, Voter};
+use crate::log::{Note, NoteKind, Position};
+
+/// All notes of a log from some count on, in order.
+///
+/// **Invariants:** offsets and epochs never fall; the first note of an epoch is its opening.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NoteIndex {
+    /// How many notes stood before the first of `notes`.
+    below: u64,
+    notes: Vec<Note>,
+}
+
+impl NoteIndex {
+    /// The notes of a recovered log.
+    #[must_use]
+    pub const fn new(below: u64, notes: Vec<Note>) -> Self {
+        Self { below, notes }
+    }
+
+    /// Number of notes since the log's beginning.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.below + self.notes.len() as u64
+    }
+
+    /// The notes that are kept, in order.
+    #[must_use]
+    pub fn as_slice(&self) -> &[Note] {
+        &self.notes
+    }
+
+    /// Adds a note at the log's end.
+    pub(crate) fn push(&mut self, note: Note) {
+        if let Some(last) = self.notes.last() {
+            assert!(
+                note.offset >= last.offset,
+                "a note stands behind the one before it"
+            );
+            assert!(
+                note.leader_epoch >= last.leader_epoch,
+                "leader epochs never go back"
+            );
+        }
+        self.notes.push(note);
+    }
+
+    /// Drops all notes behind the first `count`.
+    pub(crate) fn truncate(&mut self, count: u64) {
+        assert!(
+            count >= self.below,
+            "notes below the log's start are not truncated"
+        );
+        self.notes.truncate((count - self.below) as usize);
+    }
+
+    /// The note that makes the count `count + 1`, if it is kept.
+    #[must_use]
+    pub fn get(&self, count: u64) -> Option<&Note> {
+        self.notes
+            .get(usize::try_from(count.checked_sub(self.below)?).ok()?)
+    }
+
+    /// Epoch of the last entry before a place; 0 at the log's beginning.
+    #[must_use]
+    pub fn epoch_at(&self, notes: u64) -> LeaderEpoch {
+        notes
+            .checked_sub(1)
+            .and_then(|last| self.get(last))
+            .map_or(LeaderEpoch(0), |note| note.leader_epoch)
+    }
+
+    /// Whether a log with these notes that ends at `end` has exactly this position. That `position` falls
+    /// between two batches is implied by its epoch: within one epoch there is only one log.
+    #[must_use]
+    pub fn contains(&self, position: Position, end: Position) -> bool {
+        if position.notes > self.count() || position.end_offset > end.end_offset {
+            return false;
+        }
+        let stands_after = position.notes == 0
+            || self
+                .get(position.notes - 1)
+                .is_some_and(|note| note.offset <= position.end_offset);
+        let stands_before = position.notes == self.count()
+            || self
+                .get(position.notes)
+                .is_some_and(|note| note.offset >= position.end_offset);
+        stands_after && stands_before && self.epoch_at(position.notes) == position.leader_epoch
+    }
+
+    /// The end of the greatest epoch that is not above `leader_epoch`, in a log that ends at `end`.
+    #[must_use]
+    pub fn end_of_epoch(&self, leader_epoch: LeaderEpoch, end: Position) -> Position {
+        let upto = self
+            .notes
+            .partition_point(|note| note.leader_epoch <= leader_epoch);
+        let notes = self.below + upto as u64;
+        Position {
+            leader_epoch: self.epoch_at(notes),
+            end_offset: self
+                .notes
+                .get(upto)
+                .map_or(end.end_offset, |note| note.offset),
+            notes,
+        }
+    }
+
+    /// The position at the end of offset `offset`, before any note that stands there: where a batch that
+    /// starts at `offset`'s predecessor ends.
+    #[must_use]
+    pub fn position_of_offset(&self, offset: Offset) -> Position {
+        let upto = self.notes.partition_point(|note| note.offset < offset);
+        let notes = self.below + upto as u64;
+        Position {
+            leader_epoch: self.epoch_at(notes),
+            end_offset: offset,
+            notes,
+        }
+    }
+
+    /// The epoch of the record at `offset`.
+    #[must_use]
+    pub fn epoch_of_record(&self, offset: Offset) -> LeaderEpoch {
+        let upto = self.notes.partition_point(|note| note.offset <= offset);
+        self.epoch_at(self.below + upto as u64)
+    }
+
+    /// The last voter note at or before `count` notes, with its own count.
+    #[must_use]
+    pub fn voters_at(&self, count: u64) -> Option<(u64, &[Voter])> {
+        let kept = usize::try_from(count.saturating_sub(self.below))
+            .unwrap_or(usize::MAX)
+            .min(self.notes.len());
+        self.notes[..kept]
+            .iter()
+            .enumerate()
+            .rev()
+            .find_map(|(place, note)| match &note.kind {
+                NoteKind::Voters(voters) => Some((self.below + place as u64 + 1, &voters[..])),
+                NoteKind::Opening { .. } | NoteKind::LogStart(_) => None,
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn opening(leader_epoch: i32, offset: i64) -> Note {
+        Note {
+            leader_epoch: LeaderEpoch(leader_epoch),
+            offset: Offset(offset),
+            kind: NoteKind::Opening {
+                leader: Voter::default(),
+            },
+        }
+    }
+
+    fn at(leader_epoch: i32, end_offset: i64, notes: u64) -> Position {
+        Position {
+            leader_epoch: LeaderEpoch(leader_epoch),
+            end_offset: Offset(end_offset),
+            notes,
+        }
+    }
+
+    #[test]
+    fn a_position_is_contained_only_with_its_epoch_and_its_notes() {
+        // e1 opens at 0 and has [0,10); e4 opens at 10 and is empty yet.
+        let notes = NoteIndex::new(0, vec![opening(1, 0), opening(4, 10)]);
+        let end = at(4, 10, 2);
+        for held in [at(0, 0, 0), at(1, 0, 1), at(1, 7, 1), at(1, 10, 1), end] {
+            assert!(notes.contains(held, end), "{held}");
+        }
+        for not_held in [
+            at(2, 10, 1),
+            at(4, 11, 2),
+            at(1, 11, 1),
+            at(1, 10, 2),
+            at(4, 10, 3),
+            at(1, 5, 0),
+        ] {
+            assert!(!notes.contains(not_held, end), "{not_held}");
+        }
+    }
+
+    #[test]
+    fn an_epoch_ends_where_the_next_one_opens() {
+        let notes = NoteIndex::new(0, vec![opening(1, 0), opening(4, 10), opening(5, 10)]);
+        let end = at(5, 12, 3);
+        assert_eq!(notes.end_of_epoch(LeaderEpoch(0), end), at(0, 0, 0));
+        assert_eq!(notes.end_of_epoch(LeaderEpoch(3), end), at(1, 10, 1));
+        assert_eq!(notes.end_of_epoch(LeaderEpoch(4), end), at(4, 10, 2));
+        assert_eq!(notes.end_of_epoch(LeaderEpoch(9), end), at(5, 12, 3));
+    }
+
+    #[test]
+    fn a_record_belongs_to_the_last_epoch_opened_at_or_before_it() {
+        let notes = NoteIndex::new(0, vec![opening(1, 0), opening(4, 10), opening(5, 10)]);
+        assert_eq!(notes.epoch_of_record(Offset(9)), LeaderEpoch(1));
+        assert_eq!(notes.epoch_of_record(Offset(10)), LeaderEpoch(5));
+    }
+}

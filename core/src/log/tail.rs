@@ -1,0 +1,118 @@
+//! The end of a log, in memory: what is not durable yet, and what readers who keep up ask for next.
+
+use std::collections::VecDeque;
+
+use crate::ids::Offset;
+use crate::log::{Entry, Position};
+use crate::record::Batch;
+
+/// The last entries of a log, each with the position that it stands at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tail {
+    entries: VecDeque<(Position, Entry)>,
+    /// Sum of the entries' weights, in bytes.
+    weight: usize,
+}
+
+impl Tail {
+    /// Adds the entry that stands at `before`, the log's end.
+    pub(crate) fn push(&mut self, before: Position, entry: Entry) {
+        self.weight += entry.weight();
+        self.entries.push_back((before, entry));
+    }
+
+    /// Drops every entry that stands at or behind `to`.
+    pub(crate) fn truncate(&mut self, to: Position) {
+        while let Some((at, entry)) = self.entries.back() {
+            if *at < to {
+                break;
+            }
+            self.weight -= entry.weight();
+            self.entries.pop_back();
+        }
+    }
+
+    /// Forgets the oldest entries that end at or before `durable`, until no more than `weight_max` bytes are held.
+    pub(crate) fn trim(&mut self, durable: Position, weight_max: usize) {
+        while self.weight > weight_max {
+            let Some((at, entry)) = self.entries.front() else {
+                return;
+            };
+            if entry.position_after(*at) > durable {
+                return;
+            }
+            self.weight -= entry.weight();
+            self.entries.pop_front();
+        }
+    }
+
+    /// Bytes held.
+    #[must_use]
+    pub const fn weight(&self) -> usize {
+        self.weight
+    }
+
+    /// Where the oldest entry held stands; `None` where nothing is held.
+    #[must_use]
+    pub fn start(&self) -> Option<Position> {
+        self.entries.front().map(|(at, _)| *at)
+    }
+
+    /// The entries from exactly `from` on, up to about `bytes_max` and at least one; `None` where `from` is before the tail.
+    #[must_use]
+    pub fn entries_from(&self, from: Position, bytes_max: usize) -> Option<Vec<Entry>> {
+        if self.start().is_none_or(|start| from < start) {
+            return None;
+        }
+        let first = self.entries.partition_point(|(at, _)| *at < from);
+        let mut bytes = 0;
+        let mut entries = Vec::new();
+        for (_, entry) in self.entries.range(first..) {
+            bytes += entry.weight();
+            if bytes > bytes_max && !entries.is_empty() {
+                break;
+            }
+            entries.push(entry.clone());
+        }
+        Some(entries)
+    }
+
+    /// Whole batches from the one that holds `offset` on, below `end`, up to `bytes_max` but at least one;
+    /// `None` where the batch that holds `offset` is not held.
+    #[must_use]
+    pub fn batches_from(
+        &self,
+        offset: Offset,
+        end: Offset,
+        bytes_max: usize,
+    ) -> Option<Vec<Batch>> {
+        let first = self
+            .entries
+            .partition_point(|(at, entry)| entry.position_after(*at).end_offset <= offset);
+        let oldest = self.entries.iter().find_map(|(_, entry)| as_batch(entry))?;
+        if offset < oldest.header.base_offset {
+            return None;
+        }
+        let mut bytes = 0;
+        let mut batches = Vec::new();
+        for batch in self
+            .entries
+            .range(first..)
+            .filter_map(|(_, entry)| as_batch(entry))
+        {
+            bytes += batch.size();
+            if batch.header.next_offset() > end || bytes > bytes_max && !batches.is_empty() {
+                break;
+            }
+            batches.push(batch.clone());
+        }
+        Some(batches)
+    }
+}
+
+fn as_batch(entry: &Entry) -> Option<&Batch> {
+    match entry {
+        Entry::Batch(batch) => Some(batch),
+        Entry::Note(_) => None,
+    }
+}

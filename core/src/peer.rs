@@ -1,0 +1,239 @@
+//! What brokers say to each other.
+//!
+//! Between two brokers there is one link each way. A link delivers in order and whole, or breaks; after a break
+//! it comes back with a new session, and whatever was under way is lost. One [`Heartbeat`] a link speaks for all
+//! partitions; everything about one partition is a [`ReplicaMessage`].
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bincode::{Decode, Encode};
+
+use crate::cluster::{BrokerRegistration, VoterReport};
+use crate::ids::{
+    BrokerId, ClusterId, DirectoryId, Incarnation, LeaderEpoch, Offset, ProducerId, TopicPartition,
+    Voter,
+};
+use crate::log::{Entry, Position};
+use crate::record::Batch;
+use crate::store::Flush;
+use crate::time::Instant;
+use crate::wire::{Request, Response};
+
+/// Who is at the other end of a link, told in its hello.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct PeerIdentity {
+    /// The cluster that it belongs to; `None` while it has joined none.
+    pub cluster: Option<ClusterId>,
+    /// The broker.
+    pub broker: BrokerId,
+    /// The directory that it runs on.
+    pub directory: DirectoryId,
+    /// This start of it.
+    pub incarnation: Incarnation,
+}
+
+impl PeerIdentity {
+    /// The voter that it is.
+    #[must_use]
+    pub const fn voter(&self) -> Voter {
+        Voter {
+            broker: self.broker,
+            directory: self.directory,
+        }
+    }
+}
+
+/// A message from one broker to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeerMessage {
+    /// I am here.
+    Heartbeat(Heartbeat),
+    /// About one partition.
+    Replica(ReplicaMessage),
+    /// Who leads: what has changed, or all that the sender leads when a link comes up.
+    Leaders(Vec<LeaderClaim>),
+    /// Something for the controller.
+    Ask {
+        /// Chosen by the sender, named in the answer.
+        id: u64,
+        /// What.
+        question: Question,
+    },
+    /// The controller's answer.
+    Answer {
+        /// Of the question.
+        id: u64,
+        /// What.
+        answer: Answer,
+    },
+}
+
+/// Liveness of the sender, for all partitions at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct Heartbeat {
+    /// When it was sent, by the sender's clock.
+    pub sent_at: Instant,
+    /// `sent_at` of the latest heartbeat that the sender has had from the addressee in the addressee's present
+    /// incarnation: proof that the addressee was heard *after* it sent that. Check-quorum counts from there.
+    pub echo: Option<Instant>,
+    /// How long the sender's directory has kept its oldest order waiting; zero while none waits
+    /// (counter-example 8: the disk hangs, the network loop goes on).
+    pub disk_stalled: Duration,
+}
+
+/// A message about one partition from one replica of it to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaMessage {
+    /// Which partition. A receiver that does not know it refuses; it never creates one.
+    pub partition: TopicPartition,
+    /// The sending replica.
+    pub from: Voter,
+    /// The addressed replica. Another directory of the same broker is another replica, and ignores it.
+    pub to: Voter,
+    /// The sender's leader epoch; for a pre-vote, the epoch that it would stand for.
+    pub leader_epoch: LeaderEpoch,
+    /// What it says.
+    pub body: ReplicaBody,
+}
+
+/// What replicas of a partition say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReplicaBody {
+    /// Would you vote for me? Changes nothing (Raft dissertation, 9.6).
+    PreVote {
+        /// The sender's log end.
+        end: Position,
+    },
+    /// The answer.
+    PreVoteReply {
+        /// Whether it would.
+        granted: bool,
+        /// Whether the voter's word is worth less: it is a suspect.
+        marked: bool,
+    },
+    /// Vote for me (Raft 5.2).
+    Vote {
+        /// The sender's log end.
+        end: Position,
+    },
+    /// The answer, durable before it is sent.
+    VoteReply {
+        /// Whether it does.
+        granted: bool,
+        /// As in [`Self::PreVoteReply`].
+        marked: bool,
+    },
+    /// The leader's log (Raft 5.3).
+    Append(Append),
+    /// The answer.
+    AppendReply(AppendReply),
+    /// Stand now: you have everything (Raft dissertation, 3.10).
+    TransferLeadership,
+    /// I do not lead this epoch any more; do not wait for the timeout.
+    Resigned,
+    /// Send me what I have lost.
+    FillRequest {
+        /// First offset of the hole.
+        offset: Offset,
+        /// Exclusive.
+        end: Offset,
+    },
+    /// What the sender has of it: whole batches, ascending; empty where it has nothing.
+    FillReply {
+        /// The batches.
+        batches: Vec<Batch>,
+        /// Whether the sender never had the range's first offset (its log, undamaged, ends below it).
+        never_had: bool,
+    },
+}
+
+/// Entries to append, or a probe or notice where there are none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Append {
+    /// The follower must have exactly this position.
+    pub previous: Position,
+    /// What comes behind it.
+    pub entries: Vec<Entry>,
+    /// Committed by the sender; a default position until its opening is.
+    pub committed: Position,
+    /// The sender's own end, up to which a suspect must be durable before it is cleared.
+    pub leader_end: Position,
+    /// When these entries must be durable at the follower.
+    pub flush: Flush,
+    /// Whether the leader waits for an answer although there may be nothing to append.
+    pub probe: bool,
+}
+
+/// What an append came to. Sent again when durability catches up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+pub enum AppendReply {
+    /// The follower's log equals the leader's up to here.
+    Matched {
+        /// In memory, at least.
+        appended: Position,
+        /// On disk.
+        durable: Position,
+        /// The follower's reads below its end are all good: no holes.
+        whole: bool,
+    },
+    /// The follower does not have `previous`.
+    Diverged {
+        /// The end of the follower's log within the greatest epoch that is not above `previous`'s (KIP-595's
+        /// diverging epoch): the leader looks for a common position at or below it.
+        hint: Position,
+    },
+}
+
+/// One partition's leader, as its quorum has it. The highest epoch wins.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct LeaderClaim {
+    /// Which partition.
+    pub partition: TopicPartition,
+    /// The epoch.
+    pub leader_epoch: LeaderEpoch,
+    /// Who leads it; `None` when the leader has resigned.
+    pub leader: Option<BrokerId>,
+    /// Counts the claims of one epoch, so that a late one is known as such.
+    pub version: u32,
+    /// Voters whose end is current, ascending.
+    pub isr: Vec<BrokerId>,
+}
+
+/// What a broker asks of the controller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// Register me (again, with this incarnation).
+    Register(BrokerRegistration),
+    /// I am about to stop: move my leaderships away.
+    Stopping,
+    /// Give me a block of producer ids.
+    AllocateProducerIds,
+    /// A partition's committed voters.
+    ReportVoters(Vec<VoterReport>),
+    /// An administrative request that one of my clients sent.
+    Client {
+        /// Its API version.
+        api_version: i16,
+        /// The request.
+        request: Box<Request>,
+    },
+}
+
+/// What the controller answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Ask somebody else: this broker leads the metadata quorum, if any.
+    NotController(Option<BrokerId>),
+    /// Done, and committed.
+    Done,
+    /// Refused, in words.
+    Refused(String),
+    /// Producer ids from the first, inclusive, to the second, exclusive.
+    ProducerIds(ProducerId, ProducerId),
+    /// The answer to a client's request.
+    Client(Box<Response>),
+}
+
+/// How to reach peers, by broker: `host:port` of their peer listeners.
+pub type PeerAddresses = BTreeMap<BrokerId, String>;

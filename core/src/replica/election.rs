@@ -1,0 +1,489 @@
+//! Who leads: trust in a leader, pre-vote, vote.
+//!
+//! A follower trusts its leader while it hears the leader's *broker*, in the incarnation that made the claim and
+//! with a disk that does not hang; no partition has a timer of its own while all is well. When trust is lost it
+//! asks first whether it would win (pre-vote, Raft dissertation 9.6), so that a replica that merely cannot hear
+//! does not depose a leader whom the others trust.
+//!
+//! A *suspect* may have lost what it acknowledged. Its votes are marked. A candidate wins with a majority of
+//! unmarked votes, or with the votes of *all* voters: then whoever holds an acknowledged record has been asked,
+//! and the longest log that is left has won (counter-example 4).
+
+use std::collections::BTreeMap;
+
+use crate::effect::{NoticeKind, TrustLost};
+use crate::hooks::{Mutant, Probe};
+use crate::ids::{BrokerId, Incarnation, LeaderEpoch, Voter};
+use crate::log::Position;
+use crate::peer::ReplicaBody;
+use crate::store::{Mark, OrderKind, Vote};
+use crate::time::Instant;
+
+use super::{Cx, Replica, Role};
+
+/// A replica that takes entries from a leader, or waits for one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Following {
+    /// Who leads the replica's epoch, once it has said so.
+    pub(super) leader: Option<Voter>,
+    /// The start of the leader's broker that made the claim.
+    pub(super) incarnation: Incarnation,
+    /// The incoming link on which it last made the claim.
+    pub(super) session: u64,
+    /// This replica's log equals the leader's up to here.
+    pub(super) verified: Position,
+    /// What was last acknowledged to it: appended, durable.
+    pub(super) acknowledged: Option<(Position, Position)>,
+    /// When this replica will stand; none while it trusts the leader.
+    pub(super) stand_at: Option<Instant>,
+    /// Why it will.
+    pub(super) lost: Option<TrustLost>,
+}
+
+/// A round of asking for votes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Campaign {
+    /// Who has granted, and whether the grant is marked.
+    grants: BTreeMap<Voter, bool>,
+    /// When the round is given up and begun anew.
+    pub(super) ends_at: Instant,
+}
+
+/// What the grants so far amount to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tally {
+    Open,
+    Majority,
+    /// Only with marked votes, but with everybody's.
+    Everybody,
+}
+
+impl Replica {
+    /// Nobody leads as far as this replica knows: it will stand after a timeout.
+    pub(super) fn wait_for_leader(&mut self, cx: &mut Cx<'_>) {
+        let wait = cx.timing.election_timeout + cx.jitter(cx.timing.election_jitter_max);
+        self.role = Role::Follower(Following {
+            stand_at: Some(cx.now + wait),
+            lost: Some(TrustLost::NoLeader),
+            ..Following::default()
+        });
+    }
+
+    /// Takes a higher epoch. Whatever this replica was, it is a follower of nobody yet.
+    pub(super) fn enter_epoch(&mut self, leader_epoch: LeaderEpoch, cx: &mut Cx<'_>) {
+        assert!(
+            leader_epoch > self.vote.leader_epoch,
+            "leader epochs never go back"
+        );
+        if self.is_leader() {
+            let epoch = self.vote.leader_epoch;
+            cx.fx.notice(
+                Some(self.id),
+                NoticeKind::Resigns(epoch, crate::effect::Resignation::HigherEpoch),
+            );
+        }
+        self.claim = None;
+        self.store_vote(
+            Vote {
+                leader_epoch,
+                voted_for: None,
+            },
+            cx,
+        );
+        self.wait_for_leader(cx);
+    }
+
+    fn store_vote(&mut self, vote: Vote, cx: &mut Cx<'_>) {
+        self.vote = vote;
+        self.orders
+            .push(OrderKind::StoreVote(vote), self.end, self.id, cx);
+    }
+
+    /// Something is different about the broker of this replica's leader: does it still trust it?
+    pub(crate) fn review_trust(&mut self, cx: &mut Cx<'_>) {
+        let Role::Follower(following) = &self.role else {
+            return;
+        };
+        let Some(leader) = following.leader else {
+            return;
+        };
+        let Some(lost) = trust_lost(following, leader, cx) else {
+            return;
+        };
+        match lost {
+            TrustLost::Restarted => cx.fx.probe(Probe::IncarnationChanged),
+            TrustLost::DiskStalled => cx.fx.probe(Probe::LeaderDiskStalled),
+            TrustLost::NoLeader
+            | TrustLost::Silent
+            | TrustLost::Resigned
+            | TrustLost::NotRenewed
+            | TrustLost::Transfer => {}
+        }
+        self.lose_trust(lost, cx);
+    }
+
+    fn lose_trust(&mut self, lost: TrustLost, cx: &mut Cx<'_>) {
+        let stand_at = cx.now + cx.jitter(cx.timing.election_jitter_max);
+        self.role = Role::Follower(Following {
+            stand_at: Some(stand_at),
+            lost: Some(lost),
+            ..Following::default()
+        });
+    }
+
+    pub(super) fn on_resigned(&mut self, from: Voter, leader_epoch: LeaderEpoch, cx: &mut Cx<'_>) {
+        if let Role::Follower(following) = &self.role
+            && leader_epoch == self.vote.leader_epoch
+            && following.leader == Some(from)
+        {
+            self.lose_trust(TrustLost::Resigned, cx);
+        }
+    }
+
+    pub(super) fn on_transfer_leadership(
+        &mut self,
+        from: Voter,
+        leader_epoch: LeaderEpoch,
+        cx: &mut Cx<'_>,
+    ) {
+        let follows =
+            matches!(&self.role, Role::Follower(following) if following.leader == Some(from));
+        if leader_epoch != self.vote.leader_epoch
+            || !follows
+            || !self.is_voter()
+            || !self.may_stand(cx)
+        {
+            cx.fx.notice(
+                Some(self.id),
+                NoticeKind::Refused("a transfer from whom this replica does not follow"),
+            );
+            return;
+        }
+        let epoch = self.vote.leader_epoch.next();
+        cx.fx.notice(
+            Some(self.id),
+            NoticeKind::Stands(epoch, TrustLost::Transfer),
+        );
+        self.campaign(cx);
+    }
+
+    /// Asks whether this replica would be elected.
+    pub(super) fn stand(&mut self, cx: &mut Cx<'_>) {
+        if !self.is_voter() {
+            self.wait_for_leader(cx); // a learner waits to be found
+            return;
+        }
+        let epoch = self.vote.leader_epoch.next();
+        let lost = match &self.role {
+            Role::Follower(following) => following.lost.unwrap_or(TrustLost::NoLeader),
+            Role::PreCandidate(_) | Role::Candidate(_) | Role::Leader(_) => TrustLost::NoLeader,
+        };
+        cx.fx.notice(Some(self.id), NoticeKind::Stands(epoch, lost));
+        let campaign = self.new_campaign(cx);
+        self.role = Role::PreCandidate(campaign);
+        for voter in self.other_voters() {
+            self.send_in(epoch, voter, ReplicaBody::PreVote { end: self.end }, cx);
+        }
+        self.count_pre_votes(cx);
+    }
+
+    /// Whether this replica's own vote for itself is worth something without everybody else's.
+    fn may_stand(&self, cx: &mut Cx<'_>) -> bool {
+        self.mark != Mark::Suspect || cx.fx.mutant(Mutant::SuspectStands)
+    }
+
+    fn is_marked(&self, cx: &mut Cx<'_>) -> bool {
+        self.mark == Mark::Suspect && !cx.fx.mutant(Mutant::SuspectStands)
+    }
+
+    fn new_campaign(&self, cx: &mut Cx<'_>) -> Campaign {
+        let wait = cx.timing.election_timeout + cx.jitter(cx.timing.election_jitter_max);
+        let mine = (self.me, self.is_marked(cx));
+        Campaign {
+            grants: BTreeMap::from([mine]),
+            ends_at: cx.now + wait,
+        }
+    }
+
+    /// Stands for election in the next epoch: votes for itself, durably, then asks.
+    fn campaign(&mut self, cx: &mut Cx<'_>) {
+        let mut campaign = self.new_campaign(cx);
+        campaign.grants.clear(); // its own vote counts once it is durable
+        self.role = Role::Candidate(campaign);
+        let leader_epoch = self.vote.leader_epoch.next();
+        self.store_vote(
+            Vote {
+                leader_epoch,
+                voted_for: Some(self.me),
+            },
+            cx,
+        );
+    }
+
+    /// A vote is durable: only now may it be told.
+    pub(super) fn on_vote_stored(&mut self, vote: Vote, cx: &mut Cx<'_>) {
+        if vote != self.vote {
+            return; // of an epoch that is over
+        }
+        let Some(voted_for) = vote.voted_for else {
+            return;
+        };
+        if voted_for != self.me {
+            if !cx.fx.mutant(Mutant::AnswersVoteBeforeDurable) {
+                let marked = self.is_marked(cx);
+                self.send(
+                    voted_for,
+                    ReplicaBody::VoteReply {
+                        granted: true,
+                        marked,
+                    },
+                    cx,
+                );
+            }
+            return;
+        }
+        let marked = self.is_marked(cx);
+        let Role::Candidate(campaign) = &mut self.role else {
+            return;
+        };
+        campaign.grants.insert(self.me, marked);
+        for voter in self.other_voters() {
+            self.send(voter, ReplicaBody::Vote { end: self.end }, cx);
+        }
+        self.count_votes(cx);
+    }
+
+    pub(super) fn on_pre_vote(
+        &mut self,
+        from: Voter,
+        leader_epoch: LeaderEpoch,
+        end: Position,
+        cx: &mut Cx<'_>,
+    ) {
+        let granted = leader_epoch > self.vote.leader_epoch
+            && self.is_current_enough(end, cx)
+            && !self.has_leader(cx);
+        let marked = self.is_marked(cx);
+        self.send(from, ReplicaBody::PreVoteReply { granted, marked }, cx);
+    }
+
+    pub(super) fn on_pre_vote_reply(
+        &mut self,
+        from: Voter,
+        granted: bool,
+        marked: bool,
+        cx: &mut Cx<'_>,
+    ) {
+        let counts = self.counts_as_voter(from, cx);
+        let Role::PreCandidate(campaign) = &mut self.role else {
+            return;
+        };
+        if !granted || !counts {
+            cx.fx.probe(Probe::PreVoteLost);
+            return;
+        }
+        campaign.grants.insert(from, marked);
+        self.count_pre_votes(cx);
+    }
+
+    pub(super) fn on_vote(
+        &mut self,
+        from: Voter,
+        leader_epoch: LeaderEpoch,
+        end: Position,
+        cx: &mut Cx<'_>,
+    ) {
+        // `receive` has entered the epoch if it is above this replica's own.
+        let same_epoch = leader_epoch == self.vote.leader_epoch;
+        let free = self.vote.voted_for.is_none() || cx.fx.mutant(Mutant::VotesTwice);
+        let again = self.vote.voted_for == Some(from);
+        let waits = match &self.role {
+            Role::Follower(following) => following.leader.is_none(),
+            Role::PreCandidate(_) => true,
+            Role::Candidate(_) | Role::Leader(_) => false,
+        };
+        if !same_epoch || !waits || !(free || again) || !self.is_current_enough(end, cx) {
+            let marked = self.is_marked(cx);
+            self.send(
+                from,
+                ReplicaBody::VoteReply {
+                    granted: false,
+                    marked,
+                },
+                cx,
+            );
+            return;
+        }
+        let vote = Vote {
+            leader_epoch,
+            voted_for: Some(from),
+        };
+        if again && self.orders.is_stored(vote) || cx.fx.mutant(Mutant::AnswersVoteBeforeDurable) {
+            let marked = self.is_marked(cx);
+            self.send(
+                from,
+                ReplicaBody::VoteReply {
+                    granted: true,
+                    marked,
+                },
+                cx,
+            );
+        }
+        if !again {
+            self.store_vote(vote, cx);
+        }
+        self.wait_for_leader(cx);
+    }
+
+    pub(super) fn on_vote_reply(
+        &mut self,
+        from: Voter,
+        leader_epoch: LeaderEpoch,
+        granted: bool,
+        marked: bool,
+        cx: &mut Cx<'_>,
+    ) {
+        let counts = self.counts_as_voter(from, cx);
+        let Role::Candidate(campaign) = &mut self.role else {
+            return;
+        };
+        if leader_epoch != self.vote.leader_epoch || !granted || !counts {
+            return;
+        }
+        campaign.grants.insert(from, marked);
+        self.count_votes(cx);
+    }
+
+    /// Whether a log that ends at `end` has everything that this replica may have helped to commit (Raft 5.4.1).
+    fn is_current_enough(&self, end: Position, cx: &mut Cx<'_>) -> bool {
+        if cx.fx.mutant(Mutant::ComparesOffsetsOnly) {
+            return end.end_offset >= self.end.end_offset;
+        }
+        end >= self.end
+    }
+
+    /// Whether there is a leader whom this replica has no reason to doubt.
+    fn has_leader(&self, cx: &Cx<'_>) -> bool {
+        match &self.role {
+            Role::Leader(_) => self.has_quorum(cx),
+            Role::Follower(following) => following
+                .leader
+                .is_some_and(|leader| trust_lost(following, leader, cx).is_none()),
+            Role::PreCandidate(_) | Role::Candidate(_) => false,
+        }
+    }
+
+    fn counts_as_voter(&self, from: Voter, cx: &mut Cx<'_>) -> bool {
+        self.voters.contains(&from)
+            || cx.fx.mutant(Mutant::IgnoresDirectoryId)
+                && self.voters.iter().any(|voter| voter.broker == from.broker)
+    }
+
+    fn tally(&self, campaign: &Campaign, cx: &mut Cx<'_>) -> Tally {
+        let majority = self.voters.len() / 2 + 1;
+        let unmarked = campaign.grants.values().filter(|&&marked| !marked).count();
+        // A suspect's own word is no part of a majority; it wins with everybody's or not at all.
+        if unmarked >= majority && self.may_stand(cx) {
+            Tally::Majority
+        } else if campaign.grants.len() == self.voters.len() {
+            Tally::Everybody
+        } else {
+            Tally::Open
+        }
+    }
+
+    /// A voter can be reached (again): ask it what was perhaps lost.
+    pub(super) fn ask_again(&mut self, broker: BrokerId, cx: &mut Cx<'_>) {
+        let (leader_epoch, body) = match &self.role {
+            Role::PreCandidate(_) => (
+                self.vote.leader_epoch.next(),
+                ReplicaBody::PreVote { end: self.end },
+            ),
+            Role::Candidate(_) if self.orders.is_stored(self.vote) => {
+                (self.vote.leader_epoch, ReplicaBody::Vote { end: self.end })
+            }
+            Role::Candidate(_) | Role::Follower(_) | Role::Leader(_) => return,
+        };
+        for voter in self
+            .other_voters()
+            .into_iter()
+            .filter(|voter| voter.broker == broker)
+        {
+            self.send_in(leader_epoch, voter, body.clone(), cx);
+        }
+    }
+
+    fn count_pre_votes(&mut self, cx: &mut Cx<'_>) {
+        let Role::PreCandidate(campaign) = &self.role else {
+            return;
+        };
+        match self.tally(campaign, cx) {
+            Tally::Open => {}
+            Tally::Majority | Tally::Everybody => self.campaign(cx),
+        }
+    }
+
+    fn count_votes(&mut self, cx: &mut Cx<'_>) {
+        let Role::Candidate(campaign) = &self.role else {
+            return;
+        };
+        let epoch = self.vote.leader_epoch;
+        match self.tally(campaign, cx) {
+            Tally::Open => {}
+            Tally::Majority => {
+                cx.fx.notice(Some(self.id), NoticeKind::Leads(epoch));
+                self.lead(cx);
+            }
+            Tally::Everybody => {
+                cx.fx.probe(Probe::WonByAllVoters);
+                cx.fx
+                    .notice(Some(self.id), NoticeKind::LeadsWithPossibleLoss(epoch));
+                if self.mark == Mark::Suspect {
+                    // Nobody has more than this log: it is the partition's truth from here on.
+                    self.set_mark(Mark::Clean, cx);
+                }
+                self.lead(cx);
+            }
+        }
+    }
+
+    pub(super) fn set_mark(&mut self, mark: Mark, cx: &mut Cx<'_>) {
+        self.orders
+            .push(OrderKind::SetMark(mark), self.end, self.id, cx);
+        if mark != Mark::Clean {
+            self.mark = mark; // worse at once, better when it is durable
+        }
+    }
+
+    /// A mark is durable.
+    pub(super) fn on_marked(&mut self, mark: Mark, cx: &mut Cx<'_>) {
+        if self.mark == Mark::Suspect && mark == Mark::Clean {
+            cx.fx.probe(Probe::SuspectCleared);
+            cx.fx.notice(Some(self.id), NoticeKind::SuspectCleared);
+        }
+        self.mark = mark;
+    }
+}
+
+/// Why a follower has no reason to trust its leader any more; `None` while it has none to doubt it.
+fn trust_lost(following: &Following, leader: Voter, cx: &Cx<'_>) -> Option<TrustLost> {
+    let Some(link) = cx.links.get(leader.broker) else {
+        return Some(TrustLost::Silent);
+    };
+    let same_start = link
+        .incoming
+        .is_some_and(|peer| peer.voter() == leader && peer.incarnation == following.incarnation);
+    if !same_start && !cx.fx.mutant(Mutant::IgnoresIncarnation) {
+        return Some(TrustLost::Restarted);
+    }
+    if link.disk_stalled >= cx.timing.disk_stall_max && !cx.fx.mutant(Mutant::IgnoresStalledDisk) {
+        return Some(TrustLost::DiskStalled);
+    }
+    // A claim made on a connection that has been replaced holds only until the leader could have renewed it.
+    let (heard_at, lost) = if link.session == following.session {
+        (link.heard_at, TrustLost::Silent)
+    } else {
+        (link.session_since, TrustLost::NotRenewed)
+    };
+    (cx.now.since(heard_at) >= cx.timing.election_timeout).then_some(lost)
+}

@@ -1,0 +1,191 @@
+//! Taking the leader's entries.
+
+use crate::effect::NoticeKind;
+use crate::hooks::{Mutant, Probe};
+use crate::ids::{LeaderEpoch, Voter};
+use crate::log::{Entry, Position};
+use crate::peer::{Append, AppendReply, ReplicaBody};
+use crate::store::{Flush, Mark, OrderKind};
+
+use super::election::Following;
+use super::{Cx, Replica, Role};
+
+impl Replica {
+    /// Takes entries, or a probe, from a leader (Raft 5.3).
+    pub(super) fn on_append(
+        &mut self,
+        from: Voter,
+        leader_epoch: LeaderEpoch,
+        append: Append,
+        cx: &mut Cx<'_>,
+    ) {
+        if leader_epoch < self.vote.leader_epoch {
+            // The answer carries this replica's epoch, which is all that a deposed leader needs to know.
+            let hint = self.notes.end_of_epoch(leader_epoch, self.end);
+            self.send(
+                from,
+                ReplicaBody::AppendReply(AppendReply::Diverged { hint }),
+                cx,
+            );
+            return;
+        }
+        assert!(!self.is_leader(), "an epoch has one leader");
+        self.follow(from, cx);
+        let previous = append.previous;
+        if !self.notes.contains(previous, self.end)
+            && !cx.fx.mutant(Mutant::SkipsPreviousEntryCheck)
+        {
+            let hint = self.notes.end_of_epoch(previous.leader_epoch, self.end);
+            self.send(
+                from,
+                ReplicaBody::AppendReply(AppendReply::Diverged { hint }),
+                cx,
+            );
+            return;
+        }
+        let verified = self.take_entries(previous, append.entries, append.flush, cx);
+        let Role::Follower(following) = &mut self.role else {
+            unreachable!("a replica that takes entries follows");
+        };
+        following.verified = following.verified.max(verified);
+        if append.probe {
+            following.acknowledged = None;
+        }
+        let committed = append.committed.min(following.verified);
+        if committed > self.committed {
+            self.commit_to(committed);
+        }
+        self.clear_suspicion(append.leader_end, cx);
+        self.acknowledge(cx);
+    }
+
+    /// This epoch has a leader, and this is its word on this connection.
+    fn follow(&mut self, leader: Voter, cx: &mut Cx<'_>) {
+        let link = cx.links.get(leader.broker);
+        let incarnation = cx.links.incarnation(leader.broker).unwrap_or_default();
+        let session = link.map_or(0, |link| link.session);
+        if let Role::Follower(following) = &mut self.role
+            && following.leader == Some(leader)
+            && following.incarnation == incarnation
+        {
+            following.session = session;
+            return;
+        }
+        cx.fx.notice(
+            Some(self.id),
+            NoticeKind::Follows(self.vote.leader_epoch, leader.broker),
+        );
+        self.role = Role::Follower(Following {
+            leader: Some(leader),
+            incarnation,
+            session,
+            ..Following::default()
+        });
+    }
+
+    /// Appends what this log does not have yet, having dropped what differs. Returns the position up to which
+    /// this log equals the leader's.
+    fn take_entries(
+        &mut self,
+        previous: Position,
+        entries: Vec<Entry>,
+        flush: Flush,
+        cx: &mut Cx<'_>,
+    ) -> Position {
+        let mut at = previous;
+        let mut entries = entries.into_iter().peekable();
+        while let Some(after) = entries.peek().map(|entry| entry.position_after(at))
+            && self.notes.contains(after, self.end)
+        {
+            at = after;
+            entries.next();
+        }
+        if entries.peek().is_none() {
+            return at;
+        }
+        if at < self.end {
+            if cx.fx.mutant(Mutant::KeepsDivergentTail) {
+                return self.end;
+            }
+            self.truncate_to(at, cx);
+        }
+        let from = self.end;
+        let entries: Vec<Entry> = entries.collect();
+        for entry in &entries {
+            self.push_entry(entry.clone());
+        }
+        self.order_append(from, entries, flush, cx);
+        self.end
+    }
+
+    /// Drops everything behind `to`: the leader of this epoch does not have it, so it was never committed.
+    fn truncate_to(&mut self, to: Position, cx: &mut Cx<'_>) {
+        assert!(
+            to >= self.committed,
+            "nothing below the high watermark is ever truncated"
+        );
+        cx.fx.probe(Probe::TruncatedDivergentTail);
+        cx.fx.notice(Some(self.id), NoticeKind::Truncates(to));
+        self.notes.truncate(to.notes);
+        self.tail.truncate(to);
+        if !cx.fx.mutant(Mutant::KeepsProducerStateOnTruncation) {
+            self.producers.truncate_to(to.end_offset);
+        }
+        self.holes.truncate_to(to.end_offset);
+        self.end = to;
+        self.refresh_voters();
+        self.orders
+            .push(OrderKind::Truncate { to }, to, self.id, cx);
+    }
+
+    /// Tells the leader how far this log equals its own, where that has changed since it was last told.
+    pub(super) fn acknowledge(&mut self, cx: &mut Cx<'_>) {
+        let appended = self.appended();
+        let Role::Follower(following) = &mut self.role else {
+            return;
+        };
+        let Some(leader) = following.leader else {
+            return;
+        };
+        let verified = following.verified;
+        let appended = appended.min(verified);
+        let mut durable = self.orders.durable().min(verified);
+        if cx.fx.mutant(Mutant::AcknowledgesBeforeDurable) {
+            durable = verified;
+        }
+        if following.acknowledged == Some((appended, durable)) {
+            return;
+        }
+        following.acknowledged = Some((appended, durable));
+        let whole = self.holes.ranges().is_empty();
+        let reply = AppendReply::Matched {
+            appended,
+            durable,
+            whole,
+        };
+        self.send(leader, ReplicaBody::AppendReply(reply), cx);
+    }
+
+    /// A suspect is cleared once it is durable up to the end that a leader of its epoch or a later one had when it
+    /// first spoke to this incarnation: whatever was acknowledged with this replica's help is in that log.
+    fn clear_suspicion(&mut self, leader_end: Position, cx: &mut Cx<'_>) {
+        if self.mark != Mark::Suspect || self.orders.is_marking_clean() {
+            return;
+        }
+        let target = *self.suspect_until.get_or_insert(leader_end);
+        let Role::Follower(following) = &self.role else {
+            return;
+        };
+        let durable = self.orders.durable().min(following.verified);
+        if durable >= target || cx.fx.mutant(Mutant::ClearsSuspectEarly) {
+            self.set_mark(Mark::Clean, cx);
+        }
+    }
+
+    /// Durability moved: a suspect may be cleared by it.
+    pub(super) fn review_suspicion(&mut self, cx: &mut Cx<'_>) {
+        if let Some(target) = self.suspect_until {
+            self.clear_suspicion(target, cx);
+        }
+    }
+}

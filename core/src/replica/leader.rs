@@ -1,0 +1,770 @@
+//! Leading: appending, sending, committing.
+//!
+//! Entries go to the followers and to the leader's own disk at the same time; the leader's disk is one of the
+//! majority like any other, and need not be among it.
+
+use std::collections::BTreeMap;
+
+use crate::effect::{NoticeKind, Resignation};
+use crate::hooks::{Mutant, Probe};
+use crate::ids::{BrokerId, LeaderEpoch, Offset, Timestamp, Voter};
+use crate::log::{Entry, Note, NoteKind, Position};
+use crate::peer::{Append, AppendReply, LeaderClaim, ReplicaBody};
+use crate::producer::{ProducedBatch, SequenceCheck};
+use crate::record::Batch;
+use crate::store::{Flush, QueryId, QueryKind};
+use crate::time::Instant;
+
+use super::progress::Progress;
+use super::{Cx, Replica, Role};
+
+/// Bytes of entries in one message to a follower, unless one entry is larger.
+const MESSAGE_BYTES_MAX: usize = 1 << 20;
+
+/// A replica that leads its epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Leading {
+    /// The position behind this epoch's opening. Nothing is committed before it is.
+    pub(super) opening: Position,
+    /// When it was elected: its voters were heard then, if not since.
+    since: Instant,
+    /// Every other voter and every observer.
+    pub(super) progress: BTreeMap<Voter, Progress>,
+    /// Replicas without a vote that are kept up to date: learners on their way in, and observers.
+    pub(super) observers: Vec<Voter>,
+    /// The voters that the metadata wants; empty while that is not known.
+    pub(super) target: Vec<Voter>,
+    /// A transfer of leadership under way.
+    pub(super) transfer: Option<Transfer>,
+    /// When something that waits must be looked after.
+    tick_at: Option<Instant>,
+}
+
+/// A transfer of leadership: nothing is appended until it is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Transfer {
+    to: Voter,
+    /// When it is given up.
+    ends_at: Instant,
+    /// Whether the successor has been asked to stand.
+    asked: bool,
+}
+
+/// Where a produced batch stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Offset of its first record.
+    pub base_offset: Offset,
+    /// Behind its last record: acknowledged once this is.
+    pub end_offset: Offset,
+    /// The epoch it was appended in, or, for a duplicate, in which it was sent again.
+    pub leader_epoch: LeaderEpoch,
+    /// Whether it was in the log already.
+    pub duplicate: bool,
+}
+
+/// Why a produced batch was not appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProduceRefusal {
+    /// Another replica leads, or none, or leadership is being handed over.
+    NotLeader,
+    /// Fewer voters are current than the topic asks for.
+    NotEnoughReplicas,
+    /// There is a gap in the producer's sequence.
+    OutOfOrderSequence,
+    /// The producer's epoch is over.
+    Fenced,
+}
+
+impl Leading {
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.tick_at
+            .into_iter()
+            .chain(self.transfer.map(|transfer| transfer.ends_at))
+            .min()
+    }
+
+    fn tick_by(&mut self, at: Instant) {
+        self.tick_at = Some(self.tick_at.map_or(at, |earlier| earlier.min(at)));
+    }
+}
+
+impl Replica {
+    /// This replica has been elected: opens its epoch.
+    pub(super) fn lead(&mut self, cx: &mut Cx<'_>) {
+        let before = self.end;
+        let note = Note {
+            leader_epoch: self.vote.leader_epoch,
+            offset: self.end.end_offset,
+            kind: NoteKind::Opening { leader: self.me },
+        };
+        let entry = Entry::Note(note);
+        let opening = entry.position_after(before);
+        let others = self.other_voters();
+        let progress = others
+            .into_iter()
+            .map(|voter| (voter, Progress::new(before, cx.now)))
+            .collect();
+        self.role = Role::Leader(Box::new(Leading {
+            opening,
+            since: cx.now,
+            progress,
+            observers: Vec::new(),
+            target: Vec::new(),
+            transfer: None,
+            tick_at: None,
+        }));
+        self.push_entry(entry.clone());
+        self.order_append(before, vec![entry], Flush::Commit, cx);
+        self.update_claim(cx);
+        self.replicate(cx);
+    }
+
+    /// Takes a produced batch. `log_append_time` is the time to stamp and the CRC of the batch's body.
+    ///
+    /// # Errors
+    /// See [`ProduceRefusal`]; nothing is appended then.
+    pub(crate) fn produce(
+        &mut self,
+        mut batch: Batch,
+        log_append_time: Option<(Timestamp, u32)>,
+        insync_min: Option<usize>,
+        cx: &mut Cx<'_>,
+    ) -> Result<Appended, ProduceRefusal> {
+        let leader_epoch = self.vote.leader_epoch;
+        match &self.role {
+            Role::Leader(leading) if leading.transfer.is_none() => {}
+            Role::Leader(_) | Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {
+                return Err(ProduceRefusal::NotLeader);
+            }
+        }
+        if insync_min.is_some_and(|min| self.isr().len() < min) {
+            cx.fx.probe(Probe::NotEnoughReplicas);
+            return Err(ProduceRefusal::NotEnoughReplicas);
+        }
+        match self.producers.check(&batch.header) {
+            SequenceCheck::InOrder => {}
+            SequenceCheck::Duplicate(ProducedBatch {
+                base_offset,
+                last_offset,
+                ..
+            }) => {
+                cx.fx.probe(Probe::DuplicateAnswered);
+                let end_offset = last_offset.plus(1);
+                return Ok(Appended {
+                    base_offset,
+                    end_offset,
+                    leader_epoch,
+                    duplicate: true,
+                });
+            }
+            SequenceCheck::OutOfOrder { .. } => return Err(ProduceRefusal::OutOfOrderSequence),
+            SequenceCheck::Fenced => return Err(ProduceRefusal::Fenced),
+        }
+        batch.stamp(self.end.end_offset, leader_epoch);
+        if let Some((timestamp, body_crc)) = log_append_time {
+            batch.stamp_log_append_time(timestamp, body_crc);
+        }
+        let base_offset = batch.header.base_offset;
+        self.append_entry(Entry::Batch(batch), cx);
+        Ok(Appended {
+            base_offset,
+            end_offset: self.end.end_offset,
+            leader_epoch,
+            duplicate: false,
+        })
+    }
+
+    /// Appends an entry of this leader's own epoch and sends it on its way.
+    pub(super) fn append_entry(&mut self, entry: Entry, cx: &mut Cx<'_>) {
+        assert!(self.is_leader(), "only a leader appends");
+        let before = self.end;
+        self.push_entry(entry.clone());
+        self.order_append(before, vec![entry], self.config.flush, cx);
+        self.replicate(cx);
+        self.assert_invariants();
+    }
+
+    /// Sends every follower what it lacks and has room for.
+    pub(super) fn replicate(&mut self, cx: &mut Cx<'_>) {
+        let Role::Leader(leading) = &self.role else {
+            return;
+        };
+        let followers: Vec<Voter> = leading.progress.keys().copied().collect();
+        for follower in followers {
+            self.replicate_to(follower, cx);
+        }
+    }
+
+    fn replicate_to(&mut self, follower: Voter, cx: &mut Cx<'_>) {
+        while cx.links.reaches(follower) {
+            let committed = self.exposed();
+            let Role::Leader(leading) = &mut self.role else {
+                return;
+            };
+            let Some(progress) = leading.progress.get_mut(&follower) else {
+                return;
+            };
+            if !progress.has_room() {
+                return;
+            }
+            let next = progress.next;
+            let eager = self.config.eager && progress.replicating && progress.told < committed;
+            if next == self.end {
+                if !progress.replicating {
+                    self.send_entries(follower, Vec::new(), cx);
+                } else if eager {
+                    self.send_notice(follower, cx);
+                } else if progress.told < committed {
+                    leading.tick_by(cx.now + cx.timing.heartbeat_interval);
+                }
+                return;
+            }
+            match self.tail.entries_from(next, MESSAGE_BYTES_MAX) {
+                Some(entries) => self.send_entries(follower, entries, cx),
+                None => self.send_from_disk(follower, next, cx),
+            }
+        }
+    }
+
+    /// Committed as followers may be told: nothing before this leader's opening is.
+    fn exposed(&self) -> Position {
+        if self.high_watermark().is_some() {
+            self.committed
+        } else {
+            Position::default()
+        }
+    }
+
+    fn send_entries(&mut self, follower: Voter, entries: Vec<Entry>, cx: &mut Cx<'_>) {
+        let committed = self.exposed();
+        let leader_end = self.end;
+        let Role::Leader(leading) = &mut self.role else {
+            return;
+        };
+        let retry_at = cx.now + cx.timing.retry_interval;
+        let Some(progress) = leading.progress.get_mut(&follower) else {
+            return;
+        };
+        let previous = progress.next;
+        let weight = entries.iter().map(Entry::weight).sum();
+        let end = entries
+            .iter()
+            .fold(previous, |at, entry| entry.position_after(at));
+        let probe = !progress.replicating;
+        progress.sent(end, weight, cx.now);
+        progress.told = committed;
+        leading.tick_by(retry_at);
+        let flush = self.config.flush;
+        let append = Append {
+            previous,
+            entries,
+            committed,
+            leader_end,
+            flush,
+            probe,
+        };
+        self.send(follower, ReplicaBody::Append(append), cx);
+    }
+
+    /// Tells a follower that has everything what is committed.
+    fn send_notice(&mut self, follower: Voter, cx: &mut Cx<'_>) {
+        self.send_entries(follower, Vec::new(), cx);
+    }
+
+    /// Fetches what a follower lacks and memory does not hold. Notes are in memory; batches are read.
+    fn send_from_disk(&mut self, follower: Voter, next: Position, cx: &mut Cx<'_>) {
+        cx.fx.probe(Probe::CaughtUpFromDisk);
+        let mut notes = Vec::new();
+        let mut at = next;
+        while let Some(note) = self.notes.get(at.notes)
+            && note.offset == at.end_offset
+        {
+            let entry = Entry::Note(note.clone());
+            at = entry.position_after(at);
+            notes.push(entry);
+        }
+        if !notes.is_empty() {
+            self.send_entries(follower, notes, cx);
+            return;
+        }
+        let end = self
+            .notes
+            .get(next.notes)
+            .map_or(self.end.end_offset, |note| note.offset);
+        let bytes_max = u32::try_from(MESSAGE_BYTES_MAX).expect("a constant that fits");
+        let kind = QueryKind::Read {
+            offset: next.end_offset,
+            end,
+            bytes_max,
+        };
+        let id = cx.query(self.id, kind);
+        let Role::Leader(leading) = &mut self.role else {
+            return;
+        };
+        if let Some(progress) = leading.progress.get_mut(&follower) {
+            progress.reading = Some(id);
+        }
+    }
+
+    /// Reads batches from disk for a peer that has lost them.
+    pub(super) fn read_for(&mut self, peer: Voter, offset: Offset, end: Offset, cx: &mut Cx<'_>) {
+        let bytes_max = u32::try_from(MESSAGE_BYTES_MAX).expect("a constant that fits");
+        let id = cx.query(
+            self.id,
+            QueryKind::Read {
+                offset,
+                end,
+                bytes_max,
+            },
+        );
+        self.fills.insert(id, peer);
+    }
+
+    /// The answer to a query of this replica's; `None` where it could not be read.
+    pub(crate) fn on_read(&mut self, id: QueryId, batches: Option<Vec<Batch>>, cx: &mut Cx<'_>) {
+        if let Some(peer) = self.fills.remove(&id) {
+            let batches = batches.unwrap_or_default();
+            self.send(
+                peer,
+                ReplicaBody::FillReply {
+                    batches,
+                    never_had: false,
+                },
+                cx,
+            );
+            return;
+        }
+        let Role::Leader(leading) = &mut self.role else {
+            return;
+        };
+        let reader = leading
+            .progress
+            .iter_mut()
+            .find(|(_, progress)| progress.reading == Some(id));
+        let Some((&follower, progress)) = reader else {
+            return;
+        };
+        progress.reading = None;
+        let next = progress.next;
+        let entries: Vec<Entry> = batches
+            .into_iter()
+            .flatten()
+            .skip_while(|batch| batch.header.base_offset < next.end_offset)
+            .map(Entry::Batch)
+            .collect();
+        if entries
+            .first()
+            .is_none_or(|entry| entry.offset() != next.end_offset)
+        {
+            // Damaged, or the store had not got there: look again later.
+            leading.tick_by(cx.now + cx.timing.retry_interval);
+            return;
+        }
+        self.send_entries(follower, entries, cx);
+        self.replicate_to(follower, cx);
+    }
+
+    pub(super) fn on_append_reply(
+        &mut self,
+        from: Voter,
+        leader_epoch: LeaderEpoch,
+        reply: AppendReply,
+        cx: &mut Cx<'_>,
+    ) {
+        if leader_epoch != self.vote.leader_epoch {
+            return; // an answer to an earlier leader; a later epoch has been entered by `receive`
+        }
+        let (end, retry_at) = (self.end, cx.now + cx.timing.retry_interval);
+        let Role::Leader(leading) = &mut self.role else {
+            return;
+        };
+        let Some(progress) = leading.progress.get_mut(&from) else {
+            return;
+        };
+        match reply {
+            AppendReply::Matched {
+                appended,
+                durable,
+                whole,
+            } => {
+                assert!(
+                    appended <= end,
+                    "a follower matches no more than the leader has"
+                );
+                progress.matched(appended, durable, end, cx.now);
+                progress.whole = whole;
+                if progress.waiting_since.is_some() {
+                    leading.tick_by(retry_at);
+                }
+                self.advance_committed(cx);
+            }
+            AppendReply::Diverged { hint } => {
+                let ours = self.notes.end_of_epoch(hint.leader_epoch, end);
+                let common = if ours.leader_epoch == hint.leader_epoch {
+                    ours.min(hint)
+                } else {
+                    ours
+                };
+                progress.probe_from(common.min(progress.next));
+            }
+        }
+        self.update_claim(cx);
+        self.replicate_to(from, cx);
+        self.continue_transfer(cx);
+        self.change_voters(cx);
+    }
+
+    /// Moves the high watermark to what a majority has by the topic's policy.
+    pub(super) fn advance_committed(&mut self, cx: &mut Cx<'_>) {
+        let durable = self.majority(self.orders.durable(), |progress| progress.durable);
+        let Role::Leader(leading) = &self.role else {
+            return;
+        };
+        let opening = leading.opening;
+        let mut reached = durable;
+        if self.config.flush == Flush::Replicated {
+            // Records count in memory, but a note is committed only where it is durable.
+            let appended = self.majority(self.appended(), |progress| progress.appended);
+            let bound = self
+                .notes
+                .get(durable.notes)
+                .map_or(appended, |note| Position {
+                    end_offset: note.offset,
+                    ..durable
+                });
+            reached = durable.max(appended.min(bound));
+        }
+        if cx.fx.mutant(Mutant::CommitsAlone) {
+            reached = self.orders.durable();
+        }
+        let opened = reached >= opening || cx.fx.mutant(Mutant::CommitsEarlierEpochs);
+        if !opened || reached <= self.committed {
+            return;
+        }
+        self.commit_to(reached);
+        self.after_commit(cx);
+    }
+
+    fn after_commit(&mut self, cx: &mut Cx<'_>) {
+        self.replicate(cx);
+        let voters_committed = self
+            .notes
+            .voters_at(self.notes.count())
+            .is_none_or(|(count, _)| count <= self.committed.notes);
+        if voters_committed && !self.is_voter() {
+            self.resign(Resignation::Removed, cx);
+            return;
+        }
+        self.change_voters(cx);
+    }
+
+    /// The greatest position that a majority of the voters has, each voter's own being given by `of`.
+    fn majority(&self, mine: Position, of: impl Fn(&Progress) -> Position) -> Position {
+        let Role::Leader(leading) = &self.role else {
+            return Position::default();
+        };
+        let mut positions: Vec<Position> = self
+            .voters
+            .iter()
+            .map(|voter| {
+                if *voter == self.me {
+                    mine
+                } else {
+                    leading
+                        .progress
+                        .get(voter)
+                        .map_or_else(Position::default, &of)
+                }
+            })
+            .collect();
+        positions.sort_unstable_by(|a, b| b.cmp(a));
+        positions
+            .get(self.voters.len() / 2)
+            .copied()
+            .unwrap_or_default()
+    }
+
+    /// Whether a record that ends at `end_offset` may be acknowledged to a producer with `acks=all`.
+    #[must_use]
+    pub fn meets_acks_all(&self, end_offset: Offset, insync_min: usize) -> bool {
+        let Role::Leader(leading) = &self.role else {
+            return false;
+        };
+        if self
+            .high_watermark()
+            .is_none_or(|high_watermark| high_watermark < end_offset)
+        {
+            return false;
+        }
+        let reached = |voter: &&Voter| {
+            let position = match (leading.progress.get(voter), self.config.flush) {
+                (None, _) if **voter == self.me => self.mine(),
+                (None, _) => Position::default(),
+                (Some(progress), Flush::Commit) => progress.durable,
+                (Some(progress), Flush::Replicated) => progress.appended,
+            };
+            position.end_offset >= end_offset
+        };
+        self.voters.iter().filter(reached).count() >= insync_min
+    }
+
+    /// Whether a record that ends at `end_offset` may be acknowledged to a producer with `acks=1`.
+    #[must_use]
+    pub fn meets_acks_one(&self, end_offset: Offset) -> bool {
+        self.is_leader() && self.mine().end_offset >= end_offset
+    }
+
+    /// How far this replica itself has the log by the topic's policy.
+    fn mine(&self) -> Position {
+        match self.config.flush {
+            Flush::Commit => self.orders.durable(),
+            Flush::Replicated => self.appended(),
+        }
+    }
+
+    /// Looks after what waits: followers that do not answer, commits not told, the ISR, a transfer.
+    pub(super) fn lead_on(&mut self, cx: &mut Cx<'_>) {
+        let committed = self.exposed();
+        let Role::Leader(leading) = &mut self.role else {
+            return;
+        };
+        leading.tick_at = None;
+        if leading
+            .transfer
+            .is_some_and(|transfer| transfer.ends_at <= cx.now)
+        {
+            leading.transfer = None;
+        }
+        let mut untold = Vec::new();
+        for (&follower, progress) in &mut leading.progress {
+            let silent_since = progress.waiting_since;
+            if silent_since.is_some_and(|since| cx.now.since(since) >= cx.timing.retry_interval) {
+                progress.probe_from(progress.appended.max(Position::default()));
+                if progress.appended == Position::default() {
+                    progress.next = self.end;
+                }
+            }
+            if progress.replicating && progress.told < committed && progress.next == self.end {
+                untold.push(follower);
+            }
+        }
+        for follower in untold {
+            if cx.links.reaches(follower) {
+                self.send_notice(follower, cx);
+            }
+        }
+        self.update_claim(cx);
+        self.replicate(cx);
+        self.change_voters(cx);
+        self.keep_ticking(cx);
+    }
+
+    /// A leader ticks while a follower owes it an answer or lags; an idle partition costs nothing.
+    fn keep_ticking(&mut self, cx: &mut Cx<'_>) {
+        let end = self.end;
+        let Role::Leader(leading) = &mut self.role else {
+            return;
+        };
+        let owed = leading.progress.iter().any(|(&follower, progress)| {
+            cx.links.reaches(follower)
+                && (progress.waiting_since.is_some() || progress.appended < end)
+        });
+        if owed || leading.target_differs(&self.voters) {
+            leading.tick_by(cx.now + cx.timing.retry_interval);
+        }
+    }
+
+    /// The link to or from a broker is another one: what was under way may be lost.
+    pub(crate) fn on_link_renewed(&mut self, broker: BrokerId, cx: &mut Cx<'_>) {
+        match &mut self.role {
+            Role::Leader(leading) => {
+                for (follower, progress) in &mut leading.progress {
+                    if follower.broker == broker {
+                        let from = if progress.appended == Position::default() {
+                            self.end
+                        } else {
+                            progress.appended
+                        };
+                        progress.probe_from(from);
+                    }
+                }
+                self.replicate(cx);
+                self.update_claim(cx);
+            }
+            Role::PreCandidate(_) | Role::Candidate(_) => self.ask_again(broker, cx),
+            Role::Follower(following) => {
+                // The acknowledgements under way may be lost as well.
+                following.acknowledged = None;
+                self.acknowledge(cx);
+            }
+        }
+    }
+
+    /// Whether a majority of the voters has proven, within the election timeout, that it hears this leader.
+    pub(super) fn has_quorum(&self, cx: &Cx<'_>) -> bool {
+        let Role::Leader(leading) = &self.role else {
+            return false;
+        };
+        let fresh = |voter: &&Voter| {
+            let proven_at = cx
+                .links
+                .proven_at(**voter)
+                .unwrap_or(leading.since)
+                .max(leading.since);
+            **voter == self.me || cx.now.since(proven_at) < cx.timing.election_timeout
+        };
+        self.voters.iter().filter(fresh).count() > self.voters.len() / 2
+    }
+
+    /// A voter's broker has proven nothing for a while (check-quorum).
+    pub(crate) fn check_quorum(&mut self, cx: &mut Cx<'_>) {
+        if !self.is_leader() {
+            return;
+        }
+        if self.has_quorum(cx) || cx.fx.mutant(Mutant::NeverChecksQuorum) {
+            self.update_claim(cx);
+            return;
+        }
+        cx.fx.probe(Probe::CheckQuorumFailed);
+        self.resign(Resignation::QuorumLost, cx);
+    }
+
+    /// Gives up leadership and tells the voters, so that they need not wait.
+    pub(crate) fn resign(&mut self, why: Resignation, cx: &mut Cx<'_>) {
+        if !self.is_leader() {
+            return;
+        }
+        cx.fx.notice(
+            Some(self.id),
+            NoticeKind::Resigns(self.vote.leader_epoch, why),
+        );
+        for voter in self.other_voters() {
+            self.send(voter, ReplicaBody::Resigned, cx);
+        }
+        self.claim = None;
+        self.wait_for_leader(cx);
+    }
+
+    /// Begins to hand leadership to a voter. Returns whether it can.
+    pub(crate) fn transfer_to(&mut self, to: Voter, cx: &mut Cx<'_>) -> bool {
+        let is_voter = self.voters.contains(&to);
+        let opened = self.high_watermark().is_some();
+        let ends_at = cx.now + cx.timing.election_timeout;
+        let Role::Leader(leading) = &mut self.role else {
+            return false;
+        };
+        let reachable = cx.links.reaches(to)
+            && leading
+                .progress
+                .get(&to)
+                .is_some_and(|p| p.replicating && p.whole);
+        if !is_voter || !opened || !reachable || leading.transfer.is_some() {
+            return false;
+        }
+        leading.transfer = Some(Transfer {
+            to,
+            ends_at,
+            asked: false,
+        });
+        self.continue_transfer(cx);
+        true
+    }
+
+    fn continue_transfer(&mut self, cx: &mut Cx<'_>) {
+        let end = self.end;
+        let Role::Leader(leading) = &mut self.role else {
+            return;
+        };
+        let Some(transfer) = &mut leading.transfer else {
+            return;
+        };
+        let ready = leading
+            .progress
+            .get(&transfer.to)
+            .is_some_and(|progress| progress.durable == end);
+        if !ready || transfer.asked {
+            return;
+        }
+        transfer.asked = true;
+        let to = transfer.to;
+        cx.fx.probe(Probe::LeadershipTransferred);
+        self.send(to, ReplicaBody::TransferLeadership, cx);
+    }
+
+    /// The voter best suited to take over, if any: reachable, whole, and furthest; of equals the first in `preference`.
+    #[must_use]
+    pub(crate) fn successor(
+        &self,
+        preference: &[Voter],
+        links: &crate::links::Links,
+    ) -> Option<Voter> {
+        let Role::Leader(leading) = &self.role else {
+            return None;
+        };
+        let rank = |voter: &Voter| {
+            preference
+                .iter()
+                .position(|other| other == voter)
+                .unwrap_or(usize::MAX)
+        };
+        self.voters
+            .iter()
+            .filter_map(|voter| Some((voter, leading.progress.get(voter)?)))
+            .filter(|(voter, progress)| {
+                links.reaches(**voter) && progress.replicating && progress.whole
+            })
+            .max_by_key(|(voter, progress)| (progress.durable, std::cmp::Reverse(rank(voter))))
+            .map(|(voter, _)| *voter)
+    }
+
+    /// Whether this voter has everything, durably, and can be reached.
+    #[must_use]
+    pub(crate) fn is_current(&self, voter: Voter, links: &crate::links::Links) -> bool {
+        let Role::Leader(leading) = &self.role else {
+            return false;
+        };
+        links.reaches(voter)
+            && leading.progress.get(&voter).is_some_and(|progress| {
+                progress.replicating && progress.whole && progress.durable >= self.committed
+            })
+    }
+
+    /// Looks who is current, and prepares the claim where that has changed.
+    pub(super) fn update_claim(&mut self, cx: &mut Cx<'_>) {
+        let Role::Leader(leading) = &self.role else {
+            return;
+        };
+        let current = |voter: &&Voter| {
+            **voter == self.me
+                || leading.progress.get(voter).is_some_and(|progress| {
+                    let lags = cx.now.since(progress.current_at) >= cx.timing.replica_lag_time_max;
+                    let caught_up = progress.appended >= self.end;
+                    cx.links.reaches(**voter)
+                        && cx.links.hears(voter.broker, cx.now, cx.timing)
+                        && progress.replicating
+                        && (caught_up || !lags)
+                })
+        };
+        let mut isr: Vec<BrokerId> = self
+            .voters
+            .iter()
+            .filter(current)
+            .map(|voter| voter.broker)
+            .collect();
+        isr.sort_unstable();
+        isr.dedup();
+        let version = match &self.claim {
+            Some(claim) if claim.isr == isr => return,
+            Some(claim) => claim.version + 1,
+            None => 0,
+        };
+        self.claim = Some(LeaderClaim {
+            partition: self.id,
+            leader_epoch: self.vote.leader_epoch,
+            leader: Some(self.me.broker),
+            version,
+            isr,
+        });
+    }
+}

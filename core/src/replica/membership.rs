@@ -1,0 +1,159 @@
+//! Who votes: changes of the voters, one at a time, as notes in the partition's own log.
+//!
+//! The metadata says whom it wants (the *target*); the partition's leader brings the log's voters there. A change
+//! takes effect when it is appended. It is made only after the leader's own opening has committed
+//! (counter-example 14) and the change before it has (counter-example 3), so two configurations in use always
+//! have intersecting majorities. Source: Raft dissertation, 4.1.
+
+use crate::effect::NoticeKind;
+use crate::hooks::{Mutant, Probe};
+use crate::ids::Voter;
+use crate::log::{Entry, Note, NoteKind};
+
+use super::leader::Leading;
+use super::progress::Progress;
+use super::{Cx, Replica, Role};
+
+impl Leading {
+    pub(super) fn target_differs(&self, voters: &[Voter]) -> bool {
+        !self.target.is_empty()
+            && (self.target.iter().any(|voter| !voters.contains(voter))
+                || voters.iter().any(|voter| !self.target.contains(voter)))
+    }
+}
+
+impl Replica {
+    /// Says which voters the metadata wants, and which other replicas are to be kept up to date.
+    pub(crate) fn set_target(&mut self, target: &[Voter], observers: &[Voter], cx: &mut Cx<'_>) {
+        let Role::Leader(leading) = &mut self.role else {
+            return;
+        };
+        let wanted = |voter: &&Voter| **voter != self.me && !self.voters.contains(voter);
+        let learners: Vec<Voter> = target
+            .iter()
+            .chain(observers)
+            .filter(wanted)
+            .copied()
+            .collect();
+        if leading.target == target && leading.observers == learners {
+            return;
+        }
+        leading.target = target.to_vec();
+        leading.observers = learners;
+        self.refresh_progress(cx);
+        self.change_voters(cx);
+        self.replicate(cx);
+    }
+
+    /// Keeps a progress for exactly the other voters and the observers.
+    fn refresh_progress(&mut self, cx: &mut Cx<'_>) {
+        let Role::Leader(leading) = &mut self.role else {
+            return;
+        };
+        let (voters, observers) = (&self.voters, &leading.observers);
+        leading
+            .progress
+            .retain(|voter, _| voters.contains(voter) || observers.contains(voter));
+        for voter in self.voters.iter().chain(&leading.observers) {
+            if *voter != self.me {
+                leading
+                    .progress
+                    .entry(*voter)
+                    .or_insert_with(|| Progress::new(self.end, cx.now));
+            }
+        }
+    }
+
+    /// The committed voters and the count of the note that named them, for the report to the controller.
+    #[must_use]
+    pub fn committed_voters(&self) -> (u64, Vec<Voter>) {
+        let committed = self.notes.voters_at(self.committed.notes);
+        let (notes, voters) = committed
+            .map_or((0, &self.voters_at_creation[..]), |(count, voters)| {
+                (count, voters)
+            });
+        let mut voters = voters.to_vec();
+        voters.sort_unstable();
+        (notes, voters)
+    }
+
+    /// Takes the next step towards the target, if there is one that can be taken.
+    pub(super) fn change_voters(&mut self, cx: &mut Cx<'_>) {
+        let Role::Leader(leading) = &self.role else {
+            return;
+        };
+        if !leading.target_differs(&self.voters) || leading.transfer.is_some() {
+            return;
+        }
+        let opened =
+            self.committed >= leading.opening || cx.fx.mutant(Mutant::ChangesVotersBeforeOpening);
+        let last_change = self
+            .notes
+            .voters_at(self.notes.count())
+            .map_or(0, |(count, _)| count);
+        let settled =
+            last_change <= self.committed.notes || cx.fx.mutant(Mutant::ChangesVotersTwiceAtOnce);
+        if !opened || !settled {
+            return;
+        }
+        if let Some(voters) = self.next_voters(cx) {
+            cx.fx
+                .notice(Some(self.id), NoticeKind::VotersChanged(voters.clone()));
+            let note = Note {
+                leader_epoch: self.vote.leader_epoch,
+                offset: self.end.end_offset,
+                kind: NoteKind::Voters(voters),
+            };
+            self.append_entry(Entry::Note(note), cx);
+            self.refresh_progress(cx);
+            self.update_claim(cx);
+        }
+    }
+
+    /// The voters after the next step: one more, or one less.
+    fn next_voters(&mut self, cx: &mut Cx<'_>) -> Option<Vec<Voter>> {
+        let Role::Leader(leading) = &self.role else {
+            return None;
+        };
+        let target = leading.target.clone();
+        let learner = target
+            .iter()
+            .copied()
+            .find(|voter| !self.voters.contains(voter) && self.is_current(*voter, cx.links));
+        let unwanted: Vec<Voter> = self
+            .voters
+            .iter()
+            .copied()
+            .filter(|voter| !target.contains(voter))
+            .collect();
+        let mut voters = self.voters.clone();
+        if let Some(learner) = learner {
+            // A voter that cannot come back, its directory being lost, goes first: with it, one more vote would
+            // be needed of those that are left.
+            let lost = unwanted
+                .iter()
+                .find(|voter| **voter != self.me && !cx.links.reaches(**voter));
+            if let Some(lost) = lost {
+                cx.fx.probe(Probe::VoterRemoved);
+                voters.retain(|voter| voter != lost);
+            } else {
+                cx.fx.probe(Probe::LearnerPromoted);
+                voters.push(learner);
+                voters.sort_unstable();
+            }
+            return Some(voters);
+        }
+        if target.iter().any(|voter| !self.voters.contains(voter)) {
+            return None; // a learner is on its way
+        }
+        if let Some(other) = unwanted.iter().find(|voter| **voter != self.me) {
+            cx.fx.probe(Probe::VoterRemoved);
+            voters.retain(|voter| voter != other);
+            return Some(voters);
+        }
+        // Only this leader is left to go: it hands over, and its successor removes it.
+        let successor = self.successor(&target, cx.links)?;
+        self.transfer_to(successor, cx);
+        None
+    }
+}

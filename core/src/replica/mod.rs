@@ -1,0 +1,654 @@
+//! One copy of one partition, and its part in the quorum that keeps it: Raft, in Kafka's words.
+//!
+//! `docs/protocol.md` states the protocol with its proof sketch. In short: a log of batches and notes, compared by
+//! [`Position`]; a leader a leader epoch, elected by a majority of the voters that its log names; entries are
+//! committed when a majority has them durably (or in memory, by the topic's `flush`) and the leader's own
+//! opening is among them.
+//!
+//! What stands where: `orders` keeps account of what the store has been told and has done, `election` decides
+//! who leads, `follower` takes the leader's entries, `leader` sends them and commits, `membership` changes
+//! voters, `holes` repairs damage.
+//!
+//! A replica knows nothing of clients, topics' names or the controller. It is told its target by the broker, which
+//! reads it in the metadata.
+
+mod orders;
+mod election;
+mod follower;
+mod leader;
+mod progress;
+mod membership;
+mod holes;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::Rng as _;
+
+use crate::effect::{Effect, Effects, NoticeKind};
+use crate::hooks::{Mutant, Probe};
+use crate::ids::{BrokerId, LeaderEpoch, Offset, TopicPartition, Voter};
+use crate::links::{Links, Timing};
+use crate::log::{Entry, NoteIndex, NoteKind, Position, Tail};
+use crate::peer::{LeaderClaim, PeerMessage, ReplicaBody, ReplicaMessage};
+use crate::producer::{ProducerLog, ProducerTable};
+use crate::record::Batch;
+use crate::store::{Flush, Mark, OrderKind, Query, QueryId, QueryKind, RecoveredReplica, Vote};
+use crate::time::Instant;
+
+use election::{Campaign, Following};
+use holes::Holes;
+use leader::Leading;
+use orders::Orders;
+
+pub use leader::{Appended, ProduceRefusal};
+
+/// Bytes of entries that a replica keeps in memory beyond what is not durable yet.
+const TAIL_WEIGHT_MAX: usize = 1 << 20;
+
+/// What a replica needs from its broker during a call.
+pub(crate) struct Cx<'a> {
+    pub(crate) now: Instant,
+    pub(crate) timing: &'a Timing,
+    pub(crate) links: &'a Links,
+    pub(crate) rng: &'a mut ChaCha8Rng,
+    pub(crate) fx: &'a mut Effects,
+    /// Numbers the node's queries.
+    pub(crate) queries: &'a mut QueryId,
+    /// Which replica a query under way is for.
+    pub(crate) asked: &'a mut BTreeMap<QueryId, TopicPartition>,
+}
+
+impl Cx<'_> {
+    /// Orders a query under a fresh number.
+    pub(crate) fn query(&mut self, replica: TopicPartition, kind: QueryKind) -> QueryId {
+        self.queries.0 += 1;
+        let id = *self.queries;
+        self.asked.insert(id, replica);
+        self.fx.push(Effect::Query(Query { id, replica, kind }));
+        id
+    }
+
+    /// A duration below `max`, drawn evenly.
+    fn jitter(&mut self, max: Duration) -> Duration {
+        let micros = u64::try_from(max.as_micros()).unwrap_or(u64::MAX).max(1);
+        Duration::from_micros(self.rng.next_u64() % micros)
+    }
+}
+
+/// What a replica does by its topic's configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplicaConfig {
+    /// When an acknowledged record is durable.
+    pub flush: Flush,
+    /// Whether followers are told of a commit at once rather than with the next entries: the metadata log,
+    /// whose followers act on it.
+    pub eager: bool,
+}
+
+/// What a replica is at present.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Role {
+    /// Takes entries from a leader, or waits for one.
+    Follower(Following),
+    /// Asks whether it would be elected.
+    PreCandidate(Campaign),
+    /// Stands for election in its leader epoch.
+    Candidate(Campaign),
+    /// Leads its leader epoch.
+    Leader(Box<Leading>),
+}
+
+/// One copy of one partition.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Replica {
+    id: TopicPartition,
+    me: Voter,
+    config: ReplicaConfig,
+    role: Role,
+
+    /// Voters until the log's first voter note.
+    voters_at_creation: Vec<Voter>,
+    /// Voters at the log's end, sorted: effective when appended, not when committed.
+    voters: Vec<Voter>,
+    /// The highest epoch seen and the vote in it, as ordered; durable once the order is done.
+    vote: Vote,
+    mark: Mark,
+    /// Where a suspect must be durable to be cleared: the end of the first leader heard in this incarnation.
+    suspect_until: Option<Position>,
+
+    /// First offset that is kept.
+    log_start_offset: Offset,
+    notes: NoteIndex,
+    /// The log's end: everything ordered, durable or not.
+    end: Position,
+    tail: Tail,
+    /// What is known to be committed: never falls within an incarnation. Its end offset is the high watermark.
+    /// **Invariant:** `committed <= end`.
+    committed: Position,
+    producers: ProducerLog,
+    orders: Orders,
+    holes: Holes,
+    /// Reads from disk for peers that have lost batches.
+    fills: BTreeMap<QueryId, Voter>,
+
+    /// What is to be told of this partition's leader, while this replica leads.
+    claim: Option<LeaderClaim>,
+}
+
+/// What people and checkers see of a replica.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ReplicaView {
+    /// `follower`, `learner`, `pre-candidate`, `candidate` or `leader`.
+    pub role: &'static str,
+    /// The highest epoch seen.
+    pub leader_epoch: LeaderEpoch,
+    /// Who leads it, where known.
+    pub leader: Option<Voter>,
+    /// The vote given in that epoch.
+    pub voted_for: Option<Voter>,
+    /// Inclusive.
+    pub log_start_offset: Offset,
+    /// Exclusive.
+    pub end: Position,
+    /// Durable up to here.
+    pub durable: Position,
+    /// Committed up to here.
+    pub committed: Position,
+    /// As clients see it; none while a leader's opening is not committed.
+    pub high_watermark: Option<Offset>,
+    /// Voters at the log's end.
+    pub voters: Vec<Voter>,
+    /// The mark.
+    pub mark: Mark,
+    /// Damaged ranges.
+    pub holes: Vec<Range<Offset>>,
+}
+
+/// What memory holds for a reader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TailRead {
+    /// These batches; none where the reader is at the end.
+    Batches(Vec<Batch>),
+    /// They are on disk: ask the store.
+    OnDisk,
+    /// They are damaged, and being repaired.
+    Hole(Range<Offset>),
+}
+
+impl Replica {
+    /// A new, empty replica. Orders its creation. `preferred` says that the placement wants it to lead.
+    pub(crate) fn create(
+        id: TopicPartition,
+        me: Voter,
+        voters: Vec<Voter>,
+        config: ReplicaConfig,
+        preferred: bool,
+        cx: &mut Cx<'_>,
+    ) -> Self {
+        let empty = RecoveredReplica {
+            replica: id,
+            voters: voters.clone(),
+            log_start_offset: Offset(0),
+            notes_below: 0,
+            notes: Vec::new(),
+            end: Position::default(),
+            high_watermark: Offset(0),
+            vote: Vote::default(),
+            mark: Mark::Clean,
+            holes: Vec::new(),
+            producers: ProducerTable::default(),
+            producers_offset: Offset(0),
+            headers: Vec::new(),
+            snapshot: None,
+        };
+        let mut replica = Self::recover(empty, me, config, cx);
+        replica
+            .orders
+            .push(OrderKind::Create { voters }, replica.end, replica.id, cx);
+        if preferred {
+            // Whom the placement prefers stands at once, so a new topic's leaders are where they belong.
+            replica.role = Role::Follower(Following {
+                stand_at: Some(cx.now),
+                ..Following::default()
+            });
+        }
+        replica
+    }
+
+    /// A replica as the store recovered it. It trusts nobody yet.
+    pub(crate) fn recover(
+        recovered: RecoveredReplica,
+        me: Voter,
+        config: ReplicaConfig,
+        cx: &mut Cx<'_>,
+    ) -> Self {
+        let mut notes = NoteIndex::new(recovered.notes_below, recovered.notes);
+        let mut end = recovered.end;
+        if cx.fx.mutant(Mutant::DropsTrailingOpening) {
+            while notes
+                .as_slice()
+                .last()
+                .is_some_and(|note| note.offset == end.end_offset)
+            {
+                notes.truncate(notes.count() - 1);
+            }
+            end = Position {
+                leader_epoch: notes.epoch_at(notes.count()),
+                notes: notes.count(),
+                ..end
+            };
+        }
+        assert_eq!(
+            notes.count(),
+            end.notes,
+            "the recovered end counts the recovered notes"
+        );
+        if notes
+            .as_slice()
+            .last()
+            .is_some_and(|note| note.offset == end.end_offset)
+        {
+            cx.fx.probe(Probe::RecoveredTrailingOpening);
+        }
+        let mut producers = ProducerLog::new(recovered.producers, recovered.producers_offset);
+        for header in &recovered.headers {
+            producers.append(header);
+        }
+        // The log's last epoch was entered even where the order that stored it was lost with the crash.
+        let entered = recovered.vote.leader_epoch >= end.leader_epoch;
+        let vote = if entered {
+            recovered.vote
+        } else {
+            Vote {
+                leader_epoch: end.leader_epoch,
+                voted_for: None,
+            }
+        };
+        let mut replica = Self {
+            id: recovered.replica,
+            me,
+            config,
+            role: Role::Follower(Following::default()),
+            voters_at_creation: recovered.voters,
+            voters: Vec::new(),
+            vote,
+            mark: recovered.mark,
+            suspect_until: None,
+            log_start_offset: recovered.log_start_offset,
+            notes,
+            end,
+            tail: Tail::default(),
+            committed: Position::default(),
+            producers,
+            orders: Orders::recovered(end),
+            holes: Holes::new(recovered.holes, cx.now),
+            fills: BTreeMap::new(),
+            claim: None,
+        };
+        replica.refresh_voters();
+        if replica.mark == Mark::Suspect {
+            cx.fx.probe(Probe::StartedSuspect);
+            cx.fx.notice(Some(replica.id), NoticeKind::Suspect);
+        }
+        replica.wait_for_leader(cx);
+        replica
+    }
+
+    /// Which partition.
+    #[must_use]
+    pub const fn id(&self) -> TopicPartition {
+        self.id
+    }
+
+    /// Whether it leads its partition.
+    #[must_use]
+    pub const fn is_leader(&self) -> bool {
+        matches!(self.role, Role::Leader(_))
+    }
+
+    /// The highest epoch seen.
+    #[must_use]
+    pub const fn leader_epoch(&self) -> LeaderEpoch {
+        self.vote.leader_epoch
+    }
+
+    /// Who leads, as far as this replica knows.
+    #[must_use]
+    pub fn leader(&self) -> Option<Voter> {
+        match &self.role {
+            Role::Leader(_) => Some(self.me),
+            Role::Follower(following) => following.leader,
+            Role::PreCandidate(_) | Role::Candidate(_) => None,
+        }
+    }
+
+    /// Voters at the log's end, sorted.
+    #[must_use]
+    pub fn voters(&self) -> &[Voter] {
+        &self.voters
+    }
+
+    /// Inclusive.
+    #[must_use]
+    pub const fn log_start_offset(&self) -> Offset {
+        self.log_start_offset
+    }
+
+    /// Exclusive.
+    #[must_use]
+    pub const fn log_end_offset(&self) -> Offset {
+        self.end.end_offset
+    }
+
+    /// The log's end.
+    #[must_use]
+    pub const fn end(&self) -> Position {
+        self.end
+    }
+
+    /// Committed up to here, as far as this replica knows.
+    #[must_use]
+    pub const fn committed(&self) -> Position {
+        self.committed
+    }
+
+    /// Exclusive; what clients may read up to. A leader exposes none before its opening is committed.
+    #[must_use]
+    pub fn high_watermark(&self) -> Option<Offset> {
+        match &self.role {
+            Role::Leader(leading) if self.committed < leading.opening => None,
+            Role::Leader(_) | Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {
+                Some(self.committed.end_offset)
+            }
+        }
+    }
+
+    /// The greatest epoch at or below `leader_epoch` and its end, exclusive (OffsetForLeaderEpoch).
+    #[must_use]
+    pub fn end_of_epoch(&self, leader_epoch: LeaderEpoch) -> (LeaderEpoch, Offset) {
+        let end = self.notes.end_of_epoch(leader_epoch, self.end);
+        (end.leader_epoch, end.end_offset)
+    }
+
+    /// Epoch of the record at `offset`.
+    #[must_use]
+    pub fn epoch_of_record(&self, offset: Offset) -> LeaderEpoch {
+        self.notes.epoch_of_record(offset)
+    }
+
+    /// Producer state at the log's end.
+    #[must_use]
+    pub const fn producers(&self) -> &ProducerLog {
+        &self.producers
+    }
+
+    /// What is to be told of this partition's leader, while this replica leads.
+    #[must_use]
+    pub const fn claim(&self) -> Option<&LeaderClaim> {
+        self.claim.as_ref()
+    }
+
+    /// Brokers whose voters are current, ascending, as this leader sees them; empty elsewhere.
+    #[must_use]
+    pub fn isr(&self) -> &[BrokerId] {
+        self.claim.as_ref().map_or(&[], |claim| &claim.isr)
+    }
+
+    /// When the oldest order was given that is not done.
+    #[must_use]
+    pub(crate) fn oldest_order(&self) -> Option<Instant> {
+        self.orders.oldest()
+    }
+
+    /// Whether every order is done.
+    #[must_use]
+    pub(crate) fn is_settled(&self) -> bool {
+        self.orders.oldest().is_none()
+    }
+
+    /// What people and checkers see.
+    #[must_use]
+    pub fn view(&self) -> ReplicaView {
+        ReplicaView {
+            role: match &self.role {
+                Role::Follower(_) if !self.is_voter() => "learner",
+                Role::Follower(_) => "follower",
+                Role::PreCandidate(_) => "pre-candidate",
+                Role::Candidate(_) => "candidate",
+                Role::Leader(_) => "leader",
+            },
+            leader_epoch: self.vote.leader_epoch,
+            leader: self.leader(),
+            voted_for: self.vote.voted_for,
+            log_start_offset: self.log_start_offset,
+            end: self.end,
+            durable: self.orders.durable(),
+            committed: self.committed,
+            high_watermark: self.high_watermark(),
+            voters: self.voters.clone(),
+            mark: self.mark,
+            holes: self.holes.ranges().to_vec(),
+        }
+    }
+
+    /// The log's notes.
+    #[must_use]
+    pub const fn notes(&self) -> &NoteIndex {
+        &self.notes
+    }
+
+    /// Takes its topic's configuration.
+    pub(crate) const fn configure(&mut self, config: ReplicaConfig) {
+        self.config = config;
+    }
+
+    /// When [`Self::fire`] is next due.
+    #[must_use]
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let role = match &self.role {
+            Role::Follower(following) => following.stand_at,
+            Role::PreCandidate(campaign) | Role::Candidate(campaign) => Some(campaign.ends_at),
+            Role::Leader(leading) => leading.next_deadline(),
+        };
+        role.into_iter().chain(self.holes.next_deadline()).min()
+    }
+
+    /// Does what is due.
+    pub(crate) fn fire(&mut self, cx: &mut Cx<'_>) {
+        if self.holes.next_deadline().is_some_and(|at| at <= cx.now) {
+            self.ask_for_holes(cx);
+        }
+        match &self.role {
+            Role::Follower(following) if following.stand_at.is_some_and(|at| at <= cx.now) => {
+                self.stand(cx);
+            }
+            Role::PreCandidate(campaign) | Role::Candidate(campaign)
+                if campaign.ends_at <= cx.now =>
+            {
+                cx.fx.probe(Probe::SplitVote);
+                self.stand(cx);
+            }
+            Role::Leader(_) => self.lead_on(cx),
+            Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {}
+        }
+        self.assert_invariants();
+    }
+
+    /// Takes a message of another replica of this partition.
+    pub(crate) fn receive(&mut self, message: ReplicaMessage, cx: &mut Cx<'_>) {
+        let ReplicaMessage {
+            from,
+            to,
+            leader_epoch,
+            body,
+            ..
+        } = message;
+        if to != self.me && !cx.fx.mutant(Mutant::IgnoresDirectoryId) {
+            cx.fx.notice(
+                Some(self.id),
+                NoticeKind::Refused("it is addressed to a directory that is gone"),
+            );
+            return;
+        }
+        // A pre-vote names an epoch that nobody has entered; every other message's sender is in its epoch.
+        let entered = !matches!(body, ReplicaBody::PreVote { .. });
+        if entered && leader_epoch > self.vote.leader_epoch {
+            self.enter_epoch(leader_epoch, cx);
+        }
+        match body {
+            ReplicaBody::PreVote { end } => self.on_pre_vote(from, leader_epoch, end, cx),
+            ReplicaBody::PreVoteReply { granted, marked } => {
+                self.on_pre_vote_reply(from, granted, marked, cx);
+            }
+            ReplicaBody::Vote { end } => self.on_vote(from, leader_epoch, end, cx),
+            ReplicaBody::VoteReply { granted, marked } => {
+                self.on_vote_reply(from, leader_epoch, granted, marked, cx);
+            }
+            ReplicaBody::Append(append) => self.on_append(from, leader_epoch, append, cx),
+            ReplicaBody::AppendReply(reply) => self.on_append_reply(from, leader_epoch, reply, cx),
+            ReplicaBody::TransferLeadership => self.on_transfer_leadership(from, leader_epoch, cx),
+            ReplicaBody::Resigned => self.on_resigned(from, leader_epoch, cx),
+            ReplicaBody::FillRequest { offset, end } => self.on_fill_request(from, offset, end, cx),
+            ReplicaBody::FillReply { batches, .. } => self.on_fill_reply(from, batches, cx),
+        }
+        self.assert_invariants();
+    }
+
+    /// What must hold whatever came in. Constant time.
+    fn assert_invariants(&self) {
+        assert!(
+            self.committed <= self.end,
+            "the high watermark is within the log"
+        );
+        assert!(
+            self.log_start_offset <= self.end.end_offset,
+            "the log starts before it ends"
+        );
+        assert!(
+            self.end.leader_epoch <= self.vote.leader_epoch,
+            "the log holds no epoch not yet seen"
+        );
+        assert_eq!(
+            self.notes.count(),
+            self.end.notes,
+            "the end counts the notes"
+        );
+        if let Role::Leader(leading) = &self.role {
+            assert_eq!(
+                self.end.leader_epoch, self.vote.leader_epoch,
+                "a leader's log ends in its epoch"
+            );
+            assert!(
+                leading.opening <= self.end,
+                "a leader's opening is in its log"
+            );
+        }
+    }
+
+    /// Whether this replica votes, by the voters at its log's end.
+    fn is_voter(&self) -> bool {
+        self.voters.contains(&self.me)
+    }
+
+    fn refresh_voters(&mut self) {
+        let at_end = self.notes.voters_at(self.notes.count());
+        self.voters = at_end.map_or_else(
+            || self.voters_at_creation.clone(),
+            |(_, voters)| voters.to_vec(),
+        );
+        self.voters.sort_unstable();
+    }
+
+    /// Puts an entry at the end of the log in memory. The caller orders it of the store.
+    fn push_entry(&mut self, entry: Entry) {
+        let after = entry.position_after(self.end);
+        assert!(after > self.end, "an entry moves the log's end");
+        match &entry {
+            Entry::Batch(batch) => self.producers.append(&batch.header),
+            Entry::Note(note) => {
+                self.notes.push(note.clone());
+                if matches!(note.kind, NoteKind::Voters(_)) {
+                    self.refresh_voters();
+                }
+            }
+        }
+        self.tail.push(self.end, entry);
+        self.end = after;
+    }
+
+    /// Orders the entries from `after` to the log's end of the store.
+    fn order_append(
+        &mut self,
+        after: Position,
+        entries: Vec<Entry>,
+        flush: Flush,
+        cx: &mut Cx<'_>,
+    ) {
+        // Notes are durable before they are acknowledged, whatever the topic says of its records.
+        let has_note = entries.iter().any(|entry| matches!(entry, Entry::Note(_)));
+        let flush = if has_note { Flush::Commit } else { flush };
+        if flush == Flush::Replicated && self.mark == Mark::Clean {
+            // Before the first acknowledgement ahead of the disk: a power cut from here on must be noticed.
+            self.mark = Mark::Volatile;
+            self.orders
+                .push(OrderKind::SetMark(Mark::Volatile), after, self.id, cx);
+        }
+        let high_watermark = self.committed.end_offset;
+        let order = OrderKind::Append {
+            after,
+            entries,
+            high_watermark,
+            flush,
+        };
+        self.orders.push(order, self.end, self.id, cx);
+    }
+
+    fn send(&self, to: Voter, body: ReplicaBody, cx: &mut Cx<'_>) {
+        self.send_in(self.vote.leader_epoch, to, body, cx);
+    }
+
+    fn send_in(&self, leader_epoch: LeaderEpoch, to: Voter, body: ReplicaBody, cx: &mut Cx<'_>) {
+        let message = ReplicaMessage {
+            partition: self.id,
+            from: self.me,
+            to,
+            leader_epoch,
+            body,
+        };
+        cx.fx.push(Effect::Send {
+            to: to.broker,
+            message: PeerMessage::Replica(message),
+        });
+    }
+
+    /// Whole batches in memory for a reader, from the one that holds `offset` on, below `end`.
+    #[must_use]
+    pub fn read_tail(&self, offset: Offset, end: Offset, bytes_max: usize) -> TailRead {
+        if let Some(hole) = self.holes.containing(offset) {
+            return TailRead::Hole(hole);
+        }
+        if offset >= end {
+            return TailRead::Batches(Vec::new());
+        }
+        let end = self
+            .holes
+            .next_after(offset)
+            .map_or(end, |hole| end.min(hole));
+        self.tail
+            .batches_from(offset, end, bytes_max)
+            .map_or(TailRead::OnDisk, TailRead::Batches)
+    }
+
+    /// Moves what is committed, never back.
+    fn commit_to(&mut self, committed: Position) {
+        assert!(
+            committed >= self.committed,
+            "the high watermark never goes back"
+        );
+        self.committed = committed;
+        self.producers.commit_to(committed.end_offset);
+    }
+}

@@ -1,0 +1,223 @@
+//! What the store has been told of one replica, and how far it has got.
+//!
+//! Orders run in the order given. A completion names its order, so the account is by order and never by offset:
+//! the completion of an append that was truncated since says nothing of another append in its place
+//! (counter-example 9).
+
+use std::collections::VecDeque;
+
+use crate::effect::Effect;
+use crate::hooks::Mutant;
+use crate::ids::{TopicPartition, Voter};
+use crate::log::Position;
+use crate::store::{Completion, Mark, Order, OrderKind, OrderSeq, Stage, Vote};
+use crate::time::Instant;
+
+use super::{Cx, Replica, Role, TAIL_WEIGHT_MAX};
+
+/// The account of one replica's orders.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Orders {
+    last: OrderSeq,
+    pending: VecDeque<Pending>,
+    /// Durable up to here, in the log as it is now.
+    durable: Position,
+    /// Written up to here, in the log as it is now: survives the process, not a power cut.
+    written: Position,
+}
+
+/// An order that is not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Pending {
+    seq: OrderSeq,
+    /// The log's end after it.
+    end: Position,
+    given_at: Instant,
+    then: Then,
+}
+
+/// What happens when an order is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Then {
+    /// The log is durable further.
+    Nothing,
+    /// The log is cut.
+    Truncated,
+    /// A vote may be told.
+    Voted(Vote),
+    /// A mark holds.
+    Marked(Mark),
+    /// A hole is closed.
+    Filled(std::ops::Range<crate::ids::Offset>),
+}
+
+impl Orders {
+    /// Nothing is under way, and all of the recovered log is durable.
+    pub(super) const fn recovered(end: Position) -> Self {
+        Self {
+            last: OrderSeq(0),
+            pending: VecDeque::new(),
+            durable: end,
+            written: end,
+        }
+    }
+
+    /// Gives an order after which the log ends at `end`.
+    pub(super) fn push(
+        &mut self,
+        kind: OrderKind,
+        end: Position,
+        replica: TopicPartition,
+        cx: &mut Cx<'_>,
+    ) {
+        self.last.0 += 1;
+        let then = match &kind {
+            OrderKind::Truncate { to } => {
+                self.durable = self.durable.min(*to);
+                self.written = self.written.min(*to);
+                Then::Truncated
+            }
+            OrderKind::StoreVote(vote) => Then::Voted(*vote),
+            OrderKind::SetMark(mark) => Then::Marked(*mark),
+            OrderKind::Fill { batches } => match (batches.first(), batches.last()) {
+                (Some(first), Some(last)) => {
+                    Then::Filled(first.header.base_offset..last.header.next_offset())
+                }
+                (None, _) | (_, None) => Then::Nothing,
+            },
+            OrderKind::Create { .. }
+            | OrderKind::Append { .. }
+            | OrderKind::AcceptLoss { .. }
+            | OrderKind::SaveSnapshot { .. }
+            | OrderKind::Delete => Then::Nothing,
+        };
+        self.pending.push_back(Pending {
+            seq: self.last,
+            end,
+            given_at: cx.now,
+            then,
+        });
+        cx.fx.push(Effect::Store(Order {
+            replica,
+            seq: self.last,
+            kind,
+        }));
+    }
+
+    /// Durable up to here.
+    pub(super) const fn durable(&self) -> Position {
+        self.durable
+    }
+
+    /// Written up to here.
+    pub(super) const fn written(&self) -> Position {
+        self.written
+    }
+
+    /// When the oldest order was given that is not done.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        self.pending.front().map(|order| order.given_at)
+    }
+
+    /// Whether this vote is durable.
+    pub(super) fn is_stored(&self, vote: Vote) -> bool {
+        !self
+            .pending
+            .iter()
+            .any(|order| order.then == Then::Voted(vote))
+    }
+
+    /// Whether a mark is still on its way to the disk.
+    fn marking(&self) -> bool {
+        self.pending
+            .iter()
+            .any(|order| matches!(order.then, Then::Marked(_)))
+    }
+
+    /// Whether the order that clears a suspect is on its way.
+    pub(super) fn is_marking_clean(&self) -> bool {
+        self.pending
+            .iter()
+            .any(|order| order.then == Then::Marked(Mark::Clean))
+    }
+
+    /// The end that all orders up to `seq` have brought the log to, as it is now: a later truncation that is
+    /// still under way bounds it.
+    fn end_after(&self, seq: OrderSeq) -> Option<Position> {
+        let at = self.pending.iter().find(|order| order.seq == seq)?.end;
+        let cut = |order: &&Pending| order.seq > seq && order.then == Then::Truncated;
+        Some(
+            self.pending
+                .iter()
+                .filter(cut)
+                .map(|order| order.end)
+                .fold(at, Position::min),
+        )
+    }
+}
+
+impl Replica {
+    /// Takes the store's report on an order, and on all before it.
+    pub(crate) fn on_stored(&mut self, completion: &Completion, cx: &mut Cx<'_>) {
+        if cx.fx.mutant(Mutant::IgnoresOrderSeq)
+            && completion.position.end_offset <= self.end.end_offset
+        {
+            let position = self
+                .notes
+                .position_of_offset(completion.position.end_offset);
+            self.orders.durable = self.orders.durable.max(position);
+        }
+        let Some(end) = self.orders.end_after(completion.seq) else {
+            return; // reported at an earlier stage already, or with a later order
+        };
+        self.orders.written = self.orders.written.max(end);
+        if completion.stage == Stage::Durable {
+            self.orders.durable = self.orders.durable.max(end);
+            self.finish_orders(completion.seq, cx);
+        }
+        self.tail.trim(self.orders.written, TAIL_WEIGHT_MAX);
+        self.durability_moved(cx);
+        self.assert_invariants();
+    }
+
+    fn finish_orders(&mut self, seq: OrderSeq, cx: &mut Cx<'_>) {
+        while let Some(order) = self.orders.pending.pop_front_if(|order| order.seq <= seq) {
+            match order.then {
+                Then::Nothing | Then::Truncated => {}
+                Then::Voted(vote) => self.on_vote_stored(vote, cx),
+                Then::Marked(mark) => self.on_marked(mark, cx),
+                Then::Filled(range) => self.on_filled(range, cx),
+            }
+        }
+    }
+
+    /// Something has become written or durable: tell the leader, or commit.
+    fn durability_moved(&mut self, cx: &mut Cx<'_>) {
+        match &self.role {
+            Role::Leader(_) => self.advance_committed(cx),
+            Role::Follower(_) => {
+                self.acknowledge(cx);
+                self.review_suspicion(cx);
+            }
+            Role::PreCandidate(_) | Role::Candidate(_) => {}
+        }
+    }
+
+    /// How far this replica's word goes in memory: ahead of the disk only once the mark that admits it is durable.
+    pub(super) fn appended(&self) -> Position {
+        if self.orders.marking() {
+            self.orders.durable()
+        } else {
+            self.orders.written()
+        }
+    }
+
+    /// Voters other than this replica.
+    pub(super) fn other_voters(&self) -> Vec<Voter> {
+        self.voters
+            .iter()
+            .copied()
+            .filter(|&voter| voter != self.me)
+            .collect()
+    }
+}

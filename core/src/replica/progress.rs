@@ -1,0 +1,123 @@
+//! What a leader knows of one follower, and what it has sent it.
+
+use std::collections::VecDeque;
+
+use crate::log::Position;
+use crate::store::QueryId;
+use crate::time::Instant;
+
+/// Messages with entries that may be under way to one follower. What is appended meanwhile goes together in
+/// the next message, so batches grow with the load.
+const INFLIGHT_MESSAGES_MAX: usize = 16;
+/// Bytes of entries that may be under way to one follower.
+const INFLIGHT_BYTES_MAX: usize = 8 << 20;
+
+/// One follower, as its leader sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Progress {
+    /// Where the next message begins.
+    pub(super) next: Position,
+    /// Whether the follower is known to have `next`: entries are then sent without waiting for answers.
+    pub(super) replicating: bool,
+    /// The follower has this in memory, at least.
+    pub(super) appended: Position,
+    /// The follower has this on disk.
+    pub(super) durable: Position,
+    /// The follower has no holes.
+    pub(super) whole: bool,
+    /// End and weight of each message under way.
+    inflight: VecDeque<(Position, usize)>,
+    /// When the oldest message without an answer was sent.
+    pub(super) waiting_since: Option<Instant>,
+    /// The query that fetches the next entries from disk.
+    pub(super) reading: Option<QueryId>,
+    /// The committed position that it has last been told.
+    pub(super) told: Position,
+    /// The leader's end, and when that was: once the follower has it, it was current at that time.
+    lag_mark: (Position, Instant),
+    /// When the follower was last current.
+    pub(super) current_at: Instant,
+}
+
+impl Progress {
+    /// Nothing is known but that a new leader's log ended at `end`, which the follower is asked for first.
+    pub(super) fn new(end: Position, now: Instant) -> Self {
+        Self {
+            next: end,
+            replicating: false,
+            appended: Position::default(),
+            durable: Position::default(),
+            whole: true,
+            inflight: VecDeque::new(),
+            waiting_since: None,
+            reading: None,
+            told: Position::default(),
+            lag_mark: (end, now),
+            current_at: now,
+        }
+    }
+
+    /// Whether another message with entries may be sent.
+    pub(super) fn has_room(&self) -> bool {
+        if self.reading.is_some() {
+            return false;
+        }
+        if !self.replicating {
+            return self.waiting_since.is_none();
+        }
+        let bytes: usize = self.inflight.iter().map(|(_, weight)| weight).sum();
+        self.inflight.len() < INFLIGHT_MESSAGES_MAX && bytes < INFLIGHT_BYTES_MAX
+    }
+
+    /// Entries of this weight, or a probe of weight 0, have been sent; they end at `end`.
+    pub(super) fn sent(&mut self, end: Position, weight: usize, now: Instant) {
+        if self.replicating && weight > 0 {
+            self.inflight.push_back((end, weight));
+            self.next = end;
+        }
+        if weight > 0 || !self.replicating {
+            self.waiting_since.get_or_insert(now);
+        }
+    }
+
+    /// The follower has answered that its log equals the leader's, which ends at `leader_end`.
+    pub(super) fn matched(
+        &mut self,
+        appended: Position,
+        durable: Position,
+        leader_end: Position,
+        now: Instant,
+    ) {
+        self.appended = self.appended.max(appended);
+        self.durable = self.durable.max(durable);
+        if !self.replicating {
+            self.replicating = true;
+            self.next = self.appended;
+            self.inflight.clear();
+        }
+        self.next = self.next.max(self.appended);
+        while self
+            .inflight
+            .pop_front_if(|(end, _)| *end <= appended)
+            .is_some()
+        {}
+        let all_durable = self.durable >= self.next;
+        self.waiting_since = if self.inflight.is_empty() && all_durable {
+            None
+        } else {
+            Some(now)
+        };
+        if self.appended >= self.lag_mark.0 {
+            self.current_at = self.lag_mark.1;
+            self.lag_mark = (leader_end, now);
+        }
+    }
+
+    /// What was under way may be lost: ask what the follower has.
+    pub(super) fn probe_from(&mut self, next: Position) {
+        self.replicating = false;
+        self.next = next;
+        self.inflight.clear();
+        self.waiting_since = None;
+    }
+}
