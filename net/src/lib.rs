@@ -5,3 +5,6 @@
 pub mod rt;
 pub mod files;
 pub mod frame;
+pub mod peer_codec;
+pub mod peer_link;
+pub mod connection;

@@ -1,0 +1,707 @@
+//! One client's connection: bytes in, requests to core, responses out.
+//!
+//! Requests are decoded and produced batches examined here, on the connection's own task, so that a costly or
+//! hostile client costs core nothing. Requests enter core in the order in which they came, several at a time;
+//! responses leave in that order too, as Kafka's clients expect, whatever order core answers in.
+//!
+//! What is bounded: the bytes of requests under way (per connection and, by the [`Budget`], per node), their
+//! number, how long a client may be idle, and how long it may take no byte of what it is sent.
+//!
+//! What is decided here is only what Kafka decides before it has a request: a frame that is no request closes the
+//! connection, after what came before it is answered; an `ApiVersions` of an unknown version is answered with the
+//! versions that are known (KIP-511).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::timeout;
+use varve_core::effect::RequestId;
+use varve_core::input::{ClientRequest, ConnectionId};
+use varve_core::record::{Depth, Examined, Limits, RecordError, examine};
+use varve_core::wire::{
+    ApiKey, ApiVersionsResponse, EncodeError, Request, RequestError, RequestHeader, Response, Str,
+    decode_request, encode_response,
+};
+
+use crate::frame::{Budget, Frame, FrameError, FrameReader, write_segments};
+
+/// Requests of one connection that may be under way at once.
+const IN_FLIGHT_MAX: usize = 128;
+
+/// What all client connections of a node share.
+#[derive(Clone, Debug)]
+pub struct ClientSettings {
+    /// Kafka's `socket.request.max.bytes`: the longest frame, and the most that one connection may have under way.
+    pub request_bytes_max: usize,
+    /// Kafka's `connections.max.idle.ms`.
+    pub idle_max: Duration,
+    /// How long a client may take no byte of what it is sent.
+    pub stall_max: Duration,
+    /// The memory of requests under way, all connections together (Kafka's `queued.max.request.bytes`).
+    pub budget: Budget,
+}
+
+/// What connections tell the driver. Of one connection: first `Connected`, last `Disconnected`.
+#[derive(Debug)]
+pub enum ClientEvent {
+    /// A client is there.
+    Connected(ConnectionId, ReplyQueue),
+    /// It asks something.
+    Request(Box<ClientRequest>),
+    /// It is gone.
+    Disconnected(ConnectionId),
+}
+
+/// Where the driver puts what a connection is to do.
+///
+/// It never has to wait: a connection has room for an answer to every request that it lets be under way.
+#[derive(Clone, Debug)]
+pub struct ReplyQueue(mpsc::Sender<Reply>);
+
+#[derive(Debug)]
+enum Reply {
+    Response {
+        number: u64,
+        response: Box<Response>,
+    },
+    Close,
+}
+
+impl ReplyQueue {
+    /// Answers a request.
+    pub fn respond(&self, number: u64, response: Box<Response>) {
+        self.put(Reply::Response { number, response });
+    }
+
+    /// Closes the connection.
+    pub fn close(&self) {
+        self.put(Reply::Close);
+    }
+
+    fn put(&self, reply: Reply) {
+        match self.0.try_send(reply) {
+            // A connection that has ended needs no answer.
+            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                panic!("a request was answered more than once")
+            }
+        }
+    }
+}
+
+/// One connection's place in the node.
+#[derive(Debug)]
+pub struct ClientContext {
+    /// Its number.
+    pub id: ConnectionId,
+    /// The client's address.
+    pub host: String,
+    /// Index of the listener that it came through.
+    pub listener: u16,
+    /// The limits.
+    pub settings: ClientSettings,
+    /// The driver.
+    pub driver: mpsc::Sender<ClientEvent>,
+}
+
+/// Why a connection ended.
+#[derive(Debug)]
+enum Ended {
+    /// The client hung up.
+    Closed,
+    /// The client asked nothing for too long.
+    Idle,
+    /// Its bytes were no frame.
+    Frame(FrameError),
+    /// Its frame was no request.
+    Refused(RequestError),
+    /// Core had it closed.
+    ByBroker,
+    /// The socket failed, or the client stood still.
+    Io(io::Error),
+    /// A response could not be said in the version of its request: a mistake of ours.
+    Unsayable(EncodeError),
+    /// The node stops.
+    NodeStops,
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("the client hung up"),
+            Self::Idle => f.write_str("the client was idle for too long"),
+            Self::Frame(error) => error.fmt(f),
+            Self::Refused(error) => error.fmt(f),
+            Self::ByBroker => f.write_str("the broker closed it"),
+            Self::Io(error) => error.fmt(f),
+            Self::Unsayable(error) => write!(f, "a response cannot be encoded: {error}"),
+            Self::NodeStops => f.write_str("the node stops"),
+        }
+    }
+}
+
+/// Serves a connection until it ends.
+pub async fn serve_client<S: AsyncRead + AsyncWrite>(stream: S, context: ClientContext) {
+    let (reply_sender, replies) = mpsc::channel(IN_FLIGHT_MAX + 1);
+    let connected = ClientEvent::Connected(context.id, ReplyQueue(reply_sender));
+    if context.driver.send(connected).await.is_err() {
+        return;
+    }
+    let ended = serve_requests(stream, replies, &context).await;
+    match &ended {
+        Ended::Frame(_) | Ended::Refused(_) => {
+            tracing::info!(client = %context.host, reason = %ended, "closed a client's connection");
+        }
+        Ended::Unsayable(_) => {
+            tracing::error!(client = %context.host, reason = %ended, "closed a client's connection");
+        }
+        Ended::Closed | Ended::Idle | Ended::ByBroker | Ended::Io(_) | Ended::NodeStops => {
+            tracing::debug!(client = %context.host, reason = %ended, "a client's connection ended");
+        }
+    }
+    // When the driver is gone there is nobody left to tell.
+    let _ = context
+        .driver
+        .send(ClientEvent::Disconnected(context.id))
+        .await;
+}
+
+async fn serve_requests<S: AsyncRead + AsyncWrite>(
+    stream: S,
+    replies: mpsc::Receiver<Reply>,
+    context: &ClientContext,
+) -> Ended {
+    let (read, write) = tokio::io::split(stream);
+    let (pending_sender, pending) = mpsc::channel(IN_FLIGHT_MAX + 1);
+    let mut reading = std::pin::pin!(read_requests(read, pending_sender, context));
+    let mut writing = std::pin::pin!(write_responses(
+        write,
+        pending,
+        replies,
+        context.settings.stall_max
+    ));
+    tokio::select! {
+        biased;
+        ended = &mut writing => ended,
+        ended = &mut reading => {
+            if let Ended::Refused(_) | Ended::Frame(_) = ended {
+                // What came before is answered. The reader has dropped its end, so the writer ends by itself.
+                let _ = timeout(context.settings.stall_max, writing).await;
+            }
+            ended
+        }
+    }
+}
+
+/// A request whose response is awaited. Dropped when the response is written, and its memory with it.
+#[derive(Debug)]
+struct Pending {
+    number: u64,
+    correlation_id: i32,
+    api_version: i16,
+    /// The response, where it was known without asking core.
+    known: Option<Box<Response>>,
+    _held: Held,
+}
+
+/// What a request under way takes.
+#[derive(Debug)]
+struct Held {
+    _in_flight: OwnedSemaphorePermit,
+    _connection_bytes: OwnedSemaphorePermit,
+    _node_bytes: OwnedSemaphorePermit,
+}
+
+async fn read_requests<R: AsyncRead + Unpin>(
+    read: R,
+    pending: mpsc::Sender<Pending>,
+    context: &ClientContext,
+) -> Ended {
+    let settings = &context.settings;
+    let mut reader = FrameReader::new(read, settings.request_bytes_max, settings.budget.clone());
+    let slots = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
+    let bytes = Arc::new(Semaphore::new(settings.request_bytes_max.max(1)));
+    let mut number = 0;
+    loop {
+        let slot = acquire(&slots, 1).await;
+        let (frame, connection_bytes) =
+            match read_frame(&mut reader, &slots, &bytes, settings).await {
+                Ok(Some(read)) => read,
+                Ok(None) => return Ended::Closed,
+                Err(ended) => return ended,
+            };
+        let held = Held {
+            _in_flight: slot,
+            _connection_bytes: connection_bytes,
+            _node_bytes: frame.permit,
+        };
+        number += 1;
+        if let Err(ended) = take_request(&frame.bytes, number, held, &pending, context).await {
+            return ended;
+        }
+    }
+}
+
+async fn acquire(semaphore: &Arc<Semaphore>, permits: u32) -> OwnedSemaphorePermit {
+    let permit = Arc::clone(semaphore).acquire_many_owned(permits).await;
+    permit.expect("the semaphore is never closed")
+}
+
+/// The next frame, once the connection has the memory for all of it.
+async fn read_frame<R: AsyncRead + Unpin>(
+    reader: &mut FrameReader<R>,
+    slots: &Semaphore,
+    bytes: &Arc<Semaphore>,
+    settings: &ClientSettings,
+) -> Result<Option<(Frame, OwnedSemaphorePermit)>, Ended> {
+    let length = loop {
+        match timeout(settings.idle_max, reader.next_length()).await {
+            Ok(length) => break length.map_err(Ended::Frame)?,
+            // A client that waits for an answer is not idle. One slot is this very request's.
+            Err(_) if slots.available_permits() + 1 < IN_FLIGHT_MAX => {}
+            Err(_) => return Err(Ended::Idle),
+        }
+    };
+    let Some(length) = length else {
+        return Ok(None);
+    };
+    let wanted = u32::try_from(length).expect("a frame is shorter than 2 GiB");
+    let permit = acquire(bytes, wanted).await;
+    match timeout(settings.idle_max, reader.body(length)).await {
+        Ok(Ok(frame)) => Ok(Some((frame, permit))),
+        Ok(Err(error)) => Err(Ended::Frame(error)),
+        Err(_) => Err(Ended::Idle),
+    }
+}
+
+/// Hands one request to core, or answers it where there is nothing to ask core.
+async fn take_request(
+    frame: &Bytes,
+    number: u64,
+    held: Held,
+    pending: &mpsc::Sender<Pending>,
+    context: &ClientContext,
+) -> Result<(), Ended> {
+    let await_response = |header: &RequestHeader, known| Pending {
+        number,
+        correlation_id: header.correlation_id,
+        api_version: header.api_version,
+        known,
+        _held: held,
+    };
+    let (header, mut body) = match decode_request(frame) {
+        Ok(decoded) => decoded,
+        Err(RequestError::UnsupportedVersion(mut header))
+            if header.api_key == ApiKey::ApiVersions =>
+        {
+            header.api_version = 0;
+            let known = Response::from(ApiVersionsResponse::unsupported_version());
+            let entry = await_response(&header, Some(Box::new(known)));
+            return pending.send(entry).await.map_err(|_| Ended::NodeStops);
+        }
+        Err(error) => return Err(Ended::Refused(error)),
+    };
+    let examined = examine_produced(&mut body, header.api_version);
+    // A produce with acks=0 is the one request without a response.
+    if !matches!(&body, Request::Produce(produce) if produce.acks == 0) {
+        let entry = await_response(&header, None);
+        pending.send(entry).await.map_err(|_| Ended::NodeStops)?;
+    }
+    let request = ClientRequest {
+        id: RequestId {
+            connection: context.id,
+            number,
+        },
+        api_version: header.api_version,
+        client_id: header
+            .client_id
+            .as_ref()
+            .map(Str::as_str)
+            .map(str::to_owned),
+        client_host: context.host.clone(),
+        listener: context.listener,
+        body,
+        examined,
+    };
+    let event = ClientEvent::Request(Box::new(request));
+    context
+        .driver
+        .send(event)
+        .await
+        .map_err(|_| Ended::NodeStops)
+}
+
+/// Takes the records out of a produce request and says what they are, partition by partition.
+fn examine_produced(body: &mut Request, api_version: i16) -> Vec<Result<Examined, RecordError>> {
+    let Request::Produce(produce) = body else {
+        return Vec::new();
+    };
+    let topics = produce.topic_data.iter_mut();
+    topics
+        .flat_map(|topic| &mut topic.partition_data)
+        .map(|partition| {
+            let records = partition.records.take().map(|records| records.to_bytes());
+            examine(
+                records.unwrap_or_default(),
+                api_version,
+                Depth::Records,
+                Limits::default(),
+            )
+        })
+        .collect()
+}
+
+async fn write_responses<W: AsyncWrite + Unpin>(
+    mut write: W,
+    mut pending: mpsc::Receiver<Pending>,
+    mut replies: mpsc::Receiver<Reply>,
+    stall_max: Duration,
+) -> Ended {
+    let mut outbox = Outbox::default();
+    loop {
+        if let Some(ended) = collect(&mut outbox, &mut pending, &mut replies).await {
+            return ended;
+        }
+        let mut segments = VecDeque::new();
+        let mut written = Vec::new();
+        while let Some((entry, response)) = outbox.next() {
+            match encode_response(entry.correlation_id, entry.api_version, &response) {
+                Ok(encoded) => segments.extend(encoded.iter().cloned()),
+                Err(error) => return Ended::Unsayable(error),
+            }
+            written.push(entry);
+        }
+        if segments.is_empty() {
+            continue;
+        }
+        if let Err(error) = write_segments(&mut write, &mut segments, stall_max).await {
+            return Ended::Io(error);
+        }
+    }
+}
+
+/// Waits for something new and takes all there is. Tells when there is nothing left to wait for.
+async fn collect(
+    outbox: &mut Outbox,
+    pending: &mut mpsc::Receiver<Pending>,
+    replies: &mut mpsc::Receiver<Reply>,
+) -> Option<Ended> {
+    tokio::select! {
+        biased;
+        entry = pending.recv(), if !outbox.reader_ended => outbox.expect(entry),
+        reply = replies.recv() => match reply {
+            Some(Reply::Response { number, response }) => outbox.take(number, response),
+            Some(Reply::Close) => return Some(Ended::ByBroker),
+            None => return Some(Ended::NodeStops),
+        },
+    }
+    while let Ok(entry) = pending.try_recv() {
+        outbox.expect(Some(entry));
+    }
+    while let Ok(reply) = replies.try_recv() {
+        match reply {
+            Reply::Response { number, response } => outbox.take(number, response),
+            Reply::Close => return Some(Ended::ByBroker),
+        }
+    }
+    (outbox.reader_ended && outbox.awaited.is_empty()).then_some(Ended::Closed)
+}
+
+/// Puts responses into the order of their requests.
+#[derive(Debug, Default)]
+struct Outbox {
+    /// In the order of the requests.
+    awaited: VecDeque<Pending>,
+    /// Responses that came before it was their turn, or before the reader said that they are awaited.
+    early: BTreeMap<u64, Box<Response>>,
+    reader_ended: bool,
+}
+
+impl Outbox {
+    fn expect(&mut self, entry: Option<Pending>) {
+        match entry {
+            Some(entry) => self.awaited.push_back(entry),
+            None => self.reader_ended = true,
+        }
+    }
+
+    fn take(&mut self, number: u64, response: Box<Response>) {
+        self.early.insert(number, response);
+    }
+
+    fn next(&mut self) -> Option<(Pending, Box<Response>)> {
+        let front = self.awaited.front_mut()?;
+        let response = front
+            .known
+            .take()
+            .or_else(|| self.early.remove(&front.number))?;
+        let entry = self.awaited.pop_front().expect("there is a front");
+        Some((entry, response))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+    use tokio::task::JoinHandle;
+    use varve_core::wire::{
+        ErrorCode, MetadataRequest, MetadataResponse, ProduceRequest, decode_response,
+        encode_request,
+    };
+
+    const SOON: Duration = Duration::from_secs(5);
+    const STALL: Duration = Duration::from_millis(100);
+
+    /// A client, the connection that serves it, and a core that the test plays.
+    struct Fixture {
+        client: DuplexStream,
+        core: mpsc::Receiver<ClientEvent>,
+        replies: ReplyQueue,
+        serving: JoinHandle<()>,
+    }
+
+    impl Fixture {
+        async fn new(pipe: usize, idle_max: Duration) -> Self {
+            let (client, server) = tokio::io::duplex(pipe);
+            let (driver, mut core) = mpsc::channel(16);
+            let settings = ClientSettings {
+                request_bytes_max: 1 << 20,
+                idle_max,
+                stall_max: STALL,
+                budget: Budget::new(1 << 24, STALL),
+            };
+            let context = ClientContext {
+                id: ConnectionId(7),
+                host: "192.0.2.1".to_owned(),
+                listener: 1,
+                settings,
+                driver,
+            };
+            let serving = tokio::spawn(serve_client(server, context));
+            let Some(ClientEvent::Connected(ConnectionId(7), replies)) = core.recv().await else {
+                panic!("a connection first says that it is there");
+            };
+            Self {
+                client,
+                core,
+                replies,
+                serving,
+            }
+        }
+
+        async fn send(&mut self, correlation_id: i32, version: i16, request: impl Into<Request>) {
+            let request = request.into();
+            let header = RequestHeader {
+                api_key: request.api_key(),
+                api_version: version,
+                correlation_id,
+                client_id: Some("test".into()),
+            };
+            let frame = encode_request(&header, &request).unwrap();
+            for piece in frame.iter() {
+                self.client.write_all(piece).await.unwrap();
+            }
+        }
+
+        async fn request(&mut self) -> Box<ClientRequest> {
+            match timeout(SOON, self.core.recv()).await.unwrap() {
+                Some(ClientEvent::Request(request)) => request,
+                other => panic!("a request was due, not {other:?}"),
+            }
+        }
+
+        async fn response(&mut self, key: ApiKey, version: i16) -> (i32, Response) {
+            let length = timeout(SOON, self.client.read_u32())
+                .await
+                .unwrap()
+                .unwrap();
+            let mut frame = vec![0; length as usize];
+            timeout(SOON, self.client.read_exact(&mut frame))
+                .await
+                .unwrap()
+                .unwrap();
+            decode_response(key, version, &frame.into()).unwrap()
+        }
+
+        /// The client sees the end of the connection, and core hears of it.
+        async fn ends(mut self) {
+            let mut rest = Vec::new();
+            let _ = timeout(SOON, self.client.read_to_end(&mut rest))
+                .await
+                .unwrap();
+            assert_eq!(rest, [], "nothing more is answered");
+            loop {
+                match timeout(SOON, self.core.recv()).await.unwrap() {
+                    Some(ClientEvent::Request(_)) => {}
+                    Some(ClientEvent::Disconnected(ConnectionId(7))) => break,
+                    other => panic!("the end was due, not {other:?}"),
+                }
+            }
+            timeout(SOON, self.serving).await.unwrap().unwrap();
+        }
+    }
+
+    fn metadata(marker: i32) -> Box<Response> {
+        let response = MetadataResponse {
+            throttle_time_ms: marker,
+            ..Default::default()
+        };
+        Box::new(response.into())
+    }
+
+    #[tokio::test]
+    async fn requests_reach_core_in_order_and_responses_leave_in_order_whatever_core_does() {
+        let mut f = Fixture::new(1 << 16, SOON).await;
+        for correlation_id in 10..20 {
+            f.send(correlation_id, 12, MetadataRequest::default()).await;
+        }
+        let mut numbers = Vec::new();
+        for _ in 0..10 {
+            let request = f.request().await;
+            assert_eq!(request.id.connection, ConnectionId(7));
+            assert_eq!((request.listener, request.api_version), (1, 12));
+            assert_eq!(request.client_id.as_deref(), Some("test"));
+            numbers.push(request.id.number);
+        }
+        assert!(numbers.is_sorted());
+        for (marker, &number) in numbers.iter().enumerate().rev() {
+            f.replies.respond(number, metadata(marker as i32));
+        }
+        for (marker, correlation_id) in (10..20).enumerate() {
+            let expected = (correlation_id, *metadata(marker as i32));
+            assert_eq!(f.response(ApiKey::Metadata, 12).await, expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_has_no_more_requests_under_way_than_allowed() {
+        let mut f = Fixture::new(1 << 20, SOON).await;
+        for correlation_id in 0..200 {
+            f.send(correlation_id, 12, MetadataRequest::default()).await;
+        }
+        let mut numbers = Vec::new();
+        for _ in 0..IN_FLIGHT_MAX {
+            numbers.push(f.request().await.id.number);
+        }
+        assert!(
+            timeout(STALL, f.core.recv()).await.is_err(),
+            "the next one waits"
+        );
+        f.replies.respond(numbers[0], metadata(0));
+        f.request().await;
+    }
+
+    #[tokio::test]
+    async fn an_unknown_version_of_api_versions_is_answered_with_the_known_ones_in_its_turn() {
+        let mut f = Fixture::new(1 << 16, SOON).await;
+        f.send(1, 12, MetadataRequest::default()).await;
+        // Key 18, version 99, correlation id 2, no client id, and what version 99 may hold.
+        f.client
+            .write_all(&[0, 0, 0, 12, 0, 18, 0, 99, 0, 0, 0, 2, 255, 255, 1, 2])
+            .await
+            .unwrap();
+        f.send(3, 12, MetadataRequest::default()).await;
+        let (first, third) = (f.request().await.id.number, f.request().await.id.number);
+        f.replies.respond(third, metadata(3));
+        f.replies.respond(first, metadata(1));
+        assert_eq!(f.response(ApiKey::Metadata, 12).await.0, 1);
+        let (correlation_id, response) = f.response(ApiKey::ApiVersions, 0).await;
+        let response = ApiVersionsResponse::try_from(response).unwrap();
+        assert_eq!(correlation_id, 2);
+        assert_eq!(response.error_code, ErrorCode::UnsupportedVersion);
+        assert_eq!(response.api_keys.len(), 1);
+        assert_eq!(f.response(ApiKey::Metadata, 12).await.0, 3);
+    }
+
+    #[tokio::test]
+    async fn a_produce_with_no_acks_holds_up_no_response() {
+        let mut f = Fixture::new(1 << 16, SOON).await;
+        f.send(
+            1,
+            9,
+            ProduceRequest {
+                acks: 0,
+                ..Default::default()
+            },
+        )
+        .await;
+        f.send(2, 12, MetadataRequest::default()).await;
+        f.request().await;
+        let second = f.request().await.id.number;
+        f.replies.respond(second, metadata(0));
+        assert_eq!(f.response(ApiKey::Metadata, 12).await.0, 2);
+    }
+
+    #[tokio::test]
+    async fn a_frame_that_is_no_request_closes_the_connection_after_what_came_before_is_answered() {
+        let garbage: [&[u8]; 4] = [
+            &[0, 0, 0, 4, 0x7f, 0x7f, 0, 0],
+            &[0, 0, 0, 0],
+            &[0, 0, 0, 12, 0, 3, 0, 99, 0, 0, 0, 2, 255, 255, 1, 2],
+            b"GET / HTTP/1.1\r\n\r\n",
+        ];
+        for bytes in garbage {
+            let mut f = Fixture::new(1 << 16, SOON).await;
+            f.send(1, 12, MetadataRequest::default()).await;
+            f.client.write_all(bytes).await.unwrap();
+            let number = f.request().await.id.number;
+            f.replies.respond(number, metadata(0));
+            assert_eq!(f.response(ApiKey::Metadata, 12).await.0, 1);
+            f.ends().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn an_absurd_length_or_half_a_frame_ends_the_connection() {
+        for bytes in [
+            &i32::MAX.to_be_bytes()[..],
+            &[0, 0],
+            &[0, 0, 0, 100, 1, 2, 3],
+        ] {
+            let mut f = Fixture::new(1 << 16, SOON).await;
+            f.client.write_all(bytes).await.unwrap();
+            f.client.shutdown().await.unwrap();
+            f.ends().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn an_idle_client_is_let_go_but_not_one_that_waits_for_an_answer() {
+        let mut f = Fixture::new(1 << 16, STALL).await;
+        f.send(1, 12, MetadataRequest::default()).await;
+        let number = f.request().await.id.number;
+        tokio::time::sleep(STALL * 3).await;
+        f.replies.respond(number, metadata(0));
+        assert_eq!(f.response(ApiKey::Metadata, 12).await.0, 1);
+        f.ends().await;
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_no_byte_is_given_up() {
+        let mut f = Fixture::new(64, SOON).await;
+        let request = MetadataRequest::default();
+        f.send(1, 12, request).await;
+        let number = f.request().await.id.number;
+        let response = MetadataResponse {
+            cluster_id: Some("x".repeat(10_000).into()),
+            ..Default::default()
+        };
+        f.replies.respond(number, Box::new(response.into()));
+        let gone = timeout(SOON, f.core.recv()).await.unwrap();
+        assert!(matches!(gone, Some(ClientEvent::Disconnected(_))));
+    }
+
+    #[tokio::test]
+    async fn core_can_have_a_connection_closed() {
+        let f = Fixture::new(1 << 16, SOON).await;
+        f.replies.close();
+        f.ends().await;
+    }
+}
