@@ -1,3 +1,6 @@
 //! The `varve` binary.
 
+mod address;
+mod config;
+
 fn main() {}

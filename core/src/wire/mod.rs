@@ -78,8 +78,6 @@ pub use text::Str;
 pub use write::{EncodeError, Segments};
 
 #[cfg(test)]
-mod differential;
-#[cfg(test)]
 mod sample;
 #[cfg(test)]
 mod tests;
