@@ -203,6 +203,41 @@ def varve_binary() -> Path:
     raise install.InstallError("cargo built no executable named varve")
 
 
+def varve_start(directory: Path, count: int = 3) -> Cluster:
+    """`varve start`: `count` nodes, each a process with its own configuration file and log directory."""
+    binary = varve_binary()
+    ports = free_ports(2 * count)
+    nodes = []
+    for i in range(count):
+        home = directory / f"varve-{i + 1}"
+        home.mkdir(parents=True)
+        file = home / "varve.toml"
+        file.write_text(varve_configuration(i + 1, home / "data", ports[2 * i], ports[2 * i + 1], ports[1::2]))
+        nodes.append(Node(f"varve-{i + 1}", ports[2 * i], [binary, "start", "--config", file], home / "output.log"))
+    # The first node makes the cluster, once; the others find it through the peers in their files.
+    install.quietly([binary, "format", "--config", directory / "varve-1" / "varve.toml"])
+    return Cluster(nodes)
+
+
+def varve_configuration(node: int, data: Path, client_port: int, peer_port: int, peer_ports: list) -> str:
+    """The configuration file of a node."""
+    peers = ", ".join(f'"{HOST}:{port}"' for port in peer_ports)
+    return f"""\
+[node]
+id = {node}
+data = "{data}"
+
+[[listeners]]
+listen = "{HOST}:{client_port}"
+
+[peers]
+listen = "{HOST}:{peer_port}"
+
+[cluster]
+bootstrap = [{peers}]
+"""
+
+
 def varve_dev(directory: Path, count: int = 3) -> Cluster:
     """`varve dev`: a whole cluster in one process, which prints where to connect."""
     return VarveDev(directory, count)

@@ -1,0 +1,163 @@
+"""Writes a table to a topic with one client library, as far as it is told to.
+
+    writer.py LIBRARY BOOTSTRAP TABLE TOPIC ROWS ROWS_PER_SECOND ACKNOWLEDGEMENTS
+
+A number on its input is the index of the row before which it stops; the end of its input is the end of the run. It
+prints `acknowledged N` as N grows, `failed REASON` for what the library reports, and leaves the place of every row in
+the file ACKNOWLEDGEMENTS.
+"""
+
+import sys
+import threading
+import time
+
+import tables
+from acknowledgements import Acknowledgements
+
+# Longer than any fault lasts: what the libraries retry by themselves must not surface as an error.
+DELIVERY_SECONDS_MAX = 300
+
+# A paused broker is given up after this time, so that its records go to the next leader while it still sleeps.
+REQUEST_SECONDS_MAX = 5
+
+
+class Confluent:
+    """librdkafka through confluent-kafka."""
+
+    def __init__(self, bootstrap, topic, acknowledgements):
+        from confluent_kafka import Producer
+
+        self.topic = topic
+        self.acknowledgements = acknowledgements
+        self.producer = Producer(
+            {
+                "bootstrap.servers": bootstrap,
+                "acks": "all",
+                "enable.idempotence": True,
+                # The partitioner of the Java client, which kafka-python has too.
+                "partitioner": "murmur2_random",
+                "socket.timeout.ms": REQUEST_SECONDS_MAX * 1000,
+                "delivery.timeout.ms": DELIVERY_SECONDS_MAX * 1000,
+                "compression.type": "gzip",
+                "log_level": 0,
+            }
+        )
+
+    def send(self, index, row):
+        def report(error, message):
+            if error is None:
+                self.acknowledgements.acknowledged(index, message.partition(), message.offset())
+            else:
+                self.acknowledgements.failed(index, str(error))
+
+        while True:
+            try:
+                self.producer.produce(
+                    self.topic, key=row.key, value=row.value, timestamp=row.timestamp, on_delivery=report
+                )
+                break
+            except BufferError:
+                self.producer.poll(0.1)
+        self.producer.poll(0)
+
+    def wait(self, seconds):
+        self.producer.poll(seconds)
+
+    def finish(self):
+        left = self.producer.flush(DELIVERY_SECONDS_MAX)
+        if left:
+            self.acknowledgements.failed(-1, f"{left} records without an answer")
+
+
+class KafkaPython:
+    """kafka-python, which is Python alone."""
+
+    def __init__(self, bootstrap, topic, acknowledgements):
+        from kafka import KafkaProducer
+
+        self.topic = topic
+        self.acknowledgements = acknowledgements
+        self.producer = KafkaProducer(
+            bootstrap_servers=bootstrap,
+            acks="all",
+            enable_idempotence=True,
+            linger_ms=5,
+            request_timeout_ms=REQUEST_SECONDS_MAX * 1000,
+            delivery_timeout_ms=DELIVERY_SECONDS_MAX * 1000,
+            max_block_ms=DELIVERY_SECONDS_MAX * 1000,
+            reconnect_backoff_max_ms=1000,
+        )
+
+    def send(self, index, row):
+        future = self.producer.send(self.topic, key=row.key, value=row.value, timestamp_ms=row.timestamp)
+        future.add_callback(
+            lambda told: self.acknowledgements.acknowledged(index, told.partition, told.offset)
+        )
+        future.add_errback(lambda error: self.acknowledgements.failed(index, repr(error)))
+
+    def wait(self, seconds):
+        time.sleep(seconds)
+
+    def finish(self):
+        self.producer.flush(DELIVERY_SECONDS_MAX)
+        self.producer.close(10)
+
+
+LIBRARIES = {"confluent-kafka": Confluent, "kafka-python": KafkaPython}
+
+
+class Allowance:
+    """How far the writer may go, as its input says."""
+
+    def __init__(self):
+        self.until = 0
+        self.ended = False
+        threading.Thread(target=self.listen, daemon=True).start()
+
+    def listen(self):
+        for line in sys.stdin:
+            self.until = int(line)
+        self.ended = True
+
+
+def report_progress(acknowledgements):
+    """Prints the count when it has grown, ten times a second."""
+    reported = 0
+    while True:
+        time.sleep(0.1)
+        count = acknowledgements.count
+        if count != reported:
+            reported = count
+            print("acknowledged", count, flush=True)
+
+
+def main():
+    library, bootstrap, table, topic, count, rows_per_second, file = sys.argv[1:]
+    rows = tables.rows(table, int(count))
+    acknowledgements = Acknowledgements(len(rows))
+    writer = LIBRARIES[library](bootstrap, topic, acknowledgements)
+    threading.Thread(target=report_progress, args=(acknowledgements,), daemon=True).start()
+    allowance = Allowance()
+    pause = 1 / float(rows_per_second)
+    due = time.monotonic()
+    for index, row in enumerate(rows):
+        while index >= allowance.until and not allowance.ended:
+            writer.wait(0.05)
+            due = time.monotonic()
+        if index >= allowance.until:
+            break
+        writer.send(index, row)
+        due += pause
+        ahead = due - time.monotonic()
+        # Sleeping for less costs more than it slows.
+        if ahead > 0.02:
+            writer.wait(ahead)
+    writer.finish()
+    for reason in acknowledgements.failures[:5]:
+        print("failed", " ".join(reason.split()), flush=True)
+    print("acknowledged", acknowledgements.count, flush=True)
+    acknowledgements.save(file)
+
+
+if __name__ == "__main__":
+    main()
