@@ -5,10 +5,36 @@
 //! with a disk that keeps written and durable bytes apart and fails in every way that disks fail.
 
 mod disk;
+mod options;
 mod order;
+#[expect(
+    clippy::module_inception,
+    reason = "the store's own file is named after it"
+)]
+mod store;
 
+mod checkpoint;
+mod codec;
+mod commit;
+mod identity;
+mod index;
+mod journal;
+mod journal_reader;
+mod orders;
+mod query;
+mod record;
+mod recovery;
+mod replica;
+mod segment;
+
+pub use commit::{CheckpointTicket, CommitTicket};
 pub use disk::{Disk, DiskError, DiskFile};
+pub use options::{BootId, Identity, OpenError, StoreOptions};
 pub use order::{
     Completion, Flush, Mark, Order, OrderKind, OrderSeq, Query, QueryId, QueryKind, QueryResult,
     ReadError, Recovered, RecoveredReplica, Stage, StoreFailure, Vote,
 };
+pub use store::LogStore;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,69 @@
+//! What must be synced for a group commit or a checkpoint, apart from the store.
+//!
+//! A ticket owns handles of all it syncs, so the store can go on taking orders and queries meanwhile.
+
+use std::collections::BTreeSet;
+
+use crate::store::checkpoint;
+use crate::store::journal::{GroupNumber, JournalPlace};
+use crate::store::{Disk, DiskError, DiskFile};
+
+/// A group commit: everything that was executed before it.
+#[derive(Clone, Debug)]
+pub struct CommitTicket<D: Disk> {
+    pub(super) disk: D,
+    /// Everything up to this group becomes durable.
+    pub(super) number: GroupNumber,
+    pub(super) segments: Vec<D::File>,
+    pub(super) directories: BTreeSet<String>,
+    pub(super) journal: Vec<D::File>,
+}
+
+impl<D: Disk> CommitTicket<D> {
+    /// Makes it durable. Waits for the disk; to be called without holding the store.
+    ///
+    /// # Errors
+    /// Whatever the disk says. Never try again: hand the error to [`crate::store::LogStore::finish_commit`].
+    pub fn sync(&self) -> Result<(), DiskError> {
+        // Segments before the journal: a journal that is durable names only what is there.
+        for file in &self.segments {
+            file.sync()?;
+        }
+        for directory in &self.directories {
+            self.disk.sync_directory(directory)?;
+        }
+        for file in &self.journal {
+            file.sync()?;
+        }
+        Ok(())
+    }
+}
+
+/// A checkpoint: the segments written since the last one, and then the checkpoint's own file.
+#[derive(Clone, Debug)]
+pub struct CheckpointTicket<D: Disk> {
+    pub(super) disk: D,
+    pub(super) generation: u64,
+    pub(super) place: JournalPlace,
+    pub(super) segments: Vec<D::File>,
+    pub(super) directories: BTreeSet<String>,
+    pub(super) bytes: Vec<u8>,
+}
+
+impl<D: Disk> CheckpointTicket<D> {
+    /// Syncs and writes it. Waits for the disk; to be called without holding the store.
+    ///
+    /// # Errors
+    /// Whatever the disk says. Never try again: hand the error to [`crate::store::LogStore::finish_checkpoint`].
+    pub fn run(&self) -> Result<(), DiskError> {
+        for file in &self.segments {
+            file.sync()?;
+        }
+        for directory in &self.directories {
+            self.disk.sync_directory(directory)?;
+        }
+        let file = self.disk.open(&checkpoint::path(self.generation))?;
+        file.write_at(0, &[&self.bytes])?;
+        file.sync()
+    }
+}

@@ -1,0 +1,88 @@
+//! The identity file: whose directory it is.
+//!
+//! ```text
+//!  0  magic "VID1"        4  crc u32 (CRC-32C of all that follows)
+//!  8  version u16        10  cluster known u8        11  cluster id 16 bytes
+//! 27  broker id i32      31  directory id 16 bytes
+//! ```
+
+use crate::ids::{BrokerId, ClusterId, DirectoryId};
+use crate::store::codec::{Decoded, Malformed, Put, Take};
+use crate::store::journal::{check, seal};
+use crate::store::{Disk, DiskError, DiskFile, Identity, OpenError};
+
+const PATH: &str = "identity";
+const TEMPORARY: &str = "identity.tmp";
+const MAGIC: u32 = u32::from_be_bytes(*b"VID1");
+/// Version of the whole directory's format.
+const VERSION: u16 = 1;
+const SIZE: usize = 47;
+
+/// Whether the directory has been formatted.
+pub(super) fn exists<D: Disk>(disk: &D) -> Result<bool, DiskError> {
+    match disk.open(PATH) {
+        Ok(_) => Ok(true),
+        Err(DiskError::NotFound) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+pub(super) fn read<D: Disk>(disk: &D) -> Result<Identity, OpenError> {
+    let file = match disk.open(PATH) {
+        Ok(file) => file,
+        Err(DiskError::NotFound) => return Err(OpenError::NotFormatted),
+        Err(error) => return Err(error.into()),
+    };
+    let mut bytes = [0; SIZE];
+    file.read_at(0, &mut bytes)?;
+    let (version, identity) =
+        decode(&bytes).map_err(|Malformed| OpenError::Damaged("the identity file".to_owned()))?;
+    if version == VERSION {
+        Ok(identity)
+    } else {
+        Err(OpenError::Version(version))
+    }
+}
+
+/// Writes the file anew, in place of any before it, and makes it durable.
+pub(super) fn write<D: Disk>(disk: &D, identity: Identity) -> Result<(), DiskError> {
+    match disk.remove(TEMPORARY) {
+        Ok(()) | Err(DiskError::NotFound) => {}
+        Err(error) => return Err(error),
+    }
+    let file = disk.create(TEMPORARY)?;
+    file.write_at(0, &[&encode(identity)])?;
+    file.sync()?;
+    disk.rename(TEMPORARY, PATH)?;
+    disk.sync_directory("")
+}
+
+fn encode(identity: Identity) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(SIZE);
+    bytes.u32(MAGIC);
+    bytes.u32(0);
+    bytes.u16(VERSION);
+    bytes.u8(u8::from(identity.cluster.is_some()));
+    bytes.u128(identity.cluster.unwrap_or_default().0);
+    bytes.i32(identity.broker.0);
+    bytes.u128(identity.directory.0);
+    seal(&mut bytes, 0);
+    bytes
+}
+
+fn decode(bytes: &[u8]) -> Decoded<(u16, Identity)> {
+    check(bytes, MAGIC, 0)?;
+    let mut take = Take(bytes);
+    take.bytes(8)?;
+    let version = take.u16()?;
+    let known = take.u8()? == 1;
+    let cluster = ClusterId(take.u128()?);
+    Ok((
+        version,
+        Identity {
+            cluster: known.then_some(cluster),
+            broker: BrokerId(take.i32()?),
+            directory: DirectoryId(take.u128()?),
+        },
+    ))
+}

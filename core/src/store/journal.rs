@@ -1,0 +1,562 @@
+//! The journal: groups of records, written one after the other into files that are used again and again.
+//!
+//! A *group* is what one write puts there. It starts at a block, names the group before it that was known to be
+//! durable, lists the replicas that it touches, and is followed by a *trailer* block in the place where the next
+//! group will start. The trailer repeats the group's header, so that a damaged header does not hide whom it
+//! touched, and tells a clean end from a damaged start. Blocks are what a torn write can damage, so no group
+//! shares one with another. Layout and the reading of a damaged journal stand in `docs/format.md`.
+//!
+//! This file writes; `journal_reader.rs` reads.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use crate::ids::{DirectoryId, Incarnation, TopicPartition};
+use crate::store::codec::{Decoded, Malformed, Put, Take};
+use crate::store::record::Record;
+use crate::store::{Disk, DiskError, DiskFile, Vote};
+
+/// The directory of journal files.
+pub(super) const DIRECTORY: &str = "journal";
+/// The unit of alignment: what a torn write may damage at once.
+pub(super) const BLOCK: usize = 4096;
+pub(super) const BLOCK_U64: u64 = 4096;
+
+const FILE_MAGIC: u32 = u32::from_be_bytes(*b"VJF1");
+const GROUP_MAGIC: u32 = u32::from_be_bytes(*b"VJG1");
+const TRAILER_MAGIC: u32 = u32::from_be_bytes(*b"VJT1");
+const VOTES_MAGIC: u32 = u32::from_be_bytes(*b"VJV1");
+const FILE_VERSION: u16 = 1;
+
+/// Bytes of a group's header before its list of replicas.
+pub(super) const HEADER_SIZE: usize = 52;
+/// Bytes of one replica in the list.
+pub(super) const REPLICA_SIZE: usize = 20;
+/// A group touches no more replicas than its trailer, one block, has room for.
+const REPLICAS_MAX: usize = (BLOCK - HEADER_SIZE) / REPLICA_SIZE;
+
+/// Numbers groups within an incarnation, from 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct GroupNumber(pub(super) u64);
+
+impl GroupNumber {
+    pub(super) const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+/// A place in the journal, where a group starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct JournalPlace {
+    /// Counts the uses of journal files in this directory, from 1.
+    pub(super) file_use: u64,
+    /// Byte in the file.
+    pub(super) offset: u64,
+    /// Number of the group that starts there.
+    pub(super) number: GroupNumber,
+}
+
+/// The first block of a journal file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FileHeader {
+    pub(super) file_use: u64,
+    pub(super) incarnation: Incarnation,
+    /// Number of the first group in it.
+    pub(super) first: GroupNumber,
+}
+
+/// The start of a group, and its trailer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct GroupHeader {
+    /// That of its file, so that a damaged file header loses nothing.
+    pub(super) file_use: u64,
+    pub(super) incarnation: Incarnation,
+    pub(super) number: GroupNumber,
+    /// This group and all before it were durable when this one was written.
+    pub(super) durable: GroupNumber,
+    /// Bytes of the records.
+    pub(super) records_length: u32,
+    /// Bytes of the second copies of the votes, from the next block on.
+    pub(super) votes_length: u32,
+    /// Whom it touches.
+    pub(super) replicas: Vec<TopicPartition>,
+}
+
+/// What a block turns out to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Block {
+    Group(GroupHeader),
+    Trailer(GroupHeader),
+}
+
+impl FileHeader {
+    pub(super) fn encode(&self, directory: DirectoryId) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(BLOCK);
+        bytes.u32(FILE_MAGIC);
+        bytes.u32(0);
+        bytes.u16(FILE_VERSION);
+        bytes.u128(directory.0);
+        bytes.u64(self.file_use);
+        bytes.u64(self.incarnation.0);
+        bytes.u64(self.first.0);
+        seal(&mut bytes, seed(directory));
+        bytes.resize(BLOCK, 0);
+        bytes
+    }
+
+    /// `None` where the block is no header of this directory.
+    pub(super) fn decode(block: &[u8], directory: DirectoryId) -> Option<Self> {
+        let decode = || -> Decoded<Self> {
+            let mut bytes = Take(block.get(..50).ok_or(Malformed)?);
+            check(bytes.0, FILE_MAGIC, seed(directory))?;
+            bytes.bytes(8)?;
+            if bytes.u16()? != FILE_VERSION || bytes.u128()? != directory.0 {
+                return Err(Malformed);
+            }
+            Ok(Self {
+                file_use: bytes.u64()?,
+                incarnation: Incarnation(bytes.u64()?),
+                first: GroupNumber(bytes.u64()?),
+            })
+        };
+        decode().ok()
+    }
+}
+
+impl GroupHeader {
+    fn encode(&self, magic: u32, seed: u32) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        bytes.u32(magic);
+        bytes.u32(0);
+        bytes.u64(self.file_use);
+        bytes.u64(self.incarnation.0);
+        bytes.u64(self.number.0);
+        bytes.u64(self.durable.0);
+        bytes.u32(self.records_length);
+        bytes.u32(self.votes_length);
+        bytes.count(self.replicas.len());
+        for &replica in &self.replicas {
+            bytes.replica(replica);
+        }
+        seal(&mut bytes, seed);
+        bytes
+    }
+
+    /// Bytes of the header itself.
+    pub(super) fn header_length(&self) -> usize {
+        HEADER_SIZE + REPLICA_SIZE * self.replicas.len()
+    }
+
+    /// Bytes up to the second copies of its votes.
+    pub(super) fn body_length(&self) -> u64 {
+        let length = self.header_length() + self.records_length as usize;
+        to_u64(length.next_multiple_of(BLOCK))
+    }
+
+    /// Bytes up to its trailer.
+    pub(super) fn length(&self) -> u64 {
+        self.body_length() + u64::from(self.votes_length).next_multiple_of(BLOCK_U64)
+    }
+}
+
+impl Block {
+    /// Reads the header at the front of a block.
+    pub(super) fn decode(bytes: &[u8], seed: u32) -> Option<Self> {
+        let (&magic, _) = bytes.split_first_chunk()?;
+        let magic = u32::from_be_bytes(magic);
+        if magic != GROUP_MAGIC && magic != TRAILER_MAGIC {
+            return None;
+        }
+        let decode = || -> Decoded<Self> {
+            let mut take = Take(bytes);
+            take.bytes(8)?;
+            let file_use = take.u64()?;
+            let incarnation = Incarnation(take.u64()?);
+            let number = GroupNumber(take.u64()?);
+            let durable = GroupNumber(take.u64()?);
+            let records_length = take.u32()?;
+            let votes_length = take.u32()?;
+            let replicas = take.list(Take::replica)?;
+            check(&bytes[..bytes.len() - take.0.len()], magic, seed)?;
+            let header = GroupHeader {
+                file_use,
+                incarnation,
+                number,
+                durable,
+                records_length,
+                votes_length,
+                replicas,
+            };
+            Ok(if magic == GROUP_MAGIC {
+                Self::Group(header)
+            } else {
+                Self::Trailer(header)
+            })
+        };
+        decode().ok()
+    }
+}
+
+/// The second copies of a group's votes.
+pub(super) fn decode_votes(bytes: &[u8], seed: u32) -> Option<Vec<(TopicPartition, Vote)>> {
+    let decode = || -> Decoded<_> {
+        let mut take = Take(bytes);
+        take.bytes(24)?;
+        let votes = take.list(|take| Ok((take.replica()?, take.vote()?)))?;
+        check(&bytes[..bytes.len() - take.0.len()], VOTES_MAGIC, seed)?;
+        Ok(votes)
+    };
+    decode().ok()
+}
+
+/// The seed of every checksum in a directory: bytes of another directory, or made up by a client that does not
+/// know its id, are never taken for its own.
+pub(super) fn seed(directory: DirectoryId) -> u32 {
+    crc32c::crc32c(&directory.0.to_be_bytes())
+}
+
+/// Puts the checksum of what follows it behind the magic.
+pub(super) fn seal(bytes: &mut [u8], seed: u32) {
+    let crc = crc32c::crc32c_append(seed, &bytes[8..]);
+    bytes[4..8].copy_from_slice(&crc.to_be_bytes());
+}
+
+/// Checks magic and checksum.
+pub(super) fn check(bytes: &[u8], magic: u32, seed: u32) -> Decoded<()> {
+    let mut take = Take(bytes);
+    if take.u32()? == magic && take.u32()? == crc32c::crc32c_append(seed, take.0) {
+        Ok(())
+    } else {
+        Err(Malformed)
+    }
+}
+
+/// The name of a journal file.
+pub(super) fn path(slot: u32) -> String {
+    format!("{DIRECTORY}/{slot:08}.journal")
+}
+
+/// Writes the journal of one incarnation.
+#[derive(Debug)]
+pub(super) struct Journal<D: Disk> {
+    disk: D,
+    directory: DirectoryId,
+    incarnation: Incarnation,
+    file_bytes: u64,
+    /// The file that is being written; `None` before the first group.
+    current: Option<(u64, u32, D::File)>,
+    /// Where the next group goes in it.
+    offset: u64,
+    /// Files that recovery may still need, by use.
+    kept: BTreeMap<u64, u32>,
+    /// Files that may be overwritten.
+    free: Vec<u32>,
+    next_use: u64,
+    next_slot: u32,
+    /// Whether a file's name is not durable yet.
+    names_unsynced: bool,
+    staged: Staged,
+    /// Number of the group that is being staged.
+    number: GroupNumber,
+    /// What the next group will say.
+    durable: GroupNumber,
+    /// Files written since they were handed out for a sync.
+    unsynced: Vec<D::File>,
+    /// Whether the current file is among them.
+    current_unsynced: bool,
+    /// Bytes of groups written in this incarnation.
+    written: u64,
+}
+
+/// The group that is being put together. Bodies are shared, not copied.
+#[derive(Debug, Default)]
+struct Staged {
+    meta: Vec<u8>,
+    parts: Vec<Part>,
+    length: usize,
+    replicas: BTreeMap<TopicPartition, u32>,
+    votes: Vec<(TopicPartition, Vote)>,
+}
+
+#[derive(Debug)]
+enum Part {
+    Meta(Range<usize>),
+    Body(Bytes),
+}
+
+impl<D: Disk> Journal<D> {
+    /// A journal that starts behind everything before: in a file of its own, from `file_use` on.
+    pub(super) fn new(
+        disk: D,
+        directory: DirectoryId,
+        incarnation: Incarnation,
+        file_bytes: u64,
+        next_use: u64,
+        kept: BTreeMap<u64, u32>,
+        free: Vec<u32>,
+    ) -> Self {
+        let next_slot = kept.values().chain(&free).max().map_or(0, |slot| slot + 1);
+        Self {
+            disk,
+            directory,
+            incarnation,
+            file_bytes,
+            current: None,
+            offset: 0,
+            kept,
+            free,
+            next_use,
+            next_slot,
+            names_unsynced: false,
+            staged: Staged::default(),
+            number: GroupNumber(1),
+            durable: GroupNumber(0),
+            unsynced: Vec::new(),
+            current_unsynced: false,
+            written: 0,
+        }
+    }
+
+    /// Makes files until there are `count`.
+    pub(super) fn preallocate(&mut self, count: usize) -> Result<(), DiskError> {
+        while self.kept.len() + self.free.len() < count {
+            let slot = self.create_file()?;
+            self.free.push(slot);
+        }
+        Ok(())
+    }
+
+    fn create_file(&mut self) -> Result<u32, DiskError> {
+        let slot = self.next_slot;
+        let path = path(slot);
+        let file = match self.disk.create(&path) {
+            // Left over from a start that did not get far.
+            Err(DiskError::Exists) => self.disk.open(&path)?,
+            created => created?,
+        };
+        file.allocate(self.file_bytes)?;
+        self.unsynced.push(file);
+        self.names_unsynced = true;
+        self.next_slot += 1;
+        Ok(slot)
+    }
+
+    /// Number of the group that is being staged.
+    pub(super) const fn number(&self) -> GroupNumber {
+        self.number
+    }
+
+    /// The last group that is known to be durable.
+    pub(super) const fn durable(&self) -> GroupNumber {
+        self.durable
+    }
+
+    /// Bytes of groups written so far.
+    pub(super) const fn written(&self) -> u64 {
+        self.written
+    }
+
+    pub(super) fn is_staged_empty(&self) -> bool {
+        self.staged.parts.is_empty()
+    }
+
+    /// Whether nothing is staged and nothing written waits for a sync.
+    pub(super) fn is_clean(&self) -> bool {
+        self.is_staged_empty() && self.unsynced.is_empty()
+    }
+
+    /// The most bytes that the records of one group may have.
+    pub(super) const fn group_bytes_max(&self) -> u64 {
+        self.file_bytes / 4
+    }
+
+    /// Adds a record to the group that is being staged; writes that one first where both do not fit.
+    pub(super) fn stage(
+        &mut self,
+        replica: TopicPartition,
+        record: &Record,
+        bodies: impl Iterator<Item = Bytes>,
+        bodies_length: usize,
+    ) -> Result<(), DiskError> {
+        if to_u64(self.staged.length + bodies_length) > self.group_bytes_max()
+            || self.staged.replicas.len() >= REPLICAS_MAX
+        {
+            self.write()?;
+        }
+        let seed = seed(self.directory);
+        let staged = &mut self.staged;
+        let next = u32::try_from(staged.replicas.len()).expect("bounded above");
+        let place = *staged.replicas.entry(replica).or_insert(next);
+        let start = staged.meta.len();
+        record.encode(&mut staged.meta, seed, place, bodies_length);
+        staged.length += staged.meta.len() - start + bodies_length;
+        // Neighbouring metas become one part: a group of many small records is few parts.
+        match staged.parts.last_mut() {
+            Some(Part::Meta(range)) => range.end = staged.meta.len(),
+            Some(Part::Body(_)) | None => staged.parts.push(Part::Meta(start..staged.meta.len())),
+        }
+        staged.parts.extend(bodies.map(Part::Body));
+        if let Record::Vote(vote) = record {
+            staged.votes.push((replica, *vote));
+        }
+        Ok(())
+    }
+
+    /// Writes the staged group, without a sync.
+    pub(super) fn write(&mut self) -> Result<(), DiskError> {
+        if self.is_staged_empty() {
+            return Ok(());
+        }
+        let staged = std::mem::take(&mut self.staged);
+        let seed = seed(self.directory);
+        let mut replicas = vec![TopicPartition::default(); staged.replicas.len()];
+        for (replica, place) in &staged.replicas {
+            replicas[*place as usize] = *replica;
+        }
+        let votes = self.encode_votes(&staged.votes, seed);
+        let length = |length: usize| u32::try_from(length).expect("a group fits a journal file");
+        let mut header = GroupHeader {
+            file_use: 0,
+            incarnation: self.incarnation,
+            number: self.number,
+            durable: self.durable,
+            records_length: length(staged.length),
+            votes_length: length(votes.len()),
+            replicas,
+        };
+        let total = header.length();
+        let (file, at, file_header) = self.place(total)?;
+        header.file_use = self.next_use - 1;
+        let start = header.encode(GROUP_MAGIC, seed);
+        let padding = header.body_length() - to_u64(start.len() + staged.length);
+        let votes_padding = total - header.body_length() - to_u64(votes.len());
+        let trailer = header.encode(TRAILER_MAGIC, seed);
+        let mut parts: Vec<&[u8]> = Vec::with_capacity(staged.parts.len() + 7);
+        parts.push(&file_header);
+        parts.push(&start);
+        for part in &staged.parts {
+            parts.push(match part {
+                Part::Meta(range) => &staged.meta[range.clone()],
+                Part::Body(body) => body,
+            });
+        }
+        parts.push(zeros(padding));
+        parts.push(&votes);
+        parts.push(zeros(votes_padding));
+        parts.push(&trailer);
+        parts.push(zeros(BLOCK_U64 - to_u64(trailer.len())));
+        parts.retain(|part| !part.is_empty());
+        file.write_at(at, &parts)?;
+        self.written += total;
+        self.offset += total;
+        self.number = self.number.next();
+        Ok(())
+    }
+
+    fn encode_votes(&self, votes: &[(TopicPartition, Vote)], seed: u32) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        if votes.is_empty() {
+            return bytes;
+        }
+        bytes.u32(VOTES_MAGIC);
+        bytes.u32(0);
+        bytes.u64(self.incarnation.0);
+        bytes.u64(self.number.0);
+        bytes.count(votes.len());
+        for &(replica, vote) in votes {
+            bytes.replica(replica);
+            bytes.vote(vote);
+        }
+        seal(&mut bytes, seed);
+        bytes
+    }
+
+    /// Where a group of `length` bytes goes: its file, the byte to write from, and the file header to write
+    /// before it where the file is a new one.
+    fn place(&mut self, length: u64) -> Result<(D::File, u64, Vec<u8>), DiskError> {
+        if let Some((_, _, file)) = &self.current
+            && self.offset + length + BLOCK_U64 <= self.file_bytes
+        {
+            let file = file.clone();
+            if !self.current_unsynced {
+                self.unsynced.push(file.clone());
+                self.current_unsynced = true;
+            }
+            return Ok((file, self.offset, Vec::new()));
+        }
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None => self.create_file()?,
+        };
+        let file = self.disk.open(&path(slot))?;
+        let file_use = self.next_use;
+        self.next_use += 1;
+        self.kept.insert(file_use, slot);
+        self.unsynced.push(file.clone());
+        self.current_unsynced = true;
+        self.current = Some((file_use, slot, file.clone()));
+        self.offset = BLOCK_U64;
+        let header = FileHeader {
+            file_use,
+            incarnation: self.incarnation,
+            first: self.number,
+        };
+        Ok((file, 0, header.encode(self.directory)))
+    }
+
+    /// Where the next group goes, for a checkpoint; everything staged has been written.
+    pub(super) fn end(&self) -> JournalPlace {
+        assert!(self.is_staged_empty(), "a checkpoint stands between groups");
+        match &self.current {
+            Some((file_use, _, _)) => JournalPlace {
+                file_use: *file_use,
+                offset: self.offset,
+                number: self.number,
+            },
+            None => JournalPlace {
+                file_use: self.next_use,
+                offset: BLOCK_U64,
+                number: self.number,
+            },
+        }
+    }
+
+    /// What must be synced for all that is written to be durable: files, and whether the directory's names too.
+    pub(super) fn take_unsynced(&mut self) -> (Vec<D::File>, bool) {
+        self.current_unsynced = false;
+        (
+            std::mem::take(&mut self.unsynced),
+            std::mem::take(&mut self.names_unsynced),
+        )
+    }
+
+    /// Learns that all groups up to `number` are durable.
+    pub(super) fn set_durable(&mut self, number: GroupNumber) {
+        self.durable = self.durable.max(number);
+    }
+
+    /// Lets files before `file_use` be used again.
+    pub(super) fn release_before(&mut self, file_use: u64) {
+        let kept = self.kept.split_off(&file_use);
+        let current = self.current.as_ref().map(|(file_use, _, _)| *file_use);
+        for (file_use, slot) in std::mem::replace(&mut self.kept, kept) {
+            if Some(file_use) == current {
+                self.kept.insert(file_use, slot);
+            } else {
+                self.free.push(slot);
+            }
+        }
+    }
+}
+
+/// Zeros for padding, less than a block of them.
+fn zeros(count: u64) -> &'static [u8] {
+    const ZEROS: [u8; BLOCK] = [0; BLOCK];
+    &ZEROS[..usize::try_from(count).expect("less than a block")]
+}
+
+fn to_u64(length: usize) -> u64 {
+    u64::try_from(length).expect("lengths fit 64 bits")
+}

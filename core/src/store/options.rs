@@ -1,0 +1,112 @@
+//! What a store is told when it is formatted and opened.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::ids::{BrokerId, ClusterId, DirectoryId};
+use crate::store::DiskError;
+
+/// Whose directory it is. Written once by [`crate::store::LogStore::format`]; only the cluster id is filled in later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The cluster; `None` for a directory that was formatted to join one.
+    pub cluster: Option<ClusterId>,
+    /// The broker.
+    pub broker: BrokerId,
+    /// The directory's own id, drawn at its format, so that a wiped one comes back as another voter (counter-example 5).
+    pub directory: DirectoryId,
+}
+
+/// Names one run of the operating system. While it is the same, what was written is still in the page cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BootId(pub u128);
+
+impl BootId {
+    /// Where the operating system does not say: no start is then known to be within the same run.
+    pub const UNKNOWN: Self = Self(0);
+
+    /// Whether nothing but the process can have died between the two.
+    #[must_use]
+    pub fn is_same_run(self, earlier: Self) -> bool {
+        self != Self::UNKNOWN && self == earlier
+    }
+}
+
+/// Sizes and bounds of one log directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreOptions {
+    /// Bytes of one journal file, 32 KiB at least.
+    pub journal_file_bytes: u64,
+    /// Journal files that are made in advance. More are made when these are all in use, and kept.
+    pub journal_files: usize,
+    /// An append of this many bytes or more goes straight to its segment, a smaller one through the journal.
+    /// A quarter of a journal file where that is less.
+    pub direct_append_bytes_min: usize,
+    /// A checkpoint is due after this many bytes of journal.
+    pub checkpoint_journal_bytes: u64,
+    /// A checkpoint is due after this many bytes of direct appends: recovery reads them again.
+    pub checkpoint_direct_bytes: u64,
+    /// An append with [`crate::store::Flush::Replicated`] is durable after this time.
+    pub replicated_flush_max: Duration,
+    /// Appends are refused when less than this is free, so that votes, notes, checkpoints and deletes still work.
+    pub reserve_bytes: u64,
+    /// A segment is closed before it would grow beyond this.
+    pub segment_bytes: u32,
+    /// A segment is closed when a batch comes whose greatest timestamp is this many milliseconds above that of the
+    /// segment's first batch, as in Kafka.
+    pub segment_ms: i64,
+    /// Bytes of log between two entries of an offset index.
+    pub index_interval_bytes: u32,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            journal_file_bytes: 64 << 20,
+            journal_files: 4,
+            direct_append_bytes_min: 64 << 10,
+            checkpoint_journal_bytes: 64 << 20,
+            checkpoint_direct_bytes: 512 << 20,
+            replicated_flush_max: Duration::from_millis(100),
+            reserve_bytes: 64 << 20,
+            segment_bytes: 1 << 30,
+            segment_ms: 7 * 24 * 60 * 60 * 1000,
+            index_interval_bytes: 4096,
+        }
+    }
+}
+
+/// Why a directory cannot be formatted or opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OpenError {
+    /// There is no identity file: format the directory first.
+    NotFormatted,
+    /// There is an identity file: formatting is done once.
+    AlreadyFormatted,
+    /// Written by a version that this one does not know.
+    Version(u16),
+    /// What must be there to judge the rest is unreadable. The directory comes back under a new id.
+    Damaged(String),
+    /// The disk failed.
+    Disk(DiskError),
+}
+
+impl From<DiskError> for OpenError {
+    fn from(error: DiskError) -> Self {
+        Self::Disk(error)
+    }
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotFormatted => f.write_str("the directory has not been formatted"),
+            Self::AlreadyFormatted => f.write_str("the directory has been formatted before"),
+            Self::Version(version) => write!(f, "format version {version} is not known"),
+            Self::Damaged(what) => write!(f, "{what} is damaged"),
+            Self::Disk(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}

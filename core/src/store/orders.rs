@@ -1,0 +1,522 @@
+//! How each order is executed: bytes first, then the journal record, then the state.
+//!
+//! An append that cannot be written leaves nothing behind but bytes after the log's end, which mean nothing: it
+//! is journalled, and becomes visible, only when all of it has been written.
+
+use bytes::Bytes;
+
+use crate::ids::{Offset, TopicPartition, Voter};
+use crate::log::{Entry, Position};
+use crate::record::{Batch, BatchHeader, HEADER_SIZE};
+use crate::store::index::IndexTail;
+use crate::store::record::{Appended, Record};
+use crate::store::replica::{Gap, Place, ReplicaState, Segment, Snapshot};
+use crate::store::segment::{self, FileKind};
+use crate::store::store::{Doomed, LogStore, ReplicaLog};
+use crate::store::{
+    Disk, DiskError, DiskFile, Flush, OrderKind, StoreFailure, StoreOptions, journal,
+};
+
+/// What an entry adds to a record besides its header, at most: a tag, a place, or a note.
+const ENTRY_OVERHEAD: usize = 128;
+
+impl<D: Disk> LogStore<D> {
+    /// Executes everything but an append.
+    pub(super) fn execute_small(
+        &mut self,
+        replica: TopicPartition,
+        kind: &OrderKind,
+    ) -> Result<(), DiskError> {
+        match kind {
+            OrderKind::Create { voters } => self.create(replica, voters.clone()),
+            OrderKind::Append { .. } => unreachable!("appends are executed by themselves"),
+            OrderKind::Truncate { to } => self.truncate(replica, *to),
+            OrderKind::StoreVote(vote) => {
+                self.state_of(replica).vote = *vote;
+                self.stage(replica, &Record::Vote(*vote))
+            }
+            OrderKind::SetMark(mark) => {
+                self.state_of(replica).mark = *mark;
+                self.stage(replica, &Record::Mark(*mark))
+            }
+            OrderKind::Fill { batches } => self.fill(replica, batches),
+            OrderKind::AcceptLoss { range } => {
+                self.state_of(replica).accept_loss(range);
+                let range = range.clone();
+                self.stage(replica, &Record::Loss { range })
+            }
+            OrderKind::SaveSnapshot { at, image } => self.save_snapshot(replica, *at, image),
+            OrderKind::Delete => self.delete(replica),
+        }
+    }
+
+    fn log_of(&mut self, replica: TopicPartition) -> &mut ReplicaLog<D::File> {
+        self.replicas
+            .get_mut(&replica)
+            .expect("a replica is created before anything else is ordered of it")
+    }
+
+    fn state_of(&mut self, replica: TopicPartition) -> &mut ReplicaState {
+        &mut self.log_of(replica).state
+    }
+
+    fn create(&mut self, replica: TopicPartition, voters: Vec<Voter>) -> Result<(), DiskError> {
+        assert!(
+            !self.replicas.contains_key(&replica),
+            "a replica is created once"
+        );
+        let is_doomed = |(_, doomed): &(_, Doomed)| matches!(doomed, Doomed::Replica(other) if *other == replica);
+        if self.doomed.iter().any(is_doomed) {
+            // The files of its predecessor must be gone before new ones take their names.
+            self.commit_or_fail()?;
+        }
+        let record = Record::Create {
+            voters: voters.clone(),
+        };
+        self.replicas
+            .insert(replica, ReplicaLog::new(ReplicaState::new(voters)));
+        self.stage(replica, &record)
+    }
+
+    fn truncate(&mut self, replica: TopicPartition, to: Position) -> Result<(), DiskError> {
+        let log = self.log_of(replica);
+        log.refused = false;
+        let emptied = log.state.truncate(to);
+        match (log.state.segments.last(), &mut log.index) {
+            (Some(last), Some(index)) => index.truncate(last),
+            (_, index) => *index = None,
+        }
+        let last = log
+            .state
+            .segments
+            .last()
+            .map(|last| (last.base_offset, last.length));
+        if log.active.as_ref().map(|(segment, _)| *segment) != last.map(|(segment, _)| segment) {
+            log.active = None;
+        }
+        self.stage(replica, &Record::Truncate { to })?;
+        let number = self.journal.number();
+        self.log_of(replica).truncated = Some(number);
+        for segment in emptied {
+            self.doomed
+                .push_back((number, Doomed::Segment(replica, segment)));
+        }
+        if let Some((segment, length)) = last {
+            self.doomed
+                .push_back((number, Doomed::Tail(replica, segment, length)));
+        }
+        Ok(())
+    }
+
+    fn delete(&mut self, replica: TopicPartition) -> Result<(), DiskError> {
+        self.replicas
+            .remove(&replica)
+            .expect("only what is there is deleted");
+        self.unsynced.retain(|(owner, _, _), _| *owner != replica);
+        self.dirty.retain(|(owner, _, _), _| *owner != replica);
+        let directory = segment::directory(replica);
+        self.unsynced_directories.remove(&directory);
+        self.dirty_directories.remove(&directory);
+        self.stage(replica, &Record::Delete)?;
+        let number = self.journal.number();
+        self.doomed.push_back((number, Doomed::Replica(replica)));
+        Ok(())
+    }
+
+    fn save_snapshot(
+        &mut self,
+        replica: TopicPartition,
+        at: Position,
+        image: &Bytes,
+    ) -> Result<(), DiskError> {
+        let snapshot = Snapshot {
+            at,
+            length: u32::try_from(image.len()).expect("an image is shorter than 4 GiB"),
+            crc: crc32c::crc32c_append(journal::seed(self.identity.directory), image),
+        };
+        let path = segment::snapshot_path(replica, &snapshot);
+        let (file, _) = segment::open_or_create(&self.disk, replica, &path)?;
+        file.truncate(0)?;
+        file.write_at(0, &[image])?;
+        self.unsynced
+            .insert((replica, at.end_offset, FileKind::Snapshot), file);
+        self.sync_names_of(replica);
+        let before = self.state_of(replica).snapshot.replace(snapshot);
+        self.stage(replica, &Record::Snapshot(snapshot))?;
+        let number = self.journal.number();
+        if let Some(before) = before
+            && before.at != at
+        {
+            let path = segment::snapshot_path(replica, &before);
+            self.doomed.push_back((number, Doomed::File(path)));
+        }
+        Ok(())
+    }
+
+    /// Makes the next group commit sync the names in a replica's directory.
+    fn sync_names_of(&mut self, replica: TopicPartition) {
+        self.unsynced_directories.insert(String::new());
+        self.unsynced_directories
+            .insert(segment::directory(replica));
+    }
+
+    /// Writes batches into the holes that they start. A batch that does not fit exactly where one is missing, or
+    /// is damaged itself, is passed over: the hole stays, and can be asked for again.
+    fn fill(&mut self, replica: TopicPartition, batches: &[Batch]) -> Result<(), DiskError> {
+        for batch in batches {
+            let state = &self.log_of(replica).state;
+            let header = &batch.header;
+            let Some(gap) = state.gap_at(header.base_offset) else {
+                continue;
+            };
+            if !fits(gap, batch, state) {
+                continue;
+            }
+            let place = Place {
+                segment: gap.segment,
+                position: gap.bytes.start,
+            };
+            let path = segment::path(replica, place.segment, FileKind::Log);
+            let (file, made) = segment::open_or_create(&self.disk, replica, &path)?;
+            file.write_at(place.position.into(), &[&header.to_bytes(), &batch.body])?;
+            if made {
+                self.sync_names_of(replica);
+            }
+            let name = (replica, place.segment, FileKind::Log);
+            self.unsynced.insert(name, file.clone());
+            self.dirty.insert(name, file);
+            let range = header.base_offset..header.next_offset();
+            let bytes = segment::size(header);
+            self.state_of(replica).fill_gap(&range, bytes);
+            self.stage(replica, &Record::Fill { range, bytes })?;
+        }
+        Ok(())
+    }
+
+    /// Remembers a hole, so that it is known before anything is read there again.
+    pub(super) fn add_gap(&mut self, replica: TopicPartition, gap: Gap) -> Result<(), DiskError> {
+        self.state_of(replica).add_gap(gap.clone());
+        self.stage(replica, &Record::Hole(gap))
+    }
+
+    /// Commits within the call; a failure has taken the directory offline already.
+    fn commit_or_fail(&mut self) -> Result<(), DiskError> {
+        self.commit_now()
+            .map_err(|failure| DiskError::Io(format!("{failure:?}")))
+    }
+
+    /// Appends entries.
+    pub(super) fn append(
+        &mut self,
+        replica: TopicPartition,
+        after: Position,
+        entries: &[Entry],
+        high_watermark: Offset,
+        flush: Flush,
+    ) -> Result<(), StoreFailure> {
+        let log = self.log_of(replica);
+        if log.state.end != after {
+            assert!(log.refused, "an append stands at the log's end");
+            return Err(StoreFailure::NoSpace);
+        }
+        log.refused = false;
+        if log
+            .truncated
+            .take()
+            .is_some_and(|number| number > self.journal.durable())
+        {
+            // Bytes that the truncation dropped are about to be overwritten.
+            self.commit_now()?;
+        }
+        let size = entries.iter().map(batch_size).sum::<usize>();
+        if !self.has_space_for(size)? {
+            return self.refuse(replica);
+        }
+        let direct = size >= self.direct_append_bytes_min();
+        let placed = match self.write_batches(replica, entries, direct) {
+            Ok(placed) => placed,
+            Err(DiskError::NoSpace) => return self.refuse(replica),
+            Err(error) => return self.done(Err(error)),
+        };
+        let journalled = self.journal_append(
+            replica,
+            after,
+            entries,
+            &placed,
+            high_watermark,
+            flush,
+            direct,
+        );
+        self.done(journalled)?;
+        let interval = self.options.index_interval_bytes;
+        for (entry, place) in entries.iter().zip(placed) {
+            match (entry, place) {
+                (Entry::Batch(batch), Some(place)) => {
+                    let pushed = self.push_batch(replica, batch, place, interval);
+                    self.done(pushed)?;
+                }
+                (Entry::Note(note), _) => self.state_of(replica).push_note(note.clone()),
+                (Entry::Batch(_), None) => unreachable!("every batch has been placed"),
+            }
+        }
+        self.state_of(replica)
+            .advance_high_watermark(high_watermark);
+        if direct {
+            self.checkpoints.direct_written += to_u64(size);
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, replica: TopicPartition) -> Result<(), StoreFailure> {
+        self.log_of(replica).refused = true;
+        self.space_left = 0;
+        Err(StoreFailure::NoSpace)
+    }
+
+    /// Whether `size` more bytes leave the reserve alone. Asks the disk only when what it last said is used up.
+    fn has_space_for(&mut self, size: usize) -> Result<bool, StoreFailure> {
+        let needed = to_u64(size).saturating_add(self.options.reserve_bytes);
+        if size > 0 && self.space_left < needed {
+            let free = self.disk.free_bytes();
+            self.space_left = self.done(free)?;
+            if self.space_left < needed {
+                return Ok(false);
+            }
+        }
+        self.space_left = self.space_left.saturating_sub(to_u64(size));
+        Ok(true)
+    }
+
+    fn direct_append_bytes_min(&self) -> usize {
+        let most = usize::try_from(self.journal.group_bytes_max()).unwrap_or(usize::MAX);
+        self.options.direct_append_bytes_min.min(most)
+    }
+
+    /// Writes batches to their segments, neighbours together. Returns the place of each.
+    fn write_batches(
+        &mut self,
+        replica: TopicPartition,
+        entries: &[Entry],
+        direct: bool,
+    ) -> Result<Vec<Option<Place>>, DiskError> {
+        let headers: Vec<[u8; HEADER_SIZE]> = entries
+            .iter()
+            .map(|entry| match entry {
+                Entry::Batch(batch) => batch.header.to_bytes(),
+                Entry::Note(_) => [0; HEADER_SIZE],
+            })
+            .collect();
+        let state = &self.log_of(replica).state;
+        let mut last = state.segments.last().copied();
+        let mut placed = Vec::with_capacity(entries.len());
+        let mut writes: Vec<(Place, Vec<&[u8]>)> = Vec::new();
+        for (entry, header) in entries.iter().zip(&headers) {
+            let Entry::Batch(batch) = entry else {
+                placed.push(None);
+                continue;
+            };
+            assert_eq!(
+                batch.body.len(),
+                batch.header.body_length as usize,
+                "a batch's header tells its body's length"
+            );
+            let (place, is_new) = place_for(last.as_ref(), &batch.header, &self.options);
+            if is_new {
+                last = Some(Segment::new(place.segment));
+            }
+            last.as_mut()
+                .expect("made above where there was none")
+                .push(&batch.header, self.options.index_interval_bytes);
+            placed.push(Some(place));
+            if is_new || writes.is_empty() {
+                writes.push((place, Vec::new()));
+            }
+            let (_, parts) = writes.last_mut().expect("pushed above");
+            parts.push(header);
+            parts.push(&batch.body);
+        }
+        for (place, parts) in &writes {
+            let file = self.segment_file(replica, place.segment)?;
+            file.write_at(place.position.into(), parts)?;
+            let name = (replica, place.segment, FileKind::Log);
+            if direct {
+                self.unsynced.insert(name, file.clone());
+                let directory = segment::directory(replica);
+                // A name that no checkpoint has made durable must be made so by this commit.
+                if self.dirty_directories.contains(&directory)
+                    || self.checkpoints.directories.contains(&directory)
+                {
+                    self.sync_names_of(replica);
+                }
+            }
+            self.dirty.entry(name).or_insert(file);
+        }
+        Ok(placed)
+    }
+
+    /// The file of a replica's last segment.
+    fn segment_file(
+        &mut self,
+        replica: TopicPartition,
+        segment: Offset,
+    ) -> Result<D::File, DiskError> {
+        if let Some((active, file)) = &self.log_of(replica).active
+            && *active == segment
+        {
+            return Ok(file.clone());
+        }
+        let path = segment::path(replica, segment, FileKind::Log);
+        let (file, made) = segment::open_or_create(&self.disk, replica, &path)?;
+        if made {
+            self.dirty_directories.insert(segment::directory(replica));
+            self.dirty_directories.insert(String::new());
+        }
+        self.log_of(replica).active = Some((segment, file.clone()));
+        Ok(file)
+    }
+
+    /// Journals an append that has been written, in as many records as keep groups small.
+    #[expect(clippy::too_many_arguments, reason = "an append's parts, once")]
+    fn journal_append(
+        &mut self,
+        replica: TopicPartition,
+        after: Position,
+        entries: &[Entry],
+        placed: &[Option<Place>],
+        high_watermark: Offset,
+        flush: Flush,
+        direct: bool,
+    ) -> Result<(), DiskError> {
+        let most = usize::try_from(self.journal.group_bytes_max()).unwrap_or(usize::MAX);
+        let mut after = after;
+        let mut start = 0;
+        while start < entries.len() {
+            let mut appended = Vec::new();
+            let mut bodies = Vec::new();
+            let (mut length, mut bodies_length) = (0, 0);
+            let first = after;
+            for (entry, place) in entries[start..].iter().zip(&placed[start..]) {
+                let inline = if direct { 0 } else { batch_size(entry) };
+                let weight = ENTRY_OVERHEAD + HEADER_SIZE + inline;
+                if length > 0 && length + weight > most {
+                    break;
+                }
+                length += weight;
+                after = entry.position_after(after);
+                start += 1;
+                appended.push(match (entry, place) {
+                    (Entry::Batch(batch), Some(place)) => {
+                        if !direct {
+                            bodies_length += batch.body.len();
+                            bodies.push(batch.body.clone());
+                        }
+                        Appended::Batch {
+                            header: batch.header,
+                            place: *place,
+                            inline: !direct,
+                        }
+                    }
+                    (Entry::Note(note), _) => Appended::Note(note.clone()),
+                    (Entry::Batch(_), None) => unreachable!("every batch has been placed"),
+                });
+            }
+            let record = Record::Append {
+                after: first,
+                high_watermark,
+                flush,
+                entries: appended,
+            };
+            self.journal
+                .stage(replica, &record, bodies.into_iter(), bodies_length)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a batch that has been written into the state and the index.
+    fn push_batch(
+        &mut self,
+        replica: TopicPartition,
+        batch: &Batch,
+        place: Place,
+        interval: u32,
+    ) -> Result<(), DiskError> {
+        let log = self.log_of(replica);
+        let is_new = log
+            .index
+            .as_ref()
+            .is_none_or(|index| index.segment() != place.segment);
+        let gathered = log.index.as_ref().is_some_and(IndexTail::has_gathered);
+        if is_new || gathered {
+            // An index is a hint: on a full disk it does without these entries.
+            match self.write_index(replica) {
+                Ok(()) | Err(DiskError::NoSpace) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let log = self.log_of(replica);
+        let entries = log.state.push_batch(batch.header, place, interval);
+        if is_new {
+            let segment = Segment::new(place.segment);
+            log.index = Some(IndexTail::written(&segment));
+        }
+        log.index
+            .as_mut()
+            .expect("made above where there was none")
+            .push(entries);
+        Ok(())
+    }
+}
+
+/// Whether a batch is the one that the hole starts with.
+fn fits(gap: &Gap, batch: &Batch, state: &ReplicaState) -> bool {
+    let header = &batch.header;
+    let room = gap.bytes.end.saturating_sub(gap.bytes.start);
+    let closes = header.next_offset() == gap.offsets.end;
+    let exact = segment::size(header) == room;
+    let is_known_batch = state
+        .tail
+        .iter()
+        .find(|known| known.header.base_offset == header.base_offset)
+        .is_none_or(|known| known.header == *header);
+    gap.offsets.start == header.base_offset
+        && segment::is_plausible(header, gap.offsets.start, room, state)
+        && header.next_offset() <= gap.offsets.end
+        && closes == exact
+        && is_known_batch
+        && batch.verify().is_ok()
+}
+
+fn batch_size(entry: &Entry) -> usize {
+    match entry {
+        Entry::Batch(batch) => batch.size(),
+        Entry::Note(_) => 0,
+    }
+}
+
+fn to_u64(size: usize) -> u64 {
+    u64::try_from(size).expect("sizes fit 64 bits")
+}
+
+/// The place of the batch that comes behind `last`, and whether it opens a segment.
+fn place_for(
+    last: Option<&Segment>,
+    header: &BatchHeader,
+    options: &StoreOptions,
+) -> (Place, bool) {
+    match last {
+        Some(segment) if !segment.is_full_for(header, options) => (
+            Place {
+                segment: segment.base_offset,
+                position: segment.length,
+            },
+            false,
+        ),
+        Some(_) | None => (
+            Place {
+                segment: header.base_offset,
+                position: 0,
+            },
+            true,
+        ),
+    }
+}

@@ -1,0 +1,624 @@
+//! Answering queries from segment files.
+//!
+//! Queries change nothing, so any number may run at once. Where one meets damage it says so, and the driver has
+//! the hole journalled by [`LogStore::examine`] before the state machine hears of it.
+
+use std::cell::Cell;
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use crate::ids::{LeaderEpoch, Offset, Timestamp, TopicPartition};
+use crate::record::{Batch, BatchHeader};
+use crate::store::index::{self, OffsetEntry};
+use crate::store::journal_reader::read_or_nothing;
+use crate::store::replica::{Gap, ReplicaState, Segment};
+use crate::store::segment::{self, FileKind, Step, Walk, is_plausible, read_batch};
+use crate::store::store::{LogStore, ReplicaLog};
+use crate::store::{
+    Disk, DiskError, DiskFile, Query, QueryKind, QueryResult, ReadError, StoreFailure,
+};
+
+/// A batch is not opened up beyond this many bytes.
+const DECOMPRESSED_MAX: usize = 256 << 20;
+
+/// A read that the disk refuses says nothing about the log: the replica is unavailable.
+impl From<DiskError> for ReadError {
+    fn from(_: DiskError) -> Self {
+        Self::Unavailable
+    }
+}
+
+type Answer<T> = Result<T, ReadError>;
+type FoundRecord = (Offset, Timestamp, LeaderEpoch);
+
+impl<D: Disk> LogStore<D> {
+    /// Looks something up. What was executed is visible, durable or not.
+    ///
+    /// A [`ReadError::Hole`] must be handed to [`LogStore::examine`] before it is reported.
+    #[must_use]
+    pub fn query(&self, query: &Query) -> QueryResult {
+        let Some(log) = self.online_log(query.replica) else {
+            return QueryResult::Failed(ReadError::Unavailable);
+        };
+        let reader = Reader {
+            disk: &self.disk,
+            replica: query.replica,
+            log,
+        };
+        let answer = match query.kind {
+            QueryKind::Read {
+                offset,
+                end,
+                bytes_max,
+            } => reader
+                .read(offset, end, bytes_max)
+                .map(QueryResult::Records),
+            QueryKind::OffsetForTimestamp { timestamp, end } => {
+                reader.offset_for(timestamp, end).map(QueryResult::Found)
+            }
+            QueryKind::MaxTimestamp { end } => reader.max_timestamp(end).map(QueryResult::Found),
+        };
+        match answer {
+            Ok(result) => result,
+            Err(error) => QueryResult::Failed(error),
+        }
+    }
+
+    /// Looks at a range that a query or a scrub found damaged, and journals what is wrong in it. Returns the holes,
+    /// old and new, that the range touches; none where the damage has gone.
+    ///
+    /// # Errors
+    /// [`StoreFailure::Offline`].
+    pub fn examine(
+        &mut self,
+        replica: TopicPartition,
+        range: Range<Offset>,
+    ) -> Result<Vec<Range<Offset>>, StoreFailure> {
+        self.check_online()?;
+        let Some(log) = self.online_log(replica) else {
+            return Ok(Vec::new());
+        };
+        let reader = Reader {
+            disk: &self.disk,
+            replica,
+            log,
+        };
+        let found = reader.gaps_in(&range);
+        for gap in self.done(found)? {
+            let added = self.add_gap(replica, gap);
+            self.done(added)?;
+            self.commit_wanted = true;
+        }
+        let Some(log) = self.online_log(replica) else {
+            return Ok(Vec::new());
+        };
+        let gaps = log.state.gaps.iter();
+        Ok(gaps
+            .filter(|gap| {
+                !gap.accepted && gap.offsets.start < range.end && range.start < gap.offsets.end
+            })
+            .map(|gap| gap.offsets.clone())
+            .collect())
+    }
+
+    fn online_log(&self, replica: TopicPartition) -> Option<&ReplicaLog<D::File>> {
+        self.replicas
+            .get(&replica)
+            .filter(|_| self.failure.is_none())
+    }
+}
+
+/// Reads one replica's log.
+pub(super) struct Reader<'a, D: Disk> {
+    pub(super) disk: &'a D,
+    pub(super) replica: TopicPartition,
+    pub(super) log: &'a ReplicaLog<D::File>,
+}
+
+impl<D: Disk> Reader<'_, D> {
+    const fn state(&self) -> &ReplicaState {
+        &self.log.state
+    }
+
+    fn read(&self, offset: Offset, end: Offset, bytes_max: u32) -> Answer<Bytes> {
+        let state = self.state();
+        if offset < state.log_start_offset || offset > state.end.end_offset {
+            return Err(ReadError::OutOfRange);
+        }
+        let mut offset = offset;
+        // What was given up for good is passed over, like what compaction removed.
+        while let Some(gap) = state.gap_at(offset) {
+            if !gap.accepted {
+                return Err(ReadError::Hole(gap.offsets.clone()));
+            }
+            offset = gap.offsets.end;
+        }
+        let end = end.min(state.end.end_offset);
+        if offset >= end {
+            return Ok(Bytes::new());
+        }
+        let Some(index) = state.segment_of(offset) else {
+            return Err(ReadError::OutOfRange);
+        };
+        let segment = &state.segments[index];
+        let file = self.open(segment)?;
+        let Some((position, header)) = self.find(index, &file, offset)? else {
+            return self.damaged(index, &file, offset);
+        };
+        let stop = state
+            .gaps
+            .iter()
+            .find(|gap| gap.offsets.start > offset)
+            .map_or(end, |gap| end.min(gap.offsets.start));
+        let bytes = read_run(
+            &file,
+            state,
+            segment.length,
+            position,
+            &header,
+            stop,
+            bytes_max,
+        )?;
+        if bytes.is_empty() && header.base_offset < stop {
+            return self.damaged(index, &file, header.base_offset);
+        }
+        Ok(bytes)
+    }
+
+    /// Says how far the damage at `offset` goes.
+    fn damaged<T>(&self, index: usize, file: &D::File, offset: Offset) -> Answer<T> {
+        let gaps = self.gaps_in_segment(index, file, &(offset..offset.plus(1)))?;
+        let range = gaps
+            .first()
+            .map_or(offset..offset.plus(1), |gap| gap.offsets.clone());
+        Err(ReadError::Hole(range))
+    }
+
+    fn open(&self, segment: &Segment) -> Result<D::File, DiskError> {
+        match &self.log.active {
+            Some((active, file)) if *active == segment.base_offset => Ok(file.clone()),
+            Some(_) | None => {
+                let path = segment::path(self.replica, segment.base_offset, FileKind::Log);
+                self.disk.open(&path)
+            }
+        }
+    }
+
+    /// The batch that holds `offset`, by its header; `None` where damage is in the way.
+    fn find(
+        &self,
+        index: usize,
+        file: &D::File,
+        offset: Offset,
+    ) -> Result<Option<(u32, BatchHeader)>, DiskError> {
+        let mut walk = self.walk_to(index, file, offset)?;
+        loop {
+            match walk.peek()? {
+                Step::Header(header) if header.next_offset() > offset => {
+                    return Ok(Some((walk.position, header)));
+                }
+                Step::Header(header) => walk.pass(&header),
+                Step::Damaged => {
+                    let Some(gap) = self.gap_from(index, file, walk.position, walk.expected)?
+                    else {
+                        return Ok(None);
+                    };
+                    if gap.offsets.end > offset {
+                        return Ok(None);
+                    }
+                    walk.jump(gap.bytes.end, gap.offsets.end);
+                }
+                Step::End => return Ok(None),
+            }
+        }
+    }
+
+    /// A walk from as near before `offset` as is known.
+    fn walk_to<'f>(
+        &'f self,
+        index: usize,
+        file: &'f D::File,
+        offset: Offset,
+    ) -> Result<Walk<'f, D::File>, DiskError> {
+        let state = self.state();
+        let segment = &state.segments[index];
+        let mut start = (0, segment.base_offset);
+        for gap in &state.gaps {
+            if gap.segment == segment.base_offset && gap.offsets.end <= offset {
+                start = (gap.bytes.end, gap.offsets.end);
+            }
+        }
+        if let Some(entry) = self.lookup(segment, offset)?
+            && entry.position > start.0
+            && let Some(header) = self.believe(segment, file, entry)?
+            && header.base_offset <= offset
+        {
+            start = (entry.position, header.base_offset);
+        }
+        Ok(Walk::new(file, state, start.0, segment.length, start.1))
+    }
+
+    fn lookup(&self, segment: &Segment, offset: Offset) -> Result<Option<OffsetEntry>, DiskError> {
+        let (tail, in_file) = self.index_of(segment);
+        if let Some(entry) = tail.and_then(|tail| tail.lookup(offset)) {
+            return Ok(Some(entry));
+        }
+        match self.open_index(segment, FileKind::OffsetIndex, in_file.0)? {
+            Some(file) => index::lookup(&file, segment.base_offset, in_file.0, offset),
+            None => Ok(None),
+        }
+    }
+
+    /// The gathered entries of a segment, and how many are in its files.
+    fn index_of(&self, segment: &Segment) -> (Option<&index::IndexTail>, (u32, u32)) {
+        match &self.log.index {
+            Some(tail) if tail.segment() == segment.base_offset => (Some(tail), tail.in_files()),
+            Some(_) | None => (None, (segment.offset_entries, segment.time_entries)),
+        }
+    }
+
+    fn open_index(
+        &self,
+        segment: &Segment,
+        kind: FileKind,
+        entries: u32,
+    ) -> Result<Option<D::File>, DiskError> {
+        if entries == 0 {
+            return Ok(None);
+        }
+        match self
+            .disk
+            .open(&segment::path(self.replica, segment.base_offset, kind))
+        {
+            Ok(file) => Ok(Some(file)),
+            Err(DiskError::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The header of the batch that an index entry points at, if the batch is there and the entry its own.
+    fn believe(
+        &self,
+        segment: &Segment,
+        file: &D::File,
+        entry: OffsetEntry,
+    ) -> Result<Option<BatchHeader>, DiskError> {
+        let mut bytes = [0; crate::record::HEADER_SIZE];
+        if entry.position >= segment.length
+            || read_or_nothing(file, entry.position.into(), &mut bytes)? < bytes.len()
+        {
+            return Ok(None);
+        }
+        let room = segment.length - entry.position;
+        Ok(BatchHeader::parse(&bytes).ok().filter(|header| {
+            header.last_offset() == entry.offset
+                && header.base_offset >= segment.base_offset
+                && is_plausible(header, header.base_offset, room, self.state())
+        }))
+    }
+
+    /// The unknown damage within `range`.
+    pub(super) fn gaps_in(&self, range: &Range<Offset>) -> Result<Vec<Gap>, DiskError> {
+        let state = self.state();
+        let mut gaps = Vec::new();
+        for (index, segment) in state.segments.iter().enumerate() {
+            if segment.base_offset >= range.end || state.segment_end(index) <= range.start {
+                continue;
+            }
+            match self.open(segment) {
+                Ok(file) => gaps.extend(self.gaps_in_segment(index, &file, range)?),
+                Err(DiskError::NotFound) => gaps.push(Gap {
+                    offsets: segment.base_offset..state.segment_end(index),
+                    segment: segment.base_offset,
+                    bytes: 0..segment.length,
+                    accepted: false,
+                }),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(gaps)
+    }
+
+    fn gaps_in_segment(
+        &self,
+        index: usize,
+        file: &D::File,
+        range: &Range<Offset>,
+    ) -> Result<Vec<Gap>, DiskError> {
+        let state = self.state();
+        let mut gaps = Vec::new();
+        let mut walk = self.walk_to(index, file, range.start)?;
+        while walk.expected < range.end {
+            if let Some(known) = state.gap_at(walk.expected) {
+                walk.jump(known.bytes.end, known.offsets.end);
+                continue;
+            }
+            match walk.peek()? {
+                Step::End => break,
+                Step::Header(header)
+                    if header.next_offset() <= range.start || walk.batch(&header)?.is_some() =>
+                {
+                    walk.pass(&header);
+                }
+                Step::Header(_) | Step::Damaged => {
+                    let Some(gap) = self.gap_from(index, file, walk.position, walk.expected)?
+                    else {
+                        break;
+                    };
+                    walk.jump(gap.bytes.end, gap.offsets.end);
+                    gaps.push(gap);
+                }
+            }
+        }
+        Ok(gaps)
+    }
+
+    /// How far the damage goes that starts at `position`, where the batch at `expected` should be: to the next
+    /// batch that is whole and known to stand there.
+    fn gap_from(
+        &self,
+        index: usize,
+        file: &D::File,
+        position: u32,
+        expected: Offset,
+    ) -> Result<Option<Gap>, DiskError> {
+        let state = self.state();
+        let segment = &state.segments[index];
+        let segment_end = (segment.length, state.segment_end(index));
+        let gap = |(end, next): (u32, Offset)| {
+            (next > expected).then_some(Gap {
+                offsets: expected..next,
+                segment: segment.base_offset,
+                bytes: position..end,
+                accepted: false,
+            })
+        };
+        // What its own header says, where the next batch bears it out.
+        let mut walk = Walk::new(file, state, position, segment.length, expected);
+        if let Step::Header(header) = walk.peek()? {
+            walk.pass(&header);
+            let at = (walk.position, walk.expected);
+            let is_borne_out = match walk.peek()? {
+                Step::Header(next) => walk.batch(&next)?.is_some(),
+                Step::End => at == segment_end,
+                Step::Damaged => false,
+            };
+            if is_borne_out {
+                return Ok(gap(at));
+            }
+        }
+        // The uncommitted batches are known one by one.
+        for known in &state.tail {
+            if known.place.segment == segment.base_offset
+                && known.place.position > position
+                && known.header.base_offset > expected
+                && read_batch(file, known.place.position, known.header.size())?
+                    .is_some_and(|batch| batch.header == known.header)
+            {
+                return Ok(gap((known.place.position, known.header.base_offset)));
+            }
+        }
+        // The index knows some of the others.
+        let mut from = position;
+        while let Some(entry) = self.entry_after(segment, from)? {
+            if entry.position <= from || entry.position >= segment.length {
+                break;
+            }
+            from = entry.position;
+            if let Some(header) = self.believe(segment, file, entry)?
+                && header.base_offset > expected
+                && read_batch(file, entry.position, header.size())?.is_some()
+            {
+                return Ok(gap((entry.position, header.base_offset)));
+            }
+        }
+        Ok(gap(segment_end))
+    }
+
+    fn entry_after(
+        &self,
+        segment: &Segment,
+        position: u32,
+    ) -> Result<Option<OffsetEntry>, DiskError> {
+        let (tail, in_file) = self.index_of(segment);
+        if let Some(file) = self.open_index(segment, FileKind::OffsetIndex, in_file.0)?
+            && let Some(entry) = index::after(&file, segment.base_offset, in_file.0, position)?
+        {
+            return Ok(Some(entry));
+        }
+        Ok(tail.and_then(|tail| tail.after(position)))
+    }
+
+    fn offset_for(&self, timestamp: Timestamp, end: Offset) -> Answer<Option<FoundRecord>> {
+        let state = self.state();
+        let end = end.min(state.end.end_offset);
+        for (index, segment) in state.segments.iter().enumerate() {
+            if segment.base_offset >= end {
+                break;
+            }
+            let reaches = segment.max_timestamp >= timestamp;
+            if !reaches || state.segment_end(index) <= state.log_start_offset {
+                continue;
+            }
+            let start = self.lookup_time(segment, timestamp)?;
+            let start = start.max(state.log_start_offset);
+            let found = self.scan(
+                index,
+                start,
+                end,
+                |batch_header| batch_header.max_timestamp >= timestamp,
+                |batch| first_at(batch, timestamp, start, end),
+            )?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    /// From where a record at or above `timestamp` can be.
+    fn lookup_time(&self, segment: &Segment, timestamp: Timestamp) -> Answer<Offset> {
+        let (tail, in_file) = self.index_of(segment);
+        let entry = match tail.and_then(|tail| tail.lookup_time(timestamp)) {
+            Some(entry) => Some(entry),
+            None => match self.open_index(segment, FileKind::TimeIndex, in_file.1)? {
+                Some(file) => index::lookup_time(&file, segment.base_offset, in_file.1, timestamp)?,
+                None => None,
+            },
+        };
+        Ok(entry.map_or(segment.base_offset, |entry| {
+            entry.offset.max(segment.base_offset)
+        }))
+    }
+
+    fn max_timestamp(&self, end: Offset) -> Answer<Option<FoundRecord>> {
+        let state = self.state();
+        let end = end.min(state.end.end_offset);
+        let best: Cell<Option<FoundRecord>> = Cell::new(None);
+        let is_above = |timestamp| best.get().is_none_or(|(_, best, _)| timestamp > best);
+        for (index, segment) in state.segments.iter().enumerate() {
+            let is_in =
+                segment.base_offset < end && state.segment_end(index) > state.log_start_offset;
+            if !is_in || !is_above(segment.max_timestamp) {
+                continue;
+            }
+            // Where its greatest timestamp stands is known; but that batch may not count.
+            let mut start = state.log_start_offset.max(segment.base_offset);
+            if segment.max_timestamp_offset < end {
+                start = start.max(segment.max_timestamp_offset);
+            }
+            self.scan(
+                index,
+                start,
+                end,
+                |header| is_above(header.max_timestamp),
+                |batch| {
+                    let found = greatest_in(batch, start, end)?;
+                    if is_above(found.1) {
+                        best.set(Some(found));
+                    }
+                    (found.1 >= segment.max_timestamp).then_some(found)
+                },
+            )?;
+        }
+        Ok(best.get())
+    }
+
+    /// Shows the batches of a segment from `start` to `end` that are `wanted` to `take`, until it is content.
+    fn scan(
+        &self,
+        index: usize,
+        start: Offset,
+        end: Offset,
+        wanted: impl Fn(&BatchHeader) -> bool,
+        mut take: impl FnMut(&Batch) -> Option<FoundRecord>,
+    ) -> Answer<Option<FoundRecord>> {
+        let state = self.state();
+        let file = self.open(&state.segments[index])?;
+        let mut walk = self.walk_to(index, &file, start)?;
+        loop {
+            if let Some(gap) = state.gap_at(walk.expected) {
+                if !gap.accepted {
+                    return Err(ReadError::Hole(gap.offsets.clone()));
+                }
+                walk.jump(gap.bytes.end, gap.offsets.end);
+                continue;
+            }
+            match walk.peek()? {
+                Step::Header(header) if header.base_offset >= end => return Ok(None),
+                Step::Header(header) => {
+                    if header.next_offset() > start && wanted(&header) {
+                        let Some(batch) = walk.batch(&header)? else {
+                            return self.damaged(index, &file, header.base_offset);
+                        };
+                        if let Some(found) = take(&batch) {
+                            return Ok(Some(found));
+                        }
+                    }
+                    walk.pass(&header);
+                }
+                Step::Damaged => return self.damaged(index, &file, walk.expected),
+                Step::End => return Ok(None),
+            }
+        }
+    }
+}
+
+/// The first record of a batch at or above `timestamp`, with its offset in `start..end`.
+fn first_at(
+    batch: &Batch,
+    timestamp: Timestamp,
+    start: Offset,
+    end: Offset,
+) -> Option<FoundRecord> {
+    records_of(batch).find(|&(offset, at, _)| at >= timestamp && offset >= start && offset < end)
+}
+
+/// The record of a batch with the greatest timestamp, the first of equals, with its offset in `start..end`.
+fn greatest_in(batch: &Batch, start: Offset, end: Offset) -> Option<FoundRecord> {
+    let mut best: Option<FoundRecord> = None;
+    for found in records_of(batch) {
+        let is_in = found.0 >= start && found.0 < end;
+        if is_in && best.is_none_or(|best| found.1 > best.1) {
+            best = Some(found);
+        }
+    }
+    best
+}
+
+/// Offsets and timestamps of a batch's records. A batch that cannot be opened up counts as one record, with its
+/// greatest timestamp at its last offset: it was examined before it was appended, so that is a codec's failing.
+fn records_of(batch: &Batch) -> impl Iterator<Item = FoundRecord> {
+    let header = batch.header;
+    let records = batch.records(DECOMPRESSED_MAX).ok();
+    let whole = records.is_none().then_some((
+        header.last_offset(),
+        header.max_timestamp,
+        header.leader_epoch,
+    ));
+    records
+        .into_iter()
+        .flatten()
+        .map_while(Result::ok)
+        .map(move |record| (record.offset, record.timestamp, header.leader_epoch))
+        .chain(whole)
+}
+
+/// Whole, undamaged batches from `position` on, where `first` stands, up to `stop`: at least that one, unless it
+/// is damaged.
+fn read_run<F: DiskFile>(
+    file: &F,
+    state: &ReplicaState,
+    length: u32,
+    position: u32,
+    first: &BatchHeader,
+    stop: Offset,
+    bytes_max: u32,
+) -> Result<Bytes, DiskError> {
+    let wanted = bytes_max.max(segment::size(first)).min(length - position);
+    let mut bytes = vec![0; wanted as usize];
+    let read = read_or_nothing(file, position.into(), &mut bytes)?;
+    bytes.truncate(read);
+    let bytes = Bytes::from(bytes);
+    let mut rest = bytes.clone();
+    let mut expected = first.base_offset;
+    while expected < stop {
+        let passed = u32::try_from(bytes.len() - rest.len()).expect("less than was wanted");
+        let room = length - position - passed;
+        match Batch::split_from(&mut rest) {
+            Ok(batch)
+                if is_plausible(&batch.header, expected, room, state) && batch.verify().is_ok() =>
+            {
+                expected = batch.header.next_offset();
+            }
+            Ok(batch) => {
+                let kept = bytes.len() - rest.len() - batch.size();
+                return Ok(bytes.slice(..kept));
+            }
+            Err(_) => break,
+        }
+    }
+    let kept = bytes.len() - rest.len();
+    Ok(bytes.slice(..kept))
+}

@@ -1,0 +1,603 @@
+//! Opening a directory: checkpoint, journal, judgement, and a fresh start.
+//!
+//! The state is that of the latest checkpoint that is whole, with the journal behind it replayed. Replaying writes
+//! the bodies that the journal holds into their segments again, and checks those that went straight there. What
+//! recovery decides (who is suspect, what was cut, where holes are) is durable in a new checkpoint and in the
+//! journal before anybody hears of it. The cost is bounded by the journal and by what may be appended between
+//! two checkpoints, whatever the size of the logs. Case by case in `docs/format.md`.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+
+use crate::ids::{Incarnation, Offset, TopicPartition};
+use crate::log::Position;
+use crate::record::{Batch, BatchHeader, HEADER_SIZE};
+use crate::store::checkpoint::{self, Checkpoint};
+use crate::store::codec::Take;
+use crate::store::index::IndexTail;
+use crate::store::journal::{self, GroupHeader, Journal, JournalPlace};
+use crate::store::journal_reader::{self, Found, FoundFile};
+use crate::store::record::{Appended, Record};
+use crate::store::replica::{Gap, Place, ReplicaState, Segment, Snapshot};
+use crate::store::segment::{self, FileKind};
+use crate::store::store::{Checkpoints, FileName, LogStore, ReplicaLog, remove_replica};
+use crate::store::{
+    BootId, Disk, DiskError, DiskFile, Identity, Mark, OpenError, Recovered, StoreFailure,
+    StoreOptions, identity,
+};
+
+impl<D: Disk> LogStore<D> {
+    /// Recovers a directory and begins a new incarnation on it, which is durable when this returns.
+    ///
+    /// `boot` says whether the page cache is that of the last start: where it may not be, a replica with
+    /// [`Mark::Volatile`] comes back as [`Mark::Suspect`].
+    ///
+    /// # Errors
+    /// As [`OpenError`] says.
+    pub fn open(
+        disk: D,
+        options: StoreOptions,
+        boot: BootId,
+    ) -> Result<(Self, Recovered), OpenError> {
+        let identity = identity::read(&disk)?;
+        let checkpoints = checkpoint::read(&disk, identity.directory)?;
+        let latest = latest(checkpoints, &disk, identity)?;
+        let journal =
+            journal_reader::read(&disk, identity.directory, latest.incarnation, latest.place)?;
+        let is_same_run = boot.is_same_run(latest.boot);
+        let generation = latest.generation;
+        let mut replay = Replay {
+            disk: &disk,
+            options,
+            seed: journal::seed(identity.directory),
+            replicas: latest
+                .replicas
+                .into_iter()
+                .map(|(replica, state)| (replica, ReplicaLog::new(state)))
+                .collect(),
+            files: BTreeMap::new(),
+            touched: BTreeSet::new(),
+            decisions: Vec::new(),
+        };
+        replay.run(&journal.files, &journal.found)?;
+        replay.judge_marks(is_same_run)?;
+        let Replay {
+            replicas,
+            files,
+            decisions,
+            ..
+        } = replay;
+        let incarnation = Incarnation(journal.incarnation.0.max(latest.incarnation.0) + 1);
+        // The journal is kept from this checkpoint on, which stands in for the new one should that rot.
+        let kept = journal
+            .files
+            .iter()
+            .map(|file| (file.header.file_use, file.slot))
+            .collect();
+        let mut store = Self {
+            journal: Journal::new(
+                disk.clone(),
+                identity.directory,
+                incarnation,
+                options.journal_file_bytes,
+                journal.next_use,
+                kept,
+                journal.free,
+            ),
+            disk,
+            options,
+            identity,
+            incarnation,
+            boot,
+            replicas,
+            failure: None,
+            pending: VecDeque::new(),
+            ready: Vec::new(),
+            commit_wanted: false,
+            flush_by: None,
+            committing: None,
+            unsynced: BTreeMap::new(),
+            unsynced_directories: BTreeSet::new(),
+            dirty_directories: directories_of(&files),
+            dirty: files,
+            doomed: VecDeque::new(),
+            checkpoints: Checkpoints {
+                generation,
+                place: latest.place,
+                running: false,
+                directories: BTreeSet::new(),
+                journal_written: 0,
+                direct_written: 0,
+            },
+            space_left: 0,
+        };
+        store.remove_orphans()?;
+        store.begin_incarnation(&decisions).map_err(|failure| {
+            OpenError::Disk(DiskError::Io(match failure {
+                StoreFailure::Offline(reason) => reason,
+                StoreFailure::NoSpace => DiskError::NoSpace.to_string(),
+            }))
+        })?;
+        let recovered = store.recovered()?;
+        Ok((store, recovered))
+    }
+
+    /// Makes the new incarnation and what recovery decided durable, first in a checkpoint, then in the journal.
+    fn begin_incarnation(
+        &mut self,
+        decisions: &[(TopicPartition, Record)],
+    ) -> Result<(), StoreFailure> {
+        let made = self.journal.preallocate(self.options.journal_files);
+        self.done(made)?;
+        let ticket = self
+            .force_checkpoint()?
+            .expect("no checkpoint is under way before the first");
+        let ran = ticket.run();
+        self.finish_checkpoint(&ticket, ran)?;
+        // Again in the journal, since the checkpoint may rot, and the earlier one not know that it was here.
+        let opened = self.stage(TopicPartition::default(), &Record::Opened);
+        self.done(opened)?;
+        for (replica, record) in decisions {
+            let staged = self.stage(*replica, record);
+            self.done(staged)?;
+        }
+        self.commit_now()
+    }
+
+    /// Removes directories of replicas that are no more: their deletion was durable, their removal was not.
+    fn remove_orphans(&self) -> Result<(), DiskError> {
+        for name in self.disk.list("")? {
+            if let Some(replica) = segment::parse_directory(&name)
+                && !self.replicas.contains_key(&replica)
+            {
+                remove_replica(&self.disk, replica)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn recovered(&self) -> Result<Recovered, OpenError> {
+        let mut replicas = Vec::with_capacity(self.replicas.len());
+        for (&replica, log) in &self.replicas {
+            let mut recovered = log.state.recovered(replica);
+            if let Some(snapshot) = &log.state.snapshot {
+                let image = read_snapshot(&self.disk, replica, snapshot, self.identity)?;
+                recovered.snapshot = image.map(|image| (snapshot.at, image));
+            }
+            replicas.push(recovered);
+        }
+        Ok(Recovered {
+            cluster: self.identity.cluster,
+            broker: self.identity.broker,
+            directory: self.identity.directory,
+            incarnation: self.incarnation,
+            replicas,
+        })
+    }
+}
+
+/// The checkpoint to start from.
+fn latest<D: Disk>(
+    mut checkpoints: Vec<Checkpoint>,
+    disk: &D,
+    identity: Identity,
+) -> Result<Checkpoint, OpenError> {
+    if checkpoints.is_empty() {
+        if !was_never_opened(disk, identity)? {
+            return Err(OpenError::Damaged("every checkpoint".to_owned()));
+        }
+        let place = JournalPlace {
+            file_use: 1,
+            offset: journal::BLOCK_U64,
+            number: journal::GroupNumber(1),
+        };
+        return Ok(Checkpoint {
+            place,
+            ..Checkpoint::default()
+        });
+    }
+    Ok(checkpoints.remove(0))
+}
+
+/// Whether nothing of an earlier start is there. The first checkpoint is durable before the first group is
+/// written, so without a checkpoint there can be no group of this directory.
+fn was_never_opened<D: Disk>(disk: &D, identity: Identity) -> Result<bool, OpenError> {
+    let nowhere = JournalPlace::default();
+    let journal = journal_reader::read(disk, identity.directory, Incarnation(0), nowhere)?;
+    Ok(journal.files.is_empty())
+}
+
+/// Reads a snapshot's image; `None` where it is damaged or missing.
+fn read_snapshot<D: Disk>(
+    disk: &D,
+    replica: TopicPartition,
+    snapshot: &Snapshot,
+    identity: Identity,
+) -> Result<Option<Bytes>, DiskError> {
+    let file = match disk.open(&segment::snapshot_path(replica, snapshot)) {
+        Ok(file) => file,
+        Err(DiskError::NotFound) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let length = file.length()?;
+    if length != u64::from(snapshot.length) {
+        return Ok(None);
+    }
+    let mut bytes = vec![0; snapshot.length as usize];
+    let read = journal_reader::read_or_nothing(&file, 0, &mut bytes)?;
+    let crc = crc32c::crc32c_append(journal::seed(identity.directory), &bytes);
+    Ok((read == bytes.len() && crc == snapshot.crc).then(|| Bytes::from(bytes)))
+}
+
+fn directories_of<F>(files: &BTreeMap<FileName, F>) -> BTreeSet<String> {
+    let mut directories: BTreeSet<String> = files
+        .keys()
+        .map(|(replica, _, _)| segment::directory(*replica))
+        .collect();
+    if !directories.is_empty() {
+        directories.insert(String::new());
+    }
+    directories
+}
+
+/// Replays the journal over a checkpoint's state.
+struct Replay<'a, D: Disk> {
+    disk: &'a D,
+    options: StoreOptions,
+    seed: u32,
+    replicas: BTreeMap<TopicPartition, ReplicaLog<D::File>>,
+    /// Files that were written.
+    files: BTreeMap<FileName, D::File>,
+    /// Replicas whose segments may have bytes behind their end.
+    touched: BTreeSet<TopicPartition>,
+    /// What recovery decided, to be journalled.
+    decisions: Vec<(TopicPartition, Record)>,
+}
+
+impl<D: Disk> Replay<'_, D> {
+    fn run(&mut self, files: &[FoundFile<D::File>], found: &[Found]) -> Result<(), DiskError> {
+        for found in found {
+            match found {
+                Found::Group {
+                    file,
+                    at,
+                    header,
+                    recorded,
+                } => self.replay_group(&files[*file].file, *at, header, *recorded)?,
+                Found::Lost { replicas } => {
+                    let replicas = replicas
+                        .clone()
+                        .unwrap_or_else(|| self.replicas.keys().copied().collect());
+                    for replica in replicas {
+                        self.suspect(replica);
+                    }
+                }
+            }
+        }
+        self.cut_garbage()
+    }
+
+    fn replay_group(
+        &mut self,
+        file: &D::File,
+        at: u64,
+        header: &GroupHeader,
+        recorded: bool,
+    ) -> Result<(), DiskError> {
+        let length = usize::try_from(header.length()).expect("a group fits memory");
+        let mut bytes = vec![0; length];
+        let read = journal_reader::read_or_nothing(file, at, &mut bytes)?;
+        bytes.truncate(read);
+        let bytes = Bytes::from(bytes);
+        let start = header.header_length().min(bytes.len());
+        let end = (start + header.records_length as usize).min(bytes.len());
+        let mut take = Take(&bytes[start..end]);
+        let mut remaining = header.records_length as usize;
+        while remaining > 0 {
+            let before = take.0.len();
+            let Ok((replica, record, bodies)) =
+                Record::decode(&mut take, self.seed, &header.replicas)
+            else {
+                break;
+            };
+            remaining -= before - take.0.len();
+            self.replay(replica, record, &bytes.slice_ref(bodies), recorded)?;
+        }
+        if remaining > 0 {
+            // The rest of the group is lost, but for the votes, which stand twice.
+            let votes_at = usize::try_from(header.body_length()).expect("less than the group");
+            let votes = bytes.get(votes_at..).unwrap_or_default();
+            for (replica, vote) in journal::decode_votes(votes, self.seed).unwrap_or_default() {
+                self.replay(replica, Record::Vote(vote), &Bytes::new(), recorded)?;
+            }
+            for &replica in &header.replicas {
+                self.suspect(replica);
+            }
+        }
+        Ok(())
+    }
+
+    fn replay(
+        &mut self,
+        replica: TopicPartition,
+        record: Record,
+        bodies: &Bytes,
+        recorded: bool,
+    ) -> Result<(), DiskError> {
+        if let Record::Create { voters } = record {
+            self.replicas
+                .insert(replica, ReplicaLog::new(ReplicaState::new(voters)));
+            return Ok(());
+        }
+        let Some(log) = self.replicas.get_mut(&replica) else {
+            // Its creation is lost with a damaged group; or this is the record of a start.
+            return Ok(());
+        };
+        let state = &mut log.state;
+        match record {
+            Record::Create { .. } | Record::Opened => {}
+            Record::Append {
+                after,
+                high_watermark,
+                entries,
+                flush: _,
+            } => {
+                if state.end != after {
+                    // What it stands behind is lost.
+                    self.suspect(replica);
+                    return Ok(());
+                }
+                self.replay_append(replica, entries, bodies.clone(), recorded)?;
+                self.state_of(replica)
+                    .advance_high_watermark(high_watermark);
+            }
+            Record::Truncate { to } => {
+                if to.end_offset > state.end.end_offset || to.notes > state.end.notes {
+                    self.suspect(replica);
+                    return Ok(());
+                }
+                self.truncate(replica, to);
+            }
+            // A vote never goes back, in whatever order two copies are read.
+            Record::Vote(vote) => {
+                if vote.leader_epoch >= state.vote.leader_epoch {
+                    state.vote = vote;
+                }
+            }
+            Record::Mark(mark) => state.mark = mark,
+            Record::Hole(gap) => state.add_gap(gap),
+            Record::Fill { range, bytes } => state.fill_gap(&range, bytes),
+            Record::Loss { range } => state.accept_loss(&range),
+            Record::Snapshot(snapshot) => state.snapshot = Some(snapshot),
+            Record::Delete => {
+                self.replicas.remove(&replica);
+                self.touched.remove(&replica);
+                self.files.retain(|(owner, _, _), _| *owner != replica);
+            }
+        }
+        Ok(())
+    }
+
+    fn state_of(&mut self, replica: TopicPartition) -> &mut ReplicaState {
+        &mut self.log_of(replica).state
+    }
+
+    fn log_of(&mut self, replica: TopicPartition) -> &mut ReplicaLog<D::File> {
+        self.replicas
+            .get_mut(&replica)
+            .expect("the replica was found when its record was read")
+    }
+
+    fn truncate(&mut self, replica: TopicPartition, to: Position) {
+        self.touched.insert(replica);
+        let log = self.log_of(replica);
+        let emptied = log.state.truncate(to);
+        match (log.state.segments.last(), &mut log.index) {
+            (Some(last), Some(index)) => index.truncate(last),
+            (_, index) => *index = None,
+        }
+        for segment in emptied {
+            for kind in FileKind::ALL {
+                self.files.remove(&(replica, segment, kind));
+            }
+        }
+    }
+
+    /// Takes the entries of an append, one by one, each with its bytes in the segment made whole or found whole.
+    fn replay_append(
+        &mut self,
+        replica: TopicPartition,
+        entries: Vec<Appended>,
+        mut bodies: Bytes,
+        recorded: bool,
+    ) -> Result<(), DiskError> {
+        self.touched.insert(replica);
+        for entry in entries {
+            let (header, place, inline) = match entry {
+                Appended::Note(note) => {
+                    self.state_of(replica).push_note(note);
+                    continue;
+                }
+                Appended::Batch {
+                    header,
+                    place,
+                    inline,
+                } => (header, place, inline),
+            };
+            let length = header.size() - HEADER_SIZE;
+            let body = if inline && bodies.len() >= length {
+                bodies.split_to(length)
+            } else {
+                Bytes::new()
+            };
+            if !self.is_next_place(replica, place) {
+                self.suspect(replica);
+                return Ok(());
+            }
+            let is_whole = self.restore(replica, &header, place, inline, body)?;
+            if !is_whole && !recorded {
+                // It may never have been durable: a torn tail, or rot in the last group.
+                self.suspect(replica);
+                return Ok(());
+            }
+            self.push_batch(replica, header, place)?;
+            if !is_whole {
+                let gap = Gap {
+                    offsets: header.base_offset..header.next_offset(),
+                    segment: place.segment,
+                    bytes: place.position..place.position + segment::size(&header),
+                    accepted: false,
+                };
+                self.state_of(replica).add_gap(gap.clone());
+                self.decisions.push((replica, Record::Hole(gap)));
+            }
+        }
+        Ok(())
+    }
+
+    fn is_next_place(&mut self, replica: TopicPartition, place: Place) -> bool {
+        match self.state_of(replica).segments.last() {
+            Some(last) if last.base_offset == place.segment => last.length == place.position,
+            Some(last) => last.base_offset < place.segment && place.position == 0,
+            None => place.position == 0,
+        }
+    }
+
+    /// Sees to it that a batch's bytes are in its segment. Whether they are.
+    fn restore(
+        &mut self,
+        replica: TopicPartition,
+        header: &BatchHeader,
+        place: Place,
+        inline: bool,
+        body: Bytes,
+    ) -> Result<bool, DiskError> {
+        let path = segment::path(replica, place.segment, FileKind::Log);
+        if inline {
+            let batch = Batch {
+                header: *header,
+                body,
+            };
+            if batch.body.len() == header.body_length as usize && batch.verify().is_ok() {
+                let file = self.file(replica, place.segment)?;
+                file.write_at(place.position.into(), &[&header.to_bytes(), &batch.body])?;
+                return Ok(true);
+            }
+        }
+        let file = match self.disk.open(&path) {
+            Ok(file) => file,
+            Err(DiskError::NotFound) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let batch = segment::read_batch(&file, place.position, header.size())?;
+        if batch.is_some_and(|batch| batch.header == *header) {
+            // Only written, perhaps: the recovery checkpoint must sync it.
+            self.files
+                .insert((replica, place.segment, FileKind::Log), file);
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    fn file(&mut self, replica: TopicPartition, segment: Offset) -> Result<D::File, DiskError> {
+        let name = (replica, segment, FileKind::Log);
+        if let Some(file) = self.files.get(&name) {
+            return Ok(file.clone());
+        }
+        let path = segment::path(replica, segment, FileKind::Log);
+        let (file, _) = segment::open_or_create(self.disk, replica, &path)?;
+        self.files.insert(name, file.clone());
+        Ok(file)
+    }
+
+    fn push_batch(
+        &mut self,
+        replica: TopicPartition,
+        header: BatchHeader,
+        place: Place,
+    ) -> Result<(), DiskError> {
+        let interval = self.options.index_interval_bytes;
+        let log = self.log_of(replica);
+        let is_new = log
+            .index
+            .as_ref()
+            .is_none_or(|index| index.segment() != place.segment);
+        if is_new {
+            self.write_index(replica)?;
+        }
+        let log = self.log_of(replica);
+        let entries = log.state.push_batch(header, place, interval);
+        if is_new {
+            log.index = Some(IndexTail::written(&Segment::new(place.segment)));
+        }
+        log.index
+            .as_mut()
+            .expect("made above where there was none")
+            .push(entries);
+        Ok(())
+    }
+
+    fn write_index(&mut self, replica: TopicPartition) -> Result<(), DiskError> {
+        let Some(mut index) = self.log_of(replica).index.take() else {
+            return Ok(());
+        };
+        let mut files = Vec::new();
+        for kind in [FileKind::OffsetIndex, FileKind::TimeIndex] {
+            let path = segment::path(replica, index.segment(), kind);
+            let (file, _) = segment::open_or_create(self.disk, replica, &path)?;
+            self.files
+                .insert((replica, index.segment(), kind), file.clone());
+            files.push(file);
+        }
+        index.write(&files[0], &files[1])?;
+        self.log_of(replica).index = Some(index);
+        Ok(())
+    }
+
+    /// Marks a replica that may have lost something it acknowledged.
+    fn suspect(&mut self, replica: TopicPartition) {
+        if let Some(log) = self.replicas.get_mut(&replica)
+            && log.state.mark != Mark::Suspect
+        {
+            log.state.mark = Mark::Suspect;
+            self.decisions.push((replica, Record::Mark(Mark::Suspect)));
+        }
+    }
+
+    /// Judges the replicas whose acknowledgements may have been ahead of the disk.
+    fn judge_marks(&mut self, is_same_run: bool) -> Result<(), DiskError> {
+        let volatile: Vec<TopicPartition> = self
+            .replicas
+            .iter()
+            .filter(|(_, log)| log.state.mark == Mark::Volatile)
+            .map(|(&replica, _)| replica)
+            .collect();
+        if !is_same_run {
+            for replica in volatile {
+                self.suspect(replica);
+            }
+        }
+        Ok(())
+    }
+
+    /// Cuts what stands behind the ends of the segments that were written lately, and finds what is missing before.
+    fn cut_garbage(&mut self) -> Result<(), DiskError> {
+        for replica in std::mem::take(&mut self.touched) {
+            let Some(log) = self.replicas.get(&replica) else {
+                continue;
+            };
+            let state = &log.state;
+            let Some(last) = state.segments.last().copied() else {
+                continue;
+            };
+            let name = (replica, last.base_offset, FileKind::Log);
+            if let Some(file) = self.files.get(&name)
+                && file.length()? > u64::from(last.length)
+            {
+                file.truncate(u64::from(last.length))?;
+            }
+        }
+        Ok(())
+    }
+}

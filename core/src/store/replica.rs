@@ -1,0 +1,396 @@
+//! What a store knows of one replica's log, in memory.
+//!
+//! Everything here follows from the journal records of the replica in their order: [`ReplicaState`] is what a
+//! checkpoint keeps and what replaying the journal arrives at, whether a record has just been executed or is
+//! read again after a crash.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use crate::ids::{Offset, Timestamp, TopicPartition, Voter};
+use crate::log::{Note, NoteKind, Position};
+use crate::producer::ProducerTable;
+use crate::record::BatchHeader;
+use crate::store::index::{OffsetEntry, TimeEntry};
+use crate::store::{Mark, RecoveredReplica, StoreOptions, Vote};
+
+/// One replica.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct ReplicaState {
+    /// The voters until the first voter note.
+    pub(super) voters: Vec<Voter>,
+    /// The first offset that is kept.
+    pub(super) log_start_offset: Offset,
+    /// Number of notes before `notes`.
+    pub(super) notes_below: u64,
+    /// The notes, in order.
+    pub(super) notes: Vec<Note>,
+    /// The log's end.
+    pub(super) end: Position,
+    /// The greatest high watermark that an append has named; at most the end.
+    pub(super) high_watermark: Offset,
+    pub(super) vote: Vote,
+    pub(super) mark: Mark,
+    /// What is damaged or missing below the end, ascending, apart from each other.
+    pub(super) gaps: Vec<Gap>,
+    /// Ascending by base offset. The last one is the one that grows.
+    pub(super) segments: Vec<Segment>,
+    /// The batches from `producers_offset` to the end: those that may still be truncated, and so few.
+    pub(super) tail: VecDeque<TailBatch>,
+    /// Producer state at `producers_offset`.
+    pub(super) producers: ProducerTable,
+    /// Exclusive.
+    pub(super) producers_offset: Offset,
+    pub(super) snapshot: Option<Snapshot>,
+}
+
+/// A segment file's logical content; the file may have more bytes behind, which mean nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Segment {
+    /// Offset of its first batch, and its name.
+    pub(super) base_offset: Offset,
+    /// Bytes.
+    pub(super) length: u32,
+    /// Greatest timestamp of its batches; `Timestamp::NONE` where it has none.
+    pub(super) max_timestamp: Timestamp,
+    /// Base offset of the first batch with that timestamp.
+    pub(super) max_timestamp_offset: Offset,
+    /// Greatest timestamp of its first batch, from which its age counts.
+    pub(super) first_timestamp: Timestamp,
+    /// Entries of its offset index.
+    pub(super) offset_entries: u32,
+    /// Entries of its time index.
+    pub(super) time_entries: u32,
+    /// Timestamp of the last entry of its time index.
+    pub(super) last_time_entry: Timestamp,
+    /// Bytes since the last entry of the offset index.
+    pub(super) unindexed: u32,
+}
+
+/// A batch and where it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TailBatch {
+    pub(super) header: BatchHeader,
+    /// Its first byte in the last segment as it was before.
+    pub(super) place: Place,
+    /// That segment before it: what truncation goes back to. `None` where the batch is its first.
+    pub(super) before: Option<Segment>,
+}
+
+/// A place in a segment file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// The segment's base offset.
+    pub(super) segment: Offset,
+    /// The byte in it.
+    pub(super) position: u32,
+}
+
+/// Offsets whose bytes are damaged or missing, within one segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Gap {
+    /// End exclusive.
+    pub(super) offsets: Range<Offset>,
+    /// The segment's base offset.
+    pub(super) segment: Offset,
+    /// The bytes that they take in it, end exclusive.
+    pub(super) bytes: Range<u32>,
+    /// Given up: no longer a hole, but reads pass over it.
+    pub(super) accepted: bool,
+}
+
+/// A metadata snapshot's file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Snapshot {
+    pub(super) at: Position,
+    pub(super) length: u32,
+    pub(super) crc: u32,
+}
+
+/// What a batch adds to its segment's indexes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct IndexEntries {
+    pub(super) offset: Option<OffsetEntry>,
+    pub(super) time: Option<TimeEntry>,
+}
+
+impl Segment {
+    pub(super) const fn new(base_offset: Offset) -> Self {
+        Self {
+            base_offset,
+            length: 0,
+            max_timestamp: Timestamp(-1),
+            max_timestamp_offset: base_offset,
+            first_timestamp: Timestamp(-1),
+            offset_entries: 0,
+            time_entries: 0,
+            last_time_entry: Timestamp(-1),
+            unindexed: 0,
+        }
+    }
+
+    /// Whether `header` belongs in a new segment, by Kafka's rules: size, age by record timestamps, and index
+    /// entries that must fit 31 bits.
+    pub(super) fn is_full_for(&self, header: &BatchHeader, options: &StoreOptions) -> bool {
+        let size = u64::try_from(header.size()).expect("a batch's size fits 64 bits");
+        let length = u64::from(self.length) + size;
+        let too_large = length > u64::from(options.segment_bytes.min(i32::MAX.unsigned_abs()));
+        let too_old = header
+            .max_timestamp
+            .0
+            .saturating_sub(self.first_timestamp.0)
+            > options.segment_ms;
+        let too_far = header.last_offset().0 - self.base_offset.0 > i64::from(i32::MAX);
+        self.length > 0 && (too_large || too_old || too_far)
+    }
+
+    /// Takes a batch that stands at its end.
+    pub(super) fn push(&mut self, header: &BatchHeader, interval: u32) -> IndexEntries {
+        let mut entries = IndexEntries::default();
+        if self.unindexed > interval {
+            entries.offset = Some(OffsetEntry {
+                offset: header.last_offset(),
+                position: self.length,
+            });
+            self.offset_entries += 1;
+            self.unindexed = 0;
+            entries.time = self.time_entry();
+        }
+        if self.length == 0 {
+            self.first_timestamp = header.max_timestamp;
+        }
+        if self.length == 0 || header.max_timestamp > self.max_timestamp {
+            self.max_timestamp = header.max_timestamp;
+            self.max_timestamp_offset = header.base_offset;
+        }
+        let size = u32::try_from(header.size()).expect("a batch is shorter than 2^31 bytes");
+        self.length += size;
+        self.unindexed = self.unindexed.saturating_add(size);
+        entries
+    }
+
+    /// The entry that its time index is due, if the greatest timestamp has moved since the last one.
+    pub(super) fn time_entry(&mut self) -> Option<TimeEntry> {
+        if self.length == 0 || self.max_timestamp <= self.last_time_entry {
+            return None;
+        }
+        self.last_time_entry = self.max_timestamp;
+        self.time_entries += 1;
+        Some(TimeEntry {
+            timestamp: self.max_timestamp,
+            offset: self.max_timestamp_offset,
+        })
+    }
+}
+
+impl ReplicaState {
+    pub(super) fn new(voters: Vec<Voter>) -> Self {
+        Self {
+            voters,
+            ..Self::default()
+        }
+    }
+
+    /// Takes a batch that has been placed. Returns what goes to the indexes of its segment.
+    pub(super) fn push_batch(
+        &mut self,
+        header: BatchHeader,
+        place: Place,
+        interval: u32,
+    ) -> IndexEntries {
+        let before = self
+            .segments
+            .last()
+            .filter(|segment| segment.base_offset == place.segment)
+            .copied();
+        if before.is_none() {
+            self.segments.push(Segment::new(place.segment));
+        }
+        let segment = self
+            .segments
+            .last_mut()
+            .expect("there is one, pushed here if not before");
+        assert_eq!(
+            segment.length, place.position,
+            "a batch is placed at its segment's end"
+        );
+        let entries = segment.push(&header, interval);
+        self.tail.push_back(TailBatch {
+            header,
+            place,
+            before,
+        });
+        self.end = Position {
+            leader_epoch: header.leader_epoch,
+            end_offset: header.next_offset(),
+            notes: self.end.notes,
+        };
+        entries
+    }
+
+    pub(super) fn push_note(&mut self, note: Note) {
+        self.end = Position {
+            leader_epoch: note.leader_epoch,
+            end_offset: note.offset,
+            notes: self.end.notes + 1,
+        };
+        self.notes.push(note);
+    }
+
+    /// Learns that nothing below `offset` will be truncated: producer state follows, the tail shortens.
+    pub(super) fn advance_high_watermark(&mut self, offset: Offset) {
+        self.high_watermark = self.high_watermark.max(offset.min(self.end.end_offset));
+        while let Some(first) = self.tail.front()
+            && first.header.next_offset() <= self.high_watermark
+        {
+            self.producers.apply(&first.header);
+            self.producers_offset = first.header.next_offset();
+            self.tail.pop_front();
+        }
+    }
+
+    /// Drops everything behind `to`. Returns the segments that are left without a batch.
+    ///
+    /// # Panics
+    /// Where `to` is below the high watermark or no place between two entries: the caller promised.
+    pub(super) fn truncate(&mut self, to: Position) -> Vec<Offset> {
+        assert!(
+            to.end_offset >= self.producers_offset && to.notes >= self.notes_below,
+            "nothing below the high watermark is truncated"
+        );
+        let mut emptied = Vec::new();
+        while let Some(last) = self.tail.back()
+            && last.header.next_offset() > to.end_offset
+        {
+            assert!(
+                last.header.base_offset >= to.end_offset,
+                "a batch is dropped whole"
+            );
+            let segment = self
+                .segments
+                .last_mut()
+                .expect("the tail's batches stand in segments");
+            match last.before {
+                Some(before) => *segment = before,
+                None => {
+                    emptied.push(segment.base_offset);
+                    self.segments.pop();
+                }
+            }
+            self.tail.pop_back();
+        }
+        let kept = usize::try_from(to.notes - self.notes_below)
+            .expect("as many notes as are kept in memory");
+        self.notes.truncate(kept);
+        let last = self
+            .segments
+            .last()
+            .map(|last| (last.base_offset, last.length));
+        for gap in &mut self.gaps {
+            gap.offsets.end = gap.offsets.end.min(to.end_offset);
+            if let Some((segment, length)) = last
+                && segment == gap.segment
+            {
+                gap.bytes.end = gap.bytes.end.min(length);
+            }
+        }
+        self.gaps.retain(|gap| gap.offsets.start < gap.offsets.end);
+        self.end = to;
+        emptied
+    }
+
+    /// Remembers a hole, next to or over others.
+    pub(super) fn add_gap(&mut self, gap: Gap) {
+        if gap.offsets.start >= gap.offsets.end || gap.offsets.start >= self.end.end_offset {
+            return;
+        }
+        let mut merged = gap;
+        self.gaps.retain(|other| {
+            let touches = !other.accepted
+                && other.segment == merged.segment
+                && other.offsets.start <= merged.offsets.end
+                && merged.offsets.start <= other.offsets.end;
+            if touches {
+                let (a, b) = (&other.offsets, &merged.offsets);
+                merged.offsets = a.start.min(b.start)..a.end.max(b.end);
+                let (a, b) = (&other.bytes, &merged.bytes);
+                merged.bytes = a.start.min(b.start)..a.end.max(b.end);
+            }
+            !touches
+        });
+        self.gaps.push(merged);
+        self.gaps.sort_by_key(|gap| gap.offsets.start);
+    }
+
+    /// Shortens or closes the hole that starts at `range.start`: its first `bytes` bytes are whole again.
+    pub(super) fn fill_gap(&mut self, range: &Range<Offset>, bytes: u32) {
+        for gap in &mut self.gaps {
+            if gap.offsets.start == range.start && !gap.accepted {
+                gap.offsets.start = range.end;
+                gap.bytes.start += bytes;
+            }
+        }
+        self.gaps.retain(|gap| gap.offsets.start < gap.offsets.end);
+    }
+
+    /// Gives up every hole within `range`.
+    pub(super) fn accept_loss(&mut self, range: &Range<Offset>) {
+        for gap in &mut self.gaps {
+            gap.accepted |= gap.offsets.start >= range.start && gap.offsets.end <= range.end;
+        }
+    }
+
+    /// The hole or accepted loss that holds `offset`.
+    pub(super) fn gap_at(&self, offset: Offset) -> Option<&Gap> {
+        self.gaps.iter().find(|gap| gap.offsets.contains(&offset))
+    }
+
+    /// The segment that holds `offset`, by its place in `segments`.
+    pub(super) fn segment_of(&self, offset: Offset) -> Option<usize> {
+        self.segments
+            .partition_point(|segment| segment.base_offset <= offset)
+            .checked_sub(1)
+    }
+
+    /// Exclusive end of the offsets in the segment at `index`.
+    pub(super) fn segment_end(&self, index: usize) -> Offset {
+        self.segments
+            .get(index + 1)
+            .map_or(self.end.end_offset, |next| next.base_offset)
+    }
+
+    /// What a batch at `offset` must carry as its leader epoch: that of the last opening at or before it. `None`
+    /// where no opening says.
+    pub(super) fn epoch_at(&self, offset: Offset) -> Option<crate::ids::LeaderEpoch> {
+        self.notes
+            .iter()
+            .rev()
+            .find(|note| note.offset <= offset && matches!(note.kind, NoteKind::Opening { .. }))
+            .map(|note| note.leader_epoch)
+    }
+
+    /// What recovery reports of it.
+    pub(super) fn recovered(&self, replica: TopicPartition) -> RecoveredReplica {
+        RecoveredReplica {
+            replica,
+            voters: self.voters.clone(),
+            log_start_offset: self.log_start_offset,
+            notes_below: self.notes_below,
+            notes: self.notes.clone(),
+            end: self.end,
+            high_watermark: self.high_watermark,
+            vote: self.vote,
+            mark: self.mark,
+            holes: self
+                .gaps
+                .iter()
+                .filter(|gap| !gap.accepted)
+                .map(|gap| gap.offsets.clone())
+                .collect(),
+            producers: self.producers.clone(),
+            producers_offset: self.producers_offset,
+            headers: self.tail.iter().map(|batch| batch.header).collect(),
+            snapshot: None,
+        }
+    }
+}

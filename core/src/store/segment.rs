@@ -1,0 +1,221 @@
+//! Segment files: names, and walking through their batches.
+//!
+//! A segment is a plain sequence of Kafka v2 batches, named as Kafka names it, so that Kafka's own tools read it.
+//! Nothing is trusted that is read: a batch must parse, stand at the offset where the one before ended, and
+//! carry the leader epoch that the replica's notes say, since Kafka's CRC covers neither offset nor epoch.
+
+use bytes::Bytes;
+
+use crate::ids::{Offset, PartitionIndex, TopicPartition};
+use crate::record::{Batch, BatchHeader, HEADER_SIZE};
+use crate::store::journal_reader::read_or_nothing;
+use crate::store::replica::{ReplicaState, Snapshot};
+use crate::store::{Disk, DiskError, DiskFile};
+
+/// Bytes read at once while looking for an offset.
+const WALK_CHUNK: usize = 16 << 10;
+
+/// A replica's directory, as Kafka would name it after the topic's id.
+pub(super) fn directory(replica: TopicPartition) -> String {
+    format!("{}-{}", replica.topic, replica.partition)
+}
+
+/// The replica whose directory has this name.
+pub(super) fn parse_directory(name: &str) -> Option<TopicPartition> {
+    let (topic, partition) = name.rsplit_once('-')?;
+    let replica = TopicPartition {
+        topic: topic.parse().ok()?,
+        partition: PartitionIndex(partition.parse().ok()?),
+    };
+    (directory(replica) == name).then_some(replica)
+}
+
+/// What a file of a replica is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum FileKind {
+    Log,
+    OffsetIndex,
+    TimeIndex,
+    Snapshot,
+}
+
+impl FileKind {
+    /// The files of a segment.
+    pub(super) const ALL: [Self; 3] = [Self::Log, Self::OffsetIndex, Self::TimeIndex];
+}
+
+/// The path of a segment's file.
+pub(super) fn path(replica: TopicPartition, segment: Offset, kind: FileKind) -> String {
+    let suffix = match kind {
+        FileKind::Log => "log",
+        FileKind::OffsetIndex => "index",
+        FileKind::TimeIndex => "timeindex",
+        FileKind::Snapshot => "snapshot",
+    };
+    format!("{}/{:020}.{suffix}", directory(replica), segment.0)
+}
+
+/// The path of a metadata snapshot.
+pub(super) fn snapshot_path(replica: TopicPartition, snapshot: &Snapshot) -> String {
+    let at = snapshot.at;
+    format!(
+        "{}/{:020}-{:010}-{}.snapshot",
+        directory(replica),
+        at.end_offset.0,
+        at.leader_epoch.0,
+        at.notes
+    )
+}
+
+/// Opens a file, or makes it with the directory that it is in. Tells whether a name was made.
+pub(super) fn open_or_create<D: Disk>(
+    disk: &D,
+    replica: TopicPartition,
+    path: &str,
+) -> Result<(D::File, bool), DiskError> {
+    match disk.open(path) {
+        Ok(file) => return Ok((file, false)),
+        Err(DiskError::NotFound) => {}
+        Err(error) => return Err(error),
+    }
+    disk.create_directory(&directory(replica))?;
+    disk.create(path).map(|file| (file, true))
+}
+
+/// Removes a file that may be gone already.
+pub(super) fn remove<D: Disk>(disk: &D, path: &str) -> Result<(), DiskError> {
+    match disk.remove(path) {
+        Ok(()) | Err(DiskError::NotFound) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// What stands at a place of a segment.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// A batch, by its header; its body has not been looked at.
+    Header(BatchHeader),
+    /// Nothing that belongs there.
+    Damaged,
+    /// The segment's end.
+    End,
+}
+
+/// Goes from batch to batch through a segment.
+#[derive(Debug)]
+pub(super) struct Walk<'a, F> {
+    file: &'a F,
+    state: &'a ReplicaState,
+    /// Where the walk stands.
+    pub(super) position: u32,
+    /// The segment's end, exclusive.
+    end: u32,
+    /// Offset of the batch at `position`.
+    pub(super) expected: Offset,
+    chunk: Vec<u8>,
+    chunk_at: u32,
+}
+
+impl<'a, F: DiskFile> Walk<'a, F> {
+    pub(super) const fn new(
+        file: &'a F,
+        state: &'a ReplicaState,
+        position: u32,
+        end: u32,
+        expected: Offset,
+    ) -> Self {
+        Self {
+            file,
+            state,
+            position,
+            end,
+            expected,
+            chunk: Vec::new(),
+            chunk_at: 0,
+        }
+    }
+
+    /// The batch where the walk stands.
+    pub(super) fn peek(&mut self) -> Result<Step, DiskError> {
+        if self.position >= self.end {
+            return Ok(Step::End);
+        }
+        let from = self.header_in_chunk();
+        let from = match from {
+            Some(from) => from,
+            None => {
+                self.chunk.resize(WALK_CHUNK, 0);
+                let length = read_or_nothing(self.file, self.position.into(), &mut self.chunk)?;
+                self.chunk.truncate(length);
+                self.chunk_at = self.position;
+                0
+            }
+        };
+        Ok(match BatchHeader::parse(&self.chunk[from..]) {
+            Ok(header)
+                if is_plausible(&header, self.expected, self.end - self.position, self.state) =>
+            {
+                Step::Header(header)
+            }
+            Ok(_) | Err(_) => Step::Damaged,
+        })
+    }
+
+    fn header_in_chunk(&self) -> Option<usize> {
+        let from = usize::try_from(self.position.checked_sub(self.chunk_at)?).ok()?;
+        (from + HEADER_SIZE <= self.chunk.len()).then_some(from)
+    }
+
+    /// Goes behind the batch that [`Walk::peek`] found.
+    pub(super) fn pass(&mut self, header: &BatchHeader) {
+        self.position += size(header);
+        self.expected = header.next_offset();
+    }
+
+    /// Goes to another place where a batch is known to start.
+    pub(super) const fn jump(&mut self, position: u32, expected: Offset) {
+        self.position = position;
+        self.expected = expected;
+    }
+
+    /// Reads the batch that [`Walk::peek`] found; `None` where its body is damaged.
+    pub(super) fn batch(&self, header: &BatchHeader) -> Result<Option<Batch>, DiskError> {
+        read_batch(self.file, self.position, header.size())
+            .map(|batch| batch.filter(|batch| batch.header == *header))
+    }
+}
+
+/// Reads a batch of `size` bytes and checks its CRC; `None` where it is damaged or missing.
+pub(super) fn read_batch<F: DiskFile>(
+    file: &F,
+    position: u32,
+    size: usize,
+) -> Result<Option<Batch>, DiskError> {
+    let mut bytes = vec![0; size];
+    let length = read_or_nothing(file, position.into(), &mut bytes)?;
+    bytes.truncate(length);
+    let mut bytes = Bytes::from(bytes);
+    Ok(Batch::split_from(&mut bytes)
+        .ok()
+        .filter(|batch| batch.verify().is_ok()))
+}
+
+/// Whether a header can be that of the batch at `expected`, with `room` bytes left in its segment.
+pub(super) fn is_plausible(
+    header: &BatchHeader,
+    expected: Offset,
+    room: u32,
+    state: &ReplicaState,
+) -> bool {
+    header.base_offset == expected
+        && header.last_offset_delta >= 0
+        && u64::try_from(header.size()).is_ok_and(|size| size <= u64::from(room))
+        && state
+            .epoch_at(expected)
+            .is_none_or(|leader_epoch| leader_epoch == header.leader_epoch)
+}
+
+/// Bytes of a batch, as segments count them.
+pub(super) fn size(header: &BatchHeader) -> u32 {
+    u32::try_from(header.size()).expect("a batch is shorter than 2^31 bytes")
+}

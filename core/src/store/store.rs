@@ -1,0 +1,539 @@
+//! The log store of one directory: takes orders, commits them in groups, and reports.
+//!
+//! An order is executed by writing its bytes and a journal record, without a sync. A *group commit* makes all
+//! that was executed durable with one sync of the journal, and of the segments that took large appends. Small
+//! appends are in the journal *and* in their segment's page cache: reads come from segments alone, and a
+//! checkpoint syncs those later, all at once. Nothing that becomes durable later may destroy what recovery
+//! needs if it does not, so bytes are only overwritten, and files only removed, once the truncation or deletion
+//! that asks for it is durable.
+//!
+//! Not here: threads and time. Who drives the store decides when to commit, and tells the time.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::ids::{ClusterId, Incarnation, Offset, TopicPartition};
+use crate::store::commit::{CheckpointTicket, CommitTicket};
+use crate::store::index::IndexTail;
+use crate::store::journal::{GroupNumber, Journal, JournalPlace};
+use crate::store::record::Record;
+use crate::store::replica::ReplicaState;
+use crate::store::segment::{self, FileKind};
+use crate::store::{
+    BootId, Completion, Disk, DiskError, DiskFile, Flush, Identity, OpenError, Order, OrderKind,
+    Stage, StoreFailure, StoreOptions, checkpoint, identity, journal,
+};
+use crate::time::Instant;
+
+/// The log store of one directory.
+#[derive(Debug)]
+pub struct LogStore<D: Disk> {
+    pub(super) disk: D,
+    pub(super) options: StoreOptions,
+    pub(super) identity: Identity,
+    pub(super) incarnation: Incarnation,
+    pub(super) boot: BootId,
+    pub(super) journal: Journal<D>,
+    pub(super) replicas: BTreeMap<TopicPartition, ReplicaLog<D::File>>,
+    /// Why the directory is offline, once it is.
+    pub(super) failure: Option<String>,
+    /// What was executed and is not durable, with the group that it is in.
+    pub(super) pending: VecDeque<(GroupNumber, Completion)>,
+    /// Durable completions that nobody has been handed yet.
+    pub(super) ready: Vec<Completion>,
+    /// Whether something waits for the next group commit.
+    pub(super) commit_wanted: bool,
+    /// When the oldest append that may wait must be durable.
+    pub(super) flush_by: Option<Instant>,
+    /// The group commit that is being synced.
+    pub(super) committing: Option<CommitTicket<D>>,
+    /// Files that the next group commit must sync, besides the journal.
+    pub(super) unsynced: BTreeMap<FileName, D::File>,
+    /// Directories whose names it must sync.
+    pub(super) unsynced_directories: BTreeSet<String>,
+    /// Files written since the last checkpoint was begun.
+    pub(super) dirty: BTreeMap<FileName, D::File>,
+    /// Directories in which names were made since then.
+    pub(super) dirty_directories: BTreeSet<String>,
+    /// What is to be done once a group is durable.
+    pub(super) doomed: VecDeque<(GroupNumber, Doomed)>,
+    pub(super) checkpoints: Checkpoints,
+    /// Bytes that can still be written, at most: less than that may be left, never more was counted.
+    pub(super) space_left: u64,
+}
+
+/// Where the checkpoints stand.
+#[derive(Clone, Debug)]
+pub(super) struct Checkpoints {
+    /// The latest one.
+    pub(super) generation: u64,
+    pub(super) place: JournalPlace,
+    /// Whether one is being written.
+    pub(super) running: bool,
+    /// Directories whose names that one makes durable.
+    pub(super) directories: BTreeSet<String>,
+    /// The journal's length when the latest was begun.
+    pub(super) journal_written: u64,
+    /// Bytes of direct appends since then.
+    pub(super) direct_written: u64,
+}
+
+/// A segment's file.
+pub(super) type FileName = (TopicPartition, Offset, FileKind);
+
+/// One replica with its open file.
+#[derive(Debug)]
+pub(super) struct ReplicaLog<F> {
+    pub(super) state: ReplicaState,
+    /// The last segment's file, once it has been written in this incarnation.
+    pub(super) active: Option<(Offset, F)>,
+    pub(super) index: Option<IndexTail>,
+    /// A truncation in this group must be durable before the log grows again.
+    pub(super) truncated: Option<GroupNumber>,
+    /// Whether an append was refused for want of space, so that those behind it are refused too.
+    pub(super) refused: bool,
+}
+
+/// What is done once it cannot be needed any more.
+#[derive(Clone, Debug)]
+pub(super) enum Doomed {
+    /// Everything of a replica that was deleted.
+    Replica(TopicPartition),
+    /// A segment that was truncated away.
+    Segment(TopicPartition, Offset),
+    /// Bytes behind a segment's end.
+    Tail(TopicPartition, Offset, u32),
+    /// A file by its path.
+    File(String),
+}
+
+impl<F> ReplicaLog<F> {
+    pub(super) fn new(state: ReplicaState) -> Self {
+        let index = state.segments.last().map(IndexTail::written);
+        Self {
+            state,
+            active: None,
+            index,
+            truncated: None,
+            refused: false,
+        }
+    }
+}
+
+impl<D: Disk> LogStore<D> {
+    /// Makes an empty directory one that can be opened. Done once, by whoever sets up the node.
+    ///
+    /// # Errors
+    /// [`OpenError::AlreadyFormatted`], or the disk's.
+    pub fn format(disk: &D, identity: Identity) -> Result<(), OpenError> {
+        if identity::exists(disk)? {
+            return Err(OpenError::AlreadyFormatted);
+        }
+        disk.create_directory(journal::DIRECTORY)?;
+        checkpoint::format(disk)?;
+        // The identity file comes last, so a format that was cut short is done again. It syncs the names.
+        identity::write(disk, identity)?;
+        Ok(())
+    }
+
+    /// Whose directory it is.
+    #[must_use]
+    pub const fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// This start's number.
+    #[must_use]
+    pub const fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    /// Remembers the cluster that the directory has joined, durably.
+    ///
+    /// # Errors
+    /// [`StoreFailure::Offline`].
+    ///
+    /// # Panics
+    /// Where the directory belongs to another cluster.
+    pub fn join(&mut self, cluster: ClusterId) -> Result<(), StoreFailure> {
+        self.check_online()?;
+        assert!(
+            self.identity.cluster.is_none_or(|known| known == cluster),
+            "a directory belongs to one cluster for ever"
+        );
+        if self.identity.cluster.is_none() {
+            self.identity.cluster = Some(cluster);
+            let written = identity::write(&self.disk, self.identity);
+            self.done(written)?;
+        }
+        Ok(())
+    }
+
+    /// Executes an order: its effects are written, and visible to queries, but not durable. An append with
+    /// [`Flush::Replicated`] is reported at [`Stage::Written`] at once; every order is reported at
+    /// [`Stage::Durable`] by [`LogStore::finish_commit`].
+    ///
+    /// # Errors
+    /// [`StoreFailure::NoSpace`] for an append, which has then changed nothing; [`StoreFailure::Offline`].
+    ///
+    /// # Panics
+    /// Where the order contradicts the replica's state: the state machine gives them in order.
+    pub fn execute(
+        &mut self,
+        now: Instant,
+        order: &Order,
+    ) -> Result<Option<Completion>, StoreFailure> {
+        self.check_online()?;
+        let replica = order.replica;
+        let flush = match &order.kind {
+            OrderKind::Append {
+                after,
+                entries,
+                high_watermark,
+                flush,
+            } => {
+                self.append(replica, *after, entries, *high_watermark, *flush)?;
+                *flush
+            }
+            OrderKind::Create { .. }
+            | OrderKind::Truncate { .. }
+            | OrderKind::StoreVote(_)
+            | OrderKind::SetMark(_)
+            | OrderKind::Fill { .. }
+            | OrderKind::AcceptLoss { .. }
+            | OrderKind::SaveSnapshot { .. }
+            | OrderKind::Delete => {
+                let executed = self.execute_small(replica, &order.kind);
+                self.done(executed)?;
+                Flush::Commit
+            }
+        };
+        let completion = Completion {
+            replica,
+            seq: order.seq,
+            position: self
+                .replicas
+                .get(&replica)
+                .map(|log| log.state.end)
+                .unwrap_or_default(),
+            stage: Stage::Durable,
+        };
+        self.pending.push_back((self.journal.number(), completion));
+        match flush {
+            Flush::Commit => {
+                self.commit_wanted = true;
+                Ok(None)
+            }
+            Flush::Replicated => {
+                // Handed to the operating system, so that a killed process finds it again.
+                let written = self.journal.write();
+                self.done(written)?;
+                let due = now + self.options.replicated_flush_max;
+                self.flush_by = Some(self.flush_by.map_or(due, |by| by.min(due)));
+                Ok(Some(Completion {
+                    stage: Stage::Written,
+                    ..completion
+                }))
+            }
+        }
+    }
+
+    /// Whether a group commit should begin: something waits for it, or has waited long enough.
+    #[must_use]
+    pub fn is_commit_due(&self, now: Instant) -> bool {
+        self.failure.is_none()
+            && self.committing.is_none()
+            && (self.commit_wanted
+                || !self.ready.is_empty()
+                || self.flush_by.is_some_and(|by| by <= now))
+    }
+
+    /// When [`LogStore::is_commit_due`] will hold at the latest without another order.
+    #[must_use]
+    pub const fn next_flush_deadline(&self) -> Option<Instant> {
+        self.flush_by
+    }
+
+    /// Begins a group commit of everything executed so far. `None` where nothing is to be made durable, or where
+    /// one is under way: finish that first.
+    ///
+    /// # Errors
+    /// [`StoreFailure::Offline`].
+    pub fn begin_commit(&mut self) -> Result<Option<CommitTicket<D>>, StoreFailure> {
+        self.check_online()?;
+        let nothing = self.pending.is_empty() && self.ready.is_empty() && self.journal.is_clean();
+        if self.committing.is_some() || nothing {
+            return Ok(None);
+        }
+        let written = self.journal.write();
+        self.done(written)?;
+        let ticket = self.take_ticket();
+        self.committing = Some(ticket.clone());
+        Ok(Some(ticket))
+    }
+
+    /// Ends a group commit with what its sync said, and reports what is durable.
+    ///
+    /// # Errors
+    /// [`StoreFailure::Offline`] where the sync failed: what is durable is unknown, and the directory is given up.
+    pub fn finish_commit(
+        &mut self,
+        ticket: &CommitTicket<D>,
+        synced: Result<(), DiskError>,
+    ) -> Result<Vec<Completion>, StoreFailure> {
+        self.committing = None;
+        self.check_online()?;
+        self.done(synced)?;
+        self.settle(ticket.number)?;
+        Ok(std::mem::take(&mut self.ready))
+    }
+
+    /// Begins a checkpoint where one is due: afterwards the journal's files can be used again. Run the ticket
+    /// like a commit's; orders and commits go on meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreFailure::Offline`].
+    pub fn begin_checkpoint(&mut self) -> Result<Option<CheckpointTicket<D>>, StoreFailure> {
+        let at = &self.checkpoints;
+        let due = self.journal.written() - at.journal_written
+            >= self.options.checkpoint_journal_bytes
+            || at.direct_written >= self.options.checkpoint_direct_bytes;
+        if !due {
+            return Ok(None);
+        }
+        self.force_checkpoint()
+    }
+
+    /// Begins a checkpoint whether it is due or not, as a clean stop does. `None` where one is under way.
+    ///
+    /// # Errors
+    /// [`StoreFailure::Offline`].
+    pub fn force_checkpoint(&mut self) -> Result<Option<CheckpointTicket<D>>, StoreFailure> {
+        self.check_online()?;
+        if self.checkpoints.running {
+            return Ok(None);
+        }
+        let written = self.journal.write().and_then(|()| self.write_indexes());
+        self.done(written)?;
+        let generation = self.checkpoints.generation + 1;
+        let place = self.journal.end();
+        let ticket = CheckpointTicket {
+            disk: self.disk.clone(),
+            generation,
+            place,
+            segments: std::mem::take(&mut self.dirty).into_values().collect(),
+            directories: std::mem::take(&mut self.dirty_directories),
+            bytes: checkpoint::encode(
+                generation,
+                self.incarnation,
+                self.boot,
+                place,
+                self.replicas
+                    .iter()
+                    .map(|(&replica, log)| (replica, &log.state)),
+                self.identity.directory,
+            ),
+        };
+        self.checkpoints.running = true;
+        self.checkpoints.directories = ticket.directories.clone();
+        self.checkpoints.journal_written = self.journal.written();
+        self.checkpoints.direct_written = 0;
+        Ok(Some(ticket))
+    }
+
+    /// Ends a checkpoint with what its run said.
+    ///
+    /// # Errors
+    /// [`StoreFailure::Offline`] where it failed.
+    pub fn finish_checkpoint(
+        &mut self,
+        ticket: &CheckpointTicket<D>,
+        ran: Result<(), DiskError>,
+    ) -> Result<(), StoreFailure> {
+        self.checkpoints.running = false;
+        self.checkpoints.directories.clear();
+        self.check_online()?;
+        self.done(ran)?;
+        // From the place of the checkpoint before, which stands in for this one should it rot.
+        self.journal.release_before(self.checkpoints.place.file_use);
+        self.checkpoints.generation = ticket.generation;
+        self.checkpoints.place = ticket.place;
+        Ok(())
+    }
+
+    /// Does what is due and can wait: a checkpoint, all in one. For drivers that have no threads to give.
+    ///
+    /// # Errors
+    /// [`StoreFailure::Offline`].
+    pub fn maintain(&mut self) -> Result<(), StoreFailure> {
+        if let Some(ticket) = self.begin_checkpoint()? {
+            let ran = ticket.run();
+            self.finish_checkpoint(&ticket, ran)?;
+        }
+        Ok(())
+    }
+
+    /// Whether appends would be taken again after [`StoreFailure::NoSpace`].
+    ///
+    /// # Errors
+    /// [`StoreFailure::Offline`].
+    pub fn has_space(&mut self) -> Result<bool, StoreFailure> {
+        self.check_online()?;
+        let free = self.disk.free_bytes();
+        self.space_left = self.done(free)?;
+        // Twice the reserve, so that it is not gone again with the next append.
+        Ok(self.space_left >= self.options.reserve_bytes.saturating_mul(2))
+    }
+
+    /// Takes the directory out of service: every later call fails. For a driver that has learnt of a failure
+    /// elsewhere, as from a sync that hangs.
+    pub fn fail(&mut self, reason: String) {
+        self.failure.get_or_insert(reason);
+    }
+
+    pub(super) fn check_online(&self) -> Result<(), StoreFailure> {
+        match &self.failure {
+            None => Ok(()),
+            Some(reason) => Err(StoreFailure::Offline(reason.clone())),
+        }
+    }
+
+    /// Takes the outcome of disk operations: a failure takes the directory offline for good.
+    pub(super) fn done<T>(&mut self, outcome: Result<T, DiskError>) -> Result<T, StoreFailure> {
+        outcome.map_err(|error| {
+            self.fail(error.to_string());
+            StoreFailure::Offline(error.to_string())
+        })
+    }
+
+    fn take_ticket(&mut self) -> CommitTicket<D> {
+        let (journal, names) = self.journal.take_unsynced();
+        let mut directories = std::mem::take(&mut self.unsynced_directories);
+        if names {
+            directories.insert(journal::DIRECTORY.to_owned());
+        }
+        self.commit_wanted = false;
+        self.flush_by = None;
+        CommitTicket {
+            disk: self.disk.clone(),
+            number: GroupNumber(self.journal.number().0 - 1),
+            segments: std::mem::take(&mut self.unsynced).into_values().collect(),
+            directories,
+            journal,
+        }
+    }
+
+    /// Commits everything at once, within the call. Only for what must not be overtaken.
+    pub(super) fn commit_now(&mut self) -> Result<(), StoreFailure> {
+        let written = self.journal.write();
+        self.done(written)?;
+        // What the commit under way was handed is not known to be durable either.
+        if let Some(committing) = self.committing.clone() {
+            let synced = committing.sync();
+            self.done(synced)?;
+        }
+        let ticket = self.take_ticket();
+        let synced = ticket.sync();
+        self.done(synced)?;
+        self.settle(ticket.number)
+    }
+
+    /// Learns that everything up to `number` is durable.
+    pub(super) fn settle(&mut self, number: GroupNumber) -> Result<(), StoreFailure> {
+        self.journal.set_durable(number);
+        while let Some((_, completion)) = self.pending.pop_front_if(|(at, _)| *at <= number) {
+            self.ready.push(completion);
+        }
+        while let Some((_, doomed)) = self.doomed.pop_front_if(|(at, _)| *at <= number) {
+            let removed = self.remove_doomed(&doomed);
+            self.done(removed)?;
+        }
+        Ok(())
+    }
+
+    fn remove_doomed(&mut self, doomed: &Doomed) -> Result<(), DiskError> {
+        match doomed {
+            Doomed::Replica(replica) => remove_replica(&self.disk, *replica),
+            Doomed::Segment(replica, segment) => {
+                for kind in FileKind::ALL {
+                    self.unsynced.remove(&(*replica, *segment, kind));
+                    self.dirty.remove(&(*replica, *segment, kind));
+                    segment::remove(&self.disk, &segment::path(*replica, *segment, kind))?;
+                }
+                Ok(())
+            }
+            Doomed::Tail(replica, segment, length) => {
+                let path = segment::path(*replica, *segment, FileKind::Log);
+                match self.disk.open(&path) {
+                    Ok(file) if file.length()? > u64::from(*length) => {
+                        file.truncate(u64::from(*length))
+                    }
+                    Ok(_) => Ok(()),
+                    Err(DiskError::NotFound) => Ok(()),
+                    Err(error) => Err(error),
+                }
+            }
+            Doomed::File(path) => segment::remove(&self.disk, path),
+        }
+    }
+
+    /// Puts what the indexes have gathered into their files.
+    fn write_indexes(&mut self) -> Result<(), DiskError> {
+        let replicas: Vec<_> = self
+            .replicas
+            .iter()
+            .filter(|(_, log)| log.index.as_ref().is_some_and(|index| !index.is_empty()))
+            .map(|(&replica, _)| replica)
+            .collect();
+        for replica in replicas {
+            self.write_index(replica)?;
+        }
+        Ok(())
+    }
+
+    /// Puts what a replica's index has gathered into its files.
+    pub(super) fn write_index(&mut self, replica: TopicPartition) -> Result<(), DiskError> {
+        let Some(index) = self
+            .replicas
+            .get_mut(&replica)
+            .and_then(|log| log.index.as_mut())
+        else {
+            return Ok(());
+        };
+        let segment = index.segment();
+        let mut files = Vec::new();
+        for kind in [FileKind::OffsetIndex, FileKind::TimeIndex] {
+            let path = segment::path(replica, segment, kind);
+            let (file, made) = segment::open_or_create(&self.disk, replica, &path)?;
+            if made {
+                self.dirty_directories.insert(segment::directory(replica));
+                self.dirty_directories.insert(String::new());
+            }
+            self.dirty.insert((replica, segment, kind), file.clone());
+            files.push(file);
+        }
+        index.write(&files[0], &files[1])
+    }
+
+    /// Adds a record without bodies to the group that is being staged.
+    pub(super) fn stage(
+        &mut self,
+        replica: TopicPartition,
+        record: &Record,
+    ) -> Result<(), DiskError> {
+        self.journal.stage(replica, record, std::iter::empty(), 0)
+    }
+}
+
+/// Removes everything of a replica.
+pub(super) fn remove_replica<D: Disk>(disk: &D, replica: TopicPartition) -> Result<(), DiskError> {
+    let directory = segment::directory(replica);
+    let names = match disk.list(&directory) {
+        Ok(names) => names,
+        Err(DiskError::NotFound) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for name in names {
+        segment::remove(disk, &format!("{directory}/{name}"))?;
+    }
+    disk.remove_directory(&directory)
+}

@@ -1,0 +1,347 @@
+//! A disk in memory that keeps written and durable apart, and loses power on command.
+//!
+//! The simulator has the full model; this one is what the store's own tests need: sectors that a power cut loses
+//! or tears each on its own, names that are lost until their directory is synced, a countdown to the cut.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use crate::store::{Disk, DiskError, DiskFile};
+
+const SECTOR: usize = 512;
+
+#[derive(Clone, Debug)]
+pub(super) struct TestDisk(Rc<RefCell<State>>);
+
+#[derive(Clone, Debug)]
+pub(super) struct TestFile {
+    disk: TestDisk,
+    id: u64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    files: BTreeMap<u64, File>,
+    next_id: u64,
+    names: BTreeMap<String, u64>,
+    durable_names: BTreeMap<String, u64>,
+    directories: BTreeSet<String>,
+    durable_directories: BTreeSet<String>,
+    /// Operations until everything fails; the test then cuts the power.
+    operations_left: Option<u64>,
+    free: u64,
+    syncs_fail: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+struct File {
+    written: Vec<u8>,
+    durable: Vec<u8>,
+    /// Sectors written since the last sync, with the bytes that were.
+    dirty: BTreeMap<usize, (usize, usize)>,
+}
+
+impl TestDisk {
+    pub(super) fn new() -> Self {
+        Self(Rc::new(RefCell::new(State {
+            free: 1 << 40,
+            ..State::default()
+        })))
+    }
+
+    /// After so many more operations that change something, all fail.
+    pub(super) fn fail_after(&self, operations: u64) {
+        self.0.borrow_mut().operations_left = Some(operations);
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.0.borrow().operations_left == Some(0)
+    }
+
+    pub(super) fn set_free(&self, bytes: u64) {
+        self.0.borrow_mut().free = bytes;
+    }
+
+    pub(super) fn fail_syncs(&self) {
+        self.0.borrow_mut().syncs_fail = true;
+    }
+
+    /// The process dies, the page cache lives.
+    pub(super) fn kill(&self) {
+        let state = &mut *self.0.borrow_mut();
+        state.operations_left = None;
+    }
+
+    /// The power fails: of what was not synced, each sector and name is kept, lost or torn as `draw` says.
+    pub(super) fn power_cut(&self, draw: &mut dyn FnMut(u64) -> u64) {
+        let state = &mut *self.0.borrow_mut();
+        state.operations_left = None;
+        let mut names = state.durable_names.clone();
+        for (name, &id) in &state.names {
+            if state.durable_names.get(name) != Some(&id) && draw(2) == 0 {
+                names.insert(name.clone(), id);
+            }
+        }
+        let lost: Vec<_> = state
+            .durable_names
+            .keys()
+            .filter(|name| !state.names.contains_key(*name))
+            .cloned()
+            .collect();
+        for name in lost {
+            if draw(2) == 0 {
+                names.remove(&name);
+            }
+        }
+        // A name in a directory that was lost is lost with it.
+        let mut directories = state.durable_directories.clone();
+        for directory in &state.directories {
+            if draw(2) == 0 {
+                directories.insert(directory.clone());
+            }
+        }
+        names.retain(|name, _| parent(name).is_empty() || directories.contains(parent(name)));
+        for file in state.files.values_mut() {
+            file.power_cut(draw);
+        }
+        state.names.clone_from(&names);
+        state.durable_names = names;
+        state.directories.clone_from(&directories);
+        state.durable_directories = directories;
+    }
+
+    /// Flips a bit of what is stored.
+    pub(super) fn rot(&self, path: &str, at: usize) {
+        let state = &mut *self.0.borrow_mut();
+        let id = state.names[path];
+        let file = state.files.get_mut(&id).unwrap();
+        file.written[at] ^= 0x40;
+        if let Some(byte) = file.durable.get_mut(at) {
+            *byte ^= 0x40;
+        }
+    }
+
+    pub(super) fn bytes(&self, path: &str) -> Vec<u8> {
+        let state = self.0.borrow();
+        state.files[&state.names[path]].written.clone()
+    }
+
+    pub(super) fn paths(&self) -> Vec<String> {
+        self.0.borrow().names.keys().cloned().collect()
+    }
+
+    pub(super) fn drop_file(&self, path: &str) {
+        let state = &mut *self.0.borrow_mut();
+        state.names.remove(path);
+        state.durable_names.remove(path);
+    }
+
+    fn change<T>(
+        &self,
+        change: impl FnOnce(&mut State) -> Result<T, DiskError>,
+    ) -> Result<T, DiskError> {
+        let state = &mut *self.0.borrow_mut();
+        match &mut state.operations_left {
+            Some(0) => return Err(DiskError::Io("the power is gone".to_owned())),
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        change(state)
+    }
+
+    fn file(&self, id: u64) -> TestFile {
+        TestFile {
+            disk: self.clone(),
+            id,
+        }
+    }
+}
+
+impl File {
+    fn power_cut(&mut self, draw: &mut dyn FnMut(u64) -> u64) {
+        let mut bytes = self.durable.clone();
+        // The new length may have got there or not, wherever bytes did.
+        if draw(2) == 0 {
+            bytes.resize(self.written.len(), 0);
+        }
+        for (&sector, &(from, to)) in &self.dirty {
+            let fate = draw(3);
+            for at in sector * SECTOR + from..(sector * SECTOR + to).min(self.written.len()) {
+                if let Some(byte) = bytes.get_mut(at) {
+                    match fate {
+                        0 => *byte = self.written[at],
+                        1 => {}
+                        _ => *byte = u8::try_from(draw(256)).unwrap(),
+                    }
+                }
+            }
+        }
+        self.dirty.clear();
+        self.written.clone_from(&bytes);
+        self.durable = bytes;
+    }
+}
+
+fn parent(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(parent, _)| parent)
+}
+
+impl Disk for TestDisk {
+    type File = TestFile;
+
+    fn open(&self, path: &str) -> Result<TestFile, DiskError> {
+        let id = self.0.borrow().names.get(path).copied();
+        id.map(|id| self.file(id)).ok_or(DiskError::NotFound)
+    }
+
+    fn create(&self, path: &str) -> Result<TestFile, DiskError> {
+        let id = self.change(|state| {
+            if state.names.contains_key(path) {
+                return Err(DiskError::Exists);
+            }
+            if !parent(path).is_empty() && !state.directories.contains(parent(path)) {
+                return Err(DiskError::NotFound);
+            }
+            let id = state.next_id;
+            state.next_id += 1;
+            state.names.insert(path.to_owned(), id);
+            state.files.insert(id, File::default());
+            Ok(id)
+        })?;
+        Ok(self.file(id))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<(), DiskError> {
+        self.change(|state| {
+            let id = state.names.remove(from).ok_or(DiskError::NotFound)?;
+            state.names.insert(to.to_owned(), id);
+            Ok(())
+        })
+    }
+
+    fn remove(&self, path: &str) -> Result<(), DiskError> {
+        self.change(|state| {
+            state.names.remove(path).ok_or(DiskError::NotFound)?;
+            Ok(())
+        })
+    }
+
+    fn list(&self, path: &str) -> Result<Vec<String>, DiskError> {
+        let state = self.0.borrow();
+        if !path.is_empty() && !state.directories.contains(path) {
+            return Err(DiskError::NotFound);
+        }
+        let names = state.names.keys().chain(&state.directories);
+        let inside = names.filter(|name| parent(name) == path);
+        let mut list: Vec<String> = inside
+            .map(|name| name.rsplit('/').next().unwrap().to_owned())
+            .collect();
+        list.sort();
+        Ok(list)
+    }
+
+    fn create_directory(&self, path: &str) -> Result<(), DiskError> {
+        self.change(|state| {
+            state.directories.insert(path.to_owned());
+            Ok(())
+        })
+    }
+
+    fn remove_directory(&self, path: &str) -> Result<(), DiskError> {
+        self.change(|state| {
+            assert!(!state.names.keys().any(|name| parent(name) == path));
+            state.directories.remove(path);
+            Ok(())
+        })
+    }
+
+    fn sync_directory(&self, path: &str) -> Result<(), DiskError> {
+        self.change(|state| {
+            if state.syncs_fail {
+                return Err(DiskError::Io("sync failed".to_owned()));
+            }
+            state.durable_names.retain(|name, _| parent(name) != path);
+            let names = state.names.iter().filter(|(name, _)| parent(name) == path);
+            let names: Vec<_> = names.map(|(name, id)| (name.clone(), *id)).collect();
+            state.durable_names.extend(names);
+            if path.is_empty() {
+                state.durable_directories.clone_from(&state.directories);
+            }
+            Ok(())
+        })
+    }
+
+    fn free_bytes(&self) -> Result<u64, DiskError> {
+        Ok(self.0.borrow().free)
+    }
+}
+
+impl DiskFile for TestFile {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, DiskError> {
+        let state = self.disk.0.borrow();
+        let written = &state.files[&self.id].written;
+        let from = usize::try_from(offset).unwrap().min(written.len());
+        let count = buffer.len().min(written.len() - from);
+        buffer[..count].copy_from_slice(&written[from..from + count]);
+        Ok(count)
+    }
+
+    fn write_at(&self, offset: u64, parts: &[&[u8]]) -> Result<(), DiskError> {
+        self.disk.change(|state| {
+            let file = state.files.get_mut(&self.id).unwrap();
+            let mut at = usize::try_from(offset).unwrap();
+            let bytes = parts.concat();
+            let grown = (at + bytes.len()).saturating_sub(file.written.len());
+            if grown as u64 > state.free {
+                return Err(DiskError::NoSpace);
+            }
+            state.free -= grown as u64;
+            file.written
+                .resize(file.written.len().max(at + bytes.len()), 0);
+            for byte in bytes {
+                file.written[at] = byte;
+                let dirty = file.dirty.entry(at / SECTOR).or_insert((SECTOR, 0));
+                *dirty = (dirty.0.min(at % SECTOR), dirty.1.max(at % SECTOR + 1));
+                at += 1;
+            }
+            Ok(())
+        })
+    }
+
+    fn sync(&self) -> Result<(), DiskError> {
+        self.disk.change(|state| {
+            if state.syncs_fail {
+                return Err(DiskError::Io("sync failed".to_owned()));
+            }
+            let file = state.files.get_mut(&self.id).unwrap();
+            file.durable.clone_from(&file.written);
+            file.dirty.clear();
+            Ok(())
+        })
+    }
+
+    fn truncate(&self, length: u64) -> Result<(), DiskError> {
+        self.disk.change(|state| {
+            let file = state.files.get_mut(&self.id).unwrap();
+            let length = usize::try_from(length).unwrap();
+            file.written.resize(length, 0);
+            Ok(())
+        })
+    }
+
+    fn allocate(&self, length: u64) -> Result<(), DiskError> {
+        self.disk.change(|state| {
+            let file = state.files.get_mut(&self.id).unwrap();
+            let length = usize::try_from(length).unwrap();
+            if file.written.len() < length {
+                file.written.resize(length, 0);
+            }
+            Ok(())
+        })
+    }
+
+    fn length(&self) -> Result<u64, DiskError> {
+        Ok(self.disk.0.borrow().files[&self.id].written.len() as u64)
+    }
+}

@@ -1,0 +1,206 @@
+//! The store over a disk in memory: what it promises, claim by claim.
+
+mod basics;
+mod disk;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::ids::{
+    BrokerId, DirectoryId, LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId,
+    Timestamp, TopicId, TopicPartition, Voter,
+};
+use crate::log::{Entry, Note, NoteKind, Position};
+use crate::record::{Batch, BatchHeader};
+use crate::time::Instant;
+use disk::TestDisk;
+
+const NOW: Instant = Instant(1_000_000);
+const BOOT: BootId = BootId(7);
+
+fn replica(partition: i32) -> TopicPartition {
+    TopicPartition {
+        topic: TopicId(99),
+        partition: PartitionIndex(partition),
+    }
+}
+
+fn voter(broker: i32) -> Voter {
+    Voter {
+        broker: BrokerId(broker),
+        directory: DirectoryId(100 + broker as u128),
+    }
+}
+
+fn options() -> StoreOptions {
+    StoreOptions {
+        journal_file_bytes: 128 << 10,
+        journal_files: 3,
+        direct_append_bytes_min: 4000,
+        checkpoint_journal_bytes: 64 << 10,
+        checkpoint_direct_bytes: 256 << 10,
+        reserve_bytes: 1 << 20,
+        segment_bytes: 40_000,
+        index_interval_bytes: 1000,
+        ..StoreOptions::default()
+    }
+}
+
+fn formatted() -> TestDisk {
+    let disk = TestDisk::new();
+    let identity = Identity {
+        cluster: None,
+        broker: BrokerId(1),
+        directory: DirectoryId(4711),
+    };
+    LogStore::format(&disk, identity).unwrap();
+    disk
+}
+
+fn open(disk: &TestDisk) -> (LogStore<TestDisk>, Recovered) {
+    LogStore::open(disk.clone(), options(), BOOT).unwrap()
+}
+
+/// A whole batch of `records` records whose body is `size` bytes that follow from offset and epoch.
+fn batch(base_offset: i64, leader_epoch: i32, records: i32, size: usize) -> Batch {
+    let seed = base_offset as usize * 31 + leader_epoch as usize * 17;
+    let body: Vec<u8> = (0..size).map(|at| ((seed + at * 7) % 251) as u8).collect();
+    let mut batch = Batch {
+        header: BatchHeader {
+            base_offset: Offset(base_offset),
+            body_length: u32::try_from(size).unwrap(),
+            leader_epoch: LeaderEpoch(leader_epoch),
+            crc: 0,
+            attributes: 0,
+            last_offset_delta: records - 1,
+            base_timestamp: Timestamp(base_offset * 10),
+            max_timestamp: Timestamp(base_offset * 10 + 5),
+            producer_id: ProducerId(5),
+            producer_epoch: ProducerEpoch(0),
+            base_sequence: base_offset as i32,
+            record_count: records,
+        },
+        body: Bytes::from(body.clone()),
+    };
+    batch.seal(crc32c::crc32c(&body));
+    batch
+}
+
+fn opening(leader_epoch: i32, offset: i64) -> Entry {
+    Entry::Note(Note {
+        leader_epoch: LeaderEpoch(leader_epoch),
+        offset: Offset(offset),
+        kind: NoteKind::Opening { leader: voter(1) },
+    })
+}
+
+fn bytes_of(batches: &[Batch]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for batch in batches {
+        bytes.extend_from_slice(&batch.header.to_bytes());
+        bytes.extend_from_slice(&batch.body);
+    }
+    bytes
+}
+
+/// Gives orders with their numbers and commits them.
+struct Driver {
+    store: LogStore<TestDisk>,
+    seq: u64,
+}
+
+impl Driver {
+    fn new(store: LogStore<TestDisk>) -> Self {
+        Self { store, seq: 0 }
+    }
+
+    fn execute(
+        &mut self,
+        replica: TopicPartition,
+        kind: OrderKind,
+    ) -> Result<Option<Completion>, StoreFailure> {
+        self.seq += 1;
+        self.store.execute(
+            NOW,
+            &Order {
+                replica,
+                seq: OrderSeq(self.seq),
+                kind,
+            },
+        )
+    }
+
+    fn create(&mut self, replica: TopicPartition) {
+        let voters = vec![voter(1), voter(2)];
+        self.execute(replica, OrderKind::Create { voters }).unwrap();
+    }
+
+    fn append(
+        &mut self,
+        replica: TopicPartition,
+        entries: Vec<Entry>,
+    ) -> Result<Option<Completion>, StoreFailure> {
+        self.append_as(replica, entries, Offset(0), Flush::Commit)
+    }
+
+    fn append_as(
+        &mut self,
+        replica: TopicPartition,
+        entries: Vec<Entry>,
+        high_watermark: Offset,
+        flush: Flush,
+    ) -> Result<Option<Completion>, StoreFailure> {
+        let after = self.end(replica);
+        self.execute(
+            replica,
+            OrderKind::Append {
+                after,
+                entries,
+                high_watermark,
+                flush,
+            },
+        )
+    }
+
+    fn end(&self, replica: TopicPartition) -> Position {
+        self.store.replicas[&replica].state.end
+    }
+
+    fn commit(&mut self) -> Vec<Completion> {
+        let Some(ticket) = self.store.begin_commit().unwrap() else {
+            return Vec::new();
+        };
+        let synced = ticket.sync();
+        self.store.finish_commit(&ticket, synced).unwrap()
+    }
+
+    fn read(&self, replica: TopicPartition, offset: i64, bytes_max: u32) -> QueryResult {
+        self.store.query(&Query {
+            id: QueryId(1),
+            replica,
+            kind: QueryKind::Read {
+                offset: Offset(offset),
+                end: Offset(i64::MAX),
+                bytes_max,
+            },
+        })
+    }
+
+    fn read_all(&self, replica: TopicPartition) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut offset = Offset(0);
+        while offset < self.end(replica).end_offset {
+            let QueryResult::Records(mut records) = self.read(replica, offset.0, 10_000) else {
+                panic!("{:?}", self.read(replica, offset.0, 10_000));
+            };
+            bytes.extend_from_slice(&records);
+            while !records.is_empty() {
+                offset = Batch::split_from(&mut records)
+                    .unwrap()
+                    .header
+                    .next_offset();
+            }
+        }
+        bytes
+    }
+}
