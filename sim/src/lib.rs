@@ -4,6 +4,11 @@
 //! machine and a run without one of its events keeps the draws of all others.
 
 pub mod draw;
+pub mod hash;
 pub mod clock;
 pub mod network;
 pub mod disk;
+pub mod history;
+pub mod client;
+pub mod checkers;
+pub mod describe;

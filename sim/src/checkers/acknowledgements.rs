@@ -1,0 +1,131 @@
+//! No acknowledgement before the policy is met: a produce with `acks=all` is answered without error when its
+//! batches are committed, one with `acks=1` when the leader has them durably (or in memory, where the topic's
+//! `flush` says so). A duplicate is answered by the same rule.
+
+use std::collections::BTreeMap;
+
+use varve_core::effect::{Effect, RequestId};
+use varve_core::ids::{Offset, PartitionIndex, TopicPartition};
+use varve_core::input::Input;
+use varve_core::record::TimestampType;
+use varve_core::wire::{ErrorCode, Request, Response};
+
+use super::{Checker, Logged, Observed, Step, show_partition};
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct AcknowledgedByPolicy {
+    waiting: BTreeMap<(u8, RequestId), Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    acks: i16,
+    /// By partition: the batch's CRC.
+    batches: BTreeMap<TopicPartition, u32>,
+}
+
+impl Checker for AcknowledgedByPolicy {
+    fn name(&self) -> &'static str {
+        "AcknowledgedByPolicy"
+    }
+
+    fn on_start(
+        &mut self,
+        _seen: &Observed,
+        recovered: &varve_core::store::Recovered,
+    ) -> Result<(), String> {
+        let broker = recovered.broker.0;
+        self.waiting
+            .retain(|(node, _), _| i32::from(*node) != broker);
+        Ok(())
+    }
+
+    fn on_input(&mut self, node: u8, input: &Input) {
+        if let Input::Request(request) = input
+            && let Request::Produce(body) = &request.body
+        {
+            let mut examined = request.examined.iter();
+            let mut batches = BTreeMap::new();
+            for topic in &body.topic_data {
+                for data in &topic.partition_data {
+                    if let Some(Ok(examined)) = examined.next()
+                        && examined.batch.header.timestamp_type() == TimestampType::CreateTime
+                    {
+                        let partition = TopicPartition {
+                            topic: topic.topic_id,
+                            partition: PartitionIndex(data.index),
+                        };
+                        batches.insert(partition, examined.batch.header.crc.max(1));
+                    }
+                }
+            }
+            self.waiting.insert(
+                (node, request.id),
+                Waiting {
+                    acks: body.acks,
+                    batches,
+                },
+            );
+        }
+    }
+
+    fn on_step(&mut self, seen: &Observed, step: &Step<'_>) -> Result<(), String> {
+        for effect in step.effects {
+            let Effect::Respond { request, response } = effect else {
+                continue;
+            };
+            let Response::Produce(response) = &**response else {
+                continue;
+            };
+            let Some(waiting) = self.waiting.remove(&(step.node, *request)) else {
+                continue;
+            };
+            for topic in &response.responses {
+                for data in &topic.partition_responses {
+                    let partition = TopicPartition {
+                        topic: topic.topic_id,
+                        partition: PartitionIndex(data.index),
+                    };
+                    let Some(&crc) = waiting.batches.get(&partition) else {
+                        continue;
+                    };
+                    if data.error_code != ErrorCode::None {
+                        continue;
+                    }
+                    let base_offset = Offset(data.base_offset);
+                    let held = |log: &[Logged]| {
+                        let place = log.partition_point(|logged| logged.offset < base_offset);
+                        log[place..]
+                            .iter()
+                            .take_while(|logged| logged.offset == base_offset)
+                            .any(|logged| logged.crc == crc)
+                    };
+                    let shadow = seen.shadow(partition, step.me);
+                    let (met, policy) = if waiting.acks == -1 {
+                        (held(seen.committed(partition)), "committed")
+                    } else if seen.is_replicated(partition) {
+                        (
+                            shadow.is_some_and(|shadow| held(&shadow.ordered.log)),
+                            "appended",
+                        )
+                    } else {
+                        (
+                            shadow.is_some_and(|shadow| held(&shadow.durable.log)),
+                            "durable",
+                        )
+                    };
+                    if !met {
+                        return Err(format!(
+                            "n{} acknowledges a batch of {} at {base_offset} with acks={} before it is {policy}",
+                            step.node,
+                            show_partition(partition),
+                            waiting.acks
+                        ));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}

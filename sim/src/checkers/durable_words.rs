@@ -1,0 +1,90 @@
+//! What a replica says is durable is durable: a vote before it is told, an end before it is acknowledged, a
+//! candidate's own vote before it leads.
+
+use varve_core::effect::{Effect, NoticeKind};
+use varve_core::peer::{AppendReply, PeerMessage, ReplicaBody};
+use varve_core::store::Vote;
+
+use super::{Checker, Observed, Step, show_partition, show_replica};
+
+/// See the module.
+#[derive(Debug)]
+pub struct WordsAreDurable;
+
+impl Checker for WordsAreDurable {
+    fn name(&self) -> &'static str {
+        "WordsAreDurable"
+    }
+
+    fn on_step(&mut self, seen: &Observed, step: &Step<'_>) -> Result<(), String> {
+        for effect in step.effects {
+            if let Effect::Send {
+                message: PeerMessage::Replica(message),
+                ..
+            } = effect
+            {
+                let Some(shadow) = seen.shadow(message.partition, message.from) else {
+                    continue;
+                };
+                let said = match &message.body {
+                    ReplicaBody::VoteReply { granted: true, .. } => {
+                        let vote = Vote {
+                            leader_epoch: message.leader_epoch,
+                            voted_for: Some(message.to),
+                        };
+                        (shadow.durable.vote != vote).then(|| {
+                            format!(
+                                "votes for {} before that is durable",
+                                show_replica(message.to)
+                            )
+                        })
+                    }
+                    ReplicaBody::AppendReply(AppendReply::Matched {
+                        appended, durable, ..
+                    }) => {
+                        let has_appended = shadow.ordered.index_of(*appended);
+                        let has_durable = shadow.durable.index_of(*durable);
+                        if has_appended.is_none() {
+                            Some(format!("acknowledges {appended}, which it does not have"))
+                        } else if has_durable.is_none() {
+                            Some(format!("acknowledges {durable} as durable, which is not"))
+                        } else {
+                            None
+                        }
+                    }
+                    ReplicaBody::VoteReply { granted: false, .. }
+                    | ReplicaBody::AppendReply(AppendReply::Diverged { .. })
+                    | ReplicaBody::PreVote { .. }
+                    | ReplicaBody::PreVoteReply { .. }
+                    | ReplicaBody::Vote { .. }
+                    | ReplicaBody::Append(_)
+                    | ReplicaBody::TransferLeadership
+                    | ReplicaBody::Resigned
+                    | ReplicaBody::FillRequest { .. }
+                    | ReplicaBody::FillReply { .. } => None,
+                };
+                if let Some(said) = said {
+                    return Err(format!(
+                        "{} of {} {said}",
+                        show_replica(message.from),
+                        show_partition(message.partition)
+                    ));
+                }
+            }
+            if let Effect::Notice(notice) = effect
+                && let Some(partition) = notice.partition
+                && let NoticeKind::Leads(leader_epoch)
+                | NoticeKind::LeadsWithPossibleLoss(leader_epoch) = notice.what
+                && let Some(shadow) = seen.shadow(partition, step.me)
+                && shadow.durable.vote.leader_epoch != leader_epoch
+            {
+                return Err(format!(
+                    "{} leads e{leader_epoch} of {} before its own vote is durable",
+                    show_replica(step.me),
+                    show_partition(partition)
+                ));
+            }
+        }
+        Ok(())
+    }
+}

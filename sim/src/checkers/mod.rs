@@ -1,0 +1,169 @@
+//! The judges of a run: one property a file.
+//!
+//! [`observed`] keeps what can be known from outside; every checker is shown each step with it and answers with a
+//! sentence where its property does not hold. Checkers never loosen: what a fault excuses is decided by the
+//! fault budget, before the fault.
+
+pub mod observed;
+
+pub mod acknowledgements;
+pub mod committed_data;
+pub mod directory_names;
+pub mod durable_words;
+pub mod high_watermark;
+pub mod holes;
+pub mod leader_completeness;
+pub mod monotonic;
+pub mod orders;
+pub mod producer_state;
+pub mod single_leader;
+pub mod suspects;
+pub mod voters;
+pub mod votes;
+
+use std::fmt;
+
+use varve_core::ids::{TopicPartition, Voter};
+use varve_core::input::Input;
+use varve_core::store::Recovered;
+
+pub use observed::{Fact, Logged, Observed, Step};
+
+/// A property does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The checker's name.
+    pub checker: &'static str,
+    /// What happened, in words.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.checker, self.what)
+    }
+}
+
+/// One property.
+pub trait Checker: fmt::Debug {
+    /// Its name, as it stands in a violation.
+    fn name(&self) -> &'static str;
+
+    /// Hears what a broker is about to be told.
+    fn on_input(&mut self, _node: u8, _input: &Input) {}
+
+    /// Looks at a step.
+    ///
+    /// # Errors
+    /// What does not hold, in words.
+    fn on_step(&mut self, seen: &Observed, step: &Step<'_>) -> Result<(), String>;
+
+    /// Hears that a node starts on a directory.
+    ///
+    /// # Errors
+    /// What does not hold of what it recovered, in words.
+    fn on_start(&mut self, _seen: &Observed, _recovered: &Recovered) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// All properties that are judged after every step.
+#[derive(Debug)]
+pub struct Checkers {
+    /// What they share.
+    pub seen: Observed,
+    checkers: Vec<Box<dyn Checker>>,
+}
+
+impl Default for Checkers {
+    fn default() -> Self {
+        Self {
+            seen: Observed::default(),
+            checkers: vec![
+                Box::new(orders::OrdersFit),
+                Box::new(single_leader::SingleLeaderPerEpoch::default()),
+                Box::new(votes::VotesNeverChange::default()),
+                Box::new(durable_words::WordsAreDurable),
+                Box::new(committed_data::ConsistentCommittedData),
+                Box::new(high_watermark::MajorityReachedHighWatermark),
+                Box::new(leader_completeness::LeaderHasAllCommitted),
+                Box::new(monotonic::NothingGoesBack::default()),
+                Box::new(voters::VotersChangeOneByOne::default()),
+                Box::new(suspects::SuspectsNeverLead),
+                Box::new(directory_names::WipedDirectoriesAreSilent),
+                Box::new(acknowledgements::AcknowledgedByPolicy::default()),
+                Box::new(holes::HolesAreNotServed::default()),
+                Box::new(producer_state::ProducerStateFollowsLog::default()),
+            ],
+        }
+    }
+}
+
+impl Checkers {
+    /// Tells every checker what a broker is about to be told.
+    pub fn on_input(&mut self, node: u8, me: Voter, input: &Input) {
+        self.seen.take_input(me, input);
+        for checker in &mut self.checkers {
+            checker.on_input(node, input);
+        }
+    }
+
+    /// Shows a step to every checker.
+    ///
+    /// # Errors
+    /// The first violation.
+    pub fn on_step(&mut self, step: &Step<'_>) -> Result<(), Violation> {
+        self.seen.take(step);
+        for checker in &mut self.checkers {
+            checker
+                .on_step(&self.seen, step)
+                .map_err(|what| Violation {
+                    checker: checker.name(),
+                    what,
+                })?;
+        }
+        Ok(())
+    }
+
+    /// Tells every checker that a node starts.
+    ///
+    /// # Errors
+    /// The first violation.
+    pub fn on_start(
+        &mut self,
+        recovered: &Recovered,
+        power_was_cut: bool,
+    ) -> Result<(), Violation> {
+        self.seen
+            .start(recovered, power_was_cut)
+            .map_err(|what| Violation {
+                checker: "RecoveryFindsWhatWasOrdered",
+                what: format!("n{}: {what}", recovered.broker),
+            })?;
+        for checker in &mut self.checkers {
+            checker
+                .on_start(&self.seen, recovered)
+                .map_err(|what| Violation {
+                    checker: checker.name(),
+                    what,
+                })?;
+        }
+        Ok(())
+    }
+}
+
+/// A partition as it stands in a violation.
+#[must_use]
+pub fn show_partition(partition: TopicPartition) -> String {
+    if partition == TopicPartition::METADATA {
+        "__cluster_metadata".to_owned()
+    } else {
+        format!("{}-{}", partition.topic, partition.partition)
+    }
+}
+
+/// A replica as it stands in a violation.
+#[must_use]
+pub fn show_replica(replica: Voter) -> String {
+    format!("n{}", replica.broker)
+}

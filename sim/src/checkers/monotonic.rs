@@ -1,0 +1,137 @@
+//! What must not go back does not: a replica's leader epoch across its restarts, its log start, what it has
+//! committed within one incarnation, and the high watermark and log start that clients are shown. A leader that
+//! has been replaced may show an older high watermark than its successors, but never one older than its
+//! predecessors showed.
+
+use std::collections::BTreeMap;
+
+use varve_core::effect::Effect;
+use varve_core::ids::{LeaderEpoch, Offset, PartitionIndex, TopicPartition, Voter};
+use varve_core::log::Position;
+use varve_core::store::Recovered;
+use varve_core::wire::{ErrorCode, Response};
+
+use super::{Checker, Observed, Step, show_partition, show_replica};
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct NothingGoesBack {
+    replicas: BTreeMap<(TopicPartition, Voter), Latest>,
+    /// The highest that clients have been shown, by the epoch of the leader that showed it.
+    shown: BTreeMap<TopicPartition, BTreeMap<LeaderEpoch, (Offset, Offset)>>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Latest {
+    leader_epoch: LeaderEpoch,
+    log_start_offset: Offset,
+    committed: Position,
+}
+
+impl NothingGoesBack {
+    fn shows(
+        &mut self,
+        partition: TopicPartition,
+        leader_epoch: LeaderEpoch,
+        log_start_offset: Offset,
+        high_watermark: Offset,
+    ) -> Result<(), String> {
+        let shown = self.shown.entry(partition).or_default();
+        let before = shown
+            .range(..=leader_epoch)
+            .map(|(_, shown)| *shown)
+            .fold((Offset(0), Offset(0)), |a, b| (a.0.max(b.0), a.1.max(b.1)));
+        for (what, was, is) in [
+            ("log start", before.0, log_start_offset),
+            ("high watermark", before.1, high_watermark),
+        ] {
+            if is < was {
+                return Err(format!(
+                    "the {what} of {} as clients see it goes back from {was} to {is} in e{leader_epoch}",
+                    show_partition(partition)
+                ));
+            }
+        }
+        shown.insert(leader_epoch, (log_start_offset, high_watermark));
+        Ok(())
+    }
+}
+
+impl Checker for NothingGoesBack {
+    fn name(&self) -> &'static str {
+        "NothingGoesBack"
+    }
+
+    /// It may have forgotten what it had committed, and the epochs that it had not stored.
+    fn on_start(&mut self, seen: &Observed, recovered: &Recovered) -> Result<(), String> {
+        for ((partition, voter), latest) in &mut self.replicas {
+            if voter.broker == recovered.broker && voter.directory == recovered.directory {
+                latest.committed = Position::default();
+                latest.leader_epoch = seen
+                    .shadow(*partition, *voter)
+                    .map_or(LeaderEpoch::default(), |shadow| {
+                        shadow.durable.vote.leader_epoch
+                    });
+            }
+        }
+        Ok(())
+    }
+
+    fn on_step(&mut self, _seen: &Observed, step: &Step<'_>) -> Result<(), String> {
+        for (partition, view) in step.views {
+            let latest = self.replicas.entry((*partition, step.me)).or_default();
+            let back = |what: &str, was: String, is: String| {
+                Err(format!(
+                    "the {what} of {} of {} goes back from {was} to {is}",
+                    show_replica(step.me),
+                    show_partition(*partition)
+                ))
+            };
+            if view.leader_epoch < latest.leader_epoch {
+                let (was, is) = (latest.leader_epoch, view.leader_epoch);
+                return back("leader epoch", was.to_string(), is.to_string());
+            }
+            if view.log_start_offset < latest.log_start_offset {
+                let (was, is) = (latest.log_start_offset, view.log_start_offset);
+                return back("log start", was.to_string(), is.to_string());
+            }
+            if view.committed < latest.committed {
+                let (was, is) = (latest.committed, view.committed);
+                return back("committed position", was.to_string(), is.to_string());
+            }
+            *latest = Latest {
+                leader_epoch: view.leader_epoch,
+                log_start_offset: view.log_start_offset,
+                committed: view.committed,
+            };
+        }
+        for effect in step.effects {
+            let Effect::Respond { response, .. } = effect else {
+                continue;
+            };
+            let Response::Fetch(response) = &**response else {
+                continue;
+            };
+            for topic in &response.responses {
+                for data in &topic.partitions {
+                    let partition = TopicPartition {
+                        topic: topic.topic_id,
+                        partition: PartitionIndex(data.partition_index),
+                    };
+                    let Some((_, view)) = step.views.iter().find(|(id, _)| *id == partition) else {
+                        continue;
+                    };
+                    if data.error_code == ErrorCode::None && view.role == "leader" {
+                        self.shows(
+                            partition,
+                            view.leader_epoch,
+                            Offset(data.log_start_offset),
+                            Offset(data.high_watermark),
+                        )?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}

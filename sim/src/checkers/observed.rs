@@ -1,0 +1,636 @@
+//! What can be known of every replica from outside: what it was ordered to store, what was reported durable,
+//! and what is committed.
+//!
+//! Nothing here asks the broker what it believes, except how far it says that it has committed. A [`Shadow`] is
+//! rebuilt from the orders that left the state machine and from the reports that came back, so a checker
+//! compares what a broker says with what it did.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::{Hash as _, Hasher as _};
+
+use varve_core::effect::Effect;
+use varve_core::ids::{LeaderEpoch, Offset, TopicPartition, Voter};
+use varve_core::input::Input;
+use varve_core::log::{Entry, NoteKind, Position};
+use varve_core::record::BatchHeader;
+use varve_core::replica::ReplicaView;
+use varve_core::store::{
+    Completion, Flush, Mark, Order, OrderKind, OrderSeq, Recovered, RecoveredReplica, Stage, Vote,
+};
+
+use crate::clock::SimTime;
+use crate::hash::StableHasher;
+
+/// One step of one broker, as the checkers see it.
+#[derive(Debug)]
+pub struct Step<'a> {
+    /// When.
+    pub at: SimTime,
+    /// Which node.
+    pub node: u8,
+    /// The broker and its directory.
+    pub me: Voter,
+    /// What it ordered, as far as that was carried out: a crash may have come before the rest.
+    pub effects: &'a [Effect],
+    /// The replicas that the step touched, as they are after it; none where the broker crashed in it.
+    pub views: &'a [(TopicPartition, ReplicaView)],
+}
+
+/// One entry of a log, as small as can tell it from every other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Logged {
+    /// The position behind it.
+    pub after: Position,
+    /// Of all that the entry is.
+    pub digest: u64,
+    /// A batch's first offset, or where the note stands.
+    pub offset: Offset,
+    /// The batch's CRC; 0 for a note.
+    pub crc: u32,
+}
+
+/// What one replica has been told to store.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stored {
+    /// It has been created and not deleted.
+    pub exists: bool,
+    /// Its log.
+    pub log: Vec<Logged>,
+    /// Its vote.
+    pub vote: Vote,
+    /// Its mark.
+    pub mark: Mark,
+}
+
+impl Stored {
+    /// The log's end.
+    #[must_use]
+    pub fn end(&self) -> Position {
+        self.log
+            .last()
+            .map_or(Position::default(), |last| last.after)
+    }
+
+    /// Index behind the entry that ends at this position; 0 for the beginning.
+    #[must_use]
+    pub fn index_of(&self, position: Position) -> Option<usize> {
+        index_of(&self.log, position)
+    }
+}
+
+/// Index behind the entry that ends at this position; 0 for the beginning.
+#[must_use]
+pub fn index_of(log: &[Logged], position: Position) -> Option<usize> {
+    if position == Position::default() {
+        return Some(0);
+    }
+    let index = log.partition_point(|logged| order(logged.after) < order(position));
+    (log.get(index)?.after == position).then_some(index + 1)
+}
+
+/// Positions ascend along a log by end offset and notes alone, whatever the epochs are.
+const fn order(position: Position) -> (i64, u64) {
+    (position.end_offset.0, position.notes)
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Change {
+    Create,
+    Append(Vec<Logged>),
+    Truncate(Position),
+    Vote(Vote),
+    Mark(Mark),
+    Delete,
+    /// Changes nothing that is followed here.
+    Other,
+}
+
+impl Stored {
+    fn apply(&mut self, change: &Change) {
+        match change {
+            Change::Create => self.exists = true,
+            Change::Append(entries) => self.log.extend_from_slice(entries),
+            Change::Truncate(to) => {
+                if let Some(index) = self.index_of(*to) {
+                    self.log.truncate(index);
+                }
+            }
+            Change::Vote(vote) => self.vote = *vote,
+            Change::Mark(mark) => self.mark = *mark,
+            Change::Delete => *self = Self::default(),
+            Change::Other => {}
+        }
+    }
+}
+
+/// One replica from outside.
+#[derive(Clone, Debug, Default)]
+pub struct Shadow {
+    /// What it was ordered to store, done or not.
+    pub ordered: Stored,
+    /// What was reported durable.
+    pub durable: Stored,
+    /// What was reported written, by the number of its order.
+    written: OrderSeq,
+    pending: VecDeque<(OrderSeq, Change)>,
+    /// Entries from the front that have been compared with the committed log.
+    compared: usize,
+}
+
+/// What all replicas of a partition agree on.
+#[derive(Clone, Debug, Default)]
+pub struct CommittedLog {
+    /// Its entries.
+    pub log: Vec<Logged>,
+}
+
+/// Something that a step did to a log, for the checkers of that step.
+#[derive(Clone, Debug)]
+pub enum Fact {
+    /// Orders of one replica do not fit what was ordered before.
+    Misfit(TopicPartition, Voter, String),
+    /// Entries were dropped.
+    Truncated {
+        /// Where.
+        partition: TopicPartition,
+        /// Whose.
+        replica: Voter,
+        /// How many entries stay.
+        kept: usize,
+        /// What was dropped.
+        dropped: Vec<Logged>,
+    },
+    /// The committed log has grown.
+    Committed {
+        /// Where.
+        partition: TopicPartition,
+        /// Who said so first.
+        replica: Voter,
+        /// Entries before.
+        from: usize,
+    },
+    /// A replica has committed something else than another.
+    Conflict(TopicPartition, Voter, String),
+}
+
+/// Everything that is known from outside.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    replicas: BTreeMap<TopicPartition, BTreeMap<Voter, Shadow>>,
+    committed: BTreeMap<TopicPartition, CommittedLog>,
+    /// Partitions whose records are acknowledged from memory.
+    replicated: BTreeSet<TopicPartition>,
+    /// What the latest step did.
+    pub facts: Vec<Fact>,
+}
+
+impl Observed {
+    /// One replica.
+    #[must_use]
+    pub fn shadow(&self, partition: TopicPartition, replica: Voter) -> Option<&Shadow> {
+        self.replicas.get(&partition)?.get(&replica)
+    }
+
+    /// All replicas of a partition that were ever seen.
+    pub fn shadows(&self, partition: TopicPartition) -> impl Iterator<Item = (Voter, &Shadow)> {
+        self.replicas
+            .get(&partition)
+            .into_iter()
+            .flatten()
+            .map(|(&voter, shadow)| (voter, shadow))
+    }
+
+    /// All partitions that were ever seen.
+    pub fn partitions(&self) -> impl Iterator<Item = TopicPartition> {
+        self.replicas.keys().copied()
+    }
+
+    /// What is committed of a partition.
+    #[must_use]
+    pub fn committed(&self, partition: TopicPartition) -> &[Logged] {
+        self.committed
+            .get(&partition)
+            .map_or(&[], |committed| &committed.log)
+    }
+
+    /// Whether records of this partition are acknowledged from memory (`flush = "replicated"`).
+    #[must_use]
+    pub fn is_replicated(&self, partition: TopicPartition) -> bool {
+        self.replicated.contains(&partition)
+    }
+
+    /// Hears what a broker is about to be told.
+    pub fn take_input(&mut self, me: Voter, input: &Input) {
+        if let Input::Stored(completions) = input {
+            for completion in completions {
+                self.take_completion(me, completion);
+            }
+        }
+    }
+
+    /// A directory has been formatted with this as its first order, and that is durable.
+    pub fn founded(&mut self, me: Voter, order: &Order) {
+        self.take_order(me, order);
+        self.take_completion(
+            me,
+            &Completion {
+                replica: order.replica,
+                seq: order.seq,
+                position: Position::default(),
+                stage: Stage::Durable,
+            },
+        );
+        // The broker numbers its orders anew when it starts.
+        self.shadow_mut(order.replica, me).written = OrderSeq::default();
+    }
+
+    /// Takes a step in.
+    pub fn take(&mut self, step: &Step<'_>) {
+        self.facts.clear();
+        for effect in step.effects {
+            if let Effect::Store(order) = effect {
+                self.take_order(step.me, order);
+            }
+        }
+        for (partition, view) in step.views {
+            self.take_view(step.me, *partition, view);
+        }
+    }
+
+    fn shadow_mut(&mut self, partition: TopicPartition, replica: Voter) -> &mut Shadow {
+        self.replicas
+            .entry(partition)
+            .or_default()
+            .entry(replica)
+            .or_default()
+    }
+
+    fn take_completion(&mut self, me: Voter, completion: &Completion) {
+        let shadow = self.shadow_mut(completion.replica, me);
+        shadow.written = shadow.written.max(completion.seq);
+        if completion.stage != Stage::Durable {
+            return;
+        }
+        while let Some((seq, change)) = shadow.pending.front() {
+            if *seq > completion.seq {
+                break;
+            }
+            shadow.durable.apply(change);
+            shadow.pending.pop_front();
+        }
+    }
+
+    fn take_order(&mut self, me: Voter, order: &Order) {
+        let partition = order.replica;
+        let mut facts = Vec::new();
+        let mut replicated = false;
+        let shadow = self.shadow_mut(partition, me);
+        let change = match &order.kind {
+            OrderKind::Create { .. } => Change::Create,
+            OrderKind::Append {
+                after,
+                entries,
+                flush,
+                ..
+            } => {
+                if *flush == Flush::Replicated {
+                    replicated = true;
+                }
+                let end = shadow.ordered.end();
+                if end != *after {
+                    facts.push(Fact::Misfit(
+                        partition,
+                        me,
+                        format!("appends behind {after}, its log ends at {end}"),
+                    ));
+                }
+                let mut position = *after;
+                let mut logged = Vec::with_capacity(entries.len());
+                for entry in entries {
+                    position = entry.position_after(position);
+                    logged.push(log_entry(entry, position));
+                }
+                Change::Append(logged)
+            }
+            OrderKind::Truncate { to } => match shadow.ordered.index_of(*to) {
+                Some(kept) => {
+                    facts.push(Fact::Truncated {
+                        partition,
+                        replica: me,
+                        kept,
+                        dropped: shadow.ordered.log[kept..].to_vec(),
+                    });
+                    shadow.compared = shadow.compared.min(kept);
+                    Change::Truncate(*to)
+                }
+                None => {
+                    facts.push(Fact::Misfit(
+                        partition,
+                        me,
+                        format!("truncates to {to}, which is no position of its log"),
+                    ));
+                    Change::Other
+                }
+            },
+            OrderKind::StoreVote(vote) => Change::Vote(*vote),
+            OrderKind::SetMark(mark) => Change::Mark(*mark),
+            OrderKind::Delete => {
+                shadow.compared = 0;
+                Change::Delete
+            }
+            OrderKind::Fill { .. }
+            | OrderKind::AcceptLoss { .. }
+            | OrderKind::SaveSnapshot { .. } => Change::Other,
+        };
+        shadow.ordered.apply(&change);
+        shadow.pending.push_back((order.seq, change));
+        if replicated {
+            self.replicated.insert(partition);
+        }
+        self.facts.append(&mut facts);
+    }
+
+    /// Compares what the replica says is committed with what others said before.
+    fn take_view(&mut self, me: Voter, partition: TopicPartition, view: &ReplicaView) {
+        let Some(shadow) = self
+            .replicas
+            .get_mut(&partition)
+            .and_then(|replicas| replicas.get_mut(&me))
+        else {
+            return;
+        };
+        let Some(index) = shadow.ordered.index_of(view.committed) else {
+            self.facts.push(Fact::Misfit(
+                partition,
+                me,
+                format!(
+                    "has committed {}, which is no position of its log",
+                    view.committed
+                ),
+            ));
+            return;
+        };
+        if index <= shadow.compared {
+            return;
+        }
+        let committed = self.committed.entry(partition).or_default();
+        let known = committed.log.len();
+        for place in shadow.compared..index.min(known) {
+            if shadow.ordered.log[place] != committed.log[place] {
+                self.facts.push(Fact::Conflict(
+                    partition,
+                    me,
+                    format!(
+                        "has committed another entry at {} than others did",
+                        committed.log[place].offset
+                    ),
+                ));
+                return;
+            }
+        }
+        shadow.compared = index;
+        if index > known {
+            committed
+                .log
+                .extend_from_slice(&shadow.ordered.log[known..index]);
+            self.facts.push(Fact::Committed {
+                partition,
+                replica: me,
+                from: known,
+            });
+        }
+    }
+
+    /// A node starts on what its disk had. Every replica must be what it was when everything durable was done,
+    /// or after some of the orders behind that, in their order.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub fn start(&mut self, recovered: &Recovered, power_was_cut: bool) -> Result<(), String> {
+        let me = Voter {
+            broker: recovered.broker,
+            directory: recovered.directory,
+        };
+        for (&partition, replicas) in &mut self.replicas {
+            let Some(shadow) = replicas.get_mut(&me) else {
+                continue;
+            };
+            let found = recovered
+                .replicas
+                .iter()
+                .find(|replica| replica.replica == partition);
+            shadow.restart(found, power_was_cut)?;
+        }
+        let unknown = recovered
+            .replicas
+            .iter()
+            .find(|replica| self.shadow(replica.replica, me).is_none());
+        match unknown {
+            Some(replica) => Err(format!(
+                "recovery found a replica of {} that was never created",
+                replica.replica.partition
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// A directory is gone for good.
+    pub fn wiped(&mut self, me: Voter) {
+        for replicas in self.replicas.values_mut() {
+            replicas.remove(&me);
+        }
+    }
+
+    /// A majority has said that what only a lost replica had never was (`LeadsWithPossibleLoss`): what is
+    /// committed from here on is what this replica has.
+    pub fn forget_committed_beyond(&mut self, partition: TopicPartition, replica: Voter) {
+        let (Some(shadow), Some(committed)) = (
+            self.replicas
+                .get(&partition)
+                .and_then(|replicas| replicas.get(&replica)),
+            self.committed.get_mut(&partition),
+        ) else {
+            return;
+        };
+        let same = shadow
+            .ordered
+            .log
+            .iter()
+            .zip(&committed.log)
+            .take_while(|(one, other)| one == other)
+            .count();
+        committed.log.truncate(same);
+    }
+}
+
+impl Shadow {
+    /// Whether this position, with this entry before it, is durable.
+    #[must_use]
+    pub fn has_durable(&self, index: usize, entry: &Logged) -> bool {
+        index > 0 && self.durable.log.get(index - 1) == Some(entry)
+    }
+
+    /// Whether this position, with this entry before it, is ordered.
+    #[must_use]
+    pub fn has_ordered(&self, index: usize, entry: &Logged) -> bool {
+        index > 0 && self.ordered.log.get(index - 1) == Some(entry)
+    }
+
+    fn restart(
+        &mut self,
+        found: Option<&RecoveredReplica>,
+        power_was_cut: bool,
+    ) -> Result<(), String> {
+        let mut state = self.durable.clone();
+        let mut pending = self.pending.iter();
+        // What was written survives the process: only a power cut takes it back.
+        if !power_was_cut {
+            for (seq, change) in pending.by_ref() {
+                if *seq > self.written {
+                    if matches(&state, found) {
+                        break;
+                    }
+                    if step_matches(&mut state, change, found) {
+                        break;
+                    }
+                } else {
+                    state.apply(change);
+                }
+            }
+        }
+        while !matches(&state, found) {
+            let Some((_, change)) = pending.next() else {
+                return Err(self.misrecovered(found));
+            };
+            if step_matches(&mut state, change, found) {
+                break;
+            }
+        }
+        self.compared = self.compared.min(state.log.len());
+        self.ordered.clone_from(&state);
+        self.durable = state;
+        self.pending.clear();
+        self.written = OrderSeq::default();
+        Ok(())
+    }
+
+    fn misrecovered(&self, found: Option<&RecoveredReplica>) -> String {
+        let said = |stored: &Stored| {
+            if stored.exists {
+                format!(
+                    "{} vote {} {:?}",
+                    stored.end(),
+                    show_vote(&stored.vote),
+                    stored.mark
+                )
+            } else {
+                "nothing".to_owned()
+            }
+        };
+        let found = found.map_or("nothing".to_owned(), |found| {
+            format!(
+                "{} vote {} {:?}",
+                found.end,
+                show_vote(&found.vote),
+                found.mark
+            )
+        });
+        format!(
+            "recovery found {found}; durable was {}, ordered was {}",
+            said(&self.durable),
+            said(&self.ordered)
+        )
+    }
+}
+
+fn show_vote(vote: &Vote) -> String {
+    match vote.voted_for {
+        Some(voter) => format!("e{} for n{}", vote.leader_epoch, voter.broker),
+        None => format!("e{}", vote.leader_epoch),
+    }
+}
+
+/// Applies a change, an append entry by entry, until the state is what was found.
+fn step_matches(state: &mut Stored, change: &Change, found: Option<&RecoveredReplica>) -> bool {
+    if let Change::Append(entries) = change {
+        for entry in entries {
+            state.log.push(*entry);
+            if matches(state, found) {
+                return true;
+            }
+        }
+        false
+    } else {
+        state.apply(change);
+        matches(state, found)
+    }
+}
+
+/// Whether a recovered replica is this state. A mark may be worse than what was stored: recovery judges it.
+fn matches(state: &Stored, found: Option<&RecoveredReplica>) -> bool {
+    let Some(found) = found else {
+        return !state.exists;
+    };
+    if !state.exists || state.end() != found.end || state.vote != found.vote {
+        return false;
+    }
+    if state.mark == Mark::Suspect && found.mark != Mark::Suspect {
+        return false;
+    }
+    // The recovered headers are the batches at the log's end; each must be the one that was ordered.
+    let batches = state.log.iter().rev().filter(|logged| logged.crc != 0);
+    found
+        .headers
+        .iter()
+        .rev()
+        .zip(batches)
+        .all(|(header, logged)| logged.digest == digest_batch(header))
+}
+
+fn log_entry(entry: &Entry, after: Position) -> Logged {
+    match entry {
+        Entry::Batch(batch) => Logged {
+            after,
+            digest: digest_batch(&batch.header),
+            offset: batch.header.base_offset,
+            crc: batch.header.crc.max(1),
+        },
+        Entry::Note(note) => {
+            let mut hasher = StableHasher::default();
+            note.hash(&mut hasher);
+            Logged {
+                after,
+                digest: hasher.finish(),
+                offset: note.offset,
+                crc: 0,
+            }
+        }
+    }
+}
+
+fn digest_batch(header: &BatchHeader) -> u64 {
+    let mut hasher = StableHasher::default();
+    header.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The voters that a note of this entry names, where it is one.
+#[must_use]
+pub fn voters_of(entry: &Entry) -> Option<&[Voter]> {
+    match entry {
+        Entry::Note(note) => match &note.kind {
+            NoteKind::Voters(voters) => Some(voters),
+            NoteKind::Opening { .. } | NoteKind::LogStart(_) => None,
+        },
+        Entry::Batch(_) => None,
+    }
+}
+
+/// The last epoch before this index of a log.
+#[must_use]
+pub fn epoch_before(log: &[Logged], index: usize) -> LeaderEpoch {
+    index
+        .checked_sub(1)
+        .and_then(|last| log.get(last))
+        .map_or(LeaderEpoch::default(), |logged| logged.after.leader_epoch)
+}

@@ -1,0 +1,311 @@
+//! What is said between brokers and clients, in one line each: the words of a trace.
+
+use std::fmt::Write as _;
+
+use varve_core::effect::{Effect, NoticeKind, Resignation, TrustLost};
+use varve_core::ids::{Offset, TopicPartition};
+use varve_core::log::{Entry, NoteKind, Position};
+use varve_core::peer::{AppendReply, PeerMessage, ReplicaBody, ReplicaMessage};
+use varve_core::store::{Mark, OrderKind};
+use varve_core::wire::{ErrorCode, Request, Response};
+
+/// A range of offsets, half open.
+#[must_use]
+pub fn range(from: Offset, end: Offset) -> String {
+    format!("[{from},{end})")
+}
+
+/// A position without its note count.
+#[must_use]
+pub fn position(position: Position) -> String {
+    format!("e{}@{}", position.leader_epoch, position.end_offset)
+}
+
+/// A message between brokers; `None` for what only keeps things going.
+#[must_use]
+pub fn peer_message(message: &PeerMessage) -> Option<(TopicPartition, String)> {
+    match message {
+        PeerMessage::Replica(message) => {
+            replica_message(message).map(|text| (message.partition, text))
+        }
+        PeerMessage::Heartbeat(_)
+        | PeerMessage::Leaders(_)
+        | PeerMessage::Ask { .. }
+        | PeerMessage::Answer { .. } => None,
+    }
+}
+
+fn replica_message(message: &ReplicaMessage) -> Option<String> {
+    let epoch = message.leader_epoch;
+    let word = |granted: bool, marked: bool| match (granted, marked) {
+        (true, true) => "granted, by a suspect",
+        (true, false) => "granted",
+        (false, _) => "refused",
+    };
+    Some(match &message.body {
+        ReplicaBody::PreVote { end } => format!("PreVote e{epoch} last {}", position(*end)),
+        ReplicaBody::PreVoteReply { granted, marked } => {
+            format!("PreVote e{epoch} {}", word(*granted, *marked))
+        }
+        ReplicaBody::Vote { end } => format!("Vote e{epoch} last {}", position(*end)),
+        ReplicaBody::VoteReply { granted, marked } => {
+            format!("Vote e{epoch} {}", word(*granted, *marked))
+        }
+        ReplicaBody::Append(append) => {
+            if append.entries.is_empty() {
+                return None;
+            }
+            format!(
+                "Append e{epoch} {}",
+                entries(append.previous, &append.entries)
+            )
+        }
+        ReplicaBody::AppendReply(AppendReply::Matched { .. }) => return None,
+        ReplicaBody::AppendReply(AppendReply::Diverged { hint }) => {
+            format!("Append e{epoch} refused, diverges at {}", position(*hint))
+        }
+        ReplicaBody::TransferLeadership => format!("TransferLeadership e{epoch}"),
+        ReplicaBody::Resigned => format!("Resigned e{epoch}"),
+        ReplicaBody::FillRequest { offset, end } => {
+            format!("Fill {} please", range(*offset, *end))
+        }
+        ReplicaBody::FillReply { batches, never_had } => match (batches.first(), batches.last()) {
+            (Some(first), Some(last)) => format!(
+                "Fill {}",
+                range(first.header.base_offset, last.header.next_offset())
+            ),
+            (None, _) | (_, None) if *never_had => "Fill: never had it".to_owned(),
+            (None, _) | (_, None) => "Fill: nothing".to_owned(),
+        },
+    })
+}
+
+/// Entries behind a position.
+#[must_use]
+pub fn entries(previous: Position, entries: &[Entry]) -> String {
+    let mut text = String::new();
+    let mut end = previous.end_offset;
+    let mut batches_from = None;
+    let mut say = |part: String| {
+        if !text.is_empty() {
+            text.push_str(", ");
+        }
+        text.push_str(&part);
+    };
+    for entry in entries {
+        match entry {
+            Entry::Batch(batch) => {
+                batches_from.get_or_insert(batch.header.base_offset);
+                end = batch.header.next_offset();
+            }
+            Entry::Note(note) => {
+                if let Some(from) = batches_from.take() {
+                    say(range(from, end));
+                }
+                say(match &note.kind {
+                    NoteKind::Opening { .. } => {
+                        format!("opening of e{} at {}", note.leader_epoch, note.offset)
+                    }
+                    NoteKind::Voters(voters) => {
+                        let mut names = String::from("voters");
+                        for voter in voters {
+                            let _ = write!(names, " n{}", voter.broker);
+                        }
+                        names
+                    }
+                    NoteKind::LogStart(offset) => format!("log start {offset}"),
+                });
+            }
+        }
+    }
+    if let Some(from) = batches_from {
+        say(range(from, end));
+    }
+    text
+}
+
+/// What a replica did in a step, in a few words.
+#[must_use]
+pub fn doings(effects: &[Effect], partition: TopicPartition, end_before: Option<Offset>) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for effect in effects {
+        match effect {
+            Effect::Store(order) if order.replica == partition => match &order.kind {
+                OrderKind::Append {
+                    after,
+                    entries: list,
+                    ..
+                } => {
+                    let text = entries(*after, list);
+                    parts.push(match list.first() {
+                        Some(Entry::Note(_)) => text,
+                        Some(Entry::Batch(_)) | None => format!("append {text}"),
+                    });
+                }
+                OrderKind::Truncate { to } => parts.push(match end_before {
+                    Some(end) if end > to.end_offset => {
+                        format!("truncate {}", range(to.end_offset, end))
+                    }
+                    Some(_) | None => format!("truncate to {}", position(*to)),
+                }),
+                OrderKind::SetMark(mark) => parts.push(match mark {
+                    Mark::Clean => "clean".to_owned(),
+                    Mark::Volatile => "volatile".to_owned(),
+                    Mark::Suspect => "suspect".to_owned(),
+                }),
+                OrderKind::Fill { batches } => {
+                    if let (Some(first), Some(last)) = (batches.first(), batches.last()) {
+                        parts.push(format!(
+                            "fill {}",
+                            range(first.header.base_offset, last.header.next_offset())
+                        ));
+                    }
+                }
+                OrderKind::AcceptLoss { range: lost } => {
+                    parts.push(format!("loss of {} accepted", range(lost.start, lost.end)));
+                }
+                OrderKind::Create { .. } => parts.push("created".to_owned()),
+                OrderKind::Delete => parts.push("deleted".to_owned()),
+                OrderKind::StoreVote(_) | OrderKind::SaveSnapshot { .. } => {}
+            },
+            Effect::Notice(notice) if notice.partition == Some(partition) => {
+                if let Some(text) = self::notice(&notice.what) {
+                    parts.push(text);
+                }
+            }
+            Effect::Store(_)
+            | Effect::Notice(_)
+            | Effect::Query(_)
+            | Effect::Send { .. }
+            | Effect::Respond { .. }
+            | Effect::Close(_)
+            | Effect::Peers(_)
+            | Effect::Joined(_)
+            | Effect::Ready
+            | Effect::Stopped => {}
+        }
+    }
+    parts.join(", ")
+}
+
+/// Something worth telling; `None` where the state line says it.
+#[must_use]
+pub fn notice(what: &NoticeKind) -> Option<String> {
+    Some(match what {
+        NoticeKind::Stands(_, why) => match why {
+            TrustLost::NoLeader => "no leader",
+            TrustLost::Silent => "leader silent",
+            TrustLost::Restarted => "leader restarted",
+            TrustLost::DiskStalled => "leader's disk hangs",
+            TrustLost::Resigned => "leader resigned",
+            TrustLost::NotRenewed => "leader has not renewed its claim",
+            TrustLost::Transfer => "asked to take over",
+        }
+        .to_owned(),
+        NoticeKind::Leads(_) | NoticeKind::Truncates(_) => return None,
+        NoticeKind::LeadsWithPossibleLoss(_) => "all voters granted: possible loss".to_owned(),
+        NoticeKind::Resigns(_, why) => match why {
+            Resignation::HigherEpoch => "resigns: higher epoch",
+            Resignation::QuorumLost => "resigns: no majority answers",
+            Resignation::Disk => "resigns: disk",
+            Resignation::Removed => "resigns: no voter any more",
+            Resignation::Transferred => "resigns: handed over",
+        }
+        .to_owned(),
+        NoticeKind::Follows(_, leader) => format!("follows n{leader}"),
+        NoticeKind::VotersChanged(voters) => {
+            let mut text = String::from("voters now");
+            for voter in voters {
+                let _ = write!(text, " n{}", voter.broker);
+            }
+            text
+        }
+        NoticeKind::Hole(from, end) => format!("hole {}", range(*from, *end)),
+        NoticeKind::HoleFilled(from, end) => format!("hole {} filled", range(*from, *end)),
+        NoticeKind::Suspect => "suspect".to_owned(),
+        NoticeKind::SuspectCleared => "suspect no more".to_owned(),
+        NoticeKind::DirectoryOffline(reason) => format!("directory offline: {reason}"),
+        NoticeKind::DiskFull => "disk full".to_owned(),
+        NoticeKind::Refused(why) => format!("refuses: {why}"),
+    })
+}
+
+/// A client's request; `None` for what only keeps things going.
+#[must_use]
+pub fn request(number: u64, request: &Request) -> Option<String> {
+    match request {
+        Request::Produce(request) => {
+            let acks = match request.acks {
+                -1 => "all".to_owned(),
+                acks => acks.to_string(),
+            };
+            let records: i32 = request
+                .topic_data
+                .iter()
+                .flat_map(|topic| &topic.partition_data)
+                .filter_map(|data| data.records.as_ref())
+                .filter_map(|records| {
+                    varve_core::record::BatchHeader::parse(&records.to_bytes()).ok()
+                })
+                .map(|header| header.record_count)
+                .sum();
+            let plural = if records == 1 { "" } else { "s" };
+            Some(format!(
+                "Produce #{number} acks={acks}  {records} record{plural}"
+            ))
+        }
+        Request::CreateTopics(_) => Some(format!("CreateTopics #{number}")),
+        _keeps_things_going => None,
+    }
+}
+
+/// An answer to a client; `None` for what only keeps things going.
+#[must_use]
+pub fn response(number: u64, response: &Response) -> Option<String> {
+    match response {
+        Response::Produce(response) => {
+            let data = response
+                .responses
+                .first()
+                .and_then(|topic| topic.partition_responses.first())?;
+            Some(if data.error_code == ErrorCode::None {
+                format!("Produce #{number}  offset {}", data.base_offset)
+            } else {
+                format!("Produce #{number}  {}", data.error_code.name())
+            })
+        }
+        Response::Fetch(response) => {
+            let data = response
+                .responses
+                .iter()
+                .flat_map(|topic| &topic.partitions)
+                .find(|data| {
+                    data.error_code != ErrorCode::None
+                        || data
+                            .records
+                            .as_ref()
+                            .is_some_and(|records| !records.is_empty())
+                })?;
+            if data.error_code != ErrorCode::None {
+                return Some(format!("Fetch #{number}  {}", data.error_code.name()));
+            }
+            let mut bytes = data.records.as_ref()?.to_bytes();
+            let mut ends = None;
+            while let Ok(batch) = varve_core::record::Batch::split_from(&mut bytes) {
+                let (from, _) = ends.unwrap_or((batch.header.base_offset, Offset(0)));
+                ends = Some((from, batch.header.next_offset()));
+            }
+            let (from, end) = ends?;
+            Some(format!(
+                "Fetch #{number}  {}  hw {}",
+                range(from, end),
+                data.high_watermark
+            ))
+        }
+        Response::CreateTopics(response) => {
+            let error = response.topics.first()?.error_code;
+            Some(format!("CreateTopics #{number}  {}", error.name()))
+        }
+        _keeps_things_going => None,
+    }
+}
