@@ -21,3 +21,4 @@ pub mod input;
 pub mod effect;
 pub mod links;
 pub mod replica;
+pub mod describe;

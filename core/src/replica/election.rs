@@ -10,6 +10,7 @@
 //! and the longest log that is left has won (counter-example 4).
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::effect::{NoticeKind, TrustLost};
 use crate::hooks::{Mutant, Probe};
@@ -61,7 +62,13 @@ enum Tally {
 impl Replica {
     /// Nobody leads as far as this replica knows: it will stand after a timeout.
     pub(super) fn wait_for_leader(&mut self, cx: &mut Cx<'_>) {
-        let wait = cx.timing.election_timeout + cx.jitter(cx.timing.election_jitter_max);
+        // A sole voter has nobody to wait for.
+        let alone = self.voters == [self.me];
+        let wait = if alone {
+            Duration::ZERO
+        } else {
+            cx.timing.election_timeout + cx.jitter(cx.timing.election_jitter_max)
+        };
         self.role = Role::Follower(Following {
             stand_at: Some(cx.now + wait),
             lost: Some(TrustLost::NoLeader),

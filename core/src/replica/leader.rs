@@ -116,6 +116,10 @@ impl Replica {
         }));
         self.push_entry(entry.clone());
         self.order_append(before, vec![entry], Flush::Commit, cx);
+        // Its voters were heard when they voted; look again once that proves nothing any more.
+        if let Role::Leader(leading) = &mut self.role {
+            leading.tick_by(cx.now + cx.timing.election_timeout);
+        }
         self.update_claim(cx);
         self.replicate(cx);
     }
@@ -406,7 +410,7 @@ impl Replica {
                 } else {
                     ours
                 };
-                progress.probe_from(common.min(progress.next));
+                progress.diverged(common);
             }
         }
         self.update_claim(cx);
@@ -525,6 +529,10 @@ impl Replica {
 
     /// Looks after what waits: followers that do not answer, commits not told, the ISR, a transfer.
     pub(super) fn lead_on(&mut self, cx: &mut Cx<'_>) {
+        if let Role::Leader(leading) = &mut self.role {
+            leading.tick_at = None;
+        }
+        self.check_quorum(cx);
         let committed = self.exposed();
         let Role::Leader(leading) = &mut self.role else {
             return;

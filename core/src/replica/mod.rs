@@ -24,6 +24,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
+use bytes::Bytes;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng as _;
 
@@ -180,11 +181,15 @@ pub enum TailRead {
 
 impl Replica {
     /// A new, empty replica. Orders its creation. `preferred` says that the placement wants it to lead.
+    ///
+    /// A replica that is no voter of the partition's creation may be one that was here before and has been lost:
+    /// it starts as a suspect until it has caught up.
     pub(crate) fn create(
         id: TopicPartition,
         me: Voter,
         voters: Vec<Voter>,
         config: ReplicaConfig,
+        role: crate::cluster::Role,
         preferred: bool,
         cx: &mut Cx<'_>,
     ) -> Self {
@@ -208,6 +213,9 @@ impl Replica {
         replica
             .orders
             .push(OrderKind::Create { voters }, replica.end, replica.id, cx);
+        if role != crate::cluster::Role::InitialVoter {
+            replica.set_mark(Mark::Suspect, cx);
+        }
         if preferred {
             // Whom the placement prefers stands at once, so a new topic's leaders are where they belong.
             replica.role = Role::Follower(Following {
@@ -403,12 +411,6 @@ impl Replica {
         self.orders.oldest()
     }
 
-    /// Whether every order is done.
-    #[must_use]
-    pub(crate) fn is_settled(&self) -> bool {
-        self.orders.oldest().is_none()
-    }
-
     /// What people and checkers see.
     #[must_use]
     pub fn view(&self) -> ReplicaView {
@@ -432,6 +434,34 @@ impl Replica {
             mark: self.mark,
             holes: self.holes.ranges().to_vec(),
         }
+    }
+
+    /// Epoch and number of the last voter note in this log; zeros without one.
+    #[must_use]
+    pub fn last_voter_note(&self) -> (LeaderEpoch, u64) {
+        let last = self.notes.voters_at(self.notes.count());
+        last.map_or((LeaderEpoch(0), 0), |(count, _)| {
+            (self.notes.epoch_at(count), count)
+        })
+    }
+
+    /// Orders that nothing be left of it. The broker then forgets it.
+    pub(crate) fn delete(&mut self, cx: &mut Cx<'_>) {
+        self.orders.push(OrderKind::Delete, self.end, self.id, cx);
+    }
+
+    /// Orders that a snapshot of the metadata image at `offset` be kept.
+    pub(crate) fn save_snapshot(&mut self, offset: Offset, image: Bytes, cx: &mut Cx<'_>) {
+        let at = self.notes.position_of_offset(offset);
+        self.orders
+            .push(OrderKind::SaveSnapshot { at, image }, self.end, self.id, cx);
+    }
+
+    /// Committed batches from the one that holds `offset` on; `None` where memory does not hold them.
+    #[must_use]
+    pub(crate) fn committed_batches(&self, offset: Offset) -> Option<Vec<Batch>> {
+        self.tail
+            .batches_from(offset, self.committed.end_offset, usize::MAX)
     }
 
     /// The log's notes.
@@ -652,3 +682,6 @@ impl Replica {
         self.producers.commit_to(committed.end_offset);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,6 +24,10 @@ pub(super) struct Orders {
     durable: Position,
     /// Written up to here, in the log as it is now: survives the process, not a power cut.
     written: Position,
+    /// Truncations among the pending orders.
+    truncations: usize,
+    /// Marks among the pending orders.
+    marks: usize,
 }
 
 /// An order that is not done.
@@ -59,6 +63,8 @@ impl Orders {
             pending: VecDeque::new(),
             durable: end,
             written: end,
+            truncations: 0,
+            marks: 0,
         }
     }
 
@@ -75,10 +81,14 @@ impl Orders {
             OrderKind::Truncate { to } => {
                 self.durable = self.durable.min(*to);
                 self.written = self.written.min(*to);
+                self.truncations += 1;
                 Then::Truncated
             }
             OrderKind::StoreVote(vote) => Then::Voted(*vote),
-            OrderKind::SetMark(mark) => Then::Marked(*mark),
+            OrderKind::SetMark(mark) => {
+                self.marks += 1;
+                Then::Marked(*mark)
+            }
             OrderKind::Fill { batches } => match (batches.first(), batches.last()) {
                 (Some(first), Some(last)) => {
                     Then::Filled(first.header.base_offset..last.header.next_offset())
@@ -144,7 +154,12 @@ impl Orders {
     /// The end that all orders up to `seq` have brought the log to, as it is now: a later truncation that is
     /// still under way bounds it.
     fn end_after(&self, seq: OrderSeq) -> Option<Position> {
-        let at = self.pending.iter().find(|order| order.seq == seq)?.end;
+        let first = self.pending.front()?.seq;
+        let place = usize::try_from(seq.0.checked_sub(first.0)?).ok()?;
+        let at = self.pending.get(place)?.end;
+        if self.truncations == 0 {
+            return Some(at);
+        }
         let cut = |order: &&Pending| order.seq > seq && order.then == Then::Truncated;
         Some(
             self.pending
@@ -183,9 +198,13 @@ impl Replica {
     fn finish_orders(&mut self, seq: OrderSeq, cx: &mut Cx<'_>) {
         while let Some(order) = self.orders.pending.pop_front_if(|order| order.seq <= seq) {
             match order.then {
-                Then::Nothing | Then::Truncated => {}
+                Then::Nothing => {}
+                Then::Truncated => self.orders.truncations -= 1,
                 Then::Voted(vote) => self.on_vote_stored(vote, cx),
-                Then::Marked(mark) => self.on_marked(mark, cx),
+                Then::Marked(mark) => {
+                    self.orders.marks -= 1;
+                    self.on_marked(mark, cx);
+                }
                 Then::Filled(range) => self.on_filled(range, cx),
             }
         }

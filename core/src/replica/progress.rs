@@ -113,6 +113,13 @@ impl Progress {
         }
     }
 
+    /// The follower does not have what was sent to it; at most `common` is left of what it once had.
+    pub(super) fn diverged(&mut self, common: Position) {
+        self.appended = self.appended.min(common);
+        self.durable = self.durable.min(common);
+        self.probe_from(common.min(self.next));
+    }
+
     /// What was under way may be lost: ask what the follower has.
     pub(super) fn probe_from(&mut self, next: Position) {
         self.replicating = false;

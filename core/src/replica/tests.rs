@@ -1,0 +1,309 @@
+//! Transitions of a few replicas wired together by hand: whole clusters live in the simulator.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng as _;
+
+use super::*;
+use crate::cluster;
+use crate::ids::{DirectoryId, Incarnation, PartitionIndex, Timestamp, TopicId};
+use crate::peer::{Heartbeat, PeerIdentity};
+use crate::record::{BatchBuilder, Compression};
+use crate::store::{Completion, Order, Stage};
+
+const PARTITION: TopicPartition = TopicPartition {
+    topic: TopicId(7),
+    partition: PartitionIndex(0),
+};
+
+fn voter(n: usize) -> Voter {
+    Voter {
+        broker: BrokerId(n as i32),
+        directory: DirectoryId(n as u128),
+    }
+}
+
+fn identity(n: usize) -> PeerIdentity {
+    PeerIdentity {
+        cluster: None,
+        broker: voter(n).broker,
+        directory: voter(n).directory,
+        incarnation: Incarnation(1),
+    }
+}
+
+/// Replicas 0, 1, ... of one partition, with links that deliver at once and disks that sync when told.
+struct Quorum {
+    now: Instant,
+    timing: Timing,
+    replicas: Vec<Replica>,
+    links: Vec<Links>,
+    rngs: Vec<ChaCha8Rng>,
+    mail: VecDeque<(usize, ReplicaMessage)>,
+    orders: Vec<VecDeque<Order>>,
+    /// Pairs that cannot reach each other, in either direction.
+    cut: Vec<(usize, usize)>,
+    /// Disks that are not to finish anything.
+    stuck: Vec<usize>,
+}
+
+impl Quorum {
+    fn new(n: usize) -> Self {
+        let mut quorum = Self {
+            now: Instant(1_000_000),
+            timing: Timing::default(),
+            replicas: Vec::new(),
+            links: (0..n).map(|_| Links::new(Instant(1_000_000))).collect(),
+            rngs: (0..n)
+                .map(|n| ChaCha8Rng::seed_from_u64(n as u64))
+                .collect(),
+            mail: VecDeque::new(),
+            orders: vec![VecDeque::new(); n],
+            cut: Vec::new(),
+            stuck: Vec::new(),
+        };
+        quorum.beat();
+        let voters: Vec<Voter> = (0..n).map(voter).collect();
+        for me in 0..n {
+            let config = ReplicaConfig {
+                flush: Flush::Commit,
+                eager: true,
+            };
+            let voters = voters.clone();
+            let replica = quorum.with_cx(me, |cx| {
+                Replica::create(
+                    PARTITION,
+                    voter(me),
+                    voters,
+                    config,
+                    cluster::Role::InitialVoter,
+                    false,
+                    cx,
+                )
+            });
+            quorum.replicas.push(replica);
+        }
+        quorum
+    }
+
+    fn with_cx<R>(&mut self, me: usize, act: impl FnOnce(&mut Cx<'_>) -> R) -> R {
+        let mut fx = Effects::new();
+        let (mut queries, mut asked) = (QueryId(0), BTreeMap::new());
+        let result = act(&mut Cx {
+            now: self.now,
+            timing: &self.timing,
+            links: &self.links[me],
+            rng: &mut self.rngs[me],
+            fx: &mut fx,
+            queries: &mut queries,
+            asked: &mut asked,
+        });
+        for effect in fx.drain() {
+            match effect {
+                Effect::Send {
+                    message: PeerMessage::Replica(message),
+                    ..
+                } => self.mail.push_back((me, message)),
+                Effect::Store(order) => self.orders[me].push_back(order),
+                Effect::Notice(_) => {}
+                other => panic!("a replica alone does not order {other:?}"),
+            }
+        }
+        result
+    }
+
+    fn with<R>(&mut self, me: usize, act: impl FnOnce(&mut Replica, &mut Cx<'_>) -> R) -> R {
+        let mut replica = self.replicas[me].clone();
+        let result = self.with_cx(me, |cx| act(&mut replica, cx));
+        self.replicas[me] = replica;
+        result
+    }
+
+    fn is_cut(&self, a: usize, b: usize) -> bool {
+        self.cut.contains(&(a, b)) || self.cut.contains(&(b, a))
+    }
+
+    fn beat(&mut self) {
+        let n = self.links.len();
+        for (from, to) in (0..n).flat_map(|from| (0..n).map(move |to| (from, to))) {
+            if from != to && !self.is_cut(from, to) {
+                let beat: Heartbeat =
+                    self.links[from].heartbeat_to(voter(to).broker, self.now, Duration::ZERO);
+                self.links[from].up(identity(to), self.now);
+                self.links[to].heard(identity(from), 1, self.now, &self.timing);
+                self.links[to].beat(voter(from).broker, &beat, self.now, &self.timing);
+            }
+        }
+    }
+
+    /// Delivers and syncs until nothing is under way.
+    fn settle(&mut self) {
+        for _ in 0..10_000 {
+            let mut idle = true;
+            while let Some((from, message)) = self.mail.pop_front() {
+                idle = false;
+                let to = message.to.broker.0 as usize;
+                if !self.is_cut(from, to) {
+                    self.with(to, |replica, cx| replica.receive(message, cx));
+                }
+            }
+            for me in 0..self.replicas.len() {
+                if let Some(order) = self.orders[me].back().filter(|_| !self.stuck.contains(&me)) {
+                    idle = false;
+                    let completion = Completion {
+                        replica: PARTITION,
+                        seq: order.seq,
+                        position: self.replicas[me].end(),
+                        stage: Stage::Durable,
+                    };
+                    self.orders[me].clear();
+                    self.with(me, |replica, cx| replica.on_stored(&completion, cx));
+                }
+            }
+            if idle {
+                return;
+            }
+        }
+        panic!("it goes on for ever");
+    }
+
+    fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            self.now = self.now + Duration::from_millis(20);
+            self.beat();
+            for me in 0..self.replicas.len() {
+                for change in self.links[me].clone().expire(self.now, &self.timing) {
+                    let _ = change;
+                    self.with(me, |replica, cx| {
+                        replica.review_trust(cx);
+                        replica.check_quorum(cx);
+                    });
+                }
+                if self.replicas[me]
+                    .next_deadline()
+                    .is_some_and(|at| at <= self.now)
+                {
+                    self.with(me, Replica::fire);
+                }
+            }
+            self.settle();
+        }
+    }
+
+    fn leader(&self) -> Option<usize> {
+        let leaders = (0..self.replicas.len()).filter(|&n| self.replicas[n].is_leader());
+        leaders.max_by_key(|&n| self.replicas[n].leader_epoch())
+    }
+
+    fn elect(&mut self) -> usize {
+        self.run(Duration::from_secs(5));
+        self.leader().expect("five quiet seconds elect a leader")
+    }
+
+    fn produce(&mut self, leader: usize) -> Result<Appended, ProduceRefusal> {
+        let mut batch = BatchBuilder::new(Compression::None);
+        batch
+            .push(Timestamp(1), None, Some(b"value"), &[])
+            .expect("it fits");
+        let batch = batch.build();
+        self.with(leader, |replica, cx| replica.produce(batch, None, None, cx))
+    }
+}
+
+#[test]
+fn three_replicas_elect_one_leader_whose_batches_commit_everywhere() {
+    let mut quorum = Quorum::new(3);
+    let leader = quorum.elect();
+    let appended = quorum.produce(leader).expect("it leads");
+    assert_eq!(
+        appended.base_offset,
+        Offset(0),
+        "the first record of a partition is offset 0"
+    );
+    quorum.settle();
+    for replica in &quorum.replicas {
+        assert_eq!(replica.high_watermark(), Some(Offset(1)));
+        assert_eq!(replica.leader_epoch(), LeaderEpoch(1));
+    }
+    assert_eq!(quorum.replicas[leader].isr().len(), 3);
+    assert!(quorum.replicas[leader].meets_acks_all(Offset(1), 3));
+}
+
+#[test]
+fn nothing_is_committed_while_only_the_leader_has_it_durably() {
+    let mut quorum = Quorum::new(3);
+    let leader = quorum.elect();
+    quorum.stuck = (0..3).filter(|&n| n != leader).collect();
+    quorum.produce(leader).expect("it leads");
+    quorum.settle();
+    assert_eq!(quorum.replicas[leader].high_watermark(), Some(Offset(0)));
+    assert!(quorum.replicas[leader].meets_acks_one(Offset(1)));
+    quorum.stuck.pop();
+    quorum.settle();
+    assert_eq!(quorum.replicas[leader].high_watermark(), Some(Offset(1)));
+}
+
+#[test]
+fn a_deposed_leader_drops_what_was_never_committed() {
+    let mut quorum = Quorum::new(3);
+    let old = quorum.elect();
+    quorum.cut = (0..3).filter(|&n| n != old).map(|n| (old, n)).collect();
+    quorum.produce(old).expect("it does not know yet");
+    quorum.run(Duration::from_secs(4));
+    assert!(
+        !quorum.replicas[old].is_leader(),
+        "check-quorum makes it resign"
+    );
+    let new = quorum.leader().expect("the others have elected one");
+    quorum.produce(new).expect("it leads");
+    quorum.produce(new).expect("it leads");
+    quorum.settle();
+    quorum.cut.clear();
+    quorum.run(Duration::from_secs(3));
+    let leader = quorum.leader().expect("a leader");
+    for replica in &quorum.replicas {
+        assert_eq!(replica.end(), quorum.replicas[leader].end());
+        assert_eq!(replica.high_watermark(), Some(Offset(2)));
+    }
+}
+
+#[test]
+fn voters_change_one_at_a_time_until_the_target_is_reached() {
+    let mut quorum = Quorum::new(4);
+    let voters: Vec<Voter> = (0..3).map(voter).collect();
+    // The fourth replica is no voter of the creation.
+    for replica in &mut quorum.replicas {
+        replica.voters_at_creation.clone_from(&voters);
+        replica.refresh_voters();
+    }
+    let leader = quorum.elect();
+    let gone = (0..3).find(|&n| n != leader).expect("three voters");
+    let target: Vec<Voter> = (0..4).filter(|&n| n != gone).map(voter).collect();
+    quorum.with(leader, |replica, cx| replica.set_target(&target, &[], cx));
+    quorum.settle();
+    quorum.run(Duration::from_secs(2));
+    assert_eq!(quorum.replicas[leader].voters(), target);
+    let notes = quorum.replicas[leader].notes().as_slice();
+    let sizes: Vec<usize> = notes
+        .iter()
+        .filter_map(|note| match &note.kind {
+            NoteKind::Voters(voters) => Some(voters.len()),
+            NoteKind::Opening { .. } | NoteKind::LogStart(_) => None,
+        })
+        .collect();
+    assert_eq!(sizes, [4, 3], "one in, then one out");
+}
+
+#[test]
+fn leadership_goes_to_whom_it_is_handed_without_a_timeout() {
+    let mut quorum = Quorum::new(3);
+    let old = quorum.elect();
+    let new = (old + 1) % 3;
+    assert!(quorum.with(old, |replica, cx| replica.transfer_to(voter(new), cx)));
+    quorum.settle();
+    assert_eq!(quorum.leader(), Some(new));
+    assert!(!quorum.replicas[old].is_leader());
+}
