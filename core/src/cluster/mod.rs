@@ -10,14 +10,23 @@ mod record;
 mod image;
 mod config_keys;
 mod config;
+mod names;
+mod placement;
+mod controller;
 
 pub use config::{
     BrokerConfig, ConfigEntry, ConfigSource, ConfigSynonym, ConfigType, Configs, InvalidConfig,
     TopicConfig, check_topic,
 };
+pub use controller::{
+    Planned, auto_create_request, plan_client, plan_liveness, plan_metadata_quorum,
+    plan_producer_ids, plan_registration, plan_stop, plan_voter_reports,
+};
 pub use image::{
     Assignment, BrokerImage, BrokerState, ClusterImage, PartitionImage, Reported, Role, TopicImage,
 };
 pub use layout::DecodeError;
-pub use record::{ConfigMap, ConfigResource, MetadataRecord};
+pub use names::{InvalidName, check_topic_name, is_internal};
+pub use placement::{PlacementError, place};
+pub use record::{ConfigMap, ConfigResource, MetadataRecord, decode_batch, encode_records};
 pub use registration::{BrokerRegistration, Endpoint, VoterReport};

@@ -14,7 +14,8 @@ use std::collections::BTreeMap;
 
 use super::layout::{DecodeError, Field};
 use super::{BrokerRegistration, VoterReport};
-use crate::ids::{BrokerId, Incarnation, ProducerId, TopicId, TopicPartition, Voter};
+use crate::ids::{BrokerId, Incarnation, ProducerId, Timestamp, TopicId, TopicPartition, Voter};
+use crate::record::{Batch, BatchBuilder, Compression};
 
 /// Declares the records once: the enum and both directions of its layout.
 macro_rules! records {
@@ -215,6 +216,47 @@ impl MetadataRecord {
     }
 }
 
+/// The batch that appends `records`, which stand or fall together. `now` is for those who list the log.
+///
+/// # Panics
+/// Where there are no records: a log has no place for nothing.
+#[must_use]
+pub fn encode_records(records: &[MetadataRecord], now: Timestamp) -> Batch {
+    assert!(!records.is_empty(), "a batch of metadata says something");
+    let mut batch = BatchBuilder::new(Compression::None);
+    for record in records {
+        batch
+            .push(now, None, Some(&record.encode()), &[])
+            .expect("a plan is bounded far below what a batch can hold");
+    }
+    batch.build()
+}
+
+/// The records of a batch of the metadata log.
+///
+/// # Errors
+/// A batch that [`encode_records`] of this version does not give.
+pub fn decode_batch(batch: &Batch) -> Result<Vec<MetadataRecord>, DecodeError> {
+    if batch.header.compression() != Compression::None.id() {
+        return Err(DecodeError::Batch("it is compressed"));
+    }
+    if batch.header.is_control() {
+        return Err(DecodeError::Batch("it is a control batch"));
+    }
+    let records = batch
+        .records(batch.body.len())
+        .map_err(|_| DecodeError::Batch("its records cannot be read"))?;
+    records
+        .map(|record| {
+            let record = record.map_err(|_| DecodeError::Batch("a record cannot be read"))?;
+            let value = record
+                .value
+                .ok_or(DecodeError::Batch("a record has no value"))?;
+            MetadataRecord::decode(&value)
+        })
+        .collect()
+}
+
 /// The configurations of one resource, by Kafka's names.
 pub type ConfigMap = BTreeMap<String, String>;
 
@@ -336,6 +378,13 @@ pub(super) mod tests {
         #[test]
         fn a_record_survives_the_round_trip(record in record()) {
             prop_assert_eq!(MetadataRecord::decode(&record.encode()), Ok(record));
+        }
+
+        #[test]
+        fn a_batch_survives_the_round_trip(records in prop::collection::vec(record(), 1..20)) {
+            let batch = encode_records(&records, Timestamp(7));
+            prop_assert_eq!(batch.verify(), Ok(()));
+            prop_assert_eq!(decode_batch(&batch), Ok(records));
         }
 
         #[test]
