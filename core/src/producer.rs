@@ -23,7 +23,9 @@
 //!
 //! Not here: open transactions and coordinator epochs, which need a control batch's body.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
+use std::mem;
 
 use bincode::de::{BorrowDecoder, Decoder};
 use bincode::enc::Encoder;
@@ -221,11 +223,8 @@ impl ProducerTable {
     fn apply_undoably(&mut self, header: &BatchHeader) -> Undo {
         let log_time = self.log_time;
         self.log_time = log_time.max(header.max_timestamp);
-        let changed = (header.producer_id != ProducerId::NONE).then(|| {
-            let before = self.producers.get(&header.producer_id).cloned();
-            self.advance(header);
-            (header.producer_id, before)
-        });
+        let changed = (header.producer_id != ProducerId::NONE)
+            .then(|| (header.producer_id, self.advance(header)));
         Undo {
             log_time,
             changed,
@@ -234,40 +233,42 @@ impl ProducerTable {
     }
 
     /// Moves the producer of `header`, which has one, behind that batch.
-    fn advance(&mut self, header: &BatchHeader) {
-        let (log_time, last_offset) = (self.log_time, header.last_offset());
-        let state = self
-            .producers
-            .entry(header.producer_id)
-            .or_insert_with(|| ProducerState {
-                producer_epoch: header.producer_epoch,
-                batches: Vec::new(),
-                last_timestamp: header.max_timestamp,
-                last_offset,
-                log_time,
-            });
-        self.recency.remove(&state.last_offset);
+    fn advance(&mut self, header: &BatchHeader) -> Before {
+        let last_offset = header.last_offset();
+        let before = match self.producers.entry(header.producer_id) {
+            Entry::Vacant(entry) => {
+                let mut state = ProducerState {
+                    producer_epoch: header.producer_epoch,
+                    batches: Vec::with_capacity(BATCHES_REMEMBERED),
+                    last_timestamp: header.max_timestamp,
+                    last_offset,
+                    log_time: self.log_time,
+                };
+                state.remember(header);
+                entry.insert(state);
+                Before::Unknown
+            }
+            Entry::Occupied(mut entry) => {
+                let state = entry.get_mut();
+                self.recency.remove(&state.last_offset);
+                let whole = state.producer_epoch != header.producer_epoch;
+                let last = LastBatch {
+                    timestamp: mem::replace(&mut state.last_timestamp, header.max_timestamp),
+                    offset: mem::replace(&mut state.last_offset, last_offset),
+                    log_time: mem::replace(&mut state.log_time, self.log_time),
+                };
+                if whole {
+                    let epoch = mem::replace(&mut state.producer_epoch, header.producer_epoch);
+                    let batches = mem::take(&mut state.batches);
+                    state.remember(header);
+                    Before::OtherEpoch(epoch, batches, last)
+                } else {
+                    Before::SameEpoch(state.remember(header), last)
+                }
+            }
+        };
         self.recency.insert(last_offset, header.producer_id);
-        state.last_timestamp = header.max_timestamp;
-        state.last_offset = last_offset;
-        state.log_time = log_time;
-        if state.producer_epoch != header.producer_epoch {
-            state.producer_epoch = header.producer_epoch;
-            state.batches.clear();
-        }
-        if !has_sequence(header) {
-            return;
-        }
-        if state.batches.len() == BATCHES_REMEMBERED {
-            state.batches.remove(0);
-        }
-        state.batches.push(ProducedBatch {
-            base_sequence: header.base_sequence,
-            last_sequence: last_sequence(header),
-            base_offset: header.base_offset,
-            last_offset,
-            timestamp: header.max_timestamp,
-        });
+        before
     }
 
     /// Forgets the producers that are too old or too many, those that wrote least recently first. The log's
@@ -304,14 +305,58 @@ impl ProducerTable {
         let Some((id, before)) = undo.changed else {
             return;
         };
-        let after = self
+        let state = self
             .producers
-            .remove(&id)
+            .get_mut(&id)
             .expect("a batch leaves its producer known");
-        self.recency.remove(&after.last_offset);
-        if let Some(before) = before {
-            self.recency.insert(before.last_offset, id);
-            self.producers.insert(id, before);
+        self.recency.remove(&state.last_offset);
+        let last = match before {
+            Before::Unknown => {
+                self.producers.remove(&id);
+                return;
+            }
+            Before::SameEpoch(remembered, last) => {
+                state.forget(remembered);
+                last
+            }
+            Before::OtherEpoch(epoch, batches, last) => {
+                state.producer_epoch = epoch;
+                state.batches = batches;
+                last
+            }
+        };
+        state.last_timestamp = last.timestamp;
+        state.last_offset = last.offset;
+        state.log_time = last.log_time;
+        self.recency.insert(last.offset, id);
+    }
+}
+
+impl ProducerState {
+    /// Remembers a batch of its epoch, if it has sequences, in place of the oldest where there are too many.
+    fn remember(&mut self, header: &BatchHeader) -> Remembered {
+        if !has_sequence(header) {
+            return Remembered::Nothing;
+        }
+        let dropped = (self.batches.len() == BATCHES_REMEMBERED).then(|| self.batches.remove(0));
+        self.batches.push(ProducedBatch {
+            base_sequence: header.base_sequence,
+            last_sequence: last_sequence(header),
+            base_offset: header.base_offset,
+            last_offset: header.last_offset(),
+            timestamp: header.max_timestamp,
+        });
+        Remembered::Batch { dropped }
+    }
+
+    /// Takes [`ProducerState::remember`] back.
+    fn forget(&mut self, remembered: Remembered) {
+        let Remembered::Batch { dropped } = remembered else {
+            return;
+        };
+        self.batches.pop();
+        if let Some(dropped) = dropped {
+            self.batches.insert(0, dropped);
         }
     }
 }
@@ -322,9 +367,37 @@ struct Undo {
     /// The log's clock before it.
     log_time: Timestamp,
     /// Its producer with what was known of it before.
-    changed: Option<(ProducerId, Option<ProducerState>)>,
+    changed: Option<(ProducerId, Before)>,
     /// Those that it made the table forget.
     expired: Vec<(ProducerId, ProducerState)>,
+}
+
+/// What was known of a producer, as far as its next batch changed it: the common case takes no allocation.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Before {
+    Unknown,
+    SameEpoch(Remembered, LastBatch),
+    OtherEpoch(ProducerEpoch, Vec<ProducedBatch>, LastBatch),
+}
+
+/// What a batch did to the list of those that are remembered.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Remembered {
+    /// It has no sequences.
+    Nothing,
+    /// It is the last.
+    Batch {
+        /// The first, which it drove out.
+        dropped: Option<ProducedBatch>,
+    },
+}
+
+/// The fields of [`ProducerState`] that every batch moves.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct LastBatch {
+    timestamp: Timestamp,
+    offset: Offset,
+    log_time: Timestamp,
 }
 
 /// Producer state at the end of a log whose tail may still be truncated.

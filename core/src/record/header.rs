@@ -16,6 +16,7 @@ use std::fmt;
 use bincode::{Decode, Encode};
 use bytes::Bytes;
 
+use super::crc;
 use crate::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp};
 
 /// Bytes before the records.
@@ -303,7 +304,7 @@ impl Batch {
     }
 
     fn combined_crc(&self, body_crc: u32) -> u32 {
-        crc32c::crc32c_combine(self.header.header_crc(), body_crc, self.body.len())
+        crc::combine(self.header.header_crc(), body_crc, self.header.body_length)
     }
 
     /// The whole batch in one piece. Copies the body: for tools and tests, and for requests of one's own.

@@ -6,6 +6,7 @@
 
 mod builder;
 mod compression;
+mod crc;
 mod error;
 mod examine;
 #[cfg(test)]
