@@ -6,7 +6,7 @@ each program is configured and started, and nothing of what is checked.
 """
 
 import json
-import os
+import random
 import re
 import signal
 import socket
@@ -23,16 +23,25 @@ class StartError(Exception):
     """A node did not come up; the message ends with the last lines of its output."""
 
 
-def free_ports(count: int) -> list:
-    """That many ports that nobody listens on. They are chosen together, so that no two are equal."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind((HOST, 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+def free_ports(offsets) -> list:
+    """Ports at these distances from one another, on which nobody listens.
+
+    They lie below those that the system gives to outgoing connections: a client that tries again and again to reach a
+    broker that is down would in the end be given the broker's own port, and connect to itself.
+    """
+    first_ports = list(range(20_000, 32_000, 250))
+    random.shuffle(first_ports)
+    for first in first_ports:
+        ports = [first + offset for offset in offsets]
+        try:
+            for port in ports:
+                with socket.socket() as one:
+                    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    one.bind((HOST, port))
+            return ports
+        except OSError:
+            continue
+    raise StartError("no ports are free between 20000 and 32000")
 
 
 class Node:
@@ -155,7 +164,7 @@ def apache_kafka(directory: Path, count: int = 1) -> Cluster:
     libraries = install.jars(install.HERE / "apache-kafka")
     classpath = f"{libraries}/*"
     quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
-    ports = free_ports(2 * count)
+    ports = free_ports(range(2 * count))
     voters = ",".join(f"{i + 1}@{HOST}:{ports[2 * i + 1]}" for i in range(count))
     nodes = []
     for i in range(count):
@@ -206,7 +215,7 @@ def varve_binary() -> Path:
 def varve_start(directory: Path, count: int = 3) -> Cluster:
     """`varve start`: `count` nodes, each a process with its own configuration file and log directory."""
     binary = varve_binary()
-    ports = free_ports(2 * count)
+    ports = free_ports(range(2 * count))
     nodes = []
     for i in range(count):
         home = directory / f"varve-{i + 1}"
@@ -248,7 +257,9 @@ class VarveDev(Cluster):
 
     def __init__(self, directory: Path, count: int):
         self.log = directory / "varve-dev.log"
-        command = [varve_binary(), "dev", "--nodes", count, "--data", directory / "data"]
+        # Clients' ports from there on, and peers' from 100 above.
+        port = free_ports([*range(count), *range(100, 100 + count)])[0]
+        command = [varve_binary(), "dev", "--nodes", count, "--port", port, "--data", directory / "data"]
         super().__init__([Node("varve dev", None, command, self.log)])
         self.bootstrap = None
 
@@ -257,11 +268,9 @@ class VarveDev(Cluster):
         node.start()
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            found = re.search(rf"({re.escape(HOST)}|localhost):(\d+)", self.log.read_text(errors="replace"))
+            found = re.search(r"bootstrap address\s+(\S+:\d+)", self.log.read_text(errors="replace"))
             if found:
-                self.bootstrap = found.group(0)
-                node.port = int(found.group(2))
-                node.wait_until_listening(seconds)
+                self.bootstrap = found.group(1)
                 return
             if node.process.poll() is not None:
                 raise StartError(f"varve dev exited with {node.process.returncode}\n{node.tail()}")

@@ -8,7 +8,7 @@ Prints one line of JSON: how much was read, and the first differences in words.
 import json
 import sys
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 import tables
 from acknowledgements import Acknowledgements
@@ -97,7 +97,8 @@ def compare(rows, acknowledgements, records):
     acknowledged = sum(1 for offset in acknowledgements.offsets if offset >= 0)
     if len(row_at) != acknowledged:
         differences.append(f"{acknowledged - len(row_at)} rows were acknowledged at the place of another")
-    unacknowledged = [row for row, offset in zip(rows, acknowledgements.offsets) if offset < 0]
+    unacknowledged = Counter(row for row, offset in zip(rows, acknowledgements.offsets) if offset < 0)
+    unacknowledged_count = unacknowledged.total()
     strangers = 0
     following = defaultdict(int)
     partition_of = {}
@@ -113,8 +114,10 @@ def compare(rows, acknowledgements, records):
         index = row_at.pop((partition, offset), None)
         if index is None:
             strangers += 1
-            if read not in unacknowledged:
+            # A row whose acknowledgement got lost may be there, but not twice.
+            if unacknowledged[read] == 0:
                 differences.append(f"{place}: no row was acknowledged here: {read}")
+            unacknowledged[read] -= 1
             continue
         if rows[index] != read:
             differences.append(f"{place}: wrote {rows[index]}, read {read}")
@@ -129,7 +132,7 @@ def compare(rows, acknowledgements, records):
     return {
         "read": count,
         "lost": len(row_at),
-        "unacknowledged": len(unacknowledged),
+        "unacknowledged": unacknowledged_count,
         "not_acknowledged_but_read": strangers,
         "keys": len(partition_of),
         "differences": len(differences),
