@@ -22,3 +22,4 @@ pub mod effect;
 pub mod links;
 pub mod replica;
 pub mod describe;
+pub mod broker;

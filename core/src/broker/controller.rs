@@ -1,0 +1,231 @@
+//! Leading `__cluster_metadata`: deciding for the cluster.
+//!
+//! What is decided here is planned by `cluster` as pure functions of the image. This module gives them the image
+//! with the controller's own records that are not committed yet, appends what they plan, and answers when
+//! that is committed. A controller that is deposed answers nothing: who asked asks the next one.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::cluster::{self, ClusterImage, MetadataRecord, Planned, encode_records};
+use crate::effect::Effects;
+use crate::ids::{BrokerId, LeaderEpoch, Offset, TopicPartition};
+use crate::peer::{Answer, PeerIdentity, Question};
+use crate::store::StoreFailure;
+
+use super::{Broker, HOUSEKEEPING_INTERVAL, Timer};
+
+/// A broker that leads the metadata quorum and has applied everything before its own opening.
+#[derive(Clone, Debug)]
+pub(super) struct Controller {
+    leader_epoch: LeaderEpoch,
+    /// The committed image with this controller's own records on top.
+    image: Arc<ClusterImage>,
+    /// Answers that wait for their records to commit, in the order of the log.
+    pending: VecDeque<Pending>,
+}
+
+#[derive(Clone, Debug)]
+struct Pending {
+    /// Committed once the high watermark is here.
+    end_offset: Offset,
+    to: BrokerId,
+    id: u64,
+    answer: Answer,
+}
+
+impl Broker {
+    /// The metadata replica was touched: begins or ends to be the controller, answers what is committed.
+    pub(super) fn control(&mut self, fx: &mut Effects) {
+        let Some(replica) = self.replica(TopicPartition::METADATA) else {
+            return;
+        };
+        let leads = replica.is_leader().then(|| replica.leader_epoch());
+        let end = replica.log_end_offset();
+        let settled = replica.high_watermark() == Some(end);
+        if self
+            .controller
+            .as_ref()
+            .map(|controller| controller.leader_epoch)
+            != leads
+        {
+            self.controller = None;
+        }
+        if self.controller.is_none()
+            && let Some(leader_epoch) = leads
+            && settled
+            && self.metadata.applied() == end
+        {
+            let image = Arc::new(self.metadata.image().clone());
+            self.controller = Some(Controller {
+                leader_epoch,
+                image,
+                pending: VecDeque::new(),
+            });
+            self.keep_cluster(fx);
+        }
+        let applied = self.metadata.applied();
+        while let Some(controller) = &mut self.controller
+            && let Some(done) = controller
+                .pending
+                .pop_front_if(|pending| pending.end_offset <= applied)
+        {
+            self.answer(done.to, done.id, done.answer, fx);
+        }
+    }
+
+    pub(super) fn on_question(
+        &mut self,
+        from: PeerIdentity,
+        id: u64,
+        question: Question,
+        fx: &mut Effects,
+    ) {
+        let Some(controller) = &self.controller else {
+            let answer =
+                Answer::NotController(self.controller_id().filter(|&id| id != self.me.broker));
+            self.answer(from.broker, id, answer, fx);
+            return;
+        };
+        let image = Arc::clone(&controller.image);
+        let planned = match question {
+            Question::Register(registration) => cluster::plan_registration(&image, &registration),
+            Question::Stopping => cluster::plan_stop(&image, from.broker, from.incarnation),
+            Question::AllocateProducerIds => cluster::plan_producer_ids(&image),
+            Question::ReportVoters(reports) => cluster::plan_voter_reports(&image, &reports),
+            Question::Client {
+                api_version,
+                request,
+            } => {
+                let seed = self.draw();
+                cluster::plan_client(&image, &self.setup.kafka, api_version, &request, seed)
+            }
+        };
+        self.carry_out(planned, from.broker, id, fx);
+    }
+
+    /// Appends what was planned; the answer waits for its commit.
+    fn carry_out(&mut self, planned: Planned, to: BrokerId, id: u64, fx: &mut Effects) {
+        let Some(end_offset) = self.append_metadata(&planned.records, fx) else {
+            self.answer(to, id, Answer::NotController(None), fx);
+            return;
+        };
+        let Some(controller) = &mut self.controller else {
+            return;
+        };
+        controller.pending.push_back(Pending {
+            end_offset,
+            to,
+            id,
+            answer: planned.answer,
+        });
+        self.touched.insert(TopicPartition::METADATA);
+    }
+
+    /// Appends records to the metadata log; returns the offset behind them, or the log's end where there are none.
+    /// `None` where this broker does not lead after all.
+    fn append_metadata(&mut self, records: &[MetadataRecord], fx: &mut Effects) -> Option<Offset> {
+        if records.is_empty() {
+            return self
+                .replica(TopicPartition::METADATA)
+                .map(|replica| replica.log_end_offset());
+        }
+        if matches!(self.failure, Some(StoreFailure::Offline(_))) {
+            return None;
+        }
+        let batch = encode_records(records, self.wall);
+        let appended = self.with_replica(TopicPartition::METADATA, fx, |replica, cx| {
+            replica.produce(batch, None, None, cx).ok()
+        })?;
+        let controller = self.controller.as_mut()?;
+        let image = Arc::make_mut(&mut controller.image);
+        for record in records {
+            image.apply(record);
+        }
+        Some(appended.end_offset)
+    }
+
+    /// What is looked after now and then.
+    pub(super) fn keep_house(&mut self, fx: &mut Effects) {
+        self.arm(Timer::Housekeeping, Some(self.now + HOUSEKEEPING_INTERVAL));
+        if self.stopping {
+            self.hand_over(fx);
+            return;
+        }
+        self.register(fx);
+        self.report_again(fx);
+        self.return_leadership(fx);
+        self.keep_cluster(fx);
+    }
+
+    /// As controller: fences brokers that nobody hears, unfences those that have caught up, keeps the metadata
+    /// quorum at its size.
+    fn keep_cluster(&mut self, fx: &mut Effects) {
+        let Some(controller) = &self.controller else {
+            return;
+        };
+        let image = Arc::clone(&controller.image);
+        let mut records = Vec::new();
+        for broker in image.brokers() {
+            let id = broker.registration.broker;
+            let me = id == self.me.broker;
+            let link = self.links.get(id);
+            let same = self.links.incarnation(id) == Some(broker.registration.incarnation);
+            let heard = me || same && self.links.hears(id, self.now, &self.setup.timing);
+            let silent = !me
+                && link
+                    .is_none_or(|link| self.now.since(link.heard_at) >= self.setup.session_timeout);
+            let current = me
+                || self
+                    .replica(TopicPartition::METADATA)
+                    .is_some_and(|replica| replica.is_current(broker.voter(), &self.links));
+            records.extend(cluster::plan_liveness(broker, heard && current, silent));
+        }
+        self.append_metadata(&records, fx);
+        let Some(controller) = &self.controller else {
+            return;
+        };
+        let records = cluster::plan_metadata_quorum(
+            &controller.image,
+            self.voter(),
+            self.replica(TopicPartition::METADATA)
+                .map_or(&[], |replica| replica.voters()),
+            self.setup.metadata_voters_max,
+        );
+        self.append_metadata(&records, fx);
+    }
+
+    /// Hands leaderships back to whom the placement prefers, once that broker is current and given work.
+    fn return_leadership(&mut self, fx: &mut Effects) {
+        if !self.configs().auto_leader_rebalance() {
+            return;
+        }
+        let me = self.voter();
+        let returns: Vec<_> = self
+            .replicas
+            .iter()
+            .filter(|(_, replica)| replica.is_leader())
+            .filter_map(|(&id, replica)| {
+                let preferred = *self.metadata.image().partition(id)?.target.first()?;
+                let active = self
+                    .metadata
+                    .image()
+                    .broker(preferred.broker)
+                    .is_some_and(|broker| broker.state == cluster::BrokerState::Active);
+                let settled = self.links.get(preferred.broker).is_some_and(|link| {
+                    self.now.since(link.session_since) >= self.setup.session_timeout
+                });
+                let fit = preferred != me
+                    && active
+                    && settled
+                    && replica.is_current(preferred, &self.links);
+                fit.then_some((id, preferred))
+            })
+            .collect();
+        for (partition, preferred) in returns {
+            self.with_replica(partition, fx, |replica, cx| {
+                replica.transfer_to(preferred, cx)
+            });
+        }
+    }
+}

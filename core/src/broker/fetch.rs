@@ -1,0 +1,616 @@
+//! Fetch: reading committed records, and waiting for them.
+//!
+//! A fetch looks at each of its partitions once. What memory holds is taken at once; what it does not is asked of the
+//! store, for all partitions at the same time. If there is too little, the fetch waits, and looks again only at
+//! partitions that have changed, until there is enough, an error must be told, or its time is over.
+//!
+//! Only leaders serve, and only below the high watermark. A leader whose opening is not committed yet has none to
+//! show: such a partition is waited for like one without new records, and told as `NOT_LEADER_OR_FOLLOWER`, at which
+//! every client looks again, if that takes longer than the fetch may wait. Damage is told as
+//! `KAFKA_STORAGE_ERROR`, which clients retry; what lies behind it is never served in its place. The last stable
+//! offset is the high watermark, and no transaction was aborted, as there are no transactions.
+//!
+//! Payload is not copied: an answer is made of stamped headers and slices of what was received or read.
+//!
+//! Sources: `ReplicaManager.readFromLog`, `DelayedFetch`, KIP-74 (size limits), KIP-227 (sessions), KIP-320 (leader
+//! epochs), KIP-595 (diverging epochs), KIP-951 (leader hints).
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::effect::{Effects, RequestId};
+use crate::hooks::Mutant;
+use crate::ids::{LeaderEpoch, Offset, TopicPartition};
+use crate::record::{Batch, BatchHeader, HEADER_SIZE};
+use crate::replica::TailRead;
+use crate::store::{QueryKind, QueryResult, ReadError};
+use crate::wire::fetch::{
+    EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
+};
+use crate::wire::{ErrorCode, FetchRequest, FetchResponse, Records, Str};
+
+use super::Broker;
+use super::fetch_session::{Context, Target, Told};
+use super::lookup::{Named, end_of_epoch};
+use super::requests::{Lookup, Requests, What, respond};
+
+/// From this version on topics are named by id.
+const BY_ID_FROM: i16 = 13;
+/// From this version on an answer says who leads (KIP-951).
+const HINTS_FROM: i16 = 16;
+/// How much longer than it asked for a fetch waits for the disk.
+const READ_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A fetch on its way.
+#[derive(Clone, Debug)]
+pub(super) struct WaitingFetch {
+    api_version: i16,
+    listener: u16,
+    read_committed: bool,
+    bytes_min: usize,
+    bytes_max: usize,
+    context: Context,
+    targets: Vec<Target>,
+    /// What was found of each target.
+    looked: Vec<Looked>,
+    /// Bytes found.
+    bytes: usize,
+    /// Targets that the store is asked for.
+    reading: usize,
+    /// Something must be told at once.
+    urgent: bool,
+    /// The time that the client would wait is over.
+    over: bool,
+}
+
+/// What was found of a partition.
+#[derive(Clone, Debug)]
+struct Looked {
+    /// Where it is known.
+    partition: Option<TopicPartition>,
+    found: Found,
+}
+
+#[derive(Clone, Debug)]
+enum Found {
+    /// An error.
+    Refused(ErrorCode),
+    /// Its leader has no high watermark to show yet.
+    Unopened,
+    /// The store is asked.
+    Reading(Bounds),
+    /// These records, or none.
+    Read(Bounds, Records),
+    /// The client has records of an epoch that ended before them.
+    Diverged(Bounds, LeaderEpoch, Offset),
+}
+
+/// Where a partition's readable log starts and ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Bounds {
+    high_watermark: Offset,
+    log_start_offset: Offset,
+}
+
+/// How much may be read.
+#[derive(Clone, Copy, Debug)]
+struct Room {
+    bytes: usize,
+    /// Nothing was found before: the first batch is taken whatever its size.
+    at_least_one: bool,
+}
+
+impl Broker {
+    pub(super) fn on_fetch(
+        &mut self,
+        id: RequestId,
+        api_version: i16,
+        listener: u16,
+        body: FetchRequest,
+        fx: &mut Effects,
+    ) {
+        let opened = self.requests.sessions.open(&body, api_version, self.now);
+        let (context, targets) = match opened {
+            Ok(opened) => opened,
+            Err(error_code) => {
+                let response = FetchResponse {
+                    error_code,
+                    ..FetchResponse::default()
+                };
+                respond(id, response, fx);
+                return;
+            }
+        };
+        let size = |bytes: i32| usize::try_from(bytes).unwrap_or(0);
+        let bytes_max = size(body.max_bytes.min(self.configs().fetch_max_bytes()));
+        let mut fetch = Box::new(WaitingFetch {
+            api_version,
+            listener,
+            read_committed: body.isolation_level == 1,
+            bytes_min: size(body.min_bytes).min(bytes_max),
+            bytes_max,
+            context,
+            looked: Vec::with_capacity(targets.len()),
+            targets,
+            bytes: 0,
+            reading: 0,
+            urgent: false,
+            over: body.max_wait_ms <= 0,
+        });
+        // Replicas of this cluster do not replicate by Fetch, and nobody else may read what is not committed.
+        let is_replica = body.replica_id.max(body.replica_state.replica_id) >= 0;
+        let mut planned = 0;
+        for place in 0..fetch.targets.len() {
+            let looked = if is_replica {
+                Looked {
+                    partition: None,
+                    found: Found::Refused(ErrorCode::TopicAuthorizationFailed),
+                }
+            } else {
+                let room = Room {
+                    bytes: fetch.targets[place]
+                        .bytes_max
+                        .min(bytes_max.saturating_sub(planned)),
+                    at_least_one: planned == 0,
+                };
+                let looked = self.look(&fetch.targets[place], api_version, id, place, room, fx);
+                planned += match &looked.found {
+                    Found::Reading(_) => room.bytes.max(1),
+                    Found::Read(_, records) => records.len(),
+                    Found::Refused(_) | Found::Unopened | Found::Diverged(..) => 0,
+                };
+                looked
+            };
+            fetch.account(&looked.found);
+            fetch.looked.push(looked);
+        }
+        if fetch.is_done() {
+            self.end_fetch(id, *fetch, fx);
+            return;
+        }
+        let patience = if fetch.over {
+            READ_PATIENCE
+        } else {
+            Duration::from_millis(u64::try_from(body.max_wait_ms).unwrap_or(0))
+        };
+        for (place, looked) in fetch.looked.iter().enumerate() {
+            if let Some(partition) = looked.partition {
+                let readers = self.requests.readers.entry(partition).or_default();
+                readers.insert((id, place));
+            }
+        }
+        self.requests
+            .wait(id, self.now + patience, What::Fetch(fetch));
+    }
+
+    /// Looks at one partition.
+    fn look(
+        &mut self,
+        target: &Target,
+        api_version: i16,
+        id: RequestId,
+        place: usize,
+        room: Room,
+        fx: &mut Effects,
+    ) -> Looked {
+        let named = if api_version >= BY_ID_FROM {
+            Named::Id(target.topic_id)
+        } else {
+            Named::Name(&target.topic)
+        };
+        let partition = self
+            .find_topic(named)
+            .and_then(|topic| self.find_partition(topic, target.partition));
+        let found = match partition {
+            Ok(partition) => self
+                .read(partition, target, id, place, room, fx)
+                .unwrap_or_else(Found::Refused),
+            Err(code) => Found::Refused(code),
+        };
+        Looked {
+            partition: partition.ok(),
+            found,
+        }
+    }
+
+    /// Reads what memory holds, or asks the store.
+    fn read(
+        &mut self,
+        partition: TopicPartition,
+        target: &Target,
+        id: RequestId,
+        place: usize,
+        room: Room,
+        fx: &mut Effects,
+    ) -> Result<Found, ErrorCode> {
+        let replica = self.led_replica(partition, target.current_leader_epoch)?;
+        let Some(high_watermark) = replica.high_watermark() else {
+            return Ok(Found::Unopened);
+        };
+        let bounds = Bounds {
+            high_watermark,
+            log_start_offset: replica.log_start_offset(),
+        };
+        let mut offset = Offset(target.fetch_offset);
+        if target.last_fetched_epoch >= 0 {
+            let last_fetched = LeaderEpoch(target.last_fetched_epoch);
+            let (leader_epoch, end_offset) =
+                end_of_epoch(replica, last_fetched).ok_or(ErrorCode::OffsetOutOfRange)?;
+            if leader_epoch < last_fetched || end_offset < offset {
+                return Ok(Found::Diverged(bounds, leader_epoch, end_offset));
+            }
+        }
+        if offset < bounds.log_start_offset || offset > replica.log_end_offset() {
+            return Err(ErrorCode::OffsetOutOfRange);
+        }
+        let nothing = Found::Read(bounds, Records::empty());
+        if offset >= high_watermark || room.bytes == 0 && !room.at_least_one {
+            return Ok(nothing);
+        }
+        loop {
+            match replica.read_tail(offset, high_watermark, room.bytes) {
+                TailRead::Batches(batches) => {
+                    let first = batches.first().map_or(0, Batch::size);
+                    if first > room.bytes && !room.at_least_one {
+                        return Ok(nothing);
+                    }
+                    return Ok(Found::Read(bounds, records_of(batches)));
+                }
+                TailRead::OnDisk => break,
+                TailRead::Hole(hole) if fx.mutant(Mutant::ServesHoles) => offset = hole.end,
+                TailRead::Hole(_) => return Err(ErrorCode::KafkaStorageError),
+            }
+        }
+        let lookup = Lookup {
+            request: id,
+            partition,
+            place,
+        };
+        self.read_disk(lookup, offset, high_watermark, room.bytes, fx);
+        Ok(Found::Reading(bounds))
+    }
+
+    fn read_disk(
+        &mut self,
+        lookup: Lookup,
+        offset: Offset,
+        end: Offset,
+        bytes_max: usize,
+        fx: &mut Effects,
+    ) {
+        let kind = QueryKind::Read {
+            offset,
+            end,
+            bytes_max: u32::try_from(bytes_max).unwrap_or(u32::MAX),
+        };
+        let query = self.query(lookup.partition, kind, fx);
+        self.requests.lookups.insert(query, lookup);
+    }
+
+    /// The store has answered.
+    pub(super) fn on_fetched(&mut self, lookup: Lookup, result: QueryResult, fx: &mut Effects) {
+        let Some(fetch) = self.requests.fetch_mut(lookup.request) else {
+            return;
+        };
+        let target = &fetch.targets[lookup.place];
+        let offset = Offset(target.fetch_offset);
+        let limit = target.bytes_max;
+        let Found::Reading(bounds) = fetch.looked[lookup.place].found else {
+            unreachable!("the store is asked once for a partition at a time");
+        };
+        let found = match result {
+            QueryResult::Records(bytes) => Found::Read(bounds, Records::from(bytes)),
+            QueryResult::Failed(ReadError::Hole(hole)) if hole.start > offset => {
+                // What is before the damage is good.
+                self.read_disk(lookup, offset, hole.start, limit, fx);
+                return;
+            }
+            QueryResult::Failed(ReadError::Hole(hole))
+                if fx.mutant(Mutant::ServesHoles) && hole.end < bounds.high_watermark =>
+            {
+                self.read_disk(lookup, hole.end, bounds.high_watermark, limit, fx);
+                return;
+            }
+            QueryResult::Failed(ReadError::OutOfRange) => {
+                let gone = self
+                    .replica(lookup.partition)
+                    .is_none_or(|replica| offset < replica.log_start_offset());
+                Found::Refused(if gone {
+                    ErrorCode::OffsetOutOfRange
+                } else {
+                    ErrorCode::KafkaStorageError
+                })
+            }
+            QueryResult::Failed(ReadError::Hole(_) | ReadError::Unavailable)
+            | QueryResult::Found(_) => Found::Refused(ErrorCode::KafkaStorageError),
+        };
+        let Some(fetch) = self.requests.fetch_mut(lookup.request) else {
+            return;
+        };
+        fetch.replace(lookup.place, found);
+        self.finish_fetch(lookup.request, fx);
+    }
+
+    /// A partition has changed: fetches that wait for it look again.
+    pub(super) fn wake_fetches(&mut self, partition: TopicPartition, fx: &mut Effects) {
+        let Some(readers) = self.requests.readers.get(&partition) else {
+            return;
+        };
+        let readers: Vec<(RequestId, usize)> = readers.iter().copied().collect();
+        for (id, place) in readers {
+            self.look_again(id, place, fx);
+        }
+    }
+
+    fn look_again(&mut self, id: RequestId, place: usize, fx: &mut Effects) {
+        let Some(What::Fetch(fetch)) = self.requests.waiting.get(&id).map(|waiting| &waiting.what)
+        else {
+            return; // answered since, because of another of its partitions
+        };
+        let looked = &fetch.looked[place];
+        let Some(partition) = looked.partition else {
+            return;
+        };
+        let before = match &looked.found {
+            Found::Reading(_) => return, // the store's answer comes
+            Found::Read(bounds, _) => Some(*bounds),
+            Found::Refused(_) | Found::Unopened | Found::Diverged(..) => None,
+        };
+        let now = self
+            .replica(partition)
+            .filter(|replica| replica.is_leader())
+            .and_then(|replica| {
+                Some(Bounds {
+                    high_watermark: replica.high_watermark()?,
+                    log_start_offset: replica.log_start_offset(),
+                })
+            });
+        if before.is_some() && before == now {
+            return;
+        }
+        let found_here = looked.found.size();
+        let others = fetch.bytes - found_here;
+        let room = Room {
+            bytes: fetch.targets[place]
+                .bytes_max
+                .min(fetch.bytes_max.saturating_sub(others)),
+            at_least_one: others == 0,
+        };
+        let (target, api_version) = (fetch.targets[place].clone(), fetch.api_version);
+        let looked = self.look(&target, api_version, id, place, room, fx);
+        let Some(fetch) = self.requests.fetch_mut(id) else {
+            return;
+        };
+        fetch.replace(place, looked.found);
+        self.finish_fetch(id, fx);
+    }
+
+    /// Answers a waiting fetch if it need wait no longer.
+    fn finish_fetch(&mut self, id: RequestId, fx: &mut Effects) {
+        let done = self
+            .requests
+            .fetch_mut(id)
+            .is_some_and(|fetch| fetch.is_done());
+        if done && let Some(What::Fetch(fetch)) = self.requests.take(id) {
+            self.requests.forget_reader(id, &fetch);
+            self.end_fetch(id, *fetch, fx);
+        }
+    }
+
+    /// A fetch has waited for as long as its client would; what the store is asked for is waited for a little longer.
+    pub(super) fn time_out_fetch(
+        &mut self,
+        id: RequestId,
+        mut fetch: Box<WaitingFetch>,
+        fx: &mut Effects,
+    ) {
+        if fetch.reading > 0 && !fetch.over {
+            fetch.over = true;
+            self.requests
+                .wait(id, self.now + READ_PATIENCE, What::Fetch(fetch));
+            return;
+        }
+        self.end_fetch(id, *fetch, fx);
+    }
+
+    /// Answers a fetch with what was found.
+    pub(super) fn end_fetch(&mut self, id: RequestId, fetch: WaitingFetch, fx: &mut Effects) {
+        let mut response = FetchResponse::default();
+        if let Context::Incremental(session, epoch) = fetch.context {
+            if !self.requests.sessions.is_at(session, epoch) {
+                response.error_code = ErrorCode::InvalidFetchSessionEpoch;
+                respond(id, response, fx);
+                return;
+            }
+            response.session_id = session;
+        }
+        let mut told = Vec::new();
+        for (target, looked) in fetch.targets.iter().zip(fetch.looked) {
+            let data = partition_data(target, looked.found, fetch.read_committed);
+            let tell = Told {
+                high_watermark: data.high_watermark,
+                log_start_offset: data.log_start_offset,
+                has_records: data
+                    .records
+                    .as_ref()
+                    .is_some_and(|records| !records.is_empty()),
+                urgent: !data.error_code.is_none() || data.diverging_epoch.epoch >= 0,
+            };
+            match fetch.context {
+                Context::Sessionless => {}
+                Context::Full => told.push(tell),
+                Context::Incremental(session, _) => {
+                    if !self.requests.sessions.tell(session, target, tell) {
+                        continue;
+                    }
+                }
+            }
+            let same_topic = |topic: &&mut FetchableTopicResponse| {
+                topic.topic == target.topic && topic.topic_id == target.topic_id
+            };
+            let data = self.with_hint(
+                data,
+                looked.partition,
+                &fetch_hints(fetch.api_version, fetch.listener),
+                &mut response.node_endpoints,
+            );
+            match response.responses.last_mut().filter(same_topic) {
+                Some(topic) => topic.partitions.push(data),
+                None => response.responses.push(FetchableTopicResponse {
+                    topic: target.topic.clone(),
+                    topic_id: target.topic_id,
+                    partitions: vec![data],
+                }),
+            }
+        }
+        if fetch.context == Context::Full {
+            let sessions_max = usize::try_from(self.configs().fetch_sessions_max()).unwrap_or(0);
+            let by_id = fetch.api_version >= BY_ID_FROM;
+            let mut sessions = std::mem::take(&mut self.requests.sessions);
+            let told = fetch.targets.into_iter().zip(told);
+            response.session_id =
+                sessions.create(told, by_id, sessions_max, self.now, || self.draw());
+            self.requests.sessions = sessions;
+        }
+        respond(id, response, fx);
+    }
+
+    /// Says who leads, to a client that asked the wrong broker or in the wrong epoch.
+    fn with_hint(
+        &self,
+        mut data: PartitionData,
+        partition: Option<TopicPartition>,
+        hints: &Option<u16>,
+        endpoints: &mut Vec<NodeEndpoint>,
+    ) -> PartitionData {
+        let misled = matches!(
+            data.error_code,
+            ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch
+        );
+        let Some(listener) = *hints else { return data };
+        let hint = partition.and_then(|partition| self.leader_hint(partition));
+        let Some((leader, leader_epoch)) = hint.filter(|_| misled) else {
+            return data;
+        };
+        data.current_leader = LeaderIdAndEpoch {
+            leader_id: leader.0,
+            leader_epoch: leader_epoch.0,
+        };
+        let known = endpoints.iter().any(|known| known.node_id == leader.0);
+        if let Some(address) = self.address_of(leader, listener).filter(|_| !known) {
+            endpoints.push(NodeEndpoint {
+                node_id: leader.0,
+                host: address.host.into(),
+                port: i32::from(address.port),
+                rack: address.rack.map(Str::from),
+            });
+        }
+        data
+    }
+}
+
+/// The listener whose addresses hints name, where the version has hints.
+fn fetch_hints(api_version: i16, listener: u16) -> Option<u16> {
+    (api_version >= HINTS_FROM).then_some(listener)
+}
+
+impl WaitingFetch {
+    fn account(&mut self, found: &Found) {
+        self.bytes += found.size();
+        self.reading += usize::from(matches!(found, Found::Reading(_)));
+        self.urgent |= matches!(found, Found::Refused(_) | Found::Diverged(..));
+    }
+
+    fn replace(&mut self, place: usize, found: Found) {
+        let before = &self.looked[place].found;
+        self.bytes -= before.size();
+        self.reading -= usize::from(matches!(before, Found::Reading(_)));
+        self.account(&found);
+        self.looked[place].found = found;
+    }
+
+    /// Whether it need wait no longer.
+    fn is_done(&self) -> bool {
+        let enough = self.bytes >= self.bytes_min || self.targets.is_empty();
+        self.reading == 0 && (enough || self.urgent || self.over)
+    }
+}
+
+impl Found {
+    fn size(&self) -> usize {
+        match self {
+            Self::Read(_, records) => records.len(),
+            Self::Refused(_) | Self::Unopened | Self::Reading(_) | Self::Diverged(..) => 0,
+        }
+    }
+}
+
+impl Requests {
+    fn fetch_mut(&mut self, id: RequestId) -> Option<&mut WaitingFetch> {
+        match &mut self.waiting.get_mut(&id)?.what {
+            What::Fetch(fetch) => Some(fetch),
+            What::Produce(_) | What::Offsets(_) | What::ProducerId | What::Admin(_) => None,
+        }
+    }
+
+    /// Forgets what a fetch waits for.
+    pub(super) fn forget_reader(&mut self, id: RequestId, fetch: &WaitingFetch) {
+        for (place, looked) in fetch.looked.iter().enumerate() {
+            if let Some(partition) = looked.partition
+                && let Some(readers) = self.readers.get_mut(&partition)
+            {
+                readers.remove(&(id, place));
+                if readers.is_empty() {
+                    self.readers.remove(&partition);
+                }
+            }
+        }
+    }
+}
+
+/// One partition's part of the answer.
+fn partition_data(target: &Target, found: Found, read_committed: bool) -> PartitionData {
+    let mut data = PartitionData {
+        partition_index: target.partition,
+        high_watermark: -1,
+        records: Some(Records::empty()),
+        ..PartitionData::default()
+    };
+    let mut bounded = |bounds: Bounds| {
+        data.high_watermark = bounds.high_watermark.0;
+        data.last_stable_offset = bounds.high_watermark.0;
+        data.log_start_offset = bounds.log_start_offset.0;
+        data.aborted_transactions = read_committed.then(Vec::new);
+    };
+    match found {
+        Found::Refused(code) => data.error_code = code,
+        Found::Unopened => data.error_code = ErrorCode::NotLeaderOrFollower,
+        Found::Reading(_) => data.error_code = ErrorCode::KafkaStorageError,
+        Found::Read(bounds, records) => {
+            bounded(bounds);
+            data.records = Some(records);
+        }
+        Found::Diverged(bounds, leader_epoch, end_offset) => {
+            bounded(bounds);
+            data.diverging_epoch = EpochEndOffset {
+                epoch: leader_epoch.0,
+                end_offset: end_offset.0,
+            };
+        }
+    }
+    data
+}
+
+/// Batches as they go to a client: the headers written anew, in one buffer, the bodies as they are.
+fn records_of(batches: Vec<Batch>) -> Records {
+    let mut headers = BytesMut::with_capacity(batches.len() * HEADER_SIZE);
+    for batch in &batches {
+        headers.extend_from_slice(&BatchHeader::to_bytes(&batch.header));
+    }
+    let mut headers = headers.freeze();
+    batches
+        .into_iter()
+        .flat_map(|batch| -> [Bytes; 2] { [headers.split_to(HEADER_SIZE), batch.body] })
+        .collect()
+}

@@ -1,0 +1,155 @@
+//! What a client's words for a partition mean here, and whether this broker may answer for it.
+
+use crate::ids::{BrokerId, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicPartition};
+use crate::replica::Replica;
+use crate::wire::ErrorCode;
+
+use super::Broker;
+
+/// How a request names a topic. Kafka's newer versions of Produce and Fetch name topics by id alone.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Named<'a> {
+    Name(&'a str),
+    Id(TopicId),
+}
+
+/// Where a client finds a broker, by the listener that it came through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct NodeAddress {
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) rack: Option<String>,
+}
+
+impl Broker {
+    /// The topic that a client names.
+    ///
+    /// # Errors
+    /// Kafka's error for a name, and for an id, that is not known.
+    pub(super) fn find_topic(&self, topic: Named<'_>) -> Result<TopicId, ErrorCode> {
+        match topic {
+            Named::Name(name) => self
+                .image()
+                .topic_id(name)
+                .ok_or(ErrorCode::UnknownTopicOrPartition),
+            Named::Id(id) if self.image().topic(id).is_some() => Ok(id),
+            Named::Id(_) => Err(ErrorCode::UnknownTopicId),
+        }
+    }
+
+    /// The partition that a client names.
+    ///
+    /// # Errors
+    /// `UNKNOWN_TOPIC_OR_PARTITION` where the topic has no such partition.
+    pub(super) fn find_partition(
+        &self,
+        topic: TopicId,
+        partition: i32,
+    ) -> Result<TopicPartition, ErrorCode> {
+        let partition = PartitionIndex(partition);
+        let known = self
+            .image()
+            .topic(topic)
+            .is_some_and(|topic| topic.partition(partition).is_some());
+        if known {
+            Ok(TopicPartition { topic, partition })
+        } else {
+            Err(ErrorCode::UnknownTopicOrPartition)
+        }
+    }
+
+    /// This broker's replica of a partition, if it leads.
+    ///
+    /// # Errors
+    /// `NOT_LEADER_OR_FOLLOWER`; where the client names a leader epoch that is not this replica's, before that
+    /// `FENCED_LEADER_EPOCH` or `UNKNOWN_LEADER_EPOCH`.
+    pub(super) fn led_replica(
+        &self,
+        partition: TopicPartition,
+        current_leader_epoch: i32,
+    ) -> Result<&Replica, ErrorCode> {
+        let replica = self
+            .replica(partition)
+            .ok_or(ErrorCode::NotLeaderOrFollower)?;
+        check_leader_epoch(current_leader_epoch, replica.leader_epoch())?;
+        if replica.is_leader() {
+            Ok(replica)
+        } else {
+            Err(ErrorCode::NotLeaderOrFollower)
+        }
+    }
+
+    /// Who leads a partition and in which epoch, for a client that asked the wrong broker (KIP-951); `None` where
+    /// that is not known.
+    pub(super) fn leader_hint(&self, partition: TopicPartition) -> Option<(BrokerId, LeaderEpoch)> {
+        let claim = self.leader_of(partition)?;
+        Some((claim.leader?, claim.leader_epoch))
+    }
+
+    /// Where a client that came through this broker's listener `listener` finds a broker.
+    pub(super) fn address_of(&self, broker: BrokerId, listener: u16) -> Option<NodeAddress> {
+        let name = &self
+            .setup
+            .registration
+            .listeners
+            .get(usize::from(listener))?
+            .name;
+        let registration = &self.image().broker(broker)?.registration;
+        let endpoint = registration
+            .listeners
+            .iter()
+            .find(|endpoint| endpoint.name == *name)?;
+        Some(NodeAddress {
+            host: endpoint.host.clone(),
+            port: endpoint.port,
+            rack: registration.rack.clone(),
+        })
+    }
+}
+
+/// Compares the epoch that a client knows, -1 for none, with the replica's (KIP-320).
+pub(super) const fn check_leader_epoch(
+    current_leader_epoch: i32,
+    leader_epoch: LeaderEpoch,
+) -> Result<(), ErrorCode> {
+    if current_leader_epoch < 0 || current_leader_epoch == leader_epoch.0 {
+        Ok(())
+    } else if current_leader_epoch < leader_epoch.0 {
+        Err(ErrorCode::FencedLeaderEpoch)
+    } else {
+        Err(ErrorCode::UnknownLeaderEpoch)
+    }
+}
+
+/// The end of the greatest epoch at or below `leader_epoch`, as Kafka's `LeaderEpochFileCache.endOffsetFor` has it;
+/// `None` where the log has neither that epoch nor a later one.
+pub(super) fn end_of_epoch(
+    replica: &Replica,
+    leader_epoch: LeaderEpoch,
+) -> Option<(LeaderEpoch, Offset)> {
+    if leader_epoch.0 < 0 || leader_epoch > replica.end().leader_epoch {
+        return None;
+    }
+    let (found, end_offset) = replica.end_of_epoch(leader_epoch);
+    // Before the first epoch nothing was written: it ends where the first begins.
+    let found = if found == LeaderEpoch(0) {
+        leader_epoch
+    } else {
+        found
+    };
+    Some((found, end_offset))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_leader_epoch_is_fenced_and_a_newer_one_unknown() {
+        let check = |current| check_leader_epoch(current, LeaderEpoch(5));
+        assert_eq!(check(-1), Ok(()), "no epoch is named");
+        assert_eq!(check(5), Ok(()));
+        assert_eq!(check(4), Err(ErrorCode::FencedLeaderEpoch));
+        assert_eq!(check(6), Err(ErrorCode::UnknownLeaderEpoch));
+    }
+}

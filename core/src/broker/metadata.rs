@@ -1,0 +1,379 @@
+//! Following `__cluster_metadata`: applying what is committed, and holding the replicas that it assigns.
+//!
+//! Every broker has a replica of the metadata log, as a voter, or as a learner that its leader keeps up to date.
+//! Only committed batches are applied, so no answer ever comes from what may yet be undone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::cluster::{
+    BrokerState, ClusterImage, Configs, MetadataRecord, Role, TopicConfig, decode_batch,
+};
+use crate::effect::{Effect, Effects};
+use crate::ids::{LeaderEpoch, Offset, TopicId, TopicPartition, Voter};
+use crate::peer::{PeerAddresses, Question};
+use crate::record::Batch;
+use crate::replica::{Replica, ReplicaConfig};
+use crate::store::{Flush, QueryId, QueryKind, QueryResult, RecoveredReplica};
+
+use super::Broker;
+
+/// Bytes of metadata read from disk at a time.
+const READ_BYTES_MAX: u32 = 1 << 20;
+/// Batches applied after which a snapshot of the image is saved: it bounds what a start must read.
+const SNAPSHOT_INTERVAL: u64 = 1000;
+/// Numbers the questions that this module asks; a late answer to one says nothing that the image does not.
+const REGISTRATION: u64 = 0;
+
+/// What a broker has taken from the metadata log.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Following {
+    image: Arc<ClusterImage>,
+    /// Everything below, exclusive, is in the image.
+    applied: Offset,
+    /// The query that reads what memory does not hold.
+    pub(super) reading: Option<QueryId>,
+    batches_since_snapshot: u64,
+    /// Replicas recovered at the start, by partition, until the metadata says whether they are still wanted.
+    peers: PeerAddresses,
+    ready: bool,
+    topic_configs: BTreeMap<TopicId, Arc<TopicConfig>>,
+    /// The committed voters last reported of each led partition: epoch and number of the note.
+    reported: BTreeMap<TopicPartition, (LeaderEpoch, u64)>,
+}
+
+impl Following {
+    pub(super) fn image(&self) -> &ClusterImage {
+        &self.image
+    }
+
+    pub(super) const fn applied(&self) -> Offset {
+        self.applied
+    }
+}
+
+impl Broker {
+    /// Takes the replicas that the directory held. Where it held none of the metadata, this node joins as a learner.
+    pub(super) fn start_metadata(&mut self, recovered: Vec<RecoveredReplica>, fx: &mut Effects) {
+        for mut replica in recovered {
+            let partition = replica.replica;
+            if let Some((position, image)) = replica.snapshot.take() {
+                let image = ClusterImage::decode(&image)
+                    .expect("the store has checked the snapshot's checksum");
+                self.metadata.image = Arc::new(image);
+                self.metadata.applied = position.end_offset;
+            }
+            let config = self.replica_config(partition);
+            let replica = self.build(fx, |me, cx| Replica::recover(replica, me, config, cx));
+            self.insert_replica(replica);
+        }
+        if !self.replicas.contains_key(&TopicPartition::METADATA) {
+            let config = self.replica_config(TopicPartition::METADATA);
+            let replica = self.build(fx, |me, cx| {
+                Replica::create(
+                    TopicPartition::METADATA,
+                    me,
+                    Vec::new(),
+                    config,
+                    Role::Learner,
+                    false,
+                    cx,
+                )
+            });
+            self.insert_replica(replica);
+        }
+        self.image_advanced(None, fx);
+    }
+
+    fn replica_config(&self, partition: TopicPartition) -> ReplicaConfig {
+        let eager = partition == TopicPartition::METADATA;
+        // Internal topics are durable before they are acknowledged, whatever anybody configures.
+        let flush = if eager {
+            Flush::Commit
+        } else {
+            self.topic_config(partition.topic).flush
+        };
+        ReplicaConfig { flush, eager }
+    }
+
+    /// What holds for a topic, by the metadata and this broker's own configuration.
+    pub(super) fn topic_config(&self, topic: TopicId) -> Arc<TopicConfig> {
+        if let Some(config) = self.metadata.topic_configs.get(&topic) {
+            return Arc::clone(config);
+        }
+        Arc::new(self.configs().topic(topic))
+    }
+
+    /// The configuration as this broker has it.
+    pub(super) fn configs(&self) -> Configs<'_> {
+        Configs {
+            image: &self.metadata.image,
+            broker: &self.setup.kafka,
+        }
+    }
+
+    /// Applies what is committed and not applied yet.
+    pub(super) fn follow_metadata(&mut self, fx: &mut Effects) {
+        let mut affected = BTreeSet::new();
+        let before = self.metadata.applied;
+        while self.metadata.reading.is_none() {
+            let Some(replica) = self.replica(TopicPartition::METADATA) else {
+                break;
+            };
+            let Some(end) = replica.high_watermark() else {
+                break;
+            };
+            if self.metadata.applied >= end {
+                break;
+            }
+            match replica.committed_batches(self.metadata.applied) {
+                Some(batches) => {
+                    for batch in batches {
+                        self.apply(&batch, &mut affected);
+                    }
+                }
+                None => self.read_metadata(end, fx),
+            }
+        }
+        if self.metadata.applied > before {
+            self.image_advanced(Some(affected), fx);
+        }
+    }
+
+    fn read_metadata(&mut self, end: Offset, fx: &mut Effects) {
+        let kind = QueryKind::Read {
+            offset: self.metadata.applied,
+            end,
+            bytes_max: READ_BYTES_MAX,
+        };
+        self.metadata.reading = Some(self.query(TopicPartition::METADATA, kind, fx));
+    }
+
+    pub(super) fn on_metadata_read(&mut self, result: QueryResult, fx: &mut Effects) {
+        let mut affected = BTreeSet::new();
+        match result {
+            QueryResult::Records(mut bytes) => {
+                while let Ok(batch) = Batch::split_from(&mut bytes) {
+                    self.apply(&batch, &mut affected);
+                }
+                self.image_advanced(Some(affected), fx);
+            }
+            QueryResult::Failed(error) => self.note_hole(TopicPartition::METADATA, &error, fx),
+            QueryResult::Found(_) => {}
+        }
+        self.follow_metadata(fx);
+    }
+
+    fn apply(&mut self, batch: &Batch, affected: &mut BTreeSet<TopicPartition>) {
+        if batch.header.next_offset() <= self.metadata.applied {
+            return; // the part of a read before what was sought
+        }
+        let records = decode_batch(batch).expect("the metadata log holds what this version writes");
+        let image = Arc::make_mut(&mut self.metadata.image);
+        for record in &records {
+            match record {
+                MetadataRecord::Partition { partition, .. }
+                | MetadataRecord::PartitionTarget { partition, .. } => {
+                    affected.insert(*partition);
+                }
+                MetadataRecord::PartitionVoters { report } => {
+                    affected.insert(report.partition);
+                }
+                MetadataRecord::RemoveTopic { id } => {
+                    let topic = image.topic(*id);
+                    let partitions = topic.into_iter().flat_map(|topic| topic.partitions());
+                    affected.extend(partitions.map(|(partition, _)| TopicPartition {
+                        topic: *id,
+                        partition,
+                    }));
+                }
+                MetadataRecord::Config { .. } => self.metadata.topic_configs.clear(),
+                MetadataRecord::RegisterBroker { .. }
+                | MetadataRecord::FenceBroker { .. }
+                | MetadataRecord::UnfenceBroker { .. }
+                | MetadataRecord::StopBroker { .. }
+                | MetadataRecord::UnregisterBroker { .. }
+                | MetadataRecord::Topic { .. }
+                | MetadataRecord::ProducerIds { .. }
+                | MetadataRecord::Feature { .. } => {}
+            }
+            image.apply(record);
+        }
+        self.metadata.applied = batch.header.next_offset();
+        self.metadata.batches_since_snapshot += 1;
+    }
+
+    /// The image has advanced: acts on it. `affected` are the partitions that it says something new of; all, where
+    /// that is not known.
+    fn image_advanced(&mut self, affected: Option<BTreeSet<TopicPartition>>, fx: &mut Effects) {
+        let image = Arc::clone(&self.metadata.image);
+        let affected = affected.unwrap_or_else(|| {
+            let assigned = image
+                .assignments(self.voter())
+                .map(|assignment| assignment.partition);
+            assigned.chain(self.replicas.keys().copied()).collect()
+        });
+        for topic in affected.iter().map(|partition| partition.topic) {
+            if !self.metadata.topic_configs.contains_key(&topic) && image.topic(topic).is_some() {
+                let config = self.configs().topic(topic);
+                self.metadata.topic_configs.insert(topic, Arc::new(config));
+            }
+        }
+        for partition in affected {
+            self.hold(partition, &image, fx);
+        }
+        // Its observers are the registered brokers, which any record may have changed.
+        self.set_target(TopicPartition::METADATA, fx);
+        self.keep_peers(fx);
+        self.save_snapshot(fx);
+        self.review_readiness(fx);
+        self.image_moved(fx);
+    }
+
+    /// Makes this node hold a replica, or not, as the image says.
+    fn hold(&mut self, partition: TopicPartition, image: &ClusterImage, fx: &mut Effects) {
+        if partition == TopicPartition::METADATA {
+            return;
+        }
+        let present = self.replicas.contains_key(&partition);
+        match image.assignment(partition, self.voter()) {
+            Some(assignment) if !present => {
+                let config = self.replica_config(partition);
+                let preferred = image
+                    .partition(partition)
+                    .and_then(|partition| partition.target.first())
+                    .is_some_and(|first| *first == self.voter());
+                let replica = self.build(fx, |me, cx| {
+                    let (voters, role) = (assignment.create_with, assignment.role);
+                    Replica::create(partition, me, voters, config, role, preferred, cx)
+                });
+                self.insert_replica(replica);
+            }
+            Some(_) => {
+                let config = self.replica_config(partition);
+                self.with_replica(partition, fx, |replica, _| replica.configure(config));
+                self.set_target(partition, fx);
+            }
+            None if present => {
+                let own_note = self.replicas[&partition].last_voter_note();
+                if image.may_delete(partition, self.voter(), own_note) {
+                    self.with_replica(partition, fx, |replica, cx| replica.delete(cx));
+                    self.replicas.remove(&partition);
+                    self.account_orders(partition, None);
+                    self.arm(super::Timer::Replica(partition), None);
+                    self.wake_requests(partition, fx);
+                }
+            }
+            None => {}
+        }
+        if image.partition(partition).is_none() {
+            self.leaders.remove(&partition);
+            self.metadata.reported.remove(&partition);
+            self.metadata.topic_configs.remove(&partition.topic);
+        }
+    }
+
+    /// Tells a replica that leads which voters the metadata wants, and whom else to keep up to date.
+    pub(super) fn set_target(&mut self, partition: TopicPartition, fx: &mut Effects) {
+        let image = Arc::clone(&self.metadata.image);
+        let Some(wanted) = image.partition(partition) else {
+            return;
+        };
+        let observers: Vec<Voter> = if partition == TopicPartition::METADATA {
+            image.brokers().map(|broker| broker.voter()).collect()
+        } else {
+            Vec::new()
+        };
+        self.with_replica(partition, fx, |replica, cx| {
+            replica.set_target(&wanted.target, &observers, cx)
+        });
+    }
+
+    fn keep_peers(&mut self, fx: &mut Effects) {
+        let mut peers = self.metadata.image.peer_addresses();
+        peers.remove(&self.me.broker);
+        if peers != self.metadata.peers {
+            self.metadata.peers.clone_from(&peers);
+            fx.push(Effect::Peers(peers));
+        }
+    }
+
+    fn save_snapshot(&mut self, fx: &mut Effects) {
+        if self.metadata.batches_since_snapshot < SNAPSHOT_INTERVAL {
+            return;
+        }
+        self.metadata.batches_since_snapshot = 0;
+        let at = self.metadata.applied;
+        let image = self.metadata.image.encode().into();
+        self.with_replica(TopicPartition::METADATA, fx, |replica, cx| {
+            replica.save_snapshot(at, image, cx)
+        });
+    }
+
+    /// A node is ready once its own image says that this start of it is registered and given work.
+    fn review_readiness(&mut self, fx: &mut Effects) {
+        let active = self
+            .registered()
+            .is_some_and(|state| state == BrokerState::Active);
+        if active && !self.metadata.ready {
+            self.metadata.ready = true;
+            fx.push(Effect::Ready);
+        }
+    }
+
+    /// What the image says of this very start of this broker.
+    pub(super) fn registered(&self) -> Option<BrokerState> {
+        let known = self.metadata.image.broker(self.me.broker)?;
+        (known.registration == self.setup.registration).then_some(known.state)
+    }
+
+    /// Registers this start with the controller until the image has it.
+    pub(super) fn register(&mut self, fx: &mut Effects) {
+        if self.registered().is_none() && self.me.cluster.is_some() && !self.stopping {
+            let question = Question::Register(self.setup.registration.clone());
+            self.ask(REGISTRATION, question, fx);
+        }
+    }
+
+    /// Reports the committed voters of what this broker leads where the image has others.
+    pub(super) fn report_voters(&mut self, partition: TopicPartition, fx: &mut Effects) {
+        let Some(replica) = self.replicas.get(&partition) else {
+            return;
+        };
+        if !replica.is_leader() || replica.high_watermark().is_none() {
+            return;
+        }
+        let leader_epoch = replica.leader_epoch();
+        let (notes, voters) = replica.committed_voters();
+        let known = self
+            .metadata
+            .image
+            .partition(partition)
+            .and_then(|known| known.reported.as_ref());
+        let known_notes = known.map_or(0, |known| known.notes);
+        let sent = self.metadata.reported.get(&partition) == Some(&(leader_epoch, notes));
+        if known_notes == notes || sent {
+            return;
+        }
+        let report = crate::cluster::VoterReport {
+            partition,
+            leader_epoch,
+            notes,
+            voters,
+        };
+        if self.ask(REGISTRATION, Question::ReportVoters(vec![report]), fx) {
+            self.metadata
+                .reported
+                .insert(partition, (leader_epoch, notes));
+        }
+    }
+
+    /// Forgets which reports were sent, so that those the image still lacks are sent again.
+    pub(super) fn report_again(&mut self, fx: &mut Effects) {
+        self.metadata.reported.clear();
+        let led: Vec<TopicPartition> = self.led().collect();
+        for partition in led {
+            self.report_voters(partition, fx);
+        }
+    }
+}

@@ -1,0 +1,545 @@
+//! One broker: its replicas, its links, its image of the cluster, the requests that wait.
+//!
+//! [`Broker::step`] is the whole of it. A step fires what is due, takes one input, and settles: whatever replica
+//! was touched is looked at once, and what has changed about it is told to those concerned. So a handler
+//! changes state and need not know who waits for it.
+//!
+//! What stands where: `replication` moves messages between links and replicas, `metadata` follows
+//! `__cluster_metadata` and makes the node hold the replicas that it is assigned, `controller` leads it,
+//! `requests` and its neighbours answer clients.
+
+mod replication;
+mod metadata;
+mod controller;
+mod requests;
+mod lookup;
+mod produce;
+mod fetch;
+mod fetch_session;
+mod offsets;
+mod producer_ids;
+mod listing;
+mod admin;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
+
+use crate::cluster::{BrokerConfig, BrokerRegistration, ClusterImage};
+use crate::effect::{Effect, Effects, NoticeKind, Resignation};
+use crate::hooks::{Mutant, Probe};
+use crate::ids::{BrokerId, ClusterId, Offset, Timestamp, TopicPartition, Voter};
+use crate::input::Input;
+use crate::links::{Links, Timing};
+use crate::peer::{Answer, LeaderClaim, PeerIdentity, Question};
+use crate::replica::{Cx, Replica, ReplicaView};
+use crate::store::{Query, QueryId, QueryKind, QueryResult, ReadError, Recovered, StoreFailure};
+use crate::time::Instant;
+
+use controller::Controller;
+use metadata::Following;
+use requests::Requests;
+
+/// What a broker is told once, at its start.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setup {
+    /// What it registers with the controller.
+    pub registration: BrokerRegistration,
+    /// How patient it is.
+    pub timing: Timing,
+    /// Kafka's broker configuration, as far as its file sets it.
+    pub kafka: BrokerConfig,
+    /// How many brokers are to vote in `__cluster_metadata`, where there are as many.
+    pub metadata_voters_max: usize,
+    /// How long a broker may be unheard before it is given no more replicas (`broker.session.timeout.ms`).
+    pub session_timeout: Duration,
+}
+
+/// What time may bring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// Heartbeats are due.
+    Heartbeat,
+    /// A peer may have gone silent.
+    Links,
+    /// A replica has something to do.
+    Replica(TopicPartition),
+    /// What is looked after now and then: registration, fencing, preferred leaders.
+    Housekeeping,
+    /// A waiting request has waited long enough.
+    Requests,
+    /// A stop in good order takes too long.
+    Stop,
+}
+
+/// One node of a cluster, as a value.
+#[derive(Clone, Debug)]
+pub struct Broker {
+    setup: Setup,
+    me: PeerIdentity,
+    rng: ChaCha8Rng,
+    now: Instant,
+    /// The wall clock, as last told.
+    wall: Timestamp,
+    links: Links,
+    /// Each replica is copied only when it is changed while a snapshot of the broker is held.
+    replicas: BTreeMap<TopicPartition, Arc<Replica>>,
+    /// Replicas with orders that are not done, by the time of the oldest.
+    unsettled: BTreeSet<(Instant, TopicPartition)>,
+    /// The same, by partition.
+    oldest_orders: BTreeMap<TopicPartition, Instant>,
+    /// Who leads what, as the leaders say; the highest epoch wins.
+    leaders: BTreeMap<TopicPartition, LeaderClaim>,
+    metadata: Following,
+    controller: Option<Controller>,
+    requests: Requests,
+    queries: QueryId,
+    /// Which replica a query under way is for.
+    asked: BTreeMap<QueryId, TopicPartition>,
+    timers: BTreeSet<(Instant, Timer)>,
+    armed: BTreeMap<Timer, Instant>,
+    /// Replicas that the present step has touched.
+    touched: BTreeSet<TopicPartition>,
+    /// The directory is offline, or full.
+    failure: Option<StoreFailure>,
+    stopping: bool,
+    stopped: bool,
+}
+
+/// Numbers the question that announces a stop.
+const STOPPING: u64 = 0;
+/// How long a node that is told to stop tries to hand its leaderships over.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+/// How often a broker looks after what no event brings.
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_millis(500);
+
+impl Broker {
+    /// A broker on what its directory held. All randomness it will ever use comes from `seed`.
+    #[must_use]
+    pub fn new(
+        setup: Setup,
+        recovered: Recovered,
+        seed: u64,
+        now: Instant,
+        fx: &mut Effects,
+    ) -> Self {
+        let me = PeerIdentity {
+            cluster: recovered.cluster,
+            broker: setup.registration.broker,
+            directory: recovered.directory,
+            incarnation: recovered.incarnation,
+        };
+        assert_eq!(
+            me.broker, recovered.broker,
+            "the directory belongs to this broker"
+        );
+        assert_eq!(
+            me.directory, setup.registration.directory,
+            "a broker registers its own directory"
+        );
+        assert_eq!(
+            me.incarnation, setup.registration.incarnation,
+            "a broker registers its present start"
+        );
+        let mut broker = Self {
+            setup,
+            me,
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            now,
+            wall: Timestamp(0),
+            links: Links::new(now),
+            replicas: BTreeMap::new(),
+            unsettled: BTreeSet::new(),
+            leaders: BTreeMap::new(),
+            metadata: Following::default(),
+            controller: None,
+            requests: Requests::default(),
+            queries: QueryId(0),
+            asked: BTreeMap::new(),
+            oldest_orders: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            armed: BTreeMap::new(),
+            touched: BTreeSet::new(),
+            failure: None,
+            stopping: false,
+            stopped: false,
+        };
+        broker.arm(Timer::Heartbeat, Some(now));
+        broker.arm(Timer::Housekeeping, Some(now));
+        broker.start_metadata(recovered.replicas, fx);
+        broker.settle(fx);
+        broker
+    }
+
+    /// Takes one input at `now`, and gives the orders that follow from it. What was due before `now` is done
+    /// first, so a node that was paused never answers from a past in which it still led (counter-example 13).
+    pub fn step(&mut self, now: Instant, input: Input, fx: &mut Effects) {
+        self.now = self.now.max(now);
+        if self.stopped {
+            return;
+        }
+        if fx.mutant(Mutant::FiresDeadlinesLate) {
+            self.take(input, fx);
+            self.settle(fx);
+            self.fire_due(fx);
+            return;
+        }
+        self.fire_due(fx);
+        self.take(input, fx);
+        self.settle(fx);
+    }
+
+    /// When [`Self::step`] must be called at the latest, with [`Input::Tick`] where there is no other input.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// Who this broker is.
+    #[must_use]
+    pub const fn identity(&self) -> PeerIdentity {
+        self.me
+    }
+
+    /// The cluster as this broker knows it: a committed prefix of the metadata.
+    #[must_use]
+    pub fn image(&self) -> &ClusterImage {
+        self.metadata.image()
+    }
+
+    /// Its replicas, for people and checkers.
+    pub fn replicas(&self) -> impl Iterator<Item = (TopicPartition, ReplicaView)> {
+        self.replicas
+            .iter()
+            .map(|(&id, replica)| (id, replica.view()))
+    }
+
+    /// One of its replicas.
+    #[must_use]
+    pub fn replica(&self, partition: TopicPartition) -> Option<&Replica> {
+        self.replicas.get(&partition).map(AsRef::as_ref)
+    }
+
+    /// Who leads a partition, as its quorum says and as far as this broker has heard.
+    #[must_use]
+    pub fn leader_of(&self, partition: TopicPartition) -> Option<&LeaderClaim> {
+        self.leaders.get(&partition)
+    }
+
+    /// Whether it leads the metadata quorum and may decide for it.
+    #[must_use]
+    pub const fn is_controller(&self) -> bool {
+        self.controller.is_some()
+    }
+
+    fn take(&mut self, input: Input, fx: &mut Effects) {
+        match input {
+            Input::Tick => {}
+            Input::WallClock(wall) => self.wall = wall,
+            Input::Request(request) => self.on_request(*request, fx),
+            Input::Disconnected(connection) => self.on_disconnected(connection),
+            Input::LinkUp(peer) => self.on_link_up(peer, fx),
+            Input::LinkDown(peer) => self.on_link_down(peer, fx),
+            Input::Peer {
+                from,
+                session,
+                message,
+            } => self.on_peer(from, session, message, fx),
+            Input::Stored(completions) => {
+                for completion in completions {
+                    self.with_replica(completion.replica, fx, |replica, cx| {
+                        replica.on_stored(&completion, cx)
+                    });
+                }
+            }
+            Input::StoreFailed(failure) => self.on_store_failed(failure, fx),
+            Input::SpaceReturned => {
+                if self.failure == Some(StoreFailure::NoSpace) {
+                    self.failure = None;
+                }
+            }
+            Input::QueryDone { id, result } => self.on_query_done(id, result, fx),
+            Input::Stop => self.on_stop(fx),
+        }
+    }
+
+    /// Fires every timer that is due, in order of time.
+    fn fire_due(&mut self, fx: &mut Effects) {
+        while let Some(&(at, timer)) = self.timers.first()
+            && at <= self.now
+        {
+            self.arm(timer, None);
+            match timer {
+                Timer::Heartbeat => self.beat(fx),
+                Timer::Links => self.expire_links(fx),
+                Timer::Replica(partition) => self.with_replica(partition, fx, Replica::fire),
+                Timer::Housekeeping => self.keep_house(fx),
+                Timer::Requests => self.expire_requests(fx),
+                Timer::Stop => self.finish_stop(fx),
+            }
+            self.settle(fx);
+        }
+    }
+
+    fn arm(&mut self, timer: Timer, at: Option<Instant>) {
+        if let Some(earlier) = self.armed.remove(&timer) {
+            if Some(earlier) == at {
+                self.armed.insert(timer, earlier);
+                return;
+            }
+            self.timers.remove(&(earlier, timer));
+        }
+        if let Some(at) = at {
+            self.armed.insert(timer, at);
+            self.timers.insert((at, timer));
+        }
+    }
+
+    /// Lets one replica act, if it is there, and remembers that it was touched.
+    fn with_replica<R>(
+        &mut self,
+        partition: TopicPartition,
+        fx: &mut Effects,
+        act: impl FnOnce(&mut Replica, &mut Cx<'_>) -> R,
+    ) -> R
+    where
+        R: Default,
+    {
+        let Some(replica) = self.replicas.get_mut(&partition) else {
+            return R::default();
+        };
+        let mut cx = Cx {
+            now: self.now,
+            timing: &self.setup.timing,
+            links: &self.links,
+            rng: &mut self.rng,
+            fx,
+            queries: &mut self.queries,
+            asked: &mut self.asked,
+        };
+        self.touched.insert(partition);
+        act(Arc::make_mut(replica), &mut cx)
+    }
+
+    /// Makes a replica of this node's.
+    fn build(
+        &mut self,
+        fx: &mut Effects,
+        make: impl FnOnce(Voter, &mut Cx<'_>) -> Replica,
+    ) -> Replica {
+        let mut cx = Cx {
+            now: self.now,
+            timing: &self.setup.timing,
+            links: &self.links,
+            rng: &mut self.rng,
+            fx,
+            queries: &mut self.queries,
+            asked: &mut self.asked,
+        };
+        make(self.me.voter(), &mut cx)
+    }
+
+    /// Orders a query under a fresh number.
+    fn query(&mut self, replica: TopicPartition, kind: QueryKind, fx: &mut Effects) -> QueryId {
+        self.queries.0 += 1;
+        fx.push(Effect::Query(Query {
+            id: self.queries,
+            replica,
+            kind,
+        }));
+        self.queries
+    }
+
+    /// A number from the broker's own randomness.
+    fn draw(&mut self) -> u64 {
+        self.rng.next_u64()
+    }
+
+    /// Looks once at every replica that was touched: timers, claims, waiting requests, metadata.
+    fn settle(&mut self, fx: &mut Effects) {
+        let mut rounds = 0;
+        while let Some(partition) = self.touched.pop_first() {
+            rounds += 1;
+            assert!(rounds < 1_000_000, "a step comes to an end");
+            let Some(replica) = self.replicas.get(&partition) else {
+                continue;
+            };
+            let (deadline, oldest) = (replica.next_deadline(), replica.oldest_order());
+            self.arm(Timer::Replica(partition), deadline);
+            self.account_orders(partition, oldest);
+            self.announce(partition, fx);
+            self.report_voters(partition, fx);
+            if partition == TopicPartition::METADATA {
+                self.follow_metadata(fx);
+                self.control(fx);
+            }
+            self.wake_requests(partition, fx);
+        }
+        let deadline = self.links.next_deadline(&self.setup.timing);
+        self.arm(Timer::Links, deadline);
+        self.arm_requests();
+        if self.stopping {
+            self.try_stop(fx);
+        }
+    }
+
+    fn account_orders(&mut self, partition: TopicPartition, oldest: Option<Instant>) {
+        let known = self.oldest_orders.get(&partition).copied();
+        if known == oldest {
+            return;
+        }
+        if let Some(known) = known {
+            self.unsettled.remove(&(known, partition));
+            self.oldest_orders.remove(&partition);
+        }
+        if let Some(oldest) = oldest {
+            self.unsettled.insert((oldest, partition));
+            self.oldest_orders.insert(partition, oldest);
+        }
+    }
+
+    /// How long the directory has kept its oldest order waiting.
+    fn disk_stalled(&self) -> Duration {
+        self.unsettled
+            .first()
+            .map_or(Duration::ZERO, |(oldest, _)| self.now.since(*oldest))
+    }
+
+    fn on_store_failed(&mut self, failure: StoreFailure, fx: &mut Effects) {
+        match &failure {
+            StoreFailure::NoSpace => {
+                fx.probe(Probe::DiskFull);
+                fx.notice(None, NoticeKind::DiskFull);
+            }
+            StoreFailure::Offline(reason) => {
+                fx.probe(Probe::DirectoryOffline);
+                fx.notice(None, NoticeKind::DirectoryOffline(reason.clone()));
+                self.resign_all(Resignation::Disk, fx);
+            }
+        }
+        self.failure = Some(failure);
+    }
+
+    fn resign_all(&mut self, why: Resignation, fx: &mut Effects) {
+        let led: Vec<TopicPartition> = self.led().collect();
+        for partition in led {
+            self.with_replica(partition, fx, |replica, cx| replica.resign(why, cx));
+        }
+    }
+
+    /// Partitions that this broker leads.
+    fn led(&self) -> impl Iterator<Item = TopicPartition> {
+        self.replicas
+            .iter()
+            .filter(|(_, replica)| replica.is_leader())
+            .map(|(&id, _)| id)
+    }
+
+    fn on_query_done(&mut self, id: QueryId, result: QueryResult, fx: &mut Effects) {
+        let Some(result) = self.answer_query(id, result, fx) else {
+            return;
+        };
+        if self.metadata.reading == Some(id) {
+            self.metadata.reading = None;
+            self.on_metadata_read(result, fx);
+            return;
+        }
+        self.on_replica_read(id, result, fx);
+    }
+
+    /// A read found damage: the replica refuses reads there and has it repaired.
+    fn note_hole(&mut self, partition: TopicPartition, error: &ReadError, fx: &mut Effects) {
+        if let ReadError::Hole(range) = error {
+            let range = range.clone();
+            self.with_replica(partition, fx, |replica, cx| replica.on_hole(range, cx));
+        }
+    }
+
+    /// Stop in good order: clients and controller are told, leaderships handed over, orders waited for.
+    fn on_stop(&mut self, fx: &mut Effects) {
+        if self.stopping {
+            return;
+        }
+        self.stopping = true;
+        // No new replicas and no leadership returned while this node is on its way out. Asked once: fencing
+        // follows anyway.
+        self.ask(STOPPING, Question::Stopping, fx);
+        self.arm(Timer::Stop, Some(self.now + STOP_PATIENCE));
+        self.hand_over(fx);
+    }
+
+    /// Hands every leadership to the voter best suited, where there is another voter.
+    fn hand_over(&mut self, fx: &mut Effects) {
+        let led: Vec<TopicPartition> = self.led().collect();
+        for partition in led {
+            let preference = self
+                .metadata
+                .image()
+                .partition(partition)
+                .map(|p| p.target.clone())
+                .unwrap_or_default();
+            self.with_replica(partition, fx, |replica, cx| {
+                if let Some(successor) = replica.successor(&preference, cx.links) {
+                    replica.transfer_to(successor, cx);
+                }
+            });
+        }
+    }
+
+    /// Stops once nothing is led that others could lead, and nothing is under way to the disk.
+    fn try_stop(&mut self, fx: &mut Effects) {
+        let led_with_others = self
+            .replicas
+            .values()
+            .any(|replica| replica.is_leader() && replica.successor(&[], &self.links).is_some());
+        if !led_with_others && self.unsettled.is_empty() && !self.stopped {
+            self.finish_stop(fx);
+        }
+    }
+
+    fn finish_stop(&mut self, fx: &mut Effects) {
+        self.resign_all(Resignation::Transferred, fx);
+        self.fail_requests(fx);
+        fx.push(Effect::Stopped);
+        self.stopped = true;
+    }
+
+    /// The controller's answer. Only those to clients' requests are waited for; of everything else the image
+    /// tells whether it has happened.
+    fn on_answer(&mut self, id: u64, answer: Answer, fx: &mut Effects) {
+        self.on_client_answer(id, answer, fx);
+    }
+
+    fn voter(&self) -> Voter {
+        self.me.voter()
+    }
+
+    /// The cluster's id, once this node belongs to one.
+    #[must_use]
+    pub const fn cluster(&self) -> Option<ClusterId> {
+        self.me.cluster
+    }
+
+    /// The broker that leads the metadata quorum, as far as this one knows.
+    #[must_use]
+    pub fn controller_id(&self) -> Option<BrokerId> {
+        let by_replica = self
+            .replica(TopicPartition::METADATA)
+            .and_then(Replica::leader)
+            .map(|voter| voter.broker);
+        by_replica.or_else(|| {
+            self.leaders
+                .get(&TopicPartition::METADATA)
+                .and_then(|claim| claim.leader)
+        })
+    }
+
+    /// The end of the metadata that this broker has applied, exclusive.
+    #[must_use]
+    pub const fn metadata_offset(&self) -> Offset {
+        self.metadata.applied()
+    }
+}

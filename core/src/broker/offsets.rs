@@ -1,0 +1,317 @@
+//! ListOffsets and OffsetForLeaderEpoch: offsets by time and by epoch.
+//!
+//! Earliest and latest are known at once; a time is looked up by the store, below the high watermark. Every client is
+//! a consumer here, whatever replica id it names: nothing above the high watermark is told. A leader whose opening is
+//! not committed has no latest offset to tell yet, and says `OFFSET_NOT_AVAILABLE`, in older versions
+//! `LEADER_NOT_AVAILABLE`: the one before it may have told more (KIP-207). There is no remote storage, so what is
+//! local is everything, and nothing is tiered.
+//!
+//! Sources: `ReplicaManager.fetchOffset`, `UnifiedLog.fetchOffsetByTimestamp`, `Partition.fetchOffsetForTimestamp`,
+//! KIP-207, KIP-320, KIP-405, KIP-734, KIP-1005, KIP-1023.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::effect::{Effects, RequestId};
+use crate::ids::{LeaderEpoch, Timestamp, TopicPartition};
+use crate::store::{QueryKind, QueryResult};
+use crate::wire::list_offsets::{
+    EARLIEST_LOCAL_TIMESTAMP, EARLIEST_PENDING_UPLOAD_TIMESTAMP, EARLIEST_TIMESTAMP,
+    LATEST_TIERED_TIMESTAMP, LATEST_TIMESTAMP, ListOffsetsPartition, ListOffsetsPartitionResponse,
+    ListOffsetsTopicResponse, MAX_TIMESTAMP,
+};
+use crate::wire::offset_for_leader_epoch::{
+    EpochEndOffset, OffsetForLeaderPartition, OffsetForLeaderTopicResult,
+};
+use crate::wire::{
+    ErrorCode, ListOffsetsRequest, ListOffsetsResponse, OffsetForLeaderEpochRequest,
+    OffsetForLeaderEpochResponse,
+};
+
+use super::Broker;
+use super::lookup::{Named, end_of_epoch};
+use super::requests::{Lookup, What, respond};
+
+/// From this version on `OFFSET_NOT_AVAILABLE` is known to clients.
+const NOT_AVAILABLE_FROM: i16 = 5;
+/// How long a lookup may take where the request does not say.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Lookups that the store has not all answered.
+#[derive(Clone, Debug)]
+pub(super) struct WaitingOffsets {
+    api_version: i16,
+    response: ListOffsetsResponse,
+    /// Topic and partition, by their places in the answer.
+    places: Vec<(usize, usize)>,
+    /// The places that are open, by their places in `places`.
+    open: BTreeSet<usize>,
+}
+
+/// What ListOffsets asks of one partition.
+enum Found {
+    Known(ListOffsetsPartitionResponse),
+    Lookup(TopicPartition, QueryKind),
+}
+
+impl Broker {
+    pub(super) fn on_list_offsets(
+        &mut self,
+        id: RequestId,
+        api_version: i16,
+        body: ListOffsetsRequest,
+        fx: &mut Effects,
+    ) {
+        let mut waiting = WaitingOffsets {
+            api_version,
+            response: ListOffsetsResponse::default(),
+            places: Vec::new(),
+            open: BTreeSet::new(),
+        };
+        let mut seen = BTreeSet::new();
+        for (topic_place, topic) in body.topics.into_iter().enumerate() {
+            let mut answers = Vec::with_capacity(topic.partitions.len());
+            for (place, partition) in topic.partitions.iter().enumerate() {
+                let mut answer = ListOffsetsPartitionResponse {
+                    partition_index: partition.partition_index,
+                    ..ListOffsetsPartitionResponse::default()
+                };
+                let twice = !seen.insert((topic.name.clone(), partition.partition_index));
+                let found = if twice {
+                    Err(ErrorCode::InvalidRequest)
+                } else {
+                    self.find_offset(&topic.name, partition, api_version)
+                };
+                match found {
+                    Ok(Found::Known(known)) => answer = known,
+                    Ok(Found::Lookup(partition, kind)) => {
+                        let query = self.query(partition, kind, fx);
+                        let place_number = waiting.places.len();
+                        waiting.places.push((topic_place, place));
+                        waiting.open.insert(place_number);
+                        let lookup = Lookup {
+                            request: id,
+                            partition,
+                            place: place_number,
+                        };
+                        self.requests.lookups.insert(query, lookup);
+                    }
+                    Err(code) => answer.error_code = code,
+                }
+                answers.push(answer);
+            }
+            waiting.response.topics.push(ListOffsetsTopicResponse {
+                name: topic.name,
+                partitions: answers,
+            });
+        }
+        if waiting.open.is_empty() {
+            respond(id, waiting.response, fx);
+            return;
+        }
+        let patience = match u64::try_from(body.timeout_ms) {
+            Ok(timeout_ms) if timeout_ms > 0 => Duration::from_millis(timeout_ms),
+            Ok(_) | Err(_) => PATIENCE,
+        };
+        self.requests
+            .wait(id, self.now + patience, What::Offsets(waiting));
+    }
+
+    fn find_offset(
+        &self,
+        topic: &str,
+        asked: &ListOffsetsPartition,
+        api_version: i16,
+    ) -> Result<Found, ErrorCode> {
+        let topic = self.find_topic(Named::Name(topic))?;
+        let partition = self.find_partition(topic, asked.partition_index)?;
+        if !is_known_time(asked.timestamp, api_version) {
+            return Err(ErrorCode::UnsupportedVersion);
+        }
+        let replica = self.led_replica(partition, asked.current_leader_epoch)?;
+        let answer = |offset: i64, leader_epoch: LeaderEpoch| {
+            Found::Known(ListOffsetsPartitionResponse {
+                partition_index: asked.partition_index,
+                offset,
+                leader_epoch: epoch_told(leader_epoch, api_version),
+                ..ListOffsetsPartitionResponse::default()
+            })
+        };
+        let start = replica.log_start_offset();
+        match asked.timestamp {
+            EARLIEST_TIMESTAMP | EARLIEST_LOCAL_TIMESTAMP => {
+                return Ok(answer(start.0, replica.epoch_of_record(start)));
+            }
+            LATEST_TIERED_TIMESTAMP | EARLIEST_PENDING_UPLOAD_TIMESTAMP => {
+                return Ok(answer(-1, LeaderEpoch(0)));
+            }
+            _ => {}
+        }
+        let end = replica
+            .high_watermark()
+            .ok_or(if api_version >= NOT_AVAILABLE_FROM {
+                ErrorCode::OffsetNotAvailable
+            } else {
+                ErrorCode::LeaderNotAvailable
+            })?;
+        if asked.timestamp == LATEST_TIMESTAMP {
+            return Ok(answer(end.0, replica.leader_epoch()));
+        }
+        if start >= end {
+            return Ok(answer(-1, LeaderEpoch(0)));
+        }
+        let kind = if asked.timestamp == MAX_TIMESTAMP {
+            QueryKind::MaxTimestamp { end }
+        } else {
+            let timestamp = Timestamp(asked.timestamp);
+            QueryKind::OffsetForTimestamp { timestamp, end }
+        };
+        Ok(Found::Lookup(partition, kind))
+    }
+
+    /// The store has answered.
+    pub(super) fn on_offset_found(
+        &mut self,
+        lookup: Lookup,
+        result: QueryResult,
+        fx: &mut Effects,
+    ) {
+        let Some(What::Offsets(offsets)) = self
+            .requests
+            .waiting
+            .get_mut(&lookup.request)
+            .map(|waiting| &mut waiting.what)
+        else {
+            return;
+        };
+        if !offsets.open.remove(&lookup.place) {
+            return;
+        }
+        let api_version = offsets.api_version;
+        let answer = offsets.answer_at(lookup.place);
+        match result {
+            QueryResult::Found(Some((offset, timestamp, leader_epoch))) => {
+                answer.offset = offset.0;
+                answer.timestamp = timestamp.0;
+                answer.leader_epoch = epoch_told(leader_epoch, api_version);
+            }
+            QueryResult::Found(None) => {}
+            QueryResult::Failed(_) | QueryResult::Records(_) => {
+                answer.error_code = ErrorCode::KafkaStorageError;
+            }
+        }
+        if offsets.open.is_empty()
+            && let Some(What::Offsets(offsets)) = self.requests.take(lookup.request)
+        {
+            respond(lookup.request, offsets.response, fx);
+        }
+    }
+
+    pub(super) fn on_offset_for_leader_epoch(
+        &self,
+        id: RequestId,
+        body: OffsetForLeaderEpochRequest,
+        fx: &mut Effects,
+    ) {
+        let topics = body.topics.into_iter().map(|topic| {
+            let found = self.find_topic(Named::Name(&topic.topic));
+            let partitions = topic.partitions.iter().map(|asked| {
+                let mut answer = EpochEndOffset {
+                    partition: asked.partition,
+                    ..EpochEndOffset::default()
+                };
+                match found.and_then(|topic| self.end_of_asked_epoch(topic, asked)) {
+                    Ok(Some((leader_epoch, end_offset))) => {
+                        answer.leader_epoch = leader_epoch;
+                        answer.end_offset = end_offset;
+                    }
+                    Ok(None) => {}
+                    Err(code) => answer.error_code = code,
+                }
+                answer
+            });
+            let partitions = partitions.collect();
+            OffsetForLeaderTopicResult {
+                topic: topic.topic,
+                partitions,
+            }
+        });
+        let response = OffsetForLeaderEpochResponse {
+            topics: topics.collect(),
+            ..OffsetForLeaderEpochResponse::default()
+        };
+        respond(id, response, fx);
+    }
+
+    fn end_of_asked_epoch(
+        &self,
+        topic: crate::ids::TopicId,
+        asked: &OffsetForLeaderPartition,
+    ) -> Result<Option<(i32, i64)>, ErrorCode> {
+        let partition = self.find_partition(topic, asked.partition)?;
+        let replica = self.led_replica(partition, asked.current_leader_epoch)?;
+        let end = end_of_epoch(replica, LeaderEpoch(asked.leader_epoch));
+        Ok(end.map(|(leader_epoch, end_offset)| (leader_epoch.0, end_offset.0)))
+    }
+}
+
+impl WaitingOffsets {
+    fn answer_at(&mut self, place: usize) -> &mut ListOffsetsPartitionResponse {
+        let (topic, partition) = self.places[place];
+        &mut self.response.topics[topic].partitions[partition]
+    }
+
+    /// Answers with what was found, and this error for the rest.
+    pub(super) fn fail(mut self, id: RequestId, code: ErrorCode, fx: &mut Effects) {
+        for place in std::mem::take(&mut self.open) {
+            self.answer_at(place).error_code = code;
+        }
+        respond(id, self.response, fx);
+    }
+}
+
+/// Whether a time is one that this version knows: a true time, or one of the names that it has.
+const fn is_known_time(timestamp: i64, api_version: i16) -> bool {
+    match timestamp {
+        LATEST_TIMESTAMP | EARLIEST_TIMESTAMP => true,
+        MAX_TIMESTAMP => api_version >= 7,
+        EARLIEST_LOCAL_TIMESTAMP => api_version >= 8,
+        LATEST_TIERED_TIMESTAMP => api_version >= 9,
+        EARLIEST_PENDING_UPLOAD_TIMESTAMP => api_version >= 11,
+        timestamp => timestamp >= 0,
+    }
+}
+
+/// An epoch as clients are told it: -1 where there is none, or the version has no place for it.
+const fn epoch_told(leader_epoch: LeaderEpoch, api_version: i16) -> i32 {
+    if leader_epoch.0 == 0 || api_version < 4 {
+        -1
+    } else {
+        leader_epoch.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_named_time_is_refused_by_versions_that_came_before_it() {
+        for (timestamp, first) in [
+            (LATEST_TIMESTAMP, 1),
+            (EARLIEST_TIMESTAMP, 1),
+            (MAX_TIMESTAMP, 7),
+            (EARLIEST_LOCAL_TIMESTAMP, 8),
+            (LATEST_TIERED_TIMESTAMP, 9),
+            (EARLIEST_PENDING_UPLOAD_TIMESTAMP, 11),
+        ] {
+            assert!(is_known_time(timestamp, first), "{timestamp}");
+            assert!(
+                first == 1 || !is_known_time(timestamp, first - 1),
+                "{timestamp}"
+            );
+        }
+        assert!(is_known_time(0, 1));
+        assert!(!is_known_time(-7, 11));
+    }
+}

@@ -1,0 +1,629 @@
+//! Produce: what is appended, what is refused, and when a batch is acknowledged.
+//!
+//! A batch has been examined before it comes here, so only facts are judged, by the topic's configuration. Then the
+//! partition's replica judges sequence and ISR, and appends. The answer waits until the log up to the batch's end
+//! meets the acks policy: for `acks=1` this leader has it, for `acks=all` a majority and at least
+//! `min.insync.replicas` voters have it, each by the topic's `flush`. A duplicate waits for its original like the
+//! original itself: what it is told must be as true as what the original's producer was told
+//! (counter-example 12). Only the leader epoch in which a batch was appended can acknowledge it: after a change
+//! of leader nobody here knows what became of it, and the producer asks the next leader.
+//!
+//! Where this differs from Kafka: a partition's batches keep their codec, whatever `compression.type` says; there
+//! are no transactions yet, so whatever belongs to one is refused with `INVALID_TXN_STATE`, Kafka's word for a
+//! batch of a transaction that was not begun.
+//!
+//! Sources: `ReplicaManager.appendRecords`, `Partition.appendRecordsToLeader`, `LogValidator`, KIP-467, KIP-951.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::cluster::TopicConfig;
+use crate::effect::{Effect, Effects, RequestId};
+use crate::hooks::{Mutant, Probe};
+use crate::ids::{BrokerId, LeaderEpoch, Offset, Timestamp, TopicPartition};
+use crate::record::{Examined, RecordError, TimestampType};
+use crate::replica::{Appended, ProduceRefusal, Replica};
+use crate::store::StoreFailure;
+use crate::wire::produce::{
+    BatchIndexAndErrorMessage, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
+};
+use crate::wire::{ErrorCode, ProduceRequest, ProduceResponse, Str};
+
+use super::Broker;
+use super::lookup::Named;
+use super::requests::{Requests, What, respond};
+
+/// From this version on topics are named by id.
+const BY_ID_FROM: i16 = 13;
+/// From this version on an answer can say who leads (KIP-951).
+const HINTS_FROM: i16 = 10;
+
+/// A produce request whose batches are appended and not all acknowledged.
+#[derive(Clone, Debug)]
+pub(super) struct WaitingProduce {
+    api_version: i16,
+    listener: u16,
+    /// The answer, complete but for what is open.
+    response: ProduceResponse,
+    open: Vec<(TopicPartition, Append)>,
+}
+
+/// The batches of one partition that wait for an acknowledgement.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Appends {
+    /// For this leader to have them.
+    one: BTreeSet<Append>,
+    /// For the voters to have them.
+    all: BTreeSet<Append>,
+}
+
+/// A batch that waits for an acknowledgement. Of those with the same policy the lesser is acknowledged first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Append {
+    leader_epoch: LeaderEpoch,
+    /// Exclusive.
+    end_offset: Offset,
+    request: RequestId,
+    /// Topic and partition, by their places in the request.
+    place: (usize, usize),
+    policy: Policy,
+}
+
+/// What a producer waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Policy {
+    /// `acks=1`.
+    One,
+    /// `acks=all`.
+    All,
+}
+
+/// Why a batch was not appended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Refusal {
+    code: ErrorCode,
+    message: Option<Str>,
+    /// The record that it was refused for, and what is wrong with it.
+    record: Option<(i32, Str)>,
+}
+
+impl From<ErrorCode> for Refusal {
+    fn from(code: ErrorCode) -> Self {
+        Self {
+            code,
+            ..Self::default()
+        }
+    }
+}
+
+impl Refusal {
+    fn with(code: ErrorCode, message: impl Into<Str>) -> Self {
+        Self {
+            code,
+            message: Some(message.into()),
+            record: None,
+        }
+    }
+}
+
+/// A batch on its way into a partition.
+struct Arrival {
+    acks: i16,
+    batch: Result<Examined, RecordError>,
+}
+
+/// A batch that is in the log.
+struct Landed {
+    partition: TopicPartition,
+    appended: Appended,
+    log_append_time: Timestamp,
+    log_start_offset: Offset,
+}
+
+impl Broker {
+    pub(super) fn on_produce(
+        &mut self,
+        id: RequestId,
+        api_version: i16,
+        listener: u16,
+        body: ProduceRequest,
+        examined: Vec<Result<Examined, RecordError>>,
+        fx: &mut Effects,
+    ) {
+        let acks = body.acks;
+        let mut examined = examined.into_iter();
+        let mut failed = false;
+        let mut produce = WaitingProduce {
+            api_version,
+            listener,
+            response: ProduceResponse {
+                responses: Vec::with_capacity(body.topic_data.len()),
+                ..ProduceResponse::default()
+            },
+            open: Vec::new(),
+        };
+        for (topic_place, topic) in body.topic_data.into_iter().enumerate() {
+            let named = if api_version >= BY_ID_FROM {
+                Named::Id(topic.topic_id)
+            } else {
+                Named::Name(&topic.name)
+            };
+            let found = self.find_topic(named);
+            let mut answers = Vec::with_capacity(topic.partition_data.len());
+            for (place, partition) in topic.partition_data.iter().enumerate() {
+                let batch = examined
+                    .next()
+                    .expect("the driver examines every partition of a produce request");
+                let landed = if body.transactional_id.is_some() {
+                    Err(no_transactions())
+                } else {
+                    found.map_err(Refusal::from).and_then(|topic| {
+                        self.append(topic, partition.index, Arrival { acks, batch }, fx)
+                    })
+                };
+                failed |= landed.is_err();
+                let mut answer = PartitionProduceResponse {
+                    index: partition.index,
+                    base_offset: -1,
+                    ..PartitionProduceResponse::default()
+                };
+                match landed {
+                    Ok(landed) => {
+                        answer.base_offset = landed.appended.base_offset.0;
+                        answer.log_append_time_ms = landed.log_append_time.0;
+                        answer.log_start_offset = landed.log_start_offset.0;
+                        let place = (topic_place, place);
+                        if let Some(append) = self.await_acks(&landed, acks, id, place, fx) {
+                            produce.open.push((landed.partition, append));
+                        }
+                    }
+                    Err(refusal) => {
+                        answer.error_code = refusal.code;
+                        answer.error_message = refusal.message;
+                        answer
+                            .record_errors
+                            .extend(refusal.record.map(|(index, message)| {
+                                BatchIndexAndErrorMessage {
+                                    batch_index: index,
+                                    batch_index_error_message: Some(message),
+                                }
+                            }));
+                        if let Ok(topic) = found
+                            && let Ok(partition) = self.find_partition(topic, partition.index)
+                        {
+                            let hint = self.produce_hint(
+                                partition,
+                                api_version,
+                                listener,
+                                answer.error_code,
+                            );
+                            set_hint(&mut answer, &mut produce.response.node_endpoints, hint);
+                        }
+                    }
+                }
+                answers.push(answer);
+            }
+            produce.response.responses.push(TopicProduceResponse {
+                name: topic.name,
+                topic_id: topic.topic_id,
+                partition_responses: answers,
+            });
+        }
+        if acks == 0 {
+            // There is no answer that could carry the error; a closed connection makes the producer look anew.
+            if failed {
+                fx.push(Effect::Close(id.connection));
+            }
+            return;
+        }
+        if produce.open.is_empty() {
+            respond(id, produce.response, fx);
+            return;
+        }
+        for (partition, append) in &produce.open {
+            let appends = self.requests.appends.entry(*partition).or_default();
+            appends.of(append.policy).insert(*append);
+        }
+        let patience = Duration::from_millis(u64::try_from(body.timeout_ms).unwrap_or(0));
+        self.requests
+            .wait(id, self.now + patience, What::Produce(produce));
+    }
+
+    /// Appends one batch to the partition that it is for, where that can be.
+    fn append(
+        &mut self,
+        topic: crate::ids::TopicId,
+        index: i32,
+        arrival: Arrival,
+        fx: &mut Effects,
+    ) -> Result<Landed, Refusal> {
+        if !(-1..=1).contains(&arrival.acks) {
+            return Err(ErrorCode::InvalidRequiredAcks.into());
+        }
+        let partition = self.find_partition(topic, index)?;
+        let replica = self.led_replica(partition, -1)?;
+        let (voters, log_start_offset) = (replica.voters().len(), replica.log_start_offset());
+        match &self.failure {
+            None => {}
+            Some(StoreFailure::NoSpace) => {
+                return Err(Refusal::with(
+                    ErrorCode::KafkaStorageError,
+                    "The leader's disk is full.",
+                ));
+            }
+            Some(StoreFailure::Offline(_)) => {
+                return Err(Refusal::with(
+                    ErrorCode::KafkaStorageError,
+                    "The leader's log directory is offline.",
+                ));
+            }
+        }
+        let examined = arrival.batch.map_err(|error| malformed(&error))?;
+        let config = self.topic_config(topic);
+        check_batch(&examined, &config, self.wall)?;
+        let stamps = config.message_timestamp_type == TimestampType::LogAppendTime;
+        let stamp = stamps.then_some((self.wall, examined.facts.body_crc));
+        let insync_min = (arrival.acks == -1).then(|| insync_min(&config, voters));
+        let producer = examined.batch.header.producer_id;
+        let appended = self
+            .with_replica(partition, fx, |replica, cx| {
+                Some(replica.produce(examined.batch, stamp, insync_min, cx))
+            })
+            .expect("the replica was just seen")
+            .map_err(|refusal| refused(refusal, insync_min))?;
+        let log_append_time = match stamp {
+            None => Timestamp::NONE,
+            Some((now, _)) if !appended.duplicate => now,
+            Some(_) => self
+                .replica(partition)
+                .and_then(|replica| replica.producers().table().get(producer))
+                .and_then(|state| {
+                    let original = |batch: &&crate::producer::ProducedBatch| {
+                        batch.base_offset == appended.base_offset
+                    };
+                    state.batches.iter().find(original)
+                })
+                .map_or(Timestamp::NONE, |original| original.timestamp),
+        };
+        Ok(Landed {
+            partition,
+            appended,
+            log_append_time,
+            log_start_offset,
+        })
+    }
+
+    /// What a batch in the log waits for, if for anything.
+    fn await_acks(
+        &self,
+        landed: &Landed,
+        acks: i16,
+        request: RequestId,
+        place: (usize, usize),
+        fx: &mut Effects,
+    ) -> Option<Append> {
+        let appended = &landed.appended;
+        if acks == 0 || appended.duplicate && fx.mutant(Mutant::AnswersDuplicateEarly) {
+            return None;
+        }
+        let policy = if acks == 1 || fx.mutant(Mutant::AnswersAllAsOne) {
+            Policy::One
+        } else {
+            Policy::All
+        };
+        let append = Append {
+            policy,
+            leader_epoch: appended.leader_epoch,
+            end_offset: appended.end_offset,
+            request,
+            place,
+        };
+        if appended.duplicate {
+            let config = self.topic_config(landed.partition.topic);
+            let replica = self.replica(landed.partition);
+            if append.verdict(replica, &config).is_none() {
+                fx.probe(Probe::DuplicateWaited);
+            }
+        }
+        Some(append)
+    }
+
+    /// A partition has changed: acknowledges what can be, and fails what never can.
+    pub(super) fn wake_produces(&mut self, partition: TopicPartition, fx: &mut Effects) {
+        let Some(appends) = self.requests.appends.get(&partition) else {
+            return;
+        };
+        let config = self.topic_config(partition.topic);
+        let decided = appends.decided(self.replica(partition), &config);
+        for (append, code) in decided {
+            self.decide(partition, append, code, fx);
+        }
+    }
+
+    /// Enters what became of a batch, and answers its request if it was the last.
+    fn decide(
+        &mut self,
+        partition: TopicPartition,
+        append: Append,
+        code: ErrorCode,
+        fx: &mut Effects,
+    ) {
+        self.requests.forget_append(partition, append);
+        let Some(What::Produce(produce)) = self.requests.waiting_mut(append.request) else {
+            unreachable!("a batch waits as long as its request");
+        };
+        produce.open.retain(|(_, open)| *open != append);
+        let last = produce.open.is_empty();
+        if !code.is_none() {
+            let (api_version, listener) = (produce.api_version, produce.listener);
+            let hint = self.produce_hint(partition, api_version, listener, code);
+            if let Some(What::Produce(produce)) = self.requests.waiting_mut(append.request) {
+                produce.fail_place(append.place, code, hint);
+            }
+        }
+        if last && let Some(What::Produce(produce)) = self.requests.take(append.request) {
+            respond(append.request, produce.response, fx);
+        }
+    }
+
+    /// Answers a request whose time is over.
+    pub(super) fn time_out_produce(id: RequestId, mut produce: WaitingProduce, fx: &mut Effects) {
+        for (_, append) in std::mem::take(&mut produce.open) {
+            produce.fail_place(append.place, ErrorCode::RequestTimedOut, None);
+        }
+        respond(id, produce.response, fx);
+    }
+
+    /// Answers a request before its time.
+    pub(super) fn fail_produce(
+        &self,
+        id: RequestId,
+        mut produce: WaitingProduce,
+        code: ErrorCode,
+        fx: &mut Effects,
+    ) {
+        for (partition, append) in std::mem::take(&mut produce.open) {
+            let hint = self.produce_hint(partition, produce.api_version, produce.listener, code);
+            produce.fail_place(append.place, code, hint);
+        }
+        respond(id, produce.response, fx);
+    }
+
+    /// Who leads instead, where the answer can say so and the client has asked the wrong broker.
+    fn produce_hint(
+        &self,
+        partition: TopicPartition,
+        api_version: i16,
+        listener: u16,
+        code: ErrorCode,
+    ) -> Option<Hint> {
+        if api_version < HINTS_FROM || code != ErrorCode::NotLeaderOrFollower {
+            return None;
+        }
+        let (leader, leader_epoch) = self.leader_hint(partition)?;
+        let endpoint = self
+            .address_of(leader, listener)
+            .map(|address| NodeEndpoint {
+                node_id: leader.0,
+                host: address.host.into(),
+                port: i32::from(address.port),
+                rack: address.rack.map(Str::from),
+            });
+        Some(Hint {
+            leader,
+            leader_epoch,
+            endpoint,
+        })
+    }
+}
+
+/// Who leads a partition instead.
+struct Hint {
+    leader: BrokerId,
+    leader_epoch: LeaderEpoch,
+    endpoint: Option<NodeEndpoint>,
+}
+
+fn set_hint(
+    answer: &mut PartitionProduceResponse,
+    endpoints: &mut Vec<NodeEndpoint>,
+    hint: Option<Hint>,
+) {
+    let Some(hint) = hint else { return };
+    answer.current_leader.leader_id = hint.leader.0;
+    answer.current_leader.leader_epoch = hint.leader_epoch.0;
+    if let Some(endpoint) = hint.endpoint
+        && !endpoints
+            .iter()
+            .any(|known| known.node_id == endpoint.node_id)
+    {
+        endpoints.push(endpoint);
+    }
+}
+
+impl WaitingProduce {
+    fn fail_place(&mut self, place: (usize, usize), code: ErrorCode, hint: Option<Hint>) {
+        let answer = &mut self.response.responses[place.0].partition_responses[place.1];
+        answer.error_code = code;
+        set_hint(answer, &mut self.response.node_endpoints, hint);
+    }
+}
+
+impl Requests {
+    fn waiting_mut(&mut self, id: RequestId) -> Option<&mut What> {
+        self.waiting.get_mut(&id).map(|waiting| &mut waiting.what)
+    }
+
+    fn forget_append(&mut self, partition: TopicPartition, append: Append) {
+        if let Some(appends) = self.appends.get_mut(&partition) {
+            appends.of(append.policy).remove(&append);
+            if appends.one.is_empty() && appends.all.is_empty() {
+                self.appends.remove(&partition);
+            }
+        }
+    }
+
+    /// Forgets what a request waits for.
+    pub(super) fn forget_appends(&mut self, _id: RequestId, produce: &WaitingProduce) {
+        for (partition, append) in &produce.open {
+            self.forget_append(*partition, *append);
+        }
+    }
+}
+
+impl Appends {
+    /// What has become of the batches that something has become of, in order. Looks at no more than those and
+    /// one more of each policy.
+    fn decided(&self, replica: Option<&Replica>, config: &TopicConfig) -> Vec<(Append, ErrorCode)> {
+        let mut decided = Vec::new();
+        for waits in [&self.one, &self.all] {
+            for append in waits {
+                let Some(code) = append.verdict(replica, config) else {
+                    break;
+                };
+                decided.push((*append, code));
+            }
+        }
+        decided
+    }
+
+    const fn of(&mut self, policy: Policy) -> &mut BTreeSet<Append> {
+        match policy {
+            Policy::One => &mut self.one,
+            Policy::All => &mut self.all,
+        }
+    }
+}
+
+impl Append {
+    /// What has become of the batch; `None` while that is open.
+    fn verdict(&self, replica: Option<&Replica>, config: &TopicConfig) -> Option<ErrorCode> {
+        let leads =
+            |replica: &&Replica| replica.is_leader() && replica.leader_epoch() == self.leader_epoch;
+        let Some(replica) = replica.filter(leads) else {
+            return Some(ErrorCode::NotLeaderOrFollower);
+        };
+        let acknowledged = match self.policy {
+            Policy::One => replica.meets_acks_one(self.end_offset),
+            Policy::All => {
+                let insync_min = insync_min(config, replica.voters().len());
+                if !replica.meets_acks_all(self.end_offset, insync_min) {
+                    let committed = replica.high_watermark() >= Some(self.end_offset);
+                    let too_few = committed && replica.isr().len() < insync_min;
+                    return too_few.then_some(ErrorCode::NotEnoughReplicasAfterAppend);
+                }
+                true
+            }
+        };
+        acknowledged.then_some(ErrorCode::None)
+    }
+}
+
+/// How many voters must have a batch at least: never more than there are, as in Kafka since KIP-966.
+fn insync_min(config: &TopicConfig, voters: usize) -> usize {
+    usize::try_from(config.min_insync_replicas)
+        .unwrap_or(usize::MAX)
+        .min(voters)
+}
+
+/// Judges a batch by its topic's configuration.
+fn check_batch(examined: &Examined, config: &TopicConfig, now: Timestamp) -> Result<(), Refusal> {
+    let Examined { batch, facts } = examined;
+    let size = batch.size();
+    let exceeds = |max: u32| usize::try_from(max).is_ok_and(|max| size > max);
+    if exceeds(config.max_message_bytes) {
+        return Err(Refusal::with(
+            ErrorCode::MessageTooLarge,
+            format!(
+                "The record batch size is {size} bytes which exceeds the maximum configured value of {}.",
+                config.max_message_bytes
+            ),
+        ));
+    }
+    if exceeds(config.segment_bytes) {
+        return Err(Refusal::with(
+            ErrorCode::RecordListTooLarge,
+            format!(
+                "The record batch size is {size} bytes, which exceeds the segment size of {}.",
+                config.segment_bytes
+            ),
+        ));
+    }
+    if batch.header.is_transactional() {
+        return Err(no_transactions());
+    }
+    if config.cleanup_compact
+        && let Some(index) = facts.null_key
+    {
+        return Err(Refusal {
+            code: ErrorCode::InvalidRecord,
+            message: Some(Str::from_static("One or more records have been rejected.")),
+            record: Some((
+                index,
+                Str::from_static("Compacted topic cannot accept message without key."),
+            )),
+        });
+    }
+    let (before, after) = (
+        config.message_timestamp_before_max_ms,
+        config.message_timestamp_after_max_ms,
+    );
+    if config.message_timestamp_type == TimestampType::CreateTime
+        && !facts.timestamps_within(now, before, after)
+    {
+        return Err(Refusal::with(
+            ErrorCode::InvalidTimestamp,
+            format!(
+                "One or more records have been rejected due to invalid timestamp: they are from {} to {}, \
+                 and the topic takes from {before} ms before to {after} ms after {now}.",
+                facts.min_timestamp, facts.max_timestamp
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// A batch that is none, in words.
+fn malformed(error: &RecordError) -> Refusal {
+    let message = Str::from(error.to_string());
+    Refusal {
+        code: error.error_code(),
+        record: error.record_index().map(|index| (index, message.clone())),
+        message: Some(message),
+    }
+}
+
+/// The replica's refusal, in Kafka's words.
+fn refused(refusal: ProduceRefusal, insync_min: Option<usize>) -> Refusal {
+    match refusal {
+        ProduceRefusal::NotLeader => ErrorCode::NotLeaderOrFollower.into(),
+        ProduceRefusal::NotEnoughReplicas => Refusal::with(
+            ErrorCode::NotEnoughReplicas,
+            format!(
+                "Fewer replicas are in sync than the {} that min.insync.replicas asks for.",
+                insync_min.unwrap_or_default()
+            ),
+        ),
+        ProduceRefusal::OutOfOrderSequence => ErrorCode::OutOfOrderSequenceNumber.into(),
+        ProduceRefusal::Fenced => ErrorCode::InvalidProducerEpoch.into(),
+    }
+}
+
+fn no_transactions() -> Refusal {
+    Refusal::with(
+        ErrorCode::InvalidTxnState,
+        "Transactions are not served, so none was begun that this batch could belong to.",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::record::{BatchBuilder, Depth, Limits, examine};
+
+    fn examined(batch: &crate::record::Batch) -> Examined {
+        examine(batch.to_bytes(), 13, Depth::Records, Limits::default()).expect("the batch is good")
+    }
+}

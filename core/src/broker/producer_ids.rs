@@ -1,0 +1,194 @@
+//! InitProducerId: producer ids for idempotent producers, out of blocks that the controller hands out.
+//!
+//! Ids are unique because blocks are, so a broker gives them out without asking anybody. The next block is asked for
+//! before the present one is used up. Producers that come while there is none wait for it.
+//!
+//! A transactional id is refused with `UNSUPPORTED_VERSION`: transactions are not served, and no client may take
+//! silence or an authorization error for that. (A client that looks at the table of served APIs knows before: there
+//! is no FindCoordinator in it.)
+//!
+//! Source: `KafkaApis.handleInitProducerIdRequest`, `RPCProducerIdManager`, KIP-360, KIP-730.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::effect::{Effects, RequestId};
+use crate::ids::{ProducerEpoch, ProducerId};
+use crate::peer;
+use crate::wire::{ErrorCode, InitProducerIdRequest, InitProducerIdResponse};
+
+use super::Broker;
+use super::admin::Purpose;
+use super::requests::{What, respond};
+
+/// With fewer ids left the next block is asked for.
+const LEFT_MIN: i64 = 100;
+/// How long a producer waits for an id.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The ids that this broker may give out, and who waits for one.
+#[derive(Clone, Debug)]
+pub(super) struct ProducerIds {
+    present: Range<i64>,
+    next: Option<Range<i64>>,
+    /// The controller is asked for a block.
+    asked: bool,
+    waiting: VecDeque<RequestId>,
+}
+
+impl Default for ProducerIds {
+    fn default() -> Self {
+        Self {
+            present: 0..0,
+            next: None,
+            asked: false,
+            waiting: VecDeque::new(),
+        }
+    }
+}
+
+impl ProducerIds {
+    fn take(&mut self) -> Option<ProducerId> {
+        if self.present.is_empty() {
+            self.present = self.next.take()?;
+        }
+        self.present.next().map(ProducerId)
+    }
+
+    fn needs_block(&self) -> bool {
+        let left = self.present.end - self.present.start;
+        !self.asked && self.next.is_none() && left < LEFT_MIN
+    }
+
+    /// The controller has none to give. It is asked again when the next producer comes.
+    pub(super) const fn refused(&mut self) {
+        self.asked = false;
+    }
+
+    pub(super) fn forget(&mut self, id: RequestId) {
+        self.waiting.retain(|waiting| *waiting != id);
+    }
+}
+
+impl Broker {
+    pub(super) fn on_init_producer_id(
+        &mut self,
+        id: RequestId,
+        body: &InitProducerIdRequest,
+        fx: &mut Effects,
+    ) {
+        if let Err(code) = check(body) {
+            refuse(id, code, fx);
+            return;
+        }
+        match self.requests.producer_ids.take() {
+            Some(producer_id) => grant(id, producer_id, fx),
+            None => {
+                self.requests.producer_ids.waiting.push_back(id);
+                self.requests
+                    .wait(id, self.now + PATIENCE, What::ProducerId);
+            }
+        }
+        self.keep_producer_ids(fx);
+    }
+
+    /// Asks for a block where one will be needed.
+    fn keep_producer_ids(&mut self, fx: &mut Effects) {
+        if self.requests.producer_ids.needs_block() {
+            self.requests.producer_ids.asked = true;
+            self.put_question(
+                peer::Question::AllocateProducerIds,
+                Purpose::ProducerIds,
+                None,
+                fx,
+            );
+        }
+    }
+
+    /// A block has come.
+    pub(super) fn on_producer_ids(&mut self, block: Range<i64>, fx: &mut Effects) {
+        let ids = &mut self.requests.producer_ids;
+        ids.asked = false;
+        ids.next = Some(block);
+        while let Some(&id) = self.requests.producer_ids.waiting.front()
+            && let Some(producer_id) = self.requests.producer_ids.take()
+        {
+            self.requests.producer_ids.waiting.pop_front();
+            self.requests.take(id);
+            grant(id, producer_id, fx);
+        }
+        self.keep_producer_ids(fx);
+    }
+
+    /// Sends a producer away for now; it comes again by itself.
+    pub(super) fn refuse_producer_id(id: RequestId, fx: &mut Effects) {
+        refuse(id, ErrorCode::CoordinatorLoadInProgress, fx);
+    }
+}
+
+fn check(body: &InitProducerIdRequest) -> Result<(), ErrorCode> {
+    let known_id = body.producer_id != ProducerId::NONE.0;
+    let known_epoch = body.producer_epoch != ProducerEpoch::NONE.0;
+    match &body.transactional_id {
+        Some(id) if id.is_empty() => Err(ErrorCode::InvalidRequest),
+        _ if known_id != known_epoch => Err(ErrorCode::InvalidRequest),
+        Some(_) => Err(ErrorCode::UnsupportedVersion),
+        None => Ok(()),
+    }
+}
+
+fn grant(id: RequestId, producer_id: ProducerId, fx: &mut Effects) {
+    let response = InitProducerIdResponse {
+        producer_id: producer_id.0,
+        producer_epoch: 0,
+        ..InitProducerIdResponse::default()
+    };
+    respond(id, response, fx);
+}
+
+fn refuse(id: RequestId, error_code: ErrorCode, fx: &mut Effects) {
+    let response = InitProducerIdResponse {
+        error_code,
+        producer_epoch: ProducerEpoch::NONE.0,
+        ..InitProducerIdResponse::default()
+    };
+    respond(id, response, fx);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_go_on_into_the_next_block_and_none_is_given_twice() {
+        let mut ids = ProducerIds {
+            present: 0..2,
+            next: Some(1000..1002),
+            ..ProducerIds::default()
+        };
+        let taken: Vec<_> = std::iter::from_fn(|| ids.take()).map(|id| id.0).collect();
+        assert_eq!(taken, [0, 1, 1000, 1001]);
+        assert!(ids.needs_block());
+    }
+
+    #[test]
+    fn a_transactional_id_is_refused_and_an_id_goes_with_an_epoch() {
+        let plain = InitProducerIdRequest::default();
+        assert_eq!(check(&plain), Ok(()));
+        let transactional = |id: &str| InitProducerIdRequest {
+            transactional_id: Some(id.into()),
+            ..plain.clone()
+        };
+        assert_eq!(
+            check(&transactional("t")),
+            Err(ErrorCode::UnsupportedVersion)
+        );
+        assert_eq!(check(&transactional("")), Err(ErrorCode::InvalidRequest));
+        let half = InitProducerIdRequest {
+            producer_id: 7,
+            ..plain
+        };
+        assert_eq!(check(&half), Err(ErrorCode::InvalidRequest));
+    }
+}

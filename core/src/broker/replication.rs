@@ -1,0 +1,295 @@
+//! Between links and replicas: no protocol here, only who is to be told what.
+
+use std::sync::Arc;
+
+use crate::effect::{Effect, Effects, NoticeKind, Resignation};
+use crate::ids::{BrokerId, TopicPartition};
+use crate::links::LinkChange;
+use crate::peer::{Answer, LeaderClaim, PeerIdentity, PeerMessage, Question};
+use crate::record::Batch;
+use crate::replica::Replica;
+use crate::store::{QueryId, QueryResult};
+
+use super::{Broker, Timer};
+
+impl Broker {
+    pub(super) fn on_link_up(&mut self, peer: PeerIdentity, fx: &mut Effects) {
+        if peer.broker == self.me.broker {
+            return;
+        }
+        self.join(peer, fx);
+        let change = self.links.up(peer, self.now);
+        self.beat_to(peer.broker, fx);
+        let claims: Vec<LeaderClaim> = self
+            .replicas
+            .values()
+            .filter_map(|replica| replica.claim().cloned())
+            .collect();
+        if !claims.is_empty() {
+            fx.push(Effect::Send {
+                to: peer.broker,
+                message: PeerMessage::Leaders(claims),
+            });
+        }
+        self.apply_link_change(change, fx);
+    }
+
+    pub(super) fn on_link_down(&mut self, peer: BrokerId, fx: &mut Effects) {
+        let change = self.links.down(peer, self.now);
+        self.apply_link_change(change, fx);
+    }
+
+    pub(super) fn on_peer(
+        &mut self,
+        from: PeerIdentity,
+        session: u64,
+        message: PeerMessage,
+        fx: &mut Effects,
+    ) {
+        if from.broker == self.me.broker {
+            fx.notice(None, NoticeKind::Refused("it claims to be this broker"));
+            return;
+        }
+        let Some(changes) = self
+            .links
+            .heard(from, session, self.now, &self.setup.timing)
+        else {
+            fx.notice(
+                None,
+                NoticeKind::Refused("it comes from a start or connection that is over"),
+            );
+            return;
+        };
+        self.join(from, fx);
+        for change in changes {
+            self.apply_link_change(change, fx);
+        }
+        match message {
+            PeerMessage::Heartbeat(beat) => {
+                let change = self
+                    .links
+                    .beat(from.broker, &beat, self.now, &self.setup.timing);
+                if let Some(change) = change {
+                    self.apply_link_change(change, fx);
+                }
+            }
+            PeerMessage::Replica(message) => {
+                if self.replicas.contains_key(&message.partition) {
+                    self.with_replica(message.partition, fx, |replica, cx| {
+                        replica.receive(message, cx)
+                    });
+                } else {
+                    let partition = Some(message.partition);
+                    fx.notice(
+                        partition,
+                        NoticeKind::Refused("this broker has no such replica"),
+                    );
+                }
+            }
+            PeerMessage::Leaders(claims) => {
+                for claim in claims {
+                    self.learn_leader(claim, fx);
+                }
+            }
+            PeerMessage::Ask { id, question } => self.on_question(from, id, question, fx),
+            PeerMessage::Answer { id, answer } => self.on_answer(id, answer, fx),
+        }
+    }
+
+    /// Tells the replicas concerned. A change of one link touches only those that depend on that broker.
+    fn apply_link_change(&mut self, change: LinkChange, fx: &mut Effects) {
+        let all: Vec<TopicPartition> = match change {
+            LinkChange::Trust(broker) => self
+                .replicas
+                .iter()
+                .filter(|(_, replica)| {
+                    !replica.is_leader()
+                        && replica
+                            .leader()
+                            .is_some_and(|leader| leader.broker == broker)
+                })
+                .map(|(&id, _)| id)
+                .collect(),
+            LinkChange::Quorum(_) => self.led().collect(),
+            LinkChange::Renewed(_) => self.replicas.keys().copied().collect(),
+        };
+        for partition in all {
+            self.with_replica(partition, fx, |replica, cx| match change {
+                LinkChange::Trust(_) => replica.review_trust(cx),
+                LinkChange::Quorum(_) => replica.check_quorum(cx),
+                LinkChange::Renewed(broker) => replica.on_link_renewed(broker, cx),
+            });
+        }
+    }
+
+    pub(super) fn expire_links(&mut self, fx: &mut Effects) {
+        for change in self.links.expire(self.now, &self.setup.timing) {
+            self.apply_link_change(change, fx);
+        }
+    }
+
+    /// One heartbeat a link. A broker whose own disk hangs gives up what it leads.
+    pub(super) fn beat(&mut self, fx: &mut Effects) {
+        self.arm(
+            Timer::Heartbeat,
+            Some(self.now + self.setup.timing.heartbeat_interval),
+        );
+        let stalled = self.disk_stalled() >= self.setup.timing.disk_stall_max;
+        if stalled && !fx.mutant(crate::hooks::Mutant::IgnoresStalledDisk) {
+            self.resign_all(Resignation::Disk, fx);
+        }
+        let peers: Vec<BrokerId> = self.links.reachable().map(|peer| peer.broker).collect();
+        for peer in peers {
+            self.beat_to(peer, fx);
+        }
+    }
+
+    fn beat_to(&self, peer: BrokerId, fx: &mut Effects) {
+        let beat = self.links.heartbeat_to(peer, self.now, self.disk_stalled());
+        fx.push(Effect::Send {
+            to: peer,
+            message: PeerMessage::Heartbeat(beat),
+        });
+    }
+
+    /// Tells every peer, and this broker's own table, what a touched replica says of its leader.
+    pub(super) fn announce(&mut self, partition: TopicPartition, fx: &mut Effects) {
+        let Some(replica) = self.replicas.get(&partition) else {
+            return;
+        };
+        let claim = match replica.claim() {
+            Some(claim) => claim.clone(),
+            None => {
+                // It may have led until now.
+                let Some(told) = self.leaders.get(&partition) else {
+                    return;
+                };
+                if told.leader != Some(self.me.broker) {
+                    return;
+                }
+                let version = told.version + 1;
+                LeaderClaim {
+                    leader: None,
+                    version,
+                    isr: Vec::new(),
+                    ..told.clone()
+                }
+            }
+        };
+        if self.leaders.get(&partition) == Some(&claim) {
+            return;
+        }
+        let newly_led = claim.leader.is_some()
+            && self.leaders.get(&partition).is_none_or(|told| {
+                told.leader_epoch != claim.leader_epoch || told.leader != claim.leader
+            });
+        self.leaders.insert(partition, claim.clone());
+        let peers: Vec<BrokerId> = self.links.reachable().map(|peer| peer.broker).collect();
+        for to in peers {
+            fx.push(Effect::Send {
+                to,
+                message: PeerMessage::Leaders(vec![claim.clone()]),
+            });
+        }
+        if newly_led {
+            self.set_target(partition, fx);
+        }
+    }
+
+    /// Takes another broker's word on who leads; the highest epoch wins, and in it the latest claim.
+    fn learn_leader(&mut self, claim: LeaderClaim, fx: &mut Effects) {
+        let known = self.leaders.get(&claim.partition);
+        if known.is_some_and(|known| {
+            (claim.leader_epoch, claim.version) <= (known.leader_epoch, known.version)
+        }) {
+            return;
+        }
+        let partition = claim.partition;
+        self.leaders.insert(partition, claim);
+        self.wake_requests(partition, fx);
+    }
+
+    /// The answer to a replica's own query.
+    pub(super) fn on_replica_read(&mut self, id: QueryId, result: QueryResult, fx: &mut Effects) {
+        let Some(partition) = self.asked.remove(&id) else {
+            return;
+        };
+        let batches = match result {
+            QueryResult::Records(mut bytes) => {
+                let mut batches = Vec::new();
+                while let Ok(batch) = Batch::split_from(&mut bytes) {
+                    batches.push(batch);
+                }
+                Some(batches)
+            }
+            QueryResult::Failed(error) => {
+                self.note_hole(partition, &error, fx);
+                None
+            }
+            QueryResult::Found(_) => None,
+        };
+        self.with_replica(partition, fx, |replica, cx| {
+            replica.on_read(id, batches, cx)
+        });
+    }
+
+    /// Sends the controller a question, to itself where this broker is it. Returns whether there was anybody to ask.
+    pub(super) fn ask(&mut self, id: u64, question: Question, fx: &mut Effects) -> bool {
+        let controller = self.controller_id().filter(|&broker| {
+            broker == self.me.broker || self.links.reachable().any(|peer| peer.broker == broker)
+        });
+        match controller {
+            Some(broker) if broker == self.me.broker => {
+                self.on_question(self.me, id, question, fx);
+                true
+            }
+            Some(to) => {
+                fx.push(Effect::Send {
+                    to,
+                    message: PeerMessage::Ask { id, question },
+                });
+                true
+            }
+            None => {
+                // Anybody may know: they answer who leads.
+                let Some(peer) = self.links.reachable().next() else {
+                    return false;
+                };
+                fx.push(Effect::Send {
+                    to: peer.broker,
+                    message: PeerMessage::Ask { id, question },
+                });
+                true
+            }
+        }
+    }
+
+    /// Answers a question, over the link or to this broker itself.
+    pub(super) fn answer(&mut self, to: BrokerId, id: u64, answer: Answer, fx: &mut Effects) {
+        if to == self.me.broker {
+            self.on_answer(id, answer, fx);
+        } else {
+            fx.push(Effect::Send {
+                to,
+                message: PeerMessage::Answer { id, answer },
+            });
+        }
+    }
+
+    /// A node that belongs to no cluster joins that of the first peer that belongs to one.
+    fn join(&mut self, peer: PeerIdentity, fx: &mut Effects) {
+        if self.me.cluster.is_none()
+            && let Some(cluster) = peer.cluster
+        {
+            self.me.cluster = Some(cluster);
+            fx.push(Effect::Joined(cluster));
+        }
+    }
+
+    /// Puts a replica into its place.
+    pub(super) fn insert_replica(&mut self, replica: Replica) {
+        let partition = replica.id();
+        self.replicas.insert(partition, Arc::new(replica));
+        self.touched.insert(partition);
+    }
+}
