@@ -17,6 +17,7 @@ use super::record::{ConfigMap, ConfigResource};
 use crate::ids::{BrokerId, TopicId};
 use crate::record::TimestampType;
 use crate::store::Flush;
+use crate::wire::describe_configs as wire;
 
 /// A configuration's type, as DescribeConfigs tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,12 +41,12 @@ impl ConfigType {
     #[must_use]
     pub const fn code(self) -> i8 {
         match self {
-            Self::Boolean => 1,
-            Self::String => 2,
-            Self::Int => 3,
-            Self::Long => 5,
-            Self::Double => 6,
-            Self::List => 7,
+            Self::Boolean => wire::TYPE_BOOLEAN,
+            Self::String => wire::TYPE_STRING,
+            Self::Int => wire::TYPE_INT,
+            Self::Long => wire::TYPE_LONG,
+            Self::Double => wire::TYPE_DOUBLE,
+            Self::List => wire::TYPE_LIST,
         }
     }
 
@@ -81,11 +82,11 @@ impl ConfigSource {
     #[must_use]
     pub const fn code(self) -> i8 {
         match self {
-            Self::DynamicTopic => 1,
-            Self::DynamicBroker => 2,
-            Self::DynamicDefaultBroker => 3,
-            Self::StaticBroker => 4,
-            Self::Default => 5,
+            Self::DynamicTopic => wire::SOURCE_TOPIC,
+            Self::DynamicBroker => wire::SOURCE_DYNAMIC_BROKER,
+            Self::DynamicDefaultBroker => wire::SOURCE_DYNAMIC_DEFAULT_BROKER,
+            Self::StaticBroker => wire::SOURCE_STATIC_BROKER,
+            Self::Default => wire::SOURCE_DEFAULT,
         }
     }
 }

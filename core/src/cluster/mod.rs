@@ -13,7 +13,9 @@ mod config;
 mod names;
 mod placement;
 mod controller;
+mod answer;
 
+pub use answer::{Answering, ClusterView, MetadataAnswer};
 pub use config::{
     BrokerConfig, ConfigEntry, ConfigSource, ConfigSynonym, ConfigType, Configs, InvalidConfig,
     TopicConfig, check_topic,
