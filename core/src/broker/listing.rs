@@ -4,8 +4,10 @@
 //! they are asked for, and a topic that nobody knows is created where client and cluster want that: the client
 //! is told at once that it does not exist, as in Kafka, and asks again.
 
-use crate::cluster::{self, check_topic_name, is_internal};
+use crate::cluster::{Answering, ClusterView};
 use crate::effect::{Effects, RequestId};
+use crate::ids::{BrokerId, TopicPartition};
+use crate::peer::LeaderClaim;
 use crate::wire::{
     ApiVersionsRequest, ApiVersionsResponse, DescribeClusterRequest, DescribeConfigsRequest,
     DescribeTopicPartitionsRequest, ErrorCode, MetadataRequest, Str,
@@ -39,34 +41,72 @@ impl Broker {
 
     pub(super) fn on_metadata(
         &mut self,
-        _: RequestId,
-        _: i16,
-        _: u16,
-        _: &MetadataRequest,
-        _: &mut Effects,
+        id: RequestId,
+        api_version: i16,
+        listener: u16,
+        body: &MetadataRequest,
+        fx: &mut Effects,
     ) {
+        let answer = self.answering(listener).metadata(body, api_version);
+        respond(id, answer.response, fx);
+        self.auto_create(answer.to_create, fx);
     }
+
     pub(super) fn on_describe_cluster(
-        &mut self,
-        _: RequestId,
-        _: u16,
-        _: &DescribeClusterRequest,
-        _: &mut Effects,
+        &self,
+        id: RequestId,
+        listener: u16,
+        body: &DescribeClusterRequest,
+        fx: &mut Effects,
     ) {
+        respond(id, self.answering(listener).describe_cluster(body), fx);
     }
+
     pub(super) fn on_describe_topic_partitions(
-        &mut self,
-        _: RequestId,
-        _: &DescribeTopicPartitionsRequest,
-        _: &mut Effects,
+        &self,
+        id: RequestId,
+        listener: u16,
+        body: &DescribeTopicPartitionsRequest,
+        fx: &mut Effects,
     ) {
+        let response = self.answering(listener).describe_topic_partitions(body);
+        respond(id, response, fx);
     }
+
     pub(super) fn on_describe_configs(
-        &mut self,
-        _: RequestId,
-        _: &DescribeConfigsRequest,
-        _: &mut Effects,
+        &self,
+        id: RequestId,
+        listener: u16,
+        body: &DescribeConfigsRequest,
+        fx: &mut Effects,
     ) {
+        respond(id, self.answering(listener).describe_configs(body), fx);
+    }
+
+    fn answering(&self, listener: u16) -> Answering<'_> {
+        let listener = self
+            .setup
+            .registration
+            .listeners
+            .get(usize::from(listener))
+            .map_or("", |endpoint| &endpoint.name);
+        Answering {
+            configs: self.configs(),
+            view: self,
+            cluster: self.cluster(),
+            controller: self.controller_id(),
+            listener,
+        }
+    }
+}
+
+impl ClusterView for Broker {
+    fn leader(&self, partition: TopicPartition) -> Option<&LeaderClaim> {
+        self.leaders.get(&partition)
+    }
+
+    fn is_heard(&self, broker: BrokerId) -> bool {
+        broker == self.me.broker || self.links.hears(broker, self.now, &self.setup.timing)
     }
 }
 

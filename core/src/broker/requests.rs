@@ -150,9 +150,9 @@ impl Broker {
             Request::ApiVersions(body) => self.on_api_versions(id, api_version, &body, fx),
             Request::DescribeCluster(body) => self.on_describe_cluster(id, listener, &body, fx),
             Request::DescribeTopicPartitions(body) => {
-                self.on_describe_topic_partitions(id, &body, fx);
+                self.on_describe_topic_partitions(id, listener, &body, fx);
             }
-            Request::DescribeConfigs(body) => self.on_describe_configs(id, &body, fx),
+            Request::DescribeConfigs(body) => self.on_describe_configs(id, listener, &body, fx),
             body @ (Request::CreateTopics(_)
             | Request::DeleteTopics(_)
             | Request::CreatePartitions(_)) => self.on_admin(id, api_version, body, fx),

@@ -58,8 +58,8 @@ pub struct Answering<'a> {
     pub configs: Configs<'a>,
     /// Who leads and who is heard.
     pub view: &'a dyn ClusterView,
-    /// The cluster.
-    pub cluster: ClusterId,
+    /// The cluster, once this broker belongs to one.
+    pub cluster: Option<ClusterId>,
     /// The leader of the metadata quorum, where it is known.
     pub controller: Option<BrokerId>,
     /// The name of the listener that the client came through: it is told those of the same name.
@@ -149,7 +149,7 @@ impl<'a> Answering<'a> {
             .collect();
         let response = MetadataResponse {
             brokers,
-            cluster_id: Some(self.cluster.to_string().into()),
+            cluster_id: self.cluster.map(|id| id.to_string().into()),
             controller_id: self.controller_id().0,
             topics,
             cluster_authorized_operations: if request.include_cluster_authorized_operations {
@@ -197,7 +197,7 @@ impl<'a> Answering<'a> {
             })
             .collect();
         DescribeClusterResponse {
-            cluster_id: self.cluster.to_string().into(),
+            cluster_id: self.cluster.map_or(Str::EMPTY, |id| id.to_string().into()),
             controller_id: self.controller_id().0,
             brokers,
             cluster_authorized_operations: if request.include_cluster_authorized_operations {
@@ -769,7 +769,7 @@ mod tests {
                     broker: &self.broker,
                 },
                 view: self,
-                cluster: ClusterId(5),
+                cluster: Some(ClusterId(5)),
                 controller: Some(BrokerId(3)),
                 listener,
             }

@@ -407,6 +407,118 @@ pub(super) mod tests {
         }
     }
 
+    /// The bytes on disk: one more kind may come, none of these may change.
+    #[test]
+    fn the_layout_of_every_kind_is_what_it_was() {
+        let partition = TopicPartition {
+            topic: TopicId(0xa0),
+            partition: PartitionIndex(2),
+        };
+        let voters = vec![Voter {
+            broker: BrokerId(3),
+            directory: DirectoryId(0xd0),
+        }];
+        let (broker, incarnation) = (BrokerId(3), Incarnation(4));
+        let records = [
+            MetadataRecord::RegisterBroker {
+                registration: BrokerRegistration {
+                    broker,
+                    directory: DirectoryId(0xd0),
+                    incarnation,
+                    rack: Some("r".to_owned()),
+                    listeners: vec![Endpoint {
+                        name: "L".to_owned(),
+                        host: "h".to_owned(),
+                        port: 0x2384,
+                    }],
+                    peer_address: "p".to_owned(),
+                },
+            },
+            MetadataRecord::FenceBroker {
+                broker,
+                incarnation,
+            },
+            MetadataRecord::UnfenceBroker {
+                broker,
+                incarnation,
+            },
+            MetadataRecord::StopBroker {
+                broker,
+                incarnation,
+            },
+            MetadataRecord::UnregisterBroker { broker },
+            MetadataRecord::Topic {
+                name: "t".to_owned(),
+                id: TopicId(0xa0),
+            },
+            MetadataRecord::RemoveTopic { id: TopicId(0xa0) },
+            MetadataRecord::Partition {
+                partition,
+                voters: voters.clone(),
+                target: Vec::new(),
+            },
+            MetadataRecord::PartitionTarget {
+                partition,
+                target: voters.clone(),
+            },
+            MetadataRecord::PartitionVoters {
+                report: VoterReport {
+                    partition,
+                    leader_epoch: LeaderEpoch(5),
+                    notes: 6,
+                    voters,
+                },
+            },
+            MetadataRecord::Config {
+                resource: ConfigResource::Topic(TopicId(0xa0)),
+                key: "k".to_owned(),
+                value: None,
+            },
+            MetadataRecord::Config {
+                resource: ConfigResource::Broker(broker),
+                key: "k".to_owned(),
+                value: Some("v".to_owned()),
+            },
+            MetadataRecord::Config {
+                resource: ConfigResource::BrokerDefault,
+                key: "k".to_owned(),
+                value: Some(String::new()),
+            },
+            MetadataRecord::ProducerIds {
+                next: ProducerId(1000),
+            },
+            MetadataRecord::Feature {
+                name: "f".to_owned(),
+                level: 7,
+            },
+        ];
+        let lines: Vec<String> = records
+            .iter()
+            .map(|record| {
+                let bytes = record.encode();
+                let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+                format!("{} {hex}", record.name())
+            })
+            .collect();
+        insta::assert_snapshot!(lines.join("\n"), @r"
+        RegisterBroker 010100000003000000000000000000000000000000d0000000000000000401017201014c016823840170
+        FenceBroker 0201000000030000000000000004
+        UnfenceBroker 0301000000030000000000000004
+        StopBroker 0401000000030000000000000004
+        UnregisterBroker 050100000003
+        Topic 06010174000000000000000000000000000000a0
+        RemoveTopic 0701000000000000000000000000000000a0
+        Partition 0801000000000000000000000000000000a0000000020100000003000000000000000000000000000000d000
+        PartitionTarget 0901000000000000000000000000000000a0000000020100000003000000000000000000000000000000d0
+        PartitionVoters 0a01000000000000000000000000000000a0000000020000000500000000000000060100000003000000000000000000000000000000d0
+        Config 0b0101000000000000000000000000000000a0016b00
+        Config 0b010200000003016b010176
+        Config 0b0103016b0100
+        ProducerIds 0c0100000000000003e8
+        Feature 0d0101660007
+        ");
+    }
+
     #[test]
     fn a_record_is_kind_version_and_fields() {
         let record = MetadataRecord::Topic {
