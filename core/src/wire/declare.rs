@@ -22,11 +22,16 @@
 //! The words are those of Kafka's schemas: `"versions": "7+"` is `7..`, `"0-12"` is `0..=12`, `"tag": 0` is
 //! `tag 0`, `"ignorable": true` is `ignorable`, `"nullableVersions": "10+"` is `nullable 10..`. A message that has
 //! no flexible version says `flexible none`. Versions that Kafka dropped are left out of the ranges.
+//!
+//! One word is ours: a `hint` is a field of a response that Kafka's schema does not let a version drop, but that
+//! Kafka's broker itself leaves out for the versions without it (who leads, at which epoch). Its absence says less,
+//! never something else, so an answer to an old client is not held back because of it.
 
 /// The rule of one field, out of the words between its brackets.
 macro_rules! rule {
     (@ $rule:expr,) => { $rule };
     (@ $rule:expr, ignorable $(, $($rest:tt)*)?) => { rule!(@ $rule.ignorable(), $($($rest)*)?) };
+    (@ $rule:expr, hint $(, $($rest:tt)*)?) => { rule!(@ $rule.ignorable(), $($($rest)*)?) };
     (@ $rule:expr, tag $tag:literal $(, $($rest:tt)*)?) => { rule!(@ $rule.tag($tag), $($($rest)*)?) };
     (@ $rule:expr, nullable $first:literal..=$last:literal $(, $($rest:tt)*)?) => {
         rule!(@ $rule.nullable($first, $last), $($($rest)*)?)

@@ -95,7 +95,7 @@ message! {
         /// The topics.
         pub responses: Vec<FetchableTopicResponse>,
         /// Where to find the leaders that `current_leader` names (KIP-951).
-        pub node_endpoints: Vec<NodeEndpoint> [16.., tag 0],
+        pub node_endpoints: Vec<NodeEndpoint> [16.., tag 0, hint],
     }
 
     /// The batches of one topic.
@@ -123,7 +123,7 @@ message! {
         /// Where the follower's log and ours part ways.
         pub diverging_epoch: EpochEndOffset [12.., tag 0],
         /// Who leads the partition, if it is not this broker (KIP-951).
-        pub current_leader: LeaderIdAndEpoch [12.., tag 1],
+        pub current_leader: LeaderIdAndEpoch [12.., tag 1, hint],
         /// The snapshot to fetch instead.
         pub snapshot_id: SnapshotId [12.., tag 2],
         /// The transactions among the batches that were aborted; null unless asked for.

@@ -180,15 +180,32 @@ pub fn encode_request(header: &RequestHeader, request: &Request) -> Result<Segme
         "a header belongs to its request"
     );
     let mut writer = Writer::frame();
+    write_request_header(&mut writer, header)?;
+    request.write(&mut writer, header.api_version)?;
+    writer.finish_frame()
+}
+
+fn write_request_header(writer: &mut Writer, header: &RequestHeader) -> Result<(), EncodeError> {
     writer.put(&header.api_key.code().to_be_bytes());
     writer.put(&header.api_version.to_be_bytes());
     writer.put(&header.correlation_id.to_be_bytes());
-    Str::encode_nullable(header.client_id.as_ref(), &mut writer, CLASSIC)?;
+    Str::encode_nullable(header.client_id.as_ref(), writer, CLASSIC)?;
     if header.api_key.is_flexible(header.api_version) {
         writer.uvarint(0);
     }
-    request.write(&mut writer, header.api_version)?;
-    writer.finish_frame()
+    Ok(())
+}
+
+fn write_response_header(
+    writer: &mut Writer,
+    correlation_id: i32,
+    api_key: ApiKey,
+    api_version: i16,
+) {
+    writer.put(&correlation_id.to_be_bytes());
+    if is_response_header_flexible(api_key, api_version) {
+        writer.uvarint(0);
+    }
 }
 
 fn is_response_header_flexible(api_key: ApiKey, api_version: i16) -> bool {
@@ -205,10 +222,7 @@ pub fn encode_response(
     response: &Response,
 ) -> Result<Segments, EncodeError> {
     let mut writer = Writer::frame();
-    writer.put(&correlation_id.to_be_bytes());
-    if is_response_header_flexible(response.api_key(), api_version) {
-        writer.uvarint(0);
-    }
+    write_response_header(&mut writer, correlation_id, response.api_key(), api_version);
     response.write(&mut writer, api_version)?;
     writer.finish_frame()
 }
@@ -235,4 +249,22 @@ pub fn decode_response(
     let response = Response::read(&mut reader, api_key, api_version)?;
     reader.finish()?;
     Ok((correlation_id, response))
+}
+
+#[cfg(test)]
+pub(crate) fn request_header_bytes(header: &RequestHeader) -> Bytes {
+    let mut writer = Writer::default();
+    write_request_header(&mut writer, header).expect("the client id of a test is short");
+    writer.finish().to_bytes()
+}
+
+#[cfg(test)]
+pub(crate) fn response_header_bytes(
+    correlation_id: i32,
+    api_key: ApiKey,
+    api_version: i16,
+) -> Bytes {
+    let mut writer = Writer::default();
+    write_response_header(&mut writer, correlation_id, api_key, api_version);
+    writer.finish().to_bytes()
 }

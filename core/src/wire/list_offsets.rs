@@ -76,6 +76,6 @@ message! {
         /// The offset found, or -1.
         pub offset: i64 = -1,
         /// The leader epoch of the record found, or -1.
-        pub leader_epoch: i32 [4..] = -1,
+        pub leader_epoch: i32 [4.., hint] = -1,
     }
 }

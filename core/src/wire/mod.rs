@@ -78,6 +78,10 @@ pub use text::Str;
 pub use write::{EncodeError, Segments};
 
 #[cfg(test)]
+mod differential;
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod sample;
 #[cfg(test)]
 mod tests;

@@ -45,7 +45,7 @@ message! {
         /// How long the client is held back, in milliseconds.
         pub throttle_time_ms: i32 [ignorable],
         /// Where to find the leaders that `current_leader` names (KIP-951).
-        pub node_endpoints: Vec<NodeEndpoint> [10.., tag 0],
+        pub node_endpoints: Vec<NodeEndpoint> [10.., tag 0, hint],
     }
 
     /// What happened to one topic.
@@ -76,7 +76,7 @@ message! {
         /// Why the batch was refused, in words.
         pub error_message: Option<Str> [8.., ignorable],
         /// Who leads the partition, if it is not this broker (KIP-951).
-        pub current_leader: LeaderIdAndEpoch [10.., tag 0],
+        pub current_leader: LeaderIdAndEpoch [10.., tag 0, hint],
     }
 
     /// One record that was refused.
