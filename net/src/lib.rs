@@ -4,7 +4,12 @@
 
 pub mod rt;
 pub mod files;
+pub mod directory;
+pub mod disk_thread;
 pub mod frame;
+pub mod connection;
 pub mod peer_codec;
 pub mod peer_link;
-pub mod connection;
+pub mod notice;
+pub mod driver;
+pub mod node;

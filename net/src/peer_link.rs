@@ -56,6 +56,9 @@ const STALL_MAX: Duration = Duration::from_secs(5);
 /// How long an incoming link may be silent: heartbeats come several times a second.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 
+/// How long a peer may be away before that is worth telling.
+const GRACE: Duration = Duration::from_secs(5);
+
 /// The wait before dialling again, doubled from the first to the second.
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
@@ -335,6 +338,7 @@ async fn maintain_link(
 ) {
     let mut backoff = BACKOFF_MIN;
     let mut told = String::new();
+    let mut failing_since = tokio::time::Instant::now();
     loop {
         for address in &candidates {
             match dial(address, expects, &context).await {
@@ -356,11 +360,12 @@ async fn maintain_link(
                     if context.events.send(down).await.is_err() {
                         return;
                     }
+                    failing_since = tokio::time::Instant::now();
                 }
                 Err(error) => {
-                    // Said once: a peer that is down is dialled again every second.
+                    // Said once, and not while nodes start: a peer that is down is dialled again every second.
                     let words = format!("{address}: {error}");
-                    if words == told {
+                    if words == told || failing_since.elapsed() < GRACE {
                         tracing::debug!(reason = %words, "cannot link to a peer");
                     } else {
                         tracing::warn!(reason = %words, "cannot link to a peer, trying again");

@@ -1,6 +1,58 @@
-//! The `varve` binary.
+//! The `varve` binary: one node of a distributed log that speaks the Kafka protocol, and the commands around it.
 
 mod address;
+mod commands;
 mod config;
+mod logging;
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A distributed log that speaks the Kafka protocol.
+#[derive(Debug, Parser)]
+#[command(name = "varve", version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a whole cluster in this process, to try things on.
+    Dev(commands::dev::Arguments),
+    /// Make the first node of a new cluster. The other nodes need none: they join when they are started.
+    Format(commands::format::Arguments),
+    /// Run one node of a cluster.
+    Start(commands::start::Arguments),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("varve: the operating system gives no threads: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let done = runtime.block_on(async {
+        match arguments.command {
+            Command::Dev(arguments) => commands::dev::run(arguments).await,
+            Command::Format(arguments) => commands::format::run(&arguments),
+            Command::Start(arguments) => commands::start::run(&arguments).await,
+        }
+    });
+    // Connections of clients may still be open; nobody waits for them.
+    runtime.shutdown_background();
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("varve: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}

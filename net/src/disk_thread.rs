@@ -1,0 +1,550 @@
+//! The threads that serve one log directory.
+//!
+//! One *writer* drains every order that waits, executes them all, syncs once and reports once: the group commit
+//! that durable acknowledgements live on. The sync runs outside the store's lock, so queries go on meanwhile on
+//! threads of their own, and so do checkpoints.
+//!
+//! Nothing here decides anything. A disk that fails is reported, once, and not used again; a disk that is full is
+//! asked now and then whether it still is.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use varve_core::ids::{ClusterId, Offset, TopicPartition};
+use varve_core::store::{
+    CheckpointTicket, Completion, Disk, LogStore, Order, Query, QueryResult, ReadError,
+    StoreFailure,
+};
+use varve_core::time::Instant;
+
+use crate::rt::{self, Clock};
+
+/// Batches of orders that may wait in the writer's queue.
+const ORDER_BATCHES_MAX: usize = 1024;
+
+/// Queries that may wait. More wait in the driver.
+const QUERIES_MAX: usize = 4096;
+
+/// Threads that answer queries: they mostly wait for the page cache, and sometimes for the disk.
+const QUERY_THREADS: usize = 2;
+
+/// How often a full disk is asked whether it has room again.
+const SPACE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What the writer is asked to do.
+#[derive(Debug)]
+enum Job {
+    Orders(Vec<Order>),
+    Join(ClusterId),
+    /// Time has passed, or something besides orders waits for a commit.
+    Tick,
+    Close(oneshot::Sender<()>),
+}
+
+/// What the threads report.
+#[derive(Debug)]
+pub enum DiskReport {
+    /// Orders are done.
+    Stored(Vec<Completion>),
+    /// The directory refuses to go on.
+    Failed(StoreFailure),
+    /// The disk has room again.
+    SpaceReturned,
+    /// A query is answered.
+    Answered(varve_core::store::QueryId, QueryResult),
+}
+
+/// The driver's end of the threads. What does not fit into their queues waits here, in order.
+#[derive(Debug)]
+pub struct DiskHandle {
+    jobs: mpsc::Sender<Job>,
+    queries: mpsc::Sender<Query>,
+    orders_waiting: Vec<Order>,
+    queries_waiting: VecDeque<Query>,
+    /// Ends with the last thread.
+    gone: oneshot::Receiver<()>,
+}
+
+impl DiskHandle {
+    /// Adds orders behind all earlier ones.
+    pub fn order(&mut self, orders: &mut Vec<Order>) {
+        self.orders_waiting.append(orders);
+        if self.orders_waiting.is_empty() {
+            return;
+        }
+        let batch = std::mem::take(&mut self.orders_waiting);
+        if let Err(refused) = self.jobs.try_send(Job::Orders(batch)) {
+            let job = match refused {
+                mpsc::error::TrySendError::Full(job) | mpsc::error::TrySendError::Closed(job) => {
+                    job
+                }
+            };
+            if let Job::Orders(batch) = job {
+                self.orders_waiting = batch;
+            }
+        }
+    }
+
+    /// Adds a query.
+    pub fn query(&mut self, query: Query) {
+        self.queries_waiting.push_back(query);
+        self.push_queries();
+    }
+
+    /// Whether the threads keep up, so that more work may be taken in.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.orders_waiting.is_empty() && self.queries_waiting.is_empty()
+    }
+
+    /// Remembers the cluster that the directory has joined.
+    pub fn join(&mut self, cluster: ClusterId) {
+        // Said again at the next start where the queue is full or the disk fails.
+        let _ = self.jobs.try_send(Job::Join(cluster));
+    }
+
+    /// Tells the threads that time has passed, and hands over what waits.
+    pub fn tick(&mut self) {
+        self.order(&mut Vec::new());
+        self.push_queries();
+        // A full queue wakes the writer without this.
+        let _ = self.jobs.try_send(Job::Tick);
+    }
+
+    /// Makes everything durable, writes a checkpoint, closes the store and ends the threads.
+    pub async fn close(mut self) {
+        let (done, closed) = oneshot::channel();
+        let waiting = std::mem::take(&mut self.orders_waiting);
+        if self.jobs.send(Job::Orders(waiting)).await.is_ok()
+            && self.jobs.send(Job::Close(done)).await.is_ok()
+        {
+            // An error means that the writer has ended, and with it the store is closed.
+            let _ = closed.await;
+        }
+        let Self {
+            jobs,
+            queries,
+            gone,
+            ..
+        } = self;
+        drop((jobs, queries));
+        // Nothing is ever sent: the threads end, the store is dropped, and its directory can be opened again.
+        let _ = gone.await;
+    }
+
+    fn push_queries(&mut self) {
+        while let Some(query) = self.queries_waiting.pop_front() {
+            if let Err(refused) = self.queries.try_send(query) {
+                let (mpsc::error::TrySendError::Full(query)
+                | mpsc::error::TrySendError::Closed(query)) = refused;
+                self.queries_waiting.push_front(query);
+                return;
+            }
+        }
+    }
+}
+
+/// A store that several threads use.
+struct Shared<D: Disk> {
+    store: RwLock<LogStore<D>>,
+    reports: mpsc::UnboundedSender<DiskReport>,
+    clock: Clock,
+    /// Dropped behind the store, which the order of these fields says.
+    _gone: oneshot::Sender<()>,
+}
+
+impl<D: Disk> fmt::Debug for Shared<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+/// Starts the threads of a store. Their reports are at most two an order and one a query, so that the channel is
+/// bounded by what the driver has asked for.
+pub fn start<D>(
+    name: &str,
+    store: LogStore<D>,
+    clock: Clock,
+    reports: mpsc::UnboundedSender<DiskReport>,
+) -> DiskHandle
+where
+    D: Disk + Send + Sync + 'static,
+    D::File: Send + Sync,
+{
+    let (gone_sender, gone) = oneshot::channel();
+    let shared = Arc::new(Shared {
+        store: RwLock::new(store),
+        reports,
+        clock,
+        _gone: gone_sender,
+    });
+    let (jobs, job_queue) = mpsc::channel(ORDER_BATCHES_MAX);
+    let (checkpoints, checkpoint_queue) = mpsc::channel(1);
+    let (queries, query_queue) = mpsc::channel(QUERIES_MAX);
+
+    let mut writer = Writer {
+        shared: Arc::clone(&shared),
+        checkpoints,
+        failed: false,
+        full_since: None,
+    };
+    rt::spawn_worker(
+        format!("{name}-writer"),
+        job_queue,
+        ORDER_BATCHES_MAX,
+        move |jobs| {
+            writer.work(jobs);
+        },
+    );
+    let checkpointer = Arc::clone(&shared);
+    rt::spawn_worker(
+        format!("{name}-checkpoint"),
+        checkpoint_queue,
+        1,
+        move |tickets| {
+            for ticket in tickets.drain(..) {
+                checkpointer.run_checkpoint(&ticket);
+            }
+        },
+    );
+    let waker = jobs.clone();
+    rt::spawn_pool(
+        &format!("{name}-query"),
+        QUERY_THREADS,
+        query_queue,
+        move |query| {
+            if shared.answer(&query) {
+                // What was found damaged waits for a commit. A full queue wakes the writer without this.
+                let _ = waker.try_send(Job::Tick);
+            }
+        },
+    );
+    DiskHandle {
+        jobs,
+        queries,
+        orders_waiting: Vec::new(),
+        queries_waiting: VecDeque::new(),
+        gone,
+    }
+}
+
+impl<D: Disk> Shared<D> {
+    // A poisoned lock means that a thread has met a bug, which stops the process.
+    fn read(&self) -> RwLockReadGuard<'_, LogStore<D>> {
+        self.store.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, LogStore<D>> {
+        self.store.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn report(&self, report: DiskReport) {
+        // Without a driver there is nobody to tell: the node has stopped.
+        let _ = self.reports.send(report);
+    }
+
+    fn run_checkpoint(&self, ticket: &CheckpointTicket<D>) {
+        let ran = ticket.run();
+        // A failure is told by the next commit, which finds the directory offline.
+        if let Err(failure) = self.write().finish_checkpoint(ticket, ran) {
+            tracing::error!(?failure, "a checkpoint of the log directory failed");
+        }
+    }
+
+    /// Answers a query. Returns whether it has left something to commit.
+    fn answer(&self, query: &Query) -> bool {
+        let mut result = self.read().query(query);
+        let mut examined = false;
+        if let QueryResult::Failed(ReadError::Hole(range)) = result {
+            examined = true;
+            result = match self.examine(query.replica, range) {
+                Some(hole) => QueryResult::Failed(ReadError::Hole(hole)),
+                // The damage has gone, or is not what is asked for.
+                None => match self.read().query(query) {
+                    QueryResult::Failed(ReadError::Hole(_)) => {
+                        QueryResult::Failed(ReadError::Unavailable)
+                    }
+                    result @ (QueryResult::Records(_)
+                    | QueryResult::Found(_)
+                    | QueryResult::Failed(_)) => result,
+                },
+            };
+        }
+        self.report(DiskReport::Answered(query.id, result));
+        examined
+    }
+
+    fn examine(&self, replica: TopicPartition, range: Range<Offset>) -> Option<Range<Offset>> {
+        let holes = self.write().examine(replica, range).unwrap_or_default();
+        holes.into_iter().next()
+    }
+}
+
+/// The thread that changes the store.
+#[derive(Debug)]
+struct Writer<D: Disk> {
+    shared: Arc<Shared<D>>,
+    checkpoints: mpsc::Sender<CheckpointTicket<D>>,
+    /// The directory is offline, and that has been reported.
+    failed: bool,
+    /// The disk was found full, or asked again, at this time.
+    full_since: Option<Instant>,
+}
+
+impl<D: Disk> Writer<D> {
+    fn work(&mut self, jobs: &mut Vec<Job>) {
+        let mut written = Vec::new();
+        let mut closing = Vec::new();
+        for job in jobs.drain(..) {
+            match job {
+                Job::Orders(orders) => self.execute(&orders, &mut written),
+                Job::Join(cluster) => {
+                    let joined = self.shared.write().join(cluster);
+                    self.check(joined);
+                }
+                Job::Tick => {}
+                Job::Close(done) => closing.push(done),
+            }
+        }
+        if !written.is_empty() {
+            self.shared.report(DiskReport::Stored(written));
+        }
+        self.commit(!closing.is_empty());
+        self.ask_for_space();
+        self.checkpoint(!closing.is_empty());
+        for done in closing {
+            // Whoever waited may have given up.
+            let _ = done.send(());
+        }
+    }
+
+    fn execute(&mut self, orders: &[Order], written: &mut Vec<Completion>) {
+        let shared = Arc::clone(&self.shared);
+        let mut store = shared.write();
+        for order in orders {
+            if self.failed {
+                return;
+            }
+            let now = shared.clock.now();
+            let executed = store.execute(now, order);
+            written.extend(self.check(executed).flatten());
+        }
+    }
+
+    /// One group commit: the sync waits for the disk while the store is free for queries.
+    fn commit(&mut self, forced: bool) {
+        if self.failed {
+            return;
+        }
+        let now = self.shared.clock.now();
+        let begun = {
+            let mut store = self.shared.write();
+            if !forced && !store.is_commit_due(now) {
+                return;
+            }
+            store.begin_commit()
+        };
+        let Some(ticket) = self.check(begun).flatten() else {
+            return;
+        };
+        let synced = ticket.sync();
+        let finished = self.shared.write().finish_commit(&ticket, synced);
+        if let Some(completions) = self.check(finished)
+            && !completions.is_empty()
+        {
+            self.shared.report(DiskReport::Stored(completions));
+        }
+    }
+
+    fn checkpoint(&mut self, closing: bool) {
+        if self.failed {
+            return;
+        }
+        if closing {
+            let begun = self.shared.write().force_checkpoint();
+            if let Some(ticket) = self.check(begun).flatten() {
+                self.shared.run_checkpoint(&ticket);
+            }
+            return;
+        }
+        let begun = self.shared.write().begin_checkpoint();
+        if let Some(ticket) = self.check(begun).flatten() {
+            // There is room: the store begins no checkpoint while one is under way.
+            let sent = self.checkpoints.try_send(ticket);
+            assert!(sent.is_ok(), "one checkpoint is under way at a time");
+        }
+    }
+
+    fn ask_for_space(&mut self) {
+        let now = self.shared.clock.now();
+        if self.failed
+            || self
+                .full_since
+                .is_none_or(|since| now.since(since) < SPACE_INTERVAL)
+        {
+            return;
+        }
+        let has_space = self.shared.write().has_space();
+        match self.check(has_space) {
+            Some(true) => {
+                self.full_since = None;
+                self.shared.report(DiskReport::SpaceReturned);
+            }
+            Some(false) => self.full_since = Some(now),
+            None => {}
+        }
+    }
+
+    /// Takes an outcome apart, and reports a failure: the end of the directory once, a full disk each time.
+    fn check<T>(&mut self, outcome: Result<T, StoreFailure>) -> Option<T> {
+        let failure = match outcome {
+            Ok(value) => return Some(value),
+            Err(failure) => failure,
+        };
+        match &failure {
+            StoreFailure::NoSpace => {
+                self.full_since.get_or_insert(self.shared.clock.now());
+            }
+            StoreFailure::Offline(_) if self.failed => return None,
+            StoreFailure::Offline(_) => self.failed = true,
+        }
+        self.shared.report(DiskReport::Failed(failure));
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directory::{format_first, format_to_join};
+    use crate::files::RealDisk;
+    use tokio::time::timeout;
+    use varve_core::ids::{BrokerId, DirectoryId, LeaderEpoch, Voter};
+    use varve_core::log::{Entry, Note, NoteKind, Position};
+    use varve_core::store::{
+        BootId, Flush, OrderKind, OrderSeq, QueryId, QueryKind, Recovered, Stage, StoreOptions,
+    };
+
+    const SOON: Duration = Duration::from_secs(5);
+
+    const SELF: Voter = Voter {
+        broker: BrokerId(1),
+        directory: DirectoryId(5),
+    };
+
+    fn small() -> StoreOptions {
+        StoreOptions {
+            journal_file_bytes: 1 << 20,
+            journal_files: 1,
+            reserve_bytes: 0,
+            ..StoreOptions::default()
+        }
+    }
+
+    fn opened(path: &std::path::Path) -> (LogStore<RealDisk>, Recovered) {
+        let disk = RealDisk::open(path).unwrap();
+        LogStore::open(disk, small(), BootId(1)).unwrap()
+    }
+
+    fn opening(seq: u64) -> Order {
+        let note = Note {
+            leader_epoch: LeaderEpoch(seq as i32),
+            offset: Offset(0),
+            kind: NoteKind::Opening { leader: SELF },
+        };
+        let after = Position {
+            leader_epoch: LeaderEpoch(seq as i32 - 1),
+            end_offset: Offset(0),
+            notes: seq - 1,
+        };
+        Order {
+            replica: TopicPartition::METADATA,
+            seq: OrderSeq(seq + 1),
+            kind: OrderKind::Append {
+                after,
+                entries: vec![Entry::Note(note)],
+                high_watermark: Offset(0),
+                flush: Flush::Commit,
+            },
+        }
+    }
+
+    #[tokio::test]
+    async fn orders_are_reported_durable_together_and_are_there_at_the_next_start() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = RealDisk::open(directory.path()).unwrap();
+        let formatted = format_first(
+            &disk,
+            SELF.broker,
+            SELF.directory,
+            ClusterId(9),
+            small(),
+            BootId(1),
+        );
+        formatted.unwrap();
+        drop(disk);
+
+        let (store, recovered) = opened(directory.path());
+        assert_eq!(recovered.cluster, Some(ClusterId(9)));
+        assert_eq!(recovered.replicas[0].voters, [SELF]);
+        let (reports, mut reported) = mpsc::unbounded_channel();
+        let mut handle = start("test", store, Clock::start(), reports);
+        handle.order(&mut (1..=20).map(opening).collect());
+        let mut durable = OrderSeq(0);
+        while durable < OrderSeq(21) {
+            match timeout(SOON, reported.recv()).await.unwrap().unwrap() {
+                DiskReport::Stored(completions) => {
+                    let last = completions.last().unwrap();
+                    assert_eq!(last.stage, Stage::Durable);
+                    assert!(last.seq > durable);
+                    durable = last.seq;
+                }
+                other => panic!("orders were to be done, not {other:?}"),
+            }
+        }
+        let end = Offset(0);
+        let kind = QueryKind::Read {
+            offset: end,
+            end,
+            bytes_max: 100,
+        };
+        handle.query(Query {
+            id: QueryId(3),
+            replica: TopicPartition::METADATA,
+            kind,
+        });
+        let answered = timeout(SOON, reported.recv()).await.unwrap().unwrap();
+        assert!(matches!(
+            answered,
+            DiskReport::Answered(QueryId(3), QueryResult::Records(_))
+        ));
+        timeout(SOON, handle.close()).await.unwrap();
+
+        let (_, recovered) = opened(directory.path());
+        assert_eq!(recovered.replicas[0].end.notes, 20);
+        assert_eq!(recovered.replicas[0].end.leader_epoch, LeaderEpoch(20));
+    }
+
+    #[test]
+    fn a_directory_founds_one_cluster_and_a_joining_one_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = RealDisk::open(directory.path()).unwrap();
+        let first = || {
+            format_first(
+                &disk,
+                SELF.broker,
+                SELF.directory,
+                ClusterId(9),
+                small(),
+                BootId(1),
+            )
+        };
+        assert_eq!(first(), Ok(()));
+        assert_eq!(first(), Err(varve_core::store::OpenError::AlreadyFormatted));
+        assert!(format_to_join(&disk, SELF.broker, SELF.directory).is_err());
+    }
+}

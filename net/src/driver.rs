@@ -1,0 +1,311 @@
+//! The task that owns a broker: facts in, orders out.
+//!
+//! It takes what clients, peers and disk threads have to tell, calls [`Broker::step`] with the time, and carries
+//! the effects out: orders to the disk, messages to links, responses to connections. It waits no longer than until
+//! the broker's next deadline. No protocol decision is taken here, and nothing here waits for anything but facts:
+//! every queue that it fills either has room by construction or is given up when it has none.
+//!
+//! When the disk does not keep up, clients are not listened to until it does; peers and completions always are.
+
+use std::collections::BTreeMap;
+
+use tokio::sync::{mpsc, watch};
+use varve_core::broker::Broker;
+use varve_core::effect::{Effect, Effects};
+use varve_core::ids::BrokerId;
+use varve_core::input::{ConnectionId, Input};
+use varve_core::peer::{PeerAddresses, PeerIdentity, PeerMessage};
+use varve_core::store::Order;
+use varve_core::time::Instant;
+
+use crate::connection::{ClientEvent, ReplyQueue};
+use crate::disk_thread::{DiskHandle, DiskReport};
+use crate::notice;
+use crate::peer_link::{LinkEvent, PeerLinks};
+use crate::rt::{self, Clock};
+
+/// How many facts of one kind are taken before the others have their turn.
+const BATCH_MAX: usize = 256;
+
+/// How often the wall clock is told and the disk reminded of the time.
+const TICK_MS: u64 = 25;
+const WALL_CLOCK_MS: u64 = 250;
+
+/// What a node has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Progress {
+    /// It recovers, joins and registers.
+    Starting,
+    /// It is registered and has caught up with the metadata.
+    Ready,
+    /// It has stopped in good order, and its directory is closed.
+    Stopped,
+}
+
+/// Where a driver's facts come from.
+#[derive(Debug)]
+pub struct Sources {
+    /// The disk threads.
+    pub reports: mpsc::UnboundedReceiver<DiskReport>,
+    /// The links.
+    pub links: mpsc::Receiver<LinkEvent>,
+    /// The clients' connections.
+    pub clients: mpsc::Receiver<ClientEvent>,
+    /// Becomes true when the node is to stop.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// A broker and all that it reaches the world by.
+#[derive(Debug)]
+pub struct Driver {
+    broker: Broker,
+    effects: Effects,
+    clock: Clock,
+    disk: DiskHandle,
+    links: PeerLinks,
+    identity: watch::Sender<PeerIdentity>,
+    progress: watch::Sender<Progress>,
+    clients: BTreeMap<ConnectionId, ReplyQueue>,
+    orders: Vec<Order>,
+    /// Links that broke while effects were carried out; the broker is told after.
+    broken: Vec<BrokerId>,
+    next_wall_clock: Instant,
+    next_tick: Instant,
+    stopped: bool,
+}
+
+impl Driver {
+    /// A driver for a broker that has just been made, with the effects of that.
+    #[must_use]
+    pub fn new(
+        broker: Broker,
+        effects: Effects,
+        clock: Clock,
+        disk: DiskHandle,
+        links: PeerLinks,
+        identity: watch::Sender<PeerIdentity>,
+        progress: watch::Sender<Progress>,
+    ) -> Self {
+        let now = clock.now();
+        Self {
+            broker,
+            effects,
+            clock,
+            disk,
+            links,
+            identity,
+            progress,
+            clients: BTreeMap::new(),
+            orders: Vec::new(),
+            broken: Vec::new(),
+            next_wall_clock: now,
+            next_tick: now,
+            stopped: false,
+        }
+    }
+
+    /// Drives the broker until it has stopped, and closes the directory.
+    pub async fn run(mut self, mut sources: Sources) {
+        let _bug_stops_the_node = rt::StopOnPanic("the broker".to_owned());
+        let mut facts = Facts::default();
+        self.drive_effects();
+        while !self.stopped {
+            self.drive_clock();
+            self.wait_for_facts(&mut sources, &mut facts).await;
+            if facts.stop {
+                facts.stop = false;
+                self.step(Input::Stop);
+            }
+            for report in facts.reports.drain(..) {
+                self.drive_report(report);
+            }
+            for event in facts.links.drain(..) {
+                self.drive_link(event);
+            }
+            for event in facts.clients.drain(..) {
+                self.drive_client(event);
+            }
+            self.disk.order(&mut self.orders);
+        }
+        self.disk.close().await;
+        self.progress.send_replace(Progress::Stopped);
+    }
+
+    /// Waits until there is a fact or a deadline, and takes a share of every kind that is there.
+    async fn wait_for_facts(&self, sources: &mut Sources, facts: &mut Facts) {
+        let listens = self.disk.has_room();
+        let wake = self
+            .next_tick
+            .min(self.broker.next_deadline().unwrap_or(self.next_tick));
+        if wake > self.clock.now() {
+            tokio::select! {
+                biased;
+                Ok(()) = sources.stop.changed() => facts.stop = true,
+                _ = sources.reports.recv_many(&mut facts.reports, BATCH_MAX) => {}
+                _ = sources.links.recv_many(&mut facts.links, BATCH_MAX) => {}
+                _ = sources.clients.recv_many(&mut facts.clients, BATCH_MAX), if listens => {}
+                () = self.clock.sleep_until(wake) => {}
+            }
+        }
+        // Whoever was named first above must not keep the others waiting.
+        while facts.reports.len() < BATCH_MAX
+            && let Ok(report) = sources.reports.try_recv()
+        {
+            facts.reports.push(report);
+        }
+        while facts.links.len() < BATCH_MAX
+            && let Ok(event) = sources.links.try_recv()
+        {
+            facts.links.push(event);
+        }
+        while listens
+            && facts.clients.len() < BATCH_MAX
+            && let Ok(event) = sources.clients.try_recv()
+        {
+            facts.clients.push(event);
+        }
+    }
+
+    /// Tells the time, to the broker and to the disk.
+    fn drive_clock(&mut self) {
+        let now = self.clock.now();
+        if now >= self.next_wall_clock {
+            self.next_wall_clock = now + std::time::Duration::from_millis(WALL_CLOCK_MS);
+            self.step(Input::WallClock(rt::wall_clock()));
+        }
+        if now >= self.next_tick {
+            self.next_tick = now + std::time::Duration::from_millis(TICK_MS);
+            self.disk.tick();
+        }
+        if self
+            .broker
+            .next_deadline()
+            .is_some_and(|deadline| deadline <= now)
+        {
+            self.step(Input::Tick);
+        }
+        self.disk.order(&mut self.orders);
+    }
+
+    fn drive_report(&mut self, report: DiskReport) {
+        match report {
+            DiskReport::Stored(completions) => self.step(Input::Stored(completions)),
+            DiskReport::Failed(failure) => self.step(Input::StoreFailed(failure)),
+            DiskReport::SpaceReturned => self.step(Input::SpaceReturned),
+            DiskReport::Answered(id, result) => self.step(Input::QueryDone { id, result }),
+        }
+    }
+
+    fn drive_link(&mut self, event: LinkEvent) {
+        match event {
+            LinkEvent::Up {
+                link,
+                identity,
+                queue,
+            } => {
+                if self.links.link_up(link, &identity, queue) {
+                    self.step(Input::LinkUp(identity));
+                }
+            }
+            LinkEvent::Down { link, broker } => {
+                if self.links.link_down(link, broker) {
+                    self.step(Input::LinkDown(broker));
+                }
+            }
+            LinkEvent::Received {
+                from,
+                session,
+                message,
+            } => {
+                self.step(Input::Peer {
+                    from,
+                    session,
+                    message,
+                });
+            }
+        }
+    }
+
+    fn drive_client(&mut self, event: ClientEvent) {
+        match event {
+            ClientEvent::Connected(id, replies) => {
+                self.clients.insert(id, replies);
+            }
+            ClientEvent::Request(request) => self.step(Input::Request(request)),
+            ClientEvent::Disconnected(id) => {
+                self.clients.remove(&id);
+                self.step(Input::Disconnected(id));
+            }
+        }
+    }
+
+    fn step(&mut self, input: Input) {
+        self.broker.step(self.clock.now(), input, &mut self.effects);
+        self.drive_effects();
+    }
+
+    fn drive_effects(&mut self) {
+        loop {
+            let mut effects = std::mem::take(&mut self.effects);
+            for effect in effects.drain() {
+                self.drive_effect(effect);
+            }
+            self.effects = effects;
+            // A link that broke under an effect is a fact of its own.
+            let Some(broker) = self.broken.pop() else {
+                return;
+            };
+            self.broker
+                .step(self.clock.now(), Input::LinkDown(broker), &mut self.effects);
+        }
+    }
+
+    fn drive_effect(&mut self, effect: Effect) {
+        match effect {
+            Effect::Store(order) => self.orders.push(order),
+            Effect::Query(query) => self.disk.query(query),
+            Effect::Send { to, message } => self.drive_send(to, message),
+            Effect::Respond { request, response } => {
+                if let Some(client) = self.clients.get(&request.connection) {
+                    client.respond(request.number, response);
+                }
+            }
+            Effect::Close(connection) => {
+                if let Some(client) = self.clients.get(&connection) {
+                    client.close();
+                }
+            }
+            Effect::Peers(addresses) => self.drive_peers(&addresses),
+            Effect::Joined(cluster) => {
+                self.identity
+                    .send_modify(|identity| identity.cluster = Some(cluster));
+                self.disk.join(cluster);
+            }
+            Effect::Ready => {
+                self.progress.send_replace(Progress::Ready);
+            }
+            Effect::Stopped => self.stopped = true,
+            Effect::Notice(notice) => notice::tell(self.broker.identity().broker, &notice),
+        }
+    }
+
+    fn drive_send(&mut self, to: BrokerId, message: PeerMessage) {
+        if self.links.send(to, message).is_err() {
+            self.broken.push(to);
+        }
+    }
+
+    fn drive_peers(&mut self, addresses: &PeerAddresses) {
+        let cut = self.links.keep(addresses);
+        self.broken.extend(cut);
+    }
+}
+
+/// Facts that have been taken and not yet told.
+#[derive(Debug, Default)]
+struct Facts {
+    stop: bool,
+    reports: Vec<DiskReport>,
+    links: Vec<LinkEvent>,
+    clients: Vec<ClientEvent>,
+}

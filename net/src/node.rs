@@ -1,0 +1,398 @@
+//! One node: everything of this crate put together around one broker.
+//!
+//! [`start`] opens the log directory, listens, makes the broker and drives it; a [`RunningNode`] tells when it is
+//! ready and is asked to stop. Several nodes can run in one process, each on a directory and ports of its own.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use varve_core::broker::{Broker, Setup};
+use varve_core::cluster::{BrokerConfig, BrokerRegistration, ConfigMap, Endpoint, InvalidConfig};
+use varve_core::effect::Effects;
+use varve_core::ids::BrokerId;
+use varve_core::input::ConnectionId;
+use varve_core::links::Timing;
+use varve_core::peer::PeerIdentity;
+use varve_core::store::{BootId, Disk, LogStore, OpenError, Recovered, StoreOptions};
+
+use crate::connection::{ClientContext, ClientSettings, serve_client};
+use crate::disk_thread;
+use crate::driver::{Driver, Progress, Sources};
+use crate::frame::Budget;
+use crate::peer_link::{LinkContext, PeerLinks, serve_peer};
+use crate::rt::{self, Clock};
+
+/// Events of clients and of links that may wait for the driver.
+const EVENTS_MAX: usize = 1024;
+
+/// The memory that frames of peers may take while they are read.
+const PEER_BYTES_MAX: usize = 1 << 30;
+
+/// How long a frame waits for memory before its connection is given up.
+const MEMORY_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// How long a client may take no byte of what it is sent.
+const CLIENT_STALL_MAX: Duration = Duration::from_secs(30);
+
+/// How long accepting rests when the process has no file descriptor left.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// What a node is told at its start.
+#[derive(Clone, Debug)]
+pub struct NodeSettings {
+    /// Its number.
+    pub broker: BrokerId,
+    /// Kafka's `broker.rack`.
+    pub rack: Option<String>,
+    /// Where clients come in.
+    pub listeners: Vec<ListenerSettings>,
+    /// Where peers come in.
+    pub peers: ListenerSettings,
+    /// `host:port` of the peer listeners of some nodes of the cluster.
+    pub bootstrap: Vec<String>,
+    /// Broker settings by Kafka's names.
+    pub kafka: ConfigMap,
+    /// What all randomness of this start comes from.
+    pub seed: u64,
+    /// Names this run of the operating system.
+    pub boot: BootId,
+    /// Sizes and bounds of the log store.
+    pub store: StoreOptions,
+}
+
+/// Somewhere that connections come in.
+#[derive(Clone, Debug)]
+pub struct ListenerSettings {
+    /// Its name.
+    pub name: String,
+    /// `host:port` to listen on; port 0 lets the operating system choose.
+    pub listen: String,
+    /// Host and port that others are told; port 0 stands for the one that is listened on.
+    pub advertised: (String, u16),
+}
+
+/// Why a node could not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// A listener could not be opened.
+    Listen {
+        /// Where.
+        address: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// A setting makes no sense.
+    Config(InvalidConfig),
+    /// The directory could not be opened.
+    Store(OpenError),
+    /// The directory belongs to another node.
+    Foreign {
+        /// The directory's.
+        directory: BrokerId,
+        /// The configuration's.
+        configured: BrokerId,
+    },
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listen { address, error } => write!(f, "cannot listen on {address}: {error}"),
+            Self::Config(error) => error.fmt(f),
+            Self::Store(error) => write!(f, "cannot open the log directory: {error}"),
+            Self::Foreign {
+                directory,
+                configured,
+            } => write!(
+                f,
+                "the log directory belongs to node {directory}, and this node is configured as {configured}: \
+                 give each node a directory of its own"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// A node that runs. Dropping it stops listening, but not the broker: call [`RunningNode::stop`].
+#[derive(Debug)]
+pub struct RunningNode {
+    /// Who it is, as far as is known at the start.
+    pub identity: PeerIdentity,
+    /// Where it listens for clients, listener by listener.
+    pub listening: Vec<SocketAddr>,
+    /// Where it listens for peers.
+    pub listening_peers: SocketAddr,
+    progress: watch::Receiver<Progress>,
+    stop: watch::Sender<bool>,
+    accepting: Vec<JoinHandle<()>>,
+}
+
+impl Drop for RunningNode {
+    fn drop(&mut self) {
+        for task in &self.accepting {
+            task.abort();
+        }
+    }
+}
+
+impl RunningNode {
+    /// Waits until the node is registered and has caught up with the metadata, or has stopped before.
+    pub async fn ready(&self) -> Progress {
+        self.at_least(Progress::Ready).await
+    }
+
+    /// Asks the node to stop in good order: it hands leadership over, and makes everything durable.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Waits until it has.
+    pub async fn stopped(&self) {
+        self.at_least(Progress::Stopped).await;
+    }
+
+    async fn at_least(&self, wanted: Progress) -> Progress {
+        let mut progress = self.progress.clone();
+        // The sender lives as long as the driver, which says that it has stopped before it ends.
+        progress
+            .wait_for(|&reached| reached >= wanted)
+            .await
+            .map_or(Progress::Stopped, |p| *p)
+    }
+}
+
+/// Starts a node on a formatted directory.
+///
+/// # Errors
+/// [`StartError`], in words for whoever starts it.
+pub async fn start<D>(disk: D, settings: NodeSettings) -> Result<RunningNode, StartError>
+where
+    D: Disk + Send + Sync + 'static,
+    D::File: Send + Sync,
+{
+    // Listening comes first: a port that is taken is the likeliest mistake, and must cost no incarnation.
+    let peer_listener = listen(&settings.peers.listen).await?;
+    let mut listeners = Vec::new();
+    for listener in &settings.listeners {
+        listeners.push(listen(&listener.listen).await?);
+    }
+    let addresses = |listener: &TcpListener| local_address(listener);
+    let listening: Vec<SocketAddr> = listeners.iter().map(addresses).collect::<Result<_, _>>()?;
+    let listening_peers = local_address(&peer_listener)?;
+
+    let (store, recovered) = open_store(disk, &settings).await?;
+    let setup = setup(&settings, &recovered, &listening, listening_peers)?;
+    let limits = client_limits(&setup.kafka);
+
+    let clock = Clock::start();
+    let (report_sender, reports) = mpsc::unbounded_channel();
+    let disk = disk_thread::start(
+        &format!("varve-{}", settings.broker),
+        store,
+        clock,
+        report_sender,
+    );
+    let mut effects = Effects::new();
+    let broker = Broker::new(setup, recovered, settings.seed, clock.now(), &mut effects);
+    let identity = broker.identity();
+
+    let (identity_sender, identity_receiver) = watch::channel(identity);
+    let (link_sender, link_events) = mpsc::channel(EVENTS_MAX);
+    let links = LinkContext {
+        identity: identity_receiver,
+        events: link_sender,
+        budget: Budget::new(PEER_BYTES_MAX, MEMORY_WAIT_MAX),
+        sessions: Arc::default(),
+    };
+    let peer_links = PeerLinks::start(links.clone(), settings.bootstrap.clone(), settings.seed);
+    let (client_sender, clients) = mpsc::channel(EVENTS_MAX);
+    let (progress_sender, progress) = watch::channel(Progress::Starting);
+    let (stop_sender, stop) = watch::channel(false);
+    let driver = Driver::new(
+        broker,
+        effects,
+        clock,
+        disk,
+        peer_links,
+        identity_sender,
+        progress_sender,
+    );
+    tokio::spawn(driver.run(Sources {
+        reports,
+        links: link_events,
+        clients,
+        stop,
+    }));
+
+    let mut accepting = vec![tokio::spawn(accept(
+        peer_listener,
+        move |stream, remote| serve_peer(stream, remote.to_string(), links.clone()),
+    ))];
+    let connections = Arc::new(AtomicU64::new(0));
+    for (listener, index) in listeners.into_iter().zip(0..) {
+        let (limits, driver) = (limits.clone(), client_sender.clone());
+        let connections = Arc::clone(&connections);
+        accepting.push(tokio::spawn(accept(
+            listener,
+            move |stream, remote: SocketAddr| {
+                let context = ClientContext {
+                    id: ConnectionId(connections.fetch_add(1, Ordering::Relaxed) + 1),
+                    host: remote.ip().to_string(),
+                    listener: index,
+                    settings: limits.clone(),
+                    driver: driver.clone(),
+                };
+                serve_client(stream, context)
+            },
+        )));
+    }
+    Ok(RunningNode {
+        identity,
+        listening,
+        listening_peers,
+        progress,
+        stop: stop_sender,
+        accepting,
+    })
+}
+
+async fn open_store<D>(
+    disk: D,
+    settings: &NodeSettings,
+) -> Result<(LogStore<D>, Recovered), StartError>
+where
+    D: Disk + Send + Sync + 'static,
+    D::File: Send + Sync,
+{
+    let (options, boot) = (settings.store, settings.boot);
+    // Recovery reads and writes for as long as the journal is long: not on a thread that serves tasks.
+    let opened = tokio::task::spawn_blocking(move || LogStore::open(disk, options, boot));
+    let (store, recovered) = match opened.await {
+        Ok(opened) => opened.map_err(StartError::Store)?,
+        Err(panicked) => std::panic::resume_unwind(Box::new(panicked.to_string())),
+    };
+    if recovered.broker != settings.broker {
+        return Err(StartError::Foreign {
+            directory: recovered.broker,
+            configured: settings.broker,
+        });
+    }
+    Ok((store, recovered))
+}
+
+fn setup(
+    settings: &NodeSettings,
+    recovered: &Recovered,
+    listening: &[SocketAddr],
+    listening_peers: SocketAddr,
+) -> Result<Setup, StartError> {
+    let port = |configured: u16, listening: &SocketAddr| {
+        if configured == 0 {
+            listening.port()
+        } else {
+            configured
+        }
+    };
+    let endpoint = |(listener, address): (&ListenerSettings, &SocketAddr)| Endpoint {
+        name: listener.name.clone(),
+        host: listener.advertised.0.clone(),
+        port: port(listener.advertised.1, address),
+    };
+    let (peer_host, peer_port) = &settings.peers.advertised;
+    let peer_port = port(*peer_port, &listening_peers);
+    let registration = BrokerRegistration {
+        broker: settings.broker,
+        directory: recovered.directory,
+        incarnation: recovered.incarnation,
+        rack: settings.rack.clone(),
+        listeners: settings
+            .listeners
+            .iter()
+            .zip(listening)
+            .map(endpoint)
+            .collect(),
+        peer_address: if peer_host.contains(':') {
+            format!("[{peer_host}]:{peer_port}")
+        } else {
+            format!("{peer_host}:{peer_port}")
+        },
+    };
+    let kafka =
+        BrokerConfig::new(settings.broker, settings.kafka.clone()).map_err(StartError::Config)?;
+    Ok(Setup {
+        registration,
+        timing: Timing::default(),
+        kafka,
+        metadata_voters_max: METADATA_VOTERS_MAX,
+        session_timeout: SESSION_TIMEOUT,
+    })
+}
+
+/// Brokers that vote in `__cluster_metadata`, where there are as many.
+const METADATA_VOTERS_MAX: usize = 3;
+
+/// Kafka's default of `broker.session.timeout.ms`.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(9);
+
+fn client_limits(kafka: &BrokerConfig) -> ClientSettings {
+    // Values in the map have been checked against their keys.
+    let number = |key: &str, default: u64| {
+        kafka
+            .values()
+            .get(key)
+            .and_then(|value| value.parse().ok())
+            .unwrap_or(default)
+    };
+    let bytes =
+        |key: &str, default: u64| usize::try_from(number(key, default)).unwrap_or(usize::MAX);
+    ClientSettings {
+        request_bytes_max: bytes("socket.request.max.bytes", 100 << 20),
+        idle_max: Duration::from_millis(number("connections.max.idle.ms", 600_000)),
+        stall_max: CLIENT_STALL_MAX,
+        budget: Budget::new(bytes("queued.max.request.bytes", 1 << 30), MEMORY_WAIT_MAX),
+    }
+}
+
+async fn listen(address: &str) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| StartError::Listen {
+            address: address.to_owned(),
+            error,
+        })
+}
+
+fn local_address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
+    listener.local_addr().map_err(|error| StartError::Listen {
+        address: "a bound socket".to_owned(),
+        error,
+    })
+}
+
+/// Accepts connections for ever, and serves each on a task of its own.
+async fn accept<F, S>(listener: TcpListener, serve: F)
+where
+    F: Fn(tokio::net::TcpStream, SocketAddr) -> S,
+    S: Future<Output = ()> + Send + 'static,
+{
+    loop {
+        match listener.accept().await {
+            Ok((stream, remote)) => {
+                rt::prepare_stream(&stream);
+                tokio::spawn(serve(stream, remote));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_REST).await;
+            }
+        }
+    }
+}

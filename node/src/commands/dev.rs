@@ -1,0 +1,237 @@
+//! `varve dev`: a whole cluster in one process, on loopback, to try things on.
+//!
+//! The same nodes as `varve start` runs, each with a directory and ports of its own. The first start makes the
+//! cluster by itself; later ones find its data.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use tokio::time::timeout;
+use varve_core::cluster::ConfigMap;
+use varve_core::ids::{BrokerId, ClusterId, DirectoryId};
+use varve_core::store::{BootId, OpenError, StoreOptions};
+use varve_net::directory;
+use varve_net::driver::Progress;
+use varve_net::files::{RealDisk, boot_id};
+use varve_net::node::{self, ListenerSettings, NodeSettings, RunningNode};
+use varve_net::rt;
+
+use super::{Failure, draw, draw_seed};
+use crate::logging;
+
+/// Arguments of `varve dev`.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// How many brokers; 3 at the first start, and as many as there are at later ones.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=NODES_MAX))]
+    nodes: Option<u16>,
+    /// Where the cluster keeps its data.
+    #[arg(long, value_name = "DIR", default_value = "varve-data")]
+    data: PathBuf,
+    /// The first broker's port; the others have the next ones, and their peer listeners those from 100 above on.
+    #[arg(long, default_value_t = 9092, value_parser = clap::value_parser!(u16).range(1..=65_000))]
+    port: u16,
+}
+
+/// The ports of clients and peers are this far apart.
+const NODES_MAX: i64 = 99;
+const PEER_PORTS: u16 = 100;
+
+const NODES_DEFAULT: u16 = 3;
+
+/// How long the cluster may take to become ready before it says that it still tries.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long it may take to stop.
+const STOP_MAX: Duration = Duration::from_secs(30);
+
+/// Runs it.
+pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
+    logging::start("warn");
+    let nodes = count_nodes(&arguments)?;
+    // Small journals: three nodes share one laptop's disk.
+    let store = StoreOptions {
+        journal_file_bytes: 16 << 20,
+        journal_files: 2,
+        checkpoint_journal_bytes: 16 << 20,
+        ..StoreOptions::default()
+    };
+    let mut running = Vec::new();
+    for id in 1..=nodes {
+        let disk = open_directory(&node_directory(&arguments.data, id), id, store)?;
+        let settings = settings(&arguments, id, nodes, store)?;
+        let node = node::start(disk, settings).await.map_err(|error| {
+            format!("node {id}: {error}\nIs another cluster running? --port and --data make room for two")
+        })?;
+        running.push(node);
+    }
+    tokio::select! {
+        biased;
+        signal = rt::stop_signal() => return stop(&running, signal).await,
+        result = wait_ready(&running) => result?,
+    }
+    say_ready(&arguments, &running);
+    let signal = tokio::select! {
+        biased;
+        signal = rt::stop_signal() => signal,
+        () = any_stopped(&running) => return Err("a node has stopped by itself".into()),
+    };
+    stop(&running, signal).await
+}
+
+fn node_directory(data: &Path, id: u16) -> PathBuf {
+    data.join(format!("node-{id}"))
+}
+
+/// How many nodes to run: never fewer than there were, since they may hold the majority of something.
+fn count_nodes(arguments: &Arguments) -> Result<u16, Failure> {
+    let existing = (1..)
+        .take_while(|&id| node_directory(&arguments.data, id).exists())
+        .count();
+    let existing = u16::try_from(existing)?;
+    match arguments.nodes {
+        None if existing > 0 => Ok(existing),
+        None => Ok(NODES_DEFAULT),
+        Some(nodes) if nodes < existing => Err(format!(
+            "the cluster in {} has {existing} nodes, and {nodes} may not be enough to keep its data; start it \
+             without --nodes, or another one with --data",
+            arguments.data.display()
+        )
+        .into()),
+        Some(nodes) => Ok(nodes),
+    }
+}
+
+fn open_directory(path: &Path, id: u16, options: StoreOptions) -> Result<RealDisk, Failure> {
+    let disk = RealDisk::open(path)?;
+    let broker = BrokerId(id.into());
+    let directory_id = DirectoryId(draw()?);
+    let formatted = if id == 1 {
+        let boot = boot_id().map_or(BootId::UNKNOWN, BootId);
+        directory::format_first(
+            &disk,
+            broker,
+            directory_id,
+            ClusterId(draw()?),
+            options,
+            boot,
+        )
+    } else {
+        directory::format_to_join(&disk, broker, directory_id)
+    };
+    match formatted {
+        Ok(()) | Err(OpenError::AlreadyFormatted) => Ok(disk),
+        Err(error) => Err(format!("{}: {error}", path.display()).into()),
+    }
+}
+
+fn settings(
+    arguments: &Arguments,
+    id: u16,
+    nodes: u16,
+    store: StoreOptions,
+) -> Result<NodeSettings, Failure> {
+    let host = "127.0.0.1".to_owned();
+    let listener = |name: &str, port: u16| ListenerSettings {
+        name: name.to_owned(),
+        listen: format!("{host}:{port}"),
+        advertised: (host.clone(), port),
+    };
+    let client_port = arguments.port + (id - 1);
+    let peer_port = |id: u16| arguments.port + PEER_PORTS + (id - 1);
+    let kafka = ConfigMap::from([(
+        "default.replication.factor".to_owned(),
+        nodes.min(NODES_DEFAULT).to_string(),
+    )]);
+    Ok(NodeSettings {
+        broker: BrokerId(id.into()),
+        rack: None,
+        listeners: vec![listener("clients", client_port)],
+        peers: listener("peers", peer_port(id)),
+        bootstrap: (1..=nodes)
+            .map(|id| format!("{host}:{}", peer_port(id)))
+            .collect(),
+        kafka,
+        seed: draw_seed()?,
+        boot: boot_id().map_or(BootId::UNKNOWN, BootId),
+        store,
+    })
+}
+
+async fn wait_ready(running: &[RunningNode]) -> Result<(), Failure> {
+    for node in running {
+        loop {
+            match timeout(PATIENCE, node.ready()).await {
+                Ok(Progress::Ready) => break,
+                Ok(Progress::Starting | Progress::Stopped) => {
+                    return Err(
+                        format!("node {} has stopped by itself", node.identity.broker).into(),
+                    );
+                }
+                Err(_) => println!(
+                    "Node {} is not ready yet; still trying.",
+                    node.identity.broker
+                ),
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn any_stopped(running: &[RunningNode]) {
+    // One at a time is enough: a node that stops by itself takes its process along, but for this one way.
+    if let Some(node) = running.first() {
+        node.stopped().await;
+    }
+}
+
+fn say_ready(arguments: &Arguments, running: &[RunningNode]) {
+    let addresses: Vec<String> = running
+        .iter()
+        .flat_map(|node| &node.listening)
+        .map(ToString::to_string)
+        .collect();
+    let varve = std::env::args()
+        .next()
+        .unwrap_or_else(|| "varve".to_owned());
+    let bootstrap = &addresses[0];
+    println!(
+        "A cluster of {} is ready; its data is in {}.",
+        match running.len() {
+            1 => "one broker".to_owned(),
+            n => format!("{n} brokers"),
+        },
+        arguments.data.display()
+    );
+    println!("\n  bootstrap address   {}\n", addresses.join(","));
+    println!("Try next, in another terminal:\n");
+    println!("  {varve} topic create greetings --partitions 3 --bootstrap {bootstrap}");
+    println!("  echo hello | {varve} produce greetings --bootstrap {bootstrap}");
+    println!("  {varve} consume greetings --bootstrap {bootstrap}");
+    println!("\nor any Kafka client:  kcat -L -b {bootstrap}\n");
+    println!("Ctrl-C stops it; the next start finds the data.");
+}
+
+async fn stop(running: &[RunningNode], signal: &str) -> Result<(), Failure> {
+    println!("\n{signal}: stopping.");
+    for node in running {
+        node.stop();
+    }
+    let stopped = async {
+        for node in running {
+            node.stopped().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = stopped => {
+            println!("Stopped.");
+            Ok(())
+        }
+        _ = rt::stop_signal() => Err("ended at once; nothing acknowledged is lost".into()),
+        () = tokio::time::sleep(STOP_MAX) => {
+            Err("the cluster did not stop in time and is ended; nothing acknowledged is lost".into())
+        }
+    }
+}

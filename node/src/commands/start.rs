@@ -1,0 +1,175 @@
+//! `varve start`: one node of a real cluster.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use tokio::time::timeout;
+use varve_core::ids::{BrokerId, DirectoryId};
+use varve_core::store::{BootId, OpenError, StoreOptions};
+use varve_net::directory;
+use varve_net::driver::Progress;
+use varve_net::files::{RealDisk, boot_id};
+use varve_net::node::{self, ListenerSettings, NodeSettings, RunningNode};
+use varve_net::rt;
+
+use super::{Failure, draw, draw_seed};
+use crate::address::{Diagnosis, diagnose};
+use crate::config::{Config, Listener};
+use crate::logging;
+
+/// Arguments of `varve start`.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// The node's configuration file; node/varve.example.toml has every key.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+/// How long a node may take to become ready before it says what it waits for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a node that was told to stop may take before the process ends without it.
+const STOP_MAX: Duration = Duration::from_secs(30);
+
+/// Runs it.
+pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
+    logging::start("info");
+    let config = Config::read(&arguments.config)?;
+    let disk = open_directory(&config)?;
+    let node = node::start(disk, settings(&config)?).await?;
+    say_listening(&config, &node);
+    say_diagnoses(&config, &node).await?;
+    tokio::select! {
+        biased;
+        signal = rt::stop_signal() => stop(&node, signal).await,
+        progress = say_ready(&config, &node) => match progress {
+            Progress::Starting | Progress::Ready => {
+                tokio::select! {
+                    biased;
+                    signal = rt::stop_signal() => stop(&node, signal).await,
+                    () = node.stopped() => Err("the node has stopped by itself".into()),
+                }
+            }
+            Progress::Stopped => Err("the node has stopped by itself".into()),
+        },
+    }
+}
+
+/// Opens the log directory. An empty one is made ready to join the cluster.
+fn open_directory(config: &Config) -> Result<RealDisk, Failure> {
+    let disk = RealDisk::open(&config.data)?;
+    match directory::format_to_join(&disk, config.id, DirectoryId(draw()?)) {
+        Ok(()) => {
+            println!(
+                "{} is new: the node joins a cluster.",
+                config.data.display()
+            );
+            if config.bootstrap.is_empty() {
+                return Err(format!(
+                    "there is no cluster to join: name some of its nodes in [cluster] bootstrap, or make a new \
+                     cluster with varve format --cluster-id ID after removing {}",
+                    config.data.display()
+                )
+                .into());
+            }
+        }
+        Err(OpenError::AlreadyFormatted) => {}
+        Err(error) => return Err(format!("{}: {error}", config.data.display()).into()),
+    }
+    Ok(disk)
+}
+
+fn settings(config: &Config) -> Result<NodeSettings, Failure> {
+    let listener = |listener: &Listener| ListenerSettings {
+        name: listener.name.clone(),
+        listen: listener.listen.to_string(),
+        advertised: (listener.advertised.host.clone(), listener.advertised.port),
+    };
+    Ok(NodeSettings {
+        broker: config.id,
+        rack: config.rack.clone(),
+        listeners: config.listeners.iter().map(listener).collect(),
+        peers: listener(&config.peers),
+        bootstrap: config.bootstrap.iter().map(ToString::to_string).collect(),
+        kafka: config.broker.clone(),
+        seed: draw_seed()?,
+        boot: boot_id().map_or(BootId::UNKNOWN, BootId),
+        store: StoreOptions::default(),
+    })
+}
+
+fn say_listening(config: &Config, node: &RunningNode) {
+    let BrokerId(id) = config.id;
+    println!("Node {id} keeps its data in {}.", config.data.display());
+    for (listener, address) in config.listeners.iter().zip(&node.listening) {
+        println!(
+            "Listening for clients on {address} ({}), advertised as {}.",
+            listener.name, listener.advertised
+        );
+    }
+    println!(
+        "Listening for peers on {}, advertised as {}.",
+        node.listening_peers, config.peers.advertised
+    );
+}
+
+/// Tries the advertised addresses, and says what is wrong with them.
+async fn say_diagnoses(config: &Config, node: &RunningNode) -> Result<(), Failure> {
+    let others = !config.bootstrap.is_empty();
+    let listeners = config.listeners.iter().zip(&node.listening);
+    for (listener, &listen) in listeners.chain([(&config.peers, &node.listening_peers)]) {
+        match diagnose(&listener.advertised, listen, others).await {
+            Diagnosis::Good => {}
+            Diagnosis::Doubtful(words) => eprintln!("Warning ({}): {words}.", listener.name),
+            Diagnosis::Wrong(words) => return Err(format!("{}: {words}", listener.name).into()),
+        }
+    }
+    Ok(())
+}
+
+async fn say_ready(config: &Config, node: &RunningNode) -> Progress {
+    let BrokerId(id) = config.id;
+    loop {
+        match timeout(PATIENCE, node.ready()).await {
+            Ok(Progress::Ready) => {
+                println!(
+                    "Node {id} is ready: registered, and caught up with the cluster's metadata."
+                );
+                return Progress::Ready;
+            }
+            Ok(progress @ (Progress::Starting | Progress::Stopped)) => return progress,
+            Err(_) => {
+                println!(
+                    "Node {id} is not ready yet: it waits for a majority of the metadata quorum. Are the other \
+                     nodes up? {}",
+                    match config.bootstrap.as_slice() {
+                        [] => "It looks for those that it knows from before.".to_owned(),
+                        bootstrap => {
+                            let names: Vec<_> = bootstrap.iter().map(ToString::to_string).collect();
+                            format!("It looks for them at {}.", names.join(", "))
+                        }
+                    }
+                );
+            }
+        }
+    }
+}
+
+async fn stop(node: &RunningNode, signal: &str) -> Result<(), Failure> {
+    println!(
+        "{signal}: stopping. Leaderships are handed over first; once more ends the process at once."
+    );
+    node.stop();
+    tokio::select! {
+        biased;
+        () = node.stopped() => {
+            println!("Stopped.");
+            Ok(())
+        }
+        _ = rt::stop_signal() => Err("ended at once; nothing acknowledged is lost".into()),
+        () = tokio::time::sleep(STOP_MAX) => {
+            Err("the node did not stop in time and is ended; nothing acknowledged is lost".into())
+        }
+    }
+}
