@@ -2,7 +2,7 @@
 //!
 //! Every message is declared once, in the file of its API, in a form that can be held against Kafka's published
 //! message schema: name and type of each field, the versions that carry it, whether it may be null, its tag,
-//! its default, and whether a version that cannot carry it may drop it. [`declare`] explains the form. From one
+//! its default, and whether a version that cannot carry it may drop it. `declare.rs` explains the form. From one
 //! declaration come the plain struct, its defaults, decoding and encoding at every version. To add an API,
 //! declare its two messages in a file of their own and give it one line in [`api`].
 //!
