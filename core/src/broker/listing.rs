@@ -4,8 +4,9 @@
 //! they are asked for, and a topic that nobody knows is created where client and cluster want that: the client
 //! is told at once that it does not exist, as in Kafka, and asks again.
 
-use crate::cluster::{Answering, ClusterView};
+use crate::cluster::{Answering, BrokerImage, BrokerState, ClusterView};
 use crate::effect::{Effects, RequestId};
+use crate::hooks::Mutant;
 use crate::ids::{BrokerId, TopicPartition};
 use crate::peer::LeaderClaim;
 use crate::wire::{
@@ -47,7 +48,7 @@ impl Broker {
         body: &MetadataRequest,
         fx: &mut Effects,
     ) {
-        let answer = self.answering(listener).metadata(body, api_version);
+        let answer = self.answering(listener, fx, |it| it.metadata(body, api_version));
         respond(id, answer.response, fx);
         self.auto_create(answer.to_create, fx);
     }
@@ -59,7 +60,8 @@ impl Broker {
         body: &DescribeClusterRequest,
         fx: &mut Effects,
     ) {
-        respond(id, self.answering(listener).describe_cluster(body), fx);
+        let response = self.answering(listener, fx, |it| it.describe_cluster(body));
+        respond(id, response, fx);
     }
 
     pub(super) fn on_describe_topic_partitions(
@@ -69,7 +71,7 @@ impl Broker {
         body: &DescribeTopicPartitionsRequest,
         fx: &mut Effects,
     ) {
-        let response = self.answering(listener).describe_topic_partitions(body);
+        let response = self.answering(listener, fx, |it| it.describe_topic_partitions(body));
         respond(id, response, fx);
     }
 
@@ -80,33 +82,64 @@ impl Broker {
         body: &DescribeConfigsRequest,
         fx: &mut Effects,
     ) {
-        respond(id, self.answering(listener).describe_configs(body), fx);
+        let response = self.answering(listener, fx, |it| it.describe_configs(body));
+        respond(id, response, fx);
     }
 
-    fn answering(&self, listener: u16) -> Answering<'_> {
-        let listener = self
-            .setup
-            .registration
-            .listeners
-            .get(usize::from(listener))
-            .map_or("", |endpoint| &endpoint.name);
-        Answering {
+    /// Answers a client that came through one of this broker's listeners.
+    fn answering<R>(
+        &self,
+        listener: u16,
+        fx: &Effects,
+        answer: impl FnOnce(Answering<'_>) -> R,
+    ) -> R {
+        let view = View {
+            broker: self,
+            hides_fenced: fx.mutant(Mutant::FencingHidesLeader),
+        };
+        let listeners = &self.setup.registration.listeners;
+        answer(Answering {
             configs: self.configs(),
-            view: self,
+            view: &view,
             cluster: self.cluster(),
             controller: self.controller_id(),
-            listener,
-        }
+            listener: listeners
+                .get(usize::from(listener))
+                .map_or("", |listener| &listener.name),
+        })
     }
 }
 
-impl ClusterView for Broker {
+/// What this broker has heard of leaders and of brokers.
+struct View<'a> {
+    broker: &'a Broker,
+    hides_fenced: bool,
+}
+
+impl View<'_> {
+    fn is_hidden(&self, broker: BrokerId) -> bool {
+        let fenced = |broker: &BrokerImage| broker.state == BrokerState::Fenced;
+        self.hides_fenced && self.broker.image().broker(broker).is_some_and(fenced)
+    }
+}
+
+impl ClusterView for View<'_> {
     fn leader(&self, partition: TopicPartition) -> Option<&LeaderClaim> {
-        self.leaders.get(&partition)
+        let claim = self.broker.leader_of(partition)?;
+        let hidden = claim.leader.is_some_and(|leader| self.is_hidden(leader));
+        (!hidden).then_some(claim)
     }
 
     fn is_heard(&self, broker: BrokerId) -> bool {
-        broker == self.me.broker || self.links.hears(broker, self.now, &self.setup.timing)
+        let Broker {
+            links,
+            setup,
+            now,
+            me,
+            ..
+        } = self.broker;
+        let heard = broker == me.broker || links.hears(broker, *now, &setup.timing);
+        heard && !self.is_hidden(broker)
     }
 }
 

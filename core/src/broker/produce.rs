@@ -615,15 +615,3 @@ fn no_transactions() -> Refusal {
         "Transactions are not served, so none was begun that this batch could belong to.",
     )
 }
-
-#[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-
-    use super::*;
-    use crate::record::{BatchBuilder, Depth, Limits, examine};
-
-    fn examined(batch: &crate::record::Batch) -> Examined {
-        examine(batch.to_bytes(), 13, Depth::Records, Limits::default()).expect("the batch is good")
-    }
-}

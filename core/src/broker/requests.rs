@@ -271,3 +271,6 @@ pub(super) fn respond(request: RequestId, response: impl Into<Response>, fx: &mu
         response: Box::new(response.into()),
     });
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,760 @@
+//! One broker that is its own cluster, with a disk that answers at once or is held.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::broker::Setup;
+use crate::cluster::{BrokerConfig, BrokerRegistration, ConfigMap, Endpoint};
+use crate::hooks::{Hooks, Mutant, Probe};
+use crate::ids::{
+    BrokerId, ClusterId, DirectoryId, Incarnation, Offset, ProducerEpoch, ProducerId, Timestamp,
+    TopicId, Voter,
+};
+use crate::input::Input;
+use crate::links::Timing;
+use crate::log::{Entry, Position};
+use crate::record::{Batch, BatchBuilder, Depth, Limits, examine};
+use crate::store::{
+    Completion, Mark, OrderKind, Query, QueryKind, ReadError, Recovered, RecoveredReplica, Stage,
+    StoreFailure, Vote,
+};
+use crate::wire::create_topics::{CreatableTopic, CreatableTopicConfig};
+use crate::wire::fetch::{FetchPartition, FetchTopic, PartitionData};
+use crate::wire::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
+use crate::wire::produce::{PartitionProduceData, PartitionProduceResponse, TopicProduceData};
+use crate::wire::{
+    CreateTopicsRequest, FetchRequest, InitProducerIdRequest, ListOffsetsRequest, ProduceRequest,
+    Str,
+};
+
+const ME: Voter = Voter {
+    broker: BrokerId(1),
+    directory: DirectoryId(11),
+};
+const NOW: Timestamp = Timestamp(1_700_000_000_000);
+
+/// A cluster of one.
+struct Node {
+    broker: Broker,
+    now: Instant,
+    fx: Effects,
+    logs: BTreeMap<TopicPartition, Vec<Batch>>,
+    /// Damage that reads find.
+    damage: Option<std::ops::Range<Offset>>,
+    /// Completions of topics' orders while the disk is held.
+    held: Option<Vec<Completion>>,
+    answers: BTreeMap<u64, Response>,
+    closed: Vec<ConnectionId>,
+    stopped: bool,
+    queries: usize,
+    requests: u64,
+}
+
+impl Node {
+    fn new(mutant: Option<Mutant>) -> Self {
+        let registration = BrokerRegistration {
+            broker: ME.broker,
+            directory: ME.directory,
+            incarnation: Incarnation(1),
+            rack: None,
+            listeners: vec![Endpoint {
+                name: "PLAINTEXT".to_owned(),
+                host: "localhost".to_owned(),
+                port: 9092,
+            }],
+            peer_address: "localhost:9192".to_owned(),
+        };
+        let setup = Setup {
+            registration,
+            timing: Timing::default(),
+            kafka: BrokerConfig::new(ME.broker, ConfigMap::new()).expect("nothing is set"),
+            metadata_voters_max: 3,
+            session_timeout: Duration::from_secs(9),
+        };
+        let metadata = RecoveredReplica {
+            replica: TopicPartition::METADATA,
+            voters: vec![ME],
+            log_start_offset: Offset(0),
+            notes_below: 0,
+            notes: Vec::new(),
+            end: Position::default(),
+            high_watermark: Offset(0),
+            vote: Vote::default(),
+            mark: Mark::Clean,
+            holes: Vec::new(),
+            producers: Default::default(),
+            producers_offset: Offset(0),
+            headers: Vec::new(),
+            snapshot: None,
+        };
+        let recovered = Recovered {
+            cluster: Some(ClusterId(7)),
+            broker: ME.broker,
+            directory: ME.directory,
+            incarnation: Incarnation(1),
+            replicas: vec![metadata],
+        };
+        let mut fx = Effects::with_hooks(Hooks::with_mutant(mutant));
+        let now = Instant(1_000_000);
+        let broker = Broker::new(setup, recovered, 42, now, &mut fx);
+        let mut node = Self {
+            broker,
+            now,
+            fx,
+            logs: BTreeMap::new(),
+            damage: None,
+            held: None,
+            answers: BTreeMap::new(),
+            closed: Vec::new(),
+            stopped: false,
+            queries: 0,
+            requests: 0,
+        };
+        node.pump();
+        node.step(Input::WallClock(NOW));
+        node.run(Duration::from_secs(5));
+        node
+    }
+
+    /// A node with the topic `t` of two partitions, configured so.
+    fn with_topic(mutant: Option<Mutant>, configs: &[(&str, &str)]) -> Self {
+        let mut node = Self::new(mutant);
+        let configs = configs.iter().map(|&(name, value)| CreatableTopicConfig {
+            name: name.into(),
+            value: Some(value.into()),
+        });
+        let request = CreateTopicsRequest {
+            topics: vec![CreatableTopic {
+                name: Str::from_static("t"),
+                num_partitions: 2,
+                replication_factor: 1,
+                configs: configs.collect(),
+                ..CreatableTopic::default()
+            }],
+            ..CreateTopicsRequest::default()
+        };
+        let id = node.send(7, request.into(), Vec::new());
+        let Some(Response::CreateTopics(response)) = node.answers.remove(&id) else {
+            panic!("the topic is created at once");
+        };
+        assert_eq!(response.topics[0].error_code, ErrorCode::None);
+        node.run(Duration::from_secs(3));
+        node
+    }
+
+    fn step(&mut self, input: Input) {
+        self.broker.step(self.now, input, &mut self.fx);
+        self.pump();
+    }
+
+    /// Lets time pass, with every deadline on its time.
+    fn run(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        while let Some(at) = self.broker.next_deadline().filter(|at| *at <= end) {
+            if self.stopped {
+                return;
+            }
+            self.now = at.max(self.now);
+            self.step(Input::Tick);
+        }
+        self.now = end;
+        self.step(Input::Tick);
+    }
+
+    /// Carries effects out until there are none.
+    fn pump(&mut self) {
+        loop {
+            let effects: Vec<Effect> = self.fx.drain().collect();
+            if effects.is_empty() {
+                return;
+            }
+            for effect in effects {
+                self.carry_out(effect);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Store(order) => {
+                if let OrderKind::Append { entries, .. } = order.kind {
+                    let log = self.logs.entry(order.replica).or_default();
+                    log.extend(entries.into_iter().filter_map(|entry| match entry {
+                        Entry::Batch(batch) => Some(batch),
+                        Entry::Note(_) => None,
+                    }));
+                }
+                let done = Completion {
+                    replica: order.replica,
+                    seq: order.seq,
+                    position: Position::default(),
+                    stage: Stage::Durable,
+                };
+                match &mut self.held {
+                    Some(held) if order.replica != TopicPartition::METADATA => held.push(done),
+                    Some(_) | None => {
+                        self.broker
+                            .step(self.now, Input::Stored(vec![done]), &mut self.fx);
+                    }
+                }
+            }
+            Effect::Query(query) => {
+                self.queries += 1;
+                let result = self.look_up(&query);
+                let done = Input::QueryDone {
+                    id: query.id,
+                    result,
+                };
+                self.broker.step(self.now, done, &mut self.fx);
+            }
+            Effect::Respond { request, response } => {
+                let again = self.answers.insert(request.number, *response);
+                assert_eq!(again, None, "a request is answered once");
+            }
+            Effect::Close(connection) => self.closed.push(connection),
+            Effect::Send { .. } => panic!("a cluster of one has nobody to send to"),
+            Effect::Stopped => self.stopped = true,
+            Effect::Peers(_) | Effect::Joined(_) | Effect::Ready | Effect::Notice(_) => {}
+        }
+    }
+
+    fn look_up(&self, query: &Query) -> QueryResult {
+        let empty = Vec::new();
+        let log = self.logs.get(&query.replica).unwrap_or(&empty);
+        match query.kind {
+            QueryKind::Read { offset, end, .. } => {
+                if let Some(damage) = &self.damage
+                    && offset < damage.end
+                    && damage.start < end
+                {
+                    return QueryResult::Failed(ReadError::Hole(damage.clone()));
+                }
+                let mut bytes = Vec::new();
+                let wanted = |batch: &&Batch| {
+                    batch.header.next_offset() > offset && batch.header.next_offset() <= end
+                };
+                for batch in log.iter().filter(wanted) {
+                    bytes.extend_from_slice(&batch.to_bytes());
+                }
+                QueryResult::Records(Bytes::from(bytes))
+            }
+            QueryKind::OffsetForTimestamp { timestamp, end } => {
+                let found = records(log).find(|(offset, at, _)| *at >= timestamp && *offset < end);
+                QueryResult::Found(found)
+            }
+            QueryKind::MaxTimestamp { end } => QueryResult::Found(
+                records(log)
+                    .filter(|(offset, _, _)| *offset < end)
+                    .max_by_key(|(offset, at, _)| (*at, std::cmp::Reverse(*offset))),
+            ),
+        }
+    }
+
+    fn hold_disk(&mut self) {
+        self.held = Some(Vec::new());
+    }
+
+    fn release_disk(&mut self) {
+        let held = self.held.take().unwrap_or_default();
+        self.step(Input::Stored(held));
+    }
+
+    fn send(
+        &mut self,
+        api_version: i16,
+        body: Request,
+        examined: Vec<Result<crate::record::Examined, crate::record::RecordError>>,
+    ) -> u64 {
+        self.requests += 1;
+        let request = ClientRequest {
+            id: RequestId {
+                connection: ConnectionId(1),
+                number: self.requests,
+            },
+            api_version,
+            client_id: None,
+            client_host: String::new(),
+            listener: 0,
+            body,
+            examined,
+        };
+        self.step(Input::Request(Box::new(request)));
+        self.requests
+    }
+
+    fn produce(&mut self, topic: &str, acks: i16, batch: Batch) -> u64 {
+        let examined = examine(batch.to_bytes(), 12, Depth::Records, Limits::default());
+        let request = ProduceRequest {
+            acks,
+            timeout_ms: 1500,
+            topic_data: vec![TopicProduceData {
+                name: topic.into(),
+                partition_data: vec![PartitionProduceData::default()],
+                ..TopicProduceData::default()
+            }],
+            ..ProduceRequest::default()
+        };
+        self.send(12, request.into(), vec![examined])
+    }
+
+    fn produced(&mut self, id: u64) -> Option<PartitionProduceResponse> {
+        match self.answers.remove(&id)? {
+            Response::Produce(response) => {
+                Some(response.responses[0].partition_responses[0].clone())
+            }
+            other => panic!("{other:?} answers no produce"),
+        }
+    }
+
+    fn refused(&mut self, topic: &str, acks: i16, batch: Batch) -> ErrorCode {
+        let id = self.produce(topic, acks, batch);
+        self.produced(id).expect("it is refused at once").error_code
+    }
+
+    fn fetch(&mut self, request: FetchRequest) -> u64 {
+        self.send(12, request.into(), Vec::new())
+    }
+
+    fn fetched(&mut self, id: u64) -> Option<PartitionData> {
+        match self.answers.remove(&id)? {
+            Response::Fetch(response) => {
+                assert_eq!(response.error_code, ErrorCode::None);
+                Some(response.responses[0].partitions[0].clone())
+            }
+            other => panic!("{other:?} answers no fetch"),
+        }
+    }
+
+    fn topic_id(&self) -> TopicId {
+        self.broker.image().topic_id("t").expect("it was created")
+    }
+
+    fn reached(&self, probe: Probe) -> bool {
+        self.fx.hooks().reached().any(|reached| reached == probe)
+    }
+}
+
+fn records(
+    log: &[Batch],
+) -> impl Iterator<Item = (Offset, Timestamp, crate::ids::LeaderEpoch)> + '_ {
+    log.iter().flat_map(|batch| {
+        let epoch = batch.header.leader_epoch;
+        let records = batch.records(1 << 20).expect("it can be read");
+        records.map(move |record| {
+            let record = record.expect("it can be read");
+            (record.offset, record.timestamp, epoch)
+        })
+    })
+}
+
+/// A batch of `count` records, a second apart.
+fn batch(count: i64) -> Batch {
+    build(BatchBuilder::default(), count)
+}
+
+/// A batch of one record of producer 5.
+fn idempotent(sequence: i32) -> Batch {
+    let builder = BatchBuilder::default().producer(ProducerId(5), ProducerEpoch(0), sequence);
+    build(builder, 1)
+}
+
+fn build(mut builder: BatchBuilder, count: i64) -> Batch {
+    for n in 0..count {
+        let timestamp = Timestamp(NOW.0 + 1000 * n);
+        builder
+            .push(timestamp, Some(b"key"), Some(b"value"), &[])
+            .expect("it fits");
+    }
+    builder.build()
+}
+
+fn fetch_of(fetch_offset: i64, max_wait_ms: i32) -> FetchRequest {
+    FetchRequest {
+        max_wait_ms,
+        min_bytes: 1,
+        topics: vec![FetchTopic {
+            topic: Str::from_static("t"),
+            partitions: vec![FetchPartition {
+                fetch_offset,
+                partition_max_bytes: 1 << 20,
+                ..FetchPartition::default()
+            }],
+            ..FetchTopic::default()
+        }],
+        ..FetchRequest::default()
+    }
+}
+
+fn bytes_of(data: &PartitionData) -> Bytes {
+    data.records.as_ref().expect("never null").to_bytes()
+}
+
+#[test]
+fn what_is_produced_is_fetched_as_it_came_but_for_offset_and_epoch() {
+    let mut node = Node::with_topic(None, &[]);
+    for base_offset in [0, 3] {
+        let id = node.produce("t", -1, batch(3));
+        let answer = node.produced(id).expect("the disk answers at once");
+        assert_eq!(answer.error_code, ErrorCode::None);
+        assert_eq!(answer.base_offset, base_offset);
+        assert_eq!(answer.log_append_time_ms, -1);
+    }
+    let id = node.fetch(fetch_of(0, 500));
+    let data = node.fetched(id).expect("there are records");
+    assert_eq!(data.high_watermark, 6);
+    let mut bytes = bytes_of(&data);
+    let first = Batch::split_from(&mut bytes).expect("a batch");
+    let second = Batch::split_from(&mut bytes).expect("another");
+    assert!(bytes.is_empty());
+    assert_eq!(second.header.base_offset, Offset(3));
+    assert_eq!(first.body, batch(3).body);
+    first
+        .verify()
+        .expect("the CRC does not cover what was stamped");
+}
+
+#[test]
+fn a_produce_with_acks_waits_for_the_disk_and_then_times_out() {
+    let mut node = Node::with_topic(None, &[]);
+    node.hold_disk();
+    let ids = [1, -1].map(|acks| node.produce("t", acks, batch(1)));
+    node.run(Duration::from_millis(1400));
+    assert!(node.answers.is_empty());
+    node.run(Duration::from_millis(200));
+    for id in ids {
+        let answer = node.produced(id).expect("its time is over");
+        assert_eq!(answer.error_code, ErrorCode::RequestTimedOut);
+    }
+    let ids = [1, -1].map(|acks| node.produce("t", acks, batch(1)));
+    node.release_disk();
+    for id in ids {
+        assert_eq!(
+            node.produced(id).expect("it is durable").error_code,
+            ErrorCode::None
+        );
+    }
+    assert!(node.broker.requests.waiting.is_empty());
+    assert!(node.broker.requests.appends.is_empty());
+    assert!(
+        node.broker
+            .requests
+            .deadlines
+            .iter()
+            .all(|(_, due)| !matches!(due, Due::Request(_)))
+    );
+}
+
+#[test]
+fn a_produce_with_acks_none_is_not_answered_and_its_failure_closes_the_connection() {
+    let mut node = Node::with_topic(None, &[]);
+    node.produce("t", 0, batch(1));
+    assert!(node.closed.is_empty());
+    node.produce("unknown", 0, batch(1));
+    assert_eq!(node.closed, [ConnectionId(1)]);
+    assert!(node.answers.is_empty());
+}
+
+#[test]
+fn a_duplicate_is_answered_when_its_original_is_durable_with_the_originals_offset() {
+    let mut node = Node::with_topic(None, &[]);
+    node.hold_disk();
+    let ids = [0, 0].map(|sequence| node.produce("t", -1, idempotent(sequence)));
+    assert!(node.answers.is_empty());
+    assert!(node.reached(Probe::DuplicateWaited));
+    node.release_disk();
+    for id in ids {
+        let answer = node.produced(id).expect("it is durable");
+        assert_eq!(
+            (answer.error_code, answer.base_offset),
+            (ErrorCode::None, 0)
+        );
+    }
+}
+
+#[test]
+fn mutants_answer_before_the_original_is_durable() {
+    let mut node = Node::with_topic(Some(Mutant::AnswersDuplicateEarly), &[]);
+    node.hold_disk();
+    let original = node.produce("t", -1, idempotent(0));
+    let duplicate = node.produce("t", -1, idempotent(0));
+    assert!(node.produced(original).is_none());
+    assert!(node.produced(duplicate).is_some());
+}
+
+#[test]
+fn what_cannot_be_appended_is_refused_with_kafkas_error() {
+    let mut node = Node::with_topic(
+        None,
+        &[
+            ("max.message.bytes", "200"),
+            ("message.timestamp.after.max.ms", "1500"),
+            ("cleanup.policy", "compact"),
+        ],
+    );
+    let mut keyless = BatchBuilder::default();
+    keyless.push(NOW, None, None, &[]).expect("it fits");
+    let mut broken = batch(1);
+    broken.header.crc ^= 1;
+    for (topic, acks, batch, code) in [
+        ("unknown", -1, batch(1), ErrorCode::UnknownTopicOrPartition),
+        ("t", 2, batch(1), ErrorCode::InvalidRequiredAcks),
+        ("t", -1, batch(20), ErrorCode::MessageTooLarge),
+        ("t", -1, batch(3), ErrorCode::InvalidTimestamp),
+        ("t", -1, keyless.build(), ErrorCode::InvalidRecord),
+        ("t", -1, broken, ErrorCode::CorruptMessage),
+        (
+            "t",
+            -1,
+            build(
+                BatchBuilder::default()
+                    .producer(ProducerId(5), ProducerEpoch(0), 0)
+                    .transactional(),
+                1,
+            ),
+            ErrorCode::InvalidTxnState,
+        ),
+    ] {
+        assert_eq!(node.refused(topic, acks, batch), code);
+    }
+    let id = node.produce("t", -1, idempotent(0));
+    assert!(node.produced(id).is_some());
+    assert_eq!(
+        node.refused("t", -1, idempotent(2)),
+        ErrorCode::OutOfOrderSequenceNumber
+    );
+    node.step(Input::StoreFailed(StoreFailure::NoSpace));
+    assert_eq!(
+        node.refused("t", -1, batch(1)),
+        ErrorCode::KafkaStorageError
+    );
+    node.step(Input::SpaceReturned);
+    let id = node.produce("t", -1, batch(1));
+    assert_eq!(
+        node.produced(id).expect("there is room again").error_code,
+        ErrorCode::None
+    );
+}
+
+#[test]
+fn a_topic_with_log_append_time_stamps_its_batches_and_says_so() {
+    let mut node = Node::with_topic(None, &[("message.timestamp.type", "LogAppendTime")]);
+    for _ in 0..2 {
+        let id = node.produce("t", -1, idempotent(0));
+        let answer = node.produced(id).expect("the disk answers at once");
+        assert_eq!(answer.log_append_time_ms, NOW.0);
+    }
+    let id = node.fetch(fetch_of(0, 0));
+    let data = node.fetched(id).expect("there are records");
+    let stamped = Batch::split_from(&mut bytes_of(&data)).expect("a batch");
+    stamped.verify().expect("the CRC goes with the stamp");
+    assert_eq!(stamped.header.max_timestamp, NOW);
+}
+
+#[test]
+fn a_fetch_waits_for_records_below_the_high_watermark() {
+    let mut node = Node::with_topic(None, &[]);
+    let id = node.fetch(fetch_of(0, 500));
+    node.run(Duration::from_millis(499));
+    assert!(node.fetched(id).is_none());
+    node.run(Duration::from_millis(1));
+    let data = node.fetched(id).expect("its time is over");
+    assert_eq!((data.error_code, data.high_watermark), (ErrorCode::None, 0));
+
+    let id = node.fetch(fetch_of(0, 500));
+    node.hold_disk();
+    node.produce("t", 1, batch(2));
+    assert!(node.fetched(id).is_none(), "it is not committed");
+    node.release_disk();
+    assert_eq!(node.fetched(id).expect("it is committed").high_watermark, 2);
+    assert!(node.broker.requests.readers.is_empty());
+}
+
+#[test]
+fn a_fetch_out_of_range_or_in_another_epoch_is_refused() {
+    let mut node = Node::with_topic(None, &[]);
+    let partition = TopicPartition {
+        topic: node.topic_id(),
+        ..TopicPartition::default()
+    };
+    let epoch = node
+        .broker
+        .replica(partition)
+        .expect("it is led here")
+        .leader_epoch()
+        .0;
+    let mut check = |fetch_offset, current_leader_epoch| {
+        let mut request = fetch_of(fetch_offset, 500);
+        request.topics[0].partitions[0].current_leader_epoch = current_leader_epoch;
+        let id = node.fetch(request);
+        node.fetched(id).map(|data| data.error_code)
+    };
+    assert_eq!(check(1, -1), Some(ErrorCode::OffsetOutOfRange));
+    assert_eq!(check(0, epoch - 1), Some(ErrorCode::FencedLeaderEpoch));
+    assert_eq!(check(0, epoch + 1), Some(ErrorCode::UnknownLeaderEpoch));
+    assert_eq!(check(0, epoch), None, "it waits");
+}
+
+#[test]
+fn what_memory_has_dropped_is_read_from_disk_and_damage_is_never_skipped() {
+    let mut node = Node::with_topic(None, &[]);
+    let mut large = BatchBuilder::default();
+    large
+        .push(NOW, None, Some(&[7; 400_000]), &[])
+        .expect("it fits");
+    let large = large.build();
+    for _ in 0..6 {
+        node.produce("t", -1, large.clone());
+    }
+    node.answers.clear();
+    let id = node.fetch(fetch_of(0, 500));
+    let data = node.fetched(id).expect("the disk answers at once");
+    assert_eq!(node.queries, 1);
+    let first = Batch::split_from(&mut bytes_of(&data)).expect("a batch");
+    assert_eq!(first.body, large.body);
+
+    node.damage = Some(Offset(0)..Offset(1));
+    let id = node.fetch(fetch_of(0, 500));
+    let data = node.fetched(id).expect("an error is told at once");
+    assert_eq!(data.error_code, ErrorCode::KafkaStorageError);
+    assert!(bytes_of(&data).is_empty());
+    assert!(node.reached(Probe::HoleFound));
+}
+
+#[test]
+fn the_first_batch_is_fetched_whatever_its_size_and_no_more_than_asked_for_after_it() {
+    let mut node = Node::with_topic(None, &[]);
+    for _ in 0..3 {
+        node.produce("t", -1, batch(1));
+    }
+    let size = batch(1).size();
+    for (bytes_max, batches) in [(1, 1), (size, 1), (2 * size, 2), (10 * size, 3)] {
+        let mut request = fetch_of(0, 0);
+        request.max_bytes = i32::try_from(bytes_max).expect("it is small");
+        let id = node.fetch(request);
+        let data = node.fetched(id).expect("it does not wait");
+        assert_eq!(
+            bytes_of(&data).len(),
+            batches * size,
+            "max_bytes {bytes_max}"
+        );
+    }
+}
+
+#[test]
+fn offsets_are_found_by_name_and_by_time() {
+    let mut node = Node::with_topic(None, &[]);
+    let find = |node: &mut Node, timestamp, api_version| {
+        let request = ListOffsetsRequest {
+            topics: vec![ListOffsetsTopic {
+                name: Str::from_static("t"),
+                partitions: vec![ListOffsetsPartition {
+                    timestamp,
+                    ..ListOffsetsPartition::default()
+                }],
+            }],
+            ..ListOffsetsRequest::default()
+        };
+        let id = node.send(api_version, request.into(), Vec::new());
+        match node.answers.remove(&id) {
+            Some(Response::ListOffsets(response)) => {
+                let answer = &response.topics[0].partitions[0];
+                answer
+                    .error_code
+                    .is_none()
+                    .then_some(answer.offset)
+                    .ok_or(answer.error_code)
+            }
+            other => panic!("{other:?} answers no ListOffsets"),
+        }
+    };
+    for timestamp in [NOW.0, -3] {
+        assert_eq!(find(&mut node, timestamp, 11), Ok(-1), "there is no record");
+    }
+    node.produce("t", -1, batch(3));
+    for (timestamp, offset) in [
+        (-1, 3),
+        (-2, 0),
+        (-3, 2),
+        (-4, 0),
+        (-5, -1),
+        (-6, -1),
+        (0, 0),
+        (NOW.0 + 1, 1),
+        (NOW.0 + 9000, -1),
+    ] {
+        assert_eq!(
+            find(&mut node, timestamp, 11),
+            Ok(offset),
+            "timestamp {timestamp}"
+        );
+    }
+    assert_eq!(find(&mut node, -3, 6), Err(ErrorCode::UnsupportedVersion));
+}
+
+#[test]
+fn producer_ids_are_never_given_twice() {
+    let mut node = Node::new(None);
+    let mut given = std::collections::BTreeSet::new();
+    for _ in 0..2500 {
+        let id = node.send(5, InitProducerIdRequest::default().into(), Vec::new());
+        match node.answers.remove(&id) {
+            Some(Response::InitProducerId(response)) => {
+                assert_eq!(response.error_code, ErrorCode::None);
+                assert!(given.insert(response.producer_id));
+            }
+            other => panic!("{other:?} answers no InitProducerId"),
+        }
+    }
+}
+
+#[test]
+fn a_session_answers_with_what_is_new() {
+    let mut node = Node::with_topic(None, &[]);
+    node.produce("t", -1, batch(1));
+    let mut first = fetch_of(0, 0);
+    first.session_epoch = 0;
+    let id = node.fetch(first);
+    let Some(Response::Fetch(response)) = node.answers.remove(&id) else {
+        panic!("it is answered");
+    };
+    let session_id = response.session_id;
+    assert_ne!(session_id, 0);
+    let next = |node: &mut Node, session_epoch, fetch_offset| {
+        let mut request = fetch_of(fetch_offset, 0);
+        request.session_id = session_id;
+        request.session_epoch = session_epoch;
+        let id = node.fetch(request);
+        match node.answers.remove(&id) {
+            Some(Response::Fetch(response)) => (response.error_code, response.responses.len()),
+            other => panic!("{other:?} answers no Fetch"),
+        }
+    };
+    assert_eq!(next(&mut node, 1, 1), (ErrorCode::None, 0));
+    node.produce("t", -1, batch(1));
+    assert_eq!(next(&mut node, 2, 1), (ErrorCode::None, 1));
+    assert_eq!(
+        next(&mut node, 2, 2),
+        (ErrorCode::InvalidFetchSessionEpoch, 0)
+    );
+}
+
+#[test]
+fn whatever_waits_is_answered_when_the_broker_stops_and_forgotten_when_its_connection_goes() {
+    let mut node = Node::with_topic(None, &[]);
+    node.hold_disk();
+    node.produce("t", -1, batch(1));
+    node.fetch(fetch_of(0, 30_000));
+    node.step(Input::Disconnected(ConnectionId(1)));
+    assert!(node.broker.requests.waiting.is_empty());
+    assert!(node.broker.requests.appends.is_empty() && node.broker.requests.readers.is_empty());
+    let produce = node.produce("t", -1, batch(1));
+    let fetch = node.fetch(fetch_of(0, 30_000));
+    node.step(Input::Stop);
+    node.run(Duration::from_secs(11));
+    let answer = node.produced(produce).expect("the broker has stopped");
+    assert_eq!(answer.error_code, ErrorCode::NotLeaderOrFollower);
+    assert!(node.fetched(fetch).is_some());
+}
