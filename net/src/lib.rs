@@ -13,4 +13,3 @@ pub mod peer_link;
 pub mod notice;
 pub mod driver;
 pub mod node;
-pub mod client;
