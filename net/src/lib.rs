@@ -13,3 +13,4 @@ pub mod peer_link;
 pub mod notice;
 pub mod driver;
 pub mod node;
+pub mod client;

@@ -25,6 +25,12 @@ enum Command {
     Format(commands::format::Arguments),
     /// Run one node of a cluster.
     Start(commands::start::Arguments),
+    /// Create, list, describe and delete topics of any Kafka cluster.
+    Topic(commands::topic::Arguments),
+    Produce(commands::produce::Arguments),
+    Consume(commands::consume::Arguments),
+    /// See how a cluster is.
+    Cluster(commands::cluster::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -44,6 +50,10 @@ fn main() -> ExitCode {
             Command::Dev(arguments) => commands::dev::run(arguments).await,
             Command::Format(arguments) => commands::format::run(&arguments),
             Command::Start(arguments) => commands::start::run(&arguments).await,
+            Command::Topic(arguments) => commands::topic::run(arguments).await,
+            Command::Produce(arguments) => commands::produce::run(arguments).await,
+            Command::Consume(arguments) => commands::consume::run(arguments).await,
+            Command::Cluster(arguments) => commands::cluster::run(arguments).await,
         }
     });
     // Connections of clients may still be open; nobody waits for them.

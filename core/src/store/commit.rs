@@ -16,6 +16,8 @@ pub struct CommitTicket<D: Disk> {
     pub(super) number: GroupNumber,
     pub(super) segments: Vec<D::File>,
     pub(super) directories: BTreeSet<String>,
+    /// How many names had been made when it was begun.
+    pub(super) names_made: u64,
     pub(super) journal: Vec<D::File>,
 }
 
@@ -47,6 +49,8 @@ pub struct CheckpointTicket<D: Disk> {
     pub(super) place: JournalPlace,
     pub(super) segments: Vec<D::File>,
     pub(super) directories: BTreeSet<String>,
+    /// How many names had been made when it was begun.
+    pub(super) names_made: u64,
     pub(super) bytes: Vec<u8>,
 }
 

@@ -86,6 +86,14 @@ pub(super) fn read<D: Disk>(
         journal.next_use = last.header.file_use + 1;
         journal.incarnation = incarnation.max(last.header.incarnation);
     }
+    let is_gone = journal
+        .files
+        .first()
+        .is_none_or(|first| first.header.file_use > from.file_use);
+    if from.offset > BLOCK_U64 && is_gone {
+        // The checkpoint stands within a file of which nothing can be read.
+        journal.found.push(Found::Lost { replicas: None });
+    }
     let mut start = 0;
     while start < journal.files.len() {
         let run = journal.files[start].header.incarnation;

@@ -117,6 +117,7 @@ impl<D: Disk> LogStore<D> {
         let directory = segment::directory(replica);
         self.unsynced_directories.remove(&directory);
         self.dirty_directories.remove(&directory);
+        self.unnamed.remove(&directory);
         self.stage(replica, &Record::Delete)?;
         let number = self.journal.number();
         self.doomed.push_back((number, Doomed::Replica(replica)));
@@ -135,20 +136,25 @@ impl<D: Disk> LogStore<D> {
             crc: crc32c::crc32c_append(journal::seed(self.identity.directory), image),
         };
         let path = segment::snapshot_path(replica, &snapshot);
-        let (file, _) = segment::open_or_create(&self.disk, replica, &path)?;
-        file.truncate(0)?;
-        file.write_at(0, &[image])?;
-        self.unsynced
-            .insert((replica, at.end_offset, FileKind::Snapshot), file);
+        let (file, made) = segment::open_or_create(&self.disk, replica, &path)?;
+        if made {
+            self.name_made(replica);
+        }
+        let seed = journal::seed(self.identity.directory);
+        if segment::read_snapshot(&self.disk, replica, &snapshot, seed)?.is_none() {
+            file.truncate(0)?;
+            file.write_at(0, &[image])?;
+        }
+        let name = (replica, at.end_offset, FileKind::Snapshot);
+        self.unsynced.insert(name, file.clone());
+        self.dirty.insert(name, file);
         self.sync_names_of(replica);
         let before = self.state_of(replica).snapshot.replace(snapshot);
         self.stage(replica, &Record::Snapshot(snapshot))?;
         let number = self.journal.number();
-        if let Some(before) = before
-            && before.at != at
-        {
-            let path = segment::snapshot_path(replica, &before);
-            self.doomed.push_back((number, Doomed::File(path)));
+        if let Some(before) = before {
+            self.doomed
+                .push_back((number, Doomed::Snapshot(replica, before)));
         }
         Ok(())
     }
@@ -180,6 +186,7 @@ impl<D: Disk> LogStore<D> {
             let (file, made) = segment::open_or_create(&self.disk, replica, &path)?;
             file.write_at(place.position.into(), &[&header.to_bytes(), &batch.body])?;
             if made {
+                self.name_made(replica);
                 self.sync_names_of(replica);
             }
             let name = (replica, place.segment, FileKind::Log);
@@ -341,11 +348,8 @@ impl<D: Disk> LogStore<D> {
             let name = (replica, place.segment, FileKind::Log);
             if direct {
                 self.unsynced.insert(name, file.clone());
-                let directory = segment::directory(replica);
-                // A name that no checkpoint has made durable must be made so by this commit.
-                if self.dirty_directories.contains(&directory)
-                    || self.checkpoints.directories.contains(&directory)
-                {
+                if self.unnamed.contains_key(&segment::directory(replica)) {
+                    // No checkpoint has made the file's name durable, so this commit must.
                     self.sync_names_of(replica);
                 }
             }
@@ -367,9 +371,16 @@ impl<D: Disk> LogStore<D> {
         }
         let path = segment::path(replica, segment, FileKind::Log);
         let (file, made) = segment::open_or_create(&self.disk, replica, &path)?;
-        if made {
-            self.dirty_directories.insert(segment::directory(replica));
-            self.dirty_directories.insert(String::new());
+        let mut known = self.log_of(replica).state.segments.iter();
+        let known = known.find(|known| known.base_offset == segment).copied();
+        if made || known.is_none() {
+            // A file may be left from an incarnation that was killed before its name was durable.
+            self.name_made(replica);
+        }
+        let length = known.map_or(0, |known| known.length);
+        if !made && file.length()? > u64::from(length) {
+            // Bytes of an append that was truncated, or that failed.
+            file.truncate(u64::from(length))?;
         }
         self.log_of(replica).active = Some((segment, file.clone()));
         Ok(file)

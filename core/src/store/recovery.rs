@@ -19,7 +19,7 @@ use crate::store::index::IndexTail;
 use crate::store::journal::{self, GroupHeader, Journal, JournalPlace};
 use crate::store::journal_reader::{self, Found, FoundFile};
 use crate::store::record::{Appended, Record};
-use crate::store::replica::{Gap, Place, ReplicaState, Segment, Snapshot};
+use crate::store::replica::{Gap, Place, ReplicaState, Segment};
 use crate::store::segment::{self, FileKind};
 use crate::store::store::{Checkpoints, FileName, LogStore, ReplicaLog, remove_replica};
 use crate::store::{
@@ -56,8 +56,10 @@ impl<D: Disk> LogStore<D> {
                 .into_iter()
                 .map(|(replica, state)| (replica, ReplicaLog::new(state)))
                 .collect(),
+            bodies: BTreeMap::new(),
             files: BTreeMap::new(),
             touched: BTreeSet::new(),
+            severed: BTreeSet::new(),
             decisions: Vec::new(),
         };
         replay.run(&journal.files, &journal.found)?;
@@ -99,6 +101,8 @@ impl<D: Disk> LogStore<D> {
             committing: None,
             unsynced: BTreeMap::new(),
             unsynced_directories: BTreeSet::new(),
+            unnamed: BTreeMap::new(),
+            names_made: 0,
             dirty_directories: directories_of(&files),
             dirty: files,
             doomed: VecDeque::new(),
@@ -106,7 +110,6 @@ impl<D: Disk> LogStore<D> {
                 generation,
                 place: latest.place,
                 running: false,
-                directories: BTreeSet::new(),
                 journal_written: 0,
                 direct_written: 0,
             },
@@ -158,11 +161,12 @@ impl<D: Disk> LogStore<D> {
     }
 
     fn recovered(&self) -> Result<Recovered, OpenError> {
+        let seed = journal::seed(self.identity.directory);
         let mut replicas = Vec::with_capacity(self.replicas.len());
         for (&replica, log) in &self.replicas {
             let mut recovered = log.state.recovered(replica);
             if let Some(snapshot) = &log.state.snapshot {
-                let image = read_snapshot(&self.disk, replica, snapshot, self.identity)?;
+                let image = segment::read_snapshot(&self.disk, replica, snapshot, seed)?;
                 recovered.snapshot = image.map(|image| (snapshot.at, image));
             }
             replicas.push(recovered);
@@ -208,28 +212,6 @@ fn was_never_opened<D: Disk>(disk: &D, identity: Identity) -> Result<bool, OpenE
     Ok(journal.files.is_empty())
 }
 
-/// Reads a snapshot's image; `None` where it is damaged or missing.
-fn read_snapshot<D: Disk>(
-    disk: &D,
-    replica: TopicPartition,
-    snapshot: &Snapshot,
-    identity: Identity,
-) -> Result<Option<Bytes>, DiskError> {
-    let file = match disk.open(&segment::snapshot_path(replica, snapshot)) {
-        Ok(file) => file,
-        Err(DiskError::NotFound) => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let length = file.length()?;
-    if length != u64::from(snapshot.length) {
-        return Ok(None);
-    }
-    let mut bytes = vec![0; snapshot.length as usize];
-    let read = journal_reader::read_or_nothing(&file, 0, &mut bytes)?;
-    let crc = crc32c::crc32c_append(journal::seed(identity.directory), &bytes);
-    Ok((read == bytes.len() && crc == snapshot.crc).then(|| Bytes::from(bytes)))
-}
-
 fn directories_of<F>(files: &BTreeMap<FileName, F>) -> BTreeSet<String> {
     let mut directories: BTreeSet<String> = files
         .keys()
@@ -247,10 +229,15 @@ struct Replay<'a, D: Disk> {
     options: StoreOptions,
     seed: u32,
     replicas: BTreeMap<TopicPartition, ReplicaLog<D::File>>,
+    /// Batches whose bodies the journal holds, to be written once the journal has been read: what was truncated
+    /// later must not be written over what has taken its place, which may stand nowhere else.
+    bodies: BTreeMap<TopicPartition, Vec<(Place, Batch)>>,
     /// Files that were written.
     files: BTreeMap<FileName, D::File>,
     /// Replicas whose segments may have bytes behind their end.
     touched: BTreeSet<TopicPartition>,
+    /// Replicas of which an append could not be taken whole.
+    severed: BTreeSet<TopicPartition>,
     /// What recovery decided, to be journalled.
     decisions: Vec<(TopicPartition, Record)>,
 }
@@ -273,6 +260,16 @@ impl<D: Disk> Replay<'_, D> {
                         self.suspect(replica);
                     }
                 }
+            }
+        }
+        for replica in std::mem::take(&mut self.severed) {
+            self.suspect(replica);
+        }
+        for (replica, bodies) in std::mem::take(&mut self.bodies) {
+            for (place, batch) in bodies {
+                let file = self.file(replica, place.segment)?;
+                let header = batch.header.to_bytes();
+                file.write_at(place.position.into(), &[&header, &batch.body])?;
             }
         }
         self.cut_garbage()
@@ -344,8 +341,8 @@ impl<D: Disk> Replay<'_, D> {
                 flush: _,
             } => {
                 if state.end != after {
-                    // What it stands behind is lost.
-                    self.suspect(replica);
+                    // What it stands behind is lost, unless a truncation that follows drops it all.
+                    self.severed.insert(replica);
                     return Ok(());
                 }
                 self.replay_append(replica, entries, bodies.clone(), recorded)?;
@@ -353,10 +350,12 @@ impl<D: Disk> Replay<'_, D> {
                     .advance_high_watermark(high_watermark);
             }
             Record::Truncate { to } => {
-                if to.end_offset > state.end.end_offset || to.notes > state.end.notes {
-                    self.suspect(replica);
+                if !state.can_truncate(to) {
+                    // What it stands behind is lost, unless a truncation that follows drops it all.
+                    self.severed.insert(replica);
                     return Ok(());
                 }
+                self.severed.remove(&replica);
                 self.truncate(replica, to);
             }
             // A vote never goes back, in whatever order two copies are read.
@@ -369,10 +368,20 @@ impl<D: Disk> Replay<'_, D> {
             Record::Hole(gap) => state.add_gap(gap),
             Record::Fill { range, bytes } => state.fill_gap(&range, bytes),
             Record::Loss { range } => state.accept_loss(&range),
-            Record::Snapshot(snapshot) => state.snapshot = Some(snapshot),
+            Record::Snapshot(snapshot) => {
+                // Its file may be torn with its group; the one before is then still there.
+                if segment::read_snapshot(self.disk, replica, &snapshot, self.seed)?.is_some() {
+                    state.snapshot = Some(snapshot);
+                    let path = segment::snapshot_path(replica, &snapshot);
+                    let name = (replica, snapshot.at.end_offset, FileKind::Snapshot);
+                    self.files.insert(name, self.disk.open(&path)?);
+                }
+            }
             Record::Delete => {
                 self.replicas.remove(&replica);
                 self.touched.remove(&replica);
+                self.severed.remove(&replica);
+                self.bodies.remove(&replica);
                 self.files.retain(|(owner, _, _), _| *owner != replica);
             }
         }
@@ -391,6 +400,9 @@ impl<D: Disk> Replay<'_, D> {
 
     fn truncate(&mut self, replica: TopicPartition, to: Position) {
         self.touched.insert(replica);
+        if let Some(bodies) = self.bodies.get_mut(&replica) {
+            bodies.retain(|(_, batch)| batch.header.base_offset < to.end_offset);
+        }
         let log = self.log_of(replica);
         let emptied = log.state.truncate(to);
         match (log.state.segments.last(), &mut log.index) {
@@ -432,13 +444,14 @@ impl<D: Disk> Replay<'_, D> {
                 Bytes::new()
             };
             if !self.is_next_place(replica, place) {
-                self.suspect(replica);
+                self.severed.insert(replica);
                 return Ok(());
             }
             let is_whole = self.restore(replica, &header, place, inline, body)?;
             if !is_whole && !recorded {
-                // It may never have been durable: a torn tail, or rot in the last group.
-                self.suspect(replica);
+                // It may never have been durable: a torn tail, or rot in the last group. Or it was truncated, and its
+                // bytes were overwritten just before the crash: then the truncation follows.
+                self.severed.insert(replica);
                 return Ok(());
             }
             self.push_batch(replica, header, place)?;
@@ -449,8 +462,7 @@ impl<D: Disk> Replay<'_, D> {
                     bytes: place.position..place.position + segment::size(&header),
                     accepted: false,
                 };
-                self.state_of(replica).add_gap(gap.clone());
-                self.decisions.push((replica, Record::Hole(gap)));
+                self.state_of(replica).add_gap(gap);
             }
         }
         Ok(())
@@ -480,8 +492,8 @@ impl<D: Disk> Replay<'_, D> {
                 body,
             };
             if batch.body.len() == header.body_length as usize && batch.verify().is_ok() {
-                let file = self.file(replica, place.segment)?;
-                file.write_at(place.position.into(), &[&header.to_bytes(), &batch.body])?;
+                let bodies = self.bodies.entry(replica).or_default();
+                bodies.push((place, batch));
                 return Ok(true);
             }
         }
@@ -542,6 +554,10 @@ impl<D: Disk> Replay<'_, D> {
         let Some(mut index) = self.log_of(replica).index.take() else {
             return Ok(());
         };
+        if index.is_empty() {
+            self.log_of(replica).index = Some(index);
+            return Ok(());
+        }
         let mut files = Vec::new();
         for kind in [FileKind::OffsetIndex, FileKind::TimeIndex] {
             let path = segment::path(replica, index.segment(), kind);
@@ -588,6 +604,9 @@ impl<D: Disk> Replay<'_, D> {
                 continue;
             };
             let state = &log.state;
+            let holes = state.gaps.iter().filter(|gap| !gap.accepted);
+            self.decisions
+                .extend(holes.map(|gap| (replica, Record::Hole(gap.clone()))));
             let Some(last) = state.segments.last().copied() else {
                 continue;
             };

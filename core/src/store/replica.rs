@@ -249,23 +249,29 @@ impl ReplicaState {
         }
     }
 
+    /// Whether `to` is a place between two entries that may still be truncated to.
+    pub(super) fn can_truncate(&self, to: Position) -> bool {
+        let is_behind_end = to.end_offset > self.end.end_offset || to.notes > self.end.notes;
+        let is_committed = to.end_offset < self.producers_offset || to.notes < self.notes_below;
+        let is_within = self.tail.iter().any(|batch| {
+            batch.header.base_offset < to.end_offset && to.end_offset < batch.header.next_offset()
+        });
+        !is_behind_end && !is_committed && !is_within
+    }
+
     /// Drops everything behind `to`. Returns the segments that are left without a batch.
     ///
     /// # Panics
     /// Where `to` is below the high watermark or no place between two entries: the caller promised.
     pub(super) fn truncate(&mut self, to: Position) -> Vec<Offset> {
         assert!(
-            to.end_offset >= self.producers_offset && to.notes >= self.notes_below,
-            "nothing below the high watermark is truncated"
+            self.can_truncate(to),
+            "a log is truncated between two entries, above its high watermark"
         );
         let mut emptied = Vec::new();
         while let Some(last) = self.tail.back()
             && last.header.next_offset() > to.end_offset
         {
-            assert!(
-                last.header.base_offset >= to.end_offset,
-                "a batch is dropped whole"
-            );
             let segment = self
                 .segments
                 .last_mut()

@@ -59,12 +59,35 @@ pub(super) fn path(replica: TopicPartition, segment: Offset, kind: FileKind) -> 
 pub(super) fn snapshot_path(replica: TopicPartition, snapshot: &Snapshot) -> String {
     let at = snapshot.at;
     format!(
-        "{}/{:020}-{:010}-{}.snapshot",
+        "{}/{:020}-{:010}-{}-{:08x}.snapshot",
         directory(replica),
         at.end_offset.0,
         at.leader_epoch.0,
-        at.notes
+        at.notes,
+        snapshot.crc
     )
+}
+
+/// Reads a snapshot's image; `None` where it is damaged or missing.
+pub(super) fn read_snapshot<D: Disk>(
+    disk: &D,
+    replica: TopicPartition,
+    snapshot: &Snapshot,
+    seed: u32,
+) -> Result<Option<Bytes>, DiskError> {
+    let file = match disk.open(&snapshot_path(replica, snapshot)) {
+        Ok(file) => file,
+        Err(DiskError::NotFound) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let length = file.length()?;
+    if length != u64::from(snapshot.length) {
+        return Ok(None);
+    }
+    let mut bytes = vec![0; snapshot.length as usize];
+    let read = read_or_nothing(&file, 0, &mut bytes)?;
+    let crc = crc32c::crc32c_append(seed, &bytes);
+    Ok((read == bytes.len() && crc == snapshot.crc).then(|| Bytes::from(bytes)))
 }
 
 /// Opens a file, or makes it with the directory that it is in. Tells whether a name was made.

@@ -16,7 +16,7 @@ use crate::store::commit::{CheckpointTicket, CommitTicket};
 use crate::store::index::IndexTail;
 use crate::store::journal::{GroupNumber, Journal, JournalPlace};
 use crate::store::record::Record;
-use crate::store::replica::ReplicaState;
+use crate::store::replica::{ReplicaState, Snapshot};
 use crate::store::segment::{self, FileKind};
 use crate::store::{
     BootId, Completion, Disk, DiskError, DiskFile, Flush, Identity, OpenError, Order, OrderKind,
@@ -50,6 +50,10 @@ pub struct LogStore<D: Disk> {
     pub(super) unsynced: BTreeMap<FileName, D::File>,
     /// Directories whose names it must sync.
     pub(super) unsynced_directories: BTreeSet<String>,
+    /// Directories with names that are not durable yet, and which name was the last.
+    pub(super) unnamed: BTreeMap<String, u64>,
+    /// Number of names made.
+    pub(super) names_made: u64,
     /// Files written since the last checkpoint was begun.
     pub(super) dirty: BTreeMap<FileName, D::File>,
     /// Directories in which names were made since then.
@@ -62,15 +66,13 @@ pub struct LogStore<D: Disk> {
 }
 
 /// Where the checkpoints stand.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Checkpoints {
     /// The latest one.
     pub(super) generation: u64,
     pub(super) place: JournalPlace,
     /// Whether one is being written.
     pub(super) running: bool,
-    /// Directories whose names that one makes durable.
-    pub(super) directories: BTreeSet<String>,
     /// The journal's length when the latest was begun.
     pub(super) journal_written: u64,
     /// Bytes of direct appends since then.
@@ -102,8 +104,8 @@ pub(super) enum Doomed {
     Segment(TopicPartition, Offset),
     /// Bytes behind a segment's end.
     Tail(TopicPartition, Offset, u32),
-    /// A file by its path.
-    File(String),
+    /// A snapshot that another has taken the place of, unless it is the latest again.
+    Snapshot(TopicPartition, Snapshot),
 }
 
 impl<F> ReplicaLog<F> {
@@ -284,6 +286,7 @@ impl<D: Disk> LogStore<D> {
         self.check_online()?;
         self.done(synced)?;
         self.settle(ticket.number)?;
+        self.settle_names(&ticket.directories, ticket.names_made);
         Ok(std::mem::take(&mut self.ready))
     }
 
@@ -322,6 +325,7 @@ impl<D: Disk> LogStore<D> {
             place,
             segments: std::mem::take(&mut self.dirty).into_values().collect(),
             directories: std::mem::take(&mut self.dirty_directories),
+            names_made: self.names_made,
             bytes: checkpoint::encode(
                 generation,
                 self.incarnation,
@@ -334,7 +338,6 @@ impl<D: Disk> LogStore<D> {
             ),
         };
         self.checkpoints.running = true;
-        self.checkpoints.directories = ticket.directories.clone();
         self.checkpoints.journal_written = self.journal.written();
         self.checkpoints.direct_written = 0;
         Ok(Some(ticket))
@@ -350,9 +353,9 @@ impl<D: Disk> LogStore<D> {
         ran: Result<(), DiskError>,
     ) -> Result<(), StoreFailure> {
         self.checkpoints.running = false;
-        self.checkpoints.directories.clear();
         self.check_online()?;
         self.done(ran)?;
+        self.settle_names(&ticket.directories, ticket.names_made);
         // From the place of the checkpoint before, which stands in for this one should it rot.
         self.journal.release_before(self.checkpoints.place.file_use);
         self.checkpoints.generation = ticket.generation;
@@ -418,6 +421,7 @@ impl<D: Disk> LogStore<D> {
             number: GroupNumber(self.journal.number().0 - 1),
             segments: std::mem::take(&mut self.unsynced).into_values().collect(),
             directories,
+            names_made: self.names_made,
             journal,
         }
     }
@@ -434,7 +438,23 @@ impl<D: Disk> LogStore<D> {
         let ticket = self.take_ticket();
         let synced = ticket.sync();
         self.done(synced)?;
+        self.settle_names(&ticket.directories, ticket.names_made);
         self.settle(ticket.number)
+    }
+
+    /// Learns that of the names in `directories` those that were among the first `names_made` are durable.
+    fn settle_names(&mut self, directories: &BTreeSet<String>, names_made: u64) {
+        self.unnamed
+            .retain(|directory, last| !directories.contains(directory) || *last > names_made);
+    }
+
+    /// Notes that a file was made in a replica's directory, and perhaps the directory itself.
+    pub(super) fn name_made(&mut self, replica: TopicPartition) {
+        self.names_made += 1;
+        for directory in [String::new(), segment::directory(replica)] {
+            self.dirty_directories.insert(directory.clone());
+            self.unnamed.insert(directory, self.names_made);
+        }
     }
 
     /// Learns that everything up to `number` is durable.
@@ -472,7 +492,13 @@ impl<D: Disk> LogStore<D> {
                     Err(error) => Err(error),
                 }
             }
-            Doomed::File(path) => segment::remove(&self.disk, path),
+            Doomed::Snapshot(replica, snapshot) => {
+                let log = self.replicas.get(replica);
+                if log.is_some_and(|log| log.state.snapshot == Some(*snapshot)) {
+                    return Ok(());
+                }
+                segment::remove(&self.disk, &segment::snapshot_path(*replica, snapshot))
+            }
         }
     }
 
@@ -492,26 +518,43 @@ impl<D: Disk> LogStore<D> {
 
     /// Puts what a replica's index has gathered into its files.
     pub(super) fn write_index(&mut self, replica: TopicPartition) -> Result<(), DiskError> {
-        let Some(index) = self
-            .replicas
-            .get_mut(&replica)
-            .and_then(|log| log.index.as_mut())
-        else {
+        let log = self.replicas.get_mut(&replica);
+        let Some(mut index) = log.and_then(|log| log.index.take()) else {
             return Ok(());
         };
-        let segment = index.segment();
-        let mut files = Vec::new();
-        for kind in [FileKind::OffsetIndex, FileKind::TimeIndex] {
-            let path = segment::path(replica, segment, kind);
-            let (file, made) = segment::open_or_create(&self.disk, replica, &path)?;
-            if made {
-                self.dirty_directories.insert(segment::directory(replica));
-                self.dirty_directories.insert(String::new());
-            }
-            self.dirty.insert((replica, segment, kind), file.clone());
-            files.push(file);
+        let written = self.write_index_files(replica, &mut index);
+        if let Some(log) = self.replicas.get_mut(&replica) {
+            log.index = Some(index);
         }
-        index.write(&files[0], &files[1])
+        written
+    }
+
+    fn write_index_files(
+        &mut self,
+        replica: TopicPartition,
+        index: &mut IndexTail,
+    ) -> Result<(), DiskError> {
+        if index.is_empty() {
+            return Ok(());
+        }
+        let offsets = self.index_file(replica, index.segment(), FileKind::OffsetIndex)?;
+        let times = self.index_file(replica, index.segment(), FileKind::TimeIndex)?;
+        index.write(&offsets, &times)
+    }
+
+    fn index_file(
+        &mut self,
+        replica: TopicPartition,
+        segment: Offset,
+        kind: FileKind,
+    ) -> Result<D::File, DiskError> {
+        let path = segment::path(replica, segment, kind);
+        let (file, made) = segment::open_or_create(&self.disk, replica, &path)?;
+        if made {
+            self.name_made(replica);
+        }
+        self.dirty.insert((replica, segment, kind), file.clone());
+        Ok(file)
     }
 
     /// Adds a record without bodies to the group that is being staged.

@@ -3,6 +3,11 @@
 pub(crate) mod dev;
 pub(crate) mod format;
 pub(crate) mod start;
+pub(crate) mod topic;
+pub(crate) mod produce;
+pub(crate) mod consume;
+pub(crate) mod cluster;
+mod show;
 
 /// Why a command failed, in words for whoever gave it.
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;

@@ -1,6 +1,7 @@
 //! The store over a disk in memory: what it promises, claim by claim.
 
 mod basics;
+mod crash;
 mod disk;
 
 use bytes::Bytes;

@@ -1,0 +1,455 @@
+//! Crashes anywhere: whatever was reported durable is there afterwards, exactly, and nothing that is gone returns.
+//!
+//! A run draws orders, commits and checkpoints, lets every disk operation fail from some point on, cuts the power
+//! or kills the process, opens again, compares with a model, and goes on from there.
+
+use std::collections::BTreeMap;
+
+use super::*;
+
+/// SplitMix64: a few lines, and the same numbers everywhere.
+struct Draws(u64);
+
+impl Draws {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % bound
+    }
+}
+
+/// A replica as it should be.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Model {
+    entries: Vec<Entry>,
+    high_watermark: i64,
+    vote: Vote,
+    mark: Mark,
+    image: Option<Bytes>,
+}
+
+impl Model {
+    fn end(&self) -> Position {
+        self.entries
+            .iter()
+            .fold(Position::default(), |end, entry| entry.position_after(end))
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for entry in &self.entries {
+            if let Entry::Batch(batch) = entry {
+                bytes.extend_from_slice(&bytes_of(std::slice::from_ref(batch)));
+            }
+        }
+        bytes
+    }
+
+    fn notes(&self) -> Vec<Note> {
+        let notes = self.entries.iter().filter_map(|entry| match entry {
+            Entry::Note(note) => Some(note.clone()),
+            Entry::Batch(_) => None,
+        });
+        notes.collect()
+    }
+}
+
+/// What was executed of one replica: its state after each order, `None` where it is deleted.
+struct History {
+    states: Vec<Option<Model>>,
+    /// The last that is durable.
+    durable: usize,
+    /// The last that a killed process must find.
+    written: usize,
+    /// By order number, its place in `states`.
+    orders: BTreeMap<u64, usize>,
+}
+
+impl History {
+    fn from(state: Option<Model>) -> Self {
+        Self {
+            states: vec![state],
+            durable: 0,
+            written: 0,
+            orders: BTreeMap::new(),
+        }
+    }
+
+    fn last(&self) -> Option<&Model> {
+        self.states.last().unwrap().as_ref()
+    }
+}
+
+struct Run {
+    seed: u64,
+    draws: Draws,
+    disk: TestDisk,
+    driver: Driver,
+    histories: BTreeMap<TopicPartition, History>,
+    commit: Option<CommitTicket<TestDisk>>,
+    checkpoint: Option<CheckpointTicket<TestDisk>>,
+    epoch: i32,
+    boot: BootId,
+}
+
+impl Run {
+    fn new(seed: u64) -> Self {
+        let disk = formatted();
+        let (store, _) = open(&disk);
+        Self {
+            seed,
+            draws: Draws(seed),
+            disk,
+            driver: Driver::new(store),
+            histories: BTreeMap::new(),
+            commit: None,
+            checkpoint: None,
+            epoch: 0,
+            boot: BOOT,
+        }
+    }
+
+    /// One thing, whatever it is. Fails once the disk does.
+    fn act(&mut self) -> Result<(), StoreFailure> {
+        match self.draws.below(20) {
+            0 | 1 => self.begin_commit()?,
+            2 | 3 => self.end_commit()?,
+            4 => {
+                if self.checkpoint.is_none() {
+                    self.checkpoint = if self.draws.below(2) == 0 {
+                        self.driver.store.force_checkpoint()?
+                    } else {
+                        self.driver.store.begin_checkpoint()?
+                    };
+                }
+            }
+            5 => {
+                if let Some(ticket) = self.checkpoint.take() {
+                    let ran = ticket.run();
+                    self.driver.store.finish_checkpoint(&ticket, ran)?;
+                }
+            }
+            _ => self.order()?,
+        }
+        Ok(())
+    }
+
+    fn begin_commit(&mut self) -> Result<(), StoreFailure> {
+        if self.commit.is_none() {
+            self.commit = self.driver.store.begin_commit()?;
+        }
+        Ok(())
+    }
+
+    fn end_commit(&mut self) -> Result<(), StoreFailure> {
+        let Some(ticket) = self.commit.take() else {
+            return Ok(());
+        };
+        let synced = ticket.sync();
+        for completion in self.driver.store.finish_commit(&ticket, synced)? {
+            assert_eq!(completion.stage, Stage::Durable);
+            let history = self.histories.get_mut(&completion.replica).unwrap();
+            let at = history.orders[&completion.seq.0];
+            assert!(
+                at > history.durable,
+                "seed {}: completions in order",
+                self.seed
+            );
+            history.durable = at;
+            history.written = history.written.max(at);
+            let end = history.states[at].as_ref().map(Model::end);
+            assert_eq!(completion.position, end.unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    fn order(&mut self) -> Result<(), StoreFailure> {
+        let replica = replica(self.draws.below(4) as i32);
+        let history = self
+            .histories
+            .entry(replica)
+            .or_insert_with(|| History::from(None));
+        let (kind, next) = match history.last().cloned() {
+            None => (
+                OrderKind::Create {
+                    voters: vec![voter(1), voter(2)],
+                },
+                Some(Model::default()),
+            ),
+            Some(model) => draw_order(&mut self.draws, &mut self.epoch, model),
+        };
+        let history = self.histories.get_mut(&replica).unwrap();
+        history.states.push(next);
+        let at = history.states.len() - 1;
+        history.orders.insert(self.driver.seq + 1, at);
+        if let Some(completion) = self.driver.execute(replica, kind)? {
+            assert_eq!(completion.stage, Stage::Written);
+            let history = self.histories.get_mut(&replica).unwrap();
+            history.written = at;
+        }
+        Ok(())
+    }
+
+    /// Goes down and comes up again.
+    fn crash(&mut self) {
+        self.commit = None;
+        self.checkpoint = None;
+        let is_power_cut = self.draws.below(3) > 0;
+        if is_power_cut {
+            let draws = &mut self.draws;
+            self.disk.power_cut(&mut |bound| draws.below(bound));
+        } else {
+            self.disk.kill();
+        }
+        if is_power_cut {
+            self.boot = BootId(self.boot.0 + 1);
+        }
+        let boot = self.boot;
+        // A start may be cut short too, any number of times.
+        while self.draws.below(4) == 0 {
+            self.disk.fail_after(self.draws.below(40));
+            let opened = LogStore::open(self.disk.clone(), options(), boot);
+            if opened.is_ok() {
+                break;
+            }
+            if is_power_cut {
+                let draws = &mut self.draws;
+                self.disk.power_cut(&mut |bound| draws.below(bound));
+            } else {
+                self.disk.kill();
+            }
+        }
+        self.disk.kill();
+        let (store, recovered) = LogStore::open(self.disk.clone(), options(), boot)
+            .unwrap_or_else(|error| panic!("seed {}: {error}", self.seed));
+        let seq = self.driver.seq;
+        self.driver = Driver { store, seq };
+        self.compare(&recovered, is_power_cut);
+    }
+
+    fn compare(&mut self, recovered: &Recovered, is_power_cut: bool) {
+        let seed = self.seed;
+        let mut found: BTreeMap<_, _> = recovered
+            .replicas
+            .iter()
+            .map(|found| (found.replica, found))
+            .collect();
+        let mut histories = BTreeMap::new();
+        for (&replica, history) in &self.histories {
+            let from = if is_power_cut {
+                history.durable
+            } else {
+                history.written
+            };
+            let possible = &history.states[from..];
+            let Some(found) = found.remove(&replica) else {
+                assert!(possible.contains(&None), "seed {seed}: {replica:?} is gone");
+                histories.insert(replica, History::from(None));
+                continue;
+            };
+            let model = self.explain(found, possible, is_power_cut);
+            histories.insert(replica, History::from(Some(model)));
+        }
+        assert!(found.is_empty(), "seed {seed}: replicas that never were");
+        self.histories = histories;
+    }
+
+    /// Which of the possible states was found.
+    fn explain(
+        &self,
+        found: &RecoveredReplica,
+        possible: &[Option<Model>],
+        is_power_cut: bool,
+    ) -> Model {
+        let seed = self.seed;
+        assert_eq!(found.holes, [], "seed {seed}: no hole without rot");
+        let bytes = self.driver.read_all(found.replica);
+        let models: Vec<&Model> = possible.iter().flatten().collect();
+        let is_found = |model: &Model| {
+            model.end() == found.end && model.notes() == found.notes && model.bytes() == bytes
+        };
+        let whole = models.iter().find(|model| is_found(model));
+        let is_whole = whole.is_some();
+        // A torn group may leave a part of an append.
+        let log = whole.map(|model| (*model).clone()).or_else(|| {
+            models.windows(2).find_map(|pair| {
+                let [before, model] = pair else {
+                    return None;
+                };
+                if !model.entries.starts_with(&before.entries) {
+                    return None;
+                }
+                let mut parts = (before.entries.len()..model.entries.len()).map(|count| Model {
+                    entries: model.entries[..count].to_vec(),
+                    ..(*model).clone()
+                });
+                parts.find(is_found)
+            })
+        });
+        let Some(mut model) = log else {
+            panic!("seed {seed}: {found:?} is none of {models:?}");
+        };
+        let durable = models.first().expect("a possible state");
+        assert!(
+            models.iter().any(|model| model.vote == found.vote),
+            "seed {seed}: {:?} was never given",
+            found.vote
+        );
+        assert!(
+            possible.contains(&None) || found.vote.leader_epoch >= durable.vote.leader_epoch,
+            "seed {seed}: a vote went back"
+        );
+        let was_volatile = models.iter().any(|model| model.mark == Mark::Volatile);
+        if found.mark == Mark::Suspect {
+            let was_suspect = models.iter().any(|model| model.mark == Mark::Suspect);
+            // A group whose header is torn may have touched anybody.
+            let unsynced = self
+                .histories
+                .values()
+                .any(|history| history.durable + 1 < history.states.len());
+            assert!(
+                was_suspect || is_power_cut && (was_volatile || unsynced),
+                "seed {seed}: suspect without a cause"
+            );
+        } else {
+            assert!(is_whole, "seed {seed}: a torn append makes a suspect");
+            assert!(models.iter().any(|model| model.mark == found.mark));
+            assert!(!is_power_cut || found.mark != Mark::Volatile);
+        }
+        let headers: Vec<_> = found
+            .headers
+            .iter()
+            .map(|header| header.base_offset.0)
+            .collect();
+        let batches = model.entries.iter().filter_map(|entry| match entry {
+            Entry::Batch(batch) if batch.header.base_offset >= found.producers_offset => {
+                Some(batch.header.base_offset.0)
+            }
+            Entry::Batch(_) | Entry::Note(_) => None,
+        });
+        assert_eq!(headers, batches.collect::<Vec<_>>());
+        assert!(found.producers_offset <= found.high_watermark);
+        let image = found.snapshot.as_ref().map(|(_, image)| image.clone());
+        assert!(
+            models.iter().any(|model| model.image == image),
+            "seed {seed}: the image was never saved"
+        );
+        model.image = image;
+        model.vote = found.vote;
+        model.mark = found.mark;
+        model.high_watermark = found.high_watermark.0;
+        model
+    }
+}
+
+fn draw_order(draws: &mut Draws, epoch: &mut i32, mut model: Model) -> (OrderKind, Option<Model>) {
+    match draws.below(24) {
+        0 => (OrderKind::Delete, None),
+        1 | 2 => {
+            let vote = Vote {
+                leader_epoch: LeaderEpoch(model.vote.leader_epoch.0 + draws.below(3) as i32),
+                voted_for: Some(voter(draws.below(3) as i32)),
+            };
+            model.vote = vote;
+            (OrderKind::StoreVote(vote), Some(model))
+        }
+        3 => {
+            let mark = if draws.below(2) == 0 {
+                Mark::Clean
+            } else {
+                Mark::Volatile
+            };
+            model.mark = mark;
+            (OrderKind::SetMark(mark), Some(model))
+        }
+        4 | 5 => {
+            let kept = model
+                .entries
+                .iter()
+                .rposition(|entry| match entry {
+                    Entry::Batch(batch) => batch.header.next_offset().0 <= model.high_watermark,
+                    Entry::Note(_) => false,
+                })
+                .map_or(0, |at| at + 1);
+            let cut = kept + draws.below((model.entries.len() - kept) as u64 + 1) as usize;
+            model.entries.truncate(cut);
+            let to = model.end();
+            (OrderKind::Truncate { to }, Some(model))
+        }
+        6 => {
+            let image = Bytes::from(vec![draws.below(256) as u8; draws.below(3000) as usize]);
+            model.image = Some(image.clone());
+            let at = model.end();
+            (OrderKind::SaveSnapshot { at, image }, Some(model))
+        }
+        _ => draw_append(draws, epoch, model),
+    }
+}
+
+fn draw_append(draws: &mut Draws, epoch: &mut i32, mut model: Model) -> (OrderKind, Option<Model>) {
+    let after = model.end();
+    let mut entries = Vec::new();
+    let mut offset = after.end_offset.0;
+    // A log never has two histories in one epoch.
+    *epoch += 1;
+    entries.push(opening(*epoch, offset));
+    for _ in 0..draws.below(4) {
+        let records = 1 + draws.below(3) as i32;
+        let size = match draws.below(4) {
+            0 => draws.below(6000),
+            _ => draws.below(400),
+        };
+        entries.push(Entry::Batch(batch(offset, *epoch, records, size as usize)));
+        offset += i64::from(records);
+    }
+    model.entries.extend(entries.iter().cloned());
+    let ends = model.entries.iter().filter_map(|entry| match entry {
+        Entry::Batch(batch) => Some(batch.header.next_offset().0),
+        Entry::Note(_) => None,
+    });
+    let ends: Vec<i64> = ends.filter(|end| *end >= model.high_watermark).collect();
+    if !ends.is_empty() {
+        model.high_watermark = ends[draws.below(ends.len() as u64) as usize];
+    }
+    let kind = OrderKind::Append {
+        after,
+        entries,
+        high_watermark: Offset(model.high_watermark),
+        flush: if draws.below(4) == 0 {
+            Flush::Replicated
+        } else {
+            Flush::Commit
+        },
+    };
+    (kind, Some(model))
+}
+
+#[test]
+fn whatever_was_reported_durable_survives_any_crash_and_nothing_else_appears() {
+    (0..60).for_each(check);
+}
+
+/// The same for longer: `cargo test -p varve-core --release -- --ignored store::`.
+#[test]
+#[ignore = "takes minutes"]
+fn whatever_was_reported_durable_survives_very_many_crashes() {
+    (60..6000).for_each(check);
+}
+
+fn check(seed: u64) {
+    let mut run = Run::new(seed);
+    for _ in 0..4 {
+        if run.draws.below(3) > 0 {
+            run.disk.fail_after(run.draws.below(300));
+        }
+        for _ in 0..run.draws.below(150) {
+            if run.act().is_err() {
+                assert!(run.disk.has_failed(), "seed {seed}: only the disk fails");
+                break;
+            }
+        }
+        run.crash();
+    }
+}

@@ -1,0 +1,225 @@
+//! A small Kafka client over the same message declarations as the broker: what the commands, and tests, use.
+//!
+//! It speaks to any Kafka-compatible cluster. It is plain rather than fast: one request at a time on each
+//! connection. Applications use the Kafka clients that they already have.
+
+mod connection;
+mod producer;
+mod consumer;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use varve_core::wire::metadata::MetadataRequestTopic;
+use varve_core::wire::{
+    DecodeError, EncodeError, ErrorCode, MetadataRequest, MetadataResponse, Request, Response, Str,
+};
+
+use connection::Connection;
+
+pub use consumer::{Consumed, Consumer, Start};
+pub use producer::{Outgoing, Producer, partition_for_key};
+
+/// How long a broker may take to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Between two attempts at what may succeed later.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why a cluster could not be asked.
+#[derive(Debug)]
+pub enum ClientError {
+    /// None of the bootstrap addresses took a connection; each with its reason.
+    Unreachable(Vec<(String, std::io::Error)>),
+    /// A connection broke.
+    Broken(String, std::io::Error),
+    /// A broker did not answer in time.
+    Silent(String),
+    /// A broker's answer cannot be read.
+    Unreadable(String, DecodeError),
+    /// A request cannot be said in the versions that the broker knows.
+    Unspeakable(EncodeError),
+    /// The broker does not serve this API in any version that is known here.
+    Unserved(&'static str),
+    /// Kafka's error, with the broker's words where it gave some.
+    Refused(ErrorCode, Option<String>),
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable(attempts) => {
+                f.write_str("no broker can be reached:")?;
+                attempts
+                    .iter()
+                    .try_for_each(|(address, error)| write!(f, " {address}: {error};"))?;
+                f.write_str(" is the cluster running, and is --bootstrap right?")
+            }
+            Self::Broken(address, error) => write!(f, "the connection to {address} broke: {error}"),
+            Self::Silent(address) => {
+                write!(
+                    f,
+                    "{address} did not answer within {} s",
+                    ANSWER_TIMEOUT.as_secs()
+                )
+            }
+            Self::Unreadable(address, error) => {
+                write!(f, "the answer of {address} cannot be read: {error}")
+            }
+            Self::Unspeakable(error) => {
+                write!(f, "the broker is too old for this request: {error}")
+            }
+            Self::Unserved(api) => write!(f, "the broker does not serve {api}"),
+            Self::Refused(code, Some(words)) => write!(f, "{}: {words}", code.name()),
+            Self::Refused(code, None) => f.write_str(code.name()),
+        }
+    }
+}
+
+impl std::error::Error for ClientError {}
+
+impl ClientError {
+    /// Kafka's error as a result, without the broker's words.
+    ///
+    /// # Errors
+    /// Any code but [`ErrorCode::None`].
+    pub fn check(code: ErrorCode, words: Option<&Str>) -> Result<(), Self> {
+        if code == ErrorCode::None {
+            Ok(())
+        } else {
+            Err(Self::Refused(
+                code,
+                words.map(|words| words.as_str().to_owned()),
+            ))
+        }
+    }
+
+    /// Whether the same request may succeed later, or elsewhere.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unreachable(_) | Self::Broken(..) | Self::Silent(_) => true,
+            Self::Refused(code, _) => code.is_retriable(),
+            Self::Unreadable(..) | Self::Unspeakable(_) | Self::Unserved(_) => false,
+        }
+    }
+}
+
+/// A cluster, as it is reached from outside.
+#[derive(Debug)]
+pub struct Client {
+    bootstrap: Vec<String>,
+    /// Addresses of the brokers, as the metadata last told.
+    brokers: BTreeMap<i32, String>,
+    connections: BTreeMap<String, Connection>,
+}
+
+impl Client {
+    /// Reaches a cluster by any of the comma-separated `host:port`s.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`], or what the first broker reached says.
+    pub async fn connect(bootstrap: &str) -> Result<Self, ClientError> {
+        let bootstrap = bootstrap
+            .split(',')
+            .map(|address| address.trim().to_owned())
+            .collect();
+        let mut client = Self {
+            bootstrap,
+            brokers: BTreeMap::new(),
+            connections: BTreeMap::new(),
+        };
+        client.metadata(Some(&[])).await?;
+        Ok(client)
+    }
+
+    /// What the cluster says of itself and of these topics, or of all. Topics are not created by asking.
+    ///
+    /// # Errors
+    /// Where no broker answers.
+    pub async fn metadata(
+        &mut self,
+        topics: Option<&[&str]>,
+    ) -> Result<MetadataResponse, ClientError> {
+        let topics = topics.map(|names| {
+            let topic = |name: &&str| MetadataRequestTopic {
+                name: Some(Str::from(*name)),
+                ..MetadataRequestTopic::default()
+            };
+            names.iter().map(topic).collect()
+        });
+        let request = MetadataRequest {
+            topics,
+            allow_auto_topic_creation: false,
+            ..MetadataRequest::default()
+        };
+        let Response::Metadata(metadata) = self.ask(Request::Metadata(request)).await? else {
+            unreachable!("an answer is read as that of its request");
+        };
+        self.brokers = metadata
+            .brokers
+            .iter()
+            .map(|broker| {
+                (
+                    broker.node_id,
+                    format!("{}:{}", broker.host.as_str(), broker.port),
+                )
+            })
+            .collect();
+        Ok(metadata)
+    }
+
+    /// Asks any broker: those connected first, then those known, then the bootstrap addresses.
+    ///
+    /// # Errors
+    /// Where none can be reached, or the one asked fails.
+    pub async fn ask(&mut self, request: Request) -> Result<Response, ClientError> {
+        let known = self
+            .connections
+            .keys()
+            .chain(self.brokers.values())
+            .chain(&self.bootstrap);
+        let mut addresses: Vec<String> = Vec::new();
+        for address in known {
+            if !addresses.contains(address) {
+                addresses.push(address.clone());
+            }
+        }
+        let mut attempts = Vec::new();
+        for address in addresses {
+            match self.ask_at(&address, &request).await {
+                Err(ClientError::Broken(address, error)) => attempts.push((address, error)),
+                other => return other,
+            }
+        }
+        Err(ClientError::Unreachable(attempts))
+    }
+
+    /// Asks one broker.
+    ///
+    /// # Errors
+    /// Where it is not known, cannot be reached, or fails.
+    pub async fn ask_broker(
+        &mut self,
+        broker: i32,
+        request: &Request,
+    ) -> Result<Response, ClientError> {
+        let Some(address) = self.brokers.get(&broker).cloned() else {
+            return Err(ClientError::Refused(ErrorCode::BrokerNotAvailable, None));
+        };
+        self.ask_at(&address, request).await
+    }
+
+    async fn ask_at(&mut self, address: &str, request: &Request) -> Result<Response, ClientError> {
+        let mut connection = match self.connections.remove(address) {
+            Some(connection) => connection,
+            None => Connection::open(address).await?,
+        };
+        let answer = connection.ask(request).await;
+        // After an error nobody knows what is still under way on the connection.
+        if answer.is_ok() {
+            self.connections.insert(address.to_owned(), connection);
+        }
+        answer
+    }
+}

@@ -1,0 +1,343 @@
+//! An idempotent producer: every record is written once and in order, whatever is retried.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{Instant, sleep};
+use varve_core::ids::{ProducerEpoch, ProducerId, Timestamp, TopicId};
+use varve_core::record::{Batch, BatchBuilder, Compression};
+use varve_core::wire::produce::{PartitionProduceData, TopicProduceData};
+use varve_core::wire::{
+    ErrorCode, InitProducerIdRequest, ProduceRequest, Records, Request, Response, Str,
+};
+
+use super::{Client, ClientError, RETRY_PAUSE};
+
+/// Bytes of records of one partition that are gathered before they are sent.
+const BATCH_BYTES_MAX: usize = 512 << 10;
+/// What a broker is given to have a batch acknowledged, in milliseconds.
+const PRODUCE_TIMEOUT_MS: i32 = 30_000;
+
+/// A record to be written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Decides the partition, where there is one.
+    pub key: Option<Vec<u8>>,
+    /// The value; `None` is a tombstone.
+    pub value: Option<Vec<u8>>,
+    /// CreateTime in milliseconds since the Unix epoch.
+    pub timestamp: i64,
+}
+
+/// Writes to one topic with `acks=all`.
+#[derive(Debug)]
+pub struct Producer {
+    client: Client,
+    topic: Str,
+    topic_id: TopicId,
+    compression: Compression,
+    /// How long a batch may be retried.
+    delivery_timeout: Duration,
+    producer_id: ProducerId,
+    producer_epoch: ProducerEpoch,
+    leaders: Vec<i32>,
+    lanes: Vec<Lane>,
+    /// Keyless records stick to one partition until its batch is sent.
+    sticky: usize,
+    /// Records acknowledged.
+    acknowledged: u64,
+}
+
+/// What is gathered for one partition.
+#[derive(Debug, Default)]
+struct Lane {
+    records: Vec<Outgoing>,
+    bytes: usize,
+    next_sequence: i32,
+}
+
+impl Producer {
+    /// A producer for a topic that exists.
+    ///
+    /// # Errors
+    /// Where it does not, or the cluster gives no producer id.
+    pub async fn new(
+        mut client: Client,
+        topic: &str,
+        compression: Compression,
+        delivery_timeout: Duration,
+    ) -> Result<Self, ClientError> {
+        let deadline = Instant::now() + delivery_timeout;
+        let (producer_id, producer_epoch) = loop {
+            match init_producer_id(&mut client).await {
+                Err(error) if error.is_transient() && Instant::now() < deadline => {
+                    sleep(RETRY_PAUSE).await
+                }
+                other => break other?,
+            }
+        };
+        let mut producer = Self {
+            client,
+            topic: Str::from(topic),
+            topic_id: TopicId::ZERO,
+            compression,
+            delivery_timeout,
+            producer_id,
+            producer_epoch,
+            leaders: Vec::new(),
+            lanes: Vec::new(),
+            sticky: 0,
+            acknowledged: 0,
+        };
+        producer.find_leaders().await?;
+        Ok(producer)
+    }
+
+    /// Number of records acknowledged so far.
+    #[must_use]
+    pub const fn acknowledged(&self) -> u64 {
+        self.acknowledged
+    }
+
+    /// Takes a record, and sends what is gathered when it is enough.
+    ///
+    /// # Errors
+    /// As [`Self::flush`].
+    pub async fn send(&mut self, record: Outgoing) -> Result<(), ClientError> {
+        let partition = match &record.key {
+            Some(key) => partition_for_key(key, self.lanes.len()),
+            None => self.sticky,
+        };
+        let lane = &mut self.lanes[partition];
+        lane.bytes += record.key.as_ref().map_or(0, Vec::len)
+            + record.value.as_ref().map_or(0, Vec::len)
+            + 16;
+        lane.records.push(record);
+        if lane.bytes >= BATCH_BYTES_MAX {
+            self.flush().await?;
+            self.sticky = (self.sticky + 1) % self.lanes.len();
+        }
+        Ok(())
+    }
+
+    /// Sends all that is gathered and waits until it is acknowledged.
+    ///
+    /// # Errors
+    /// What cannot be retried, or still fails after the delivery timeout.
+    pub async fn flush(&mut self) -> Result<(), ClientError> {
+        let deadline = Instant::now() + self.delivery_timeout;
+        let mut open: BTreeMap<usize, (Batch, u64)> = BTreeMap::new();
+        for (partition, lane) in self.lanes.iter_mut().enumerate() {
+            if !lane.records.is_empty() {
+                let records = std::mem::take(&mut lane.records);
+                lane.bytes = 0;
+                let batch = build(
+                    &records,
+                    self.compression,
+                    (self.producer_id, self.producer_epoch),
+                    lane.next_sequence,
+                );
+                let count = batch.header.record_count;
+                lane.next_sequence = lane.next_sequence.wrapping_add(count) & i32::MAX;
+                open.insert(partition, (batch, records.len() as u64));
+            }
+        }
+        while !open.is_empty() {
+            let failed = self.attempt(&mut open).await?;
+            let Some(failed) = failed else { continue };
+            if Instant::now() >= deadline {
+                return Err(failed);
+            }
+            sleep(RETRY_PAUSE).await;
+            match self.find_leaders().await {
+                Err(error) if !error.is_transient() => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// One request to each leader; takes out of `open` what is acknowledged. Gives back why something is left.
+    async fn attempt(
+        &mut self,
+        open: &mut BTreeMap<usize, (Batch, u64)>,
+    ) -> Result<Option<ClientError>, ClientError> {
+        let mut by_leader: BTreeMap<i32, Vec<usize>> = BTreeMap::new();
+        for &partition in open.keys() {
+            by_leader
+                .entry(self.leaders[partition])
+                .or_default()
+                .push(partition);
+        }
+        let mut failed = None;
+        for (leader, partitions) in by_leader {
+            let data = partitions.iter().map(|partition| {
+                let (batch, _) = &open[partition];
+                let header = Bytes::copy_from_slice(&batch.header.to_bytes());
+                PartitionProduceData {
+                    index: i32::try_from(*partition).expect("a partition's index came as an i32"),
+                    records: Some(Records::from_iter([header, batch.body.clone()])),
+                }
+            });
+            let topic = TopicProduceData {
+                name: self.topic.clone(),
+                topic_id: self.topic_id,
+                partition_data: data.collect(),
+            };
+            let request = ProduceRequest {
+                transactional_id: None,
+                acks: -1,
+                timeout_ms: PRODUCE_TIMEOUT_MS,
+                topic_data: vec![topic],
+            };
+            let answer = match self
+                .client
+                .ask_broker(leader, &Request::Produce(request))
+                .await
+            {
+                Ok(Response::Produce(answer)) => answer,
+                Ok(_) => unreachable!("an answer is read as that of its request"),
+                Err(error) if error.is_transient() => {
+                    failed = Some(error);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            for partition in answer
+                .responses
+                .iter()
+                .flat_map(|topic| &topic.partition_responses)
+            {
+                let index = usize::try_from(partition.index).unwrap_or(usize::MAX);
+                match ClientError::check(partition.error_code, partition.error_message.as_ref()) {
+                    Ok(()) | Err(ClientError::Refused(ErrorCode::DuplicateSequenceNumber, _)) => {
+                        if let Some((_, records)) = open.remove(&index) {
+                            self.acknowledged += records;
+                        }
+                    }
+                    Err(error) if error.is_transient() => failed = Some(error),
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(failed)
+    }
+
+    async fn find_leaders(&mut self) -> Result<(), ClientError> {
+        let name = self.topic.clone();
+        let metadata = self.client.metadata(Some(&[name.as_str()])).await?;
+        let Some(topic) = metadata.topics.first() else {
+            return Err(ClientError::Refused(
+                ErrorCode::UnknownTopicOrPartition,
+                None,
+            ));
+        };
+        ClientError::check(topic.error_code, None)?;
+        self.topic_id = topic.topic_id;
+        let mut leaders: Vec<(i32, i32)> = topic
+            .partitions
+            .iter()
+            .map(|partition| (partition.partition_index, partition.leader_id))
+            .collect();
+        leaders.sort_unstable();
+        self.leaders = leaders.into_iter().map(|(_, leader)| leader).collect();
+        // Partitions added meanwhile are left alone: keys stay where they are.
+        if self.lanes.is_empty() {
+            self.lanes.resize_with(self.leaders.len(), Lane::default);
+        }
+        Ok(())
+    }
+}
+
+async fn init_producer_id(client: &mut Client) -> Result<(ProducerId, ProducerEpoch), ClientError> {
+    let request = InitProducerIdRequest {
+        transaction_timeout_ms: 60_000,
+        ..InitProducerIdRequest::default()
+    };
+    let Response::InitProducerId(answer) = client.ask(Request::InitProducerId(request)).await?
+    else {
+        unreachable!("an answer is read as that of its request");
+    };
+    ClientError::check(answer.error_code, None)?;
+    Ok((
+        ProducerId(answer.producer_id),
+        ProducerEpoch(answer.producer_epoch),
+    ))
+}
+
+fn build(
+    records: &[Outgoing],
+    compression: Compression,
+    (producer_id, producer_epoch): (ProducerId, ProducerEpoch),
+    base_sequence: i32,
+) -> Batch {
+    let mut batch =
+        BatchBuilder::new(compression).producer(producer_id, producer_epoch, base_sequence);
+    for record in records {
+        let (key, value) = (record.key.as_deref(), record.value.as_deref());
+        batch
+            .push(Timestamp(record.timestamp), key, value, &[])
+            .expect("a batch is sent long before it is full");
+    }
+    batch.build()
+}
+
+/// The partition of a keyed record, as the Java client chooses it: murmur2 of the key.
+#[must_use]
+pub fn partition_for_key(key: &[u8], partitions: usize) -> usize {
+    let positive = murmur2(key) & 0x7fff_ffff;
+    usize::try_from(positive).expect("31 bits fit") % partitions.max(1)
+}
+
+/// Kafka's murmur2, 32 bits (`Utils.murmur2`).
+fn murmur2(key: &[u8]) -> u32 {
+    const M: u32 = 0x5bd1_e995;
+    const SEED: u32 = 0x9747_b28c;
+    let length = u32::try_from(key.len()).unwrap_or(u32::MAX);
+    let (words, rest) = key.as_chunks::<4>();
+    let mut hash = SEED ^ length;
+    for word in words {
+        let mut k = u32::from_le_bytes(*word).wrapping_mul(M);
+        k ^= k >> 24;
+        hash = hash.wrapping_mul(M) ^ k.wrapping_mul(M);
+    }
+    if !rest.is_empty() {
+        for (place, byte) in rest.iter().enumerate() {
+            hash ^= u32::from(*byte) << (8 * place);
+        }
+        hash = hash.wrapping_mul(M);
+    }
+    hash ^= hash >> 13;
+    hash = hash.wrapping_mul(M);
+    hash ^ hash >> 15
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_go_where_the_java_client_sends_them() {
+        // From Kafka's UtilsTest.
+        let cases: [(&[u8], i32); 6] = [
+            (b"21", -973_932_308),
+            (b"foobar", -790_332_482),
+            (b"a-little-bit-long-string", -985_981_536),
+            (b"a-little-bit-longer-string", -1_486_304_829),
+            (
+                b"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8",
+                -58_897_971,
+            ),
+            (b"abc", 479_470_107),
+        ];
+        for (key, hash) in cases {
+            assert_eq!(
+                murmur2(key).cast_signed(),
+                hash,
+                "{}",
+                String::from_utf8_lossy(key)
+            );
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! `varve cluster`: how the cluster is.
+
+use clap::Subcommand;
+use serde::Serialize;
+use varve_core::wire::{DescribeClusterRequest, Request, Response};
+use varve_net::client::ClientError;
+
+use super::Failure;
+use super::show::{Access, print_line};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    access: Access,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Show brokers, controller, and partitions that lack a leader or copies.
+    Status,
+}
+
+#[derive(Debug, Serialize)]
+struct Status {
+    cluster_id: String,
+    controller: Option<i32>,
+    brokers: Vec<Broker>,
+    topics: usize,
+    partitions: usize,
+    partitions_without_leader: usize,
+    partitions_under_replicated: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct Broker {
+    id: i32,
+    address: String,
+    rack: Option<String>,
+    fenced: bool,
+    leads: usize,
+    replicas: usize,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let Arguments {
+        access,
+        action: Action::Status,
+    } = arguments;
+    let status = gather(&access).await?;
+    if access.json {
+        return print_line(&serde_json::to_string_pretty(&status)?);
+    }
+    print_line(&format!("cluster     {}", status.cluster_id))?;
+    let controller = status
+        .controller
+        .map_or_else(|| "none".to_owned(), |id| format!("broker {id}"));
+    print_line(&format!("controller  {controller}"))?;
+    print_line(&format!(
+        "topics      {}, {} partitions",
+        status.topics, status.partitions
+    ))?;
+    let health = match (
+        status.partitions_without_leader,
+        status.partitions_under_replicated,
+    ) {
+        (0, 0) => "every partition has a leader and all its copies".to_owned(),
+        (leaderless, behind) => {
+            format!(
+                "{leaderless} partitions without a leader, {behind} with copies missing or behind"
+            )
+        }
+    };
+    print_line(&format!("health      {health}\n"))?;
+    access.show(
+        &["BROKER", "ADDRESS", "RACK", "STATE", "LEADS", "REPLICAS"],
+        &status.brokers,
+        |broker| {
+            vec![
+                broker.id.to_string(),
+                broker.address.clone(),
+                broker.rack.clone().unwrap_or_default(),
+                if broker.fenced { "fenced" } else { "active" }.to_owned(),
+                broker.leads.to_string(),
+                broker.replicas.to_string(),
+            ]
+        },
+    )
+}
+
+async fn gather(access: &Access) -> Result<Status, Failure> {
+    let mut client = access.connect().await?;
+    let metadata = client.metadata(None).await?;
+    let request = DescribeClusterRequest {
+        include_fenced_brokers: true,
+        ..DescribeClusterRequest::default()
+    };
+    let Response::DescribeCluster(cluster) = client.ask(Request::DescribeCluster(request)).await?
+    else {
+        unreachable!("an answer is read as that of its request");
+    };
+    ClientError::check(cluster.error_code, cluster.error_message.as_ref())?;
+    let partitions: Vec<_> = metadata
+        .topics
+        .iter()
+        .flat_map(|topic| &topic.partitions)
+        .collect();
+    let mut brokers: Vec<Broker> = cluster
+        .brokers
+        .iter()
+        .map(|broker| Broker {
+            id: broker.broker_id,
+            address: format!("{}:{}", broker.host.as_str(), broker.port),
+            rack: broker.rack.as_ref().map(|rack| rack.as_str().to_owned()),
+            fenced: broker.is_fenced,
+            leads: partitions
+                .iter()
+                .filter(|partition| partition.leader_id == broker.broker_id)
+                .count(),
+            replicas: partitions
+                .iter()
+                .filter(|p| p.replica_nodes.contains(&broker.broker_id))
+                .count(),
+        })
+        .collect();
+    brokers.sort_by_key(|broker| broker.id);
+    Ok(Status {
+        cluster_id: cluster.cluster_id.as_str().to_owned(),
+        controller: (cluster.controller_id >= 0).then_some(cluster.controller_id),
+        brokers,
+        topics: metadata.topics.len(),
+        partitions: partitions.len(),
+        partitions_without_leader: partitions
+            .iter()
+            .filter(|partition| partition.leader_id < 0)
+            .count(),
+        partitions_under_replicated: partitions
+            .iter()
+            .filter(|p| p.isr_nodes.len() < p.replica_nodes.len())
+            .count(),
+    })
+}

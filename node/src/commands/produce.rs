@@ -1,0 +1,124 @@
+//! `varve produce`: lines in, records out.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use serde::Serialize;
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
+use varve_core::record::Compression;
+use varve_net::client::{Outgoing, Producer};
+use varve_net::rt;
+
+use super::Failure;
+use super::show::{Access, progress};
+
+/// Records that are waited for until they are sent, where the input is a person's typing.
+const IDLE: Duration = Duration::from_millis(50);
+
+/// Write the lines of a file, or of standard input, as records.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    access: Access,
+    /// The topic.
+    topic: String,
+    /// Read this file instead of standard input.
+    #[arg(long)]
+    file: Option<PathBuf>,
+    /// What separates key and value in a line; lines without it have no key.
+    #[arg(long, value_name = "TEXT")]
+    key_separator: Option<String>,
+    /// How batches are compressed.
+    #[arg(long, value_enum, default_value_t = Codec::None)]
+    compression: Codec,
+    /// How long a record may take to be acknowledged, in seconds.
+    #[arg(long, default_value_t = 120)]
+    timeout: u64,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Codec {
+    None,
+    Gzip,
+    Snappy,
+    Lz4,
+    Zstd,
+}
+
+impl From<Codec> for Compression {
+    fn from(codec: Codec) -> Self {
+        match codec {
+            Codec::None => Self::None,
+            Codec::Gzip => Self::Gzip,
+            Codec::Snappy => Self::Snappy,
+            Codec::Lz4 => Self::Lz4,
+            Codec::Zstd => Self::Zstd,
+        }
+    }
+}
+
+pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let input: Box<dyn AsyncRead + Unpin + Send> = match &arguments.file {
+        Some(path) => {
+            let text =
+                std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+            Box::new(std::io::Cursor::new(text))
+        }
+        None => Box::new(tokio::io::stdin()),
+    };
+    let client = arguments.access.connect().await?;
+    let timeout = Duration::from_secs(arguments.timeout);
+    let mut producer = Producer::new(
+        client,
+        &arguments.topic,
+        arguments.compression.into(),
+        timeout,
+    )
+    .await?;
+    let bar = progress(None, "records written");
+    let mut lines = BufReader::with_capacity(1 << 20, input).lines();
+    loop {
+        // Whoever types wants to see each line go; a file is sent in large batches.
+        let line = match tokio::time::timeout(IDLE, lines.next_line()).await {
+            Ok(line) => line?,
+            Err(_) => {
+                producer.flush().await?;
+                lines.next_line().await?
+            }
+        };
+        let Some(line) = line else { break };
+        producer
+            .send(record(&line, arguments.key_separator.as_deref()))
+            .await?;
+        bar.set_position(producer.acknowledged());
+    }
+    producer.flush().await?;
+    bar.finish_and_clear();
+    #[derive(Serialize)]
+    struct Written {
+        topic: String,
+        records: u64,
+    }
+    let written = Written {
+        topic: arguments.topic.clone(),
+        records: producer.acknowledged(),
+    };
+    let words = format!(
+        "{} records written to {}, all acknowledged",
+        written.records, written.topic
+    );
+    arguments.access.done(&words, &written)
+}
+
+fn record(line: &str, key_separator: Option<&str>) -> Outgoing {
+    let keyed = key_separator.and_then(|separator| line.split_once(separator));
+    let (key, value) = keyed.map_or((None, line), |(key, value)| {
+        (Some(key.as_bytes().to_vec()), value)
+    });
+    Outgoing {
+        key,
+        value: Some(value.as_bytes().to_vec()),
+        timestamp: rt::wall_clock().0,
+    }
+}

@@ -1,0 +1,97 @@
+//! How commands show what they found: tables for people, JSON for programs.
+
+use std::io::{IsTerminal as _, Write as _};
+
+use clap::Args;
+use comfy_table::{Table, presets};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use varve_net::client::{Client, ClientError};
+
+use super::Failure;
+
+/// Where the cluster is, and how to show what it says.
+#[derive(Debug, Args)]
+pub(crate) struct Access {
+    /// Brokers to ask first, `host:port`, separated by commas.
+    #[arg(
+        long,
+        default_value = "127.0.0.1:9092",
+        value_name = "HOST:PORT,...",
+        global = true
+    )]
+    pub(crate) bootstrap: String,
+    /// Print JSON instead of a table.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+impl Access {
+    /// Reaches the cluster.
+    pub(crate) async fn connect(&self) -> Result<Client, ClientError> {
+        Client::connect(&self.bootstrap).await
+    }
+
+    /// Prints rows under their headings, or the same as JSON.
+    pub(crate) fn show<T: Serialize>(
+        &self,
+        headings: &[&str],
+        rows: &[T],
+        cells: impl Fn(&T) -> Vec<String>,
+    ) -> Result<(), Failure> {
+        if self.json {
+            return print_line(&serde_json::to_string_pretty(rows)?);
+        }
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING);
+        table.set_header(headings.to_vec());
+        for row in rows {
+            table.add_row(cells(row));
+        }
+        let text = table.to_string();
+        text.lines()
+            .try_for_each(|line| print_line(line.trim_end()))
+    }
+
+    /// Says that something was done.
+    pub(crate) fn done<T: Serialize>(&self, words: &str, what: &T) -> Result<(), Failure> {
+        if self.json {
+            print_line(&serde_json::to_string(what)?)
+        } else {
+            print_line(words)
+        }
+    }
+}
+
+/// Prints a line. A reader that has gone away (`| head`) is an error like any other, not a panic.
+pub(crate) fn print_line(line: &str) -> Result<(), Failure> {
+    writeln!(std::io::stdout().lock(), "{line}")?;
+    Ok(())
+}
+
+/// Shows how far long work has come, where somebody watches.
+pub(crate) fn progress(total: Option<u64>, what: &'static str) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = match total {
+        Some(total) => ProgressBar::new(total),
+        None => ProgressBar::new_spinner(),
+    };
+    let template = if total.is_some() {
+        "{msg} {wide_bar} {human_pos}/{human_len} {per_sec}"
+    } else {
+        "{spinner} {msg} {human_pos} {per_sec}"
+    };
+    let style = ProgressStyle::with_template(template).expect("the template is a constant");
+    bar.with_style(style).with_message(what)
+}
+
+/// Numbers, separated by commas.
+pub(crate) fn list(numbers: &[i32]) -> String {
+    numbers
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(",")
+}
