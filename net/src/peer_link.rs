@@ -189,6 +189,8 @@ pub struct PeerLinks {
     to_bootstrap: Vec<Link>,
     /// Links to brokers that core knows.
     to_brokers: BTreeMap<BrokerId, Link>,
+    /// What core said last, without this node.
+    addresses: PeerAddresses,
     /// Queues of the links that are up.
     up: BTreeMap<BrokerId, (LinkId, LinkQueue)>,
 }
@@ -198,6 +200,8 @@ struct Link {
     id: LinkId,
     /// What core said; empty for a bootstrap link.
     address: String,
+    /// It was dialled before core named its broker, and looks for no other address.
+    adopted: bool,
     task: JoinHandle<()>,
 }
 
@@ -218,6 +222,7 @@ impl PeerLinks {
             next: 0,
             to_bootstrap: Vec::new(),
             to_brokers: BTreeMap::new(),
+            addresses: PeerAddresses::new(),
             up: BTreeMap::new(),
         };
         for address in links.bootstrap.clone() {
@@ -228,31 +233,22 @@ impl PeerLinks {
     }
 
     /// Keeps links to exactly these brokers. Returns those whose link went down by it.
-    ///
-    /// A broker is looked for at its own address first and then at the bootstrap addresses, since what the
-    /// cluster remembers of it may be older than its present address.
     #[must_use]
     pub fn keep(&mut self, addresses: &PeerAddresses) -> Vec<BrokerId> {
         let own = self.context.own().broker;
-        if addresses.keys().any(|&broker| broker != own) {
-            self.to_bootstrap.clear();
-        }
         self.to_brokers.retain(|broker, link| {
             addresses
                 .get(broker)
                 .is_some_and(|address| *address == link.address)
         });
-        for (&broker, address) in addresses {
-            if broker != own && !self.to_brokers.contains_key(&broker) {
-                let mut candidates = vec![address.clone()];
-                candidates.extend(
-                    self.bootstrap
-                        .iter()
-                        .filter(|&other| other != address)
-                        .cloned(),
-                );
-                let link = self.dial(Some(broker), candidates);
-                self.to_brokers.insert(broker, link);
+        self.addresses = addresses.clone();
+        self.addresses.remove(&own);
+        if !self.addresses.is_empty() {
+            self.adopt_bootstrap_links();
+        }
+        for broker in self.addresses.keys().copied().collect::<Vec<_>>() {
+            if !self.to_brokers.contains_key(&broker) {
+                self.dial_broker(broker);
             }
         }
         let alive: Vec<LinkId> = self
@@ -263,6 +259,41 @@ impl PeerLinks {
             .collect();
         let cut = self.up.extract_if(.., |_, (id, _)| !alive.contains(id));
         cut.map(|(broker, _)| broker).collect()
+    }
+
+    /// Those that are up and lead to a broker that core has named go on; the others have done their work.
+    fn adopt_bootstrap_links(&mut self) {
+        for mut link in std::mem::take(&mut self.to_bootstrap) {
+            let reached = self
+                .up
+                .iter()
+                .find(|(_, (id, _))| *id == link.id)
+                .map(|(&id, _)| id);
+            if let Some(broker) = reached
+                && let Some(address) = self.addresses.get(&broker)
+            {
+                link.address.clone_from(address);
+                link.adopted = true;
+                self.to_brokers.entry(broker).or_insert(link);
+            }
+        }
+    }
+
+    /// A broker is looked for at its own address first and then at those bootstrap addresses that are nobody else's,
+    /// since what the cluster remembers of it may be older than its present address.
+    fn dial_broker(&mut self, broker: BrokerId) {
+        let address = &self.addresses[&broker];
+        let mut candidates = vec![address.clone()];
+        let known: Vec<&String> = self.addresses.values().collect();
+        candidates.extend(
+            self.bootstrap
+                .iter()
+                .filter(|other| !known.contains(other))
+                .cloned(),
+        );
+        let mut link = self.dial(Some(broker), candidates);
+        link.address.clone_from(&self.addresses[&broker]);
+        self.to_brokers.insert(broker, link);
     }
 
     /// Takes a link into use. Returns whether it is: a second link to a broker that has one is not.
@@ -283,12 +314,17 @@ impl PeerLinks {
     /// Takes a link out of use. Returns whether it was in use.
     #[must_use]
     pub fn link_down(&mut self, link: LinkId, broker: BrokerId) -> bool {
-        if self.up.get(&broker).is_some_and(|(id, _)| *id == link) {
-            self.up.remove(&broker);
-            true
-        } else {
-            false
+        if self
+            .to_brokers
+            .get(&broker)
+            .is_some_and(|own| own.id == link && own.adopted)
+        {
+            self.dial_broker(broker);
         }
+        self.up
+            .extract_if(..=broker, |&up, (id, _)| up == broker && *id == link)
+            .next()
+            .is_some()
     }
 
     /// Sends on a link that is up; otherwise the message is lost. A link that cannot take it breaks.
@@ -324,7 +360,12 @@ impl PeerLinks {
             self.context.clone(),
             jitter,
         ));
-        Link { id, address, task }
+        Link {
+            id,
+            address: String::new(),
+            adopted: false,
+            task,
+        }
     }
 }
 
@@ -576,7 +617,7 @@ where
     let from = match timeout(CONNECT_MAX, welcome(&mut reader, &mut write, &context)).await {
         Ok(Ok(from)) => from,
         Ok(Err(reason)) => {
-            tracing::warn!(%remote, %reason, "refused a peer");
+            tracing::info!(%remote, %reason, "refused a peer");
             return;
         }
         Err(_) => {

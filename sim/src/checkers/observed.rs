@@ -6,6 +6,7 @@
 //! compares what a broker says with what it did.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt::Write as _;
 use std::hash::{Hash as _, Hasher as _};
 
 use varve_core::effect::Effect;
@@ -105,6 +106,23 @@ enum Change {
     Other,
 }
 
+impl Change {
+    fn describe(&self) -> String {
+        match self {
+            Self::Create => "create".to_owned(),
+            Self::Append(entries) => match entries.last() {
+                Some(last) => format!("append to {}", last.after),
+                None => "append nothing".to_owned(),
+            },
+            Self::Truncate(to) => format!("truncate to {to}"),
+            Self::Vote(vote) => format!("vote {}", show_vote(vote)),
+            Self::Mark(mark) => format!("mark {mark:?}"),
+            Self::Delete => "delete".to_owned(),
+            Self::Other => "other".to_owned(),
+        }
+    }
+}
+
 impl Stored {
     fn apply(&mut self, change: &Change) {
         match change {
@@ -180,6 +198,8 @@ pub struct Observed {
     committed: BTreeMap<TopicPartition, CommittedLog>,
     /// Partitions whose records are acknowledged from memory.
     replicated: BTreeSet<TopicPartition>,
+    /// Every batch header that was ever ordered, by its digest.
+    headers: BTreeMap<u64, BatchHeader>,
     /// What the latest step did.
     pub facts: Vec<Fact>,
 }
@@ -211,6 +231,35 @@ impl Observed {
         self.committed
             .get(&partition)
             .map_or(&[], |committed| &committed.log)
+    }
+
+    /// Headers of the batches in a replica's log, in order.
+    #[must_use]
+    pub fn headers(&self, partition: TopicPartition, replica: Voter) -> Vec<BatchHeader> {
+        self.shadow(partition, replica)
+            .map_or_else(Vec::new, |shadow| {
+                let batches = shadow.ordered.log.iter().filter(|logged| logged.crc != 0);
+                batches
+                    .filter_map(|logged| self.headers.get(&logged.digest).copied())
+                    .collect()
+            })
+    }
+
+    /// Header of the batch that begins at this offset of a replica's log.
+    #[must_use]
+    pub fn header_at(
+        &self,
+        partition: TopicPartition,
+        replica: Voter,
+        offset: Offset,
+    ) -> Option<&BatchHeader> {
+        let log = &self.shadow(partition, replica)?.ordered.log;
+        let place = log.partition_point(|logged| logged.offset < offset);
+        let logged = log[place..]
+            .iter()
+            .take_while(|logged| logged.offset == offset)
+            .find(|logged| logged.crc != 0)?;
+        self.headers.get(&logged.digest)
     }
 
     /// Whether records of this partition are acknowledged from memory (`flush = "replicated"`).
@@ -347,6 +396,14 @@ impl Observed {
         if replicated {
             self.replicated.insert(partition);
         }
+        if let OrderKind::Append { entries, .. } = &order.kind {
+            for entry in entries {
+                if let Entry::Batch(batch) = entry {
+                    self.headers
+                        .insert(digest_batch(&batch.header), batch.header);
+                }
+            }
+        }
         self.facts.append(&mut facts);
     }
 
@@ -481,29 +538,47 @@ impl Shadow {
         found: Option<&RecoveredReplica>,
         power_was_cut: bool,
     ) -> Result<(), String> {
-        let mut state = self.durable.clone();
-        let mut pending = self.pending.iter();
         // What was written survives the process: only a power cut takes it back.
+        let mut least = 0;
         if !power_was_cut {
-            for (seq, change) in pending.by_ref() {
-                if *seq > self.written {
+            least = self
+                .pending
+                .iter()
+                .take_while(|(seq, _)| *seq <= self.written)
+                .count();
+        }
+        let mut state = self.durable.clone();
+        for (_, change) in self.pending.iter().take(least) {
+            state.apply(change);
+        }
+        let mut rest = self.pending.iter().skip(least);
+        while !matches(&state, found) {
+            let Some((_, change)) = rest.next() else {
+                return Err(self.misrecovered(found));
+            };
+            if let Change::Append(entries) = change {
+                for (place, entry) in entries.iter().enumerate() {
+                    state.log.push(*entry);
                     if matches(&state, found) {
                         break;
                     }
-                    if step_matches(&mut state, change, found) {
+                    // A torn append is cut, although orders behind it were kept: then the replica is suspect.
+                    let mut cut = state.clone();
+                    let kept = place + 1 < entries.len()
+                        && found.is_some_and(|found| found.mark == Mark::Suspect)
+                        && rest.clone().any(|(_, later)| {
+                            if matches!(later, Change::Vote(_) | Change::Mark(_)) {
+                                cut.apply(later);
+                            }
+                            matches(&cut, found)
+                        });
+                    if kept {
+                        state = cut;
                         break;
                     }
-                } else {
-                    state.apply(change);
                 }
-            }
-        }
-        while !matches(&state, found) {
-            let Some((_, change)) = pending.next() else {
-                return Err(self.misrecovered(found));
-            };
-            if step_matches(&mut state, change, found) {
-                break;
+            } else {
+                state.apply(change);
             }
         }
         self.compared = self.compared.min(state.log.len());
@@ -535,10 +610,18 @@ impl Shadow {
                 found.mark
             )
         });
+        let mut behind = String::new();
+        for (seq, change) in &self.pending {
+            let written = if *seq <= self.written {
+                " (written)"
+            } else {
+                ""
+            };
+            let _ = write!(behind, ", {}{written}", change.describe());
+        }
         format!(
-            "recovery found {found}; durable was {}, ordered was {}",
-            said(&self.durable),
-            said(&self.ordered)
+            "recovery found {found}; durable was {}{behind}",
+            said(&self.durable)
         )
     }
 }
@@ -547,22 +630,6 @@ fn show_vote(vote: &Vote) -> String {
     match vote.voted_for {
         Some(voter) => format!("e{} for n{}", vote.leader_epoch, voter.broker),
         None => format!("e{}", vote.leader_epoch),
-    }
-}
-
-/// Applies a change, an append entry by entry, until the state is what was found.
-fn step_matches(state: &mut Stored, change: &Change, found: Option<&RecoveredReplica>) -> bool {
-    if let Change::Append(entries) = change {
-        for entry in entries {
-            state.log.push(*entry);
-            if matches(state, found) {
-                return true;
-            }
-        }
-        false
-    } else {
-        state.apply(change);
-        matches(state, found)
     }
 }
 

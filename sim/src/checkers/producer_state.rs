@@ -1,7 +1,7 @@
 //! Producer state is what the log prefix implies: what a replica recovers equals the table that the headers of
 //! its log give, and the log itself never holds one batch of an idempotent producer twice.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use varve_core::effect::Effect;
 use varve_core::ids::{Offset, ProducerEpoch, ProducerId, TopicPartition, Voter};
@@ -15,11 +15,20 @@ use super::{Checker, Observed, Step, show_partition, show_replica};
 /// See the module.
 #[derive(Debug, Default)]
 pub struct ProducerStateFollowsLog {
-    /// By replica: the headers of its log, in order, by base offset.
-    logs: BTreeMap<(TopicPartition, Voter), BTreeMap<Offset, BatchHeader>>,
-    /// By replica: what stands in its log, and where.
-    sequences:
-        BTreeMap<(TopicPartition, Voter), BTreeSet<(ProducerId, ProducerEpoch, i32, Offset)>>,
+    /// By replica and name of a batch: where it was last appended, truncated since or not.
+    appended: BTreeMap<(TopicPartition, Voter), BTreeMap<BatchName, Offset>>,
+}
+
+/// What tells the batches of idempotent producers apart.
+type BatchName = (ProducerId, ProducerEpoch, i32);
+
+fn name(header: &BatchHeader) -> Option<BatchName> {
+    let named = header.producer_id != ProducerId::NONE && header.base_sequence >= 0;
+    named.then_some((
+        header.producer_id,
+        header.producer_epoch,
+        header.base_sequence,
+    ))
 }
 
 impl Checker for ProducerStateFollowsLog {
@@ -27,68 +36,47 @@ impl Checker for ProducerStateFollowsLog {
         "ProducerStateFollowsLog"
     }
 
-    fn on_step(&mut self, _seen: &Observed, step: &Step<'_>) -> Result<(), String> {
+    fn on_step(&mut self, seen: &Observed, step: &Step<'_>) -> Result<(), String> {
         for effect in step.effects {
-            let Effect::Store(order) = effect else {
-                continue;
-            };
-            let key = (order.replica, step.me);
-            match &order.kind {
-                OrderKind::Append { entries, .. } => {
-                    for entry in entries {
-                        if let Entry::Batch(batch) = entry {
-                            self.append(key, &batch.header)?;
-                        }
+            if let Effect::Store(order) = effect
+                && let OrderKind::Append { entries, .. } = &order.kind
+            {
+                for entry in entries {
+                    if let Entry::Batch(batch) = entry {
+                        self.append(seen, order.replica, step.me, &batch.header)?;
                     }
                 }
-                OrderKind::Truncate { to } => self.truncate(key, to.end_offset),
-                OrderKind::Delete => self.truncate(key, Offset(0)),
-                OrderKind::Create { .. }
-                | OrderKind::StoreVote(_)
-                | OrderKind::SetMark(_)
-                | OrderKind::Fill { .. }
-                | OrderKind::AcceptLoss { .. }
-                | OrderKind::SaveSnapshot { .. } => {}
             }
         }
         Ok(())
     }
 
-    fn on_start(&mut self, _seen: &Observed, recovered: &Recovered) -> Result<(), String> {
+    fn on_start(&mut self, seen: &Observed, recovered: &Recovered) -> Result<(), String> {
         let me = Voter {
             broker: recovered.broker,
             directory: recovered.directory,
         };
         for replica in &recovered.replicas {
-            let key = (replica.replica, me);
-            self.truncate(key, replica.end.end_offset);
-            let headers = self.logs.entry(key).or_default();
+            let headers = seen.headers(replica.replica, me);
+            let cut =
+                headers.partition_point(|header| header.base_offset < replica.producers_offset);
             let mut expected = ProducerTable::new(replica.producers.expiry());
-            for header in headers
-                .range(..replica.producers_offset)
-                .map(|(_, header)| header)
-            {
+            for header in &headers[..cut] {
                 expected.apply(header);
             }
+            let said = |what: &str| {
+                Err(format!(
+                    "{} of {} recovers {what} {}",
+                    show_replica(me),
+                    show_partition(replica.replica),
+                    replica.producers_offset
+                ))
+            };
             if expected != replica.producers {
-                return Err(format!(
-                    "{} of {} recovers a producer table at {} that its log does not give",
-                    show_replica(me),
-                    show_partition(replica.replica),
-                    replica.producers_offset
-                ));
+                return said("a producer table that its log does not give at");
             }
-            let behind: Vec<&BatchHeader> = headers
-                .range(replica.producers_offset..)
-                .map(|(_, header)| header)
-                .collect();
-            if !behind.iter().copied().eq(&replica.headers) {
-                return Err(format!(
-                    "{} of {} recovers other batches from {} on than it was ordered to store",
-                    show_replica(me),
-                    show_partition(replica.replica),
-                    replica.producers_offset
-                ));
+            if headers[cut..] != replica.headers[..] {
+                return said("other batches than it was ordered to store from");
             }
         }
         Ok(())
@@ -96,49 +84,38 @@ impl Checker for ProducerStateFollowsLog {
 }
 
 impl ProducerStateFollowsLog {
-    fn append(&mut self, key: (TopicPartition, Voter), header: &BatchHeader) -> Result<(), String> {
-        self.logs
-            .entry(key)
-            .or_default()
-            .insert(header.base_offset, *header);
-        if header.producer_id == ProducerId::NONE || header.base_sequence < 0 {
+    fn append(
+        &mut self,
+        seen: &Observed,
+        partition: TopicPartition,
+        me: Voter,
+        header: &BatchHeader,
+    ) -> Result<(), String> {
+        let Some(name) = name(header) else {
             return Ok(());
-        }
-        let sequences = self.sequences.entry(key).or_default();
-        let name = (
-            header.producer_id,
-            header.producer_epoch,
-            header.base_sequence,
-        );
-        let first = (name.0, name.1, name.2, Offset(0));
-        let last = (name.0, name.1, name.2, Offset(i64::MAX));
-        if let Some((.., offset)) = sequences.range(first..=last).next() {
+        };
+        let known = self
+            .appended
+            .entry((partition, me))
+            .or_default()
+            .insert(name, header.base_offset);
+        let Some(offset) = known.filter(|&offset| offset != header.base_offset) else {
+            return Ok(());
+        };
+        // The log may have lost it since to a truncation or a crash.
+        let still_there = seen
+            .header_at(partition, me, offset)
+            .is_some_and(|other| self::name(other) == Some(name));
+        if still_there {
             return Err(format!(
                 "{} of {} appends the batch of producer {} with sequence {} twice, at {offset} and at {}",
-                show_replica(key.1),
-                show_partition(key.0),
+                show_replica(me),
+                show_partition(partition),
                 name.0,
                 name.2,
                 header.base_offset
             ));
         }
-        sequences.insert((name.0, name.1, name.2, header.base_offset));
         Ok(())
-    }
-
-    fn truncate(&mut self, key: (TopicPartition, Voter), to: Offset) {
-        if let Some(log) = self.logs.get_mut(&key) {
-            let dropped = log.split_off(&to);
-            if let Some(sequences) = self.sequences.get_mut(&key) {
-                for header in dropped.values() {
-                    sequences.remove(&(
-                        header.producer_id,
-                        header.producer_epoch,
-                        header.base_sequence,
-                        header.base_offset,
-                    ));
-                }
-            }
-        }
     }
 }

@@ -1,0 +1,563 @@
+//! What goes wrong in a run, when, and to whom.
+//!
+//! Each kind of fault exists in a run or does not, and has a rate of its own (swarm testing). The nth fault of a
+//! kind has its time, target and length from draws of its own name, so that a run without one of them keeps all
+//! others.
+//!
+//! **Budget.** Faults that only take availability away are not limited: the cluster may stand still. Faults that
+//! take *durable* data away strike one node, the run's victim, and only where every partition keeps a majority
+//! without it; so any loss is a bug and never too many faults. A topic with `flush = "replicated"` has its power
+//! cut one node at a time, and only while nobody is a suspect.
+
+use std::fmt;
+use std::time::Duration;
+
+use varve_core::store::Mark;
+
+use crate::clock::SimTime;
+use crate::cluster::Cluster;
+use crate::disk::Fault as DiskFault;
+use crate::draw::{Draw, Draws, Subsystem};
+use crate::network::Place;
+
+macro_rules! kinds {
+    ($($(#[$meta:meta])* $kind:ident $text:literal),* $(,)?) => {
+        /// A kind of fault. The order is part of what a seed means: append, never reorder.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Kind { $($(#[$meta])* $kind),* }
+
+        impl Kind {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$kind),*];
+
+            /// Its name, as a run's summary has it.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$kind => $text),* }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// A process is killed and started again.
+    Kill "kill",
+    /// A process dies between two effects of one step.
+    CrashMidStep "crash between effects",
+    /// One node loses power.
+    PowerCut "power cut",
+    /// All nodes lose power at once.
+    PowerCutAll "power cut of all",
+    /// A process is paused, while its clock goes on.
+    Pause "pause",
+    /// Nodes are cut off from the others, both ways.
+    Partition "partition",
+    /// What a node sends does not arrive, or what it is sent.
+    OneWay "one-way partition",
+    /// A connection breaks.
+    Reset "reset",
+    /// A direction of a link is held up for a short time.
+    Clog "clog",
+    /// A disk answers nothing for a while.
+    DiskStall "disk stall",
+    /// A node is asked to stop in good order, and is started again.
+    Stop "stop",
+    /// A disk is full for a while.
+    DiskFull "disk full",
+    /// A sync fails; the node comes back on the same directory, or on an empty one.
+    SyncFails "failing sync",
+    /// A directory is lost and comes back empty.
+    Wipe "wipe",
+    /// Bits of a segment rot.
+    Rot "rot",
+    /// A sector cannot be read.
+    ReadError "read error",
+    /// A client is cut off from a node.
+    ClientCut "client cut",
+    /// A wall clock jumps.
+    ClockJump "clock jump",
+    /// A node is killed again and again.
+    RestartLoop "restart loop",
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A run's faults.
+#[derive(Clone, Debug)]
+pub struct Nemesis {
+    draws: Draws,
+    rates: Vec<(Kind, Duration)>,
+    until: SimTime,
+    /// Whose disk may be damaged, where anybody's may.
+    victim: Option<u8>,
+    /// Records are acknowledged from memory.
+    replicated: bool,
+    nodes: u8,
+    /// How often each kind has struck.
+    pub struck: Vec<u32>,
+    /// Blocks in force, by the fault that made them.
+    blocks: Vec<(u64, Vec<(Place, Place)>)>,
+}
+
+/// Set in an event's name where a fault ends.
+const ENDS: u64 = 1 << 40;
+
+impl Nemesis {
+    /// Draws which faults exist and how often, and schedules the first of each kind.
+    #[must_use]
+    pub fn new(
+        cluster: &mut Cluster,
+        until: SimTime,
+        replication_factor: i16,
+        replicated: bool,
+    ) -> Self {
+        let draws = cluster.draws().clone();
+        let nodes = cluster.options().nodes;
+        let mut rates = Vec::new();
+        for &kind in Kind::ALL {
+            let mut draw = draws.at(Subsystem::Swarm, 1, kind as u64);
+            // A third of the kinds exist in a run, so that one does not hide what another would show.
+            if draw.chance(333_333) {
+                let mean = Duration::from_millis(draw.between(400, 8000));
+                rates.push((kind, mean));
+            }
+        }
+        let mut draw = draws.at(Subsystem::Swarm, 2, 0);
+        let may_damage = nodes >= 3 && replication_factor >= 3;
+        let victim = may_damage.then(|| number(&mut draw, nodes));
+        let this = Self {
+            draws,
+            rates,
+            until,
+            victim,
+            replicated,
+            nodes,
+            struck: vec![0; Kind::ALL.len()],
+            blocks: Vec::new(),
+        };
+        for &(kind, _) in &this.rates {
+            this.schedule(cluster, kind, 0);
+        }
+        this
+    }
+
+    /// The kinds that exist in this run.
+    pub fn kinds(&self) -> impl Iterator<Item = Kind> {
+        self.rates.iter().map(|(kind, _)| *kind)
+    }
+
+    fn draw(&self, kind: Kind, nth: u64) -> Draw {
+        self.draws.at(Subsystem::Nemesis, kind as u64, nth)
+    }
+
+    fn schedule(&self, cluster: &mut Cluster, kind: Kind, nth: u64) {
+        let Some((_, mean)) = self.rates.iter().find(|(known, _)| *known == kind) else {
+            return;
+        };
+        let after = self.draw(kind, nth).exponential(*mean);
+        let at = cluster.now() + after.max(Duration::from_millis(1));
+        if at < self.until {
+            cluster.schedule(at, (kind as u64) << 48 | nth);
+        }
+    }
+
+    /// A scheduled fault strikes or ends.
+    pub fn on_event(&mut self, cluster: &mut Cluster, name: u64) {
+        let Some(&kind) = usize::try_from(name >> 48)
+            .ok()
+            .and_then(|kind| Kind::ALL.get(kind))
+        else {
+            return;
+        };
+        let nth = name & (ENDS - 1);
+        if name & ENDS != 0 {
+            self.end(cluster, kind, nth);
+            return;
+        }
+        if cluster.now() < self.until {
+            self.strike(cluster, kind, nth);
+            self.schedule(cluster, kind, nth + 1);
+        }
+    }
+
+    fn ends_after(&self, cluster: &mut Cluster, kind: Kind, nth: u64, length: Duration) {
+        let at = cluster.now() + length;
+        if at < self.until {
+            cluster.schedule(at, (kind as u64) << 48 | ENDS | nth);
+        }
+    }
+
+    /// Whether losing this node's directory, or a part of it, leaves every partition a majority that has all.
+    fn may_damage(&self, cluster: &Cluster, node: u8) -> bool {
+        if self.victim != Some(node) {
+            return false;
+        }
+        let me = cluster.node(node).broker();
+        for other in cluster.nodes() {
+            let Some(process) = &other.process else {
+                continue;
+            };
+            for (_, view) in process.broker.replicas() {
+                let lost = view
+                    .voters
+                    .iter()
+                    .filter(|voter| {
+                        let present = cluster.nodes().iter().any(|node| {
+                            node.broker() == voter.broker && node.directory == voter.directory
+                        });
+                        !present || voter.broker == me
+                    })
+                    .count();
+                let is_voter = view.voters.iter().any(|voter| voter.broker == me);
+                if is_voter && lost * 2 >= view.voters.len() {
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// Whether a power cut of this node alone can lose nothing that was acknowledged from memory.
+    fn may_cut_power(&self, cluster: &Cluster, node: u8) -> bool {
+        if !self.replicated {
+            return true;
+        }
+        let all_up = cluster.nodes().iter().all(|node| node.process.is_some());
+        let suspects = cluster.nodes().iter().any(|other| {
+            other.number != node
+                && other.process.as_ref().is_some_and(|process| {
+                    process
+                        .broker
+                        .replicas()
+                        .any(|(_, view)| view.mark == Mark::Suspect)
+                })
+        });
+        all_up && !suspects
+    }
+
+    fn strike(&mut self, cluster: &mut Cluster, kind: Kind, nth: u64) {
+        let mut draw = self.draw(kind, nth);
+        let _ = draw.any();
+        let node = number(&mut draw, self.nodes);
+        let now = cluster.now();
+        let short = Duration::from_millis(draw.between(5, 400));
+        let long = Duration::from_millis(draw.between(300, 6000));
+        let tell = |cluster: &mut Cluster, text: String| cluster.trace.fault(now, text);
+        match kind {
+            Kind::Kill => {
+                tell(cluster, format!("kill n{node}"));
+                cluster.kill(node);
+                self.ends_after(
+                    cluster,
+                    kind,
+                    nth,
+                    if draw.chance(500_000) { short } else { long },
+                );
+            }
+            Kind::CrashMidStep => {
+                let effects = u32::try_from(draw.below(12)).unwrap_or(0);
+                cluster.crash_after_effects(node, effects);
+                self.ends_after(cluster, kind, nth, short + Duration::from_millis(200));
+            }
+            Kind::RestartLoop => {
+                tell(cluster, format!("kill n{node}"));
+                cluster.kill(node);
+                self.ends_after(
+                    cluster,
+                    kind,
+                    nth,
+                    Duration::from_millis(draw.between(1, 30)),
+                );
+            }
+            Kind::PowerCut => {
+                if !self.may_cut_power(cluster, node) {
+                    return;
+                }
+                tell(cluster, format!("power cut n{node}"));
+                cluster.power_cut(node);
+                self.ends_after(cluster, kind, nth, long);
+            }
+            Kind::PowerCutAll => {
+                if self.replicated {
+                    return;
+                }
+                tell(cluster, "power cut of all".to_owned());
+                for node in 1..=self.nodes {
+                    cluster.power_cut(node);
+                }
+                self.ends_after(cluster, kind, nth, long);
+            }
+            Kind::Pause => {
+                if cluster.node(node).paused.is_some() {
+                    return;
+                }
+                tell(cluster, format!("pause n{node}"));
+                cluster.pause(node);
+                self.ends_after(
+                    cluster,
+                    kind,
+                    nth,
+                    if draw.chance(300_000) { short } else { long },
+                );
+            }
+            Kind::Partition => {
+                let mut side: Vec<u8> = (1..=self.nodes).collect();
+                draw.shuffle(&mut side);
+                let size = draw.between(1, u64::from(self.nodes / 2).max(1));
+                side.truncate(usize::try_from(size).unwrap_or(1));
+                side.sort_unstable();
+                let others: Vec<u8> = (1..=self.nodes).filter(|n| !side.contains(n)).collect();
+                tell(cluster, format!("cut {} | {}", set(&side), set(&others)));
+                let mut pairs = Vec::new();
+                for &one in &side {
+                    for &other in &others {
+                        pairs.push((Place::Node(one), Place::Node(other)));
+                        pairs.push((Place::Node(other), Place::Node(one)));
+                    }
+                }
+                self.block(cluster, kind, nth, pairs, long);
+            }
+            Kind::OneWay => {
+                let outgoing = draw.chance(500_000);
+                let mut pairs = Vec::new();
+                for other in (1..=self.nodes).filter(|&other| other != node) {
+                    let (from, to) = if outgoing {
+                        (node, other)
+                    } else {
+                        (other, node)
+                    };
+                    if draw.chance(700_000) {
+                        pairs.push((Place::Node(from), Place::Node(to)));
+                    }
+                }
+                tell(
+                    cluster,
+                    format!(
+                        "one way: n{node} {}",
+                        if outgoing {
+                            "is not heard"
+                        } else {
+                            "does not hear"
+                        }
+                    ),
+                );
+                self.block(cluster, kind, nth, pairs, long);
+            }
+            Kind::Reset => {
+                let other = number(&mut draw, self.nodes);
+                if other != node {
+                    tell(cluster, format!("reset n{node} - n{other}"));
+                    cluster.reset_between(Place::Node(node), Place::Node(other));
+                }
+            }
+            Kind::Clog => {
+                let other = number(&mut draw, self.nodes);
+                let pairs = vec![(Place::Node(node), Place::Node(other))];
+                self.block(cluster, kind, nth, pairs, short * 2);
+            }
+            Kind::ClientCut => {
+                let clients = cluster.clients().len() as u64;
+                if clients == 0 {
+                    return;
+                }
+                let client = u8::try_from(draw.between(1, clients)).unwrap_or(1);
+                tell(cluster, format!("cut c{client} - n{node}"));
+                let mut pairs = vec![(Place::Client(client), Place::Node(node))];
+                if draw.chance(500_000) {
+                    pairs.push((Place::Node(node), Place::Client(client)));
+                }
+                self.block(cluster, kind, nth, pairs, long);
+            }
+            Kind::DiskStall => {
+                let length = if draw.chance(500_000) { short } else { long };
+                tell(
+                    cluster,
+                    format!("disk of n{node} hangs for {}ms", length.as_millis()),
+                );
+                cluster.stall_disk(node, length);
+            }
+            Kind::Stop => {
+                tell(cluster, format!("stop n{node}"));
+                cluster.stop(node);
+                self.ends_after(cluster, kind, nth, long);
+            }
+            Kind::DiskFull => {
+                tell(cluster, format!("disk of n{node} is full"));
+                let used = cluster.node(node).disk.used();
+                cluster.node(node).disk.set_capacity(used);
+                self.ends_after(cluster, kind, nth, long);
+            }
+            Kind::SyncFails => {
+                if !self.may_damage(cluster, node) {
+                    return;
+                }
+                tell(cluster, format!("the next sync of n{node} fails"));
+                let sticky = draw.chance(500_000);
+                let fault = if sticky {
+                    DiskFault::SyncsFail
+                } else {
+                    DiskFault::SyncFails
+                };
+                cluster.node(node).disk.arm("", fault);
+                self.ends_after(cluster, kind, nth, long);
+            }
+            Kind::Wipe => {
+                if !self.may_damage(cluster, node) {
+                    return;
+                }
+                tell(cluster, format!("n{node} loses its disk"));
+                cluster.kill(node);
+                cluster.wipe(node);
+                self.ends_after(cluster, kind, nth, long);
+            }
+            Kind::Rot => {
+                if !self.may_damage(cluster, node) {
+                    return;
+                }
+                let Some((path, offset)) = damage_place(cluster, node, &mut draw) else {
+                    return;
+                };
+                tell(cluster, format!("a bit rots in n{node} {path} at {offset}"));
+                let bit = u8::try_from(draw.below(8)).unwrap_or(0);
+                cluster.node(node).disk.rot(&path, offset, bit);
+            }
+            Kind::ReadError => {
+                if !self.may_damage(cluster, node) {
+                    return;
+                }
+                let Some((path, offset)) = damage_place(cluster, node, &mut draw) else {
+                    return;
+                };
+                tell(cluster, format!("n{node} cannot read {path} at {offset}"));
+                cluster.node(node).disk.make_unreadable(&path, offset);
+            }
+            Kind::ClockJump => {
+                let jump = i64::try_from(draw.below(20_000)).unwrap_or(0) - 10_000;
+                tell(cluster, format!("wall clock of n{node} jumps by {jump}ms"));
+                cluster.node_mut(node).clock.wall_offset_ms += jump;
+            }
+        }
+        self.struck[kind as usize] += 1;
+    }
+
+    fn end(&mut self, cluster: &mut Cluster, kind: Kind, nth: u64) {
+        let mut draw = self.draw(kind, nth);
+        let _ = draw.any();
+        let node = number(&mut draw, self.nodes);
+        match kind {
+            Kind::Kill | Kind::CrashMidStep | Kind::RestartLoop | Kind::PowerCut | Kind::Wipe => {
+                cluster.start(node);
+            }
+            Kind::PowerCutAll => {
+                for node in 1..=self.nodes {
+                    cluster.start(node);
+                }
+            }
+            Kind::Pause => cluster.resume(node),
+            Kind::Partition | Kind::OneWay | Kind::Clog | Kind::ClientCut => {
+                self.unblock(cluster, (kind as u64) << 48 | nth);
+            }
+            Kind::Stop => {
+                // Whoever stops a node for good kills it in the end.
+                cluster.kill(node);
+                cluster.start(node);
+            }
+            Kind::DiskFull => {
+                let capacity = cluster.options().disk.capacity;
+                cluster.node(node).disk.set_capacity(capacity);
+            }
+            Kind::SyncFails => {
+                cluster.node(node).disk.disarm();
+                cluster.kill(node);
+                if draw.chance(500_000) && self.may_damage(cluster, node) {
+                    cluster.wipe(node);
+                }
+                cluster.start(node);
+            }
+            Kind::Reset | Kind::DiskStall | Kind::Rot | Kind::ReadError | Kind::ClockJump => {}
+        }
+    }
+
+    fn block(
+        &mut self,
+        cluster: &mut Cluster,
+        kind: Kind,
+        nth: u64,
+        pairs: Vec<(Place, Place)>,
+        length: Duration,
+    ) {
+        for &(from, to) in &pairs {
+            cluster.block(from, to);
+        }
+        self.blocks.push(((kind as u64) << 48 | nth, pairs));
+        self.ends_after(cluster, kind, nth, length);
+    }
+
+    fn unblock(&mut self, cluster: &mut Cluster, name: u64) {
+        let Some(place) = self.blocks.iter().position(|(known, _)| *known == name) else {
+            return;
+        };
+        let (_, pairs) = self.blocks.remove(place);
+        for (from, to) in pairs {
+            cluster.unblock(from, to);
+        }
+        if self.blocks.is_empty() {
+            let now = cluster.now();
+            cluster.trace.fault(now, "heal".to_owned());
+        }
+    }
+
+    /// Everything that is wrong is made good.
+    pub fn heal(&mut self, cluster: &mut Cluster) {
+        let now = cluster.now();
+        cluster.trace.fault(now, "heal everything".to_owned());
+        self.blocks.clear();
+        cluster.unblock_all();
+        for node in 1..=self.nodes {
+            cluster.node_mut(node).crash_after_effects = None;
+            cluster.node_mut(node).disk_stalled_until = now;
+            let was_damaged = cluster.node(node).disk.is_armed();
+            cluster.node(node).disk.disarm();
+            let capacity = cluster.options().disk.capacity;
+            cluster.node(node).disk.set_capacity(capacity);
+            cluster.resume(node);
+            let ended = cluster
+                .node(node)
+                .process
+                .as_ref()
+                .is_none_or(|process| process.stopped || process.offline);
+            if ended || was_damaged {
+                cluster.kill(node);
+                cluster.start(node);
+            }
+        }
+    }
+}
+
+/// A place in a file with records.
+fn damage_place(cluster: &Cluster, node: u8, draw: &mut Draw) -> Option<(String, u64)> {
+    let files: Vec<(String, u64)> = cluster
+        .node(node)
+        .disk
+        .files()
+        .into_iter()
+        .filter(|(path, length)| path.ends_with(".log") && *length > 0)
+        .collect();
+    let (path, length) = draw.pick(&files)?.clone();
+    Some((path, draw.below(length)))
+}
+
+fn number(draw: &mut Draw, nodes: u8) -> u8 {
+    u8::try_from(draw.between(1, u64::from(nodes))).unwrap_or(1)
+}
+
+/// Nodes as a set.
+#[must_use]
+pub fn set(nodes: &[u8]) -> String {
+    let names: Vec<String> = nodes.iter().map(|node| format!("n{node}")).collect();
+    format!("{{{}}}", names.join(" "))
+}

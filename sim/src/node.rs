@@ -1,0 +1,185 @@
+//! One simulated node: its disk and clocks, which outlive its process, and the process with its broker, its log
+//! store and its connections.
+//!
+//! A [`Node`] decides nothing. It keeps what the cluster's event loop needs to carry a broker's orders out the
+//! way the real driver does: orders of the store run in the order given, everything queued is committed as one
+//! group when the disk is idle, responses leave a connection in the order of its requests.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use varve_core::broker::Broker;
+use varve_core::ids::{BrokerId, DirectoryId};
+use varve_core::input::{ConnectionId, Input};
+use varve_core::peer::PeerIdentity;
+use varve_core::store::{
+    BootId, CheckpointTicket, CommitTicket, LogStore, Order, Query, StoreFailure,
+};
+use varve_core::wire::Response;
+
+use crate::clock::{NodeClock, SimTime};
+use crate::disk::SimDisk;
+use crate::network::Connection;
+
+/// A node: what is left of it while its process does not run, and the process.
+#[derive(Debug)]
+pub struct Node {
+    /// Its number, from 1; its broker id is the same.
+    pub number: u8,
+    /// Its clocks.
+    pub clock: NodeClock,
+    /// Its log directory.
+    pub disk: SimDisk,
+    /// The directory's id.
+    pub directory: DirectoryId,
+    /// Directories that were formatted before, for the draw of the next id.
+    pub formats: u64,
+    /// The run of its operating system: changes with a power cut.
+    pub boot: u64,
+    /// Starts of its process.
+    pub starts: u64,
+    /// Power has been cut since the process last ran.
+    pub power_was_cut: bool,
+    /// The process, while it runs.
+    pub process: Option<Process>,
+    /// The process is stopped in its tracks; what reaches it waits.
+    pub paused: Option<Vec<Deferred>>,
+    /// Crash when this many more effects have been carried out.
+    pub crash_after_effects: Option<u32>,
+    /// Everything on the disk waits until then.
+    pub disk_stalled_until: SimTime,
+    /// Syncs that are running or done, for the draws of their latencies.
+    pub disk_operations: u64,
+}
+
+/// Something that happened to a paused process.
+#[derive(Debug)]
+pub enum Deferred {
+    /// It is told this.
+    Input(Input),
+    /// Its disk threads go on.
+    Disk(DiskEvent),
+}
+
+/// What happens on a node's disk threads.
+#[derive(Clone, Debug)]
+pub enum DiskEvent {
+    /// The queue is looked at.
+    Start,
+    /// The sync of a group commit is over.
+    Synced,
+    /// A checkpoint has been written.
+    Checkpointed,
+    /// A query has been looked up.
+    Queried(Query),
+    /// Whether there is space again.
+    SpaceCheck,
+    /// The store has refused something outside its queue.
+    Failed(StoreFailure),
+}
+
+/// A running process.
+#[derive(Debug)]
+pub struct Process {
+    /// Which start of the node it is: events of earlier ones are void.
+    pub run: u64,
+    /// The state machine.
+    pub broker: Broker,
+    /// The log store.
+    pub store: LogStore<SimDisk>,
+    /// What its hello says.
+    pub identity: PeerIdentity,
+    /// When the next deadline event is scheduled.
+    pub tick_at: Option<SimTime>,
+    /// Orders that have not been executed.
+    pub orders: VecDeque<Order>,
+    /// The group commit that is being synced.
+    pub committing: Option<CommitTicket<SimDisk>>,
+    /// The checkpoint that is being written.
+    pub checkpointing: Option<CheckpointTicket<SimDisk>>,
+    /// A look at the queue is scheduled.
+    pub start_scheduled: bool,
+    /// The disk has refused an append, and space is looked for.
+    pub is_full: bool,
+    /// Outgoing links, by peer.
+    pub links: BTreeMap<BrokerId, Link>,
+    /// Incoming links: who is at the other end, and which connection of that peer it is.
+    pub incoming: BTreeMap<Connection, (PeerIdentity, u64)>,
+    /// Incoming connections of each peer so far.
+    pub sessions: BTreeMap<BrokerId, u64>,
+    /// Connections of clients.
+    pub clients: BTreeMap<ConnectionId, ClientConnection>,
+    /// The same, the other way round.
+    pub client_ids: BTreeMap<Connection, ConnectionId>,
+    /// The last id given.
+    pub last_connection: u64,
+    /// It has said that it is ready for clients.
+    pub ready: bool,
+    /// Its directory is offline until the next start.
+    pub offline: bool,
+    /// It has said that it has stopped in good order.
+    pub stopped: bool,
+}
+
+/// An outgoing link.
+#[derive(Clone, Copy, Debug)]
+pub struct Link {
+    /// The connection, or the dial that is to become it.
+    pub connection: Option<Connection>,
+    /// It is up.
+    pub up: bool,
+}
+
+/// A client's connection.
+#[derive(Debug)]
+pub struct ClientConnection {
+    /// Which.
+    pub connection: Connection,
+    /// Requests that have not been answered, in order, each with its answer where that must wait for others.
+    pub answers: VecDeque<(u64, Option<Box<Response>>)>,
+    /// Requests so far.
+    pub requests: u64,
+    /// Of requests that have not been answered: how the client calls them.
+    pub numbers: BTreeMap<u64, u64>,
+}
+
+impl Node {
+    /// Its broker id.
+    #[must_use]
+    pub const fn broker(&self) -> BrokerId {
+        BrokerId(self.number as i32)
+    }
+
+    /// The run of its operating system, as the store is told.
+    #[must_use]
+    pub fn boot_id(&self) -> BootId {
+        BootId(u128::from(self.number) << 64 | u128::from(self.boot))
+    }
+
+    /// Its process runs and is not paused.
+    #[must_use]
+    pub const fn is_running(&self) -> bool {
+        self.process.is_some() && self.paused.is_none()
+    }
+
+    /// The run of its process, where there is one.
+    #[must_use]
+    pub fn run(&self) -> Option<u64> {
+        self.process.as_ref().map(|process| process.run)
+    }
+}
+
+impl ClientConnection {
+    /// Takes an answer, and returns all that may leave now, in order.
+    pub fn answer(&mut self, number: u64, response: Box<Response>) -> Vec<(u64, Box<Response>)> {
+        if let Some(waiting) = self.answers.iter_mut().find(|(known, _)| *known == number) {
+            waiting.1 = Some(response);
+        }
+        let mut leaving = Vec::new();
+        while let Some((_, Some(_))) = self.answers.front() {
+            if let Some((number, Some(response))) = self.answers.pop_front() {
+                leaving.push((number, response));
+            }
+        }
+        leaving
+    }
+}

@@ -1,0 +1,630 @@
+//! One run of one seed: a cluster, its clients, its faults, and what came of it.
+//!
+//! A run has two phases, as in TigerBeetle's simulator. In the *safety* phase everything that the seed has drawn
+//! goes wrong. In the *liveness* phase everything is healed, and within a bounded time every request must be
+//! answered, every record read, and every log equal.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use bytes::Bytes;
+use varve_core::hooks::{Mutant, Probe};
+use varve_core::ids::{Offset, TopicPartition};
+use varve_core::store::{Query, QueryId, QueryKind, QueryResult};
+
+use crate::checkers::{Violation, show_partition};
+use crate::client::{Consumer, Producer, Work};
+use crate::clock::SimTime;
+use crate::cluster::{Cluster, ClusterOptions, DiskOptions};
+use crate::draw::{Draw, Draws, Subsystem};
+use crate::nemesis::{Kind, Nemesis};
+use crate::network::NetworkOptions;
+
+/// What the owner of a run may choose; the rest is drawn.
+#[derive(Clone, Debug, Default)]
+pub struct RunOptions {
+    /// A clause of the protocol that is broken on purpose.
+    pub mutant: Option<Mutant>,
+    /// Write everything down.
+    pub trace: bool,
+    /// Length of the safety phase; drawn where it is not given.
+    pub safety: Option<Duration>,
+}
+
+/// What came of a run.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The seed.
+    pub seed: u64,
+    /// What does not hold, if anything.
+    pub violation: Option<Violation>,
+    /// Broker steps.
+    pub steps: u64,
+    /// Simulated time.
+    pub simulated: Duration,
+    /// A hash of every step, in order.
+    pub chain: u64,
+    /// Rare places of core that were reached.
+    pub probes: BTreeSet<Probe>,
+    /// Faults that struck, by kind.
+    pub faults: BTreeMap<Kind, u32>,
+    /// Records produced, acknowledged and read.
+    pub records: (usize, usize, usize),
+    /// What the run was made of, in words.
+    pub drawn: String,
+    /// The whole as text, where that was asked for.
+    pub trace: Option<String>,
+}
+
+impl Outcome {
+    /// The one command that replays it.
+    #[must_use]
+    pub fn command(&self) -> String {
+        format!("varve sim run --seed {}", self.seed)
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "seed {}: {}", self.seed, self.drawn)?;
+        let faults: Vec<String> = self
+            .faults
+            .iter()
+            .map(|(kind, count)| format!("{kind} x{count}"))
+            .collect();
+        writeln!(
+            f,
+            "  faults: {}",
+            if faults.is_empty() {
+                "none".to_owned()
+            } else {
+                faults.join(", ")
+            }
+        )?;
+        writeln!(
+            f,
+            "  {} steps in {:.1} simulated seconds; {} records produced, {} acknowledged, {} read; state hash {:016x}",
+            self.steps,
+            self.simulated.as_secs_f64(),
+            self.records.0,
+            self.records.1,
+            self.records.2,
+            self.chain
+        )?;
+        match &self.violation {
+            None => write!(f, "  all checkers passed"),
+            Some(violation) => {
+                writeln!(f, "  VIOLATION  {violation}")?;
+                write!(f, "  replay with: {}", self.command())
+            }
+        }
+    }
+}
+
+const TOPIC: &str = "t";
+/// A healed cluster must have done everything within this.
+const LIVENESS_PATIENCE: Duration = Duration::from_secs(120);
+const SETUP_PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a seed draws of a run besides its faults.
+struct Shape {
+    nodes: u8,
+    partitions: i32,
+    replication_factor: i16,
+    replicated: bool,
+    safety: Duration,
+    network: NetworkOptions,
+    disk: DiskOptions,
+    producers: Vec<Producer>,
+}
+
+impl Shape {
+    fn draw(draws: &Draws) -> Self {
+        let draw = |what: u64| draws.at(Subsystem::Swarm, 0, what);
+        let nodes = match draw(1).below(100) {
+            0..4 => 1,
+            4..8 => 2,
+            8..68 => 3,
+            68..78 => 4,
+            _most => 5,
+        };
+        let replication_factor = match draw(2).below(100) {
+            0..10 => 1,
+            10..15 => 2,
+            15..90 => 3,
+            _all => 5,
+        }
+        .min(i16::from(nodes));
+        Self {
+            nodes,
+            partitions: i32::try_from(draw(3).between(1, 4)).unwrap_or(1),
+            replication_factor,
+            replicated: draw(4).chance(200_000),
+            safety: Duration::from_millis(draw(5).between(5_000, 25_000)),
+            network: draw_network(&mut draw(6)),
+            disk: draw_disk(&mut draw(7)),
+            producers: draw_producers(&mut draw(8)),
+        }
+    }
+
+    fn describe(&self) -> String {
+        let plural = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+        format!(
+            "{}, {} on {}{}, {}",
+            plural(usize::from(self.nodes), "node"),
+            plural(usize::try_from(self.partitions).unwrap_or(0), "partition"),
+            plural(
+                usize::try_from(self.replication_factor).unwrap_or(0),
+                "replica"
+            ),
+            if self.replicated {
+                ", flush=replicated"
+            } else {
+                ""
+            },
+            plural(self.producers.len(), "producer")
+        )
+    }
+}
+
+fn draw_network(draw: &mut Draw) -> NetworkOptions {
+    NetworkOptions {
+        delay_min: Duration::from_micros(draw.between(50, 1000)),
+        delay_mean: Duration::from_micros(draw.between(50, 5000)),
+        tail_per_million: if draw.chance(400_000) {
+            u32::try_from(draw.between(100, 20_000)).unwrap_or(0)
+        } else {
+            0
+        },
+        tail_mean: Duration::from_millis(draw.between(10, 300)),
+        reset_per_million: if draw.chance(200_000) {
+            u32::try_from(draw.between(10, 2000)).unwrap_or(0)
+        } else {
+            0
+        },
+        ..NetworkOptions::default()
+    }
+}
+
+fn draw_disk(draw: &mut Draw) -> DiskOptions {
+    DiskOptions {
+        sync_min: Duration::from_micros(draw.between(50, 1000)),
+        sync_mean: Duration::from_micros(draw.between(50, 8000)),
+        read_mean: Duration::from_micros(draw.between(20, 2000)),
+        tail_per_million: if draw.chance(300_000) {
+            u32::try_from(draw.between(1000, 50_000)).unwrap_or(0)
+        } else {
+            0
+        },
+        tail_mean: Duration::from_millis(draw.between(20, 800)),
+        ..DiskOptions::default()
+    }
+}
+
+fn draw_producers(draw: &mut Draw) -> Vec<Producer> {
+    let count = draw.between(1, 3);
+    (0..count)
+        .map(|_| {
+            let interval = Duration::from_millis(draw.between(5, 150));
+            let mut producer = Producer::new(u64::MAX / 2, interval);
+            producer.idempotent = draw.chance(700_000);
+            if !producer.idempotent {
+                producer.acks = match draw.below(4) {
+                    0 => 0,
+                    1 => 1,
+                    _all => -1,
+                };
+                producer.in_flight_max = 1;
+            } else {
+                producer.in_flight_max = usize::try_from(draw.between(1, 5)).unwrap_or(1);
+            }
+            producer.records_max = draw.between(1, 5);
+            producer.padding_max = if draw.chance(200_000) { 8000 } else { 60 };
+            producer
+        })
+        .collect()
+}
+
+/// Runs a seed. A panic in a broker is a violation like any other.
+#[must_use]
+pub fn run(seed: u64, options: &RunOptions) -> Outcome {
+    let draws = Draws::new(seed);
+    let shape = Shape::draw(&draws);
+    let drawn = shape.describe();
+    match catch_unwind(AssertUnwindSafe(|| run_shape(seed, shape, draws, options))) {
+        Ok(outcome) => outcome,
+        Err(panic) => Outcome {
+            seed,
+            violation: Some(Violation {
+                checker: "BrokersDoNotPanic",
+                what: panic_text(&*panic),
+            }),
+            steps: 0,
+            simulated: Duration::ZERO,
+            chain: 0,
+            probes: BTreeSet::new(),
+            faults: BTreeMap::new(),
+            records: (0, 0, 0),
+            drawn,
+            trace: None,
+        },
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<String>()
+        .cloned()
+        .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+        .unwrap_or_else(|| "a panic without a message".to_owned())
+}
+
+fn run_shape(seed: u64, shape: Shape, draws: Draws, options: &RunOptions) -> Outcome {
+    let mut cluster_options = ClusterOptions::new(shape.nodes);
+    cluster_options.mutant = options.mutant;
+    cluster_options.wall_skew_ms_max = 2000;
+    let drawn = shape.describe();
+    let mut cluster = Cluster::new(cluster_options, draws);
+    if options.trace {
+        cluster.trace.begin(SimTime::default(), None);
+    }
+    let mut faults = BTreeMap::new();
+    let safety = options.safety.unwrap_or(shape.safety);
+    if set_up(&mut cluster, &shape) {
+        cluster.set_network_options(shape.network);
+        cluster.set_disk_options(shape.disk);
+        let mut producers = Vec::new();
+        for producer in shape.producers {
+            producers.push(cluster.add_client(TOPIC, Work::Produce(Box::new(producer))));
+        }
+        cluster.add_client(TOPIC, Work::Consume(Consumer::default()));
+        let end = cluster.now() + safety;
+        let mut nemesis = Nemesis::new(
+            &mut cluster,
+            end,
+            shape.replication_factor,
+            shape.replicated,
+        );
+        cluster.run_until(end, |cluster, name| nemesis.on_event(cluster, name));
+        for (place, &count) in nemesis.struck.iter().enumerate() {
+            if count > 0 {
+                faults.insert(Kind::ALL[place], count);
+            }
+        }
+        if cluster.violation().is_none() {
+            settle_down(&mut cluster, &mut nemesis, &producers, shape.partitions);
+        }
+    }
+    let trace = options
+        .trace
+        .then(|| cluster.trace.render(&cluster.checkers.seen));
+    Outcome {
+        seed,
+        violation: cluster.violation().cloned(),
+        steps: cluster.steps(),
+        simulated: cluster.now().since(SimTime::default()),
+        chain: cluster.chain(),
+        probes: cluster.probes().collect(),
+        faults,
+        records: (
+            cluster.history.produced().len(),
+            cluster.history.acknowledged_count(),
+            cluster.history.read_count(),
+        ),
+        drawn,
+        trace,
+    }
+}
+
+/// Starts the cluster and creates the topic, while nothing is wrong.
+fn set_up(cluster: &mut Cluster, shape: &Shape) -> bool {
+    cluster.start_all();
+    let mut configs = Vec::new();
+    if shape.replicated {
+        configs.push(("flush".to_owned(), "replicated".to_owned()));
+    }
+    let admin = cluster.add_client(
+        TOPIC,
+        Work::CreateTopic {
+            partitions: shape.partitions,
+            replication_factor: shape.replication_factor,
+            configs,
+            done: false,
+        },
+    );
+    let end = cluster.now() + SETUP_PATIENCE;
+    while cluster.violation().is_none() && cluster.now() < end {
+        let next = cluster.now() + Duration::from_millis(20);
+        cluster.run_until(next, |_, _| {});
+        if cluster.client_mut(admin).is_done() {
+            return true;
+        }
+    }
+    if cluster.violation().is_none() {
+        let what =
+            format!("no topic can be created within {SETUP_PATIENCE:?} although nothing is wrong");
+        cluster.fail(Violation {
+            checker: "EveryRequestIsAnswered",
+            what,
+        });
+    }
+    false
+}
+
+/// The liveness phase: heals everything and demands that everything is done.
+fn settle_down(cluster: &mut Cluster, nemesis: &mut Nemesis, producers: &[u8], partitions: i32) {
+    nemesis.heal(cluster);
+    cluster.set_network_options(NetworkOptions::default());
+    cluster.set_disk_options(DiskOptions::default());
+    for &number in producers {
+        if let Work::Produce(producer) = &mut cluster.client_mut(number).work {
+            producer.batches_left = 0;
+        }
+    }
+    let reader = cluster.add_client(TOPIC, Work::Consume(Consumer::default()));
+    let end = cluster.now() + LIVENESS_PATIENCE;
+    loop {
+        let next = cluster.now() + Duration::from_millis(200);
+        cluster.run_until(next, |_, _| {});
+        if cluster.violation().is_some() {
+            return;
+        }
+        match unfinished(cluster, producers, reader, partitions) {
+            None => break,
+            Some(what) if cluster.now() >= end => {
+                cluster.fail(Violation {
+                    checker: "HealedClustersMakeProgress",
+                    what: format!("{LIVENESS_PATIENCE:?} after everything was healed, {what}"),
+                });
+                return;
+            }
+            Some(_) => {}
+        }
+    }
+    if let Err(violation) = cluster
+        .history
+        .judge()
+        .and_then(|()| compare_replicas(cluster))
+    {
+        cluster.fail(violation);
+    }
+}
+
+/// What is still to be done, in words.
+fn unfinished(
+    cluster: &mut Cluster,
+    producers: &[u8],
+    reader: u8,
+    partitions: i32,
+) -> Option<String> {
+    for &number in producers {
+        if !cluster.client_mut(number).is_done() {
+            return Some(format!("a batch of c{number} has not been answered"));
+        }
+    }
+    let topic = match cluster.client_mut(reader).topic_id() {
+        Some(topic) => topic,
+        None => return Some("the topic is not found in the metadata".to_owned()),
+    };
+    let mut names = vec![TopicPartition::METADATA];
+    names.extend((0..partitions).map(|index| TopicPartition {
+        topic,
+        partition: varve_core::ids::PartitionIndex(index),
+    }));
+    for partition in names {
+        let mut leaders = 0;
+        let mut ends = BTreeSet::new();
+        let mut voters = BTreeSet::new();
+        let mut holders = BTreeSet::new();
+        let mut committed = BTreeSet::new();
+        for node in 1..=cluster.options().nodes {
+            let Some(view) = cluster.view(node, partition) else {
+                continue;
+            };
+            if view.role == "leader" {
+                leaders += 1;
+                voters = view.voters.iter().copied().collect();
+            }
+            ends.insert(view.durable);
+            ends.insert(view.end);
+            committed.insert(view.committed);
+            holders.insert(varve_core::ids::Voter {
+                broker: cluster.node(node).broker(),
+                directory: cluster.node(node).directory,
+            });
+            if !view.holes.is_empty() {
+                return Some(format!(
+                    "n{node} has a hole in {}",
+                    show_partition(partition)
+                ));
+            }
+        }
+        if leaders != 1 {
+            return Some(format!(
+                "{} has {leaders} leaders",
+                show_partition(partition)
+            ));
+        }
+        if !voters.is_subset(&holders) {
+            return Some(format!(
+                "a voter of {} is a directory that is no more",
+                show_partition(partition)
+            ));
+        }
+        if ends.len() != 1 || committed != ends {
+            return Some(format!(
+                "the replicas of {} have not converged",
+                show_partition(partition)
+            ));
+        }
+        if partition == TopicPartition::METADATA {
+            continue;
+        }
+        let Some(end) = ends.first() else { continue };
+        if let Work::Consume(consumer) = &cluster.client_mut(reader).work {
+            let position = consumer.position(partition.partition.0);
+            if position != end.end_offset {
+                return Some(format!(
+                    "a consumer has read {} up to {position} of {}",
+                    show_partition(partition),
+                    end.end_offset
+                ));
+            }
+        }
+    }
+    None
+}
+
+/// Reads every replica from its own disk and compares them byte by byte.
+fn compare_replicas(cluster: &mut Cluster) -> Result<(), Violation> {
+    let partitions: Vec<TopicPartition> = cluster.checkers.seen.partitions().collect();
+    for partition in partitions {
+        let mut first: Option<(u8, Bytes)> = None;
+        for node in 1..=cluster.options().nodes {
+            let Some(view) = cluster.view(node, partition) else {
+                continue;
+            };
+            let bytes = read_all(cluster, node, partition, view.committed.end_offset)?;
+            match &first {
+                None => first = Some((node, bytes)),
+                Some((other, known)) if *known != bytes => {
+                    return Err(Violation {
+                        checker: "ReplicasAreByteIdentical",
+                        what: format!(
+                            "n{other} and n{node} have different bytes of {} on disk",
+                            show_partition(partition)
+                        ),
+                    });
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+fn read_all(
+    cluster: &Cluster,
+    node: u8,
+    partition: TopicPartition,
+    end: Offset,
+) -> Result<Bytes, Violation> {
+    let mut all = Vec::new();
+    let mut offset = Offset(0);
+    let Some(process) = &cluster.node(node).process else {
+        return Ok(Bytes::new());
+    };
+    while offset < end {
+        let result = process.store.query(&Query {
+            id: QueryId(0),
+            replica: partition,
+            kind: QueryKind::Read {
+                offset,
+                end,
+                bytes_max: 1 << 20,
+            },
+        });
+        let mut bytes = match result {
+            QueryResult::Records(bytes) if !bytes.is_empty() => bytes,
+            QueryResult::Records(_) | QueryResult::Found(_) | QueryResult::Failed(_) => {
+                return Err(Violation {
+                    checker: "EverythingCommittedCanBeRead",
+                    what: format!(
+                        "n{node} cannot read {} at {offset} from its disk",
+                        show_partition(partition)
+                    ),
+                });
+            }
+        };
+        all.extend_from_slice(&bytes);
+        while let Ok(batch) = varve_core::record::Batch::split_from(&mut bytes) {
+            offset = batch.header.next_offset();
+        }
+    }
+    Ok(Bytes::from(all))
+}
+
+/// What came of many runs.
+#[derive(Clone, Debug, Default)]
+pub struct FuzzSummary {
+    /// Runs.
+    pub runs: u64,
+    /// Broker steps.
+    pub steps: u64,
+    /// Simulated time.
+    pub simulated: Duration,
+    /// Runs in which each probe was reached.
+    pub probes: BTreeMap<Probe, u64>,
+    /// Faults that struck, by kind.
+    pub faults: BTreeMap<Kind, u64>,
+    /// Records acknowledged.
+    pub acknowledged: u64,
+    /// The runs that failed.
+    pub failures: Vec<Outcome>,
+}
+
+impl FuzzSummary {
+    /// Counts a run.
+    pub fn add(&mut self, outcome: Outcome) {
+        self.runs += 1;
+        self.steps += outcome.steps;
+        self.simulated += outcome.simulated;
+        self.acknowledged += outcome.records.1 as u64;
+        for &probe in &outcome.probes {
+            *self.probes.entry(probe).or_default() += 1;
+        }
+        for (&kind, &count) in &outcome.faults {
+            *self.faults.entry(kind).or_default() += u64::from(count);
+        }
+        if outcome.violation.is_some() {
+            self.failures.push(outcome);
+        }
+    }
+
+    /// Probes that no run has reached.
+    pub fn missed(&self) -> impl Iterator<Item = Probe> {
+        Probe::ALL
+            .iter()
+            .copied()
+            .filter(|probe| !self.probes.contains_key(probe))
+    }
+}
+
+impl fmt::Display for FuzzSummary {
+    /// One line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let faults: u64 = self.faults.values().sum();
+        write!(
+            f,
+            "{} seeds, {} failed; {} steps, {:.0} simulated seconds, {faults} faults, {} records acknowledged; probes {} of {}",
+            self.runs,
+            self.failures.len(),
+            self.steps,
+            self.simulated.as_secs_f64(),
+            self.acknowledged,
+            self.probes.len(),
+            Probe::ALL.len()
+        )
+    }
+}
+
+/// Runs seed after seed while `go_on` says so, and shows each outcome to `each`.
+pub fn fuzz(
+    seeds: impl IntoIterator<Item = u64>,
+    options: &RunOptions,
+    mut go_on: impl FnMut(&FuzzSummary) -> bool,
+    mut each: impl FnMut(&Outcome),
+) -> FuzzSummary {
+    let mut summary = FuzzSummary::default();
+    for seed in seeds {
+        if !go_on(&summary) {
+            break;
+        }
+        let outcome = run(seed, options);
+        each(&outcome);
+        summary.add(outcome);
+    }
+    summary
+}

@@ -1,0 +1,364 @@
+//! A run as text: one event a line, fixed columns, the words of the field.
+//!
+//! ```text
+//!    0ms  n1    leader     e1  hw 2  leo 2
+//!    0ms  ---   cut {n1} | {n2 n3}
+//!    1ms  c1 -> n1   Produce #3 acks=all  1 record
+//!  312ms  n3    pre-candidate e1  hw 2  leo 2   leader silent
+//! ```
+//!
+//! A state line stands where a replica's state moved. `->` is a message delivered, `~>` one that was held up and
+//! came late, `-x` one that was dropped or is held. Heartbeats, empty appends and their acknowledgements are left
+//! out, and so is what only keeps clients going. Times are virtual milliseconds since the trace began. The last
+//! lines show every log, side by side.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use varve_core::ids::{Offset, TopicPartition};
+use varve_core::replica::ReplicaView;
+use varve_core::store::{Mark, Recovered};
+
+use crate::checkers::{Logged, Observed, Step};
+use crate::clock::SimTime;
+use crate::cluster::Payload;
+use crate::describe;
+use crate::network::Place;
+
+/// What is written down of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Trace {
+    on: bool,
+    began: SimTime,
+    /// Only this partition is written about, where there is one.
+    watched: Option<TopicPartition>,
+    names: BTreeMap<TopicPartition, String>,
+    lines: Vec<Line>,
+    states: BTreeMap<(u8, TopicPartition), State>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Line {
+    State(SimTime, u8, String),
+    Message {
+        at: SimTime,
+        from: Place,
+        to: Vec<Place>,
+        arrow: &'static str,
+        text: String,
+    },
+    Told(SimTime, String, String),
+}
+
+/// What a state line shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct State {
+    role: &'static str,
+    leader_epoch: i32,
+    high_watermark: Offset,
+    end: Offset,
+    mark: Mark,
+}
+
+impl Trace {
+    /// Whether anything is written down.
+    #[must_use]
+    pub const fn is_on(&self) -> bool {
+        self.on
+    }
+
+    /// Begins to write, about one partition or about all. States known so far are written when they next move.
+    pub fn begin(&mut self, now: SimTime, watched: Option<TopicPartition>) {
+        self.on = true;
+        self.began = now;
+        self.watched = watched;
+        self.lines.clear();
+        self.states.clear();
+    }
+
+    /// Stops writing.
+    pub fn end(&mut self) {
+        self.on = false;
+    }
+
+    /// Gives a partition a name.
+    pub fn name(&mut self, partition: TopicPartition, name: &str) {
+        self.names.insert(partition, name.to_owned());
+    }
+
+    /// Writes a replica's state as it stands.
+    pub fn state(&mut self, now: SimTime, node: u8, partition: TopicPartition, view: &ReplicaView) {
+        if self.on && self.watches(partition) {
+            self.show_state(now, node, partition, view, "");
+        }
+    }
+
+    fn watches(&self, partition: TopicPartition) -> bool {
+        self.watched.is_none_or(|watched| watched == partition)
+    }
+
+    /// The partition's name, where more than one is written about.
+    fn label(&self, partition: TopicPartition) -> String {
+        if self.watched.is_some() {
+            return String::new();
+        }
+        match self.names.get(&partition) {
+            Some(name) => format!("{name}  "),
+            None if partition == TopicPartition::METADATA => "metadata  ".to_owned(),
+            None => format!(
+                "{:.4}-{}  ",
+                partition.topic.to_string(),
+                partition.partition
+            ),
+        }
+    }
+
+    /// Something that the owner of the run does.
+    pub fn fault(&mut self, now: SimTime, text: String) {
+        if self.on {
+            self.lines.push(Line::Told(now, "---".to_owned(), text));
+        }
+    }
+
+    /// Something that a node says.
+    pub fn told(&mut self, now: SimTime, node: u8, text: &str) {
+        if self.on {
+            self.lines
+                .push(Line::Told(now, format!("n{node}"), text.to_owned()));
+        }
+    }
+
+    /// A node has started on what its disk held.
+    pub fn started(&mut self, now: SimTime, node: u8, recovered: &Recovered) {
+        if !self.on {
+            return;
+        }
+        self.states.retain(|(known, _), _| *known != node);
+        let mut text = format!("starts, incarnation {}", recovered.incarnation);
+        for replica in &recovered.replicas {
+            if !self.watches(replica.replica) {
+                continue;
+            }
+            let _ = write!(
+                text,
+                "; {}finds {}",
+                self.label(replica.replica),
+                describe::position(replica.end)
+            );
+            match replica.mark {
+                Mark::Clean => {}
+                Mark::Volatile => text.push_str(", volatile"),
+                Mark::Suspect => text.push_str(", suspect"),
+            }
+            for hole in &replica.holes {
+                let _ = write!(text, ", hole {}", describe::range(hole.start, hole.end));
+            }
+        }
+        self.lines.push(Line::Told(now, format!("n{node}"), text));
+    }
+
+    /// A message arrives.
+    pub fn arrived(&mut self, now: SimTime, from: Place, to: Place, late: bool, payload: &Payload) {
+        let arrow = if late { "~>" } else { "->" };
+        self.message(now, from, to, arrow, payload);
+    }
+
+    /// A message is dropped, or held up for now.
+    pub fn lost(&mut self, now: SimTime, from: Place, to: Place, payload: &Payload) {
+        self.message(now, from, to, "-x", payload);
+    }
+
+    fn message(
+        &mut self,
+        now: SimTime,
+        from: Place,
+        to: Place,
+        arrow: &'static str,
+        payload: &Payload,
+    ) {
+        if !self.on {
+            return;
+        }
+        let text = match payload {
+            Payload::Peer(message) => match describe::peer_message(message) {
+                Some((partition, text)) if self.watches(partition) => {
+                    Some(format!("{}{text}", self.label(partition)))
+                }
+                Some(_) | None => None,
+            },
+            Payload::Request(call) => describe::request(call.number, &call.body),
+            Payload::Response(number, response) => describe::response(*number, response),
+        };
+        let Some(text) = text else {
+            return;
+        };
+        if let Some(Line::Message {
+            at,
+            from: last_from,
+            to: last_to,
+            arrow: last_arrow,
+            text: last_text,
+        }) = self.lines.last_mut()
+            && at.millis() == now.millis()
+            && *last_from == from
+            && *last_arrow == arrow
+            && *last_text == text
+        {
+            if !last_to.contains(&to) {
+                last_to.push(to);
+            }
+            return;
+        }
+        self.lines.push(Line::Message {
+            at: now,
+            from,
+            to: vec![to],
+            arrow,
+            text,
+        });
+    }
+
+    /// A broker has made a step.
+    pub fn step(&mut self, step: &Step<'_>) {
+        if !self.on {
+            return;
+        }
+        for (partition, view) in step.views {
+            if !self.watches(*partition) {
+                continue;
+            }
+            let before = self
+                .states
+                .get(&(step.node, *partition))
+                .map(|state| state.end);
+            let doings = describe::doings(step.effects, *partition, before);
+            self.show_state(step.at, step.node, *partition, view, &doings);
+        }
+    }
+
+    fn show_state(
+        &mut self,
+        now: SimTime,
+        node: u8,
+        partition: TopicPartition,
+        view: &ReplicaView,
+        doings: &str,
+    ) {
+        let state = State {
+            role: view.role,
+            leader_epoch: view.leader_epoch.0,
+            high_watermark: view.committed.end_offset,
+            end: view.end.end_offset,
+            mark: view.mark,
+        };
+        let known = self.states.insert((node, partition), state.clone());
+        if known.as_ref() == Some(&state) && doings.is_empty() {
+            return;
+        }
+        let mut text = format!(
+            "{}{:<10} e{:<2} hw {:<2} leo {:<2}",
+            self.label(partition),
+            state.role,
+            state.leader_epoch,
+            state.high_watermark,
+            state.end
+        );
+        if !doings.is_empty() {
+            let _ = write!(text, "  {doings}");
+        }
+        self.lines.push(Line::State(now, node, text));
+    }
+
+    /// The whole as text, with the logs as they stand.
+    #[must_use]
+    pub fn render(&self, seen: &Observed) -> String {
+        let mut out = String::new();
+        for line in &self.lines {
+            let (at, rest) = match line {
+                Line::State(at, node, text) => (*at, format!("{:<6}{text}", format!("n{node}"))),
+                Line::Message {
+                    at,
+                    from,
+                    to,
+                    arrow,
+                    text,
+                } => {
+                    let mut names = String::new();
+                    for place in to {
+                        let _ = write!(names, " {place}");
+                    }
+                    (*at, format!("{from} {arrow}{names}   {text}"))
+                }
+                Line::Told(at, who, text) => (*at, format!("{who:<6}{text}")),
+            };
+            let millis = format!("{}ms", at.since(self.began).as_millis());
+            let _ = writeln!(out, "{millis:>7}  {}", rest.trim_end());
+        }
+        out.push_str(&self.render_logs(seen));
+        out
+    }
+
+    fn render_logs(&self, seen: &Observed) -> String {
+        let partitions: BTreeSet<TopicPartition> = match self.watched {
+            Some(watched) => BTreeSet::from([watched]),
+            None => seen.partitions().collect(),
+        };
+        let mut out = String::new();
+        for partition in partitions {
+            let mut groups: Vec<(Vec<String>, &[Logged])> = Vec::new();
+            for (voter, shadow) in seen.shadows(partition) {
+                if !shadow.ordered.exists {
+                    continue;
+                }
+                let log = &shadow.ordered.log[..];
+                let name = format!("n{}", voter.broker);
+                match groups.iter_mut().find(|(_, known)| *known == log) {
+                    Some((names, _)) => names.push(name),
+                    None => groups.push((vec![name], log)),
+                }
+            }
+            for (mut names, log) in groups {
+                names.sort();
+                let names = names.join(" = ");
+                let label = self.label(partition);
+                let _ = writeln!(out, "logs     {label}{names}   {}", show_log(log));
+            }
+        }
+        out
+    }
+}
+
+/// A log by epochs: the offsets of its records, or `-` where an epoch has none.
+fn show_log(log: &[Logged]) -> String {
+    let mut epochs: BTreeMap<i32, Vec<(i64, i64)>> = BTreeMap::new();
+    let mut end = 0;
+    for logged in log {
+        let offsets = epochs.entry(logged.after.leader_epoch.0).or_default();
+        let next = logged.after.end_offset.0;
+        if next > end {
+            match offsets.last_mut() {
+                Some((_, last)) if *last == end => *last = next,
+                Some(_) | None => offsets.push((end, next)),
+            }
+            end = next;
+        }
+    }
+    let mut text = Vec::new();
+    for (epoch, offsets) in epochs {
+        let mut shown = String::new();
+        for (from, end) in offsets {
+            if end - from <= 6 {
+                for offset in from..end {
+                    let _ = write!(shown, " {offset}");
+                }
+            } else {
+                let _ = write!(shown, " {from}..{}", end - 1);
+            }
+        }
+        if shown.is_empty() {
+            shown.push_str(" -");
+        }
+        text.push(format!("e{epoch}:{shown}"));
+    }
+    text.join("   ")
+}
