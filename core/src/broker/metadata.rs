@@ -34,6 +34,8 @@ pub(super) struct Following {
     /// The query that reads what memory does not hold.
     pub(super) reading: Option<QueryId>,
     batches_since_snapshot: u64,
+    /// Whether the image has this very start of the broker, and so everything from before it.
+    caught_up: bool,
     /// Replicas recovered at the start, by partition, until the metadata says whether they are still wanted.
     peers: PeerAddresses,
     ready: bool,
@@ -188,12 +190,6 @@ impl Broker {
                     }));
                 }
                 MetadataRecord::Config { .. } => self.metadata.topic_configs.clear(),
-                MetadataRecord::RegisterBroker { registration }
-                    if *registration == self.setup.registration =>
-                {
-                    // From here on the image can say of a replica that it is not wanted any more.
-                    affected.extend(self.replicas.keys().copied());
-                }
                 MetadataRecord::RegisterBroker { .. }
                 | MetadataRecord::FenceBroker { .. }
                 | MetadataRecord::UnfenceBroker { .. }
@@ -213,6 +209,16 @@ impl Broker {
     /// that is not known.
     fn image_advanced(&mut self, affected: Option<BTreeSet<TopicPartition>>, fx: &mut Effects) {
         let image = Arc::clone(&self.metadata.image);
+        // Until the image has this very start of the broker it may be any earlier prefix of the metadata: one from
+        // before a topic was made, or from before a replica was moved away and deleted. Acting on it would delete
+        // what is wanted, or bring an empty copy back under the name of a voter that knew better.
+        let caught_up = self.metadata.caught_up || self.registered().is_some();
+        let affected = if caught_up == self.metadata.caught_up {
+            affected
+        } else {
+            None
+        };
+        self.metadata.caught_up = caught_up;
         let affected = affected.unwrap_or_else(|| {
             let assigned = image
                 .assignments(self.voter())
@@ -243,7 +249,7 @@ impl Broker {
         }
         let present = self.replicas.contains_key(&partition);
         match image.assignment(partition, self.voter()) {
-            Some(assignment) if !present => {
+            Some(assignment) if !present && self.metadata.caught_up => {
                 let config = self.replica_config(partition);
                 let preferred = image
                     .partition(partition)
@@ -255,14 +261,12 @@ impl Broker {
                 });
                 self.insert_replica(replica);
             }
-            Some(_) => {
+            Some(_) if present => {
                 let config = self.replica_config(partition);
                 self.with_replica(partition, fx, |replica, _| replica.configure(config));
                 self.set_target(partition, fx);
             }
-            // An image that does not have this very start yet is older than what this node has held: a partition that
-            // it does not name may have been made since. Every record before the registration is applied with it.
-            None if present && self.registered().is_some() => {
+            None if present && self.metadata.caught_up => {
                 let own_note = self.replicas[&partition].last_voter_note();
                 if image.may_delete(partition, self.voter(), own_note) {
                     self.with_replica(partition, fx, |replica, cx| replica.delete(cx));
@@ -272,7 +276,7 @@ impl Broker {
                     self.wake_requests(partition, fx);
                 }
             }
-            None => {}
+            Some(_) | None => {}
         }
         if image.partition(partition).is_none() {
             self.leaders.remove(&partition);
