@@ -25,6 +25,7 @@ mod query;
 mod record;
 mod recovery;
 mod replica;
+mod scrub;
 mod segment;
 
 pub use commit::{CheckpointTicket, CommitTicket};
@@ -34,6 +35,7 @@ pub use order::{
     Completion, Flush, Mark, Order, OrderKind, OrderSeq, Query, QueryId, QueryKind, QueryResult,
     ReadError, Recovered, RecoveredReplica, Stage, StoreFailure, Vote,
 };
+pub use scrub::{ScrubCursor, Scrubbed};
 pub use store::LogStore;
 
 #[cfg(test)]

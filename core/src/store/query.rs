@@ -175,7 +175,7 @@ impl<D: Disk> Reader<'_, D> {
         Err(ReadError::Hole(range))
     }
 
-    fn open(&self, segment: &Segment) -> Result<D::File, DiskError> {
+    pub(super) fn open(&self, segment: &Segment) -> Result<D::File, DiskError> {
         match &self.log.active {
             Some((active, file)) if *active == segment.base_offset => Ok(file.clone()),
             Some(_) | None => {
@@ -215,7 +215,7 @@ impl<D: Disk> Reader<'_, D> {
     }
 
     /// A walk from as near before `offset` as is known.
-    fn walk_to<'f>(
+    pub(super) fn walk_to<'f>(
         &'f self,
         index: usize,
         file: &'f D::File,
@@ -239,7 +239,11 @@ impl<D: Disk> Reader<'_, D> {
         Ok(Walk::new(file, state, start.0, segment.length, start.1))
     }
 
-    fn lookup(&self, segment: &Segment, offset: Offset) -> Result<Option<OffsetEntry>, DiskError> {
+    pub(super) fn lookup(
+        &self,
+        segment: &Segment,
+        offset: Offset,
+    ) -> Result<Option<OffsetEntry>, DiskError> {
         let (tail, in_file) = self.index_of(segment);
         if let Some(entry) = tail.and_then(|tail| tail.lookup(offset)) {
             return Ok(Some(entry));
@@ -251,7 +255,7 @@ impl<D: Disk> Reader<'_, D> {
     }
 
     /// The gathered entries of a segment, and how many are in its files.
-    fn index_of(&self, segment: &Segment) -> (Option<&index::IndexTail>, (u32, u32)) {
+    pub(super) fn index_of(&self, segment: &Segment) -> (Option<&index::IndexTail>, (u32, u32)) {
         match &self.log.index {
             Some(tail) if tail.segment() == segment.base_offset => (Some(tail), tail.in_files()),
             Some(_) | None => (None, (segment.offset_entries, segment.time_entries)),
@@ -278,7 +282,7 @@ impl<D: Disk> Reader<'_, D> {
     }
 
     /// The header of the batch that an index entry points at, if the batch is there and the entry its own.
-    fn believe(
+    pub(super) fn believe(
         &self,
         segment: &Segment,
         file: &D::File,
@@ -356,7 +360,7 @@ impl<D: Disk> Reader<'_, D> {
 
     /// How far the damage goes that starts at `position`, where the batch at `expected` should be: to the next
     /// batch that is whole and known to stand there.
-    fn gap_from(
+    pub(super) fn gap_from(
         &self,
         index: usize,
         file: &D::File,
@@ -416,7 +420,7 @@ impl<D: Disk> Reader<'_, D> {
         Ok(gap(segment_end))
     }
 
-    fn entry_after(
+    pub(super) fn entry_after(
         &self,
         segment: &Segment,
         position: u32,
@@ -483,24 +487,47 @@ impl<D: Disk> Reader<'_, D> {
             if !is_in || !is_above(segment.max_timestamp) {
                 continue;
             }
-            // Where its greatest timestamp stands is known; but that batch may not count.
-            let mut start = state.log_start_offset.max(segment.base_offset);
-            if segment.max_timestamp_offset < end {
-                start = start.max(segment.max_timestamp_offset);
-            }
+            let start = state.log_start_offset.max(segment.base_offset);
+            // Headers tell the greatest timestamp of a whole batch; one that is cut must be opened up.
+            let whole: Cell<Option<BatchHeader>> = Cell::new(None);
+            let is_cut =
+                |header: &BatchHeader| header.base_offset < start || header.next_offset() > end;
             self.scan(
                 index,
                 start,
                 end,
-                |header| is_above(header.max_timestamp),
+                |header| {
+                    let is_greater = is_above(header.max_timestamp)
+                        && whole
+                            .get()
+                            .is_none_or(|whole| header.max_timestamp > whole.max_timestamp);
+                    if is_greater && !is_cut(header) {
+                        whole.set(Some(*header));
+                    }
+                    is_greater && is_cut(header)
+                },
                 |batch| {
                     let found = greatest_in(batch, start, end)?;
-                    if is_above(found.1) {
+                    let is_greater = whole
+                        .get()
+                        .is_none_or(|whole| found.1 > whole.max_timestamp);
+                    if is_above(found.1) && is_greater {
                         best.set(Some(found));
+                        whole.set(None);
                     }
-                    (found.1 >= segment.max_timestamp).then_some(found)
+                    None
                 },
             )?;
+            if let Some(whole) = whole.get() {
+                let found = self.scan(
+                    index,
+                    whole.base_offset,
+                    whole.next_offset(),
+                    |_| true,
+                    |batch| greatest_in(batch, start, end),
+                )?;
+                best.set(found);
+            }
         }
         Ok(best.get())
     }

@@ -529,7 +529,7 @@ impl<D: Disk> LogStore<D> {
         written
     }
 
-    fn write_index_files(
+    pub(super) fn write_index_files(
         &mut self,
         replica: TopicPartition,
         index: &mut IndexTail,

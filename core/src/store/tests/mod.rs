@@ -3,13 +3,16 @@
 mod basics;
 mod crash;
 mod disk;
+mod failures;
+mod holes;
+mod lookups;
 
 use bytes::Bytes;
 
 use super::*;
 use crate::ids::{
-    BrokerId, DirectoryId, LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId,
-    Timestamp, TopicId, TopicPartition, Voter,
+    BrokerId, ClusterId, DirectoryId, LeaderEpoch, Offset, PartitionIndex, ProducerEpoch,
+    ProducerId, Timestamp, TopicId, TopicPartition, Voter,
 };
 use crate::log::{Entry, Note, NoteKind, Position};
 use crate::record::{Batch, BatchHeader};

@@ -1,0 +1,147 @@
+//! A full disk, a sync that fails, and what stays possible.
+
+use super::*;
+
+#[test]
+fn on_a_full_disk_appends_fail_whole_while_votes_truncations_and_deletes_go_on() {
+    let disk = formatted();
+    let (store, _) = open(&disk);
+    let mut driver = Driver::new(store);
+    driver.create(replica(0));
+    driver.create(replica(1));
+    driver.append(replica(0), vec![opening(1, 0)]).unwrap();
+    let first = batch(0, 1, 2, 300);
+    driver
+        .append(replica(0), vec![Entry::Batch(first.clone())])
+        .unwrap();
+    driver.commit();
+    disk.set_free(options().reserve_bytes - 1);
+    driver.store.space_left = 0;
+    let end = driver.end(replica(0));
+    let refused = driver.append(replica(0), vec![Entry::Batch(batch(2, 1, 1, 9000))]);
+    assert_eq!(refused, Err(StoreFailure::NoSpace));
+    // One that was ordered behind it fails like it.
+    let behind = Position {
+        leader_epoch: LeaderEpoch(1),
+        end_offset: Offset(3),
+        notes: 1,
+    };
+    let order = OrderKind::Append {
+        after: behind,
+        entries: vec![Entry::Batch(batch(3, 1, 1, 100))],
+        high_watermark: Offset(0),
+        flush: Flush::Commit,
+    };
+    assert_eq!(
+        driver.execute(replica(0), order),
+        Err(StoreFailure::NoSpace)
+    );
+    assert_eq!(driver.end(replica(0)), end);
+    assert_eq!(driver.read_all(replica(0)), bytes_of(&[first]));
+
+    let vote = Vote {
+        leader_epoch: LeaderEpoch(4),
+        voted_for: Some(voter(2)),
+    };
+    driver
+        .execute(replica(0), OrderKind::StoreVote(vote))
+        .unwrap();
+    driver.append(replica(0), vec![opening(4, 2)]).unwrap();
+    driver.execute(replica(1), OrderKind::Delete).unwrap();
+    assert_eq!(driver.commit().len(), 3);
+    assert_eq!(driver.store.has_space(), Ok(false));
+
+    disk.set_free(1 << 30);
+    assert_eq!(driver.store.has_space(), Ok(true));
+    driver
+        .append(replica(0), vec![Entry::Batch(batch(2, 4, 1, 9000))])
+        .unwrap();
+    driver.commit();
+    let (_, recovered) = open(&disk);
+    assert_eq!(recovered.replicas.len(), 1);
+    assert_eq!(recovered.replicas[0].vote, vote);
+    assert_eq!(recovered.replicas[0].end.end_offset, Offset(3));
+}
+
+#[test]
+fn a_sync_that_fails_takes_the_directory_offline_and_is_never_tried_again() {
+    let disk = formatted();
+    let (store, _) = open(&disk);
+    let mut driver = Driver::new(store);
+    driver.create(replica(0));
+    let ticket = driver.store.begin_commit().unwrap().unwrap();
+    disk.fail_syncs();
+    let synced = ticket.sync();
+    assert!(synced.is_err());
+    let failure = driver.store.finish_commit(&ticket, synced).unwrap_err();
+    assert!(matches!(failure, StoreFailure::Offline(_)));
+    assert_eq!(driver.store.begin_commit().unwrap_err(), failure);
+    let vote = OrderKind::StoreVote(Vote::default());
+    assert_eq!(driver.execute(replica(0), vote).unwrap_err(), failure);
+    assert_eq!(
+        driver.read(replica(0), 0, 100),
+        QueryResult::Failed(ReadError::Unavailable)
+    );
+}
+
+#[test]
+fn a_volatile_replica_is_suspect_after_a_power_cut_and_for_every_start_after_that() {
+    let disk = formatted();
+    let (store, _) = open(&disk);
+    let mut driver = Driver::new(store);
+    for partition in 0..2 {
+        driver.create(replica(partition));
+    }
+    driver
+        .execute(replica(0), OrderKind::SetMark(Mark::Volatile))
+        .unwrap();
+    driver.commit();
+    let marks = |boot| {
+        let (_, recovered) = LogStore::open(disk.clone(), options(), boot).unwrap();
+        let marks = recovered.replicas.iter().map(|found| found.mark);
+        marks.collect::<Vec<_>>()
+    };
+    assert_eq!(marks(BOOT), [Mark::Volatile, Mark::Clean]);
+    assert_eq!(marks(BootId(8)), [Mark::Suspect, Mark::Clean]);
+    // The second restart (counter-example 4): the boot id matches, and it is suspect all the same.
+    assert_eq!(marks(BootId(8)), [Mark::Suspect, Mark::Clean]);
+}
+
+#[test]
+fn where_the_boot_is_unknown_a_volatile_replica_is_suspect() {
+    let disk = formatted();
+    let (store, _) = LogStore::open(disk.clone(), options(), BootId::UNKNOWN).unwrap();
+    let mut driver = Driver::new(store);
+    driver.create(replica(0));
+    driver
+        .execute(replica(0), OrderKind::SetMark(Mark::Volatile))
+        .unwrap();
+    driver.commit();
+    let (_, recovered) = LogStore::open(disk.clone(), options(), BootId::UNKNOWN).unwrap();
+    assert_eq!(recovered.replicas[0].mark, Mark::Suspect);
+}
+
+#[test]
+fn a_directory_is_formatted_once_and_opened_only_when_it_is() {
+    let disk = TestDisk::new();
+    let opened = LogStore::open(disk, options(), BOOT);
+    assert_eq!(opened.err(), Some(OpenError::NotFormatted));
+    let disk = formatted();
+    let identity = Identity {
+        cluster: None,
+        broker: BrokerId(2),
+        directory: DirectoryId(1),
+    };
+    assert_eq!(
+        LogStore::format(&disk, identity),
+        Err(OpenError::AlreadyFormatted)
+    );
+    let (mut store, _) = open(&disk);
+    store.join(ClusterId(5)).unwrap();
+    let (_, recovered) = open(&disk);
+    assert_eq!(recovered.cluster, Some(ClusterId(5)));
+    assert_eq!(recovered.broker, BrokerId(1));
+    disk.rot("identity", 30);
+    let opened = LogStore::open(disk, options(), BOOT);
+    assert!(matches!(opened.err(), Some(OpenError::Damaged(_))));
+}

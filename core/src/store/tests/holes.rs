@@ -1,0 +1,320 @@
+//! Rot is not a torn tail: what is damaged below the durable end is a hole, known, never cut, never served, filled.
+
+use super::*;
+
+const LOG: &str = "00000000000000000000.log";
+
+fn log_path() -> String {
+    format!("{}/{LOG}", super::super::segment::directory(replica(0)))
+}
+
+/// A replica with an opening and these batches, all durable and recorded.
+fn with_batches(disk: &TestDisk, sizes: &[usize]) -> (Driver, Vec<Batch>) {
+    let (store, _) = open(disk);
+    let mut driver = Driver::new(store);
+    driver.create(replica(0));
+    driver.append(replica(0), vec![opening(1, 0)]).unwrap();
+    let mut batches = Vec::new();
+    for &size in sizes {
+        let offset = driver.end(replica(0)).end_offset.0;
+        let batch = batch(offset, 1, 2, size);
+        batches.push(batch.clone());
+        driver
+            .append(replica(0), vec![Entry::Batch(batch)])
+            .unwrap();
+    }
+    driver.commit();
+    // The next group says that the one before was durable.
+    let vote = Vote {
+        leader_epoch: LeaderEpoch(1),
+        voted_for: None,
+    };
+    driver
+        .execute(replica(0), OrderKind::StoreVote(vote))
+        .unwrap();
+    driver.commit();
+    (driver, batches)
+}
+
+fn checkpoint(driver: &mut Driver) {
+    let ticket = driver.store.force_checkpoint().unwrap().unwrap();
+    let ran = ticket.run();
+    driver.store.finish_checkpoint(&ticket, ran).unwrap();
+}
+
+/// Byte of the batch with this index in the segment.
+fn byte_of(batches: &[Batch], index: usize) -> usize {
+    batches[..index].iter().map(Batch::size).sum()
+}
+
+#[test]
+fn rot_found_by_a_read_is_journalled_kept_over_a_restart_and_filled_from_a_peer() {
+    let disk = formatted();
+    let (mut driver, batches) = with_batches(&disk, &[300; 20]);
+    checkpoint(&mut driver);
+    disk.rot(&log_path(), byte_of(&batches, 5) + 100);
+
+    // What stands before the damage is served; the damage is not.
+    let QueryResult::Records(records) = driver.read(replica(0), 0, 100_000) else {
+        panic!("the batches before the hole are whole");
+    };
+    assert_eq!(records, bytes_of(&batches[..5]));
+    let hole = Offset(10)..Offset(12);
+    assert_eq!(
+        driver.read(replica(0), 11, 1000),
+        QueryResult::Failed(ReadError::Hole(hole.clone()))
+    );
+    assert_eq!(
+        driver.store.examine(replica(0), hole.clone()),
+        Ok(vec![hole.clone()])
+    );
+    assert_eq!(
+        driver.read(replica(0), 12, 100_000),
+        QueryResult::Records(bytes_of(&batches[6..]).into())
+    );
+    driver.commit();
+    let end = driver.end(replica(0));
+
+    let (store, recovered) = open(&disk);
+    let found = &recovered.replicas[0];
+    assert_eq!((found.end, found.mark), (end, Mark::Clean));
+    assert_eq!(found.holes, [hole.clone()]);
+
+    let mut driver = Driver::new(store);
+    let fill = |batch: Batch| OrderKind::Fill {
+        batches: vec![batch],
+    };
+    // Another batch, or one of another epoch, does not fit.
+    driver
+        .execute(replica(0), fill(batch(10, 1, 2, 301)))
+        .unwrap();
+    driver
+        .execute(replica(0), fill(batch(10, 2, 2, 300)))
+        .unwrap();
+    assert_eq!(
+        driver.read(replica(0), 10, 1000),
+        QueryResult::Failed(ReadError::Hole(hole))
+    );
+    driver
+        .execute(replica(0), fill(batches[5].clone()))
+        .unwrap();
+    driver.commit();
+    assert_eq!(driver.read_all(replica(0)), bytes_of(&batches));
+    let (store, recovered) = open(&disk);
+    assert_eq!(recovered.replicas[0].holes, []);
+    assert_eq!(Driver::new(store).read_all(replica(0)), bytes_of(&batches));
+}
+
+#[test]
+fn rot_since_the_checkpoint_is_made_good_from_the_journal_or_found_at_the_start() {
+    let disk = formatted();
+    let sizes = [300, 300, 5000, 300, 5000, 300];
+    let (driver, batches) = with_batches(&disk, &sizes);
+    let end = driver.end(replica(0));
+    drop(driver);
+    // One batch that the journal has too, one that went straight to its segment.
+    disk.rot(&log_path(), byte_of(&batches, 1) + 90);
+    disk.rot(&log_path(), byte_of(&batches, 4) + 4000);
+    let (store, recovered) = open(&disk);
+    let found = &recovered.replicas[0];
+    assert_eq!((found.end, found.mark), (end, Mark::Clean));
+    assert_eq!(found.holes, [Offset(8)..Offset(10)]);
+    let driver = Driver::new(store);
+    assert_eq!(
+        driver.read(replica(0), 0, 100_000),
+        QueryResult::Records(bytes_of(&batches[..4]).into())
+    );
+    assert_eq!(
+        driver.read(replica(0), 10, 100_000),
+        QueryResult::Records(bytes_of(&batches[5..]).into())
+    );
+}
+
+#[test]
+fn damaged_headers_and_offsets_that_no_crc_covers_are_found() {
+    // Base offset, length, leader epoch, magic, record count: byte by byte of the header.
+    for at in 0..61 {
+        let disk = formatted();
+        let (mut driver, batches) = with_batches(&disk, &[300; 8]);
+        checkpoint(&mut driver);
+        disk.rot(&log_path(), byte_of(&batches, 3) + at);
+        let QueryResult::Failed(ReadError::Hole(hole)) = driver.read(replica(0), 6, 1000) else {
+            panic!("byte {at} of a header rots unseen");
+        };
+        assert!(
+            hole.contains(&Offset(6)) && hole.contains(&Offset(7)),
+            "byte {at}"
+        );
+        let holes = driver.store.examine(replica(0), hole.clone()).unwrap();
+        assert_eq!(holes, [hole.clone()]);
+        // Batches that are known one by one bound the hole.
+        assert_eq!(hole, Offset(6)..Offset(8), "byte {at}");
+    }
+}
+
+#[test]
+fn a_lost_segment_is_a_hole_and_nothing_is_cut() {
+    let disk = formatted();
+    let (mut driver, batches) = with_batches(&disk, &[300; 8]);
+    let high_watermark = driver.end(replica(0)).end_offset;
+    driver
+        .append_as(replica(0), vec![], high_watermark, Flush::Commit)
+        .unwrap();
+    checkpoint(&mut driver);
+    let end = driver.end(replica(0));
+    drop(driver);
+    disk.drop_file(&log_path());
+    let (mut store, recovered) = open(&disk);
+    assert_eq!(recovered.replicas[0].end, end);
+    let all = Offset(0)..end.end_offset;
+    assert_eq!(
+        store.examine(replica(0), all.clone()),
+        Ok(vec![all.clone()])
+    );
+    let mut driver = Driver::new(store);
+    driver
+        .execute(
+            replica(0),
+            OrderKind::Fill {
+                batches: batches.clone(),
+            },
+        )
+        .unwrap();
+    driver.commit();
+    assert_eq!(driver.read_all(replica(0)), bytes_of(&batches));
+}
+
+#[test]
+fn an_accepted_loss_is_no_hole_any_more_and_reads_pass_over_it() {
+    let disk = formatted();
+    let (mut driver, batches) = with_batches(&disk, &[300; 6]);
+    checkpoint(&mut driver);
+    disk.rot(&log_path(), byte_of(&batches, 2) + 100);
+    let hole = Offset(4)..Offset(6);
+    driver.store.examine(replica(0), hole.clone()).unwrap();
+    driver
+        .execute(replica(0), OrderKind::AcceptLoss { range: hole })
+        .unwrap();
+    driver.commit();
+    let (store, recovered) = open(&disk);
+    assert_eq!(recovered.replicas[0].holes, []);
+    assert_eq!(
+        Driver::new(store).read(replica(0), 4, 100_000),
+        QueryResult::Records(bytes_of(&batches[3..]).into())
+    );
+}
+
+#[test]
+fn a_damaged_last_group_makes_those_it_touched_suspect_and_votes_stand_twice() {
+    let disk = formatted();
+    let (store, _) = open(&disk);
+    let mut driver = Driver::new(store);
+    for partition in 0..3 {
+        driver.create(replica(partition));
+    }
+    driver.commit();
+    let vote = Vote {
+        leader_epoch: LeaderEpoch(7),
+        voted_for: Some(voter(3)),
+    };
+    driver
+        .execute(replica(1), OrderKind::StoreVote(vote))
+        .unwrap();
+    driver.commit();
+    drop(driver);
+    // The last group is not recorded as durable by any other; its first copy of the vote rots.
+    let last_group = |path: &String| {
+        let bytes = disk.bytes(path);
+        let mut blocks = (0..bytes.len()).step_by(4096);
+        blocks.rfind(|&at| bytes[at..].starts_with(b"VJG1"))
+    };
+    let mut journals = disk.paths().into_iter();
+    let found = journals.find_map(|path| last_group(&path).map(|group| (path, group)));
+    let (path, group) = found.unwrap();
+    disk.rot(&path, group + 52 + 20 + 20);
+    let (_, recovered) = open(&disk);
+    let marks: Vec<_> = recovered.replicas.iter().map(|found| found.mark).collect();
+    assert_eq!(marks, [Mark::Clean, Mark::Suspect, Mark::Clean]);
+    assert_eq!(recovered.replicas[1].vote, vote);
+    // The judgement is durable: it does not take the damage to be seen again.
+    let (_, recovered) = open(&disk);
+    assert_eq!(recovered.replicas[1].mark, Mark::Suspect);
+    assert_eq!(recovered.replicas[1].vote, vote);
+}
+
+#[test]
+fn a_checkpoint_that_rots_is_made_up_for_by_the_one_before_and_the_journal() {
+    let disk = formatted();
+    let (mut driver, mut batches) = with_batches(&disk, &[300; 8]);
+    checkpoint(&mut driver);
+    for n in 0..8 {
+        let batch = batch(16 + n * 2, 1, 2, if n == 3 { 5000 } else { 200 });
+        batches.push(batch.clone());
+        driver
+            .append(replica(0), vec![Entry::Batch(batch)])
+            .unwrap();
+        driver.commit();
+    }
+    checkpoint(&mut driver);
+    let end = driver.end(replica(0));
+    drop(driver);
+    let newest = disk.bytes("checkpoint.0");
+    let generation = |bytes: &[u8]| bytes[18..26].to_vec();
+    let path = if generation(&newest) > generation(&disk.bytes("checkpoint.1")) {
+        "checkpoint.0"
+    } else {
+        "checkpoint.1"
+    };
+    disk.rot(path, 40);
+    let (store, recovered) = open(&disk);
+    let found = &recovered.replicas[0];
+    assert_eq!((found.end, found.mark), (end, Mark::Clean));
+    assert_eq!(found.holes, []);
+    assert_eq!(Driver::new(store).read_all(replica(0)), bytes_of(&batches));
+}
+
+#[test]
+fn a_scrub_goes_round_all_replicas_in_bounded_steps_and_finds_what_nobody_reads() {
+    let disk = formatted();
+    let (mut driver, batches) = with_batches(&disk, &[300; 40]);
+    driver.create(replica(1));
+    checkpoint(&mut driver);
+    disk.rot(&log_path(), byte_of(&batches, 7) + 200);
+    disk.rot(&log_path(), byte_of(&batches, 30) + 4);
+    let mut damaged = Vec::new();
+    let mut cursor = ScrubCursor::default();
+    for step in 0.. {
+        let scrubbed = driver.store.scrub(cursor, 1000);
+        assert!(scrubbed.bytes <= 1000 + 361, "a step is bounded");
+        damaged.extend(scrubbed.damaged);
+        assert_eq!(scrubbed.bad_indexes, []);
+        cursor = scrubbed.next;
+        if cursor == ScrubCursor::default() {
+            break;
+        }
+        assert!(step < 100, "a scrub goes round");
+    }
+    let holes = [Offset(14)..Offset(16), Offset(60)..Offset(62)];
+    assert_eq!(damaged, holes.clone().map(|hole| (replica(0), hole)));
+    for (replica, range) in damaged {
+        driver.store.examine(replica, range).unwrap();
+    }
+    driver.commit();
+    let (_, recovered) = open(&disk);
+    assert_eq!(recovered.replicas[0].holes, holes);
+}
+
+#[test]
+fn a_damaged_index_is_found_by_the_scrub_and_written_anew() {
+    let disk = formatted();
+    let (mut driver, _) = with_batches(&disk, &[300; 60]);
+    checkpoint(&mut driver);
+    let path = log_path().replace(".log", ".index");
+    let before = disk.bytes(&path);
+    assert!(before.len() > 8);
+    disk.rot(&path, before.len() - 2);
+    let bad = driver.store.scrub(ScrubCursor::default(), 1).bad_indexes;
+    assert_eq!(bad, [(replica(0), Offset(0))]);
+    driver.store.rebuild_index(replica(0), Offset(0)).unwrap();
+    assert_eq!(disk.bytes(&path), before);
+}

@@ -1,0 +1,191 @@
+//! Lookups by timestamp, reading by size, segments and their indexes.
+
+use super::*;
+use crate::record::{BatchBuilder, Compression};
+
+fn found(driver: &Driver, kind: QueryKind) -> Option<(i64, i64)> {
+    let query = Query {
+        id: QueryId(1),
+        replica: replica(0),
+        kind,
+    };
+    match driver.store.query(&query) {
+        QueryResult::Found(found) => found.map(|(offset, timestamp, _)| (offset.0, timestamp.0)),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A batch of records with these timestamps.
+fn timed(base_offset: i64, timestamps: &[i64], compression: Compression) -> Batch {
+    let mut builder = BatchBuilder::new(compression);
+    for &timestamp in timestamps {
+        let value = vec![b'v'; 50];
+        builder
+            .push(Timestamp(timestamp), None, Some(&value), &[])
+            .unwrap();
+    }
+    let mut batch = builder.build();
+    batch.stamp(Offset(base_offset), LeaderEpoch(1));
+    batch
+}
+
+#[test]
+fn a_timestamp_finds_the_very_record_and_the_greatest_is_found() {
+    let disk = formatted();
+    let (store, _) = open(&disk);
+    let mut driver = Driver::new(store);
+    driver.create(replica(0));
+    driver.append(replica(0), vec![opening(1, 0)]).unwrap();
+    let batches = [
+        timed(0, &[100, 90, 110], Compression::None),
+        timed(3, &[105, 500, 120], Compression::Lz4),
+        timed(6, &[300, 500], Compression::Zstd),
+        timed(8, &[400], Compression::None),
+    ];
+    for batch in batches {
+        driver
+            .append(replica(0), vec![Entry::Batch(batch)])
+            .unwrap();
+    }
+    let end = Offset(i64::MAX);
+    let at = |timestamp| {
+        let timestamp = Timestamp(timestamp);
+        found(&driver, QueryKind::OffsetForTimestamp { timestamp, end })
+    };
+    assert_eq!(at(0), Some((0, 100)));
+    assert_eq!(at(101), Some((2, 110)));
+    assert_eq!(at(111), Some((4, 500)));
+    assert_eq!(at(501), None);
+    let max = |end| found(&driver, QueryKind::MaxTimestamp { end: Offset(end) });
+    assert_eq!(max(i64::MAX), Some((4, 500)));
+    assert_eq!(max(4), Some((2, 110)));
+    assert_eq!(max(0), None);
+    let timestamp = Timestamp(111);
+    let end = Offset(4);
+    let below = found(&driver, QueryKind::OffsetForTimestamp { timestamp, end });
+    assert_eq!(below, None);
+}
+
+/// Many batches over several segments, with what they were.
+fn long_log(disk: &TestDisk) -> (Driver, Vec<Batch>) {
+    let (store, _) = open(disk);
+    let mut driver = Driver::new(store);
+    driver.create(replica(0));
+    driver.append(replica(0), vec![opening(1, 0)]).unwrap();
+    let mut batches = Vec::new();
+    for n in 0..600 {
+        let batch = batch(n * 2, 1, 2, 150 + (n as usize * 37) % 400);
+        batches.push(batch.clone());
+        driver
+            .append_as(
+                replica(0),
+                vec![Entry::Batch(batch)],
+                Offset(n * 2),
+                Flush::Commit,
+            )
+            .unwrap();
+        if n % 50 == 0 {
+            driver.commit();
+            driver.store.maintain().unwrap();
+        }
+    }
+    driver.commit();
+    (driver, batches)
+}
+
+/// Every offset finds its batch, and every timestamp.
+fn check_lookups(driver: &Driver, batches: &[Batch]) {
+    assert_eq!(driver.read_all(replica(0)), bytes_of(batches));
+    for batch in batches {
+        for offset in [batch.header.base_offset, batch.header.last_offset()] {
+            let QueryResult::Records(mut records) = driver.read(replica(0), offset.0, 1) else {
+                panic!("{offset} is there");
+            };
+            assert_eq!(
+                records.len(),
+                batch.size(),
+                "at least one batch, and no more"
+            );
+            assert_eq!(Batch::split_from(&mut records).unwrap(), *batch);
+        }
+    }
+}
+
+#[test]
+fn every_offset_is_found_in_any_segment_with_or_without_its_indexes() {
+    let disk = formatted();
+    let (driver, batches) = long_log(&disk);
+    let segments = driver.store.replicas[&replica(0)].state.segments.clone();
+    assert!(segments.len() > 3, "a log of several segments");
+    for segment in &segments {
+        assert!(segment.length <= options().segment_bytes);
+        assert!(segment.offset_entries > 5 && segment.time_entries > 5);
+    }
+    check_lookups(&driver, &batches);
+    drop(driver);
+    let (store, _) = open(&disk);
+    check_lookups(&Driver::new(store), &batches);
+    // Damaged, cut and missing indexes cost time and nothing else.
+    for path in disk.paths() {
+        if path.ends_with("index") {
+            match path.len() % 3 {
+                0 => disk.drop_file(&path),
+                _ => (0..disk.bytes(&path).len())
+                    .step_by(3)
+                    .for_each(|at| disk.rot(&path, at)),
+            }
+        }
+    }
+    let (store, _) = open(&disk);
+    check_lookups(&Driver::new(store), &batches);
+}
+
+#[test]
+fn segments_are_a_plain_sequence_of_batches_named_as_kafka_names_them() {
+    let disk = formatted();
+    let (driver, batches) = long_log(&disk);
+    let directory = super::super::segment::directory(replica(0));
+    assert_eq!(directory, "AAAAAAAAAAAAAAAAAAAAYw-0");
+    let mut bytes = Vec::new();
+    for segment in &driver.store.replicas[&replica(0)].state.segments {
+        bytes.extend(disk.bytes(&format!("{directory}/{:020}.log", segment.base_offset.0)));
+    }
+    assert_eq!(bytes, bytes_of(&batches));
+}
+
+#[test]
+fn an_offset_outside_the_log_is_out_of_range_and_its_end_is_not() {
+    let disk = formatted();
+    let (driver, _) = long_log(&disk);
+    assert_eq!(
+        driver.read(replica(0), 1200, 100),
+        QueryResult::Records(Bytes::new())
+    );
+    for offset in [-1, 1201] {
+        assert_eq!(
+            driver.read(replica(0), offset, 100),
+            QueryResult::Failed(ReadError::OutOfRange)
+        );
+    }
+    assert_eq!(
+        driver.read(replica(1), 0, 100),
+        QueryResult::Failed(ReadError::Unavailable)
+    );
+}
+
+#[test]
+fn producer_state_comes_back_as_the_log_implies_it() {
+    let disk = formatted();
+    let (driver, batches) = long_log(&disk);
+    drop(driver);
+    let (_, recovered) = open(&disk);
+    let found = &recovered.replicas[0];
+    assert_eq!(found.high_watermark, Offset(1198));
+    assert_eq!(found.producers_offset, Offset(1198));
+    let mut table = crate::producer::ProducerTable::default();
+    for batch in &batches[..599] {
+        table.apply(&batch.header);
+    }
+    assert_eq!(found.producers, table);
+    assert_eq!(found.headers, [batches[599].header]);
+}
