@@ -31,6 +31,8 @@ enum Command {
     Consume(commands::consume::Arguments),
     /// See how a cluster is.
     Cluster(commands::cluster::Arguments),
+    /// Replay and hunt failures in a simulated cluster.
+    Sim(commands::sim::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
             Command::Produce(arguments) => commands::produce::run(arguments).await,
             Command::Consume(arguments) => commands::consume::run(arguments).await,
             Command::Cluster(arguments) => commands::cluster::run(arguments).await,
+            Command::Sim(arguments) => commands::sim::run(arguments),
         }
     });
     // Connections of clients may still be open; nobody waits for them.

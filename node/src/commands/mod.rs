@@ -7,6 +7,7 @@ pub(crate) mod topic;
 pub(crate) mod produce;
 pub(crate) mod consume;
 pub(crate) mod cluster;
+pub(crate) mod sim;
 mod show;
 
 /// Why a command failed, in words for whoever gave it.

@@ -1,0 +1,160 @@
+//! `varve sim`: whole clusters in virtual time, each a function of one seed.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::Subcommand;
+use varve_core::hooks::{Mutant, Probe};
+use varve_sim::run::{FuzzSummary, RunOptions, fuzz, run as run_seed};
+
+use super::Failure;
+use super::show::{print_line, progress};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Run one seed, the same way on every machine.
+    Run {
+        /// The seed.
+        #[arg(long)]
+        seed: u64,
+        /// Write down everything that happens, in this file; `-` is standard output.
+        #[arg(long, value_name = "FILE")]
+        trace: Option<PathBuf>,
+        /// Break one clause of the protocol on purpose, to see a checker find it.
+        #[arg(long, value_parser = parse_mutant)]
+        mutant: Option<Mutant>,
+    },
+    /// Run many seeds and report those that fail.
+    Fuzz {
+        /// How many seeds.
+        #[arg(long, conflicts_with = "for_", required_unless_present = "for_")]
+        seeds: Option<u64>,
+        /// For how long, as in 90s, 10m or 2h.
+        #[arg(long = "for", id = "for_", value_name = "TIME", value_parser = parse_duration)]
+        for_: Option<Duration>,
+        /// The first seed.
+        #[arg(long, default_value_t = 1)]
+        first: u64,
+        /// Break one clause of the protocol on purpose, to see a checker find it.
+        #[arg(long, value_parser = parse_mutant)]
+        mutant: Option<Mutant>,
+    },
+}
+
+pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
+    match arguments.action {
+        Action::Run {
+            seed,
+            trace,
+            mutant,
+        } => one(seed, trace, mutant),
+        Action::Fuzz {
+            seeds,
+            for_,
+            first,
+            mutant,
+        } => many(seeds, for_, first, mutant),
+    }
+}
+
+fn one(seed: u64, trace: Option<PathBuf>, mutant: Option<Mutant>) -> Result<(), Failure> {
+    let options = RunOptions {
+        mutant,
+        trace: trace.is_some(),
+        ..RunOptions::default()
+    };
+    let outcome = run_seed(seed, &options);
+    if let (Some(path), Some(text)) = (&trace, &outcome.trace) {
+        if path.as_os_str() == "-" {
+            print_line(text)?;
+        } else {
+            std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+        }
+    }
+    print_line(&outcome.to_string())?;
+    if outcome.violation.is_some() {
+        Err("the run violates what must hold".into())
+    } else {
+        Ok(())
+    }
+}
+
+fn many(
+    seeds: Option<u64>,
+    time: Option<Duration>,
+    first: u64,
+    mutant: Option<Mutant>,
+) -> Result<(), Failure> {
+    let options = RunOptions {
+        mutant,
+        ..RunOptions::default()
+    };
+    let started = Instant::now();
+    let last = seeds.map_or(u64::MAX, |seeds| {
+        first.saturating_add(seeds).saturating_sub(1)
+    });
+    let bar = progress(seeds, "seeds");
+    let summary = fuzz(
+        first..=last,
+        &options,
+        |_| time.is_none_or(|time| started.elapsed() < time),
+        |outcome| {
+            bar.inc(1);
+            if outcome.violation.is_some() {
+                bar.suspend(|| eprintln!("{outcome}\n"));
+            }
+        },
+    );
+    bar.finish_and_clear();
+    tell_missed(&summary)?;
+    print_line(&summary.to_string())?;
+    match summary.failures.len() {
+        0 => Ok(()),
+        1 => Err("1 seed failed".into()),
+        failed => Err(format!("{failed} seeds failed").into()),
+    }
+}
+
+/// Silence means something only where the rare places were reached.
+fn tell_missed(summary: &FuzzSummary) -> Result<(), Failure> {
+    let missed: Vec<&str> = summary.missed().map(Probe::name).collect();
+    if missed.is_empty() {
+        return Ok(());
+    }
+    print_line(&format!(
+        "not reached by any of these seeds: {}",
+        missed.join(", ")
+    ))
+}
+
+fn parse_mutant(name: &str) -> Result<Mutant, String> {
+    let known = |mutant: &Mutant| mutant.name().eq_ignore_ascii_case(name);
+    Mutant::ALL.iter().copied().find(known).ok_or_else(|| {
+        let names: Vec<&str> = Mutant::ALL.iter().map(|mutant| mutant.name()).collect();
+        format!("no such mutant; there are {}", names.join(", "))
+    })
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let expected = || "expected a number with s, m or h behind it, as in 10m".to_owned();
+    let unit = text.chars().last().ok_or_else(expected)?;
+    let factor = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        _ => return Err(expected()),
+    };
+    let number: u64 = text[..text.len() - unit.len_utf8()]
+        .parse()
+        .map_err(|_| expected())?;
+    number
+        .checked_mul(factor)
+        .map(Duration::from_secs)
+        .ok_or_else(expected)
+}
