@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use varve_core::broker::{Broker, Setup};
 use varve_core::cluster::{BrokerConfig, BrokerRegistration, ConfigMap, Endpoint, InvalidConfig};
@@ -191,6 +191,7 @@ where
     let (store, recovered) = open_store(disk, &settings).await?;
     let setup = setup(&settings, &recovered, &listening, listening_peers)?;
     let limits = client_limits(&setup.kafka);
+    let connections_max = connections_max(&setup.kafka);
 
     let clock = Clock::start();
     let (report_sender, reports) = mpsc::unbounded_channel();
@@ -237,9 +238,10 @@ where
         move |stream, remote| serve_peer(stream, remote.to_string(), links.clone()),
     ))];
     let connections = Arc::new(AtomicU64::new(0));
+    let places = Arc::new(Semaphore::new(connections_max));
     for (listener, index) in listeners.into_iter().zip(0..) {
         let (limits, driver) = (limits.clone(), client_sender.clone());
-        let connections = Arc::clone(&connections);
+        let (connections, places) = (Arc::clone(&connections), Arc::clone(&places));
         accepting.push(tokio::spawn(accept(
             listener,
             move |stream, remote: SocketAddr| {
@@ -250,7 +252,13 @@ where
                     settings: limits.clone(),
                     driver: driver.clone(),
                 };
-                serve_client(stream, context)
+                let place = Arc::clone(&places).try_acquire_owned();
+                async move {
+                    match place {
+                        Ok(_place) => serve_client(stream, context).await,
+                        Err(_) => tracing::warn!(client = %context.host, "too many connections"),
+                    }
+                }
             },
         )));
     }
@@ -342,15 +350,20 @@ const METADATA_VOTERS_MAX: usize = 3;
 /// Kafka's default of `broker.session.timeout.ms`.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(9);
 
+/// A number that the file sets; it has been checked against its key.
+fn number(kafka: &BrokerConfig, key: &str) -> Option<u64> {
+    kafka.values().get(key)?.parse().ok()
+}
+
+fn connections_max(kafka: &BrokerConfig) -> usize {
+    let places = number(kafka, "max.connections").and_then(|places| usize::try_from(places).ok());
+    places
+        .unwrap_or(Semaphore::MAX_PERMITS)
+        .min(Semaphore::MAX_PERMITS)
+}
+
 fn client_limits(kafka: &BrokerConfig) -> ClientSettings {
-    // Values in the map have been checked against their keys.
-    let number = |key: &str, default: u64| {
-        kafka
-            .values()
-            .get(key)
-            .and_then(|value| value.parse().ok())
-            .unwrap_or(default)
-    };
+    let number = |key: &str, default: u64| number(kafka, key).unwrap_or(default);
     let bytes =
         |key: &str, default: u64| usize::try_from(number(key, default)).unwrap_or(usize::MAX);
     ClientSettings {

@@ -7,7 +7,6 @@
 //! Broker settings stand under Kafka's own names in `[broker]`, written as TOML's dotted keys
 //! (`num.partitions = 6`), with Kafka's defaults and meanings.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -15,6 +14,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde::de::{self, MapAccess, Visitor};
 use toml::Spanned;
+use varve_core::cluster::{
+    BrokerConfig, ClusterImage, ConfigEntry, ConfigMap, Configs, InvalidConfig,
+};
 use varve_core::ids::BrokerId;
 
 use crate::address::Address;
@@ -35,7 +37,7 @@ pub(crate) struct Config {
     /// Peer addresses of nodes through which this one finds the cluster.
     pub(crate) bootstrap: Vec<Address>,
     /// Broker settings by Kafka's names; those that are not here have their defaults.
-    pub(crate) broker: BTreeMap<String, String>,
+    pub(crate) broker: ConfigMap,
 }
 
 /// Somewhere that connections come in.
@@ -172,7 +174,7 @@ impl Config {
             listeners: client_listeners(file.listeners)?,
             peers: listener(&file.peers, "peers")?,
             bootstrap: bootstrap(&file.cluster.bootstrap)?,
-            broker: broker_settings(file.broker)?,
+            broker: broker_settings(BrokerId(id), file.broker)?,
         })
     }
 }
@@ -255,124 +257,60 @@ fn bootstrap(addresses: &[Spanned<String>]) -> Result<Vec<Address>, Fault> {
         .collect()
 }
 
-fn broker_settings(settings: Dotted) -> Result<BTreeMap<String, String>, Fault> {
-    let mut checked = BTreeMap::new();
+fn broker_settings(id: BrokerId, settings: Dotted) -> Result<ConfigMap, Fault> {
+    let mut checked = ConfigMap::new();
     for (name, value) in settings.0 {
-        let Some(setting) = SETTINGS
-            .iter()
-            .find(|setting| setting.name == name.get_ref())
-        else {
-            let near = nearest(name.get_ref());
-            return Err(Fault::at(
-                &name,
-                format!(
-                    "`{}` is no broker setting; did you mean `{near}`?",
-                    name.get_ref()
-                ),
-            ));
-        };
-        setting.kind.check(&value).map_err(|reason| {
-            Fault::at(
-                &name,
-                format!("`{}` cannot be {value}: {reason}", name.get_ref()),
-            )
+        if let Some((_, instead)) = SET_ELSEWHERE.iter().find(|(key, _)| key == name.get_ref()) {
+            let reason = format!("`{}` is not set here, but by {instead}", name.get_ref());
+            return Err(Fault::at(&name, reason));
+        }
+        let one = ConfigMap::from([(name.get_ref().clone(), value.clone())]);
+        BrokerConfig::new(id, one).map_err(|error| {
+            let reason = match error {
+                InvalidConfig::UnknownBrokerKey(key) => {
+                    let near = nearest(id, &key);
+                    format!("`{key}` is no broker setting; did you mean `{near}`?")
+                }
+                InvalidConfig::Value { key, value, why } => {
+                    format!("`{key}` cannot be {value}: {why}")
+                }
+                InvalidConfig::UnknownTopicKey(_)
+                | InvalidConfig::Null(_)
+                | InvalidConfig::CompactionLags { .. } => error.to_string(),
+            };
+            Fault::at(&name, reason)
         })?;
         checked.insert(name.into_inner(), value);
     }
     Ok(checked)
 }
 
-/// A broker setting: Kafka's name, what it takes, and Kafka's default.
-pub(crate) struct Setting {
-    /// Kafka's name.
-    pub(crate) name: &'static str,
-    /// What it takes.
-    pub(crate) kind: Kind,
-    /// What it is where the file does not say.
-    pub(crate) default: &'static str,
-}
-
-/// What a setting takes.
-pub(crate) enum Kind {
-    /// `true` or `false`.
-    Bool,
-    /// A whole number, both ends included.
-    Number(i64, i64),
-    /// One of these words.
-    Word(&'static [&'static str]),
-}
-
-impl Kind {
-    fn check(&self, value: &str) -> Result<(), String> {
-        match self {
-            Self::Bool => match value {
-                "true" | "false" => Ok(()),
-                _ => Err("it takes true or false".to_owned()),
-            },
-            Self::Number(min, max) => match value.parse::<i64>() {
-                Ok(number) if (min..=max).contains(&&number) => Ok(()),
-                Ok(_) | Err(_) => Err(format!("it takes a number from {min} to {max}")),
-            },
-            Self::Word(words) => {
-                if words.contains(&value) {
-                    Ok(())
-                } else {
-                    Err(format!("it takes one of \"{}\"", words.join("\", \"")))
-                }
-            }
-        }
-    }
-}
-
-const I32_MAX: i64 = i32::MAX as i64;
-
-/// Every broker setting.
-pub(crate) const SETTINGS: &[Setting] = &[
-    Setting {
-        name: "auto.create.topics.enable",
-        kind: Kind::Bool,
-        default: "true",
-    },
-    Setting {
-        name: "num.partitions",
-        kind: Kind::Number(1, I32_MAX),
-        default: "1",
-    },
-    Setting {
-        name: "default.replication.factor",
-        kind: Kind::Number(1, i16::MAX as i64),
-        default: "1",
-    },
-    Setting {
-        name: "min.insync.replicas",
-        kind: Kind::Number(1, I32_MAX),
-        default: "1",
-    },
-    Setting {
-        name: "message.max.bytes",
-        kind: Kind::Number(0, I32_MAX),
-        default: "1048588",
-    },
-    Setting {
-        name: "socket.request.max.bytes",
-        kind: Kind::Number(1, I32_MAX),
-        default: "104857600",
-    },
-    Setting {
-        name: "queued.max.request.bytes",
-        kind: Kind::Number(1 << 20, i64::MAX),
-        default: "1073741824",
-    },
-    Setting {
-        name: "connections.max.idle.ms",
-        kind: Kind::Number(1, i64::MAX),
-        default: "600000",
-    },
+/// What Kafka sets among its broker settings and this file sets by keys of its own.
+const SET_ELSEWHERE: &[(&str, &str)] = &[
+    ("advertised.listeners", "`advertised` of each [[listeners]]"),
+    ("broker.id", "`id` in [node]"),
+    ("broker.rack", "`rack` in [node]"),
+    ("listeners", "`listen` of each [[listeners]]"),
+    ("log.dir", "`data` in [node]"),
+    ("log.dirs", "`data` in [node]"),
+    ("node.id", "`id` in [node]"),
 ];
 
-/// The known name that shares the most with a mistyped one.
-fn nearest(name: &str) -> &'static str {
-    let known = SETTINGS.iter().map(|setting| setting.name);
+/// Every broker setting that the file can make, with core's default of it.
+fn known_settings(id: BrokerId) -> Vec<ConfigEntry> {
+    let broker = BrokerConfig::new(id, ConfigMap::new()).expect("no value is no bad value");
+    let mut entries = Configs {
+        image: &ClusterImage::default(),
+        broker: &broker,
+    }
+    .broker_entries();
+    entries.retain(|entry| SET_ELSEWHERE.iter().all(|(key, _)| *key != entry.name));
+    entries
+}
+
+/// The known name that is most like a mistyped one.
+fn nearest(id: BrokerId, name: &str) -> &'static str {
+    let known = known_settings(id).into_iter().map(|entry| entry.name);
     known
         .min_by_key(|known| distance(known, name))
         .expect("there are settings")
@@ -520,7 +458,7 @@ advertised = "node3:9192"
         assert_eq!(config.id, BrokerId(3));
         assert_eq!(config.listeners[0].advertised.to_string(), "10.0.0.3:9092");
         assert_eq!(config.peers.advertised.to_string(), "node3:9192");
-        assert_eq!(config.broker, BTreeMap::new());
+        assert_eq!(config.broker, ConfigMap::new());
     }
 
     #[test]
@@ -544,26 +482,17 @@ advertised = "node3:9192"
     #[test]
     fn the_example_names_every_setting_with_its_default() {
         let config = parse(&uncommented());
-        for Setting { name, default, .. } in SETTINGS {
-            assert_eq!(
-                config.broker.get(*name).map(String::as_str),
-                Some(*default),
-                "{name}"
+        let known = known_settings(config.id);
+        for entry in &known {
+            let named = config.broker.get(entry.name);
+            assert!(named.is_some(), "{} is missing", entry.name);
+            assert!(
+                entry.value.is_none() || named == entry.value.as_ref(),
+                "{}",
+                entry.name
             );
         }
-        assert_eq!(config.broker.len(), SETTINGS.len());
-    }
-
-    #[test]
-    fn defaults_are_values_that_would_be_accepted() {
-        for Setting {
-            name,
-            kind,
-            default,
-        } in SETTINGS
-        {
-            assert_eq!(kind.check(default), Ok(()), "{name}");
-        }
+        assert_eq!(config.broker.len(), known.len());
     }
 
     #[test]
@@ -584,7 +513,12 @@ advertised = "node3:9192"
     fn a_bad_value_is_refused_with_its_line_and_what_would_be_good() {
         let says = refused(&format!("{MINIMAL}\n[broker]\nmin.insync.replicas = 0\n"));
         assert!(says.contains("line 14"), "{says}");
-        assert!(says.contains("it takes a number from 1 to"), "{says}");
+        assert!(says.contains("`min.insync.replicas` cannot be 0"), "{says}");
+        let says = refused(&format!("{MINIMAL}\n[broker]\nlog.dirs = \"/x\"\n"));
+        assert!(
+            says.contains("line 14") && says.contains("`data` in [node]"),
+            "{says}"
+        );
         let says = refused(&MINIMAL.replace("id = 3", "id = -3"));
         assert!(says.contains("line 3"), "{says}");
         let says = refused(&MINIMAL.replace("10.0.0.3:9092", "10.0.0.3"));

@@ -761,6 +761,14 @@ pub(super) const BROKER_KEYS: &[BrokerKey] = &[
         doc: "How long a partition remembers a producer that is silent, by the time of its records.",
     },
     BrokerKey {
+        name: "queued.max.request.bytes",
+        kind: ConfigType::Long,
+        default: Some("1073741824"),
+        rule: AtLeast(1 << 20),
+        update: ReadOnly,
+        doc: "Bytes of requests that all connections together may have under way.",
+    },
+    BrokerKey {
         name: "socket.request.max.bytes",
         kind: ConfigType::Int,
         default: Some("104857600"),
