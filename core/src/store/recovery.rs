@@ -59,11 +59,12 @@ impl<D: Disk> LogStore<D> {
             bodies: BTreeMap::new(),
             files: BTreeMap::new(),
             touched: BTreeSet::new(),
+            suspects: BTreeSet::new(),
             severed: BTreeSet::new(),
             decisions: Vec::new(),
         };
         replay.run(&journal.files, &journal.found)?;
-        replay.judge_marks(is_same_run)?;
+        replay.judge_marks(is_same_run);
         let Replay {
             replicas,
             files,
@@ -236,6 +237,8 @@ struct Replay<'a, D: Disk> {
     files: BTreeMap<FileName, D::File>,
     /// Replicas whose segments may have bytes behind their end.
     touched: BTreeSet<TopicPartition>,
+    /// Replicas that a lost record may have touched.
+    suspects: BTreeSet<TopicPartition>,
     /// Replicas of which an append could not be taken whole.
     severed: BTreeSet<TopicPartition>,
     /// What recovery decided, to be journalled.
@@ -257,13 +260,10 @@ impl<D: Disk> Replay<'_, D> {
                         .clone()
                         .unwrap_or_else(|| self.replicas.keys().copied().collect());
                     for replica in replicas {
-                        self.suspect(replica);
+                        self.suspects.insert(replica);
                     }
                 }
             }
-        }
-        for replica in std::mem::take(&mut self.severed) {
-            self.suspect(replica);
         }
         for (replica, bodies) in std::mem::take(&mut self.bodies) {
             for (place, batch) in bodies {
@@ -309,7 +309,7 @@ impl<D: Disk> Replay<'_, D> {
                 self.replay(replica, Record::Vote(vote), &Bytes::new(), recorded)?;
             }
             for &replica in &header.replicas {
-                self.suspect(replica);
+                self.suspects.insert(replica);
             }
         }
         Ok(())
@@ -381,6 +381,7 @@ impl<D: Disk> Replay<'_, D> {
                 self.replicas.remove(&replica);
                 self.touched.remove(&replica);
                 self.severed.remove(&replica);
+                self.suspects.remove(&replica);
                 self.bodies.remove(&replica);
                 self.files.retain(|(owner, _, _), _| *owner != replica);
             }
@@ -571,30 +572,18 @@ impl<D: Disk> Replay<'_, D> {
         Ok(())
     }
 
-    /// Marks a replica that may have lost something it acknowledged.
-    fn suspect(&mut self, replica: TopicPartition) {
-        if let Some(log) = self.replicas.get_mut(&replica)
-            && log.state.mark != Mark::Suspect
-        {
-            log.state.mark = Mark::Suspect;
-            self.decisions.push((replica, Record::Mark(Mark::Suspect)));
-        }
-    }
-
-    /// Judges the replicas whose acknowledgements may have been ahead of the disk.
-    fn judge_marks(&mut self, is_same_run: bool) -> Result<(), DiskError> {
-        let volatile: Vec<TopicPartition> = self
-            .replicas
-            .iter()
-            .filter(|(_, log)| log.state.mark == Mark::Volatile)
-            .map(|(&replica, _)| replica)
-            .collect();
-        if !is_same_run {
-            for replica in volatile {
-                self.suspect(replica);
+    /// Judges the replicas once all is read. No mark in the journal clears a replica of what is lost now: whoever
+    /// ordered it did not know.
+    fn judge_marks(&mut self, is_same_run: bool) {
+        for (&replica, log) in &mut self.replicas {
+            let is_volatile = log.state.mark == Mark::Volatile && !is_same_run;
+            let is_suspect =
+                is_volatile || self.suspects.contains(&replica) || self.severed.contains(&replica);
+            if is_suspect && log.state.mark != Mark::Suspect {
+                log.state.mark = Mark::Suspect;
+                self.decisions.push((replica, Record::Mark(Mark::Suspect)));
             }
         }
-        Ok(())
     }
 
     /// Cuts what stands behind the ends of the segments that were written lately, and finds what is missing before.
