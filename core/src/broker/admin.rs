@@ -228,6 +228,7 @@ impl Broker {
 
     /// The image has advanced: answers what it now shows.
     pub(super) fn image_moved(&mut self, fx: &mut Effects) {
+        self.requests.fetch_bytes_max = None;
         let unseen: Vec<RequestId> = self.requests.unseen.requests.iter().copied().collect();
         for id in unseen {
             self.show(id, fx);

@@ -123,7 +123,7 @@ impl Broker {
             }
         };
         let size = |bytes: i32| usize::try_from(bytes).unwrap_or(0);
-        let bytes_max = size(body.max_bytes.min(self.configs().fetch_max_bytes()));
+        let bytes_max = size(body.max_bytes.min(self.fetch_bytes_max()));
         let mut fetch = Box::new(WaitingFetch {
             api_version,
             listener,
@@ -182,6 +182,14 @@ impl Broker {
         }
         self.requests
             .wait(id, self.now + patience, What::Fetch(fetch));
+    }
+
+    /// The most that one fetch is answered with.
+    fn fetch_bytes_max(&mut self) -> i32 {
+        let read = self.requests.fetch_bytes_max;
+        let bytes_max = read.unwrap_or_else(|| self.configs().fetch_max_bytes());
+        self.requests.fetch_bytes_max = Some(bytes_max);
+        bytes_max
     }
 
     /// Looks at one partition.

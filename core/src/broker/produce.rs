@@ -17,7 +17,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::cluster::TopicConfig;
+use crate::cluster::{TopicConfig, is_internal};
 use crate::effect::{Effect, Effects, RequestId};
 use crate::hooks::{Mutant, Probe};
 use crate::ids::{BrokerId, LeaderEpoch, Offset, Timestamp, TopicPartition};
@@ -239,6 +239,14 @@ impl Broker {
     ) -> Result<Landed, Refusal> {
         if !(-1..=1).contains(&arrival.acks) {
             return Err(ErrorCode::InvalidRequiredAcks.into());
+        }
+        if self
+            .image()
+            .topic(topic)
+            .is_some_and(|topic| is_internal(&topic.name))
+        {
+            // What coordinators write there is state; a client's batch would be read as such.
+            return Err(ErrorCode::InvalidTopicException.into());
         }
         let partition = self.find_partition(topic, index)?;
         let replica = self.led_replica(partition, -1)?;

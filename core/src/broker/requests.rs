@@ -49,6 +49,8 @@ pub(super) struct Requests {
     /// Numbers the questions.
     pub(super) last_question: u64,
     pub(super) unseen: Unseen,
+    /// `fetch.max.bytes`, read again once the image has moved.
+    pub(super) fetch_bytes_max: Option<i32>,
 }
 
 /// A request that waits.

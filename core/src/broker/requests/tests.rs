@@ -24,10 +24,11 @@ use crate::store::{
 use crate::wire::create_topics::{CreatableTopic, CreatableTopicConfig};
 use crate::wire::fetch::{FetchPartition, FetchTopic, PartitionData};
 use crate::wire::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
+use crate::wire::metadata::MetadataRequestTopic;
 use crate::wire::produce::{PartitionProduceData, PartitionProduceResponse, TopicProduceData};
 use crate::wire::{
-    CreateTopicsRequest, FetchRequest, InitProducerIdRequest, ListOffsetsRequest, ProduceRequest,
-    Str,
+    CreateTopicsRequest, DeleteTopicsRequest, FetchRequest, InitProducerIdRequest,
+    ListOffsetsRequest, MetadataRequest, ProduceRequest, Str,
 };
 
 const ME: Voter = Voter {
@@ -49,6 +50,8 @@ struct Node {
     answers: BTreeMap<u64, Response>,
     closed: Vec<ConnectionId>,
     stopped: bool,
+    /// How long a produce waits.
+    timeout_ms: i32,
     queries: usize,
     requests: u64,
 }
@@ -110,6 +113,7 @@ impl Node {
             answers: BTreeMap::new(),
             closed: Vec::new(),
             stopped: false,
+            timeout_ms: 1500,
             queries: 0,
             requests: 0,
         };
@@ -289,7 +293,7 @@ impl Node {
         let examined = examine(batch.to_bytes(), 12, Depth::Records, Limits::default());
         let request = ProduceRequest {
             acks,
-            timeout_ms: 1500,
+            timeout_ms: self.timeout_ms,
             topic_data: vec![TopicProduceData {
                 name: topic.into(),
                 partition_data: vec![PartitionProduceData::default()],
@@ -742,6 +746,95 @@ fn a_session_answers_with_what_is_new() {
 }
 
 #[test]
+fn a_fetch_waits_for_as_many_bytes_as_it_asks_for() {
+    let mut node = Node::with_topic(None, &[]);
+    let mut request = fetch_of(0, 500);
+    request.min_bytes = i32::try_from(2 * batch(1).size()).expect("it is small");
+    let id = node.fetch(request);
+    node.produce("t", -1, batch(1));
+    assert!(node.fetched(id).is_none(), "it is half of that");
+    node.produce("t", -1, batch(1));
+    let data = node.fetched(id).expect("there is enough");
+    assert_eq!(bytes_of(&data).len(), 2 * batch(1).size());
+}
+
+#[test]
+fn topics_are_named_by_id_where_the_version_says_so() {
+    let mut node = Node::with_topic(None, &[]);
+    let known = node.topic_id();
+    let mut produce = |topic_id| {
+        let examined = examine(batch(1).to_bytes(), 13, Depth::Records, Limits::default());
+        let request = ProduceRequest {
+            acks: -1,
+            timeout_ms: 1500,
+            topic_data: vec![TopicProduceData {
+                topic_id,
+                partition_data: vec![PartitionProduceData::default()],
+                ..TopicProduceData::default()
+            }],
+            ..ProduceRequest::default()
+        };
+        let id = node.send(13, request.into(), vec![examined]);
+        node.produced(id).map(|answer| answer.error_code)
+    };
+    assert_eq!(produce(known), Some(ErrorCode::None));
+    assert_eq!(produce(TopicId(99)), Some(ErrorCode::UnknownTopicId));
+    let mut fetch = |topic_id| {
+        let mut request = fetch_of(0, 0);
+        request.topics[0].topic = Str::EMPTY;
+        request.topics[0].topic_id = topic_id;
+        let id = node.send(13, request.into(), Vec::new());
+        node.fetched(id).map(|data| data.error_code)
+    };
+    assert_eq!(fetch(known), Some(ErrorCode::None));
+    assert_eq!(fetch(TopicId(99)), Some(ErrorCode::UnknownTopicId));
+}
+
+#[test]
+fn a_topic_that_was_asked_about_is_created_and_one_that_is_deleted_leaves_nobody_waiting() {
+    let mut node = Node::new(None);
+    let ask = |node: &mut Node| {
+        let request = MetadataRequest {
+            topics: Some(vec![MetadataRequestTopic {
+                name: Some(Str::from_static("t")),
+                ..MetadataRequestTopic::default()
+            }]),
+            ..MetadataRequest::default()
+        };
+        let id = node.send(12, request.into(), Vec::new());
+        match node.answers.remove(&id) {
+            Some(Response::Metadata(response)) => {
+                let topic = &response.topics[0];
+                (topic.error_code, topic.partitions.len())
+            }
+            other => panic!("{other:?} answers no Metadata"),
+        }
+    };
+    assert_eq!(ask(&mut node), (ErrorCode::UnknownTopicOrPartition, 0));
+    node.run(Duration::from_secs(3));
+    assert_eq!(ask(&mut node), (ErrorCode::None, 1));
+
+    let fetch = node.fetch(fetch_of(0, 30_000));
+    node.hold_disk();
+    let produce = node.produce("t", -1, batch(1));
+    let request = DeleteTopicsRequest {
+        topic_names: vec![Str::from_static("t")],
+        ..DeleteTopicsRequest::default()
+    };
+    let delete = node.send(5, request.into(), Vec::new());
+    match node.answers.remove(&delete) {
+        Some(Response::DeleteTopics(response)) => {
+            assert_eq!(response.responses[0].error_code, ErrorCode::None);
+        }
+        other => panic!("{other:?} answers no DeleteTopics"),
+    }
+    let fetched = node.fetched(fetch).expect("there is nothing to wait for");
+    assert_eq!(fetched.error_code, ErrorCode::UnknownTopicOrPartition);
+    let produced = node.produced(produce).expect("nobody will acknowledge it");
+    assert_eq!(produced.error_code, ErrorCode::NotLeaderOrFollower);
+}
+
+#[test]
 fn whatever_waits_is_answered_when_the_broker_stops_and_forgotten_when_its_connection_goes() {
     let mut node = Node::with_topic(None, &[]);
     node.hold_disk();
@@ -750,6 +843,7 @@ fn whatever_waits_is_answered_when_the_broker_stops_and_forgotten_when_its_conne
     node.step(Input::Disconnected(ConnectionId(1)));
     assert!(node.broker.requests.waiting.is_empty());
     assert!(node.broker.requests.appends.is_empty() && node.broker.requests.readers.is_empty());
+    node.timeout_ms = 30_000;
     let produce = node.produce("t", -1, batch(1));
     let fetch = node.fetch(fetch_of(0, 30_000));
     node.step(Input::Stop);
