@@ -124,6 +124,7 @@ impl fmt::Display for PeerMessage {
                 f.write_str("Leaders")?;
                 claims.iter().try_for_each(|claim| write!(f, " {claim}"))
             }
+            Self::Peers(peers) => write!(f, "Peers {}", peers.len()),
             Self::Ask { question, .. } => write!(f, "Ask {question}"),
             Self::Answer { answer, .. } => write!(f, "Answer {answer}"),
         }

@@ -53,6 +53,9 @@ pub enum PeerMessage {
     Replica(ReplicaMessage),
     /// Who leads: what has changed, or all that the sender leads when a link comes up.
     Leaders(Vec<LeaderClaim>),
+    /// How brokers are reached, as the sender knows. A node that starts knows its bootstrap addresses and an image
+    /// that may be old; without this it could not answer a leader that it has not heard of.
+    Peers(PeerAddresses),
     /// Something for the controller.
     Ask {
         /// Chosen by the sender, named in the answer.

@@ -25,8 +25,8 @@ use varve_core::cluster::{BrokerRegistration, VoterReport};
 use varve_core::ids::{BrokerId, LeaderEpoch, Offset, ProducerId, TopicPartition, Voter};
 use varve_core::log::{Entry, Note, Position};
 use varve_core::peer::{
-    Answer, Append, AppendReply, Heartbeat, LeaderClaim, PeerIdentity, PeerMessage, Question,
-    ReplicaBody, ReplicaMessage,
+    Answer, Append, AppendReply, Heartbeat, LeaderClaim, PeerAddresses, PeerIdentity, PeerMessage,
+    Question, ReplicaBody, ReplicaMessage,
 };
 use varve_core::record::{Batch, BatchHeader, HeaderError};
 use varve_core::store::Flush;
@@ -255,6 +255,7 @@ enum Skeleton {
         body: SkeletonBody,
     },
     Leaders(Vec<LeaderClaim>),
+    Peers(PeerAddresses),
     Ask {
         id: u64,
         question: SkeletonQuestion,
@@ -350,6 +351,7 @@ fn strip(message: PeerMessage, bodies: &mut Vec<Bytes>) -> Skeleton {
             }
         }
         PeerMessage::Leaders(claims) => Skeleton::Leaders(claims),
+        PeerMessage::Peers(peers) => Skeleton::Peers(peers),
         PeerMessage::Ask { id, question } => Skeleton::Ask {
             id,
             question: strip_question(question),
@@ -455,6 +457,7 @@ fn dress(skeleton: Skeleton, bodies: &mut Bytes) -> Result<PeerMessage, PeerDeco
             })
         }
         Skeleton::Leaders(claims) => PeerMessage::Leaders(claims),
+        Skeleton::Peers(peers) => PeerMessage::Peers(peers),
         Skeleton::Ask { id, question } => PeerMessage::Ask {
             id,
             question: dress_question(question),

@@ -30,6 +30,7 @@ pub fn peer_message(message: &PeerMessage) -> Option<(TopicPartition, String)> {
         }
         PeerMessage::Heartbeat(_)
         | PeerMessage::Leaders(_)
+        | PeerMessage::Peers(_)
         | PeerMessage::Ask { .. }
         | PeerMessage::Answer { .. } => None,
     }

@@ -15,6 +15,9 @@ use crate::store::StoreFailure;
 
 use super::{Broker, HOUSEKEEPING_INTERVAL, Timer};
 
+/// Numbers the questions that are passed on: whoever asked sees in its image whether it was heard.
+const RELAYED: u64 = 0;
+
 /// A broker that leads the metadata quorum and has applied everything before its own opening.
 #[derive(Clone, Debug)]
 pub(super) struct Controller {
@@ -82,6 +85,15 @@ impl Broker {
         fx: &mut Effects,
     ) {
         let Some(controller) = &self.controller else {
+            // A node that joins may know no other broker than this one.
+            let relay = matches!(&question, Question::Register(registration) if registration.broker == from.broker)
+                && from.broker != self.me.broker
+                && self
+                    .controller_id()
+                    .is_some_and(|id| id != self.me.broker && id != from.broker);
+            if relay {
+                self.ask(RELAYED, question, fx);
+            }
             let answer =
                 Answer::NotController(self.controller_id().filter(|&id| id != self.me.broker));
             self.answer(from.broker, id, answer, fx);

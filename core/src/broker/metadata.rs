@@ -38,6 +38,8 @@ pub(super) struct Following {
     caught_up: bool,
     /// Replicas recovered at the start, by partition, until the metadata says whether they are still wanted.
     peers: PeerAddresses,
+    /// What peers have said of how brokers are reached, while the image may be older than that.
+    hinted: PeerAddresses,
     ready: bool,
     topic_configs: BTreeMap<TopicId, Arc<TopicConfig>>,
     /// The committed voters last reported of each led partition: epoch and number of the note.
@@ -301,8 +303,28 @@ impl Broker {
         });
     }
 
+    /// How brokers are reached, this one included.
+    pub(super) fn known_peers(&self) -> PeerAddresses {
+        let mut peers = self.metadata.hinted.clone();
+        peers.extend(self.metadata.image.peer_addresses());
+        let own = self.setup.registration.peer_address.clone();
+        peers.insert(self.me.broker, own);
+        peers
+    }
+
+    /// Takes a peer's word on how brokers are reached, until the image tells.
+    pub(super) fn learn_peers(&mut self, peers: PeerAddresses, fx: &mut Effects) {
+        if !self.metadata.caught_up {
+            self.metadata.hinted.extend(peers);
+            self.keep_peers(fx);
+        }
+    }
+
     fn keep_peers(&mut self, fx: &mut Effects) {
-        let mut peers = self.metadata.image.peer_addresses();
+        if self.metadata.caught_up {
+            self.metadata.hinted.clear();
+        }
+        let mut peers = self.known_peers();
         peers.remove(&self.me.broker);
         if peers != self.metadata.peers {
             self.metadata.peers.clone_from(&peers);

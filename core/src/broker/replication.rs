@@ -31,6 +31,11 @@ impl Broker {
                 message: PeerMessage::Leaders(claims),
             });
         }
+        let peers = self.known_peers();
+        fx.push(Effect::Send {
+            to: peer.broker,
+            message: PeerMessage::Peers(peers),
+        });
         self.apply_link_change(change, fx);
     }
 
@@ -86,6 +91,7 @@ impl Broker {
                     );
                 }
             }
+            PeerMessage::Peers(peers) => self.learn_peers(peers, fx),
             PeerMessage::Leaders(claims) => {
                 for claim in claims {
                     self.learn_leader(claim, fx);

@@ -275,6 +275,9 @@ impl Replica {
                 voted_for: None,
             }
         };
+        // What was once committed stays so: this replica can act on it before it hears from a leader.
+        let once = recovered.high_watermark.min(end.end_offset);
+        let committed = notes.position_of_offset(once).min(end);
         let mut replica = Self {
             id: recovered.replica,
             me,
@@ -289,7 +292,7 @@ impl Replica {
             notes,
             end,
             tail: Tail::default(),
-            committed: Position::default(),
+            committed,
             producers,
             orders: Orders::recovered(end),
             holes: Holes::new(recovered.holes, cx.now),
