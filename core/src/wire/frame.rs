@@ -93,7 +93,8 @@ const CLASSIC: At = At {
 };
 
 /// Reads a request out of a frame, which comes without its four length bytes. Strings and records of the
-/// request are slices of the frame.
+/// request are slices of the frame. Bytes behind the request are left unread, as Kafka leaves them: librdkafka
+/// puts four there when it asks for the metadata of all topics.
 ///
 /// # Errors
 /// Each with what Kafka does about it; see [`RequestError`].
@@ -109,8 +110,7 @@ pub fn decode_request(frame: &Bytes) -> Result<(RequestHeader, Request), Request
         }
     };
     let body = skip_tagged_fields(&mut reader, header.api_key.is_flexible(header.api_version))
-        .and_then(|()| Request::read(&mut reader, header.api_key, header.api_version))
-        .and_then(|request| reader.finish().map(|()| request));
+        .and_then(|()| Request::read(&mut reader, header.api_key, header.api_version));
     match body {
         Ok(request) => Ok((header, request)),
         Err(error) => Err(RequestError::Malformed {

@@ -144,6 +144,23 @@ fn what_real_clients_send_is_read_and_would_be_written_so() {
     }
 }
 
+/// librdkafka reserves four bytes for the number of topics, and takes none of them back where the number is null.
+#[test]
+fn bytes_behind_a_request_are_left_unread() {
+    let golden = Golden {
+        client: "confluent-kafka 2.16.1 (librdkafka 2.16)",
+        api_key: ApiKey::Metadata,
+        api_version: 13,
+        hex: "0003000d00000003000772646b61666b610000000000010000",
+    };
+    let expected = MetadataRequest {
+        topics: None,
+        allow_auto_topic_creation: false,
+        ..MetadataRequest::default()
+    };
+    assert_eq!(golden.request(), Request::Metadata(expected));
+}
+
 #[test]
 fn a_client_says_who_it_is_in_its_first_frame() {
     assert_eq!(

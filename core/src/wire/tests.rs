@@ -347,10 +347,10 @@ fn a_request_that_cannot_be_served_says_why() {
         );
     }
     assert_eq!(
-        decode_request(&frame(18, 0, &[9])),
+        decode_request(&frame(18, 3, &[9])),
         Err(RequestError::Malformed {
-            header: Some(header(ApiKey::ApiVersions, 0)),
-            error: DecodeError::TrailingBytes
+            header: Some(header(ApiKey::ApiVersions, 3)),
+            error: DecodeError::Truncated
         })
     );
     assert_eq!(
