@@ -1210,7 +1210,31 @@ impl Cluster {
             self.kill(number);
             return;
         }
+        let stopped = self
+            .node(number)
+            .process
+            .as_ref()
+            .is_some_and(|process| process.stopped);
+        if stopped {
+            // The driver's last act: a clean stop leaves a checkpoint, and the process ends.
+            self.leave_checkpoint(number);
+            self.kill(number);
+            return;
+        }
         self.schedule_tick(number, run);
+    }
+
+    fn leave_checkpoint(&mut self, number: u8) {
+        let Some(process) = &mut self.node_mut(number).process else {
+            return;
+        };
+        if process.checkpointing.is_none()
+            && let Ok(Some(ticket)) = process.store.force_checkpoint()
+        {
+            // Whatever comes of it, the next start recovers from what is there.
+            let ran = ticket.run();
+            let _ = process.store.finish_checkpoint(&ticket, ran);
+        }
     }
 
     fn schedule_tick(&mut self, number: u8, run: u64) {

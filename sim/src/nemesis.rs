@@ -150,6 +150,13 @@ impl Nemesis {
         self.rates.iter().map(|(kind, _)| *kind)
     }
 
+    /// The node whose files have been damaged at rest, where one has.
+    #[must_use]
+    pub fn damaged(&self) -> Option<u8> {
+        let struck = self.struck[Kind::Rot as usize] + self.struck[Kind::ReadError as usize];
+        self.victim.filter(|_| struck > 0)
+    }
+
     fn draw(&self, kind: Kind, nth: u64) -> Draw {
         self.draws.at(Subsystem::Nemesis, kind as u64, nth)
     }

@@ -593,6 +593,9 @@ impl<P> Network<P> {
         for connection in touched {
             let mut draw = self.draw(connection, Aspect::Break, 2);
             let (low, high) = (self.options.patience_min, self.options.patience_max);
+            if self.forget_dial(connection, place) {
+                continue;
+            }
             let was_up = self.is_up(connection);
             self.close(connection);
             let way = connection.way_from(place);
@@ -625,6 +628,19 @@ impl<P> Network<P> {
         }
     }
 
+    /// Whether the connection is no more than a dial. Its dialler forgets it; who is dialled knows nothing of it,
+    /// and whoever listens there when it arrives answers it.
+    fn forget_dial(&mut self, connection: Connection, place: Place) -> bool {
+        let dialling = self
+            .connections
+            .get(&connection)
+            .is_some_and(|state| !state.up && !state.forth.closed);
+        if dialling && connection.from == place {
+            self.connections.remove(&connection);
+        }
+        dialling
+    }
+
     /// One end closes its connection. The other is told when it has had everything.
     pub fn close_from(
         &mut self,
@@ -635,6 +651,9 @@ impl<P> Network<P> {
         happenings: &mut Vec<Happening<P>>,
     ) {
         if !self.connections.contains_key(&connection) {
+            return;
+        }
+        if self.forget_dial(connection, place) {
             return;
         }
         let was_up = self.is_up(connection);
@@ -954,6 +973,21 @@ mod tests {
         bench.send(connection, 8);
         bench.run_until(SimTime(100_000));
         assert_eq!(bench.arrived(), [7]);
+    }
+
+    #[test]
+    fn a_dial_is_answered_by_whoever_listens_when_it_arrives() {
+        let mut bench = Bench::new(5, NetworkOptions::default());
+        let connection = bench.with(|network, now, schedule| network.dial(now, A, B, schedule));
+        let mut happenings = Vec::new();
+        bench.with(|network, now, schedule| {
+            network.died(now, B, true, schedule, &mut happenings);
+        });
+        bench.network.set_listening(B, Listening::Yes);
+        bench.run();
+        assert_eq!(bench.send(connection, 1), Sent::UnderWay);
+        bench.run();
+        assert_eq!(bench.arrived(), [1]);
     }
 
     #[test]
