@@ -274,22 +274,16 @@ impl Broker {
             request: id,
             partition,
             place,
+            end: high_watermark,
         };
-        self.read_disk(lookup, offset, high_watermark, room.bytes, fx);
+        self.read_disk(lookup, offset, room.bytes, fx);
         Ok(Found::Reading(bounds))
     }
 
-    fn read_disk(
-        &mut self,
-        lookup: Lookup,
-        offset: Offset,
-        end: Offset,
-        bytes_max: usize,
-        fx: &mut Effects,
-    ) {
+    fn read_disk(&mut self, lookup: Lookup, offset: Offset, bytes_max: usize, fx: &mut Effects) {
         let kind = QueryKind::Read {
             offset,
-            end,
+            end: lookup.end,
             bytes_max: u32::try_from(bytes_max).unwrap_or(u32::MAX),
         };
         let query = self.query(lookup.partition, kind, fx);
@@ -309,15 +303,18 @@ impl Broker {
         };
         let found = match result {
             QueryResult::Records(bytes) => Found::Read(bounds, Records::from(bytes)),
-            QueryResult::Failed(ReadError::Hole(hole)) if hole.start > offset => {
+            QueryResult::Failed(ReadError::Hole(hole))
+                if hole.start > offset && hole.start < lookup.end =>
+            {
                 // What is before the damage is good.
-                self.read_disk(lookup, offset, hole.start, limit, fx);
+                let end = hole.start;
+                self.read_disk(Lookup { end, ..lookup }, offset, limit, fx);
                 return;
             }
             QueryResult::Failed(ReadError::Hole(hole))
                 if fx.mutant(Mutant::ServesHoles) && hole.end < bounds.high_watermark =>
             {
-                self.read_disk(lookup, hole.end, bounds.high_watermark, limit, fx);
+                self.read_disk(lookup, hole.end, limit, fx);
                 return;
             }
             QueryResult::Failed(ReadError::OutOfRange) => {

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::effect::{Effects, RequestId};
-use crate::ids::{LeaderEpoch, Timestamp, TopicPartition};
+use crate::ids::{LeaderEpoch, Offset, Timestamp, TopicPartition};
 use crate::store::{QueryKind, QueryResult};
 use crate::wire::list_offsets::{
     EARLIEST_LOCAL_TIMESTAMP, EARLIEST_PENDING_UPLOAD_TIMESTAMP, EARLIEST_TIMESTAMP,
@@ -51,7 +51,7 @@ pub(super) struct WaitingOffsets {
 /// What ListOffsets asks of one partition.
 enum Found {
     Known(ListOffsetsPartitionResponse),
-    Lookup(TopicPartition, QueryKind),
+    Lookup(TopicPartition, QueryKind, Offset),
 }
 
 impl Broker {
@@ -84,7 +84,7 @@ impl Broker {
                 };
                 match found {
                     Ok(Found::Known(known)) => answer = known,
-                    Ok(Found::Lookup(partition, kind)) => {
+                    Ok(Found::Lookup(partition, kind, end)) => {
                         let query = self.query(partition, kind, fx);
                         let place_number = waiting.places.len();
                         waiting.places.push((topic_place, place));
@@ -93,6 +93,7 @@ impl Broker {
                             request: id,
                             partition,
                             place: place_number,
+                            end,
                         };
                         self.requests.lookups.insert(query, lookup);
                     }
@@ -166,7 +167,7 @@ impl Broker {
             let timestamp = Timestamp(asked.timestamp);
             QueryKind::OffsetForTimestamp { timestamp, end }
         };
-        Ok(Found::Lookup(partition, kind))
+        Ok(Found::Lookup(partition, kind, end))
     }
 
     /// The store has answered.

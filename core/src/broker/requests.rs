@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use crate::effect::{Effect, Effects, RequestId};
-use crate::ids::TopicPartition;
+use crate::ids::{Offset, TopicPartition};
 use crate::input::{ClientRequest, ConnectionId};
 use crate::store::{QueryId, QueryResult};
 use crate::time::Instant;
@@ -80,6 +80,8 @@ pub(super) struct Lookup {
     pub(super) partition: TopicPartition,
     /// The place of the partition in the request.
     pub(super) place: usize,
+    /// Where the lookup ends, exclusive.
+    pub(super) end: Offset,
 }
 
 /// What may come due.
