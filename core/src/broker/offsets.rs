@@ -6,6 +6,10 @@
 //! `LEADER_NOT_AVAILABLE`: the one before it may have told more (KIP-207). There is no remote storage, so what is
 //! local is everything, and nothing is tiered.
 //!
+//! The latest offset is told only while check-quorum is fresh: a leader that was asleep, or is cut off, may have been
+//! succeeded, and its latest is long past (counter-example 13). Records below a high watermark are committed for
+//! good, so Fetch needs no such care.
+//!
 //! Sources: `ReplicaManager.fetchOffset`, `UnifiedLog.fetchOffsetByTimestamp`, `Partition.fetchOffsetForTimestamp`,
 //! KIP-207, KIP-320, KIP-405, KIP-734, KIP-1005, KIP-1023.
 
@@ -13,6 +17,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::effect::{Effects, RequestId};
+use crate::hooks::Mutant;
 use crate::ids::{LeaderEpoch, Offset, Timestamp, TopicPartition};
 use crate::store::{QueryKind, QueryResult};
 use crate::wire::list_offsets::{
@@ -80,7 +85,7 @@ impl Broker {
                 let found = if twice {
                     Err(ErrorCode::InvalidRequest)
                 } else {
-                    self.find_offset(&topic.name, partition, api_version)
+                    self.find_offset(&topic.name, partition, api_version, fx)
                 };
                 match found {
                     Ok(Found::Known(known)) => answer = known,
@@ -123,6 +128,7 @@ impl Broker {
         topic: &str,
         asked: &ListOffsetsPartition,
         api_version: i16,
+        fx: &Effects,
     ) -> Result<Found, ErrorCode> {
         let topic = self.find_topic(Named::Name(topic))?;
         let partition = self.find_partition(topic, asked.partition_index)?;
@@ -156,6 +162,10 @@ impl Broker {
                 ErrorCode::LeaderNotAvailable
             })?;
         if asked.timestamp == LATEST_TIMESTAMP {
+            let fresh = replica.is_fresh(self.now, &self.setup.timing, &self.links);
+            if !fresh && !fx.mutant(Mutant::ServesStaleLeader) {
+                return Err(ErrorCode::NotLeaderOrFollower);
+            }
             return Ok(answer(end.0, replica.leader_epoch()));
         }
         if start >= end {

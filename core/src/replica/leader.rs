@@ -611,16 +611,26 @@ impl Replica {
 
     /// Whether a majority of the voters has proven, within the election timeout, that it hears this leader.
     pub(super) fn has_quorum(&self, cx: &Cx<'_>) -> bool {
+        self.is_fresh(cx.now, cx.timing, cx.links)
+    }
+
+    /// The same, for whoever is to answer a read that only the present leader can (counter-example 13).
+    #[must_use]
+    pub(crate) fn is_fresh(
+        &self,
+        now: Instant,
+        timing: &crate::links::Timing,
+        links: &crate::links::Links,
+    ) -> bool {
         let Role::Leader(leading) = &self.role else {
             return false;
         };
         let fresh = |voter: &&Voter| {
-            let proven_at = cx
-                .links
+            let proven_at = links
                 .proven_at(**voter)
                 .unwrap_or(leading.since)
                 .max(leading.since);
-            **voter == self.me || cx.now.since(proven_at) < cx.timing.election_timeout
+            **voter == self.me || now.since(proven_at) < timing.election_timeout
         };
         self.voters.iter().filter(fresh).count() > self.voters.len() / 2
     }
