@@ -1,1 +1,692 @@
-//! See the package description.
+//! Failure scenarios: whole clusters in the simulator, told in the verbs of the field.
+//!
+//! A [`Scenario`] is a cluster with one topic of one partition, and every verb lets virtual time pass or changes
+//! the world. It is driven by a story: one short file in `tests/`, with a seed, a claim asserted in code, and a
+//! snapshot of what happened. The snapshot is the witness. The judges are the claim and the simulator's checkers,
+//! which look at every step; [`Scenario::judge`] heals everything at the end and demands that every acknowledged
+//! record can be read.
+//!
+//! A story can be told on a core with one broken clause, a *mutant*: [`Scenario::caught`] says what noticed it.
+
+mod verdict;
+
+use std::fmt;
+use std::panic::Location;
+use std::time::Duration;
+
+use varve_core::hooks::{Mutant, Probe};
+use varve_core::ids::{Offset, PartitionIndex, TopicPartition, Voter};
+use varve_core::replica::ReplicaView;
+use varve_sim::client::{Consumer, Producer, Work};
+use varve_sim::cluster::{Cluster, ClusterOptions, DiskOptions};
+use varve_sim::disk::Fault;
+use varve_sim::draw::Draws;
+use varve_sim::history::{Fate, Value};
+use varve_sim::nemesis::set;
+use varve_sim::network::{NetworkOptions, Place};
+
+/// The topic of every scenario.
+const TOPIC: &str = "t";
+/// Everything that is not about patience is done within this.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How finely a condition is looked at.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// This many seconds.
+#[must_use]
+pub const fn secs(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+/// This many milliseconds.
+#[must_use]
+pub const fn millis(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+/// When a produce is answered, as Kafka's `acks` says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acks {
+    /// Never.
+    None,
+    /// When the leader has it.
+    Leader,
+    /// When it is committed.
+    All,
+}
+
+/// A client of the cluster, which produces when it is told to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Client(u8);
+
+/// Records that were produced together, in one batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Produced(Vec<Value>);
+
+/// What the producer knows of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Acknowledged, its first record at this offset.
+    Acknowledged(i64),
+    /// Not acknowledged: it may be in the log or not.
+    NotAcknowledged,
+    /// Refused for good.
+    Refused,
+}
+
+/// Everybody who is not on the other side of a cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rest;
+
+/// One side of a cut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// These nodes.
+    Nodes(Vec<u8>),
+    /// All others.
+    Rest,
+}
+
+impl From<u8> for Side {
+    fn from(node: u8) -> Self {
+        Self::Nodes(vec![node])
+    }
+}
+
+impl<const N: usize> From<[u8; N]> for Side {
+    fn from(nodes: [u8; N]) -> Self {
+        Self::Nodes(nodes.to_vec())
+    }
+}
+
+impl From<Rest> for Side {
+    fn from(_: Rest) -> Self {
+        Self::Rest
+    }
+}
+
+impl Side {
+    /// The nodes of this side, of a cluster of `nodes`, where the other side is `other`.
+    fn nodes(&self, nodes: u8, other: &Self) -> Vec<u8> {
+        match (self, other) {
+            (Self::Nodes(mine), _) => mine.clone(),
+            (Self::Rest, Self::Nodes(theirs)) => {
+                (1..=nodes).filter(|node| !theirs.contains(node)).collect()
+            }
+            (Self::Rest, Self::Rest) => panic!("one side of a cut is named"),
+        }
+    }
+}
+
+/// A cluster and what is done to it.
+pub struct Scenario {
+    options: ClusterOptions,
+    seed: u64,
+    replicas: u8,
+    configs: Vec<(String, String)>,
+    cluster: Option<Cluster>,
+    partition: Option<TopicPartition>,
+}
+
+impl fmt::Debug for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scenario")
+            .field("seed", &self.seed)
+            .field("mutant", &self.options.mutant)
+            .finish_non_exhaustive()
+    }
+}
+
+// --- the cast -------------------------------------------------------------------------------------------------
+
+impl Scenario {
+    /// A cluster of this many nodes, all of which hold the one partition.
+    #[must_use]
+    pub fn new(nodes: u8) -> Self {
+        Self {
+            options: ClusterOptions::new(nodes),
+            seed: 0,
+            replicas: nodes,
+            configs: Vec::new(),
+            cluster: None,
+            partition: None,
+        }
+    }
+
+    /// Where everything random comes from.
+    #[must_use]
+    pub const fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Messages and syncs all take the same short time, so that only the story decides what comes first.
+    #[must_use]
+    pub fn quiet(mut self) -> Self {
+        self.options.network = NetworkOptions {
+            delay_min: Duration::from_micros(500),
+            delay_mean: Duration::ZERO,
+            ..NetworkOptions::default()
+        };
+        self.options.disk = DiskOptions {
+            sync_min: Duration::from_micros(500),
+            sync_mean: Duration::ZERO,
+            read_mean: Duration::ZERO,
+            ..DiskOptions::default()
+        };
+        self
+    }
+
+    /// The partition has this many replicas; the first nodes that the placement chooses hold them.
+    #[must_use]
+    pub const fn replicas(mut self, replicas: u8) -> Self {
+        self.replicas = replicas;
+        self
+    }
+
+    /// A configuration of the topic.
+    #[must_use]
+    pub fn config(mut self, name: &str, value: &str) -> Self {
+        self.configs.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The same on a core with this clause of the protocol broken.
+    #[must_use]
+    pub const fn mutant(mut self, mutant: Mutant) -> Self {
+        self.options.mutant = Some(mutant);
+        self
+    }
+
+    /// Starts all nodes, creates the topic, and waits until its partition has a leader whom all replicas follow
+    /// to the end. Returns the leader.
+    pub fn elect_leader(&mut self) -> u8 {
+        assert!(self.cluster.is_none(), "the cluster has been started");
+        let mut cluster = Cluster::new(self.options.clone(), Draws::new(self.seed));
+        cluster.start_all();
+        let admin = cluster.add_client(
+            TOPIC,
+            Work::CreateTopic {
+                partitions: 1,
+                replication_factor: i16::from(self.replicas),
+                configs: self.configs.clone(),
+                done: false,
+            },
+        );
+        self.cluster = Some(cluster);
+        self.run_until(
+            |s| s.cluster().clients()[usize::from(admin) - 1].is_done(),
+            PATIENCE,
+        );
+        self.partition = Some(self.find_partition());
+        self.run_until(
+            |s| {
+                let mut processes = s
+                    .cluster()
+                    .nodes()
+                    .iter()
+                    .filter_map(|n| n.process.as_ref());
+                processes.all(|process| process.ready)
+            },
+            PATIENCE,
+        );
+        self.run_until_converged(PATIENCE);
+        self.leader()
+    }
+
+    /// The topic's id is looked up where everybody can: in the metadata.
+    fn find_partition(&self) -> TopicPartition {
+        let topic = self
+            .cluster()
+            .nodes()
+            .iter()
+            .filter_map(|node| node.process.as_ref())
+            .find_map(|process| process.broker.image().topic_named(TOPIC))
+            .map(|topic| topic.id)
+            .expect("the topic has just been created");
+        TopicPartition {
+            topic,
+            partition: PartitionIndex(0),
+        }
+    }
+
+    /// A client that produces when it is told to, without retries and without a producer id.
+    pub fn client(&mut self) -> Client {
+        self.client_that(|_| {})
+    }
+
+    /// A client with a producer id (`enable.idempotence`) that tries again until it is answered.
+    pub fn idempotent_client(&mut self) -> Client {
+        let client = self.client_that(|producer| {
+            producer.idempotent = true;
+            producer.retries = true;
+        });
+        self.run_until(|s| s.producer(client).is_identified(), PATIENCE);
+        client
+    }
+
+    fn client_that(&mut self, settings: impl FnOnce(&mut Producer)) -> Client {
+        let mut producer = Producer::new(0, secs(1));
+        producer.idempotent = false;
+        producer.retries = false;
+        producer.timeout_ms = 2000;
+        settings(&mut producer);
+        let client = Client(
+            self.cluster_mut()
+                .add_client(TOPIC, Work::Produce(Box::new(producer))),
+        );
+        self.run_until(
+            |s| {
+                s.cluster().clients()[usize::from(client.0) - 1]
+                    .leader_of(0)
+                    .is_some()
+            },
+            PATIENCE,
+        );
+        client
+    }
+}
+
+// --- what clients do ------------------------------------------------------------------------------------------
+
+impl Scenario {
+    /// Sends a batch of this many records, and does not wait for the answer.
+    pub fn produce(&mut self, client: &Client, records: u64, acks: Acks) -> Produced {
+        self.producer_mut(*client).acks = match acks {
+            Acks::None => 0,
+            Acks::Leader => 1,
+            Acks::All => -1,
+        };
+        let values = self
+            .cluster_mut()
+            .produce(client.0, PartitionIndex(0), records);
+        Produced(values)
+    }
+
+    /// Produces a batch of this many records, as often as it takes, until it is acknowledged by `acks=all`.
+    pub fn produce_acked(&mut self, client: &Client, records: u64) -> Produced {
+        let retries = std::mem::replace(&mut self.producer_mut(*client).retries, true);
+        let produced = self.produce(client, records, Acks::All);
+        self.run_until(|s| s.is_acknowledged(&produced), PATIENCE);
+        self.producer_mut(*client).retries = retries;
+        produced
+    }
+
+    /// What the producer knows of it so far.
+    #[must_use]
+    pub fn outcome(&self, produced: &Produced) -> Outcome {
+        let first = *produced.0.first().expect("a batch has a record");
+        match self.cluster().history.fate(first) {
+            Some(Fate::Acknowledged(offset)) => Outcome::Acknowledged(offset.0),
+            Some(Fate::Refused) => Outcome::Refused,
+            Some(Fate::Unknown) | None => Outcome::NotAcknowledged,
+        }
+    }
+
+    /// Whether the producer has heard that it is acknowledged.
+    #[must_use]
+    pub fn is_acknowledged(&self, produced: &Produced) -> bool {
+        matches!(self.outcome(produced), Outcome::Acknowledged(_))
+    }
+
+    /// Adds a consumer, which reads from offset 0 and goes on.
+    pub fn consumer(&mut self) -> Client {
+        Client(
+            self.cluster_mut()
+                .add_client(TOPIC, Work::Consume(Consumer::default())),
+        )
+    }
+
+    /// How far a consumer has read: the next offset.
+    #[must_use]
+    pub fn read_up_to(&self, consumer: &Client) -> i64 {
+        match &self.cluster().clients()[usize::from(consumer.0) - 1].work {
+            Work::Consume(consumer) => consumer.position(0).0,
+            Work::Produce(_) | Work::CreateTopic { .. } => panic!("it is no consumer"),
+        }
+    }
+
+    /// Whom a client takes for the leader, from what brokers have told it.
+    #[must_use]
+    pub fn leader_known_to(&self, client: &Client) -> Option<u8> {
+        self.cluster().clients()[usize::from(client.0) - 1].leader_of(0)
+    }
+
+    fn producer(&self, client: Client) -> &Producer {
+        match &self.cluster().clients()[usize::from(client.0) - 1].work {
+            Work::Produce(producer) => producer,
+            Work::Consume(_) | Work::CreateTopic { .. } => panic!("it is no producer"),
+        }
+    }
+
+    fn producer_mut(&mut self, client: Client) -> &mut Producer {
+        match &mut self.cluster_mut().client_mut(client.0).work {
+            Work::Produce(producer) => producer,
+            Work::Consume(_) | Work::CreateTopic { .. } => panic!("it is no producer"),
+        }
+    }
+}
+
+// --- the network ----------------------------------------------------------------------------------------------
+
+impl Scenario {
+    /// Nothing gets from one side to the other any more, either way.
+    pub fn cut(&mut self, one: impl Into<Side>, other: impl Into<Side>) {
+        let (one, other) = self.sides(&one.into(), &other.into());
+        self.told(format!("cut {} | {}", set(&one), set(&other)));
+        self.block(&one, &other);
+        self.block(&other, &one);
+    }
+
+    /// Nothing gets from the one side to the other any more; the other way stays open.
+    pub fn cut_one_way(&mut self, from: impl Into<Side>, to: impl Into<Side>) {
+        let (from, to) = self.sides(&from.into(), &to.into());
+        self.told(format!("cut {} -> {}", set(&from), set(&to)));
+        self.block(&from, &to);
+    }
+
+    /// The node in the middle is connected with these nodes, and nobody is with anybody else: with a majority of
+    /// the voters on the star, nobody but the middle can be elected.
+    pub fn connect_only(&mut self, middle: u8, rays: &[u8]) {
+        self.told(format!("connect only n{middle} with {}", set(rays)));
+        self.cluster_mut().unblock_all();
+        let nodes = self.options.nodes;
+        for one in 1..=nodes {
+            for other in (1..=nodes).filter(|&other| other != one) {
+                let on_star = |a, b: u8| a == middle && rays.contains(&b);
+                if !on_star(one, other) && !on_star(other, one) {
+                    self.block(&[one], &[other]);
+                }
+            }
+        }
+    }
+
+    /// A client and a node do not reach each other any more.
+    pub fn cut_client(&mut self, client: &Client, node: u8) {
+        self.told(format!("cut c{} | n{node}", client.0));
+        let (client, node) = (Place::Client(client.0), Place::Node(node));
+        self.cluster_mut().block(client, node);
+        self.cluster_mut().block(node, client);
+    }
+
+    /// Everybody reaches everybody again.
+    pub fn heal(&mut self) {
+        self.told("heal".to_owned());
+        self.cluster_mut().unblock_all();
+    }
+
+    fn sides(&self, one: &Side, other: &Side) -> (Vec<u8>, Vec<u8>) {
+        let nodes = self.options.nodes;
+        (one.nodes(nodes, other), other.nodes(nodes, one))
+    }
+
+    fn block(&mut self, from: &[u8], to: &[u8]) {
+        for &from in from {
+            for &to in to {
+                self.cluster_mut().block(Place::Node(from), Place::Node(to));
+            }
+        }
+    }
+}
+
+// --- the nodes ------------------------------------------------------------------------------------------------
+
+impl Scenario {
+    /// The node's process dies; what it wrote stays.
+    pub fn kill(&mut self, node: u8) {
+        self.told(format!("kill n{node}"));
+        self.cluster_mut().kill(node);
+    }
+
+    /// The node's process dies and is started again at once.
+    pub fn restart(&mut self, node: u8) {
+        self.kill(node);
+        self.start(node);
+    }
+
+    /// The node's process is started on what its disk has.
+    pub fn start(&mut self, node: u8) {
+        self.cluster_mut().start(node);
+        self.check();
+    }
+
+    /// The node loses power, and any part of what its disk had not synced.
+    pub fn power_cut(&mut self, node: u8) {
+        self.told(format!("power cut n{node}"));
+        self.cluster_mut().power_cut(node);
+    }
+
+    /// All nodes lose power at once.
+    pub fn power_cut_all(&mut self) {
+        self.told("power cut of all".to_owned());
+        for node in 1..=self.options.nodes {
+            self.cluster_mut().power_cut(node);
+        }
+    }
+
+    /// The node dies in the middle of a step of its broker, when this many more effects have been carried out.
+    pub fn crash_after_effects(&mut self, node: u8, effects: u32) {
+        self.cluster_mut().crash_after_effects(node, effects);
+    }
+
+    /// The node dies and its log directory is lost; it will start on an empty one.
+    pub fn wipe(&mut self, node: u8) {
+        self.told(format!("n{node} loses its disk"));
+        self.cluster_mut().kill(node);
+        self.cluster_mut().wipe(node);
+    }
+
+    /// The node's process stands still, and its clock goes on.
+    pub fn pause(&mut self, node: u8) {
+        self.told(format!("pause n{node}"));
+        self.cluster_mut().pause(node);
+    }
+
+    /// The node's process goes on, with everything that has reached it meanwhile.
+    pub fn resume(&mut self, node: u8) {
+        self.told(format!("resume n{node}"));
+        self.cluster_mut().resume(node);
+        self.check();
+    }
+
+    /// Asks the node to stop in good order, and waits until it has; then its process ends.
+    pub fn stop(&mut self, node: u8) {
+        self.told(format!("stop n{node}"));
+        self.cluster_mut().stop(node);
+        self.run_until(
+            |s| {
+                let process = &s.cluster().node(node).process;
+                process.as_ref().is_none_or(|process| process.stopped)
+            },
+            PATIENCE,
+        );
+        self.cluster_mut().kill(node);
+    }
+
+    /// The node's disk answers nothing for this long.
+    pub fn stall_disk(&mut self, node: u8, length: Duration) {
+        self.told(format!(
+            "disk of n{node} hangs for {}ms",
+            length.as_millis()
+        ));
+        self.cluster_mut().stall_disk(node, length);
+    }
+
+    /// The node's next sync fails, once: its pages are clean afterwards and its bytes are nowhere.
+    pub fn fail_fsync(&mut self, node: u8) {
+        self.told(format!("the next sync of n{node} fails"));
+        self.cluster().node(node).disk.arm("", Fault::SyncFails);
+    }
+
+    /// Bits rot in the segment that holds this offset of the partition: in the middle of its batch.
+    pub fn rot(&mut self, node: u8, offset: i64) {
+        let (path, at) = verdict::place_of(self.cluster(), node, self.partition(), Offset(offset));
+        self.told(format!("bits rot on n{node} under offset {offset}"));
+        let rotted = self.cluster().node(node).disk.rot(&path, at, 3);
+        assert!(rotted, "{path} has a byte at {at}");
+    }
+}
+
+// --- time and questions ---------------------------------------------------------------------------------------
+
+impl Scenario {
+    /// Lets this much time pass.
+    pub fn run_for(&mut self, time: Duration) {
+        let cluster = self.cluster_mut();
+        let end = cluster.now() + time;
+        cluster.run_until(end, |_, _| {});
+        self.check();
+    }
+
+    /// Lets time pass until this holds.
+    ///
+    /// # Panics
+    /// Where it does not hold within `timeout`.
+    #[track_caller]
+    pub fn run_until(&mut self, holds: impl Fn(&Self) -> bool, timeout: Duration) {
+        let end = self.cluster().now() + timeout;
+        while !holds(self) {
+            if self.cluster().now() >= end {
+                let at = Location::caller();
+                self.fail(&format!(
+                    "what {}:{} waits for does not happen within {}ms",
+                    file_stem(at),
+                    at.line(),
+                    timeout.as_millis()
+                ));
+            }
+            self.run_for(LOOK);
+        }
+    }
+
+    /// Lets time pass until there is one leader, and all running replicas have, durably and committed, what the
+    /// others have. The same of the metadata.
+    #[track_caller]
+    pub fn run_until_converged(&mut self, timeout: Duration) {
+        self.run_until(|s| verdict::is_converged(s.cluster(), s.partition), timeout);
+    }
+
+    /// Who leads the partition: of all who say so, the one in the latest epoch.
+    ///
+    /// # Panics
+    /// Where nobody does.
+    #[must_use]
+    pub fn leader(&self) -> u8 {
+        self.leader_if_any().expect("the partition has a leader")
+    }
+
+    /// Who leads the partition, where anybody does.
+    #[must_use]
+    pub fn leader_if_any(&self) -> Option<u8> {
+        self.leader_of(self.partition())
+    }
+
+    /// Who leads the metadata: the controller.
+    ///
+    /// # Panics
+    /// Where nobody does.
+    #[must_use]
+    pub fn controller(&self) -> u8 {
+        self.leader_of(TopicPartition::METADATA)
+            .expect("the metadata have a leader")
+    }
+
+    fn leader_of(&self, partition: TopicPartition) -> Option<u8> {
+        (1..=self.options.nodes)
+            .filter_map(|node| Some((node, self.cluster().view(node, partition)?)))
+            .filter(|(_, view)| view.role == "leader")
+            .max_by_key(|(_, view)| view.leader_epoch)
+            .map(|(node, _)| node)
+    }
+
+    /// Somebody else leads, in a later epoch, and its opening is committed.
+    #[must_use]
+    pub fn leader_other_than(&self, old: u8) -> bool {
+        self.leader_if_any()
+            .is_some_and(|leader| leader != old && self.view(leader).high_watermark.is_some())
+    }
+
+    /// The nodes that follow, in order.
+    #[must_use]
+    pub fn followers(&self) -> Vec<u8> {
+        let leader = self.leader();
+        (1..=self.options.nodes)
+            .filter(|&node| node != leader && self.cluster().view(node, self.partition()).is_some())
+            .collect()
+    }
+
+    /// The partition's replica on a node.
+    ///
+    /// # Panics
+    /// Where the node does not run or has none.
+    #[must_use]
+    pub fn view(&self, node: u8) -> ReplicaView {
+        self.cluster()
+            .view(node, self.partition())
+            .expect("the node runs and has a replica")
+    }
+
+    /// The end of the node's log: the next offset.
+    #[must_use]
+    pub fn log_end_offset(&self, node: u8) -> i64 {
+        self.view(node).end.end_offset.0
+    }
+
+    /// The node as voters are named.
+    #[must_use]
+    pub fn voter(&self, node: u8) -> Voter {
+        let node = self.cluster().node(node);
+        Voter {
+            broker: node.broker(),
+            directory: node.directory,
+        }
+    }
+
+    /// Whether a rare place of the core was reached.
+    #[must_use]
+    pub fn reached(&self, probe: Probe) -> bool {
+        self.cluster().probes().any(|reached| reached == probe)
+    }
+
+    /// The cluster itself.
+    #[must_use]
+    pub fn cluster(&self) -> &Cluster {
+        self.cluster.as_ref().expect("a leader has been elected")
+    }
+
+    /// The cluster itself, for what has no verb.
+    pub fn cluster_mut(&mut self) -> &mut Cluster {
+        self.cluster.as_mut().expect("a leader has been elected")
+    }
+
+    fn partition(&self) -> TopicPartition {
+        self.partition.expect("a leader has been elected")
+    }
+
+    /// The interesting part starts here: everything so far comes to rest, and its trace is forgotten.
+    pub fn trace(&mut self) {
+        self.run_until_converged(PATIENCE);
+        let partition = self.partition();
+        let nodes = self.options.nodes;
+        let cluster = self.cluster_mut();
+        let now = cluster.now();
+        cluster.trace.begin(now, Some(partition));
+        for node in 1..=nodes {
+            if let Some(view) = cluster.view(node, partition) {
+                cluster.trace.state(now, node, partition, &view);
+            }
+        }
+    }
+
+    fn told(&mut self, text: String) {
+        let cluster = self.cluster_mut();
+        let now = cluster.now();
+        cluster.trace.fault(now, text);
+    }
+}
+
+fn file_stem(at: &Location<'_>) -> String {
+    std::path::Path::new(at.file())
+        .file_stem()
+        .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned())
+}

@@ -211,6 +211,12 @@ impl Producer {
         self.batches_left == 0 && self.partitions.values().all(VecDeque::is_empty)
     }
 
+    /// Whether the cluster has given it a producer id.
+    #[must_use]
+    pub const fn is_identified(&self) -> bool {
+        self.identity.is_some()
+    }
+
     /// Batches that wait for an answer.
     #[must_use]
     pub fn waiting(&self) -> usize {
