@@ -35,7 +35,7 @@ impl BootId {
 /// Sizes and bounds of one log directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreOptions {
-    /// Bytes of one journal file, 32 KiB at least.
+    /// Bytes of one journal file, 64 KiB at least: the largest group must fit.
     pub journal_file_bytes: u64,
     /// Journal files that are made in advance. More are made when these are all in use, and kept.
     pub journal_files: usize,

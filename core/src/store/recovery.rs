@@ -35,11 +35,18 @@ impl<D: Disk> LogStore<D> {
     ///
     /// # Errors
     /// As [`OpenError`] says.
+    ///
+    /// # Panics
+    /// Where `options` has journal files that no group fits.
     pub fn open(
         disk: D,
         options: StoreOptions,
         boot: BootId,
     ) -> Result<(Self, Recovered), OpenError> {
+        assert!(
+            options.journal_file_bytes >= 64 << 10,
+            "a journal file has 64 KiB at least"
+        );
         let identity = identity::read(&disk)?;
         let checkpoints = checkpoint::read(&disk, identity.directory)?;
         let latest = latest(checkpoints, &disk, identity)?;

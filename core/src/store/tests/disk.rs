@@ -40,6 +40,8 @@ struct File {
     durable: Vec<u8>,
     /// Sectors written since the last sync, with the bytes that were.
     dirty: BTreeMap<usize, (usize, usize)>,
+    /// Cut since the last sync, so that bytes changed which no write touched.
+    resized: bool,
 }
 
 impl TestDisk {
@@ -159,6 +161,20 @@ impl TestDisk {
 }
 
 impl File {
+    fn sync(&mut self) {
+        if self.resized {
+            self.durable.clone_from(&self.written);
+        } else {
+            self.durable.resize(self.written.len(), 0);
+            for &sector in self.dirty.keys() {
+                let range = sector * SECTOR..((sector + 1) * SECTOR).min(self.written.len());
+                self.durable[range.clone()].copy_from_slice(&self.written[range]);
+            }
+        }
+        self.resized = false;
+        self.dirty.clear();
+    }
+
     fn power_cut(&mut self, draw: &mut dyn FnMut(u64) -> u64) {
         let mut bytes = self.durable.clone();
         // The new length may have got there or not, wherever bytes did.
@@ -178,6 +194,7 @@ impl File {
             }
         }
         self.dirty.clear();
+        self.resized = false;
         self.written.clone_from(&bytes);
         self.durable = bytes;
     }
@@ -315,8 +332,7 @@ impl DiskFile for TestFile {
                 return Err(DiskError::Io("sync failed".to_owned()));
             }
             let file = state.files.get_mut(&self.id).unwrap();
-            file.durable.clone_from(&file.written);
-            file.dirty.clear();
+            file.sync();
             Ok(())
         })
     }
@@ -326,6 +342,7 @@ impl DiskFile for TestFile {
             let file = state.files.get_mut(&self.id).unwrap();
             let length = usize::try_from(length).unwrap();
             file.written.resize(length, 0);
+            file.resized = true;
             Ok(())
         })
     }

@@ -6,6 +6,7 @@ mod disk;
 mod failures;
 mod holes;
 mod lookups;
+mod rot;
 
 use bytes::Bytes;
 
@@ -21,6 +22,19 @@ use disk::TestDisk;
 
 const NOW: Instant = Instant(1_000_000);
 const BOOT: BootId = BootId(7);
+
+/// SplitMix64: a few lines, and the same numbers everywhere.
+struct Draws(u64);
+
+impl Draws {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % bound
+    }
+}
 
 fn replica(partition: i32) -> TopicPartition {
     TopicPartition {

@@ -1,0 +1,187 @@
+//! Bytes rot anywhere in a directory: whatever is served is right, and whoever may have lost something is suspect.
+
+use super::*;
+
+/// What was written, all of it durable and recorded.
+struct Written {
+    disk: TestDisk,
+    batches: Vec<Batch>,
+    end: Position,
+    vote: Vote,
+}
+
+fn written(draws: &mut Draws) -> Written {
+    let disk = formatted();
+    let (store, _) = open(&disk);
+    let mut driver = Driver::new(store);
+    driver.create(replica(0));
+    driver.append(replica(0), vec![opening(1, 0)]).unwrap();
+    let mut batches = Vec::new();
+    let mut vote = Vote::default();
+    for _ in 0..20 + draws.below(150) {
+        let offset = driver.end(replica(0)).end_offset.0;
+        let size = match draws.below(5) {
+            0 => draws.below(7000),
+            _ => draws.below(500),
+        };
+        let batch = batch(offset, 1, 1 + draws.below(3) as i32, size as usize);
+        batches.push(batch.clone());
+        let high_watermark = Offset(draws.below(offset as u64 + 1) as i64);
+        driver
+            .append_as(
+                replica(0),
+                vec![Entry::Batch(batch)],
+                high_watermark,
+                Flush::Commit,
+            )
+            .unwrap();
+        match draws.below(12) {
+            0..4 => drop(driver.commit()),
+            4 => {
+                let ticket = driver.store.force_checkpoint().unwrap().unwrap();
+                let ran = ticket.run();
+                driver.store.finish_checkpoint(&ticket, ran).unwrap();
+            }
+            5 => {
+                vote.leader_epoch = vote.leader_epoch.next();
+                driver
+                    .execute(replica(0), OrderKind::StoreVote(vote))
+                    .unwrap();
+            }
+            _ => {}
+        }
+    }
+    driver.commit();
+    // A group behind them all, of another replica, records them.
+    driver.create(replica(1));
+    driver.commit();
+    Written {
+        disk,
+        batches,
+        end: driver.end(replica(0)),
+        vote,
+    }
+}
+
+/// Rots bytes in files whose path has this in it; those of a segment within what was written.
+fn rot(draws: &mut Draws, disk: &TestDisk, kind: &str) {
+    // A journal's old bytes, and those that were never used, are many: strike where it counts.
+    let is_journal = kind == "journal/";
+    let paths: Vec<String> = disk
+        .paths()
+        .into_iter()
+        .filter(|path| path.contains(kind))
+        .collect();
+    for _ in 0..(1 + draws.below(3)).min(paths.len() as u64) {
+        let path = &paths[draws.below(paths.len() as u64) as usize];
+        let length = disk.bytes(path).len() as u64;
+        if length > 0 {
+            let mut at = draws.below(length);
+            if is_journal && draws.below(2) == 0 {
+                at = at / 4096 * 4096 + draws.below(80);
+            }
+            disk.rot(path, at.min(length - 1) as usize);
+        }
+    }
+}
+
+/// Reads every batch: it is the right one, or a hole that has been examined. Returns how many are damaged.
+fn check_batches(driver: &mut Driver, batches: &[Batch], seed: u64) -> usize {
+    let mut damaged = 0;
+    for batch in batches {
+        let offset = batch.header.base_offset;
+        match driver.read(replica(0), offset.0, 1) {
+            QueryResult::Records(records) => {
+                assert_eq!(
+                    records,
+                    bytes_of(std::slice::from_ref(batch)),
+                    "seed {seed}"
+                );
+            }
+            QueryResult::Failed(ReadError::Hole(hole)) => {
+                assert!(hole.contains(&offset), "seed {seed}");
+                let holes = driver.store.examine(replica(0), hole).unwrap();
+                assert!(
+                    holes.iter().any(|hole| hole.contains(&offset)),
+                    "seed {seed}"
+                );
+                damaged += 1;
+            }
+            other => panic!("seed {seed}: {other:?}"),
+        }
+    }
+    damaged
+}
+
+#[test]
+fn segments_that_rot_are_holes_that_a_peer_can_fill_and_nothing_is_cut() {
+    let mut damaged = 0;
+    for seed in 0..20 {
+        let mut draws = Draws(seed);
+        let written = written(&mut draws);
+        rot(&mut draws, &written.disk, ".log");
+        let (store, recovered) = open(&written.disk);
+        let found = &recovered.replicas[0];
+        assert_eq!(
+            (found.end, found.mark),
+            (written.end, Mark::Clean),
+            "seed {seed}"
+        );
+        let mut driver = Driver::new(store);
+        damaged += check_batches(&mut driver, &written.batches, seed);
+        driver.commit();
+        let (store, recovered) = open(&written.disk);
+        let mut driver = Driver::new(store);
+        for hole in &recovered.replicas[0].holes {
+            let of_peer = written.batches.iter();
+            let batches = of_peer.filter(|batch| hole.contains(&batch.header.base_offset));
+            let batches = batches.cloned().collect();
+            driver
+                .execute(replica(0), OrderKind::Fill { batches })
+                .unwrap();
+        }
+        driver.commit();
+        assert_eq!(
+            driver.read_all(replica(0)),
+            bytes_of(&written.batches),
+            "seed {seed}"
+        );
+        let (_, recovered) = open(&written.disk);
+        assert_eq!(recovered.replicas[0].holes, [], "seed {seed}");
+    }
+    assert!(damaged > 5, "rot strikes what no journal makes good");
+}
+
+#[test]
+fn a_journal_or_checkpoint_that_rots_never_makes_a_clean_replica_of_what_lost_something() {
+    let mut suspects = 0;
+    for seed in 0..80 {
+        let mut draws = Draws(seed);
+        let written = written(&mut draws);
+        let kind = ["journal/", "checkpoint.", "index"][draws.below(3) as usize];
+        rot(&mut draws, &written.disk, kind);
+        let (store, recovered) = match LogStore::open(written.disk.clone(), options(), BOOT) {
+            Ok(opened) => opened,
+            Err(OpenError::Damaged(_)) if kind == "checkpoint." => continue,
+            Err(error) => panic!("seed {seed}: {error}"),
+        };
+        let found = &recovered.replicas[0];
+        let mut driver = Driver::new(store);
+        if found.mark == Mark::Clean {
+            assert_eq!(
+                (found.end, found.vote),
+                (written.end, written.vote),
+                "seed {seed}"
+            );
+            let damaged = check_batches(&mut driver, &written.batches, seed);
+            assert_eq!(damaged, 0, "seed {seed}: no segment rots");
+        } else {
+            suspects += 1;
+            let kept = written.batches.iter();
+            let kept = kept.filter(|batch| batch.header.next_offset() <= found.end.end_offset);
+            let kept: Vec<Batch> = kept.cloned().collect();
+            check_batches(&mut driver, &kept, seed);
+        }
+    }
+    assert!(suspects > 0, "rot strikes the journal where it matters");
+}
