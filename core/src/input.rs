@@ -9,6 +9,10 @@ use crate::wire::Request;
 
 /// A fact. Told together with the time at which it is taken in.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "the large variants are the frequent ones, and inputs are passed one by one"
+)]
 pub enum Input {
     /// Nothing but that time has passed: a deadline may be due.
     Tick,

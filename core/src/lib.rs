@@ -7,6 +7,14 @@
 //!
 //! Suggested reading order is that of the modules below.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::wildcard_enum_match_arm,
+        reason = "a test names the variants that it expects"
+    )
+)]
+
 pub mod ids;
 pub mod time;
 pub mod wire;

@@ -2,6 +2,14 @@
 //!
 //! The state machine in `varve-core` orders; this crate carries out. No protocol decision is taken here.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::wildcard_enum_match_arm,
+        reason = "a test names the variants that it expects"
+    )
+)]
+
 pub mod rt;
 pub mod files;
 pub mod directory;

@@ -236,8 +236,8 @@ fn decode_skeleton<T: Decode<()>>(bytes: &[u8]) -> Result<T, bincode::error::Dec
     }
     match bytes.len().saturating_mul(16) {
         0..=SMALL => with(standard().with_limit::<SMALL>(), bytes),
-        ..=MIDDLE => with(standard().with_limit::<MIDDLE>(), bytes),
-        ..=LARGE => with(standard().with_limit::<LARGE>(), bytes),
+        need if need <= MIDDLE => with(standard().with_limit::<MIDDLE>(), bytes),
+        need if need <= LARGE => with(standard().with_limit::<LARGE>(), bytes),
         _ => Err(bincode::error::DecodeError::LimitExceeded),
     }
 }

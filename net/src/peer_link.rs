@@ -69,6 +69,10 @@ pub struct LinkId(u64);
 
 /// What happens on links.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "the large variant is the frequent one"
+)]
 pub enum LinkEvent {
     /// An outgoing link is up: messages go into its queue.
     Up {
@@ -347,11 +351,6 @@ impl PeerLinks {
     fn dial(&mut self, expects: Option<BrokerId>, candidates: Vec<String>) -> Link {
         self.next += 1;
         let id = LinkId(self.next);
-        let address = if expects.is_some() {
-            candidates[0].clone()
-        } else {
-            String::new()
-        };
         let jitter = ChaCha8Rng::seed_from_u64(self.seed.next_u64());
         let task = tokio::spawn(maintain_link(
             id,

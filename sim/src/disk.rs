@@ -637,10 +637,7 @@ impl DiskFile for SimFile {
                 Fault::ReadFails | Fault::StaleRead | Fault::MisdirectedRead
             )
         });
-        let mut draw = match struck {
-            Some(_) => Some(state.draw()),
-            None => None,
-        };
+        let mut draw = struck.map(|_| state.draw());
         let file = state.file(self.id);
         let available = file.length.saturating_sub(offset);
         let length = usize::try_from(available).unwrap_or(usize::MAX);
@@ -1206,7 +1203,7 @@ mod tests {
             [2, 2, 2],
         ] {
             assert!(
-                survivors.contains(&sectors.map(Some).to_vec()),
+                survivors.contains(&sectors.map(Some)[..].to_vec()),
                 "{sectors:?}"
             );
         }

@@ -123,7 +123,7 @@ impl Draw {
         let log2 = (u64::from(zeros + 1) << 32) - fraction;
         let mean = u64::try_from(mean.as_micros()).unwrap_or(u64::MAX >> 32);
         // ln 2 = 0.693147 in 32 binary places.
-        let micros = (u128::from(log2) * 2_977_044_472 >> 32) * u128::from(mean) >> 32;
+        let micros = (((u128::from(log2) * 2_977_044_472) >> 32) * u128::from(mean)) >> 32;
         Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
     }
 

@@ -53,6 +53,10 @@ pub struct Node {
 
 /// Something that happened to a paused process.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "few processes are paused, and not for long"
+)]
 pub enum Deferred {
     /// It is told this.
     Input(Input),

@@ -254,15 +254,15 @@ impl Broker {
             // Worth knowing whether or not the request is still there.
             self.note_hole(lookup.partition, error, fx);
         }
-        match self.requests.waiting.get(&lookup.request) {
-            Some(waiting) => match &waiting.what {
+        // Where nobody waits, the client is gone.
+        if let Some(waiting) = self.requests.waiting.get(&lookup.request) {
+            match &waiting.what {
                 What::Fetch(_) => self.on_fetched(lookup, result, fx),
                 What::Offsets(_) => self.on_offset_found(lookup, result, fx),
                 What::Produce(_) | What::ProducerId | What::Admin(_) => {
                     unreachable!("only fetches and lookups of offsets ask the store")
                 }
-            },
-            None => {} // the client is gone
+            }
         }
         None
     }

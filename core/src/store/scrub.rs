@@ -53,11 +53,10 @@ impl<D: Disk> LogStore<D> {
             log,
         };
         let mut scrubbed = Scrubbed::default();
-        let next = match reader.check(start, bytes_max, &mut scrubbed) {
-            Ok(next) => next,
-            // A disk that fails here fails in the open before long; the scrub goes on with the next replica.
-            Err(_) => None,
-        };
+        // A disk that fails here fails in the open before long; the scrub goes on with the next replica.
+        let next = reader
+            .check(start, bytes_max, &mut scrubbed)
+            .unwrap_or_default();
         scrubbed.next = match next {
             Some(offset) => ScrubCursor {
                 replica: Some(replica),

@@ -92,7 +92,7 @@ impl Default for Checkers {
                 Box::new(suspects::SuspectsNeverLead),
                 Box::new(directory_names::WipedDirectoriesAreSilent),
                 Box::new(acknowledgements::AcknowledgedByPolicy::default()),
-                Box::new(holes::HolesAreNotServed::default()),
+                Box::new(holes::HolesAreNotServed),
                 Box::new(producer_state::ProducerStateFollowsLog::default()),
             ],
         }

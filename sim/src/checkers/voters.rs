@@ -11,11 +11,14 @@ use varve_core::store::OrderKind;
 
 use super::{Checker, Observed, Step, show_partition, show_replica};
 
+/// The position behind a voter note, and the voters that it names.
+type Configuration = (Position, BTreeSet<Voter>);
+
 /// See the module.
 #[derive(Debug, Default)]
 pub struct VotersChangeOneByOne {
     /// By replica: its log's configurations, each with the position behind its note.
-    configurations: BTreeMap<(TopicPartition, Voter), Vec<(Position, BTreeSet<Voter>)>>,
+    configurations: BTreeMap<(TopicPartition, Voter), Vec<Configuration>>,
     /// By replica: the position behind its own latest opening.
     openings: BTreeMap<(TopicPartition, Voter), Position>,
 }
