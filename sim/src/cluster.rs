@@ -19,8 +19,8 @@ use varve_core::peer::{PeerIdentity, PeerMessage};
 use varve_core::record::{Depth, Limits, examine};
 use varve_core::replica::ReplicaView;
 use varve_core::store::{
-    Completion, Identity, LogStore, OpenError, Order, OrderKind, OrderSeq, Query, StoreFailure,
-    StoreOptions,
+    Completion, Identity, LogStore, OpenError, Order, OrderKind, OrderSeq, Query, QueryResult,
+    StoreFailure, StoreOptions,
 };
 use varve_core::wire::{Request, Response};
 
@@ -217,6 +217,8 @@ pub struct Cluster {
 pub const WALL_START_MS: i64 = 1_767_225_600_000;
 
 const WALL_CLOCK_INTERVAL: Duration = Duration::from_millis(700);
+/// More steps than the longest run makes where nobody asks the same thing again and again.
+const STEPS_MAX: u64 = 150_000;
 /// More events at one time than any step can cause.
 const EVENTS_AT_ONCE_MAX: u32 = 100_000;
 const SPACE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
@@ -521,6 +523,13 @@ impl Cluster {
 
     /// Lets time pass up to `end`, or to the first violation, and hands the owner's events to `owner`.
     pub fn run_until(&mut self, end: SimTime, mut owner: impl FnMut(&mut Self, u64)) {
+        if self.steps > STEPS_MAX {
+            let what = format!("{STEPS_MAX} steps are more than a run of this length can need");
+            self.fail(Violation {
+                checker: "NothingSpins",
+                what,
+            });
+        }
         while self.violation.is_none() && self.next_at().is_some_and(|at| at <= end) {
             if let Happened::Owner(name) = self.step() {
                 owner(self, name);
@@ -1516,6 +1525,10 @@ impl Cluster {
                     return;
                 };
                 let result = process.store.query(&query);
+                if let QueryResult::Failed(error) = &result {
+                    let text = format!("n{number}: {} fails: {error:?}", query.kind);
+                    self.trace.fault(now, text);
+                }
                 self.tell(
                     number,
                     Input::QueryDone {

@@ -105,7 +105,7 @@ impl fmt::Display for Outcome {
 
 const TOPIC: &str = "t";
 /// A healed cluster must have done everything within this.
-const LIVENESS_PATIENCE: Duration = Duration::from_secs(120);
+const LIVENESS_PATIENCE: Duration = Duration::from_secs(60);
 const SETUP_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a seed draws of a run besides its faults.

@@ -5,11 +5,12 @@
 
 use std::collections::BTreeMap;
 
-use varve_core::effect::Effect;
+use varve_core::effect::{Effect, RequestId};
 use varve_core::ids::{LeaderEpoch, Offset, PartitionIndex, TopicPartition, Voter};
+use varve_core::input::Input;
 use varve_core::log::Position;
 use varve_core::store::Recovered;
-use varve_core::wire::{ErrorCode, Response};
+use varve_core::wire::{ErrorCode, Request, Response};
 
 use super::{Checker, Observed, Step, show_partition, show_replica};
 
@@ -18,8 +19,14 @@ use super::{Checker, Observed, Step, show_partition, show_replica};
 pub struct NothingGoesBack {
     replicas: BTreeMap<(TopicPartition, Voter), Latest>,
     /// The highest that clients have been shown, by the epoch of the leader that showed it.
-    shown: BTreeMap<TopicPartition, BTreeMap<LeaderEpoch, (Offset, Offset)>>,
+    shown: BTreeMap<TopicPartition, Shown>,
+    /// Fetches that wait for an answer, each with what clients had been shown when it came: an answer may be as
+    /// old as its question, and no older.
+    asked: BTreeMap<(u8, RequestId), BTreeMap<TopicPartition, Shown>>,
 }
+
+/// By leader epoch: log start and high watermark.
+type Shown = BTreeMap<LeaderEpoch, (Offset, Offset)>;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Latest {
@@ -33,11 +40,10 @@ impl NothingGoesBack {
         &mut self,
         partition: TopicPartition,
         leader_epoch: LeaderEpoch,
-        log_start_offset: Offset,
-        high_watermark: Offset,
+        (log_start_offset, high_watermark): (Offset, Offset),
+        asked: &Shown,
     ) -> Result<(), String> {
-        let shown = self.shown.entry(partition).or_default();
-        let before = shown
+        let before = asked
             .range(..=leader_epoch)
             .map(|(_, shown)| *shown)
             .fold((Offset(0), Offset(0)), |a, b| (a.0.max(b.0), a.1.max(b.1)));
@@ -52,7 +58,14 @@ impl NothingGoesBack {
                 ));
             }
         }
-        shown.insert(leader_epoch, (log_start_offset, high_watermark));
+        let latest = self
+            .shown
+            .entry(partition)
+            .or_default()
+            .entry(leader_epoch)
+            .or_default();
+        latest.0 = latest.0.max(log_start_offset);
+        latest.1 = latest.1.max(high_watermark);
         Ok(())
     }
 }
@@ -64,6 +77,8 @@ impl Checker for NothingGoesBack {
 
     /// It may have forgotten what it had committed, and the epochs that it had not stored.
     fn on_start(&mut self, seen: &Observed, recovered: &Recovered) -> Result<(), String> {
+        let node = recovered.broker.0;
+        self.asked.retain(|(asked, _), _| i32::from(*asked) != node);
         for ((partition, voter), latest) in &mut self.replicas {
             if voter.broker == recovered.broker && voter.directory == recovered.directory {
                 latest.committed = Position::default();
@@ -75,6 +90,28 @@ impl Checker for NothingGoesBack {
             }
         }
         Ok(())
+    }
+
+    fn on_input(&mut self, node: u8, input: &Input) {
+        let Input::Request(request) = input else {
+            return;
+        };
+        let Request::Fetch(body) = &request.body else {
+            return;
+        };
+        let mut asked = BTreeMap::new();
+        for topic in &body.topics {
+            for data in &topic.partitions {
+                let partition = TopicPartition {
+                    topic: topic.topic_id,
+                    partition: PartitionIndex(data.partition),
+                };
+                if let Some(shown) = self.shown.get(&partition) {
+                    asked.insert(partition, shown.clone());
+                }
+            }
+        }
+        self.asked.insert((node, request.id), asked);
     }
 
     fn on_step(&mut self, _seen: &Observed, step: &Step<'_>) -> Result<(), String> {
@@ -106,12 +143,16 @@ impl Checker for NothingGoesBack {
             };
         }
         for effect in step.effects {
-            let Effect::Respond { response, .. } = effect else {
+            let Effect::Respond { request, response } = effect else {
                 continue;
             };
             let Response::Fetch(response) = &**response else {
                 continue;
             };
+            let asked = self
+                .asked
+                .remove(&(step.node, *request))
+                .unwrap_or_default();
             for topic in &response.responses {
                 for data in &topic.partitions {
                     let partition = TopicPartition {
@@ -122,12 +163,10 @@ impl Checker for NothingGoesBack {
                         continue;
                     };
                     if data.error_code == ErrorCode::None && view.role == "leader" {
-                        self.shows(
-                            partition,
-                            view.leader_epoch,
-                            Offset(data.log_start_offset),
-                            Offset(data.high_watermark),
-                        )?;
+                        let shown = (Offset(data.log_start_offset), Offset(data.high_watermark));
+                        let nothing = Shown::new();
+                        let asked = asked.get(&partition).unwrap_or(&nothing);
+                        self.shows(partition, view.leader_epoch, shown, asked)?;
                     }
                 }
             }

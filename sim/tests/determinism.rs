@@ -1,0 +1,44 @@
+//! The same seed gives the same run, step by step, in another process too.
+
+use std::process::Command;
+
+use varve_sim::run::{RunOptions, run};
+
+const SEEDS: std::ops::Range<u64> = 100..104;
+
+fn chains() -> String {
+    let options = RunOptions {
+        safety: Some(std::time::Duration::from_secs(3)),
+        ..RunOptions::default()
+    };
+    SEEDS
+        .map(|seed| {
+            let outcome = run(seed, &options);
+            assert!(outcome.steps > 100, "seed {seed} ran");
+            format!("chain {seed} {:016x} {}\n", outcome.chain, outcome.steps)
+        })
+        .collect()
+}
+
+/// Run by the test below in a process of its own; by itself it shows that a run can be repeated.
+#[test]
+fn prints_the_chains_of_some_seeds() {
+    print!("{}", chains());
+}
+
+#[test]
+fn two_processes_arrive_at_the_same_state_hash_chains() {
+    let here = chains();
+    let there = Command::new(std::env::current_exe().unwrap())
+        .args(["prints_the_chains_of_some_seeds", "--exact", "--nocapture"])
+        .output()
+        .unwrap();
+    assert!(there.status.success());
+    let printed = String::from_utf8(there.stdout).unwrap();
+    let there: String = printed
+        .lines()
+        .filter(|line| line.starts_with("chain "))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    assert_eq!(there, here);
+}
