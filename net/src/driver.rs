@@ -1,4 +1,4 @@
-//! The task that owns a broker: facts in, orders out.
+//! The thread that owns a broker: facts in, orders out.
 //!
 //! It takes what clients, peers and disk threads have to tell, calls [`Broker::step`] with the time, and carries
 //! the effects out: orders to the disk, messages to links, responses to connections. It waits no longer than until
@@ -8,6 +8,7 @@
 //! When the disk does not keep up, clients are not listened to until it does; peers and completions always are.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use varve_core::broker::Broker;
@@ -30,6 +31,10 @@ const BATCH_MAX: usize = 256;
 /// How often the wall clock is told and the disk reminded of the time.
 const TICK_MS: u64 = 25;
 const WALL_CLOCK_MS: u64 = 250;
+
+/// How long the broker may be kept waiting, or keep others waiting, before that is worth telling: a good part of the
+/// time after which its peers give it up.
+const LATE: Duration = Duration::from_millis(250);
 
 /// What a node has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -106,12 +111,14 @@ impl Driver {
 
     /// Drives the broker until it has stopped, and closes the directory.
     pub async fn run(mut self, mut sources: Sources) {
-        let _bug_stops_the_node = rt::StopOnPanic("the broker".to_owned());
         let mut facts = Facts::default();
         self.drive_effects();
         while !self.stopped {
             self.drive_clock();
             self.wait_for_facts(&mut sources, &mut facts).await;
+            let woken = self.clock.now();
+            self.tell_if_late(woken);
+            let count = facts.reports.len() + facts.links.len() + facts.clients.len();
             if facts.stop {
                 facts.stop = false;
                 self.step(Input::Stop);
@@ -126,6 +133,14 @@ impl Driver {
                 self.drive_client(event);
             }
             self.disk.order(&mut self.orders);
+            let took = self.clock.now().since(woken);
+            if took > LATE {
+                tracing::warn!(
+                    took_ms = took.as_millis(),
+                    facts = count,
+                    "the broker was busy for long"
+                );
+            }
         }
         self.disk.close().await;
         self.progress.send_replace(Progress::Stopped);
@@ -166,15 +181,26 @@ impl Driver {
         }
     }
 
+    /// A node that gets no processor time loses its leaderships to others, and should say why.
+    fn tell_if_late(&self, woken: Instant) {
+        let late = woken.since(self.next_tick);
+        if late > LATE {
+            tracing::warn!(
+                late_ms = late.as_millis(),
+                "the node was paused, or its machine is overloaded"
+            );
+        }
+    }
+
     /// Tells the time, to the broker and to the disk.
     fn drive_clock(&mut self) {
         let now = self.clock.now();
         if now >= self.next_wall_clock {
-            self.next_wall_clock = now + std::time::Duration::from_millis(WALL_CLOCK_MS);
+            self.next_wall_clock = now + Duration::from_millis(WALL_CLOCK_MS);
             self.step(Input::WallClock(rt::wall_clock()));
         }
         if now >= self.next_tick {
-            self.next_tick = now + std::time::Duration::from_millis(TICK_MS);
+            self.next_tick = now + Duration::from_millis(TICK_MS);
             self.disk.tick();
         }
         if self

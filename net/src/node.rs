@@ -226,12 +226,15 @@ where
         identity_sender,
         progress_sender,
     );
-    tokio::spawn(driver.run(Sources {
-        reports,
-        links: link_events,
-        clients,
-        stop,
-    }));
+    rt::spawn_apart(
+        format!("varve-{}-broker", settings.broker),
+        driver.run(Sources {
+            reports,
+            links: link_events,
+            clients,
+            stop,
+        }),
+    );
 
     let mut accepting = vec![tokio::spawn(accept(
         peer_listener,

@@ -186,6 +186,8 @@ impl LinkContext {
 #[derive(Debug)]
 pub struct PeerLinks {
     context: LinkContext,
+    /// Where links run: not on the driver's thread.
+    runtime: tokio::runtime::Handle,
     bootstrap: Vec<String>,
     seed: ChaCha8Rng,
     next: u64,
@@ -216,11 +218,16 @@ impl Drop for Link {
 }
 
 impl PeerLinks {
-    /// Dials the bootstrap addresses until core names the brokers.
+    /// Dials the bootstrap addresses until core names the brokers. Links run as tasks of the runtime that this is called
+    /// in.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
     #[must_use]
     pub fn start(context: LinkContext, bootstrap: Vec<String>, seed: u64) -> Self {
         let mut links = Self {
             context,
+            runtime: tokio::runtime::Handle::current(),
             bootstrap,
             seed: ChaCha8Rng::seed_from_u64(seed),
             next: 0,
@@ -352,7 +359,7 @@ impl PeerLinks {
         self.next += 1;
         let id = LinkId(self.next);
         let jitter = ChaCha8Rng::seed_from_u64(self.seed.next_u64());
-        let task = tokio::spawn(maintain_link(
+        let task = self.runtime.spawn(maintain_link(
             id,
             expects,
             candidates,
@@ -467,7 +474,7 @@ async fn dial(
     let own = context.own();
     let greeted = timeout(CONNECT_MAX, greet(&mut stream, own, expects, context));
     let identity = greeted.await.map_err(|_| DialError::Timeout)??;
-    if identity == own {
+    if is_same_start(&identity, &own) {
         return Ok(Dialled::Self_);
     }
     // The other side has judged us; we judge it by the same rules.
@@ -578,6 +585,11 @@ async fn carry<S: AsyncRead + AsyncWrite>(
     }
 }
 
+/// Whether both are one start of one node. It may join its cluster between one hello and the next.
+fn is_same_start(a: &PeerIdentity, b: &PeerIdentity) -> bool {
+    (a.broker, a.directory, a.incarnation) == (b.broker, b.directory, b.incarnation)
+}
+
 /// Whether a node may link to this one.
 ///
 /// # Errors
@@ -597,7 +609,7 @@ pub fn judge(own: &PeerIdentity, hello: &Hello) -> Result<(), String> {
             own.broker
         ));
     }
-    if hello.identity.broker == own.broker && hello.identity != *own {
+    if hello.identity.broker == own.broker && !is_same_start(&hello.identity, own) {
         return Err(format!(
             "two nodes are configured as broker {}, on the directories {} and {}",
             own.broker, own.directory, hello.identity.directory
@@ -624,7 +636,7 @@ where
             return;
         }
     };
-    if from == context.own() {
+    if is_same_start(&from, &context.own()) {
         return;
     }
     let session = context.sessions.fetch_add(1, Ordering::Relaxed) + 1;
@@ -879,6 +891,15 @@ mod tests {
         let says = |identity, expects| judge(&own, &Hello { identity, expects });
         assert_eq!(says(identity(2), None), Ok(()));
         assert_eq!(says(own, Some(BrokerId(1))), Ok(()));
+        assert_eq!(
+            says(identity(1), None),
+            Ok(()),
+            "it dialled itself and has joined since"
+        );
+        let twin = PeerIdentity {
+            directory: DirectoryId(77),
+            ..identity(1)
+        };
         let other = PeerIdentity {
             cluster: Some(ClusterId(2)),
             ..identity(2)
@@ -894,7 +915,7 @@ mod tests {
                 .contains("not broker 3")
         );
         assert!(
-            says(identity(1), None)
+            says(twin, None)
                 .unwrap_err()
                 .contains("two nodes are configured")
         );

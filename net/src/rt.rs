@@ -130,6 +130,30 @@ where
     }
 }
 
+/// Runs a future on a thread of its own, where no other task keeps it waiting.
+///
+/// # Panics
+/// When the operating system gives no thread.
+pub fn spawn_apart<F>(name: String, future: F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    #[cfg(not(madsim))]
+    thread(name, move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build();
+        runtime
+            .expect("a runtime without IO takes nothing but memory")
+            .block_on(future);
+    });
+    #[cfg(madsim)]
+    {
+        drop(name);
+        tokio::spawn(future);
+    }
+}
+
 #[cfg(not(madsim))]
 fn thread<F: FnOnce() + Send + 'static>(name: String, run: F) {
     std::thread::Builder::new()

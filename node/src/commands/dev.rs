@@ -196,6 +196,11 @@ fn say_ready(arguments: &Arguments, running: &[RunningNode]) {
         .next()
         .unwrap_or_else(|| "varve".to_owned());
     let bootstrap = &addresses[0];
+    // The commands ask there by themselves.
+    let option = match arguments.port {
+        9092 => String::new(),
+        _ => format!(" --bootstrap {bootstrap}"),
+    };
     println!(
         "A cluster of {} is ready; its data is in {}.",
         match running.len() {
@@ -206,9 +211,9 @@ fn say_ready(arguments: &Arguments, running: &[RunningNode]) {
     );
     println!("\n  bootstrap address   {}\n", addresses.join(","));
     println!("Try next, in another terminal:\n");
-    println!("  {varve} topic create greetings --partitions 3 --bootstrap {bootstrap}");
-    println!("  echo hello | {varve} produce greetings --bootstrap {bootstrap}");
-    println!("  {varve} consume greetings --bootstrap {bootstrap}");
+    println!("  {varve} topic create greetings --partitions 3{option}");
+    println!("  echo hello | {varve} produce greetings{option}");
+    println!("  {varve} consume greetings{option}");
     println!("\nor any Kafka client:  kcat -L -b {bootstrap}\n");
     println!("Ctrl-C stops it; the next start finds the data.");
 }
