@@ -29,8 +29,6 @@ use varve_sim::network::{NetworkOptions, Place};
 const TOPIC: &str = "t";
 /// Everything that is not about patience is done within this.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How finely a condition is looked at.
-const LOOK: Duration = Duration::from_millis(1);
 
 /// This many seconds.
 #[must_use]
@@ -234,6 +232,18 @@ impl Scenario {
         self.leader()
     }
 
+    /// The same, with a leader that is not the controller: whoever is both is restarted until it is not.
+    pub fn elect_leader_beside_controller(&mut self) -> u8 {
+        let mut leader = self.elect_leader();
+        while leader == self.controller() {
+            self.restart(leader);
+            self.run_until(|s| s.leader_other_than(leader), PATIENCE);
+            self.run_until_converged(PATIENCE);
+            leader = self.leader();
+        }
+        leader
+    }
+
     /// The topic's id is looked up where everybody can: in the metadata.
     fn find_partition(&self) -> TopicPartition {
         let topic = self
@@ -251,13 +261,20 @@ impl Scenario {
     }
 
     /// A client that produces when it is told to, without retries and without a producer id.
+    #[track_caller]
     pub fn client(&mut self) -> Client {
-        self.client_that(|_| {})
+        self.client_that(None, |_| {})
+    }
+
+    /// Such a client that reaches no node but this one.
+    #[track_caller]
+    pub fn client_of(&mut self, node: u8) -> Client {
+        self.client_that(Some(node), |_| {})
     }
 
     /// A client with a producer id (`enable.idempotence`) that tries again until it is answered.
     pub fn idempotent_client(&mut self) -> Client {
-        let client = self.client_that(|producer| {
+        let client = self.client_that(None, |producer| {
             producer.idempotent = true;
             producer.retries = true;
         });
@@ -265,16 +282,19 @@ impl Scenario {
         client
     }
 
-    fn client_that(&mut self, settings: impl FnOnce(&mut Producer)) -> Client {
+    #[track_caller]
+    fn client_that(&mut self, node: Option<u8>, settings: impl FnOnce(&mut Producer)) -> Client {
         let mut producer = Producer::new(0, secs(1));
         producer.idempotent = false;
         producer.retries = false;
         producer.timeout_ms = 2000;
         settings(&mut producer);
-        let client = Client(
-            self.cluster_mut()
-                .add_client(TOPIC, Work::Produce(Box::new(producer))),
-        );
+        let work = Work::Produce(Box::new(producer));
+        let cluster = self.cluster_mut();
+        let client = Client(match node {
+            Some(node) => cluster.add_client_of(node, TOPIC, work),
+            None => cluster.add_client(TOPIC, work),
+        });
         self.run_until(
             |s| {
                 s.cluster().clients()[usize::from(client.0) - 1]
@@ -304,6 +324,7 @@ impl Scenario {
     }
 
     /// Produces a batch of this many records, as often as it takes, until it is acknowledged by `acks=all`.
+    #[track_caller]
     pub fn produce_acked(&mut self, client: &Client, records: u64) -> Produced {
         let retries = std::mem::replace(&mut self.producer_mut(*client).retries, true);
         let produced = self.produce(client, records, Acks::All);
@@ -409,6 +430,20 @@ impl Scenario {
         self.cluster_mut().block(node, client);
     }
 
+    /// What the node answers does not reach the client any more; what the client asks arrives.
+    pub fn cut_answers(&mut self, node: u8, client: &Client) {
+        self.told(format!("cut n{node} -> c{}", client.0));
+        let (node, client) = (Place::Node(node), Place::Client(client.0));
+        self.cluster_mut().block(node, client);
+    }
+
+    /// The connection between a client and a node breaks; another can be made.
+    pub fn reset_client(&mut self, client: &Client, node: u8) {
+        self.told(format!("reset c{} - n{node}", client.0));
+        let (client, node) = (Place::Client(client.0), Place::Node(node));
+        self.cluster_mut().reset_between(client, node);
+    }
+
     /// Everybody reaches everybody again.
     pub fn heal(&mut self) {
         self.told("heal".to_owned());
@@ -512,6 +547,13 @@ impl Scenario {
         self.cluster_mut().stall_disk(node, length);
     }
 
+    /// From now on every sync takes this long, on all disks.
+    pub fn syncs_take(&mut self, length: Duration) {
+        let mut disk = self.options.disk;
+        disk.sync_min = length;
+        self.cluster_mut().set_disk_options(disk);
+    }
+
     /// The node's next sync fails, once: its pages are clean afterwards and its bytes are nowhere.
     pub fn fail_fsync(&mut self, node: u8) {
         self.told(format!("the next sync of n{node} fails"));
@@ -538,7 +580,7 @@ impl Scenario {
         self.check();
     }
 
-    /// Lets time pass until this holds.
+    /// Lets time pass until this holds; it is looked at after every event.
     ///
     /// # Panics
     /// Where it does not hold within `timeout`.
@@ -555,7 +597,10 @@ impl Scenario {
                     timeout.as_millis()
                 ));
             }
-            self.run_for(LOOK);
+            let cluster = self.cluster_mut();
+            let next = cluster.next_at().map_or(end, |at| at.min(end));
+            cluster.run_until(next, |_, _| {});
+            self.check();
         }
     }
 
@@ -666,6 +711,11 @@ impl Scenario {
     /// The interesting part starts here: everything so far comes to rest, and its trace is forgotten.
     pub fn trace(&mut self) {
         self.run_until_converged(PATIENCE);
+        self.trace_from_here();
+    }
+
+    /// The interesting part starts here, in the middle of what goes wrong.
+    pub fn trace_from_here(&mut self) {
         let partition = self.partition();
         let nodes = self.options.nodes;
         let cluster = self.cluster_mut();

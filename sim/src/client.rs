@@ -270,6 +270,14 @@ impl Client {
         }
     }
 
+    /// The same where no node but this one can be reached.
+    #[must_use]
+    pub fn that_reaches_only(mut self, node: u8) -> Self {
+        let others = (1..=self.nodes).filter(|&other| other != node);
+        self.unreachable = others.map(|other| (other, SimTime(u64::MAX))).collect();
+        self
+    }
+
     /// The topic's id, once known.
     #[must_use]
     pub fn topic_id(&self) -> Option<TopicId> {

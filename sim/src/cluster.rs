@@ -1763,15 +1763,31 @@ impl Cluster {
 
     /// Adds a client and wakes it.
     pub fn add_client(&mut self, topic: &str, work: Work) -> u8 {
+        let client = self.make_client(topic, work);
+        self.admit(client)
+    }
+
+    /// Adds a client that reaches only this node, and wakes it.
+    pub fn add_client_of(&mut self, node: u8, topic: &str, work: Work) -> u8 {
+        let client = self.make_client(topic, work).that_reaches_only(node);
+        self.admit(client)
+    }
+
+    fn make_client(&self, topic: &str, work: Work) -> Client {
         let number = u8::try_from(self.clients.len() + 1).expect("a run has few clients");
-        self.clients.push(Client::new(
+        Client::new(
             number,
             self.options.nodes,
             topic,
             work,
             self.draws.clone(),
             WALL_START_MS,
-        ));
+        )
+    }
+
+    fn admit(&mut self, client: Client) -> u8 {
+        let number = client.number;
+        self.clients.push(client);
         self.client_wakes.push(None);
         self.pump_client(number);
         number

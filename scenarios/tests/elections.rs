@@ -1,0 +1,22 @@
+//! A leader dies; a follower that has the whole log takes its place.
+//!
+//! Breaks if: a candidate is elected by a vote that was not durable, or a leader serves before its own opening is
+//! committed.
+
+use varve_scenarios::{Outcome, Scenario, secs};
+
+#[test]
+fn a_killed_leader_is_replaced_within_two_election_timeouts() {
+    let mut s = Scenario::new(3).seed(1).quiet();
+    let old = s.elect_leader();
+    let c = s.client();
+    s.produce_acked(&c, 3);
+    s.trace();
+    s.kill(old);
+    s.run_until(|s| s.leader_other_than(old), secs(2));
+    let after = s.produce_acked(&c, 1);
+    s.start(old);
+    s.run_until_converged(secs(3));
+    assert_eq!(s.outcome(&after), Outcome::Acknowledged(3));
+    s.assert_trace();
+}

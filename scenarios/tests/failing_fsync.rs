@@ -1,0 +1,21 @@
+//! A sync of the leader fails. Its bytes may be anywhere or nowhere, and a second sync would prove nothing.
+//!
+//! Breaks if: the sync is tried again and its success believed (fsyncgate), or the leader leads on without a disk.
+
+use varve_scenarios::{Acks, Scenario, secs};
+
+#[test]
+fn a_leader_whose_sync_fails_hands_over_and_acknowledges_nothing() {
+    let mut s = Scenario::new(3).seed(9).quiet();
+    let old = s.elect_leader();
+    let c = s.client();
+    s.produce_acked(&c, 2);
+    s.trace();
+    s.fail_fsync(old);
+    s.produce(&c, 1, Acks::All);
+    s.run_until(|s| s.leader_other_than(old), secs(4));
+    s.produce_acked(&c, 1);
+    s.restart(old);
+    s.run_until_converged(secs(5));
+    s.assert_trace();
+}

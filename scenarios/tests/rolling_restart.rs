@@ -1,0 +1,23 @@
+//! All nodes are stopped in good order and started again, one after the other.
+//!
+//! Breaks if: a leader that stops leaves its followers to find out by an election timeout.
+
+use varve_scenarios::{Scenario, millis, secs};
+
+#[test]
+fn a_rolling_restart_never_stops_acknowledgements_for_an_election_timeout() {
+    let mut s = Scenario::new(3).seed(12).quiet();
+    s.elect_leader();
+    let c = s.client();
+    s.produce_acked(&c, 1);
+    s.trace();
+    for node in 1..=3 {
+        s.stop(node);
+        let before = s.cluster().now();
+        s.produce_acked(&c, 1);
+        assert!(s.cluster().now().since(before) < millis(500));
+        s.start(node);
+        s.run_until_converged(secs(5));
+    }
+    s.assert_trace();
+}
