@@ -199,11 +199,19 @@ impl Block {
     }
 }
 
-/// The second copies of a group's votes.
-pub(super) fn decode_votes(bytes: &[u8], seed: u32) -> Option<Vec<(TopicPartition, Vote)>> {
+/// The second copies of a group's votes; `None` where they are damaged, or are those of an earlier group in the
+/// same place.
+pub(super) fn decode_votes(
+    bytes: &[u8],
+    group: &GroupHeader,
+    seed: u32,
+) -> Option<Vec<(TopicPartition, Vote)>> {
     let decode = || -> Decoded<_> {
         let mut take = Take(bytes);
-        take.bytes(24)?;
+        take.bytes(8)?;
+        if take.u64()? != group.incarnation.0 || take.u64()? != group.number.0 {
+            return Err(Malformed);
+        }
         let votes = take.list(|take| Ok((take.replica()?, take.vote()?)))?;
         check(&bytes[..bytes.len() - take.0.len()], VOTES_MAGIC, seed)?;
         Ok(votes)

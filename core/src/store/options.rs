@@ -64,7 +64,7 @@ impl Default for StoreOptions {
         Self {
             journal_file_bytes: 64 << 20,
             journal_files: 4,
-            direct_append_bytes_min: 64 << 10,
+            direct_append_bytes_min: 512 << 10,
             checkpoint_journal_bytes: 64 << 20,
             checkpoint_direct_bytes: 512 << 20,
             replicated_flush_max: Duration::from_millis(100),

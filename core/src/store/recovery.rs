@@ -312,7 +312,9 @@ impl<D: Disk> Replay<'_, D> {
             // The rest of the group is lost, but for the votes, which stand twice.
             let votes_at = usize::try_from(header.body_length()).expect("less than the group");
             let votes = bytes.get(votes_at..).unwrap_or_default();
-            for (replica, vote) in journal::decode_votes(votes, self.seed).unwrap_or_default() {
+            for (replica, vote) in
+                journal::decode_votes(votes, header, self.seed).unwrap_or_default()
+            {
                 self.replay(replica, Record::Vote(vote), &Bytes::new(), recorded)?;
             }
             for &replica in &header.replicas {
