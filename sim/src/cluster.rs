@@ -1179,11 +1179,9 @@ impl Cluster {
         touched_by_effects(carried, &mut self.touched);
         let mut views = std::mem::take(&mut self.views);
         views.clear();
-        if crash.is_none() {
-            for &partition in &self.touched {
-                if let Some(replica) = process.broker.replica(partition) {
-                    views.push((partition, replica.view()));
-                }
+        for &partition in &self.touched {
+            if let Some(replica) = process.broker.replica(partition) {
+                views.push((partition, replica.view()));
             }
         }
         self.touched.clear();
@@ -1193,6 +1191,7 @@ impl Cluster {
             me: process.identity.voter(),
             effects: carried,
             views: &views,
+            crashed: crash.is_some(),
         };
         if let Err(violation) = self.checkers.on_step(&step) {
             self.violation.get_or_insert(violation);

@@ -395,7 +395,10 @@ impl Nemesis {
             Kind::DiskFull => {
                 tell(cluster, format!("disk of n{node} is full"));
                 let used = cluster.node(node).disk.used();
-                cluster.node(node).disk.set_capacity(used);
+                // Less is free than the store keeps in reserve, but not nothing: other files fill the disk, and
+                // the reserve is for votes and notes.
+                let reserve = cluster.options().store.reserve_bytes;
+                cluster.node(node).disk.set_capacity(used + reserve / 2);
                 self.ends_after(cluster, kind, nth, long);
             }
             Kind::SyncFails => {

@@ -307,7 +307,7 @@ impl Trace {
         for partition in partitions {
             let mut groups: Vec<(Vec<String>, &[Logged])> = Vec::new();
             for (voter, shadow) in seen.shadows(partition) {
-                if !shadow.ordered.exists {
+                if !shadow.ordered.exists || shadow.gone {
                     continue;
                 }
                 let log = &shadow.ordered.log[..];

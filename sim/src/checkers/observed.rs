@@ -33,8 +33,10 @@ pub struct Step<'a> {
     pub me: Voter,
     /// What it ordered, as far as that was carried out: a crash may have come before the rest.
     pub effects: &'a [Effect],
-    /// The replicas that the step touched, as they are after it; none where the broker crashed in it.
+    /// The replicas that the step touched, as they are after it.
     pub views: &'a [(TopicPartition, ReplicaView)],
+    /// The broker crashed before it had carried everything out: its views speak of orders that were never given.
+    pub crashed: bool,
 }
 
 /// One entry of a log, as small as can tell it from every other.
@@ -151,6 +153,8 @@ pub struct Shadow {
     /// What was reported written, by the number of its order.
     written: OrderSeq,
     pending: VecDeque<(OrderSeq, Change)>,
+    /// Its directory has been lost.
+    pub gone: bool,
     /// Entries from the front that have been compared with the committed log.
     compared: usize,
 }
@@ -302,7 +306,7 @@ impl Observed {
             }
         }
         for (partition, view) in step.views {
-            self.take_view(step.me, *partition, view);
+            self.take_view(step.me, *partition, view, step.crashed);
         }
     }
 
@@ -408,7 +412,13 @@ impl Observed {
     }
 
     /// Compares what the replica says is committed with what others said before.
-    fn take_view(&mut self, me: Voter, partition: TopicPartition, view: &ReplicaView) {
+    fn take_view(
+        &mut self,
+        me: Voter,
+        partition: TopicPartition,
+        view: &ReplicaView,
+        crashed: bool,
+    ) {
         let Some(shadow) = self
             .replicas
             .get_mut(&partition)
@@ -417,6 +427,9 @@ impl Observed {
             return;
         };
         let Some(index) = shadow.ordered.index_of(view.committed) else {
+            if crashed {
+                return;
+            }
             self.facts.push(Fact::Misfit(
                 partition,
                 me,
@@ -491,10 +504,12 @@ impl Observed {
         }
     }
 
-    /// A directory is gone for good.
+    /// A directory is gone for good. What it had acknowledged before counts: the leader was told so in good faith.
     pub fn wiped(&mut self, me: Voter) {
         for replicas in self.replicas.values_mut() {
-            replicas.remove(&me);
+            if let Some(shadow) = replicas.get_mut(&me) {
+                shadow.gone = true;
+            }
         }
     }
 
