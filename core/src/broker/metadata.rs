@@ -136,6 +136,8 @@ impl Broker {
                         self.apply(&batch, &mut affected);
                     }
                 }
+                // What is damaged is read once it is repaired; the repair touches the replica.
+                None if replica.is_damaged_at(self.metadata.applied) => break,
                 None => self.read_metadata(end, fx),
             }
         }

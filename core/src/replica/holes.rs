@@ -59,6 +59,10 @@ impl Holes {
     }
 
     fn add(&mut self, hole: Range<Offset>, now: Instant) {
+        let known = |range: &Range<Offset>| range.start <= hole.start && hole.end <= range.end;
+        if self.ranges.iter().any(known) {
+            return; // asked for already
+        }
         let mut merged = hole;
         self.ranges.retain(|other| {
             let touches = other.start <= merged.end && merged.start <= other.end;
@@ -104,6 +108,11 @@ impl Replica {
             .notice(Some(self.id), NoticeKind::Hole(range.start, range.end));
         self.holes
             .add(range.start..range.end.min(self.end.end_offset), cx.now);
+    }
+
+    /// Whether the record at `offset` is known to be damaged.
+    pub(crate) fn is_damaged_at(&self, offset: Offset) -> bool {
+        self.holes.containing(offset).is_some()
     }
 
     /// Asks every other voter for the first hole.
