@@ -617,6 +617,7 @@ impl Cluster {
             identity,
             tick_at: None,
             orders: std::collections::VecDeque::new(),
+            held: std::collections::VecDeque::new(),
             committing: None,
             checkpointing: None,
             start_scheduled: false,
@@ -678,7 +679,7 @@ impl Cluster {
             return;
         }
         if machine_up {
-            node.disk.kill();
+            node.power_was_cut |= node.disk.kill();
         }
         let mut happenings = Vec::new();
         let queue = &mut self.queue;
@@ -1553,6 +1554,16 @@ impl Cluster {
         let mut written = Vec::new();
         let mut failure = None;
         while let Some(order) = process.orders.pop_front() {
+            // Behind an append that the full disk has refused the orders of its replica wait with it: a later one
+            // that was done would be taken for a report on the refused one too.
+            if process
+                .held
+                .iter()
+                .any(|held| held.replica == order.replica)
+            {
+                process.held.push_back(order);
+                continue;
+            }
             match process.store.execute(instant, &order) {
                 Ok(None) => {}
                 Ok(Some(completion)) => written.push(completion),
@@ -1561,6 +1572,7 @@ impl Cluster {
                     if matches!(failure, Some(StoreFailure::Offline(_))) {
                         break;
                     }
+                    process.held.push_back(order);
                 }
             }
         }
@@ -1640,6 +1652,10 @@ impl Cluster {
         match process.store.has_space() {
             Ok(true) => {
                 process.is_full = false;
+                let mut held = std::mem::take(&mut process.held);
+                held.append(&mut process.orders);
+                process.orders = held;
+                self.look_at_queue(number);
                 self.tell(number, Input::SpaceReturned);
             }
             Ok(false) => self.queue.after(

@@ -192,14 +192,16 @@ impl SimDisk {
     }
 
     /// The process dies and the machine goes on: what was written stays, but a page that a failed sync marked
-    /// clean may have left the cache.
-    pub fn kill(&self) {
+    /// clean may have left the cache. Whether any has: then what was written is not all there.
+    pub fn kill(&self) -> bool {
         let state = &mut *self.state.borrow_mut();
         let mut draw = state.draw();
+        let mut evicted = false;
         for file in state.files.values_mut() {
-            file.evict_phantoms(&mut draw);
+            evicted |= file.evict_phantoms(&mut draw);
         }
         state.collect_unnamed();
+        evicted
     }
 
     /// Everything is gone, as on a new disk.
@@ -923,15 +925,18 @@ impl File {
             .max(self.length.next_multiple_of(SECTOR_SIZE as u64));
     }
 
-    fn evict_phantoms(&mut self, draw: &mut Draw) {
+    fn evict_phantoms(&mut self, draw: &mut Draw) -> bool {
+        let mut evicted = false;
         for page in self.pages.values_mut() {
             for place in 0..SECTORS_PER_PAGE {
                 if page.phantom[place] && page.dirty[place] == (0, 0) && draw.chance(500_000) {
                     page.revert(place);
+                    evicted = true;
                 }
             }
             page.settle();
         }
+        evicted
     }
 }
 

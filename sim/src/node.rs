@@ -37,7 +37,7 @@ pub struct Node {
     pub boot: u64,
     /// Starts of its process.
     pub starts: u64,
-    /// Power has been cut since the process last ran.
+    /// Power has been cut since the process last ran, or pages that a failed sync marked clean have left the cache.
     pub power_was_cut: bool,
     /// The process, while it runs.
     pub process: Option<Process>,
@@ -96,6 +96,8 @@ pub struct Process {
     pub tick_at: Option<SimTime>,
     /// Orders that have not been executed.
     pub orders: VecDeque<Order>,
+    /// Orders that wait for space on the disk, the refused ones and those behind them.
+    pub held: VecDeque<Order>,
     /// The group commit that is being synced.
     pub committing: Option<CommitTicket<SimDisk>>,
     /// The checkpoint that is being written.
