@@ -379,7 +379,7 @@ impl PeerLinks {
 async fn maintain_link(
     link: LinkId,
     expects: Option<BrokerId>,
-    candidates: Vec<String>,
+    mut candidates: Vec<String>,
     context: LinkContext,
     mut jitter: ChaCha8Rng,
 ) {
@@ -387,13 +387,10 @@ async fn maintain_link(
     let mut told = String::new();
     let mut failing_since = tokio::time::Instant::now();
     loop {
+        let mut own = None;
         for address in &candidates {
             match dial(address, expects, &context).await {
-                Ok(Dialled::Self_) => {
-                    if expects.is_none() {
-                        return;
-                    }
-                }
+                Ok(Dialled::Self_) => own = Some(address.clone()),
                 Ok(Dialled::Peer(stream, identity)) => {
                     tracing::info!(broker = identity.broker.0, %address, "linked to a peer");
                     backoff = BACKOFF_MIN;
@@ -420,6 +417,11 @@ async fn maintain_link(
                     }
                 }
             }
+        }
+        // An address that leads back here leads nowhere else later.
+        candidates.retain(|address| own.as_ref() != Some(address));
+        if candidates.is_empty() {
+            return;
         }
         let share = jitter.next_u32() % 512;
         sleep(backoff / 2 + backoff * share / 1024).await;
@@ -595,6 +597,9 @@ fn is_same_start(a: &PeerIdentity, b: &PeerIdentity) -> bool {
 /// # Errors
 /// The reason why not, in words for the log of the node that dialled.
 pub fn judge(own: &PeerIdentity, hello: &Hello) -> Result<(), String> {
+    if is_same_start(&hello.identity, own) {
+        return Ok(()); // it has dialled itself, and finds out by the answer
+    }
     if let (Some(ours), Some(theirs)) = (own.cluster, hello.identity.cluster)
         && ours != theirs
     {
@@ -609,7 +614,7 @@ pub fn judge(own: &PeerIdentity, hello: &Hello) -> Result<(), String> {
             own.broker
         ));
     }
-    if hello.identity.broker == own.broker && !is_same_start(&hello.identity, own) {
+    if hello.identity.broker == own.broker {
         return Err(format!(
             "two nodes are configured as broker {}, on the directories {} and {}",
             own.broker, own.directory, hello.identity.directory

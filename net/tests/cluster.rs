@@ -1,4 +1,6 @@
 //! Whole nodes on real files and loopback sockets, spoken to in the client protocol.
+// Helpers of tests fail by panicking, like the tests themselves.
+#![allow(clippy::unwrap_used)]
 #![cfg(not(madsim))]
 
 mod client_words;

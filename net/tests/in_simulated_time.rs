@@ -2,6 +2,8 @@
 //!
 //! Compiled with `--cfg madsim` only; `simulated.rs` runs it. Files are real and lie in a temporary directory, since
 //! what disks do wrong is the business of core's own simulator.
+// Helpers of tests fail by panicking, like the tests themselves.
+#![allow(clippy::unwrap_used)]
 #![cfg(madsim)]
 
 mod client_words;

@@ -351,7 +351,7 @@ impl<'de> Deserialize<'de> for Dotted {
 }
 
 enum Tree {
-    Table(Vec<(Spanned<String>, Tree)>),
+    Table(Vec<(Spanned<String>, Self)>),
     Value(String),
 }
 

@@ -1,5 +1,8 @@
 //! The few words of the client protocol that the tests of whole nodes speak.
 
+// A test's helper fails by panicking, like the test itself.
+#![allow(clippy::unwrap_used)]
+
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -16,7 +19,7 @@ use varve_core::wire::{
 };
 
 /// How long a client tries.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long one request may take.
 const REQUEST_MAX: Duration = Duration::from_secs(6);
@@ -26,14 +29,14 @@ const REST: Duration = Duration::from_millis(50);
 
 /// A client of a cluster, which tries again as clients do.
 #[derive(Debug)]
-pub struct Client {
+pub(crate) struct Client {
     /// Every broker, by number from 1.
-    pub brokers: Vec<String>,
+    pub(crate) brokers: Vec<String>,
 }
 
 impl Client {
     /// Produces one record for each value, in one batch, and tells the first offset.
-    pub async fn produce(&self, topic: &str, values: &[String]) -> i64 {
+    pub(crate) async fn produce(&self, topic: &str, values: &[String]) -> i64 {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(offset) = self.try_produce(topic, values).await {
@@ -45,7 +48,7 @@ impl Client {
     }
 
     /// Everything in the topic, as text.
-    pub async fn fetch_all(&self, topic: &str) -> Vec<String> {
+    pub(crate) async fn fetch_all(&self, topic: &str) -> Vec<String> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(values) = self.try_fetch_all(topic).await {
