@@ -191,6 +191,7 @@ where
         checkpoints,
         failed: false,
         full_since: None,
+        held: Vec::new(),
     };
     rt::spawn_worker(
         format!("{name}-writer"),
@@ -293,6 +294,8 @@ struct Writer<D: Disk> {
     failed: bool,
     /// The disk was found full, or asked again, at this time.
     full_since: Option<Instant>,
+    /// Orders that wait for space: appends that the full disk has refused, and whatever its replica ordered behind.
+    held: Vec<Order>,
 }
 
 impl<D: Disk> Writer<D> {
@@ -329,8 +332,16 @@ impl<D: Disk> Writer<D> {
             if self.failed {
                 return;
             }
+            // A later order of the replica that was done would be taken for a report on the refused one too.
+            if self.held.iter().any(|held| held.replica == order.replica) {
+                self.held.push(order.clone());
+                continue;
+            }
             let now = shared.clock.now();
             let executed = store.execute(now, order);
+            if matches!(executed, Err(StoreFailure::NoSpace)) {
+                self.held.push(order.clone());
+            }
             written.extend(self.check(executed).flatten());
         }
     }
@@ -393,6 +404,13 @@ impl<D: Disk> Writer<D> {
             Some(true) => {
                 self.full_since = None;
                 self.shared.report(DiskReport::SpaceReturned);
+                let held = std::mem::take(&mut self.held);
+                let mut written = Vec::new();
+                self.execute(&held, &mut written);
+                if !written.is_empty() {
+                    self.shared.report(DiskReport::Stored(written));
+                }
+                self.commit(false);
             }
             Some(false) => self.full_since = Some(now),
             None => {}
