@@ -199,24 +199,42 @@ impl Block {
     }
 }
 
-/// The second copies of a group's votes; `None` where they are damaged, or are those of an earlier group in the
-/// same place.
-pub(super) fn decode_votes(
-    bytes: &[u8],
-    group: &GroupHeader,
-    seed: u32,
-) -> Option<Vec<(TopicPartition, Vote)>> {
-    let decode = || -> Decoded<_> {
-        let mut take = Take(bytes);
-        take.bytes(8)?;
-        if take.u64()? != group.incarnation.0 || take.u64()? != group.number.0 {
-            return Err(Malformed);
-        }
-        let votes = take.list(|take| Ok((take.replica()?, take.vote()?)))?;
-        check(&bytes[..bytes.len() - take.0.len()], VOTES_MAGIC, seed)?;
-        Ok(votes)
-    };
-    decode().ok()
+/// The second copies of a group's votes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct VoteCopies {
+    pub(super) incarnation: Incarnation,
+    /// The group that they stand in.
+    pub(super) number: GroupNumber,
+    pub(super) votes: Vec<(TopicPartition, Vote)>,
+}
+
+impl VoteCopies {
+    /// The most bytes that they take.
+    pub(super) const LENGTH_MAX: usize = 4 * BLOCK;
+
+    /// Whether a block may be where they start.
+    pub(super) fn may_start(block: &[u8]) -> bool {
+        block.starts_with(&VOTES_MAGIC.to_be_bytes())
+    }
+
+    /// Reads what starts at the front of `bytes`, which may go on behind it.
+    pub(super) fn decode(bytes: &[u8], seed: u32) -> Option<Self> {
+        let decode = || -> Decoded<_> {
+            let mut take = Take(bytes);
+            if take.u32()? != VOTES_MAGIC {
+                return Err(Malformed);
+            }
+            take.bytes(4)?;
+            let copies = Self {
+                incarnation: Incarnation(take.u64()?),
+                number: GroupNumber(take.u64()?),
+                votes: take.list(|take| Ok((take.replica()?, take.vote()?)))?,
+            };
+            check(&bytes[..bytes.len() - take.0.len()], VOTES_MAGIC, seed)?;
+            Ok(copies)
+        };
+        decode().ok()
+    }
 }
 
 /// The seed of every checksum in a directory: bytes of another directory, or made up by a client that does not
@@ -407,6 +425,8 @@ impl<D: Disk> Journal<D> {
         }
         staged.parts.extend(bodies.map(Part::Body));
         if let Record::Vote(vote) = record {
+            // Of one replica only the last counts, so that the copies are few.
+            staged.votes.retain(|(other, _)| *other != replica);
             staged.votes.push((replica, *vote));
         }
         Ok(())

@@ -7,9 +7,9 @@
 
 use crate::ids::{DirectoryId, Incarnation, TopicPartition};
 use crate::store::journal::{
-    self, BLOCK, BLOCK_U64, Block, FileHeader, GroupHeader, GroupNumber, JournalPlace,
+    self, BLOCK, BLOCK_U64, Block, FileHeader, GroupHeader, GroupNumber, JournalPlace, VoteCopies,
 };
-use crate::store::{Disk, DiskError, DiskFile};
+use crate::store::{Disk, DiskError, DiskFile, Vote};
 
 /// A journal file that was found.
 #[derive(Debug)]
@@ -32,6 +32,8 @@ pub(super) enum Found {
         /// Whether a later group says that it was durable.
         recorded: bool,
     },
+    /// The second copies of the votes in a group that cannot be found.
+    Votes(Vec<(TopicPartition, Vote)>),
     /// Groups that were there and cannot be found.
     Lost {
         /// Whom they touched; `None` where that is lost with them.
@@ -234,7 +236,7 @@ impl<F: DiskFile> RunReader<'_, F> {
     }
 
     /// Finds the group `expected`, which would stand at `at`, or else the first thing that proves it was written.
-    fn next(&self, file: usize, at: u64, expected: GroupNumber) -> Result<Next, DiskError> {
+    fn next(&mut self, file: usize, at: u64, expected: GroupNumber) -> Result<Next, DiskError> {
         let length = self.files[file].file.length()?;
         let mut block_at = at;
         while block_at < length {
@@ -251,7 +253,11 @@ impl<F: DiskFile> RunReader<'_, F> {
                 {
                     break;
                 }
-                Some(_) | None => block_at += BLOCK_U64,
+                Some(_) => block_at += BLOCK_U64,
+                None => {
+                    self.save_votes(file, block_at, expected)?;
+                    block_at += BLOCK_U64;
+                }
             }
         }
         let next = file + 1;
@@ -259,6 +265,25 @@ impl<F: DiskFile> RunReader<'_, F> {
             Some(found) if found.header.first >= expected => Next::File(next, found.header.first),
             Some(_) | None => Next::End,
         })
+    }
+
+    /// Takes the votes that stand here, if they are of a group whose header could not be read.
+    fn save_votes(&mut self, file: usize, at: u64, expected: GroupNumber) -> Result<(), DiskError> {
+        let mut start = [0; 4];
+        read_or_nothing(&self.files[file].file, at, &mut start)?;
+        if !VoteCopies::may_start(&start) {
+            return Ok(());
+        }
+        let mut bytes = vec![0; VoteCopies::LENGTH_MAX];
+        let length = read_or_nothing(&self.files[file].file, at, &mut bytes)?;
+        let copies = VoteCopies::decode(&bytes[..length], self.seed);
+        if let Some(copies) = copies
+            && copies.incarnation == self.incarnation
+            && copies.number >= expected
+        {
+            self.found.push(Found::Votes(copies.votes));
+        }
+        Ok(())
     }
 
     fn block(&self, file: usize, at: u64) -> Result<Option<Block>, DiskError> {

@@ -16,7 +16,7 @@ use crate::record::{Batch, BatchHeader, HEADER_SIZE};
 use crate::store::checkpoint::{self, Checkpoint};
 use crate::store::codec::Take;
 use crate::store::index::IndexTail;
-use crate::store::journal::{self, GroupHeader, Journal, JournalPlace};
+use crate::store::journal::{self, GroupHeader, Journal, JournalPlace, VoteCopies};
 use crate::store::journal_reader::{self, Found, FoundFile};
 use crate::store::record::{Appended, Record};
 use crate::store::replica::{Gap, Place, ReplicaState, Segment};
@@ -262,6 +262,11 @@ impl<D: Disk> Replay<'_, D> {
                     header,
                     recorded,
                 } => self.replay_group(&files[*file].file, *at, header, *recorded)?,
+                Found::Votes(votes) => {
+                    for &(replica, vote) in votes {
+                        self.replay(replica, Record::Vote(vote), &Bytes::new(), false)?;
+                    }
+                }
                 Found::Lost { replicas } => {
                     let replicas = replicas
                         .clone()
@@ -311,10 +316,12 @@ impl<D: Disk> Replay<'_, D> {
         if remaining > 0 {
             // The rest of the group is lost, but for the votes, which stand twice.
             let votes_at = usize::try_from(header.body_length()).expect("less than the group");
-            let votes = bytes.get(votes_at..).unwrap_or_default();
-            for (replica, vote) in
-                journal::decode_votes(votes, header, self.seed).unwrap_or_default()
-            {
+            let copies = bytes.get(votes_at..).unwrap_or_default();
+            // Where they are torn, those of an earlier use of the same blocks may show.
+            let copies = VoteCopies::decode(copies, self.seed).filter(|copies| {
+                (copies.incarnation, copies.number) == (header.incarnation, header.number)
+            });
+            for (replica, vote) in copies.map(|copies| copies.votes).unwrap_or_default() {
                 self.replay(replica, Record::Vote(vote), &Bytes::new(), recorded)?;
             }
             for &replica in &header.replicas {

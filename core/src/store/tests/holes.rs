@@ -206,6 +206,12 @@ fn an_accepted_loss_is_no_hole_any_more_and_reads_pass_over_it() {
 
 #[test]
 fn a_damaged_last_group_makes_those_it_touched_suspect_and_votes_stand_twice() {
+    // In the group's header, or in the first copy of the vote.
+    check_damaged_last_group(10);
+    check_damaged_last_group(52 + 20 + 20);
+}
+
+fn check_damaged_last_group(at: usize) {
     let disk = formatted();
     let (store, _) = open(&disk);
     let mut driver = Driver::new(store);
@@ -231,7 +237,7 @@ fn a_damaged_last_group_makes_those_it_touched_suspect_and_votes_stand_twice() {
     let mut journals = disk.paths().into_iter();
     let found = journals.find_map(|path| last_group(&path).map(|group| (path, group)));
     let (path, group) = found.unwrap();
-    disk.rot(&path, group + 52 + 20 + 20);
+    disk.rot(&path, group + at);
     let (_, recovered) = open(&disk);
     let marks: Vec<_> = recovered.replicas.iter().map(|found| found.mark).collect();
     assert_eq!(marks, [Mark::Clean, Mark::Suspect, Mark::Clean]);
