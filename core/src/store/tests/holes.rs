@@ -324,3 +324,15 @@ fn a_damaged_index_is_found_by_the_scrub_and_written_anew() {
     driver.store.rebuild_index(replica(0), Offset(0)).unwrap();
     assert_eq!(disk.bytes(&path), before);
 }
+
+#[test]
+fn a_fill_where_nothing_is_missing_is_reported_done() {
+    let disk = formatted();
+    let (mut driver, batches) = with_batches(&disk, &[300; 3]);
+    driver.commit();
+    driver
+        .execute(replica(0), OrderKind::Fill { batches })
+        .unwrap();
+    assert_eq!(driver.commit().len(), 1);
+    assert_eq!(driver.commit(), []);
+}
