@@ -19,6 +19,7 @@ mod phantom_epoch;
 mod power_cut_of_all;
 mod rolling_restart;
 mod rot_below_the_durable_end;
+mod rot_under_a_reader;
 mod second_restart;
 mod sleeper;
 mod slow_follower;

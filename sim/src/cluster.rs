@@ -20,7 +20,7 @@ use varve_core::record::{Depth, Limits, examine};
 use varve_core::replica::ReplicaView;
 use varve_core::store::{
     Completion, Identity, LogStore, OpenError, Order, OrderKind, OrderSeq, Query, QueryResult,
-    StoreFailure, StoreOptions,
+    ReadError, StoreFailure, StoreOptions,
 };
 use varve_core::wire::{Request, Response};
 
@@ -1524,7 +1524,16 @@ impl Cluster {
                 let Some(process) = &mut self.node_mut(number).process else {
                     return;
                 };
-                let result = process.store.query(&query);
+                let mut result = process.store.query(&query);
+                if let QueryResult::Failed(ReadError::Hole(range)) = &result {
+                    // As the driver does: a hole is journalled before anybody hears of it.
+                    let found = process.store.examine(query.replica, range.clone());
+                    result = match found.unwrap_or_default().into_iter().next() {
+                        Some(hole) => QueryResult::Failed(ReadError::Hole(hole)),
+                        None => process.store.query(&query),
+                    };
+                    self.look_at_queue(number);
+                }
                 if let QueryResult::Failed(error) = &result {
                     let text = format!("n{number}: {} fails: {error:?}", query.kind);
                     self.trace.fault(now, text);
