@@ -1207,10 +1207,7 @@ mod tests {
             [1, 2, 2],
             [2, 2, 2],
         ] {
-            assert!(
-                survivors.contains(&sectors.map(Some)[..].to_vec()),
-                "{sectors:?}"
-            );
+            assert!(survivors.contains(&sectors.map(Some)[..]), "{sectors:?}");
         }
     }
 

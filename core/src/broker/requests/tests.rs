@@ -701,7 +701,7 @@ fn offsets_are_found_by_name_and_by_time() {
 #[test]
 fn producer_ids_are_never_given_twice() {
     let mut node = Node::new(None);
-    let mut given = std::collections::BTreeSet::new();
+    let mut given = BTreeSet::new();
     for _ in 0..2500 {
         let id = node.send(5, InitProducerIdRequest::default().into(), Vec::new());
         match node.answers.remove(&id) {

@@ -307,7 +307,7 @@ impl DiskFile for TestFile {
     fn write_at(&self, offset: u64, parts: &[&[u8]]) -> Result<(), DiskError> {
         self.disk.change(|state| {
             let file = state.files.get_mut(&self.id).unwrap();
-            let mut at = usize::try_from(offset).unwrap();
+            let at = usize::try_from(offset).unwrap();
             let bytes = parts.concat();
             let grown = (at + bytes.len()).saturating_sub(file.written.len());
             if grown as u64 > state.free {
@@ -316,11 +316,10 @@ impl DiskFile for TestFile {
             state.free -= grown as u64;
             file.written
                 .resize(file.written.len().max(at + bytes.len()), 0);
-            for byte in bytes {
+            for (at, byte) in (at..).zip(bytes) {
                 file.written[at] = byte;
                 let dirty = file.dirty.entry(at / SECTOR).or_insert((SECTOR, 0));
                 *dirty = (dirty.0.min(at % SECTOR), dirty.1.max(at % SECTOR + 1));
-                at += 1;
             }
             Ok(())
         })

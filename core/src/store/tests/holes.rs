@@ -5,7 +5,7 @@ use super::*;
 const LOG: &str = "00000000000000000000.log";
 
 fn log_path() -> String {
-    format!("{}/{LOG}", super::super::segment::directory(replica(0)))
+    format!("{}/{LOG}", segment::directory(replica(0)))
 }
 
 /// A replica with an opening and these batches, all durable and recorded.
@@ -78,7 +78,7 @@ fn rot_found_by_a_read_is_journalled_kept_over_a_restart_and_filled_from_a_peer(
     let (store, recovered) = open(&disk);
     let found = &recovered.replicas[0];
     assert_eq!((found.end, found.mark), (end, Mark::Clean));
-    assert_eq!(found.holes, [hole.clone()]);
+    assert_eq!(found.holes, std::slice::from_ref(&hole));
 
     let mut driver = Driver::new(store);
     let fill = |batch: Batch| OrderKind::Fill {
@@ -146,7 +146,7 @@ fn damaged_headers_and_offsets_that_no_crc_covers_are_found() {
             "byte {at}"
         );
         let holes = driver.store.examine(replica(0), hole.clone()).unwrap();
-        assert_eq!(holes, [hole.clone()]);
+        assert_eq!(holes, std::slice::from_ref(&hole));
         // Batches that are known one by one bound the hole.
         assert_eq!(hole, Offset(6)..Offset(8), "byte {at}");
     }

@@ -144,7 +144,7 @@ fn every_offset_is_found_in_any_segment_with_or_without_its_indexes() {
 fn segments_are_a_plain_sequence_of_batches_named_as_kafka_names_them() {
     let disk = formatted();
     let (driver, batches) = long_log(&disk);
-    let directory = super::super::segment::directory(replica(0));
+    let directory = segment::directory(replica(0));
     assert_eq!(directory, "AAAAAAAAAAAAAAAAAAAAYw-0");
     let mut bytes = Vec::new();
     for segment in &driver.store.replicas[&replica(0)].state.segments {
