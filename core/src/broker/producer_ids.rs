@@ -4,8 +4,7 @@
 //! before the present one is used up. Producers that come while there is none wait for it.
 //!
 //! A transactional id is refused with `UNSUPPORTED_VERSION`: transactions are not served, and no client may take
-//! silence or an authorization error for that. (A client that looks at the table of served APIs knows before: there
-//! is no FindCoordinator in it.)
+//! silence or an authorization error for that. (FindCoordinator says the same before.)
 //!
 //! Source: `KafkaApis.handleInitProducerIdRequest`, `RPCProducerIdManager`, KIP-360, KIP-730.
 

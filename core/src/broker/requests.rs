@@ -20,7 +20,10 @@ use crate::ids::{Offset, TopicPartition};
 use crate::input::{ClientRequest, ConnectionId};
 use crate::store::{QueryId, QueryResult};
 use crate::time::Instant;
-use crate::wire::{ErrorCode, FindCoordinatorResponse, Request, Response};
+use crate::wire::find_coordinator::{Coordinator, KEY_GROUP};
+use crate::wire::{
+    ErrorCode, FindCoordinatorRequest, FindCoordinatorResponse, Request, Response, Str,
+};
 
 use super::admin::{Admin, Question, Unseen};
 use super::fetch::WaitingFetch;
@@ -160,14 +163,8 @@ impl Broker {
             body @ (Request::CreateTopics(_)
             | Request::DeleteTopics(_)
             | Request::CreatePartitions(_)) => self.on_admin(id, api_version, body, fx),
-            Request::FindCoordinator(_) => {
-                // Not in the table of served APIs, so only a client that does not ask for that table sends it.
-                let response = FindCoordinatorResponse {
-                    error_code: ErrorCode::UnsupportedVersion,
-                    node_id: -1,
-                    ..FindCoordinatorResponse::default()
-                };
-                respond(id, response, fx);
+            Request::FindCoordinator(body) => {
+                respond(id, no_coordinator(api_version, &body), fx);
             }
         }
     }
@@ -265,6 +262,34 @@ impl Broker {
             }
         }
         None
+    }
+}
+
+/// The answer to whoever looks for a coordinator: there is none. That of a group is asked for again and again also by
+/// consumers that join no group, so the answer is one to wait with; for anything else it is final.
+fn no_coordinator(api_version: i16, request: &FindCoordinatorRequest) -> FindCoordinatorResponse {
+    let error_code = match request.key_type {
+        KEY_GROUP => ErrorCode::CoordinatorNotAvailable,
+        _ => ErrorCode::UnsupportedVersion,
+    };
+    if api_version < 4 {
+        return FindCoordinatorResponse {
+            error_code,
+            node_id: -1,
+            port: -1,
+            ..FindCoordinatorResponse::default()
+        };
+    }
+    let coordinator = |key: &Str| Coordinator {
+        key: key.clone(),
+        node_id: -1,
+        port: -1,
+        error_code,
+        ..Coordinator::default()
+    };
+    FindCoordinatorResponse {
+        coordinators: request.coordinator_keys.iter().map(coordinator).collect(),
+        ..FindCoordinatorResponse::default()
     }
 }
 

@@ -340,8 +340,9 @@ apis! {
     2 ListOffsets: list_offsets::ListOffsetsRequest => list_offsets::ListOffsetsResponse, served 1..=11;
     /// Tells the brokers, the topics and who leads what.
     3 Metadata: metadata::MetadataRequest => metadata::MetadataResponse, served 0..=13;
-    /// Tells which broker coordinates a group or a transaction. Not served before groups are.
-    10 FindCoordinator: find_coordinator::FindCoordinatorRequest => find_coordinator::FindCoordinatorResponse;
+    /// Tells which broker coordinates a group or a transaction. No broker does yet, and that is the answer; it is
+    /// served because librdkafka compresses with lz4 only where it is.
+    10 FindCoordinator: find_coordinator::FindCoordinatorRequest => find_coordinator::FindCoordinatorResponse, served 0..=6;
     /// Tells which versions of which APIs are served.
     18 ApiVersions: api_versions::ApiVersionsRequest => api_versions::ApiVersionsResponse, served 0..=4;
     /// Creates topics.

@@ -413,7 +413,6 @@ fn what_clients_are_told_is_what_can_be_read_but_for_old_versions_of_produce() {
         }
         assert_eq!(served_versions(range.api_key), Some(*range));
     }
-    assert_eq!(served_versions(ApiKey::FindCoordinator), None);
     let keys: Vec<_> = ApiKey::ALL.iter().map(|key| key.code()).collect();
     assert!(keys.is_sorted());
     assert!(

@@ -23,6 +23,7 @@ use crate::store::{
 };
 use crate::wire::create_topics::{CreatableTopic, CreatableTopicConfig};
 use crate::wire::fetch::{FetchPartition, FetchTopic, PartitionData};
+use crate::wire::find_coordinator::KEY_TRANSACTION;
 use crate::wire::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
 use crate::wire::metadata::MetadataRequestTopic;
 use crate::wire::produce::{PartitionProduceData, PartitionProduceResponse, TopicProduceData};
@@ -710,6 +711,36 @@ fn producer_ids_are_never_given_twice() {
                 assert!(given.insert(response.producer_id));
             }
             other => panic!("{other:?} answers no InitProducerId"),
+        }
+    }
+}
+
+#[test]
+fn a_groups_coordinator_is_to_be_waited_for_and_a_transactions_is_not() {
+    for (key_type, error_code) in [
+        (KEY_GROUP, ErrorCode::CoordinatorNotAvailable),
+        (KEY_TRANSACTION, ErrorCode::UnsupportedVersion),
+    ] {
+        for api_version in [3, 4] {
+            let mut request = FindCoordinatorRequest {
+                key_type,
+                ..FindCoordinatorRequest::default()
+            };
+            if api_version < 4 {
+                request.key = Str::from_static("g");
+            } else {
+                request.coordinator_keys = vec![Str::from_static("g")];
+            }
+            let mut node = Node::new(None);
+            let id = node.send(api_version, request.into(), Vec::new());
+            match node.answers.remove(&id) {
+                Some(Response::FindCoordinator(response)) => {
+                    let told = response.coordinators.first();
+                    let told = told.map_or(response.error_code, |one| one.error_code);
+                    assert_eq!(told, error_code);
+                }
+                other => panic!("{other:?} answers no FindCoordinator"),
+            }
         }
     }
 }
