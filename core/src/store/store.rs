@@ -137,6 +137,14 @@ impl<D: Disk> LogStore<D> {
         Ok(())
     }
 
+    /// Whether a directory has been formatted.
+    ///
+    /// # Errors
+    /// [`OpenError::Disk`].
+    pub fn is_formatted(disk: &D) -> Result<bool, OpenError> {
+        Ok(identity::exists(disk)?)
+    }
+
     /// Whose directory it is.
     #[must_use]
     pub const fn identity(&self) -> Identity {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use tokio::time::timeout;
 use varve_core::ids::{BrokerId, DirectoryId};
-use varve_core::store::{BootId, OpenError, StoreOptions};
+use varve_core::store::{BootId, LogStore, OpenError, StoreOptions};
 use varve_net::directory;
 use varve_net::driver::Progress;
 use varve_net::files::{RealDisk, boot_id};
@@ -59,23 +59,22 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
 /// Opens the log directory. An empty one is made ready to join the cluster.
 fn open_directory(config: &Config) -> Result<RealDisk, Failure> {
     let disk = RealDisk::open(&config.data)?;
+    let unusable = |error: OpenError| format!("{}: {error}", config.data.display());
+    if config.bootstrap.is_empty() && !LogStore::is_formatted(&disk).map_err(unusable)? {
+        return Err(format!(
+            "{} is empty and there is no cluster to join: name some of its nodes as [cluster] bootstrap, or make \
+             a new cluster with varve format --config FILE",
+            config.data.display()
+        )
+        .into());
+    }
     match directory::format_to_join(&disk, config.id, DirectoryId(draw()?)) {
-        Ok(()) => {
-            println!(
-                "{} is new: the node joins a cluster.",
-                config.data.display()
-            );
-            if config.bootstrap.is_empty() {
-                return Err(format!(
-                    "there is no cluster to join: name some of its nodes in [cluster] bootstrap, or make a new \
-                     cluster with varve format --cluster-id ID after removing {}",
-                    config.data.display()
-                )
-                .into());
-            }
-        }
+        Ok(()) => println!(
+            "{} is new: the node joins a cluster.",
+            config.data.display()
+        ),
         Err(OpenError::AlreadyFormatted) => {}
-        Err(error) => return Err(format!("{}: {error}", config.data.display()).into()),
+        Err(error) => return Err(unusable(error).into()),
     }
     Ok(disk)
 }
