@@ -10,13 +10,15 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use varve_core::ids::{ClusterId, Offset, TopicPartition};
 use varve_core::store::{
-    CheckpointTicket, Completion, Disk, LogStore, Order, Query, QueryResult, ReadError,
+    CheckpointTicket, Completion, Disk, LogStore, Order, Query, QueryKind, QueryResult, ReadError,
     StoreFailure,
 };
 use varve_core::time::Instant;
@@ -32,13 +34,28 @@ const QUERIES_MAX: usize = 4096;
 /// Threads that answer queries: they mostly wait for the page cache, and sometimes for the disk.
 const QUERY_THREADS: usize = 2;
 
+/// Bytes of records in orders that no thread has executed yet, beyond which clients are not listened to. Requests
+/// that wait for an answer are bounded by their connections; those with `acks=0` wait for none and only by this.
+const ORDER_BYTES_MAX: usize = 256 << 20;
+
+/// Bytes of records that answers to queries should hold until whoever asked has taken them. Each answer is given
+/// its share of what is left, so that many slow readers are served in smaller pieces instead of keeping others
+/// waiting.
+const READ_BYTES_MAX: usize = 512 << 20;
+
+/// What one answer may take of what is left.
+const READ_SHARE: usize = 8;
+
+/// What every answer may take, whatever is left.
+const READ_BYTES_MIN: usize = 64 << 10;
+
 /// How often a full disk is asked whether it has room again.
 const SPACE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the writer is asked to do.
 #[derive(Debug)]
 enum Job {
-    Orders(Vec<Order>),
+    Orders(Vec<Order>, InUse),
     Join(ClusterId),
     /// Time has passed, or something besides orders waits for a commit.
     Tick,
@@ -58,6 +75,41 @@ pub enum DiskReport {
     Answered(varve_core::store::QueryId, QueryResult),
 }
 
+/// Memory that is in use until it is dropped.
+#[derive(Debug)]
+struct InUse {
+    bytes: usize,
+    total: Arc<AtomicUsize>,
+}
+
+impl InUse {
+    fn new(bytes: usize, total: &Arc<AtomicUsize>) -> Self {
+        total.fetch_add(bytes, Ordering::Relaxed);
+        Self {
+            bytes,
+            total: Arc::clone(total),
+        }
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.total.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Records that were read from disk, and the memory that they take for as long as anybody holds a slice of them.
+struct Read {
+    records: Bytes,
+    _in_use: InUse,
+}
+
+impl AsRef<[u8]> for Read {
+    fn as_ref(&self) -> &[u8] {
+        &self.records
+    }
+}
+
 /// The driver's end of the threads. What does not fit into their queues waits here, in order.
 #[derive(Debug)]
 pub struct DiskHandle {
@@ -65,6 +117,8 @@ pub struct DiskHandle {
     queries: mpsc::Sender<Query>,
     orders_waiting: Vec<Order>,
     queries_waiting: VecDeque<Query>,
+    /// Bytes of records in orders that wait in the queue.
+    ordered: Arc<AtomicUsize>,
     /// Ends with the last thread.
     gone: oneshot::Receiver<()>,
 }
@@ -76,17 +130,20 @@ impl DiskHandle {
         if self.orders_waiting.is_empty() {
             return;
         }
-        let batch = std::mem::take(&mut self.orders_waiting);
-        if let Err(refused) = self.jobs.try_send(Job::Orders(batch)) {
-            let job = match refused {
-                mpsc::error::TrySendError::Full(job) | mpsc::error::TrySendError::Closed(job) => {
-                    job
-                }
-            };
-            if let Job::Orders(batch) = job {
+        let waiting = self.take_waiting();
+        if let Err(refused) = self.jobs.try_send(waiting) {
+            let (mpsc::error::TrySendError::Full(job) | mpsc::error::TrySendError::Closed(job)) =
+                refused;
+            if let Job::Orders(batch, _) = job {
                 self.orders_waiting = batch;
             }
         }
+    }
+
+    fn take_waiting(&mut self) -> Job {
+        let orders = std::mem::take(&mut self.orders_waiting);
+        let bytes = orders.iter().map(|order| order.kind.weight()).sum();
+        Job::Orders(orders, InUse::new(bytes, &self.ordered))
     }
 
     /// Adds a query.
@@ -98,7 +155,9 @@ impl DiskHandle {
     /// Whether the threads keep up, so that more work may be taken in.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.orders_waiting.is_empty() && self.queries_waiting.is_empty()
+        self.orders_waiting.is_empty()
+            && self.queries_waiting.is_empty()
+            && self.ordered.load(Ordering::Relaxed) < ORDER_BYTES_MAX
     }
 
     /// Remembers the cluster that the directory has joined.
@@ -118,10 +177,8 @@ impl DiskHandle {
     /// Makes everything durable, writes a checkpoint, closes the store and ends the threads.
     pub async fn close(mut self) {
         let (done, closed) = oneshot::channel();
-        let waiting = std::mem::take(&mut self.orders_waiting);
-        if self.jobs.send(Job::Orders(waiting)).await.is_ok()
-            && self.jobs.send(Job::Close(done)).await.is_ok()
-        {
+        let waiting = self.take_waiting();
+        if self.jobs.send(waiting).await.is_ok() && self.jobs.send(Job::Close(done)).await.is_ok() {
             // An error means that the writer has ended, and with it the store is closed.
             let _ = closed.await;
         }
@@ -153,6 +210,8 @@ struct Shared<D: Disk> {
     store: RwLock<LogStore<D>>,
     reports: mpsc::UnboundedSender<DiskReport>,
     clock: Clock,
+    /// Bytes of records that were read and are still held.
+    read: Arc<AtomicUsize>,
     /// Dropped behind the store, which the order of these fields says.
     _gone: oneshot::Sender<()>,
 }
@@ -180,6 +239,7 @@ where
         store: RwLock::new(store),
         reports,
         clock,
+        read: Arc::default(),
         _gone: gone_sender,
     });
     let (jobs, job_queue) = mpsc::channel(ORDER_BATCHES_MAX);
@@ -229,13 +289,14 @@ where
         queries,
         orders_waiting: Vec::new(),
         queries_waiting: VecDeque::new(),
+        ordered: Arc::default(),
         gone,
     }
 }
 
 impl<D: Disk> Shared<D> {
     // A poisoned lock means that a thread has met a bug, which stops the process.
-    fn read(&self) -> RwLockReadGuard<'_, LogStore<D>> {
+    fn store(&self) -> RwLockReadGuard<'_, LogStore<D>> {
         self.store.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -258,14 +319,18 @@ impl<D: Disk> Shared<D> {
 
     /// Answers a query. Returns whether it has left something to commit.
     fn answer(&self, query: &Query) -> bool {
-        let mut result = self.read().query(query);
+        let mut query = query.clone();
+        if let QueryKind::Read { bytes_max, .. } = &mut query.kind {
+            *bytes_max = share_of(self.read.load(Ordering::Relaxed), *bytes_max);
+        }
+        let mut result = self.store().query(&query);
         let mut examined = false;
         if let QueryResult::Failed(ReadError::Hole(range)) = result {
             examined = true;
             result = match self.examine(query.replica, range) {
                 Some(hole) => QueryResult::Failed(ReadError::Hole(hole)),
                 // The damage has gone, or is not what is asked for.
-                None => match self.read().query(query) {
+                None => match self.store().query(&query) {
                     QueryResult::Failed(ReadError::Hole(_)) => {
                         QueryResult::Failed(ReadError::Unavailable)
                     }
@@ -275,6 +340,10 @@ impl<D: Disk> Shared<D> {
                 },
             };
         }
+        if let QueryResult::Records(records) = result {
+            let _in_use = InUse::new(records.len(), &self.read);
+            result = QueryResult::Records(Bytes::from_owner(Read { records, _in_use }));
+        }
         self.report(DiskReport::Answered(query.id, result));
         examined
     }
@@ -283,6 +352,13 @@ impl<D: Disk> Shared<D> {
         let holes = self.write().examine(replica, range).unwrap_or_default();
         holes.into_iter().next()
     }
+}
+
+/// How much of what it asks for an answer may take, while so much is held by others.
+fn share_of(held: usize, asked: u32) -> u32 {
+    let share = READ_BYTES_MAX.saturating_sub(held) / READ_SHARE;
+    let share = share.max(READ_BYTES_MIN);
+    asked.min(u32::try_from(share).unwrap_or(u32::MAX))
 }
 
 /// The thread that changes the store.
@@ -304,7 +380,7 @@ impl<D: Disk> Writer<D> {
         let mut closing = Vec::new();
         for job in jobs.drain(..) {
             match job {
-                Job::Orders(orders) => self.execute(&orders, &mut written),
+                Job::Orders(orders, _in_use) => self.execute(&orders, &mut written),
                 Job::Join(cluster) => {
                     let joined = self.shared.write().join(cluster);
                     self.check(joined);
@@ -545,6 +621,27 @@ mod tests {
         let (_, recovered) = opened(directory.path());
         assert_eq!(recovered.replicas[0].end.notes, 20);
         assert_eq!(recovered.replicas[0].end.leader_epoch, LeaderEpoch(20));
+    }
+
+    #[test]
+    fn what_was_read_counts_until_the_last_slice_of_it_is_dropped() {
+        let total = Arc::default();
+        let records = Bytes::from(vec![7; 1000]);
+        let _in_use = InUse::new(records.len(), &total);
+        let read = Bytes::from_owner(Read { records, _in_use });
+        let slice = read.slice(10..20);
+        drop(read);
+        assert_eq!(total.load(Ordering::Relaxed), 1000);
+        drop(slice);
+        assert_eq!(total.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn an_answer_gets_a_share_of_the_memory_that_is_left_and_never_nothing() {
+        assert_eq!(share_of(0, u32::MAX), 64 << 20);
+        assert_eq!(share_of(0, 1 << 20), 1 << 20);
+        assert_eq!(share_of(READ_BYTES_MAX - (8 << 20), u32::MAX), 1 << 20);
+        assert_eq!(share_of(READ_BYTES_MAX + 1, u32::MAX), 64 << 10);
     }
 
     #[test]

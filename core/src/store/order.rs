@@ -83,6 +83,24 @@ pub enum OrderKind {
     Delete,
 }
 
+impl OrderKind {
+    /// Bytes that it weighs in queues: those of its records, mostly.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        match self {
+            Self::Append { entries, .. } => entries.iter().map(Entry::weight).sum(),
+            Self::Fill { batches } => batches.iter().map(crate::record::Batch::size).sum(),
+            Self::SaveSnapshot { image, .. } => image.len(),
+            Self::Create { .. }
+            | Self::Truncate { .. }
+            | Self::StoreVote(_)
+            | Self::SetMark(_)
+            | Self::AcceptLoss { .. }
+            | Self::Delete => 0,
+        }
+    }
+}
+
 /// When an append must be durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode, Serialize, Deserialize)]
 pub enum Flush {
