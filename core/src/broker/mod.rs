@@ -185,14 +185,23 @@ impl Broker {
             self.take(input, fx);
             self.settle(fx);
             self.fire_due(fx);
-            return;
+        } else {
+            self.fire_due(fx);
+            if !self.stopped {
+                self.take(input, fx);
+                self.settle(fx);
+            }
         }
-        self.fire_due(fx);
-        self.take(input, fx);
-        self.settle(fx);
+        if self.stopped {
+            self.settle(fx); // tells what the last resignations have changed
+            self.timers.clear();
+            self.armed.clear();
+            fx.push(Effect::Stopped);
+        }
     }
 
-    /// When [`Self::step`] must be called at the latest, with [`Input::Tick`] where there is no other input.
+    /// When [`Self::step`] must be called at the latest, with [`Input::Tick`] where there is no other input; `None` once
+    /// the node has stopped.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         self.timers.first().map(|(at, _)| *at)
@@ -270,6 +279,7 @@ impl Broker {
     fn fire_due(&mut self, fx: &mut Effects) {
         while let Some(&(at, timer)) = self.timers.first()
             && at <= self.now
+            && !self.stopped
         {
             self.arm(timer, None);
             match timer {
@@ -381,7 +391,7 @@ impl Broker {
         let deadline = self.links.next_deadline(&self.setup.timing);
         self.arm(Timer::Links, deadline);
         self.arm_requests();
-        if self.stopping {
+        if self.stopping && !self.stopped {
             self.try_stop(fx);
         }
     }
@@ -495,7 +505,7 @@ impl Broker {
             .replicas
             .values()
             .any(|replica| replica.is_leader() && replica.successor(&[], &self.links).is_some());
-        if !led_with_others && self.unsettled.is_empty() && !self.stopped {
+        if !led_with_others && self.unsettled.is_empty() {
             self.finish_stop(fx);
         }
     }
@@ -503,7 +513,6 @@ impl Broker {
     fn finish_stop(&mut self, fx: &mut Effects) {
         self.resign_all(Resignation::Transferred, fx);
         self.fail_requests(fx);
-        fx.push(Effect::Stopped);
         self.stopped = true;
     }
 
