@@ -176,6 +176,7 @@ impl fmt::Display for ReplicaMessage {
                 appended,
                 durable,
                 whole,
+                ..
             }) => {
                 write!(f, "Append e{epoch} durable to {}", Short(*durable))?;
                 if appended != durable {
@@ -187,7 +188,7 @@ impl fmt::Display for ReplicaMessage {
                     f.write_str(" with holes")
                 }
             }
-            ReplicaBody::AppendReply(AppendReply::Diverged { hint }) => {
+            ReplicaBody::AppendReply(AppendReply::Diverged { hint, .. }) => {
                 write!(f, "Append e{epoch} diverging {}", Short(*hint))
             }
             ReplicaBody::TransferLeadership => write!(f, "TransferLeadership e{epoch}"),

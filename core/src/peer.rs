@@ -171,17 +171,21 @@ pub struct Append {
 /// What an append came to. Sent again when durability catches up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum AppendReply {
-    /// The follower's log equals the leader's up to here.
+    /// The follower's log equals the leader's.
     Matched {
-        /// In memory, at least.
+        /// As ordered, so up to here nothing need be sent again: this incarnation has it or falls with it.
+        verified: Position,
+        /// In memory, at least, where the topic's policy lets that count. Never above `verified`.
         appended: Position,
-        /// On disk.
+        /// On disk. Never above `verified`.
         durable: Position,
         /// The follower's reads below its end are all good: no holes.
         whole: bool,
     },
-    /// The follower does not have `previous`.
+    /// The follower does not have the position that it was asked for.
     Diverged {
+        /// That position: tells the answer to the present question from one to an earlier.
+        previous: Position,
         /// The end of the follower's log within the greatest epoch that is not above `previous`'s (KIP-595's
         /// diverging epoch): the leader looks for a common position at or below it.
         hint: Position,

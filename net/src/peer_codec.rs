@@ -673,14 +673,19 @@ mod tests {
                 .prop_map(|(granted, marked)| ReplicaBody::VoteReply { granted, marked }),
             any::<(bool, bool)>()
                 .prop_map(|(granted, marked)| ReplicaBody::PreVoteReply { granted, marked }),
-            (position(), position(), any::<bool>()).prop_map(|(appended, durable, whole)| {
-                ReplicaBody::AppendReply(AppendReply::Matched {
-                    appended,
-                    durable,
-                    whole,
-                })
+            (position(), position(), position(), any::<bool>()).prop_map(
+                |(verified, appended, durable, whole)| {
+                    ReplicaBody::AppendReply(AppendReply::Matched {
+                        verified,
+                        appended,
+                        durable,
+                        whole,
+                    })
+                }
+            ),
+            (position(), position()).prop_map(|(previous, hint)| {
+                ReplicaBody::AppendReply(AppendReply::Diverged { previous, hint })
             }),
-            position().prop_map(|hint| ReplicaBody::AppendReply(AppendReply::Diverged { hint })),
             Just(ReplicaBody::TransferLeadership),
             Just(ReplicaBody::Resigned),
             any::<(i64, i64)>().prop_map(|(offset, end)| ReplicaBody::FillRequest {

@@ -62,7 +62,7 @@ fn replica_message(message: &ReplicaMessage) -> Option<String> {
             )
         }
         ReplicaBody::AppendReply(AppendReply::Matched { .. }) => return None,
-        ReplicaBody::AppendReply(AppendReply::Diverged { hint }) => {
+        ReplicaBody::AppendReply(AppendReply::Diverged { hint, .. }) => {
             format!("Append e{epoch} refused, diverges at {}", position(*hint))
         }
         ReplicaBody::TransferLeadership => format!("TransferLeadership e{epoch}"),

@@ -31,8 +31,8 @@ pub(super) struct Following {
     pub(super) incarnation: Incarnation,
     /// The incoming link on which it last made the claim.
     pub(super) session: u64,
-    /// This replica's log equals the leader's up to here.
-    pub(super) verified: Position,
+    /// This replica's log equals the leader's up to here; `None` until that has been found out.
+    pub(super) verified: Option<Position>,
     /// What was last acknowledged to it: appended, durable.
     pub(super) acknowledged: Option<(Position, Position)>,
     /// When this replica will stand; none while it trusts the leader.

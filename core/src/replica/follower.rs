@@ -21,12 +21,7 @@ impl Replica {
     ) {
         if leader_epoch < self.vote.leader_epoch {
             // The answer carries this replica's epoch, which is all that a deposed leader needs to know.
-            let hint = self.notes.end_of_epoch(leader_epoch, self.end);
-            self.send(
-                from,
-                ReplicaBody::AppendReply(AppendReply::Diverged { hint }),
-                cx,
-            );
+            self.refuse_append(from, append.previous, cx);
             return;
         }
         assert!(!self.is_leader(), "an epoch has one leader");
@@ -35,28 +30,33 @@ impl Replica {
         if !self.notes.contains(previous, self.end)
             && !cx.fx.mutant(Mutant::SkipsPreviousEntryCheck)
         {
-            let hint = self.notes.end_of_epoch(previous.leader_epoch, self.end);
-            self.send(
-                from,
-                ReplicaBody::AppendReply(AppendReply::Diverged { hint }),
-                cx,
-            );
+            self.refuse_append(from, previous, cx);
             return;
         }
-        let verified = self.take_entries(previous, append.entries, append.flush, cx);
+        let reached = self.take_entries(previous, append.entries, append.flush, cx);
         let Role::Follower(following) = &mut self.role else {
             unreachable!("a replica that takes entries follows");
         };
-        following.verified = following.verified.max(verified);
+        let verified = following
+            .verified
+            .map_or(reached, |before| before.max(reached));
+        following.verified = Some(verified);
         if append.probe {
             following.acknowledged = None;
         }
-        let committed = append.committed.min(following.verified);
+        let committed = append.committed.min(verified);
         if committed > self.committed {
             self.commit_to(committed);
         }
         self.clear_suspicion(append.leader_end, cx);
         self.acknowledge(cx);
+    }
+
+    /// Says that this log does not have `previous`, and where the leader should look for what they share.
+    fn refuse_append(&self, leader: Voter, previous: Position, cx: &mut Cx<'_>) {
+        let hint = self.notes.end_of_epoch(previous.leader_epoch, self.end);
+        let reply = AppendReply::Diverged { previous, hint };
+        self.send(leader, ReplicaBody::AppendReply(reply), cx);
     }
 
     /// This epoch has a leader, and this is its word on this connection.
@@ -144,10 +144,9 @@ impl Replica {
         let Role::Follower(following) = &mut self.role else {
             return;
         };
-        let Some(leader) = following.leader else {
-            return;
+        let (Some(leader), Some(verified)) = (following.leader, following.verified) else {
+            return; // nothing is known yet of how the logs compare
         };
-        let verified = following.verified;
         let appended = appended.min(verified);
         let mut durable = self.orders.durable().min(verified);
         if cx.fx.mutant(Mutant::AcknowledgesBeforeDurable) {
@@ -159,6 +158,7 @@ impl Replica {
         following.acknowledged = Some((appended, durable));
         let whole = self.holes.ranges().is_empty();
         let reply = AppendReply::Matched {
+            verified,
             appended,
             durable,
             whole,
@@ -173,10 +173,14 @@ impl Replica {
             return;
         }
         let target = *self.suspect_until.get_or_insert(leader_end);
-        let Role::Follower(following) = &self.role else {
+        let Role::Follower(Following {
+            verified: Some(verified),
+            ..
+        }) = self.role
+        else {
             return;
         };
-        let durable = self.orders.durable().min(following.verified);
+        let durable = self.orders.durable().min(verified);
         if durable >= target || cx.fx.mutant(Mutant::ClearsSuspectEarly) {
             self.set_mark(Mark::Clean, cx);
         }

@@ -218,7 +218,7 @@ impl Replica {
                 if !progress.replicating {
                     self.send_entries(follower, Vec::new(), cx);
                 } else if eager {
-                    self.send_notice(follower, cx);
+                    self.send_entries(follower, Vec::new(), cx);
                 } else if progress.told < committed {
                     leading.tick_by(cx.now + cx.timing.heartbeat_interval);
                 }
@@ -240,6 +240,7 @@ impl Replica {
         }
     }
 
+    /// Sends entries from where the follower is; none asks what it has, or tells what is committed.
     fn send_entries(&mut self, follower: Voter, entries: Vec<Entry>, cx: &mut Cx<'_>) {
         let committed = self.exposed();
         let leader_end = self.end;
@@ -269,11 +270,6 @@ impl Replica {
             probe,
         };
         self.send(follower, ReplicaBody::Append(append), cx);
-    }
-
-    /// Tells a follower that has everything what is committed.
-    fn send_notice(&mut self, follower: Voter, cx: &mut Cx<'_>) {
-        self.send_entries(follower, Vec::new(), cx);
     }
 
     /// Fetches what a follower lacks and memory does not hold. Notes are in memory; batches are read.
@@ -388,29 +384,30 @@ impl Replica {
         };
         match reply {
             AppendReply::Matched {
+                verified,
                 appended,
                 durable,
                 whole,
             } => {
                 assert!(
-                    appended <= end,
+                    appended <= end && verified <= end,
                     "a follower matches no more than the leader has"
                 );
-                progress.matched(appended, durable, end, cx.now);
+                progress.matched(verified, appended, durable, end, cx.now);
                 progress.whole = whole;
                 if progress.waiting_since.is_some() {
                     leading.tick_by(retry_at);
                 }
                 self.advance_committed(cx);
             }
-            AppendReply::Diverged { hint } => {
+            AppendReply::Diverged { previous, hint } => {
                 let ours = self.notes.end_of_epoch(hint.leader_epoch, end);
                 let common = if ours.leader_epoch == hint.leader_epoch {
                     ours.min(hint)
                 } else {
                     ours
                 };
-                progress.diverged(common);
+                progress.diverged(previous, common);
             }
         }
         self.update_claim(cx);
@@ -548,10 +545,7 @@ impl Replica {
         for (&follower, progress) in &mut leading.progress {
             let silent_since = progress.waiting_since;
             if silent_since.is_some_and(|since| cx.now.since(since) >= cx.timing.retry_interval) {
-                progress.probe_from(progress.appended.max(Position::default()));
-                if progress.appended == Position::default() {
-                    progress.next = self.end;
-                }
+                progress.ask_anew(self.end);
             }
             if progress.replicating && progress.told < committed && progress.next == self.end {
                 untold.push(follower);
@@ -559,7 +553,7 @@ impl Replica {
         }
         for follower in untold {
             if cx.links.reaches(follower) {
-                self.send_notice(follower, cx);
+                self.send_entries(follower, Vec::new(), cx);
             }
         }
         self.update_claim(cx);
@@ -589,12 +583,7 @@ impl Replica {
             Role::Leader(leading) => {
                 for (follower, progress) in &mut leading.progress {
                     if follower.broker == broker {
-                        let from = if progress.appended == Position::default() {
-                            self.end
-                        } else {
-                            progress.appended
-                        };
-                        progress.probe_from(from);
+                        progress.ask_anew(self.end);
                     }
                 }
                 self.replicate(cx);
@@ -603,8 +592,10 @@ impl Replica {
             Role::PreCandidate(_) | Role::Candidate(_) => self.ask_again(broker, cx),
             Role::Follower(following) => {
                 // The acknowledgements under way may be lost as well.
-                following.acknowledged = None;
-                self.acknowledge(cx);
+                if following.leader.is_some_and(|leader| leader.broker == broker) {
+                    following.acknowledged = None;
+                    self.acknowledge(cx);
+                }
             }
         }
     }

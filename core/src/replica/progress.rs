@@ -19,7 +19,9 @@ pub(super) struct Progress {
     pub(super) next: Position,
     /// Whether the follower is known to have `next`: entries are then sent without waiting for answers.
     pub(super) replicating: bool,
-    /// The follower has this in memory, at least.
+    /// The follower's log was last known to equal the leader's up to here, in its memory; `None` until it has said.
+    verified: Option<Position>,
+    /// The follower has this in memory, at least, where the topic's policy lets that count.
     pub(super) appended: Position,
     /// The follower has this on disk.
     pub(super) durable: Position,
@@ -45,6 +47,7 @@ impl Progress {
         Self {
             next: end,
             replicating: false,
+            verified: None,
             appended: Position::default(),
             durable: Position::default(),
             whole: true,
@@ -80,22 +83,24 @@ impl Progress {
         }
     }
 
-    /// The follower has answered that its log equals the leader's, which ends at `leader_end`.
+    /// The follower has answered that its log equals the leader's up to `verified`; the leader's ends at `leader_end`.
     pub(super) fn matched(
         &mut self,
+        verified: Position,
         appended: Position,
         durable: Position,
         leader_end: Position,
         now: Instant,
     ) {
+        self.verified = Some(verified);
         self.appended = self.appended.max(appended);
         self.durable = self.durable.max(durable);
         if !self.replicating {
             self.replicating = true;
-            self.next = self.appended;
+            self.next = verified;
             self.inflight.clear();
         }
-        self.next = self.next.max(self.appended);
+        self.next = self.next.max(verified);
         while self
             .inflight
             .pop_front_if(|(end, _)| *end <= appended)
@@ -113,15 +118,25 @@ impl Progress {
         }
     }
 
-    /// The follower does not have what was sent to it; at most `common` is left of what it once had.
-    pub(super) fn diverged(&mut self, common: Position) {
+    /// The follower does not have `previous`, which it was asked for; the logs can share no more than `common`.
+    /// An answer to an earlier question says nothing that the present one will not.
+    pub(super) fn diverged(&mut self, previous: Position, common: Position) {
+        if self.replicating || previous != self.next {
+            return;
+        }
+        self.verified = self.verified.map(|verified| verified.min(common));
         self.appended = self.appended.min(common);
         self.durable = self.durable.min(common);
-        self.probe_from(common.min(self.next));
+        self.ask_from(common.min(self.next));
     }
 
-    /// What was under way may be lost: ask what the follower has.
-    pub(super) fn probe_from(&mut self, next: Position) {
+    /// What was under way may be lost: asks for what the follower was last known to have, or for the leader's
+    /// `end` where nothing is known.
+    pub(super) fn ask_anew(&mut self, end: Position) {
+        self.ask_from(self.verified.unwrap_or(end));
+    }
+
+    fn ask_from(&mut self, next: Position) {
         self.replicating = false;
         self.next = next;
         self.inflight.clear();

@@ -45,6 +45,8 @@ struct Quorum {
     orders: Vec<VecDeque<Order>>,
     /// Pairs that cannot reach each other, in either direction.
     cut: Vec<(usize, usize)>,
+    /// Everything sent, delivered or not.
+    sent: Vec<ReplicaMessage>,
     /// Disks that are not to finish anything.
     stuck: Vec<usize>,
 }
@@ -62,6 +64,7 @@ impl Quorum {
             mail: VecDeque::new(),
             orders: vec![VecDeque::new(); n],
             cut: Vec::new(),
+            sent: Vec::new(),
             stuck: Vec::new(),
         };
         quorum.beat();
@@ -105,7 +108,10 @@ impl Quorum {
                 Effect::Send {
                     message: PeerMessage::Replica(message),
                     ..
-                } => self.mail.push_back((me, message)),
+                } => {
+                    self.sent.push(message.clone());
+                    self.mail.push_back((me, message));
+                }
                 Effect::Store(order) => self.orders[me].push_back(order),
                 Effect::Notice(_) => {}
                 other => panic!("a replica alone does not order {other:?}"),
@@ -306,4 +312,107 @@ fn leadership_goes_to_whom_it_is_handed_without_a_timeout() {
     quorum.settle();
     assert_eq!(quorum.leader(), Some(new));
     assert!(!quorum.replicas[old].is_leader());
+}
+
+/// What replicas have sent since `quorum.sent` was last emptied, of appends with entries and of refusals.
+fn appends(sent: &[ReplicaMessage]) -> (usize, usize) {
+    let carried = |message: &&ReplicaMessage| matches!(&message.body, ReplicaBody::Append(append) if !append.entries.is_empty());
+    let refused = |message: &&ReplicaMessage| {
+        matches!(
+            &message.body,
+            ReplicaBody::AppendReply(crate::peer::AppendReply::Diverged { .. })
+        )
+    };
+    (
+        sent.iter().filter(carried).count(),
+        sent.iter().filter(refused).count(),
+    )
+}
+
+#[test]
+fn a_new_leader_sends_its_opening_once_to_each_follower() {
+    let mut quorum = Quorum::new(3);
+    quorum.elect();
+    assert_eq!(appends(&quorum.sent), (2, 0));
+}
+
+#[test]
+fn a_leader_finds_where_a_log_differs_in_two_round_trips_and_sends_nothing_that_is_shared() {
+    let mut quorum = Quorum::new(3);
+    let old = quorum.elect();
+    for _ in 0..5 {
+        quorum.produce(old).expect("it leads");
+        quorum.settle();
+    }
+    // Its last three batches go nowhere, and the epoch after has other records at the same offsets.
+    quorum.cut = (0..3).filter(|&n| n != old).map(|n| (old, n)).collect();
+    for _ in 0..3 {
+        quorum.produce(old).expect("it does not know yet");
+    }
+    quorum.run(Duration::from_secs(4));
+    let new = quorum.leader().expect("the others have elected one");
+    for _ in 0..2 {
+        quorum.produce(new).expect("it leads");
+        quorum.settle();
+    }
+    quorum.sent.clear();
+    quorum.cut.clear();
+    quorum.run(Duration::from_secs(3));
+    assert_eq!(quorum.replicas[old].end(), quorum.replicas[new].end());
+    let to_old: Vec<ReplicaMessage> = quorum
+        .sent
+        .iter()
+        .filter(|message| message.to == voter(old) || message.from == voter(old))
+        .cloned()
+        .collect();
+    let (carried, refused) = appends(&to_old);
+    assert!(refused <= 2, "asked twice at most, not {refused} times");
+    assert_eq!(carried, 1, "one message with what it lacks");
+    let shared = to_old.iter().any(|message| matches!(&message.body, ReplicaBody::Append(append) if append.entries.iter().any(|entry| entry.leader_epoch() == LeaderEpoch(1))));
+    assert!(!shared, "what both logs have is not sent");
+}
+
+#[test]
+fn a_follower_says_nothing_of_its_log_before_the_leader_has_compared_it() {
+    let mut quorum = Quorum::new(3);
+    let leader = quorum.elect();
+    quorum.produce(leader).expect("it leads");
+    quorum.settle();
+    let follower = (leader + 1) % 3;
+    // As after a restart: it hears of the leader's epoch again by a question about a position that it lacks.
+    let vote = quorum.replicas[follower].vote;
+    quorum.replicas[follower].role = Role::Follower(Following::default());
+    quorum.sent.clear();
+    let beyond = Position {
+        end_offset: Offset(9),
+        ..quorum.replicas[leader].end()
+    };
+    let append = crate::peer::Append {
+        previous: beyond,
+        entries: Vec::new(),
+        committed: Position::default(),
+        leader_end: beyond,
+        flush: Flush::Commit,
+        probe: true,
+    };
+    quorum.with(follower, |replica, cx| {
+        replica.on_append(voter(leader), vote.leader_epoch, append, cx);
+        replica.set_mark(Mark::Clean, cx); // any order's completion
+    });
+    for order in std::mem::take(&mut quorum.orders[follower]) {
+        let completion = Completion {
+            replica: PARTITION,
+            seq: order.seq,
+            position: quorum.replicas[follower].end(),
+            stage: Stage::Durable,
+        };
+        quorum.with(follower, |replica, cx| replica.on_stored(&completion, cx));
+    }
+    let matched = |message: &ReplicaMessage| {
+        matches!(
+            message.body,
+            ReplicaBody::AppendReply(crate::peer::AppendReply::Matched { .. })
+        )
+    };
+    assert!(!quorum.sent.iter().any(matched));
 }
