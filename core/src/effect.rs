@@ -44,6 +44,9 @@ pub enum Effect {
     Close(ConnectionId),
     /// Keep links to exactly these peers, and to the configured bootstrap addresses until there are some.
     Peers(PeerAddresses),
+    /// The outgoing link to this peer leads to a start of it that is over: break it, and dial anew at once. It counts as
+    /// down; `Input::LinkUp` tells when it is up.
+    Redial(BrokerId),
     /// Write the cluster's id into the directory's identity: it has joined.
     Joined(ClusterId),
     /// The node is registered and has caught up with the metadata: clients may come.

@@ -50,7 +50,7 @@ impl Default for Timing {
 pub struct Link {
     /// Whom the outgoing link reaches; `None` while it is down.
     pub outgoing: Option<PeerIdentity>,
-    /// Who speaks on the incoming link, the latest there was.
+    /// The latest start of the peer that either link has shown; what comes from an earlier one is ignored.
     pub incoming: Option<PeerIdentity>,
     /// Numbers the incoming link.
     pub session: u64,
@@ -81,6 +81,27 @@ pub enum LinkChange {
     Quorum(BrokerId),
     /// Leaders should begin anew with it: what was under way in either direction may be lost.
     Renewed(BrokerId),
+    /// The outgoing link leads to a start of it that is over: it is down, and is to be dialled anew.
+    Replaced(BrokerId),
+}
+
+impl Link {
+    /// Another start of the peer speaks: what an earlier one has said and echoed is void.
+    fn enter_start(&mut self, peer: PeerIdentity) -> [LinkChange; 2] {
+        self.incoming = Some(peer);
+        self.proven_at = None;
+        self.to_echo = None;
+        self.disk_stalled = Duration::ZERO;
+        [
+            LinkChange::Trust(peer.broker),
+            LinkChange::Quorum(peer.broker),
+        ]
+    }
+}
+
+/// Whether `known` is a start that is over where `peer` speaks.
+fn is_over(known: &PeerIdentity, peer: &PeerIdentity) -> bool {
+    known.directory != peer.directory || known.incarnation < peer.incarnation
 }
 
 /// Every peer of a broker.
@@ -136,10 +157,16 @@ impl Links {
         if same { link.proven_at } else { None }
     }
 
-    /// The outgoing link is up.
-    pub(crate) fn up(&mut self, peer: PeerIdentity, now: Instant) -> LinkChange {
-        self.link(peer.broker, now).outgoing = Some(peer);
-        LinkChange::Renewed(peer.broker)
+    /// The outgoing link is up. It may show first that the peer was started again.
+    pub(crate) fn up(&mut self, peer: PeerIdentity, now: Instant) -> Vec<LinkChange> {
+        let link = self.link(peer.broker, now);
+        let mut changes = Vec::new();
+        if link.incoming.is_some_and(|known| is_over(&known, &peer)) {
+            changes.extend(link.enter_start(peer));
+        }
+        link.outgoing = Some(peer);
+        changes.push(LinkChange::Renewed(peer.broker));
+        changes
     }
 
     /// The outgoing link is down.
@@ -164,13 +191,14 @@ impl Links {
             if older || session < link.session {
                 return None;
             }
-            if known.directory != from.directory || known.incarnation != from.incarnation {
-                link.proven_at = None;
-                link.to_echo = None;
-                link.disk_stalled = Duration::ZERO;
-                changes.push(LinkChange::Trust(from.broker));
-                changes.push(LinkChange::Quorum(from.broker));
+            if is_over(&known, &from) {
+                changes.extend(link.enter_start(from));
             }
+        }
+        if link.outgoing.is_some_and(|known| is_over(&known, &from)) {
+            // Nobody is at its other end any more, and a machine that lost its power has not said so.
+            link.outgoing = None;
+            changes.push(LinkChange::Replaced(from.broker));
         }
         if link.incoming.is_none() || session > link.session {
             link.session = session;

@@ -302,6 +302,7 @@ impl Driver {
                 }
             }
             Effect::Peers(addresses) => self.drive_peers(&addresses),
+            Effect::Redial(broker) => self.links.redial(broker),
             Effect::Joined(cluster) => {
                 self.identity
                     .send_modify(|identity| identity.cluster = Some(cluster));

@@ -338,6 +338,15 @@ impl PeerLinks {
             .is_some()
     }
 
+    /// Breaks a link that leads to a start of the peer that is over, and dials anew. No [`LinkEvent::Down`] that counts
+    /// follows.
+    pub fn redial(&mut self, broker: BrokerId) {
+        self.up.remove(&broker);
+        if self.to_brokers.remove(&broker).is_some() && self.addresses.contains_key(&broker) {
+            self.dial_broker(broker);
+        }
+    }
+
     /// Sends on a link that is up; otherwise the message is lost. A link that cannot take it breaks.
     ///
     /// # Errors

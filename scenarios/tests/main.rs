@@ -2,6 +2,7 @@
 
 mod amnesiac_voter;
 mod asymmetric_partition;
+mod back_at_once;
 mod completion_of_another_append;
 mod controller_lost;
 mod crash_before_sync;

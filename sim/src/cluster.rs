@@ -1312,6 +1312,17 @@ impl Cluster {
                     self.want_link(number, peer);
                 }
             }
+            Effect::Redial(peer) => {
+                let process = &mut self.node_mut(number).process;
+                // Broken at core's word, it is not told of it.
+                if let Some(process) = process
+                    && let Some(link) = process.links.get_mut(&peer)
+                {
+                    link.up = false;
+                }
+                self.drop_link(number, peer);
+                self.want_link(number, peer);
+            }
             Effect::Joined(cluster) => {
                 let Some(process) = &mut self.node_mut(number).process else {
                     return;
@@ -1978,6 +1989,7 @@ fn touched_by_effects(effects: &[Effect], touched: &mut Vec<TopicPartition>) {
             Effect::Send { .. }
             | Effect::Close(_)
             | Effect::Peers(_)
+            | Effect::Redial(_)
             | Effect::Joined(_)
             | Effect::Ready
             | Effect::Stopped => {}

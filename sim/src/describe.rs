@@ -181,6 +181,7 @@ pub fn doings(effects: &[Effect], partition: TopicPartition, end_before: Option<
             | Effect::Respond { .. }
             | Effect::Close(_)
             | Effect::Peers(_)
+            | Effect::Redial(_)
             | Effect::Joined(_)
             | Effect::Ready
             | Effect::Stopped => {}

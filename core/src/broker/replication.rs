@@ -18,7 +18,7 @@ impl Broker {
             return;
         }
         self.join(peer, fx);
-        let change = self.links.up(peer, self.now);
+        let changes = self.links.up(peer, self.now);
         self.beat_to(peer.broker, fx);
         let claims: Vec<LeaderClaim> = self
             .replicas
@@ -36,7 +36,9 @@ impl Broker {
             to: peer.broker,
             message: PeerMessage::Peers(peers),
         });
-        self.apply_link_change(change, fx);
+        for change in changes {
+            self.apply_link_change(change, fx);
+        }
     }
 
     pub(super) fn on_link_down(&mut self, peer: BrokerId, fx: &mut Effects) {
@@ -104,6 +106,9 @@ impl Broker {
 
     /// Tells the replicas concerned. A change of one link touches only those that depend on that broker.
     fn apply_link_change(&mut self, change: LinkChange, fx: &mut Effects) {
+        if let LinkChange::Replaced(broker) = change {
+            fx.push(Effect::Redial(broker));
+        }
         let all: Vec<TopicPartition> = match change {
             LinkChange::Trust(broker) => self
                 .replicas
@@ -116,13 +121,13 @@ impl Broker {
                 })
                 .map(|(&id, _)| id)
                 .collect(),
-            LinkChange::Quorum(_) => self.led().collect(),
+            LinkChange::Quorum(_) | LinkChange::Replaced(_) => self.led().collect(),
             LinkChange::Renewed(_) => self.replicas.keys().copied().collect(),
         };
         for partition in all {
             self.with_replica(partition, fx, |replica, cx| match change {
                 LinkChange::Trust(_) => replica.review_trust(cx),
-                LinkChange::Quorum(_) => replica.check_quorum(cx),
+                LinkChange::Quorum(_) | LinkChange::Replaced(_) => replica.check_quorum(cx),
                 LinkChange::Renewed(broker) => replica.on_link_renewed(broker, cx),
             });
         }

@@ -592,7 +592,10 @@ impl Replica {
             Role::PreCandidate(_) | Role::Candidate(_) => self.ask_again(broker, cx),
             Role::Follower(following) => {
                 // The acknowledgements under way may be lost as well.
-                if following.leader.is_some_and(|leader| leader.broker == broker) {
+                if following
+                    .leader
+                    .is_some_and(|leader| leader.broker == broker)
+                {
                     following.acknowledged = None;
                     self.acknowledge(cx);
                 }

@@ -101,6 +101,7 @@ impl Checker for HolesAreNotServed {
                 | Effect::Query(_)
                 | Effect::Close(_)
                 | Effect::Peers(_)
+                | Effect::Redial(_)
                 | Effect::Joined(_)
                 | Effect::Ready
                 | Effect::Stopped

@@ -69,6 +69,7 @@ impl Checker for SingleLeaderPerEpoch {
                 | Effect::Respond { .. }
                 | Effect::Close(_)
                 | Effect::Peers(_)
+                | Effect::Redial(_)
                 | Effect::Joined(_)
                 | Effect::Ready
                 | Effect::Stopped => {}

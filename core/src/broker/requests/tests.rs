@@ -222,7 +222,11 @@ impl Node {
             Effect::Close(connection) => self.closed.push(connection),
             Effect::Send { .. } => panic!("a cluster of one has nobody to send to"),
             Effect::Stopped => self.stopped = true,
-            Effect::Peers(_) | Effect::Joined(_) | Effect::Ready | Effect::Notice(_) => {}
+            Effect::Peers(_)
+            | Effect::Redial(_)
+            | Effect::Joined(_)
+            | Effect::Ready
+            | Effect::Notice(_) => {}
         }
     }
 
