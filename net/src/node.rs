@@ -188,8 +188,10 @@ where
     let listening: Vec<SocketAddr> = listeners.iter().map(addresses).collect::<Result<_, _>>()?;
     let listening_peers = local_address(&peer_listener)?;
 
-    let (store, recovered) = open_store(disk, &settings).await?;
-    let setup = setup(&settings, &recovered, &listening, listening_peers)?;
+    let kafka =
+        BrokerConfig::new(settings.broker, settings.kafka.clone()).map_err(StartError::Config)?;
+    let (store, recovered) = open_store(disk, &settings, &kafka).await?;
+    let setup = setup(&settings, kafka, &recovered, &listening, listening_peers);
     let limits = client_limits(&setup.kafka);
     let connections_max = connections_max(&setup.kafka);
 
@@ -278,12 +280,17 @@ where
 async fn open_store<D>(
     disk: D,
     settings: &NodeSettings,
+    kafka: &BrokerConfig,
 ) -> Result<(LogStore<D>, Recovered), StartError>
 where
     D: Disk + Send + Sync + 'static,
     D::File: Send + Sync,
 {
-    let (options, boot) = (settings.store, settings.boot);
+    let options = StoreOptions {
+        producer_expiry: kafka.producer_expiry(),
+        ..settings.store
+    };
+    let boot = settings.boot;
     // Recovery reads and writes for as long as the journal is long: not on a thread that serves tasks.
     let opened = tokio::task::spawn_blocking(move || LogStore::open(disk, options, boot));
     let (store, recovered) = match opened.await {
@@ -301,10 +308,11 @@ where
 
 fn setup(
     settings: &NodeSettings,
+    kafka: BrokerConfig,
     recovered: &Recovered,
     listening: &[SocketAddr],
     listening_peers: SocketAddr,
-) -> Result<Setup, StartError> {
+) -> Setup {
     let port = |configured: u16, listening: &SocketAddr| {
         if configured == 0 {
             listening.port()
@@ -336,15 +344,13 @@ fn setup(
             format!("{peer_host}:{peer_port}")
         },
     };
-    let kafka =
-        BrokerConfig::new(settings.broker, settings.kafka.clone()).map_err(StartError::Config)?;
-    Ok(Setup {
+    Setup {
         registration,
         timing: Timing::default(),
         kafka,
         metadata_voters_max: METADATA_VOTERS_MAX,
         session_timeout: SESSION_TIMEOUT,
-    })
+    }
 }
 
 /// Brokers that vote in `__cluster_metadata`, where there are as many.

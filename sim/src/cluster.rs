@@ -546,7 +546,13 @@ impl Cluster {
     /// empty and under a new id.
     pub fn start(&mut self, number: u8) {
         let now = self.now();
-        let store_options = self.options.store;
+        let broker = BrokerId(i32::from(number));
+        let kafka = BrokerConfig::new(broker, self.options.kafka.clone())
+            .expect("the owner of the run gives keys that exist");
+        let store_options = StoreOptions {
+            producer_expiry: kafka.producer_expiry(),
+            ..self.options.store
+        };
         let node = self.node_mut(number);
         if node.process.is_some() {
             return;
@@ -598,8 +604,7 @@ impl Cluster {
                 peer_address: format!("n{number}:9192"),
             },
             timing: self.options.timing,
-            kafka: BrokerConfig::new(identity.broker, self.options.kafka.clone())
-                .expect("the owner of the run gives keys that exist"),
+            kafka,
             metadata_voters_max: self.options.metadata_voters_max,
             session_timeout: Duration::from_secs(9),
         };

@@ -97,7 +97,12 @@ impl Broker {
         } else {
             self.topic_config(partition.topic).flush
         };
-        ReplicaConfig { flush, eager }
+        let producer_expiry = self.setup.kafka.producer_expiry();
+        ReplicaConfig {
+            flush,
+            eager,
+            producer_expiry,
+        }
     }
 
     /// What holds for a topic, by the metadata and this broker's own configuration.

@@ -15,6 +15,7 @@ use super::config_keys::{BROKER_KEYS, TOPIC_KEYS};
 use super::image::ClusterImage;
 use super::record::{ConfigMap, ConfigResource};
 use crate::ids::{BrokerId, TopicId};
+use crate::producer::Expiry;
 use crate::record::TimestampType;
 use crate::store::Flush;
 use crate::wire::describe_configs as wire;
@@ -247,6 +248,18 @@ impl BrokerConfig {
         Ok(Self { id, values })
     }
 
+    /// When a partition forgets a silent producer: `producer.id.expiration.ms`, by the log's own clock.
+    #[must_use]
+    pub fn producer_expiry(&self) -> Expiry {
+        let said = self.values.get("producer.id.expiration.ms");
+        let age_ms = said.and_then(|value| value.trim().parse().ok());
+        let default = Expiry::default();
+        Expiry {
+            age_ms: age_ms.unwrap_or(default.age_ms),
+            ..default
+        }
+    }
+
     /// Whose it is.
     #[must_use]
     pub const fn broker(&self) -> BrokerId {
@@ -385,12 +398,6 @@ impl<'a> Configs<'a> {
     #[must_use]
     pub fn describe_partitions_max(&self) -> i32 {
         self.int("max.request.partition.size.limit")
-    }
-
-    /// `producer.id.expiration.ms`: how long a partition remembers a silent producer.
-    #[must_use]
-    pub fn producer_id_expiration_ms(&self) -> i32 {
-        self.int("producer.id.expiration.ms")
     }
 
     /// `fetch.max.bytes`: the most that one fetch is answered with.

@@ -34,7 +34,7 @@ use crate::ids::{BrokerId, LeaderEpoch, Offset, TopicPartition, Voter};
 use crate::links::{Links, Timing};
 use crate::log::{Entry, NoteIndex, NoteKind, Position, Tail};
 use crate::peer::{LeaderClaim, PeerMessage, ReplicaBody, ReplicaMessage};
-use crate::producer::{ProducerLog, ProducerTable};
+use crate::producer::{Expiry, ProducerLog, ProducerTable};
 use crate::record::Batch;
 use crate::store::{Flush, Mark, OrderKind, Query, QueryId, QueryKind, RecoveredReplica, Vote};
 use crate::time::Instant;
@@ -87,6 +87,8 @@ pub struct ReplicaConfig {
     /// Whether followers are told of a commit at once rather than with the next entries: the metadata log,
     /// whose followers act on it.
     pub eager: bool,
+    /// When it forgets a silent producer.
+    pub producer_expiry: Expiry,
 }
 
 /// What a replica is at present.
@@ -262,6 +264,7 @@ impl Replica {
             cx.fx.probe(Probe::RecoveredTrailingOpening);
         }
         let mut producers = ProducerLog::new(recovered.producers, recovered.producers_offset);
+        producers.set_expiry(config.producer_expiry);
         for header in &recovered.headers {
             producers.append(header);
         }
@@ -474,8 +477,9 @@ impl Replica {
     }
 
     /// Takes its topic's configuration.
-    pub(crate) const fn configure(&mut self, config: ReplicaConfig) {
+    pub(crate) fn configure(&mut self, config: ReplicaConfig) {
         self.config = config;
+        self.producers.set_expiry(config.producer_expiry);
     }
 
     /// When [`Self::fire`] is next due.

@@ -73,6 +73,7 @@ impl Quorum {
             let config = ReplicaConfig {
                 flush: Flush::Commit,
                 eager: true,
+                producer_expiry: Expiry::default(),
             };
             let voters = voters.clone();
             let replica = quorum.with_cx(me, |cx| {

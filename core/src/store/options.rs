@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::ids::{BrokerId, ClusterId, DirectoryId};
+use crate::producer::Expiry;
 use crate::store::DiskError;
 
 /// Whose directory it is. Written once by [`crate::store::LogStore::format`]; only the cluster id is filled in later.
@@ -57,6 +58,8 @@ pub struct StoreOptions {
     pub segment_ms: i64,
     /// Bytes of log between two entries of an offset index.
     pub index_interval_bytes: u32,
+    /// When a producer is forgotten: the same as the broker on this directory goes by.
+    pub producer_expiry: Expiry,
 }
 
 impl Default for StoreOptions {
@@ -72,6 +75,7 @@ impl Default for StoreOptions {
             segment_bytes: 1 << 30,
             segment_ms: 7 * 24 * 60 * 60 * 1000,
             index_interval_bytes: 4096,
+            producer_expiry: Expiry::default(),
         }
     }
 }

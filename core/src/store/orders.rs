@@ -73,8 +73,8 @@ impl<D: Disk> LogStore<D> {
         let record = Record::Create {
             voters: voters.clone(),
         };
-        self.replicas
-            .insert(replica, ReplicaLog::new(ReplicaState::new(voters)));
+        let state = ReplicaState::new(voters, self.options.producer_expiry);
+        self.replicas.insert(replica, ReplicaLog::new(state));
         self.stage(replica, &record)
     }
 

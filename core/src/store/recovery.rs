@@ -49,9 +49,12 @@ impl<D: Disk> LogStore<D> {
         );
         let identity = identity::read(&disk)?;
         let checkpoints = checkpoint::read(&disk, identity.directory)?;
-        let latest = latest(checkpoints, &disk, identity)?;
+        let mut latest = latest(checkpoints, &disk, identity)?;
         let journal =
             journal_reader::read(&disk, identity.directory, latest.incarnation, latest.place)?;
+        for state in latest.replicas.values_mut() {
+            state.producers.set_expiry(options.producer_expiry);
+        }
         let is_same_run = boot.is_same_run(latest.boot);
         let generation = latest.generation;
         let mut replay = Replay {
@@ -339,8 +342,8 @@ impl<D: Disk> Replay<'_, D> {
         recorded: bool,
     ) -> Result<(), DiskError> {
         if let Record::Create { voters } = record {
-            self.replicas
-                .insert(replica, ReplicaLog::new(ReplicaState::new(voters)));
+            let state = ReplicaState::new(voters, self.options.producer_expiry);
+            self.replicas.insert(replica, ReplicaLog::new(state));
             return Ok(());
         }
         let Some(log) = self.replicas.get_mut(&replica) else {

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use crate::ids::{Offset, Timestamp, TopicPartition, Voter};
 use crate::log::{Note, NoteKind, Position};
-use crate::producer::ProducerTable;
+use crate::producer::{Expiry, ProducerTable};
 use crate::record::BatchHeader;
 use crate::store::index::{OffsetEntry, TimeEntry};
 use crate::store::{Mark, RecoveredReplica, StoreOptions, Vote};
@@ -184,9 +184,10 @@ impl Segment {
 }
 
 impl ReplicaState {
-    pub(super) fn new(voters: Vec<Voter>) -> Self {
+    pub(super) fn new(voters: Vec<Voter>, expiry: Expiry) -> Self {
         Self {
             voters,
+            producers: ProducerTable::new(expiry),
             ..Self::default()
         }
     }

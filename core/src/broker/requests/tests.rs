@@ -59,6 +59,11 @@ struct Node {
 
 impl Node {
     fn new(mutant: Option<Mutant>) -> Self {
+        Self::configured(mutant, ConfigMap::new())
+    }
+
+    /// A node with this configuration file.
+    fn configured(mutant: Option<Mutant>, kafka: ConfigMap) -> Self {
         let registration = BrokerRegistration {
             broker: ME.broker,
             directory: ME.directory,
@@ -74,7 +79,7 @@ impl Node {
         let setup = Setup {
             registration,
             timing: Timing::default(),
-            kafka: BrokerConfig::new(ME.broker, ConfigMap::new()).expect("nothing is set"),
+            kafka: BrokerConfig::new(ME.broker, kafka).expect("the test sets what there is"),
             metadata_voters_max: 3,
             session_timeout: Duration::from_secs(9),
         };
@@ -127,6 +132,12 @@ impl Node {
     /// A node with the topic `t` of two partitions, configured so.
     fn with_topic(mutant: Option<Mutant>, configs: &[(&str, &str)]) -> Self {
         let mut node = Self::new(mutant);
+        node.create_topic(configs);
+        node
+    }
+
+    /// Creates the topic `t` of two partitions.
+    fn create_topic(&mut self, configs: &[(&str, &str)]) {
         let configs = configs.iter().map(|&(name, value)| CreatableTopicConfig {
             name: name.into(),
             value: Some(value.into()),
@@ -141,13 +152,12 @@ impl Node {
             }],
             ..CreateTopicsRequest::default()
         };
-        let id = node.send(7, request.into(), Vec::new());
-        let Some(Response::CreateTopics(response)) = node.answers.remove(&id) else {
+        let id = self.send(7, request.into(), Vec::new());
+        let Some(Response::CreateTopics(response)) = self.answers.remove(&id) else {
             panic!("the topic is created at once");
         };
         assert_eq!(response.topics[0].error_code, ErrorCode::None);
-        node.run(Duration::from_secs(3));
-        node
+        self.run(Duration::from_secs(3));
     }
 
     fn step(&mut self, input: Input) {
@@ -886,4 +896,35 @@ fn whatever_waits_is_answered_when_the_broker_stops_and_forgotten_when_its_conne
     let answer = node.produced(produce).expect("the broker has stopped");
     assert_eq!(answer.error_code, ErrorCode::NotLeaderOrFollower);
     assert!(node.fetched(fetch).is_some());
+}
+
+#[test]
+fn a_broker_that_has_stopped_has_no_deadline_and_gives_no_orders() {
+    let mut node = Node::with_topic(None, &[]);
+    node.step(Input::Stop);
+    node.run(Duration::from_secs(11));
+    assert!(node.stopped);
+    assert_eq!(node.broker.next_deadline(), None);
+    node.broker.step(node.now, Input::Tick, &mut node.fx);
+    assert_eq!(node.fx.as_slice(), []);
+}
+
+#[test]
+fn a_partition_forgets_a_producer_when_the_brokers_setting_says() {
+    let mut kafka = ConfigMap::new();
+    kafka.insert("producer.id.expiration.ms".to_owned(), "1234".to_owned());
+    let mut node = Node::configured(None, kafka);
+    node.create_topic(&[]);
+    let topic = node
+        .broker
+        .image()
+        .topic_named("t")
+        .expect("it was created")
+        .id;
+    let partition = TopicPartition {
+        topic,
+        partition: crate::ids::PartitionIndex(0),
+    };
+    let replica = node.broker.replica(partition).expect("it is held");
+    assert_eq!(replica.producers().table().expiry().age_ms, 1234);
 }
