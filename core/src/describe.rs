@@ -255,6 +255,7 @@ impl fmt::Display for NoticeKind {
             Self::HoleFilled(start, end) => write!(f, "hole [{start},{end}) filled"),
             Self::Suspect => f.write_str("suspect: may have lost what it acknowledged"),
             Self::SuspectCleared => f.write_str("suspect no more: has caught up"),
+            Self::Duplicate(words) => f.write_str(words),
             Self::DirectoryOffline(reason) => write!(f, "directory offline: {reason}"),
             Self::DiskFull => f.write_str("disk full"),
             Self::Refused(why) => write!(f, "refuses a message: {why}"),

@@ -91,6 +91,8 @@ pub enum NoticeKind {
     Suspect,
     /// A suspect has caught up.
     SuspectCleared,
+    /// The node stops: another one runs as the same broker.
+    Duplicate(String),
     /// The directory has gone offline.
     DirectoryOffline(String),
     /// The disk is full.

@@ -26,6 +26,8 @@ pub enum Input {
     LinkUp(PeerIdentity),
     /// The outgoing link to a peer is down: what was sent may be lost.
     LinkDown(BrokerId),
+    /// A peer has turned this node away: another node runs as the same broker, in these words.
+    TurnedAway(String),
     /// A message from a peer.
     Peer {
         /// Who sent it, as its hello said.

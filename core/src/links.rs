@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::ids::{BrokerId, Incarnation, Voter};
+use crate::ids::{BrokerId, DirectoryId, Incarnation, Voter};
 use crate::peer::{Heartbeat, PeerIdentity};
 use crate::time::Instant;
 
@@ -140,6 +140,35 @@ impl Links {
             .is_some_and(|peer| peer.voter() == voter)
     }
 
+    /// Whether this very start of the voter's broker is the latest that is known.
+    #[must_use]
+    pub fn speaks(&self, voter: Voter, incarnation: Incarnation) -> bool {
+        self.get(voter.broker)
+            .and_then(|link| link.incoming)
+            .is_some_and(|peer| peer.voter() == voter && peer.incarnation == incarnation)
+    }
+
+    /// When this very start of the voter's broker was last heard, or might have been: not since another start of it
+    /// speaks. `None` where the broker was never heard.
+    #[must_use]
+    pub fn heard_at(&self, voter: Voter, incarnation: Incarnation) -> Option<Instant> {
+        let link = self.get(voter.broker)?;
+        if self.speaks(voter, incarnation) {
+            Some(link.heard_at)
+        } else {
+            Some(link.session_since)
+        }
+    }
+
+    /// The directory on which the same broker runs already, heard within the election timeout, where `peer` speaks
+    /// from another: two nodes are configured as one.
+    #[must_use]
+    pub fn rival(&self, peer: &PeerIdentity, now: Instant, timing: &Timing) -> Option<DirectoryId> {
+        let known = self.get(peer.broker)?.incoming?;
+        (known.directory != peer.directory && self.hears(peer.broker, now, timing))
+            .then_some(known.directory)
+    }
+
     /// Whether the peer has been heard within the election timeout.
     #[must_use]
     pub fn hears(&self, broker: BrokerId, now: Instant, timing: &Timing) -> bool {
@@ -158,10 +187,16 @@ impl Links {
     }
 
     /// The outgoing link is up. It may show first that the peer was started again.
-    pub(crate) fn up(&mut self, peer: PeerIdentity, now: Instant) -> Vec<LinkChange> {
+    pub(crate) fn up(
+        &mut self,
+        peer: PeerIdentity,
+        now: Instant,
+        timing: &Timing,
+    ) -> Vec<LinkChange> {
+        let rival = self.rival(&peer, now, timing);
         let link = self.link(peer.broker, now);
         let mut changes = Vec::new();
-        if link.incoming.is_some_and(|known| is_over(&known, &peer)) {
+        if rival.is_none() && link.incoming.is_some_and(|known| is_over(&known, &peer)) {
             changes.extend(link.enter_start(peer));
         }
         link.outgoing = Some(peer);
@@ -175,8 +210,8 @@ impl Links {
         LinkChange::Quorum(peer)
     }
 
-    /// Something came in. Returns `None` where it comes from the past and must be ignored: an incarnation, or a
-    /// connection of it, that a later one has replaced.
+    /// Something came in. Returns `None` where it must be ignored: it comes from an incarnation, or a connection of
+    /// it, that a later one has replaced, or from a second node that calls itself by the name of one that runs.
     pub(crate) fn heard(
         &mut self,
         from: PeerIdentity,
@@ -184,6 +219,9 @@ impl Links {
         now: Instant,
         timing: &Timing,
     ) -> Option<Vec<LinkChange>> {
+        if self.rival(&from, now, timing).is_some() {
+            return None;
+        }
         let link = self.link(from.broker, now);
         let mut changes = Vec::new();
         if let Some(known) = link.incoming {

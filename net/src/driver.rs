@@ -238,6 +238,12 @@ impl Driver {
                     self.step(Input::LinkDown(broker));
                 }
             }
+            LinkEvent::Hello { identity, verdict } => {
+                let refusal = self.broker.turns_away(self.clock.now(), &identity);
+                // Where nobody waits for it any more, the connection is gone.
+                let _ = verdict.send(refusal);
+            }
+            LinkEvent::TurnedAway(words) => self.step(Input::TurnedAway(words)),
             LinkEvent::Received {
                 from,
                 session,

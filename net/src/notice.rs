@@ -17,6 +17,7 @@ pub fn tell(broker: BrokerId, notice: &Notice) {
     match what {
         NoticeKind::LeadsWithPossibleLoss(_)
         | NoticeKind::Hole(..)
+        | NoticeKind::Duplicate(_)
         | NoticeKind::DirectoryOffline(_) => {
             tracing::error!(broker, partition, "{what}");
         }

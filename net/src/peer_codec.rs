@@ -89,6 +89,8 @@ pub enum HelloReply {
     Welcome(PeerIdentity),
     /// Go away, for this reason.
     Refused(String),
+    /// Go away: another node runs as the same broker, in these words.
+    Duplicate(String),
 }
 
 /// Writes a hello as a frame, its four length bytes included.

@@ -6,7 +6,8 @@
 //! it has. So nothing here repeats, acknowledges or reorders anything.
 //!
 //! A connection opens with a hello: magic, protocol version, cluster, broker, directory, incarnation. The dialled
-//! node answers with its own, or refuses in words. [`judge`] is the whole of that decision.
+//! node answers with its own, or refuses in words. [`judge`] says whether the two belong together; whether another
+//! node runs as the same broker only core knows, which hears them all.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -19,7 +20,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use varve_core::ids::BrokerId;
@@ -90,6 +91,15 @@ pub enum LinkEvent {
         /// Who was at the other end.
         broker: BrokerId,
     },
+    /// A node dials this one: may it?
+    Hello {
+        /// Who it says to be.
+        identity: PeerIdentity,
+        /// Takes the reason why not, if there is one.
+        verdict: oneshot::Sender<Option<String>>,
+    },
+    /// A peer has turned this node away because another runs as the same broker, in these words.
+    TurnedAway(String),
     /// A peer has sent something.
     Received {
         /// Who, as its hello said.
@@ -415,6 +425,16 @@ async fn maintain_link(
                     }
                     failing_since = tokio::time::Instant::now();
                 }
+                Err(DialError::Duplicate(words)) => {
+                    if context
+                        .events
+                        .send(LinkEvent::TurnedAway(words))
+                        .await
+                        .is_err()
+                    {
+                        return;
+                    }
+                }
                 Err(error) => {
                     // Said once, and not while nodes start: a peer that is down is dialled again every second.
                     let words = format!("{address}: {error}");
@@ -454,6 +474,8 @@ pub enum DialError {
     Timeout,
     /// It refused, in its words.
     Refused(String),
+    /// It refused because another node runs as the same broker, in its words.
+    Duplicate(String),
     /// It is another node than was meant, or no node at all.
     Unexpected(String),
 }
@@ -464,7 +486,7 @@ impl fmt::Display for DialError {
             Self::Io(error) => error.fmt(f),
             Self::Timeout => f.write_str("no answer in time"),
             Self::Refused(reason) => write!(f, "the peer refused: {reason}"),
-            Self::Unexpected(reason) => f.write_str(reason),
+            Self::Duplicate(reason) | Self::Unexpected(reason) => f.write_str(reason),
         }
     }
 }
@@ -523,6 +545,7 @@ async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
     match decode_hello_reply(&frame.bytes) {
         Ok(HelloReply::Welcome(identity)) => Ok(identity),
         Ok(HelloReply::Refused(reason)) => Err(DialError::Refused(reason)),
+        Ok(HelloReply::Duplicate(reason)) => Err(DialError::Duplicate(reason)),
         Err(error) => Err(unexpected(error.to_string())),
     }
 }
@@ -623,12 +646,6 @@ pub fn judge(own: &PeerIdentity, hello: &Hello) -> Result<(), String> {
             own.broker
         ));
     }
-    if hello.identity.broker == own.broker {
-        return Err(format!(
-            "two nodes are configured as broker {}, on the directories {} and {}",
-            own.broker, own.directory, hello.identity.directory
-        ));
-    }
     Ok(())
 }
 
@@ -682,15 +699,33 @@ async fn welcome<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
             .map_err(|error: PeerDecodeError| error.to_string())
             .and_then(|hello| judge(&own, &hello).map(|()| (own, hello.identity)))
     };
-    let reply = match &judged {
-        Ok((own, _)) => HelloReply::Welcome(*own),
-        Err(reason) => HelloReply::Refused(reason.clone()),
+    let (reply, judged) = match judged {
+        Ok((own, identity)) => match turned_away(identity, context).await? {
+            None => (HelloReply::Welcome(own), Ok(identity)),
+            Some(reason) => (HelloReply::Duplicate(reason.clone()), Err(reason)),
+        },
+        Err(reason) => (HelloReply::Refused(reason.clone()), Err(reason)),
     };
     let mut reply = VecDeque::from([encode_hello_reply(&reply)]);
     write_segments(writer, &mut reply, CONNECT_MAX)
         .await
         .map_err(|error| error.to_string())?;
-    judged.map(|(_, identity)| identity)
+    judged
+}
+
+/// What the broker, who hears the others, says of a node that dials.
+async fn turned_away(
+    identity: PeerIdentity,
+    context: &LinkContext,
+) -> Result<Option<String>, String> {
+    if is_same_start(&identity, &context.own()) {
+        return Ok(None);
+    }
+    let stops = || "this node stops".to_owned();
+    let (verdict, answer) = oneshot::channel();
+    let hello = LinkEvent::Hello { identity, verdict };
+    context.events.send(hello).await.map_err(|_| stops())?;
+    answer.await.map_err(|_| stops())
 }
 
 async fn receive<R: AsyncRead + Unpin>(
@@ -734,6 +769,8 @@ mod tests {
     use varve_core::time::Instant;
 
     const SOON: Duration = Duration::from_secs(5);
+    /// The directory of a node that every other turns away.
+    const TWIN: DirectoryId = DirectoryId(77);
 
     fn identity(broker: i32) -> PeerIdentity {
         PeerIdentity {
@@ -764,7 +801,19 @@ mod tests {
     impl Node {
         async fn new(own: PeerIdentity) -> Self {
             let (identity_sender, identity) = watch::channel(own);
-            let (sender, events) = mpsc::channel(64);
+            let (sender, mut told) = mpsc::channel(64);
+            let (forward, events) = mpsc::channel(64);
+            tokio::spawn(async move {
+                while let Some(event) = told.recv().await {
+                    match event {
+                        LinkEvent::Hello { identity, verdict } => {
+                            let twin = identity.directory == TWIN;
+                            let _ = verdict.send(twin.then(|| "it runs already".to_owned()));
+                        }
+                        event => forward.send(event).await.unwrap_or(()),
+                    }
+                }
+            });
             let context = LinkContext {
                 identity,
                 events: sender,
@@ -874,6 +923,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_node_that_is_turned_away_is_told_so() {
+        let b = Node::new(identity(2)).await;
+        let mut a = Node::new(PeerIdentity {
+            directory: TWIN,
+            ..identity(1)
+        })
+        .await;
+        let _links = a.links(&[&b.address]);
+        match a.event().await {
+            LinkEvent::TurnedAway(words) => assert_eq!(words, "it runs already"),
+            other => panic!("a refusal was due, not {other:?}"),
+        }
+    }
+
+    #[tokio::test]
     async fn a_queue_that_overflows_breaks_the_link_instead_of_growing() {
         let (queue, _receiver, _) = LinkQueue::new();
         for n in 0..QUEUE_MESSAGES_MAX as u64 {
@@ -910,10 +974,6 @@ mod tests {
             Ok(()),
             "it dialled itself and has joined since"
         );
-        let twin = PeerIdentity {
-            directory: DirectoryId(77),
-            ..identity(1)
-        };
         let other = PeerIdentity {
             cluster: Some(ClusterId(2)),
             ..identity(2)
@@ -927,11 +987,6 @@ mod tests {
             says(identity(2), Some(BrokerId(3)))
                 .unwrap_err()
                 .contains("not broker 3")
-        );
-        assert!(
-            says(twin, None)
-                .unwrap_err()
-                .contains("two nodes are configured")
         );
     }
 

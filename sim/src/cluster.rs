@@ -864,6 +864,16 @@ impl Cluster {
                 ) else {
                     return;
                 };
+                let now = self.now();
+                let node = self.node(callee);
+                let refusal = node.process.as_ref().and_then(|process| {
+                    process.broker.turns_away(node.clock.instant(now), &dialler)
+                });
+                if let Some(words) = refusal {
+                    self.close(connection, connection.to);
+                    self.tell(caller, Input::TurnedAway(words));
+                    return;
+                }
                 if let Some(process) = &mut self.node_mut(callee).process {
                     let session = process.sessions.entry(dialler.broker).or_default();
                     *session += 1;
@@ -1940,6 +1950,7 @@ fn touched_by_input(input: &Input, touched: &mut Vec<TopicPartition>) {
         | Input::Disconnected(_)
         | Input::LinkUp(_)
         | Input::LinkDown(_)
+        | Input::TurnedAway(_)
         | Input::Peer { .. }
         | Input::StoreFailed(_)
         | Input::SpaceReturned

@@ -226,6 +226,7 @@ pub fn notice(what: &NoticeKind) -> Option<String> {
         NoticeKind::HoleFilled(from, end) => format!("hole {} filled", range(*from, *end)),
         NoticeKind::Suspect => "suspect".to_owned(),
         NoticeKind::SuspectCleared => "suspect no more".to_owned(),
+        NoticeKind::Duplicate(words) => words.clone(),
         NoticeKind::DirectoryOffline(reason) => format!("directory offline: {reason}"),
         NoticeKind::DiskFull => "disk full".to_owned(),
         NoticeKind::Refused(why) => format!("refuses: {why}"),

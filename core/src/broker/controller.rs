@@ -7,7 +7,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::cluster::{self, ClusterImage, MetadataRecord, Planned, encode_records};
+use crate::cluster::{
+    self, BrokerRegistration, ClusterImage, MetadataRecord, Planned, encode_records,
+};
 use crate::effect::Effects;
 use crate::ids::{BrokerId, LeaderEpoch, Offset, TopicPartition};
 use crate::peer::{Answer, PeerIdentity, Question};
@@ -101,7 +103,13 @@ impl Broker {
         };
         let image = Arc::clone(&controller.image);
         let planned = match question {
-            Question::Register(registration) => cluster::plan_registration(&image, &registration),
+            Question::Register(registration) => match self.rival_of(&registration) {
+                Some(words) => Planned {
+                    records: Vec::new(),
+                    answer: Answer::Refused(words),
+                },
+                None => cluster::plan_registration(&image, &registration),
+            },
             Question::Stopping => cluster::plan_stop(&image, from.broker, from.incarnation),
             Question::AllocateProducerIds => cluster::plan_producer_ids(&image),
             Question::ReportVoters(reports) => cluster::plan_voter_reports(&image, &reports),
@@ -114,6 +122,18 @@ impl Broker {
             }
         };
         self.carry_out(planned, from.broker, id, fx);
+    }
+
+    /// Why a start of a broker cannot be registered while another directory of the same broker runs: two nodes are
+    /// configured as one, and the one that is there is believed.
+    fn rival_of(&self, registration: &BrokerRegistration) -> Option<String> {
+        let asks = PeerIdentity {
+            cluster: self.me.cluster,
+            broker: registration.broker,
+            directory: registration.directory,
+            incarnation: registration.incarnation,
+        };
+        self.turns_away(self.now, &asks)
     }
 
     /// Appends what was planned; the answer waits for its commit.
@@ -181,12 +201,19 @@ impl Broker {
         for broker in image.brokers() {
             let id = broker.registration.broker;
             let me = id == self.me.broker;
-            let link = self.links.get(id);
-            let same = self.links.incarnation(id) == Some(broker.registration.incarnation);
-            let heard = me || same && self.links.hears(id, self.now, &self.setup.timing);
-            let silent = !me
-                && link
-                    .is_none_or(|link| self.now.since(link.heard_at) >= self.setup.session_timeout);
+            // Another start of the broker speaks for itself alone.
+            let heard = if me {
+                broker.registration == self.setup.registration
+            } else {
+                self.links
+                    .speaks(broker.voter(), broker.registration.incarnation)
+                    && self.links.hears(id, self.now, &self.setup.timing)
+            };
+            let heard_at = self
+                .links
+                .heard_at(broker.voter(), broker.registration.incarnation);
+            let silent =
+                !me && heard_at.is_none_or(|at| self.now.since(at) >= self.setup.session_timeout);
             let current = me
                 || self
                     .replica(TopicPartition::METADATA)

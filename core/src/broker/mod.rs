@@ -107,6 +107,8 @@ pub struct Broker {
     failure: Option<StoreFailure>,
     stopping: bool,
     stopped: bool,
+    /// Since when, and when last, peers have turned this node away.
+    turned_away: Option<(Instant, Instant)>,
 }
 
 /// Numbers the question that announces a stop.
@@ -166,6 +168,7 @@ impl Broker {
             failure: None,
             stopping: false,
             stopped: false,
+            turned_away: None,
         };
         broker.arm(Timer::Heartbeat, Some(now));
         broker.arm(Timer::Housekeeping, Some(now));
@@ -252,6 +255,7 @@ impl Broker {
             Input::Disconnected(connection) => self.on_disconnected(connection),
             Input::LinkUp(peer) => self.on_link_up(peer, fx),
             Input::LinkDown(peer) => self.on_link_down(peer, fx),
+            Input::TurnedAway(words) => self.on_turned_away(words, fx),
             Input::Peer {
                 from,
                 session,
@@ -552,3 +556,6 @@ impl Broker {
         self.metadata.applied()
     }
 }
+
+#[cfg(test)]
+mod tests;

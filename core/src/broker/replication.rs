@@ -9,6 +9,7 @@ use crate::peer::{Answer, LeaderClaim, PeerIdentity, PeerMessage, Question};
 use crate::record::Batch;
 use crate::replica::Replica;
 use crate::store::{QueryId, QueryResult};
+use crate::time::Instant;
 
 use super::{Broker, Timer};
 
@@ -18,7 +19,7 @@ impl Broker {
             return;
         }
         self.join(peer, fx);
-        let changes = self.links.up(peer, self.now);
+        let changes = self.links.up(peer, self.now, &self.setup.timing);
         self.beat_to(peer.broker, fx);
         let claims: Vec<LeaderClaim> = self
             .replicas
@@ -46,6 +47,43 @@ impl Broker {
         self.apply_link_change(change, fx);
     }
 
+    /// Why a node that dials this one is to be turned away: a node runs as the same broker on another directory, as far
+    /// as this one hears. Kafka's `DUPLICATE_BROKER_REGISTRATION`. `now` is as in [`Broker::step`].
+    #[must_use]
+    pub fn turns_away(&self, now: Instant, peer: &PeerIdentity) -> Option<String> {
+        let own = peer.broker == self.me.broker && peer.directory != self.me.directory;
+        let rival = if own {
+            Some(self.me.directory)
+        } else {
+            self.links.rival(peer, now, &self.setup.timing)
+        };
+        rival.map(|directory| {
+            format!(
+                "broker {} runs already, on directory {directory}: no second node may be configured as broker {}, as this \
+                 one on directory {} is (DUPLICATE_BROKER_REGISTRATION)",
+                peer.broker, peer.broker, peer.directory
+            )
+        })
+    }
+
+    /// Another node runs as this broker. One that was registered was there first; any other stops, once that other has
+    /// been there for too long to be the last breath of a node whose directory was lost.
+    pub(super) fn on_turned_away(&mut self, words: String, fx: &mut Effects) {
+        if self.registered().is_some() {
+            return;
+        }
+        let patience = self.setup.session_timeout;
+        let since = match self.turned_away {
+            Some((since, last)) if self.now.since(last) < patience => since,
+            Some(_) | None => self.now,
+        };
+        self.turned_away = Some((since, self.now));
+        if self.now.since(since) >= patience {
+            fx.notice(None, NoticeKind::Duplicate(words));
+            self.finish_stop(fx);
+        }
+    }
+
     pub(super) fn on_peer(
         &mut self,
         from: PeerIdentity,
@@ -63,7 +101,9 @@ impl Broker {
         else {
             fx.notice(
                 None,
-                NoticeKind::Refused("it comes from a start or connection that is over"),
+                NoticeKind::Refused(
+                    "it comes from a start or connection that is over, or from a second node with this id",
+                ),
             );
             return;
         };

@@ -138,7 +138,7 @@ impl Quorum {
             if from != to && !self.is_cut(from, to) {
                 let beat: Heartbeat =
                     self.links[from].heartbeat_to(voter(to).broker, self.now, Duration::ZERO);
-                self.links[from].up(identity(to), self.now);
+                self.links[from].up(identity(to), self.now, &self.timing);
                 self.links[to].heard(identity(from), 1, self.now, &self.timing);
                 self.links[to].beat(voter(from).broker, &beat, self.now, &self.timing);
             }

@@ -1,0 +1,117 @@
+//! Two nodes that are configured as the same broker.
+
+use super::*;
+use crate::cluster::{ConfigMap, Endpoint};
+use crate::ids::{DirectoryId, Incarnation};
+use crate::peer::{Heartbeat, PeerMessage};
+
+fn identity(broker: i32, directory: u128) -> PeerIdentity {
+    PeerIdentity {
+        cluster: Some(ClusterId(7)),
+        broker: BrokerId(broker),
+        directory: DirectoryId(directory),
+        incarnation: Incarnation(1),
+    }
+}
+
+/// A node that has just been started on an empty directory.
+fn node(me: PeerIdentity, fx: &mut Effects) -> Broker {
+    let registration = BrokerRegistration {
+        broker: me.broker,
+        directory: me.directory,
+        incarnation: me.incarnation,
+        rack: None,
+        listeners: vec![Endpoint {
+            name: "PLAINTEXT".to_owned(),
+            host: "localhost".to_owned(),
+            port: 9092,
+        }],
+        peer_address: "localhost:9192".to_owned(),
+    };
+    let setup = Setup {
+        registration,
+        timing: Timing::default(),
+        kafka: BrokerConfig::new(me.broker, ConfigMap::new()).expect("nothing is set"),
+        metadata_voters_max: 3,
+        session_timeout: Duration::from_secs(9),
+    };
+    let recovered = Recovered {
+        cluster: me.cluster,
+        broker: me.broker,
+        directory: me.directory,
+        incarnation: me.incarnation,
+        replicas: Vec::new(),
+    };
+    Broker::new(setup, recovered, 1, Instant(0), fx)
+}
+
+fn at(seconds: u64) -> Instant {
+    Instant(0) + Duration::from_secs(seconds)
+}
+
+fn heartbeat(from: PeerIdentity, session: u64, sent_at: Instant) -> Input {
+    Input::Peer {
+        from,
+        session,
+        message: PeerMessage::Heartbeat(Heartbeat {
+            sent_at,
+            echo: None,
+            disk_stalled: Duration::ZERO,
+        }),
+    }
+}
+
+#[test]
+fn a_second_node_with_the_id_of_one_that_is_heard_is_turned_away_and_not_listened_to() {
+    let mut fx = Effects::new();
+    let mut broker = node(identity(1, 11), &mut fx);
+    let (first, second) = (identity(2, 21), identity(2, 22));
+    assert_eq!(broker.turns_away(at(1), &first), None);
+    broker.step(at(1), heartbeat(first, 1, at(1)), &mut fx);
+    let words = broker
+        .turns_away(at(1), &second)
+        .expect("the first is heard");
+    assert!(words.contains("DUPLICATE_BROKER_REGISTRATION"), "{words}");
+    broker.step(at(1), heartbeat(second, 2, at(1)), &mut fx);
+    let heard = broker.links.get(BrokerId(2)).and_then(|link| link.incoming);
+    assert_eq!(heard, Some(first), "the first goes on");
+    assert_eq!(broker.turns_away(at(1), &first), None);
+}
+
+#[test]
+fn a_node_whose_directory_was_lost_is_welcome_once_the_old_one_is_silent() {
+    let mut fx = Effects::new();
+    let mut broker = node(identity(1, 11), &mut fx);
+    let (old, new) = (identity(2, 21), identity(2, 22));
+    broker.step(at(1), heartbeat(old, 1, at(1)), &mut fx);
+    assert_eq!(broker.turns_away(at(2), &new), None);
+    broker.step(at(2), heartbeat(new, 2, at(2)), &mut fx);
+    let heard = broker.links.get(BrokerId(2)).and_then(|link| link.incoming);
+    assert_eq!(heard, Some(new));
+    assert!(broker.turns_away(at(2), &old).is_some());
+}
+
+#[test]
+fn nobody_may_call_itself_by_the_name_of_the_node_it_dials() {
+    let mut fx = Effects::new();
+    let broker = node(identity(1, 11), &mut fx);
+    assert!(broker.turns_away(at(0), &identity(1, 12)).is_some());
+    assert_eq!(broker.turns_away(at(0), &identity(1, 11)), None);
+}
+
+#[test]
+fn a_node_that_is_turned_away_for_the_session_timeout_stops_and_says_why() {
+    let mut fx = Effects::new();
+    let mut broker = node(identity(1, 12), &mut fx);
+    let told = |fx: &Effects| {
+        let words = |effect: &Effect| matches!(effect, Effect::Notice(notice) if notice.what == NoticeKind::Duplicate("words".to_owned()));
+        fx.as_slice().iter().any(words) && fx.as_slice().last() == Some(&Effect::Stopped)
+    };
+    for second in 0..9 {
+        broker.step(at(second), Input::TurnedAway("words".to_owned()), &mut fx);
+        assert!(!told(&fx), "the other may be about to die");
+    }
+    broker.step(at(9), Input::TurnedAway("words".to_owned()), &mut fx);
+    assert!(told(&fx));
+    assert_eq!(broker.next_deadline(), None);
+}
