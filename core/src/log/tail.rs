@@ -58,13 +58,44 @@ impl Tail {
         self.entries.front().map(|(at, _)| *at)
     }
 
+    /// Place of the first entry that is not `before` something, where all those before it are. Looked for from the end,
+    /// in steps that double: whoever keeps up asks for the last few, and the others are not in the processor's cache.
+    fn first_not(&self, before: impl Fn(Position, &Entry) -> bool) -> usize {
+        let is_before = |place: usize| {
+            let (at, entry) = &self.entries[place];
+            before(*at, entry)
+        };
+        let mut end = self.entries.len();
+        let mut step = 1;
+        let start = loop {
+            let Some(place) = end.checked_sub(step) else {
+                break 0;
+            };
+            if is_before(place) {
+                break place + 1;
+            }
+            end = place;
+            step *= 2;
+        };
+        let (mut low, mut high) = (start, end);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if is_before(middle) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+
     /// The entries from exactly `from` on, up to about `bytes_max` and at least one; `None` where `from` is before the tail.
     #[must_use]
     pub fn entries_from(&self, from: Position, bytes_max: usize) -> Option<Vec<Entry>> {
         if self.start().is_none_or(|start| from < start) {
             return None;
         }
-        let first = self.entries.partition_point(|(at, _)| *at < from);
+        let first = self.first_not(|at, _| at < from);
         let mut bytes = 0;
         let mut entries = Vec::new();
         for (_, entry) in self.entries.range(first..) {
@@ -86,9 +117,7 @@ impl Tail {
         end: Offset,
         bytes_max: usize,
     ) -> Option<Vec<Batch>> {
-        let first = self
-            .entries
-            .partition_point(|(at, entry)| entry.position_after(*at).end_offset <= offset);
+        let first = self.first_not(|at, entry| entry.position_after(at).end_offset <= offset);
         let oldest = self.entries.iter().find_map(|(_, entry)| as_batch(entry))?;
         if offset < oldest.header.base_offset {
             return None;
@@ -114,5 +143,54 @@ fn as_batch(entry: &Entry) -> Option<&Batch> {
     match entry {
         Entry::Batch(batch) => Some(batch),
         Entry::Note(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{LeaderEpoch, Timestamp};
+    use crate::record::{BatchBuilder, Compression};
+
+    /// A tail of batches of one record each, at `offsets`.
+    fn tail(offsets: std::ops::Range<i64>) -> Tail {
+        let mut tail = Tail::default();
+        for offset in offsets {
+            let mut batch = BatchBuilder::new(Compression::None);
+            batch
+                .push(Timestamp(1), None, Some(b"value"), &[])
+                .expect("it fits");
+            let mut batch = batch.build();
+            batch.stamp(Offset(offset), LeaderEpoch(1));
+            tail.push(at(offset), Entry::Batch(batch));
+        }
+        tail
+    }
+
+    fn at(end_offset: i64) -> Position {
+        Position {
+            leader_epoch: LeaderEpoch(1),
+            end_offset: Offset(end_offset),
+            notes: 1,
+        }
+    }
+
+    #[test]
+    fn every_entry_is_found_by_its_position_and_its_offset() {
+        for length in [1, 2, 3, 7, 8, 64, 100] {
+            let tail = tail(5..5 + length);
+            for offset in 5..5 + length {
+                let entries = tail.entries_from(at(offset), usize::MAX).expect("held");
+                assert_eq!(entries[0].offset(), Offset(offset));
+                assert_eq!(entries.len() as i64, 5 + length - offset);
+                let batches = tail
+                    .batches_from(Offset(offset), Offset(5 + length), 1)
+                    .expect("held");
+                assert_eq!(batches[0].header.base_offset, Offset(offset));
+            }
+            let end = tail.entries_from(at(5 + length), usize::MAX);
+            assert_eq!(end, Some(Vec::new()));
+            assert_eq!(tail.entries_from(at(4), usize::MAX), None);
+        }
     }
 }
