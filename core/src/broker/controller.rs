@@ -11,7 +11,7 @@ use crate::cluster::{
     self, BrokerRegistration, ClusterImage, MetadataRecord, Planned, encode_records,
 };
 use crate::effect::Effects;
-use crate::ids::{BrokerId, LeaderEpoch, Offset, TopicPartition};
+use crate::ids::{BrokerId, LeaderEpoch, Offset, TopicPartition, Voter};
 use crate::peer::{Answer, PeerIdentity, Question};
 use crate::store::StoreFailure;
 
@@ -239,32 +239,39 @@ impl Broker {
         if !self.configs().auto_leader_rebalance() {
             return;
         }
-        let me = self.voter();
+        let leads = |partition: &TopicPartition| {
+            let replica = self.replicas.get(partition);
+            replica.is_some_and(|replica| replica.is_leader())
+        };
+        self.metadata.misplaced.retain(leads);
         let returns: Vec<_> = self
-            .replicas
+            .metadata
+            .misplaced
             .iter()
-            .filter(|(_, replica)| replica.is_leader())
-            .filter_map(|(&id, replica)| {
-                let preferred = *self.metadata.image().partition(id)?.target.first()?;
-                let active = self
-                    .metadata
-                    .image()
-                    .broker(preferred.broker)
-                    .is_some_and(|broker| broker.state == cluster::BrokerState::Active);
-                let settled = self.links.get(preferred.broker).is_some_and(|link| {
-                    self.now.since(link.session_since) >= self.setup.session_timeout
-                });
-                let fit = preferred != me
-                    && active
-                    && settled
-                    && replica.is_current(preferred, &self.links);
-                fit.then_some((id, preferred))
-            })
+            .filter_map(|&id| Some((id, self.fit_to_return(id)?)))
             .collect();
         for (partition, preferred) in returns {
             self.with_replica(partition, fx, |replica, cx| {
                 replica.transfer_to(preferred, cx)
             });
         }
+    }
+
+    /// Whom the placement prefers to lead a partition, if that broker has everything, is given work, and has been
+    /// heard for long enough to stay.
+    fn fit_to_return(&self, partition: TopicPartition) -> Option<Voter> {
+        let image = self.metadata.image();
+        let preferred = *image.partition(partition)?.target.first()?;
+        let active = image
+            .broker(preferred.broker)
+            .is_some_and(|broker| broker.state == cluster::BrokerState::Active);
+        let settled = self
+            .links
+            .get(preferred.broker)
+            .is_some_and(|link| self.now.since(link.session_since) >= self.setup.session_timeout);
+        let current = self
+            .replica(partition)
+            .is_some_and(|replica| replica.is_current(preferred, &self.links));
+        (preferred != self.voter() && active && settled && current).then_some(preferred)
     }
 }

@@ -42,8 +42,11 @@ pub(super) struct Following {
     hinted: PeerAddresses,
     ready: bool,
     topic_configs: BTreeMap<TopicId, Arc<TopicConfig>>,
-    /// The committed voters last reported of each led partition: epoch and number of the note.
-    reported: BTreeMap<TopicPartition, (LeaderEpoch, u64)>,
+    /// Partitions led here whose committed voters the image does not have, with the report last sent: epoch and number
+    /// of the note.
+    unreported: BTreeMap<TopicPartition, Option<(LeaderEpoch, u64)>>,
+    /// Partitions led here though the placement prefers another broker; some may be led by others since.
+    pub(super) misplaced: BTreeSet<TopicPartition>,
 }
 
 impl Following {
@@ -289,7 +292,8 @@ impl Broker {
         }
         if image.partition(partition).is_none() {
             self.leaders.remove(&partition);
-            self.metadata.reported.remove(&partition);
+            self.metadata.unreported.remove(&partition);
+            self.metadata.misplaced.remove(&partition);
             self.metadata.topic_configs.remove(&partition.topic);
         }
     }
@@ -300,6 +304,12 @@ impl Broker {
         let Some(wanted) = image.partition(partition) else {
             return;
         };
+        let leads = self.replica(partition).is_some_and(Replica::is_leader);
+        if leads && wanted.target.first() != Some(&self.voter()) {
+            self.metadata.misplaced.insert(partition);
+        } else {
+            self.metadata.misplaced.remove(&partition);
+        }
         let observers: Vec<Voter> = if partition == TopicPartition::METADATA {
             image.brokers().map(|broker| broker.voter()).collect()
         } else {
@@ -381,39 +391,35 @@ impl Broker {
         let Some(replica) = self.replicas.get(&partition) else {
             return;
         };
-        if !replica.is_leader() || replica.high_watermark().is_none() {
-            return;
-        }
         let leader_epoch = replica.leader_epoch();
         let (notes, voters) = replica.committed_voters();
-        let known = self
-            .metadata
-            .image
-            .partition(partition)
-            .and_then(|known| known.reported.as_ref());
-        let known_notes = known.map_or(0, |known| known.notes);
-        let sent = self.metadata.reported.get(&partition) == Some(&(leader_epoch, notes));
-        if known_notes == notes || sent {
+        let known = self.metadata.image.partition(partition);
+        let known = known.and_then(|known| known.reported.as_ref());
+        let is_known = known.map_or(0, |known| known.notes) == notes;
+        if is_known || !replica.is_leader() || replica.high_watermark().is_none() {
+            self.metadata.unreported.remove(&partition);
             return;
         }
-        let report = crate::cluster::VoterReport {
+        let report = Some((leader_epoch, notes));
+        if self.metadata.unreported.get(&partition) == Some(&report) {
+            return;
+        }
+        let mut voters = voters.to_vec();
+        voters.sort_unstable();
+        let question = Question::ReportVoters(vec![crate::cluster::VoterReport {
             partition,
             leader_epoch,
             notes,
             voters,
-        };
-        if self.ask(REGISTRATION, Question::ReportVoters(vec![report]), fx) {
-            self.metadata
-                .reported
-                .insert(partition, (leader_epoch, notes));
-        }
+        }]);
+        let asked = self.ask(REGISTRATION, question, fx);
+        let sent = if asked { report } else { None };
+        self.metadata.unreported.insert(partition, sent);
     }
 
-    /// Forgets which reports were sent, so that those the image still lacks are sent again.
+    /// Sends again the reports that the image still lacks.
     pub(super) fn report_again(&mut self, fx: &mut Effects) {
-        self.metadata.reported.clear();
-        let led: Vec<TopicPartition> = self.led().collect();
-        for partition in led {
+        for partition in std::mem::take(&mut self.metadata.unreported).into_keys() {
             self.report_voters(partition, fx);
         }
     }

@@ -208,30 +208,21 @@ impl Broker {
         let Some(replica) = self.replicas.get(&partition) else {
             return;
         };
-        let claim = match replica.claim() {
-            Some(claim) => claim.clone(),
-            None => {
-                // It may have led until now.
-                let Some(told) = self.leaders.get(&partition) else {
-                    return;
-                };
-                if told.leader != Some(self.me.broker) {
-                    return;
-                }
-                let version = told.version + 1;
-                LeaderClaim {
-                    leader: None,
-                    version,
-                    isr: Vec::new(),
-                    ..told.clone()
-                }
-            }
+        let told = self.leaders.get(&partition);
+        let claim = match (replica.claim(), told) {
+            (Some(claim), Some(told)) if claim == told => return,
+            (Some(claim), _) => claim.clone(),
+            // It has led until now.
+            (None, Some(told)) if told.leader == Some(self.me.broker) => LeaderClaim {
+                leader: None,
+                version: told.version + 1,
+                isr: Vec::new(),
+                ..told.clone()
+            },
+            (None, _) => return,
         };
-        if self.leaders.get(&partition) == Some(&claim) {
-            return;
-        }
         let newly_led = claim.leader.is_some()
-            && self.leaders.get(&partition).is_none_or(|told| {
+            && told.is_none_or(|told| {
                 told.leader_epoch != claim.leader_epoch || told.leader != claim.leader
             });
         self.leaders.insert(partition, claim.clone());

@@ -64,17 +64,11 @@ impl Replica {
         }
     }
 
-    /// The committed voters and the count of the note that named them, for the report to the controller.
+    /// The committed voters and the count of the note that named them, for the report to the controller. In no order.
     #[must_use]
-    pub fn committed_voters(&self) -> (u64, Vec<Voter>) {
+    pub fn committed_voters(&self) -> (u64, &[Voter]) {
         let committed = self.notes.voters_at(self.committed.notes);
-        let (notes, voters) = committed
-            .map_or((0, &self.voters_at_creation[..]), |(count, voters)| {
-                (count, voters)
-            });
-        let mut voters = voters.to_vec();
-        voters.sort_unstable();
-        (notes, voters)
+        committed.unwrap_or((0, &self.voters_at_creation))
     }
 
     /// Takes the next step towards the target, if there is one that can be taken.
