@@ -5,6 +5,7 @@ mod commands;
 mod config;
 mod logging;
 
+use std::io;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -63,9 +64,17 @@ fn main() -> ExitCode {
     runtime.shutdown_background();
     match done {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever read the output has seen enough, as in `varve consume TOPIC | head`.
+        Err(reason) if is_broken_pipe(&*reason) => ExitCode::SUCCESS,
         Err(reason) => {
             eprintln!("varve: {reason}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn is_broken_pipe(reason: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    reason
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

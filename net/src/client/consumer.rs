@@ -79,10 +79,14 @@ impl Consumer {
             .copied()
             .filter(|&index| partition.is_none_or(|only| only == index))
             .collect();
-        if partitions.is_empty() {
+        if let Some(only) = partition.filter(|_| partitions.is_empty()) {
+            let words = format!(
+                "topic `{topic}` has {} partitions, from 0 on, and none is numbered {only}",
+                consumer.leaders.len()
+            );
             return Err(ClientError::Refused(
                 ErrorCode::UnknownTopicOrPartition,
-                None,
+                Some(words),
             ));
         }
         for index in partitions {
@@ -90,7 +94,17 @@ impl Consumer {
             let position = match start {
                 Start::Earliest => consumer.offset(index, EARLIEST_TIMESTAMP).await?,
                 Start::Latest => end,
-                Start::At(offset) => offset,
+                Start::At(offset) => {
+                    let earliest = consumer.offset(index, EARLIEST_TIMESTAMP).await?;
+                    if !(earliest..=end).contains(&offset) {
+                        let words = format!("partition {index} holds [{earliest},{end})");
+                        return Err(ClientError::Refused(
+                            ErrorCode::OffsetOutOfRange,
+                            Some(words),
+                        ));
+                    }
+                    offset
+                }
             };
             consumer.positions.insert(index, position);
             consumer.ends.insert(index, end);
@@ -227,14 +241,7 @@ impl Consumer {
 
     async fn find_leaders(&mut self) -> Result<(), ClientError> {
         let name = self.topic.clone();
-        let metadata = self.client.metadata(Some(&[name.as_str()])).await?;
-        let Some(topic) = metadata.topics.first() else {
-            return Err(ClientError::Refused(
-                ErrorCode::UnknownTopicOrPartition,
-                None,
-            ));
-        };
-        ClientError::check(topic.error_code, None)?;
+        let topic = self.client.topic(name.as_str()).await?;
         self.topic_id = topic.topic_id;
         self.leaders = topic
             .partitions

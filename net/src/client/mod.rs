@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use varve_core::wire::metadata::MetadataRequestTopic;
+use varve_core::wire::metadata::{MetadataRequestTopic, MetadataResponseTopic};
 use varve_core::wire::{
     DecodeError, EncodeError, ErrorCode, MetadataRequest, MetadataResponse, Request, Response, Str,
 };
@@ -115,15 +115,11 @@ pub struct Client {
 }
 
 impl Client {
-    /// Reaches a cluster by any of the comma-separated `host:port`s.
+    /// Reaches a cluster by any of these `host:port`s.
     ///
     /// # Errors
     /// [`ClientError::Unreachable`], or what the first broker reached says.
-    pub async fn connect(bootstrap: &str) -> Result<Self, ClientError> {
-        let bootstrap = bootstrap
-            .split(',')
-            .map(|address| address.trim().to_owned())
-            .collect();
+    pub async fn connect(bootstrap: Vec<String>) -> Result<Self, ClientError> {
         let mut client = Self {
             bootstrap,
             brokers: BTreeMap::new(),
@@ -167,6 +163,24 @@ impl Client {
             })
             .collect();
         Ok(metadata)
+    }
+
+    /// What the cluster says of one topic.
+    ///
+    /// # Errors
+    /// As [`Self::metadata`], and [`ClientError::Refused`] where there is no such topic.
+    pub async fn topic(&mut self, name: &str) -> Result<MetadataResponseTopic, ClientError> {
+        let metadata = self.metadata(Some(&[name])).await?;
+        let missing = || {
+            let words = format!("there is no topic `{name}`");
+            ClientError::Refused(ErrorCode::UnknownTopicOrPartition, Some(words))
+        };
+        let topic = metadata.topics.into_iter().next().ok_or_else(missing)?;
+        if topic.error_code == ErrorCode::UnknownTopicOrPartition {
+            return Err(missing());
+        }
+        ClientError::check(topic.error_code, None)?;
+        Ok(topic)
     }
 
     /// Asks any broker: those connected first, then those known, then the bootstrap addresses.

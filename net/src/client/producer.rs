@@ -226,14 +226,7 @@ impl Producer {
 
     async fn find_leaders(&mut self) -> Result<(), ClientError> {
         let name = self.topic.clone();
-        let metadata = self.client.metadata(Some(&[name.as_str()])).await?;
-        let Some(topic) = metadata.topics.first() else {
-            return Err(ClientError::Refused(
-                ErrorCode::UnknownTopicOrPartition,
-                None,
-            ));
-        };
-        ClientError::check(topic.error_code, None)?;
+        let topic = self.client.topic(name.as_str()).await?;
         self.topic_id = topic.topic_id;
         let mut leaders: Vec<(i32, i32)> = topic
             .partitions

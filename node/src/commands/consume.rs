@@ -16,10 +16,15 @@ pub(crate) struct Arguments {
     /// The topic.
     topic: String,
     /// Read this partition only.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(0..))]
     partition: Option<i32>,
     /// Begin at this offset, in each partition that is read.
-    #[arg(long, conflicts_with = "latest")]
+    #[arg(
+        long,
+        conflicts_with = "latest",
+        allow_negative_numbers = true,
+        value_parser = clap::value_parser!(i64).range(0..)
+    )]
     offset: Option<i64>,
     /// Begin with the next record that is written.
     #[arg(long)]

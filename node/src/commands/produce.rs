@@ -77,14 +77,14 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     )
     .await?;
     let bar = progress(None, "records written");
-    let mut lines = BufReader::with_capacity(1 << 20, input).lines();
+    let mut lines = BufReader::with_capacity(1 << 20, input).split(b'\n');
     loop {
         // Whoever types wants to see each line go; a file is sent in large batches.
-        let line = match tokio::time::timeout(IDLE, lines.next_line()).await {
+        let line = match tokio::time::timeout(IDLE, lines.next_segment()).await {
             Ok(line) => line?,
             Err(_) => {
                 producer.flush().await?;
-                lines.next_line().await?
+                lines.next_segment().await?
             }
         };
         let Some(line) = line else { break };
@@ -111,14 +111,43 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     arguments.access.done(&words, &written)
 }
 
-fn record(line: &str, key_separator: Option<&str>) -> Outgoing {
-    let keyed = key_separator.and_then(|separator| line.split_once(separator));
-    let (key, value) = keyed.map_or((None, line), |(key, value)| {
-        (Some(key.as_bytes().to_vec()), value)
-    });
+/// A line as a record. Lines end as text does, and hold any bytes.
+fn record(line: &[u8], key_separator: Option<&str>) -> Outgoing {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let keyed = key_separator.and_then(|separator| split_once(line, separator.as_bytes()));
+    let (key, value) = keyed.map_or((None, line), |(key, value)| (Some(key.to_vec()), value));
     Outgoing {
         key,
-        value: Some(value.as_bytes().to_vec()),
+        value: Some(value.to_vec()),
         timestamp: rt::wall_clock().0,
+    }
+}
+
+fn split_once<'a>(line: &'a [u8], separator: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
+    let at = line
+        .windows(separator.len().max(1))
+        .position(|window| window == separator)?;
+    Some((&line[..at], &line[at + separator.len()..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(line: &[u8], separator: Option<&str>) -> (Option<Vec<u8>>, Vec<u8>) {
+        let record = record(line, separator);
+        (record.key, record.value.unwrap())
+    }
+
+    #[test]
+    fn a_line_is_a_value_or_a_key_and_a_value_whatever_its_bytes() {
+        assert_eq!(parts(b"a:b", None), (None, b"a:b".to_vec()));
+        assert_eq!(
+            parts(b"a:b\r", Some(":")),
+            (Some(b"a".to_vec()), b"b".to_vec())
+        );
+        assert_eq!(parts(b"\xff::\0", Some("::")), (Some(vec![0xff]), vec![0]));
+        assert_eq!(parts(b"no", Some("::")), (None, b"no".to_vec()));
+        assert_eq!(parts(b"a", Some("")), (None, b"a".to_vec()));
     }
 }

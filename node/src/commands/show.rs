@@ -9,6 +9,7 @@ use serde::Serialize;
 use varve_net::client::{Client, ClientError};
 
 use super::Failure;
+use crate::address::Address;
 
 /// Where the cluster is, and how to show what it says.
 #[derive(Debug, Args)]
@@ -18,9 +19,10 @@ pub(crate) struct Access {
         long,
         default_value = "127.0.0.1:9092",
         value_name = "HOST:PORT,...",
+        value_delimiter = ',',
         global = true
     )]
-    pub(crate) bootstrap: String,
+    pub(crate) bootstrap: Vec<Address>,
     /// Print JSON instead of a table.
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -29,7 +31,7 @@ pub(crate) struct Access {
 impl Access {
     /// Reaches the cluster.
     pub(crate) async fn connect(&self) -> Result<Client, ClientError> {
-        Client::connect(&self.bootstrap).await
+        Client::connect(self.bootstrap.iter().map(ToString::to_string).collect()).await
     }
 
     /// Prints rows under their headings, or the same as JSON.

@@ -1,6 +1,8 @@
 //! `varve sim`: whole clusters in virtual time, each a function of one seed.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Subcommand;
@@ -33,7 +35,12 @@ enum Action {
     /// Run many seeds and report those that fail.
     Fuzz {
         /// How many seeds.
-        #[arg(long, conflicts_with = "for_", required_unless_present = "for_")]
+        #[arg(
+            long,
+            conflicts_with = "for_",
+            required_unless_present = "for_",
+            value_parser = clap::value_parser!(u64).range(1..)
+        )]
         seeds: Option<u64>,
         /// For how long, as in 90s, 10m or 2h.
         #[arg(long = "for", id = "for_", value_name = "TIME", value_parser = parse_duration)]
@@ -69,13 +76,19 @@ fn one(seed: u64, trace: Option<PathBuf>, mutant: Option<Mutant>) -> Result<(), 
         trace: trace.is_some(),
         ..RunOptions::default()
     };
+    let failed = |path: &Path, error| format!("{}: {error}", path.display());
+    let path = trace.as_deref().filter(|path| path.as_os_str() != "-");
+    // A file that cannot be written is told before a long run, not after it.
+    let mut file = path
+        .map(|path| File::create(path).map_err(|error| failed(path, error)))
+        .transpose()?;
     let outcome = run_seed(seed, &options);
-    if let (Some(path), Some(text)) = (&trace, &outcome.trace) {
-        if path.as_os_str() == "-" {
-            print_line(text)?;
-        } else {
-            std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
-        }
+    match (&mut file, path, &outcome.trace) {
+        (Some(file), Some(path), Some(text)) => file
+            .write_all(text.as_bytes())
+            .map_err(|error| failed(path, error))?,
+        (_, _, Some(text)) => print_line(text)?,
+        (_, _, None) => {}
     }
     print_line(&outcome.to_string())?;
     if outcome.violation.is_some() {

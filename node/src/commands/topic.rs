@@ -205,12 +205,7 @@ struct Partition {
 }
 
 async fn describe(access: &Access, client: &mut Client, name: &str) -> Result<(), Failure> {
-    let metadata = client.metadata(Some(&[name])).await?;
-    let topic = metadata
-        .topics
-        .first()
-        .ok_or("the broker's answer does not name the topic")?;
-    ClientError::check(topic.error_code, None)?;
+    let topic = client.topic(name).await?;
     let mut rows: Vec<Partition> = topic
         .partitions
         .iter()
