@@ -34,6 +34,10 @@ use crate::frame::{Budget, Frame, FrameError, FrameReader, write_segments};
 /// Requests of one connection that may be under way at once.
 const IN_FLIGHT_MAX: usize = 128;
 
+/// Fetches of one connection that may be under way at once: an answer can be a thousand times as large as its
+/// request, and a client that does not take one gets no other.
+const FETCHES_MAX: usize = 1;
+
 /// What all client connections of a node share.
 #[derive(Clone, Debug)]
 pub struct ClientSettings {
@@ -216,6 +220,8 @@ struct Held {
     _in_flight: OwnedSemaphorePermit,
     _connection_bytes: OwnedSemaphorePermit,
     _node_bytes: OwnedSemaphorePermit,
+    /// What a fetch has besides, until its answer is written.
+    fetch: Option<OwnedSemaphorePermit>,
 }
 
 async fn read_requests<R: AsyncRead + Unpin>(
@@ -227,6 +233,7 @@ async fn read_requests<R: AsyncRead + Unpin>(
     let mut reader = FrameReader::new(read, settings.request_bytes_max, settings.budget.clone());
     let slots = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
     let bytes = Arc::new(Semaphore::new(settings.request_bytes_max.max(1)));
+    let fetches = Arc::new(Semaphore::new(FETCHES_MAX));
     let mut number = 0;
     loop {
         let slot = acquire(&slots, 1).await;
@@ -240,9 +247,11 @@ async fn read_requests<R: AsyncRead + Unpin>(
             _in_flight: slot,
             _connection_bytes: connection_bytes,
             _node_bytes: frame.permit,
+            fetch: None,
         };
         number += 1;
-        if let Err(ended) = take_request(&frame.bytes, number, held, &pending, context).await {
+        let taken = take_request(&frame.bytes, number, held, &fetches, &pending, context);
+        if let Err(ended) = taken.await {
             return ended;
         }
     }
@@ -284,11 +293,12 @@ async fn read_frame<R: AsyncRead + Unpin>(
 async fn take_request(
     frame: &Bytes,
     number: u64,
-    held: Held,
+    mut held: Held,
+    fetches: &Arc<Semaphore>,
     pending: &mpsc::Sender<Pending>,
     context: &ClientContext,
 ) -> Result<(), Ended> {
-    let await_response = |header: &RequestHeader, known| Pending {
+    let await_response = |header: &RequestHeader, held, known| Pending {
         number,
         correlation_id: header.correlation_id,
         api_version: header.api_version,
@@ -302,15 +312,18 @@ async fn take_request(
         {
             header.api_version = 0;
             let known = Response::from(ApiVersionsResponse::unsupported_version());
-            let entry = await_response(&header, Some(Box::new(known)));
+            let entry = await_response(&header, held, Some(Box::new(known)));
             return pending.send(entry).await.map_err(|_| Ended::NodeStops);
         }
         Err(error) => return Err(Ended::Refused(error)),
     };
+    if matches!(body, Request::Fetch(_)) {
+        held.fetch = Some(acquire(fetches, 1).await);
+    }
     let examined = examine_produced(&mut body, header.api_version);
     // A produce with acks=0 is the one request without a response.
     if !matches!(&body, Request::Produce(produce) if produce.acks == 0) {
-        let entry = await_response(&header, None);
+        let entry = await_response(&header, held, None);
         pending.send(entry).await.map_err(|_| Ended::NodeStops)?;
     }
     let request = ClientRequest {
@@ -452,8 +465,8 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
     use tokio::task::JoinHandle;
     use varve_core::wire::{
-        ErrorCode, MetadataRequest, MetadataResponse, ProduceRequest, decode_response,
-        encode_request,
+        ErrorCode, FetchRequest, FetchResponse, MetadataRequest, MetadataResponse, ProduceRequest,
+        decode_response, encode_request,
     };
 
     const SOON: Duration = Duration::from_secs(5);
@@ -595,6 +608,22 @@ mod tests {
             "the next one waits"
         );
         f.replies.respond(numbers[0], metadata(0));
+        f.request().await;
+    }
+
+    #[tokio::test]
+    async fn a_fetch_reaches_core_only_when_the_answer_before_it_is_written() {
+        let mut f = Fixture::new(1 << 16, SOON).await;
+        f.send(1, 12, FetchRequest::default()).await;
+        f.send(2, 12, FetchRequest::default()).await;
+        let first = f.request().await.id.number;
+        assert!(
+            timeout(STALL, f.core.recv()).await.is_err(),
+            "the second one waits"
+        );
+        let answer = FetchResponse::default();
+        f.replies.respond(first, Box::new(answer.into()));
+        assert_eq!(f.response(ApiKey::Fetch, 12).await.0, 1);
         f.request().await;
     }
 

@@ -41,7 +41,7 @@ const ORDER_BYTES_MAX: usize = 256 << 20;
 /// Bytes of records that answers to queries should hold until whoever asked has taken them. Each answer is given
 /// its share of what is left, so that many slow readers are served in smaller pieces instead of keeping others
 /// waiting.
-const READ_BYTES_MAX: usize = 512 << 20;
+const READ_BYTES_MAX: usize = 256 << 20;
 
 /// What one answer may take of what is left.
 const READ_SHARE: usize = 8;
@@ -638,7 +638,7 @@ mod tests {
 
     #[test]
     fn an_answer_gets_a_share_of_the_memory_that_is_left_and_never_nothing() {
-        assert_eq!(share_of(0, u32::MAX), 64 << 20);
+        assert_eq!(share_of(0, u32::MAX), 32 << 20);
         assert_eq!(share_of(0, 1 << 20), 1 << 20);
         assert_eq!(share_of(READ_BYTES_MAX - (8 << 20), u32::MAX), 1 << 20);
         assert_eq!(share_of(READ_BYTES_MAX + 1, u32::MAX), 64 << 10);
