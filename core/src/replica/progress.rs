@@ -31,7 +31,7 @@ pub(super) struct Progress {
     inflight: VecDeque<(Position, usize)>,
     /// When the oldest message without an answer was sent.
     pub(super) waiting_since: Option<Instant>,
-    /// The query that fetches the next entries from disk.
+    /// The query that fetches the entries from `next` on from disk; void once `next` is another.
     pub(super) reading: Option<QueryId>,
     /// The committed position that it has last been told.
     pub(super) told: Position,
@@ -97,10 +97,10 @@ impl Progress {
         self.durable = self.durable.max(durable);
         if !self.replicating {
             self.replicating = true;
-            self.next = verified;
+            self.go_on_from(verified);
             self.inflight.clear();
         }
-        self.next = self.next.max(verified);
+        self.go_on_from(self.next.max(verified));
         while self
             .inflight
             .pop_front_if(|(end, _)| *end <= appended)
@@ -138,8 +138,50 @@ impl Progress {
 
     fn ask_from(&mut self, next: Position) {
         self.replicating = false;
-        self.next = next;
+        self.go_on_from(next);
         self.inflight.clear();
         self.waiting_since = None;
+    }
+
+    /// Moves `next`. What is being read from disk for the old one is not taken for entries behind the new one: of
+    /// two positions with one offset, one may have a note before it that the other has not.
+    fn go_on_from(&mut self, next: Position) {
+        if next != self.next {
+            self.next = next;
+            self.reading = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{LeaderEpoch, Offset};
+
+    fn position(leader_epoch: i32, end_offset: i64, notes: u64) -> Position {
+        Position {
+            leader_epoch: LeaderEpoch(leader_epoch),
+            end_offset: Offset(end_offset),
+            notes,
+        }
+    }
+
+    #[test]
+    fn what_is_read_for_one_place_is_not_sent_from_another() {
+        let (end, behind_note, before_note) =
+            (position(2, 50, 2), position(2, 40, 2), position(1, 40, 1));
+        let mut progress = Progress::new(end, Instant(0));
+        let matched = |progress: &mut Progress, verified: Position| {
+            progress.matched(verified, verified, verified, end, Instant(0));
+        };
+        progress.ask_from(behind_note);
+        progress.reading = Some(QueryId(1));
+        matched(&mut progress, behind_note);
+        assert_eq!(progress.reading, Some(QueryId(1)), "it is still wanted");
+        progress.ask_from(before_note);
+        assert_eq!((progress.next, progress.reading), (before_note, None));
+        progress.reading = Some(QueryId(2));
+        matched(&mut progress, behind_note);
+        assert_eq!((progress.next, progress.reading), (behind_note, None));
     }
 }
