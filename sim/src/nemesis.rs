@@ -9,6 +9,7 @@
 //! without it; so any loss is a bug and never too many faults. A topic with `flush = "replicated"` has its power
 //! cut one node at a time, and only while nobody is a suspect.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -96,15 +97,29 @@ pub struct Nemesis {
     victim: Option<u8>,
     /// Records are acknowledged from memory.
     replicated: bool,
+    replication_factor: i16,
     nodes: u8,
     /// How often each kind has struck.
     pub struck: Vec<u32>,
+    /// Faults that have struck and not ended, by name.
+    in_force: BTreeSet<u64>,
     /// Blocks in force, by the fault that made them.
     blocks: Vec<(u64, Vec<(Place, Place)>)>,
 }
 
 /// Set in an event's name where a fault ends.
 const ENDS: u64 = 1 << 40;
+
+/// The name of the nth fault of a kind.
+const fn name(kind: Kind, nth: u64) -> u64 {
+    (kind as u64) << 48 | nth
+}
+
+/// The fault of this name.
+fn named(fault: u64) -> Option<(Kind, u64)> {
+    let kind = usize::try_from(fault >> 48).ok()?;
+    Some((*Kind::ALL.get(kind)?, fault & (ENDS - 1)))
+}
 
 impl Nemesis {
     /// Draws which faults exist and how often, and schedules the first of each kind.
@@ -135,8 +150,10 @@ impl Nemesis {
             until,
             victim,
             replicated,
+            replication_factor,
             nodes,
             struck: vec![0; Kind::ALL.len()],
+            in_force: BTreeSet::new(),
             blocks: Vec::new(),
         };
         for &(kind, _) in &this.rates {
@@ -168,34 +185,31 @@ impl Nemesis {
         let after = self.draw(kind, nth).exponential(*mean);
         let at = cluster.now() + after.max(Duration::from_millis(1));
         if at < self.until {
-            cluster.schedule(at, (kind as u64) << 48 | nth);
+            cluster.schedule(at, name(kind, nth));
         }
     }
 
     /// A scheduled fault strikes or ends.
-    pub fn on_event(&mut self, cluster: &mut Cluster, name: u64) {
-        let Some(&kind) = usize::try_from(name >> 48)
-            .ok()
-            .and_then(|kind| Kind::ALL.get(kind))
-        else {
+    pub fn on_event(&mut self, cluster: &mut Cluster, event: u64) {
+        let ends = event & ENDS != 0;
+        let event = event & !ENDS;
+        let Some((kind, nth)) = named(event) else {
             return;
         };
-        let nth = name & (ENDS - 1);
-        if name & ENDS != 0 {
-            self.end(cluster, kind, nth);
-            return;
-        }
-        if cluster.now() < self.until {
+        if ends {
+            if self.in_force.remove(&event) {
+                self.end(cluster, kind, nth);
+            }
+        } else if cluster.now() < self.until {
             self.strike(cluster, kind, nth);
             self.schedule(cluster, kind, nth + 1);
         }
     }
 
-    fn ends_after(&self, cluster: &mut Cluster, kind: Kind, nth: u64, length: Duration) {
+    fn ends_after(&mut self, cluster: &mut Cluster, kind: Kind, nth: u64, length: Duration) {
         let at = cluster.now() + length;
-        if at < self.until {
-            cluster.schedule(at, (kind as u64) << 48 | ENDS | nth);
-        }
+        self.in_force.insert(name(kind, nth));
+        cluster.schedule(at, name(kind, nth) | ENDS);
     }
 
     /// Whether losing this node's directory, or a part of it, leaves every partition a majority that has all.
@@ -228,10 +242,14 @@ impl Nemesis {
         true
     }
 
-    /// Whether a power cut of this node alone can lose nothing that was acknowledged from memory.
+    /// Whether a power cut of this node alone can lose nothing that was acknowledged from memory: not where its
+    /// memory is the only one.
     fn may_cut_power(&self, cluster: &Cluster, node: u8) -> bool {
         if !self.replicated {
             return true;
+        }
+        if self.replication_factor < 2 {
+            return false;
         }
         let all_up = cluster.nodes().iter().all(|node| node.process.is_some());
         let suspects = cluster.nodes().iter().any(|other| {
@@ -469,7 +487,7 @@ impl Nemesis {
             }
             Kind::Pause => cluster.resume(node),
             Kind::Partition | Kind::OneWay | Kind::Clog | Kind::ClientCut => {
-                self.unblock(cluster, (kind as u64) << 48 | nth);
+                self.unblock(cluster, name(kind, nth));
             }
             Kind::Stop => {
                 // Whoever stops a node for good kills it in the end.
@@ -503,12 +521,12 @@ impl Nemesis {
         for &(from, to) in &pairs {
             cluster.block(from, to);
         }
-        self.blocks.push(((kind as u64) << 48 | nth, pairs));
+        self.blocks.push((name(kind, nth), pairs));
         self.ends_after(cluster, kind, nth, length);
     }
 
-    fn unblock(&mut self, cluster: &mut Cluster, name: u64) {
-        let Some(place) = self.blocks.iter().position(|(known, _)| *known == name) else {
+    fn unblock(&mut self, cluster: &mut Cluster, fault: u64) {
+        let Some(place) = self.blocks.iter().position(|(known, _)| *known == fault) else {
             return;
         };
         let (_, pairs) = self.blocks.remove(place);
@@ -521,11 +539,15 @@ impl Nemesis {
         }
     }
 
-    /// Everything that is wrong is made good.
+    /// Everything that is wrong is made good: every fault in force ends, and what it leaves broken is mended.
     pub fn heal(&mut self, cluster: &mut Cluster) {
         let now = cluster.now();
         cluster.trace.fault(now, "heal everything".to_owned());
-        self.blocks.clear();
+        for fault in std::mem::take(&mut self.in_force) {
+            if let Some((kind, nth)) = named(fault) {
+                self.end(cluster, kind, nth);
+            }
+        }
         cluster.unblock_all();
         for node in 1..=self.nodes {
             cluster.node_mut(node).crash_after_effects = None;
