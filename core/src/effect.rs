@@ -42,8 +42,14 @@ pub enum Effect {
     },
     /// Close a client's connection: it asked for something that has no answer.
     Close(ConnectionId),
-    /// Keep links to exactly these peers, and to the configured bootstrap addresses until there are some.
-    Peers(PeerAddresses),
+    /// Keep links to these peers, besides those to the configured bootstrap addresses until `all` of the cluster's are
+    /// named: from then on to these alone. Whoever is named before that is hearsay, and may know nobody else.
+    Peers {
+        /// How they are reached.
+        addresses: PeerAddresses,
+        /// These are all there are.
+        all: bool,
+    },
     /// The outgoing link to this peer leads to a start of it that is over: break it, and dial anew at once. It counts as
     /// down; `Input::LinkUp` tells when it is up.
     Redial(BrokerId),

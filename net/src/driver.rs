@@ -307,7 +307,7 @@ impl Driver {
                     client.close();
                 }
             }
-            Effect::Peers(addresses) => self.drive_peers(&addresses),
+            Effect::Peers { addresses, all } => self.drive_peers(&addresses, all),
             Effect::Redial(broker) => self.links.redial(broker),
             Effect::Joined(cluster) => {
                 self.identity
@@ -328,8 +328,8 @@ impl Driver {
         }
     }
 
-    fn drive_peers(&mut self, addresses: &PeerAddresses) {
-        let cut = self.links.keep(addresses);
+    fn drive_peers(&mut self, addresses: &PeerAddresses, all: bool) {
+        let cut = self.links.keep(addresses, all);
         self.broken.extend(cut);
     }
 }

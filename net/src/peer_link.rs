@@ -253,9 +253,10 @@ impl PeerLinks {
         links
     }
 
-    /// Keeps links to exactly these brokers. Returns those whose link went down by it.
+    /// Keeps links to these brokers and, unless these are `all`, to the bootstrap addresses. Returns the brokers whose
+    /// link went down by it.
     #[must_use]
-    pub fn keep(&mut self, addresses: &PeerAddresses) -> Vec<BrokerId> {
+    pub fn keep(&mut self, addresses: &PeerAddresses, all: bool) -> Vec<BrokerId> {
         let own = self.context.own().broker;
         self.to_brokers.retain(|broker, link| {
             addresses
@@ -264,8 +265,10 @@ impl PeerLinks {
         });
         self.addresses = addresses.clone();
         self.addresses.remove(&own);
-        if !self.addresses.is_empty() {
-            self.adopt_bootstrap_links();
+        self.adopt_bootstrap_links();
+        if all && !self.addresses.is_empty() {
+            // The others have done their work.
+            self.to_bootstrap.clear();
         }
         for broker in self.addresses.keys().copied().collect::<Vec<_>>() {
             if !self.to_brokers.contains_key(&broker) {
@@ -282,7 +285,7 @@ impl PeerLinks {
         cut.map(|(broker, _)| broker).collect()
     }
 
-    /// Those that are up and lead to a broker that core has named go on; the others have done their work.
+    /// Those that are up and lead to a broker that core has named become its link.
     fn adopt_bootstrap_links(&mut self) {
         for mut link in std::mem::take(&mut self.to_bootstrap) {
             let reached = self
@@ -296,6 +299,8 @@ impl PeerLinks {
                 link.address.clone_from(address);
                 link.adopted = true;
                 self.to_brokers.entry(broker).or_insert(link);
+            } else {
+                self.to_bootstrap.push(link);
             }
         }
     }
@@ -954,10 +959,10 @@ mod tests {
             (BrokerId(1), a.address.clone()),
             (BrokerId(2), "127.0.0.1:1".to_owned()),
         ]);
-        assert_eq!(links.keep(&stale), []);
+        assert_eq!(links.keep(&stale, true), []);
         assert_eq!(a.up(&mut links).await, identity(2));
-        assert_eq!(links.keep(&stale), [], "what is kept goes on");
-        assert_eq!(links.keep(&PeerAddresses::new()), [BrokerId(2)]);
+        assert_eq!(links.keep(&stale, true), [], "what is kept goes on");
+        assert_eq!(links.keep(&PeerAddresses::new(), true), [BrokerId(2)]);
     }
 
     #[test]

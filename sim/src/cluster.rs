@@ -1305,8 +1305,8 @@ impl Cluster {
                     self.close(client.connection, Place::Node(number));
                 }
             }
-            Effect::Peers(peers) => {
-                let peers: Vec<BrokerId> = peers
+            Effect::Peers { addresses, all } => {
+                let peers: Vec<BrokerId> = addresses
                     .keys()
                     .copied()
                     .filter(|peer| peer.0 != i32::from(number))
@@ -1318,7 +1318,7 @@ impl Cluster {
                     .links
                     .keys()
                     .copied()
-                    .filter(|peer| !peers.contains(peer))
+                    .filter(|peer| all && !peers.contains(peer))
                     .collect();
                 for peer in dropped {
                     self.drop_link(number, peer);
@@ -2004,7 +2004,7 @@ fn touched_by_effects(effects: &[Effect], touched: &mut Vec<TopicPartition>) {
             },
             Effect::Send { .. }
             | Effect::Close(_)
-            | Effect::Peers(_)
+            | Effect::Peers { .. }
             | Effect::Redial(_)
             | Effect::Joined(_)
             | Effect::Ready

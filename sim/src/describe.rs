@@ -180,7 +180,7 @@ pub fn doings(effects: &[Effect], partition: TopicPartition, end_before: Option<
             | Effect::Send { .. }
             | Effect::Respond { .. }
             | Effect::Close(_)
-            | Effect::Peers(_)
+            | Effect::Peers { .. }
             | Effect::Redial(_)
             | Effect::Joined(_)
             | Effect::Ready

@@ -37,7 +37,8 @@ pub(super) struct Following {
     /// Whether the image has this very start of the broker, and so everything from before it.
     caught_up: bool,
     /// Replicas recovered at the start, by partition, until the metadata says whether they are still wanted.
-    peers: PeerAddresses,
+    /// Whom links are kept to, and whether these are all.
+    peers: (PeerAddresses, bool),
     /// What peers have said of how brokers are reached, while the image may be older than that.
     hinted: PeerAddresses,
     ready: bool,
@@ -341,11 +342,13 @@ impl Broker {
         if self.metadata.caught_up {
             self.metadata.hinted.clear();
         }
-        let mut peers = self.known_peers();
-        peers.remove(&self.me.broker);
+        let mut addresses = self.known_peers();
+        addresses.remove(&self.me.broker);
+        let peers = (addresses, self.metadata.caught_up);
         if peers != self.metadata.peers {
             self.metadata.peers.clone_from(&peers);
-            fx.push(Effect::Peers(peers));
+            let (addresses, all) = peers;
+            fx.push(Effect::Peers { addresses, all });
         }
     }
 

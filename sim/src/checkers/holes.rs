@@ -100,7 +100,7 @@ impl Checker for HolesAreNotServed {
                 | Effect::Store(_)
                 | Effect::Query(_)
                 | Effect::Close(_)
-                | Effect::Peers(_)
+                | Effect::Peers { .. }
                 | Effect::Redial(_)
                 | Effect::Joined(_)
                 | Effect::Ready

@@ -68,7 +68,7 @@ impl Checker for SingleLeaderPerEpoch {
                 | Effect::Query(_)
                 | Effect::Respond { .. }
                 | Effect::Close(_)
-                | Effect::Peers(_)
+                | Effect::Peers { .. }
                 | Effect::Redial(_)
                 | Effect::Joined(_)
                 | Effect::Ready

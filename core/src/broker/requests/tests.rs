@@ -232,7 +232,7 @@ impl Node {
             Effect::Close(connection) => self.closed.push(connection),
             Effect::Send { .. } => panic!("a cluster of one has nobody to send to"),
             Effect::Stopped => self.stopped = true,
-            Effect::Peers(_)
+            Effect::Peers { .. }
             | Effect::Redial(_)
             | Effect::Joined(_)
             | Effect::Ready
