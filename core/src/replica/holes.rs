@@ -1,9 +1,10 @@
 //! Damage below the durable end, and its repair.
 //!
 //! A replica with holes votes and leads by its journalled position (counter-example 6). It refuses reads inside a
-//! hole, asks every other voter for what it has of it, and takes what has the same offsets and epoch. It never
+//! hole, asks every other voter and its leader for what they have of it, and takes what has the same offsets and epoch. It never
 //! truncates because of a hole.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use crate::effect::NoticeKind;
@@ -115,15 +116,22 @@ impl Replica {
         self.holes.containing(offset).is_some()
     }
 
-    /// Asks every other voter for the first hole.
+    /// Asks whoever may have it for the first hole.
     pub(super) fn ask_for_holes(&mut self, cx: &mut Cx<'_>) {
         let Some(Range { start, end }) = self.holes.ranges.first().cloned() else {
             return;
         };
-        for voter in self.other_voters() {
-            self.send(voter, ReplicaBody::FillRequest { offset: start, end }, cx);
+        for holder in self.holders() {
+            self.send(holder, ReplicaBody::FillRequest { offset: start, end }, cx);
         }
         self.holes.ask_at = Some(cx.now + cx.timing.retry_interval);
+    }
+
+    /// Who may have what this replica has lost: the other voters, and its leader, since a learner whose log has no
+    /// voter note yet knows no voters.
+    fn holders(&self) -> BTreeSet<Voter> {
+        let leader = self.leader().filter(|leader| *leader != self.me);
+        self.other_voters().into_iter().chain(leader).collect()
     }
 
     pub(super) fn on_fill_request(
@@ -145,7 +153,7 @@ impl Replica {
 
     /// Takes what belongs into a hole: whole batches of the epoch that this log has there.
     pub(super) fn on_fill_reply(&mut self, from: Voter, batches: Vec<Batch>, cx: &mut Cx<'_>) {
-        if !self.voters.contains(&from) {
+        if !self.holders().contains(&from) {
             return;
         }
         let belongs = |batch: &Batch| {
