@@ -4,7 +4,7 @@
 //! A client knows the cluster by what brokers answer it, dials who leads, gives requests up after a while, and
 //! backs off. It never looks behind the wire. What it did and saw goes into the [`History`].
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -103,6 +103,8 @@ pub struct Producer {
     identity_asked: bool,
     partitions: BTreeMap<i32, VecDeque<PendingBatch>>,
     next_sequences: BTreeMap<i32, i32>,
+    /// Partitions in which a batch has been acknowledged.
+    known_in: BTreeSet<i32>,
     batches: u64,
     /// Of the batch that is being made.
     padding: usize,
@@ -200,6 +202,7 @@ impl Producer {
             identity_asked: false,
             partitions: BTreeMap::new(),
             next_sequences: BTreeMap::new(),
+            known_in: BTreeSet::new(),
             batches: 0,
             padding: 0,
         }
@@ -825,6 +828,7 @@ impl Client {
         };
         match answer.error_code {
             ErrorCode::None => {
+                producer.known_in.insert(partition);
                 if let Some(batch) = producer.take(partition, id) {
                     let mut offset = Offset(answer.base_offset);
                     for value in batch.values {
@@ -1040,10 +1044,18 @@ impl Producer {
     }
 
     /// Batches that may be sent, in order.
+    ///
+    /// Until a partition has acknowledged the first batch there is one under way: a log in which nothing of the
+    /// producer is committed has no sequence to compare with, and as in Kafka takes the second batch for the first
+    /// where that was refused a moment before.
     fn ready(&self, now: SimTime) -> Vec<(i32, u64)> {
         let mut ready = Vec::new();
         for (&partition, queue) in &self.partitions {
-            for batch in queue.iter().take(self.in_flight_max) {
+            let known = self.known_in.contains(&partition);
+            for batch in queue
+                .iter()
+                .take(if known { self.in_flight_max } else { 1 })
+            {
                 if batch.under_way {
                     continue;
                 }
