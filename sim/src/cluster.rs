@@ -24,7 +24,7 @@ use varve_core::store::{
 };
 use varve_core::wire::{Request, Response};
 
-use crate::checkers::{Checkers, Step, Violation};
+use crate::checkers::{Checkers, Interruption, Step, Violation};
 use crate::client::{Call, Client, ClientAction, Producer, Work};
 use crate::clock::{EventQueue, NodeClock, SimTime};
 use crate::disk::SimDisk;
@@ -576,7 +576,10 @@ impl Cluster {
         };
         node.starts += 1;
         let run = node.starts;
-        let power_was_cut = std::mem::take(&mut node.power_was_cut);
+        let fault = Interruption {
+            power_was_cut: std::mem::take(&mut node.power_was_cut),
+            damaged: node.disk.counts().sectors_damaged > 0,
+        };
         node.paused = None;
         node.crash_after_effects = None;
         let identity = PeerIdentity {
@@ -585,7 +588,7 @@ impl Cluster {
             directory: recovered.directory,
             incarnation: recovered.incarnation,
         };
-        if let Err(violation) = self.checkers.on_start(&recovered, power_was_cut) {
+        if let Err(violation) = self.checkers.on_start(&recovered, fault) {
             self.fail(violation);
             return;
         }

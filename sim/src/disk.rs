@@ -64,8 +64,8 @@ pub struct DiskCounts {
     pub names_lost: u64,
     /// Faults that struck.
     pub faults_struck: u64,
-    /// Bits that rotted.
-    pub bits_rotted: u64,
+    /// Sectors that were damaged at rest: by rot, or by a write that went elsewhere or nowhere.
+    pub sectors_damaged: u64,
     /// Writes refused for want of space.
     pub refused_full: u64,
 }
@@ -296,7 +296,7 @@ impl SimDisk {
         if let Some(durable) = &mut page.durable {
             durable[at] ^= 1 << (bit & 7);
         }
-        state.counts.bits_rotted += 1;
+        state.counts.sectors_damaged += 1;
         true
     }
 
@@ -311,6 +311,7 @@ impl SimDisk {
             return false;
         }
         file.unreadable.insert(offset / SECTOR_SIZE as u64);
+        state.counts.sectors_damaged += 1;
         true
     }
 
@@ -726,6 +727,7 @@ impl DiskFile for SimFile {
                 let mut draw = state.draw();
                 let elsewhere = struck == Some(Fault::MisdirectedWrite);
                 state.file(self.id).sync_but_one(&mut draw, elsewhere);
+                state.counts.sectors_damaged += 1;
             }
             Some(_fails) => {
                 let mut draw = state.draw();

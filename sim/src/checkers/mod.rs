@@ -27,7 +27,7 @@ use varve_core::ids::{TopicPartition, Voter};
 use varve_core::input::Input;
 use varve_core::store::Recovered;
 
-pub use observed::{Fact, Logged, Observed, Step};
+pub use observed::{Fact, Interruption, Logged, Observed, Step};
 
 /// A property does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,10 +132,10 @@ impl Checkers {
     pub fn on_start(
         &mut self,
         recovered: &Recovered,
-        power_was_cut: bool,
+        fault: Interruption,
     ) -> Result<(), Violation> {
         self.seen
-            .start(recovered, power_was_cut)
+            .start(recovered, fault)
             .map_err(|what| Violation {
                 checker: "RecoveryFindsWhatWasOrdered",
                 what: format!("n{}: {what}", recovered.broker),

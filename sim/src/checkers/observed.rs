@@ -39,6 +39,15 @@ pub struct Step<'a> {
     pub crashed: bool,
 }
 
+/// What has happened to a node since its process last ran.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Interruption {
+    /// Its power was cut, or pages that a failed sync marked clean have left the cache.
+    pub power_was_cut: bool,
+    /// Something on its disk has been damaged at rest at some time.
+    pub damaged: bool,
+}
+
 /// One entry of a log, as small as can tell it from every other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Logged {
@@ -266,6 +275,16 @@ impl Observed {
         self.headers.get(&logged.digest)
     }
 
+    /// Whether a replica in this directory may have lost what it acknowledged, and has said so.
+    #[must_use]
+    pub fn is_suspect(&self, directory: Voter) -> bool {
+        self.replicas.values().any(|replicas| {
+            replicas
+                .get(&directory)
+                .is_some_and(|shadow| shadow.ordered.mark == Mark::Suspect)
+        })
+    }
+
     /// Whether records of this partition are acknowledged from memory (`flush = "replicated"`).
     #[must_use]
     pub fn is_replicated(&self, partition: TopicPartition) -> bool {
@@ -476,7 +495,7 @@ impl Observed {
     ///
     /// # Errors
     /// What is wrong with it, in words.
-    pub fn start(&mut self, recovered: &Recovered, power_was_cut: bool) -> Result<(), String> {
+    pub fn start(&mut self, recovered: &Recovered, fault: Interruption) -> Result<(), String> {
         let me = Voter {
             broker: recovered.broker,
             directory: recovered.directory,
@@ -489,7 +508,7 @@ impl Observed {
                 .replicas
                 .iter()
                 .find(|replica| replica.replica == partition);
-            shadow.restart(found, power_was_cut)?;
+            shadow.restart(found, fault)?;
         }
         let unknown = recovered
             .replicas
@@ -551,11 +570,11 @@ impl Shadow {
     fn restart(
         &mut self,
         found: Option<&RecoveredReplica>,
-        power_was_cut: bool,
+        fault: Interruption,
     ) -> Result<(), String> {
         // What was written survives the process: only a power cut takes it back.
         let mut least = 0;
-        if !power_was_cut {
+        if !fault.power_was_cut {
             least = self
                 .pending
                 .iter()
@@ -563,6 +582,16 @@ impl Shadow {
                 .count();
         }
         let mut state = self.durable.clone();
+        // The last durable end is journalled with the group behind it: until then, rot at the log's end looks like a
+        // torn tail. The replica is shorter then, and knows that it may be.
+        if fault.damaged
+            && let Some(found) = found
+            && found.mark == Mark::Suspect
+            && found.end < state.end()
+            && let Some(kept) = state.index_of(found.end)
+        {
+            state.log.truncate(kept);
+        }
         for (_, change) in self.pending.iter().take(least) {
             state.apply(change);
         }
@@ -595,6 +624,11 @@ impl Shadow {
             } else {
                 state.apply(change);
             }
+        }
+        if let Some(found) = found
+            && found.mark == Mark::Suspect
+        {
+            state.mark = Mark::Suspect;
         }
         self.compared = self.compared.min(state.log.len());
         self.ordered.clone_from(&state);
