@@ -6,20 +6,22 @@
 //!
 //! **Budget.** Faults that only take availability away are not limited: the cluster may stand still. Faults that
 //! take *durable* data away strike one node, the run's victim, and only where every partition keeps a majority
-//! without it; so any loss is a bug and never too many faults. A topic with `flush = "replicated"` has its power
+//! without it, none of which is a suspect; so any loss is a bug and never too many faults. Power, whose cut makes
+//! suspects, stays on while a voter's directory is gone. A topic with `flush = "replicated"` has its power
 //! cut one node at a time, and only while nobody is a suspect.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
-use varve_core::store::Mark;
+use varve_core::ids::Voter;
 
 use crate::clock::SimTime;
 use crate::cluster::Cluster;
 use crate::disk::Fault as DiskFault;
 use crate::draw::{Draw, Draws, Subsystem};
 use crate::network::Place;
+use crate::node::Node;
 
 macro_rules! kinds {
     ($($(#[$meta:meta])* $kind:ident $text:literal),* $(,)?) => {
@@ -212,56 +214,42 @@ impl Nemesis {
         cluster.schedule(at, name(kind, nth) | ENDS);
     }
 
-    /// Whether losing this node's directory, or a part of it, leaves every partition a majority that has all.
+    /// Whether losing this node's directory, or a part of it, leaves every partition a majority that has all, and
+    /// knows that it has.
     fn may_damage(&self, cluster: &Cluster, node: u8) -> bool {
         if self.victim != Some(node) {
             return false;
         }
         let me = cluster.node(node).broker();
-        for other in cluster.nodes() {
-            let Some(process) = &other.process else {
-                continue;
-            };
-            for (_, view) in process.broker.replicas() {
-                let lost = view
-                    .voters
-                    .iter()
-                    .filter(|voter| {
-                        let present = cluster.nodes().iter().any(|node| {
-                            node.broker() == voter.broker && node.directory == voter.directory
-                        });
-                        !present || voter.broker == me
-                    })
-                    .count();
-                let is_voter = view.voters.iter().any(|voter| voter.broker == me);
-                if is_voter && lost * 2 >= view.voters.len() {
-                    return false;
-                }
-            }
-        }
-        true
+        // With a voter gone for good a suspect could not be elected by all, nor its vote make up a majority.
+        let doubtful = cluster
+            .nodes()
+            .iter()
+            .any(|other| other.number != node && is_doubtful(cluster, other));
+        !doubtful
+            && voters_seen(cluster).all(|voters| {
+                let is_voter = voters.iter().any(|voter| voter.broker == me);
+                let lost = |voter: &&Voter| voter.broker == me || !is_present(cluster, **voter);
+                !is_voter || voters.iter().filter(lost).count() * 2 < voters.len()
+            })
+    }
+
+    /// Whether a power cut takes nothing but time: a replica whose last group was torn by it comes back as a suspect,
+    /// and with another voter gone for good nobody could be elected.
+    fn may_cut_power(&self, cluster: &Cluster) -> bool {
+        voters_seen(cluster).all(|voters| voters.iter().all(|voter| is_present(cluster, *voter)))
     }
 
     /// Whether a power cut of this node alone can lose nothing that was acknowledged from memory: not where its
     /// memory is the only one.
-    fn may_cut_power(&self, cluster: &Cluster, node: u8) -> bool {
+    fn memory_survives(&self, cluster: &Cluster, node: u8) -> bool {
         if !self.replicated {
             return true;
         }
-        if self.replication_factor < 2 {
-            return false;
-        }
-        let all_up = cluster.nodes().iter().all(|node| node.process.is_some());
-        let suspects = cluster.nodes().iter().any(|other| {
-            other.number != node
-                && other.process.as_ref().is_some_and(|process| {
-                    process
-                        .broker
-                        .replicas()
-                        .any(|(_, view)| view.mark == Mark::Suspect)
-                })
+        let others_sound = cluster.nodes().iter().all(|other| {
+            other.process.is_some() && (other.number == node || !is_doubtful(cluster, other))
         });
-        all_up && !suspects
+        self.replication_factor >= 2 && others_sound
     }
 
     fn strike(&mut self, cluster: &mut Cluster, kind: Kind, nth: u64) {
@@ -299,7 +287,7 @@ impl Nemesis {
                 );
             }
             Kind::PowerCut => {
-                if !self.may_cut_power(cluster, node) {
+                if !self.may_cut_power(cluster) || !self.memory_survives(cluster, node) {
                     return;
                 }
                 tell(cluster, format!("power cut n{node}"));
@@ -307,7 +295,7 @@ impl Nemesis {
                 self.ends_after(cluster, kind, nth, long);
             }
             Kind::PowerCutAll => {
-                if self.replicated {
+                if self.replicated || !self.may_cut_power(cluster) {
                     return;
                 }
                 tell(cluster, "power cut of all".to_owned());
@@ -568,6 +556,32 @@ impl Nemesis {
             }
         }
     }
+}
+
+/// The voters of every partition, as each running replica sees them.
+fn voters_seen(cluster: &Cluster) -> impl Iterator<Item = Vec<Voter>> {
+    cluster
+        .nodes()
+        .iter()
+        .filter_map(|node| node.process.as_ref())
+        .flat_map(|process| process.broker.replicas().map(|(_, view)| view.voters))
+}
+
+/// Whether a voter's directory is still there.
+fn is_present(cluster: &Cluster, voter: Voter) -> bool {
+    cluster
+        .nodes()
+        .iter()
+        .any(|node| node.broker() == voter.broker && node.directory == voter.directory)
+}
+
+/// Whether a replica of this node may have lost what it acknowledged, or may turn out to when it starts.
+fn is_doubtful(cluster: &Cluster, node: &Node) -> bool {
+    let directory = Voter {
+        broker: node.broker(),
+        directory: node.directory,
+    };
+    node.power_was_cut || cluster.checkers.seen.is_suspect(directory)
 }
 
 /// A place in a file with records.
