@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use varve_core::effect::Effect;
 use varve_core::ids::{TopicPartition, Voter};
 use varve_core::log::{Entry, NoteKind, Position};
-use varve_core::store::OrderKind;
+use varve_core::store::{OrderKind, Recovered};
 
 use super::{Checker, Observed, Step, show_partition, show_replica};
 
@@ -26,6 +26,22 @@ pub struct VotersChangeOneByOne {
 impl Checker for VotersChangeOneByOne {
     fn name(&self) -> &'static str {
         "VotersChangeOneByOne"
+    }
+
+    /// What was ordered and never stored is gone from its log, and whatever it led, it leads no more: entries of its own
+    /// epoch come back to it as to any follower.
+    fn on_start(&mut self, _seen: &Observed, recovered: &Recovered) -> Result<(), String> {
+        let me = Voter {
+            broker: recovered.broker,
+            directory: recovered.directory,
+        };
+        self.openings.retain(|(_, voter), _| *voter != me);
+        for found in &recovered.replicas {
+            if let Some(configurations) = self.configurations.get_mut(&(found.replica, me)) {
+                configurations.retain(|(position, _)| position.notes <= found.end.notes);
+            }
+        }
+        Ok(())
     }
 
     fn on_step(&mut self, seen: &Observed, step: &Step<'_>) -> Result<(), String> {
