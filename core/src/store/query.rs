@@ -623,9 +623,14 @@ fn read_run<F: DiskFile>(
     stop: Offset,
     bytes_max: u32,
 ) -> Result<Bytes, DiskError> {
-    let wanted = bytes_max.max(segment::size(first)).min(length - position);
+    let one = segment::size(first).min(length - position);
+    let wanted = bytes_max.max(one).min(length - position);
     let mut bytes = vec![0; wanted as usize];
-    let read = read_or_nothing(file, position.into(), &mut bytes)?;
+    let mut read = read_or_nothing(file, position.into(), &mut bytes)?;
+    if read < one as usize {
+        // A sector further on that cannot be read hides nothing of the batch before it.
+        read = read_or_nothing(file, position.into(), &mut bytes[..one as usize])?;
+    }
     bytes.truncate(read);
     let bytes = Bytes::from(bytes);
     let mut rest = bytes.clone();
