@@ -103,6 +103,7 @@ pub struct Producer {
     identity_asked: bool,
     partitions: BTreeMap<i32, VecDeque<PendingBatch>>,
     next_sequences: BTreeMap<i32, i32>,
+    next_places: BTreeMap<i32, u64>,
     /// Partitions in which a batch has been acknowledged.
     known_in: BTreeSet<i32>,
     batches: u64,
@@ -114,6 +115,8 @@ pub struct Producer {
 struct PendingBatch {
     /// Counts the producer's batches.
     id: u64,
+    /// Counts those of its partition.
+    place: u64,
     values: Vec<Value>,
     sequence: i32,
     timestamp: Timestamp,
@@ -202,6 +205,7 @@ impl Producer {
             identity_asked: false,
             partitions: BTreeMap::new(),
             next_sequences: BTreeMap::new(),
+            next_places: BTreeMap::new(),
             known_in: BTreeSet::new(),
             batches: 0,
             padding: 0,
@@ -1028,11 +1032,15 @@ impl Producer {
         let base_sequence = *sequence;
         *sequence += i32::try_from(values.len()).expect("batches are small");
         self.batches += 1;
+        let next_place = self.next_places.entry(partition).or_default();
+        let place = *next_place;
+        *next_place += 1;
         self.partitions
             .entry(partition)
             .or_default()
             .push_back(PendingBatch {
                 id: self.batches,
+                place,
                 values: values.clone(),
                 sequence: base_sequence,
                 timestamp: Timestamp(wall),
@@ -1045,6 +1053,10 @@ impl Producer {
 
     /// Batches that may be sent, in order.
     ///
+    /// None is sent that is `in_flight_max` batches or more behind one that waits for its answer, however many between
+    /// the two have been answered by another leader: a log remembers five batches of a producer, and would not know the
+    /// one that waits for a duplicate any more.
+    ///
     /// Until a partition has acknowledged the first batch there is one under way: a log in which nothing of the
     /// producer is committed has no sequence to compare with, and as in Kafka takes the second batch for the first
     /// where that was refused a moment before.
@@ -1052,9 +1064,11 @@ impl Producer {
         let mut ready = Vec::new();
         for (&partition, queue) in &self.partitions {
             let known = self.known_in.contains(&partition);
+            let width = if known { self.in_flight_max } else { 1 };
+            let first = queue.front().map_or(0, |batch| batch.place);
             for batch in queue
                 .iter()
-                .take(if known { self.in_flight_max } else { 1 })
+                .take_while(|it| it.place - first < width as u64)
             {
                 if batch.under_way {
                     continue;
