@@ -237,7 +237,11 @@ impl Nemesis {
     /// Whether a power cut takes nothing but time: a replica whose last group was torn by it comes back as a suspect,
     /// and with another voter gone for good nobody could be elected.
     fn may_cut_power(&self, cluster: &Cluster) -> bool {
-        voters_seen(cluster).all(|voters| voters.iter().all(|voter| is_present(cluster, *voter)))
+        // Once a directory has been lost, only a look at every replica tells that nobody counts on it.
+        let all_seen = cluster.nodes().iter().all(|node| node.process.is_some());
+        let none_lost = cluster.nodes().iter().all(|node| node.formats <= 1);
+        (all_seen || none_lost)
+            && voters_seen(cluster).all(|voters| voters.iter().all(|it| is_present(cluster, *it)))
     }
 
     /// Whether a power cut of this node alone can lose nothing that was acknowledged from memory: not where its
