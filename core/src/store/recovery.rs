@@ -257,6 +257,12 @@ struct Replay<'a, D: Disk> {
 
 impl<D: Disk> Replay<'_, D> {
     fn run(&mut self, files: &[FoundFile<D::File>], found: &[Found]) -> Result<(), DiskError> {
+        // A killed process leaves groups that are only in the page cache. They must not be lost in a power cut once
+        // anything is removed, cut or overwritten because of them.
+        for found in files {
+            found.file.sync()?;
+        }
+        self.disk.sync_directory(journal::DIRECTORY)?;
         for found in found {
             match found {
                 Found::Group {
@@ -283,8 +289,12 @@ impl<D: Disk> Replay<'_, D> {
         for (replica, bodies) in std::mem::take(&mut self.bodies) {
             for (place, batch) in bodies {
                 let file = self.file(replica, place.segment)?;
-                let header = batch.header.to_bytes();
-                file.write_at(place.position.into(), &[&header, &batch.body])?;
+                // What is there already stays as it is: a write puts its neighbours at risk until it is synced.
+                let there = segment::read_batch(&file, place.position, batch.header.size())?;
+                if there.as_ref() != Some(&batch) {
+                    let header = batch.header.to_bytes();
+                    file.write_at(place.position.into(), &[&header, &batch.body])?;
+                }
             }
         }
         self.cut_garbage()
