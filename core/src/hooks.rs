@@ -135,6 +135,8 @@ list! {
         DirectoryOffline,
         /// The disk was full.
         DiskFull,
+        /// A replica gave up what the full disk had refused.
+        AppendRefused,
     }
 }
 

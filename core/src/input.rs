@@ -41,7 +41,7 @@ pub enum Input {
     Stored(Vec<Completion>),
     /// The directory refuses to go on.
     StoreFailed(StoreFailure),
-    /// The disk has room again.
+    /// The disk has room again, after orders were reported as refused.
     SpaceReturned,
     /// A query is answered.
     QueryDone {

@@ -60,8 +60,10 @@ pub struct Link {
     pub heard_at: Instant,
     /// When the latest of our heartbeats was sent that the peer's present incarnation has echoed.
     pub proven_at: Option<Instant>,
-    /// What the peer last said of its disk.
+    /// How long the peer's disk keeps an order waiting, as it last said.
     pub disk_stalled: Duration,
+    /// Whether the peer's disk is full, as it last said.
+    pub disk_full: bool,
     /// `sent_at` of its latest heartbeat, which ours echo.
     pub to_echo: Option<Instant>,
     /// When followers must look whether their leader has renewed its claims on the present session.
@@ -92,6 +94,7 @@ impl Link {
         self.proven_at = None;
         self.to_echo = None;
         self.disk_stalled = Duration::ZERO;
+        self.disk_full = false;
         [
             LinkChange::Trust(peer.broker),
             LinkChange::Quorum(peer.broker),
@@ -167,6 +170,12 @@ impl Links {
         let known = self.get(peer.broker)?.incoming?;
         (known.directory != peer.directory && self.hears(peer.broker, now, timing))
             .then_some(known.directory)
+    }
+
+    /// Whether the peer's disk is full, as it last said.
+    #[must_use]
+    pub fn is_full(&self, broker: BrokerId) -> bool {
+        self.get(broker).is_some_and(|link| link.disk_full)
     }
 
     /// Whether the peer has been heard within the election timeout.
@@ -262,6 +271,7 @@ impl Links {
         let hung_before = link.disk_stalled >= timing.disk_stall_max;
         link.to_echo = Some(beat.sent_at);
         link.disk_stalled = beat.disk_stalled;
+        link.disk_full = beat.disk_full;
         if beat.echo > link.proven_at {
             link.proven_at = beat.echo;
             link.unproven = false;
@@ -277,11 +287,13 @@ impl Links {
         peer: BrokerId,
         now: Instant,
         disk_stalled: Duration,
+        disk_full: bool,
     ) -> Heartbeat {
         Heartbeat {
             sent_at: now,
             echo: self.get(peer).and_then(|link| link.to_echo),
             disk_stalled,
+            disk_full,
         }
     }
 
@@ -340,6 +352,7 @@ impl Links {
             heard_at: now,
             proven_at: None,
             disk_stalled: Duration::ZERO,
+            disk_full: false,
             to_echo: None,
             renewal_due: None,
             silent: true,

@@ -83,6 +83,8 @@ pub struct Heartbeat {
     /// How long the sender's directory has kept its oldest order waiting; zero while none waits
     /// (counter-example 8: the disk hangs, the network loop goes on).
     pub disk_stalled: Duration,
+    /// Whether the sender's disk is full: it takes no records until it says otherwise, but votes and takes notes.
+    pub disk_full: bool,
 }
 
 /// A message about one partition from one replica of it to another.

@@ -83,8 +83,6 @@ fn create_metadata_quorum<D: Disk>(store: &mut LogStore<D>, own: Voter) -> Resul
 }
 
 fn unusable(failure: StoreFailure) -> OpenError {
-    match failure {
-        StoreFailure::NoSpace => OpenError::Disk(DiskError::NoSpace),
-        StoreFailure::Offline(reason) => OpenError::Disk(DiskError::Io(reason)),
-    }
+    let StoreFailure::Offline(reason) = failure;
+    OpenError::Disk(DiskError::Io(reason))
 }

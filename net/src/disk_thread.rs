@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use varve_core::ids::{ClusterId, Offset, TopicPartition};
 use varve_core::store::{
     CheckpointTicket, Completion, Disk, LogStore, Order, Query, QueryKind, QueryResult, ReadError,
-    StoreFailure,
+    Stage, StoreFailure,
 };
 use varve_core::time::Instant;
 
@@ -251,7 +251,6 @@ where
         checkpoints,
         failed: false,
         full_since: None,
-        held: Vec::new(),
     };
     rt::spawn_worker(
         format!("{name}-writer"),
@@ -370,8 +369,6 @@ struct Writer<D: Disk> {
     failed: bool,
     /// The disk was found full, or asked again, at this time.
     full_since: Option<Instant>,
-    /// Orders that wait for space: appends that the full disk has refused, and whatever its replica ordered behind.
-    held: Vec<Order>,
 }
 
 impl<D: Disk> Writer<D> {
@@ -408,17 +405,15 @@ impl<D: Disk> Writer<D> {
             if self.failed {
                 return;
             }
-            // A later order of the replica that was done would be taken for a report on the refused one too.
-            if self.held.iter().any(|held| held.replica == order.replica) {
-                self.held.push(order.clone());
-                continue;
-            }
             let now = shared.clock.now();
             let executed = store.execute(now, order);
-            if matches!(executed, Err(StoreFailure::NoSpace)) {
-                self.held.push(order.clone());
+            let Some(completion) = self.check(executed).flatten() else {
+                continue;
+            };
+            if completion.stage == Stage::Refused {
+                self.full_since.get_or_insert(now);
             }
-            written.extend(self.check(executed).flatten());
+            written.push(completion);
         }
     }
 
@@ -480,33 +475,21 @@ impl<D: Disk> Writer<D> {
             Some(true) => {
                 self.full_since = None;
                 self.shared.report(DiskReport::SpaceReturned);
-                let held = std::mem::take(&mut self.held);
-                let mut written = Vec::new();
-                self.execute(&held, &mut written);
-                if !written.is_empty() {
-                    self.shared.report(DiskReport::Stored(written));
-                }
-                self.commit(false);
             }
             Some(false) => self.full_since = Some(now),
             None => {}
         }
     }
 
-    /// Takes an outcome apart, and reports a failure: the end of the directory once, a full disk each time.
+    /// Takes an outcome apart, and reports the end of the directory, once.
     fn check<T>(&mut self, outcome: Result<T, StoreFailure>) -> Option<T> {
         let failure = match outcome {
             Ok(value) => return Some(value),
             Err(failure) => failure,
         };
-        match &failure {
-            StoreFailure::NoSpace => {
-                self.full_since.get_or_insert(self.shared.clock.now());
-            }
-            StoreFailure::Offline(_) if self.failed => return None,
-            StoreFailure::Offline(_) => self.failed = true,
+        if !std::mem::replace(&mut self.failed, true) {
+            self.shared.report(DiskReport::Failed(failure));
         }
-        self.shared.report(DiskReport::Failed(failure));
         None
     }
 }

@@ -768,13 +768,15 @@ mod tests {
                 version: 1,
                 isr: leader.map(BrokerId).into_iter().collect(),
             });
-        let heartbeat = any::<(u64, Option<u64>, u32)>().prop_map(|(sent_at, echo, stalled)| {
-            PeerMessage::Heartbeat(Heartbeat {
-                sent_at: Instant(sent_at),
-                echo: echo.map(Instant),
-                disk_stalled: Duration::from_millis(stalled.into()),
-            })
-        });
+        let heartbeat =
+            any::<(u64, Option<u64>, u32, bool)>().prop_map(|(sent_at, echo, stalled, full)| {
+                PeerMessage::Heartbeat(Heartbeat {
+                    sent_at: Instant(sent_at),
+                    echo: echo.map(Instant),
+                    disk_stalled: Duration::from_millis(stalled.into()),
+                    disk_full: full,
+                })
+            });
         prop_oneof![
             4 => replica,
             1 => heartbeat,

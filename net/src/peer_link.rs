@@ -875,6 +875,7 @@ mod tests {
             sent_at: Instant(n),
             echo: None,
             disk_stalled: Duration::ZERO,
+            disk_full: false,
         })
     }
 

@@ -182,6 +182,13 @@ impl Scenario {
         self
     }
 
+    /// Every store keeps this many bytes of its disk free for what is not records.
+    #[must_use]
+    pub const fn reserve(mut self, bytes: u64) -> Self {
+        self.options.store.reserve_bytes = bytes;
+        self
+    }
+
     /// A configuration of the topic.
     #[must_use]
     pub fn config(mut self, name: &str, value: &str) -> Self {
@@ -558,6 +565,21 @@ impl Scenario {
     pub fn fail_fsync(&mut self, node: u8) {
         self.told(format!("the next sync of n{node} fails"));
         self.cluster().node(node).disk.arm("", Fault::SyncFails);
+    }
+
+    /// Other files fill the node's disk, but for half of what its store keeps in reserve.
+    pub fn fill_disk(&mut self, node: u8) {
+        self.told(format!("disk of n{node} is full"));
+        let reserve = self.options.store.reserve_bytes;
+        let disk = &self.cluster().node(node).disk;
+        disk.set_capacity(disk.used() + reserve / 2);
+    }
+
+    /// The other files on the node's disk are gone.
+    pub fn free_disk(&mut self, node: u8) {
+        self.told(format!("disk of n{node} has room"));
+        let capacity = self.options.disk.capacity;
+        self.cluster().node(node).disk.set_capacity(capacity);
     }
 
     /// Bits rot in the segment that holds this offset of the partition: in the middle of its batch.

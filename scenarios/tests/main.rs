@@ -7,6 +7,7 @@ mod completion_of_another_append;
 mod controller_lost;
 mod crash_before_sync;
 mod deposed_leader;
+mod disk_full;
 mod disk_that_hangs;
 mod divergence;
 mod dropped_opening;

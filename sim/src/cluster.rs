@@ -20,7 +20,7 @@ use varve_core::record::{Depth, Limits, examine};
 use varve_core::replica::ReplicaView;
 use varve_core::store::{
     Completion, Identity, LogStore, OpenError, Order, OrderKind, OrderSeq, Query, QueryResult,
-    ReadError, StoreFailure, StoreOptions,
+    ReadError, Stage, StoreFailure, StoreOptions,
 };
 use varve_core::wire::{Request, Response};
 
@@ -625,7 +625,6 @@ impl Cluster {
             identity,
             tick_at: None,
             orders: std::collections::VecDeque::new(),
-            held: std::collections::VecDeque::new(),
             committing: None,
             checkpointing: None,
             start_scheduled: false,
@@ -1592,28 +1591,16 @@ impl Cluster {
         let mut written = Vec::new();
         let mut failure = None;
         while let Some(order) = process.orders.pop_front() {
-            // Behind an append that the full disk has refused the orders of its replica wait with it: a later one
-            // that was done would be taken for a report on the refused one too.
-            if process
-                .held
-                .iter()
-                .any(|held| held.replica == order.replica)
-            {
-                process.held.push_back(order);
-                continue;
-            }
             match process.store.execute(instant, &order) {
                 Ok(None) => {}
                 Ok(Some(completion)) => written.push(completion),
                 Err(error) => {
                     failure = Some(error);
-                    if matches!(failure, Some(StoreFailure::Offline(_))) {
-                        break;
-                    }
-                    process.held.push_back(order);
+                    break;
                 }
             }
         }
+        let me = process.identity.voter();
         let begun = if process.store.is_commit_due(instant) {
             process.store.begin_commit()
         } else {
@@ -1654,31 +1641,46 @@ impl Cluster {
             }
             Err(error) => failure = Some(error),
         }
+        let refused = written
+            .iter()
+            .filter(|completion| completion.stage == Stage::Refused);
+        let mut is_full = false;
+        for completion in refused {
+            is_full = true;
+            self.checkers
+                .seen
+                .refused(me, completion.replica, completion.seq);
+        }
+        if is_full {
+            self.on_disk_full(number);
+        }
         self.deliver(number, run, written);
         if let Some(failure) = failure {
             self.on_failure(number, failure);
         }
     }
 
+    /// Looks for space now and then until there is some.
+    fn on_disk_full(&mut self, number: u8) {
+        let Some(process) = &mut self.node_mut(number).process else {
+            return;
+        };
+        if std::mem::replace(&mut process.is_full, true) {
+            return;
+        }
+        let event = Event::Disk {
+            node: number,
+            run: process.run,
+            event: DiskEvent::SpaceCheck,
+        };
+        self.queue.after(SPACE_CHECK_INTERVAL, event);
+    }
+
     fn on_failure(&mut self, number: u8, failure: StoreFailure) {
         let Some(process) = &mut self.node_mut(number).process else {
             return;
         };
-        let run = process.run;
-        process.offline |= matches!(failure, StoreFailure::Offline(_));
-        if failure == StoreFailure::NoSpace {
-            if std::mem::replace(&mut process.is_full, true) {
-                return;
-            }
-            self.queue.after(
-                SPACE_CHECK_INTERVAL,
-                Event::Disk {
-                    node: number,
-                    run,
-                    event: DiskEvent::SpaceCheck,
-                },
-            );
-        }
+        process.offline = true;
         self.tell(number, Input::StoreFailed(failure));
     }
 
@@ -1690,10 +1692,6 @@ impl Cluster {
         match process.store.has_space() {
             Ok(true) => {
                 process.is_full = false;
-                let mut held = std::mem::take(&mut process.held);
-                held.append(&mut process.orders);
-                process.orders = held;
-                self.look_at_queue(number);
                 self.tell(number, Input::SpaceReturned);
             }
             Ok(false) => self.queue.after(

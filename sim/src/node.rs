@@ -96,8 +96,6 @@ pub struct Process {
     pub tick_at: Option<SimTime>,
     /// Orders that have not been executed.
     pub orders: VecDeque<Order>,
-    /// Orders that wait for space on the disk, the refused ones and those behind them.
-    pub held: VecDeque<Order>,
     /// The group commit that is being synced.
     pub committing: Option<CommitTicket<SimDisk>>,
     /// The checkpoint that is being written.

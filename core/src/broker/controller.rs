@@ -13,7 +13,6 @@ use crate::cluster::{
 use crate::effect::Effects;
 use crate::ids::{BrokerId, LeaderEpoch, Offset, TopicPartition, Voter};
 use crate::peer::{Answer, PeerIdentity, Question};
-use crate::store::StoreFailure;
 
 use super::{Broker, HOUSEKEEPING_INTERVAL, Timer};
 
@@ -162,7 +161,7 @@ impl Broker {
                 .replica(TopicPartition::METADATA)
                 .map(|replica| replica.log_end_offset());
         }
-        if matches!(self.failure, Some(StoreFailure::Offline(_))) {
+        if self.failure.is_some() {
             return None;
         }
         let batch = encode_records(records, self.wall);

@@ -36,7 +36,9 @@ use crate::input::Input;
 use crate::links::{Links, Timing};
 use crate::peer::{Answer, LeaderClaim, PeerIdentity, Question};
 use crate::replica::{Cx, Replica, ReplicaView};
-use crate::store::{Query, QueryId, QueryKind, QueryResult, ReadError, Recovered, StoreFailure};
+use crate::store::{
+    Query, QueryId, QueryKind, QueryResult, ReadError, Recovered, Stage, StoreFailure,
+};
 use crate::time::Instant;
 
 use controller::Controller;
@@ -103,8 +105,10 @@ pub struct Broker {
     armed: BTreeMap<Timer, Instant>,
     /// Replicas that the present step has touched.
     touched: BTreeSet<TopicPartition>,
-    /// The directory is offline, or full.
+    /// The directory is offline.
     failure: Option<StoreFailure>,
+    /// The disk is full: it takes no records of clients and followers.
+    full: bool,
     stopping: bool,
     stopped: bool,
     /// Since when, and when last, peers have turned this node away.
@@ -166,6 +170,7 @@ impl Broker {
             armed: BTreeMap::new(),
             touched: BTreeSet::new(),
             failure: None,
+            full: false,
             stopping: false,
             stopped: false,
             turned_away: None,
@@ -263,17 +268,16 @@ impl Broker {
             } => self.on_peer(from, session, message, fx),
             Input::Stored(completions) => {
                 for completion in completions {
+                    if completion.stage == Stage::Refused {
+                        self.on_disk_full(fx);
+                    }
                     self.with_replica(completion.replica, fx, |replica, cx| {
                         replica.on_stored(&completion, cx)
                     });
                 }
             }
             Input::StoreFailed(failure) => self.on_store_failed(failure, fx),
-            Input::SpaceReturned => {
-                if self.failure == Some(StoreFailure::NoSpace) {
-                    self.failure = None;
-                }
-            }
+            Input::SpaceReturned => self.on_space_returned(fx),
             Input::QueryDone { id, result } => self.on_query_done(id, result, fx),
             Input::Stop => self.on_stop(fx),
         }
@@ -333,6 +337,7 @@ impl Broker {
             fx,
             queries: &mut self.queries,
             asked: &mut self.asked,
+            full: self.full,
         };
         self.touched.insert(partition);
         act(Arc::make_mut(replica), &mut cx)
@@ -352,6 +357,7 @@ impl Broker {
             fx,
             queries: &mut self.queries,
             asked: &mut self.asked,
+            full: self.full,
         };
         make(self.me.voter(), &mut cx)
     }
@@ -423,18 +429,35 @@ impl Broker {
     }
 
     fn on_store_failed(&mut self, failure: StoreFailure, fx: &mut Effects) {
-        match &failure {
-            StoreFailure::NoSpace => {
-                fx.probe(Probe::DiskFull);
-                fx.notice(None, NoticeKind::DiskFull);
-            }
-            StoreFailure::Offline(reason) => {
-                fx.probe(Probe::DirectoryOffline);
-                fx.notice(None, NoticeKind::DirectoryOffline(reason.clone()));
-                self.resign_all(Resignation::Disk, fx);
-            }
-        }
+        let StoreFailure::Offline(reason) = &failure;
+        fx.probe(Probe::DirectoryOffline);
+        fx.notice(None, NoticeKind::DirectoryOffline(reason.clone()));
+        self.resign_all(Resignation::Disk, fx);
         self.failure = Some(failure);
+    }
+
+    /// The disk has refused an append. What is led goes to voters that have room, where there are any.
+    fn on_disk_full(&mut self, fx: &mut Effects) {
+        if self.full {
+            return;
+        }
+        self.full = true;
+        fx.probe(Probe::DiskFull);
+        fx.notice(None, NoticeKind::DiskFull);
+        self.hand_over(fx);
+    }
+
+    fn on_space_returned(&mut self, fx: &mut Effects) {
+        self.full = false;
+        let unstored: Vec<TopicPartition> = self
+            .replicas
+            .iter()
+            .filter(|(_, replica)| replica.is_unstored())
+            .map(|(&id, _)| id)
+            .collect();
+        for partition in unstored {
+            self.with_replica(partition, fx, Replica::on_space_returned);
+        }
     }
 
     fn resign_all(&mut self, why: Resignation, fx: &mut Effects) {

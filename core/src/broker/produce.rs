@@ -23,7 +23,6 @@ use crate::hooks::{Mutant, Probe};
 use crate::ids::{BrokerId, LeaderEpoch, Offset, Timestamp, TopicPartition};
 use crate::record::{Examined, RecordError, TimestampType};
 use crate::replica::{Appended, ProduceRefusal, Replica};
-use crate::store::StoreFailure;
 use crate::wire::produce::{
     BatchIndexAndErrorMessage, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
 };
@@ -251,20 +250,17 @@ impl Broker {
         let partition = self.find_partition(topic, index)?;
         let replica = self.led_replica(partition, -1)?;
         let (voters, log_start_offset) = (replica.voters().len(), replica.log_start_offset());
-        match &self.failure {
-            None => {}
-            Some(StoreFailure::NoSpace) => {
-                return Err(Refusal::with(
-                    ErrorCode::KafkaStorageError,
-                    "The leader's disk is full.",
-                ));
-            }
-            Some(StoreFailure::Offline(_)) => {
-                return Err(Refusal::with(
-                    ErrorCode::KafkaStorageError,
-                    "The leader's log directory is offline.",
-                ));
-            }
+        if self.failure.is_some() {
+            return Err(Refusal::with(
+                ErrorCode::KafkaStorageError,
+                "The leader's log directory is offline.",
+            ));
+        }
+        if self.full {
+            return Err(Refusal::with(
+                ErrorCode::KafkaStorageError,
+                "The leader's disk is full.",
+            ));
         }
         let examined = arrival.batch.map_err(|error| malformed(&error))?;
         let config = self.topic_config(topic);

@@ -196,7 +196,8 @@ impl Broker {
     }
 
     fn beat_to(&self, peer: BrokerId, fx: &mut Effects) {
-        let beat = self.links.heartbeat_to(peer, self.now, self.disk_stalled());
+        let stalled = self.disk_stalled();
+        let beat = self.links.heartbeat_to(peer, self.now, stalled, self.full);
         fx.push(Effect::Send {
             to: peer,
             message: PeerMessage::Heartbeat(beat),

@@ -57,6 +57,7 @@ fn heartbeat(from: PeerIdentity, session: u64, sent_at: Instant) -> Input {
             sent_at,
             echo: None,
             disk_stalled: Duration::ZERO,
+            disk_full: false,
         }),
     }
 }

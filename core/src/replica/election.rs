@@ -63,7 +63,7 @@ impl Replica {
     /// Nobody leads as far as this replica knows: it will stand after a timeout.
     pub(super) fn wait_for_leader(&mut self, cx: &mut Cx<'_>) {
         // A sole voter has nobody to wait for.
-        let alone = self.voters == [self.me];
+        let alone = self.voters == [self.me] && !self.is_unstored();
         let wait = if alone {
             Duration::ZERO
         } else {
@@ -158,11 +158,13 @@ impl Replica {
         if leader_epoch != self.vote.leader_epoch
             || !follows
             || !self.is_voter()
+            || self.is_unstored()
+            || cx.full
             || !self.may_stand(cx)
         {
             cx.fx.notice(
                 Some(self.id),
-                NoticeKind::Refused("a transfer from whom this replica does not follow"),
+                NoticeKind::Refused("a transfer that this replica cannot take"),
             );
             return;
         }
@@ -176,8 +178,8 @@ impl Replica {
 
     /// Asks whether this replica would be elected.
     pub(super) fn stand(&mut self, cx: &mut Cx<'_>) {
-        if !self.is_voter() {
-            self.wait_for_leader(cx); // a learner waits to be found
+        if !self.is_voter() || self.is_unstored() {
+            self.wait_for_leader(cx); // a learner waits to be found, a full disk for whoever has stored more
             return;
         }
         let epoch = self.vote.leader_epoch.next();

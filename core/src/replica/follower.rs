@@ -2,7 +2,7 @@
 
 use crate::effect::NoticeKind;
 use crate::hooks::{Mutant, Probe};
-use crate::ids::{LeaderEpoch, Voter};
+use crate::ids::{LeaderEpoch, TopicPartition, Voter};
 use crate::log::{Entry, Position};
 use crate::peer::{Append, AppendReply, ReplicaBody};
 use crate::store::{Flush, Mark, OrderKind};
@@ -110,7 +110,14 @@ impl Replica {
             self.truncate_to(at, cx);
         }
         let from = self.end;
-        let entries: Vec<Entry> = entries.collect();
+        // Records that the disk has no room for come again when it has; notes go to the journal.
+        let (unstored, spares) = (self.is_unstored(), self.spares(cx.full));
+        let entries: Vec<Entry> = entries
+            .take_while(|entry| !unstored && (!spares || matches!(entry, Entry::Note(_))))
+            .collect();
+        if entries.is_empty() {
+            return at;
+        }
         for entry in &entries {
             self.push_entry(entry.clone());
         }
@@ -126,6 +133,13 @@ impl Replica {
         );
         cx.fx.probe(Probe::TruncatedDivergentTail);
         cx.fx.notice(Some(self.id), NoticeKind::Truncates(to));
+        self.forget_behind(to, cx);
+        self.orders
+            .push(OrderKind::Truncate { to }, to, self.id, cx);
+    }
+
+    /// Drops everything behind `to` from memory.
+    pub(super) fn forget_behind(&mut self, to: Position, cx: &mut Cx<'_>) {
         self.notes.truncate(to.notes);
         self.tail.truncate(to);
         if !cx.fx.mutant(Mutant::KeepsProducerStateOnTruncation) {
@@ -134,8 +148,12 @@ impl Replica {
         self.holes.truncate_to(to.end_offset);
         self.end = to;
         self.refresh_voters();
-        self.orders
-            .push(OrderKind::Truncate { to }, to, self.id, cx);
+    }
+
+    /// Whether a copy of this log on a broker whose disk is full takes no records. Those of the metadata log may use
+    /// the store's reserve: it is by them that topics are deleted.
+    pub(super) fn spares(&self, full: bool) -> bool {
+        full && self.id != TopicPartition::METADATA
     }
 
     /// Tells the leader how far this log equals its own, where that has changed since it was last told.

@@ -203,6 +203,7 @@ impl Replica {
     fn replicate_to(&mut self, follower: Voter, cx: &mut Cx<'_>) {
         while cx.links.reaches(follower) {
             let committed = self.exposed();
+            let is_full = self.spares(cx.links.is_full(follower.broker));
             let Role::Leader(leading) = &mut self.role else {
                 return;
             };
@@ -214,7 +215,10 @@ impl Replica {
             }
             let next = progress.next;
             let eager = self.config.eager && progress.replicating && progress.told < committed;
-            if next == self.end {
+            let note = self.notes.get(next.notes);
+            let is_note = note.is_some_and(|note| note.offset == next.end_offset);
+            // A full disk takes notes; records are looked at again with every tick while the follower lags.
+            if next == self.end || is_full && !is_note {
                 if !progress.replicating {
                     self.send_entries(follower, Vec::new(), cx);
                 } else if eager {
@@ -225,7 +229,13 @@ impl Replica {
                 return;
             }
             match self.tail.entries_from(next, MESSAGE_BYTES_MAX) {
-                Some(entries) => self.send_entries(follower, entries, cx),
+                Some(mut entries) => {
+                    if is_full {
+                        let is_note = |entry: &&Entry| matches!(entry, Entry::Note(_));
+                        entries.truncate(entries.iter().take_while(is_note).count());
+                    }
+                    self.send_entries(follower, entries, cx);
+                }
                 None => self.send_from_disk(follower, next, cx),
             }
         }
@@ -667,6 +677,7 @@ impl Replica {
             return false;
         };
         let reachable = cx.links.reaches(to)
+            && !cx.links.is_full(to.broker)
             && leading
                 .progress
                 .get(&to)
@@ -704,7 +715,7 @@ impl Replica {
         self.send(to, ReplicaBody::TransferLeadership, cx);
     }
 
-    /// The voter best suited to take over, if any: reachable, whole, and furthest; of equals the first in `preference`.
+    /// The voter best suited to take over, if any: reachable, whole, with room on its disk, and furthest; of equals the first in `preference`.
     #[must_use]
     pub(crate) fn successor(
         &self,
@@ -724,7 +735,10 @@ impl Replica {
             .iter()
             .filter_map(|voter| Some((voter, leading.progress.get(voter)?)))
             .filter(|(voter, progress)| {
-                links.reaches(**voter) && progress.replicating && progress.whole
+                links.reaches(**voter)
+                    && !links.is_full(voter.broker)
+                    && progress.replicating
+                    && progress.whole
             })
             .max_by_key(|(voter, progress)| (progress.durable, std::cmp::Reverse(rank(voter))))
             .map(|(voter, _)| *voter)

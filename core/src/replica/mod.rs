@@ -60,6 +60,8 @@ pub(crate) struct Cx<'a> {
     pub(crate) queries: &'a mut QueryId,
     /// Which replica a query under way is for.
     pub(crate) asked: &'a mut BTreeMap<QueryId, TopicPartition>,
+    /// Whether the broker's disk is full.
+    pub(crate) full: bool,
 }
 
 impl Cx<'_> {
@@ -133,6 +135,9 @@ pub struct Replica {
     committed: Position,
     producers: ProducerLog,
     orders: Orders,
+    /// The store's log ends here, for want of space; what is behind it is committed and in memory only. A replica in
+    /// this state takes nothing more and does not stand: any majority has a voter that stored it.
+    unstored: Option<Position>,
     holes: Holes,
     /// Reads from disk for peers that have lost batches.
     fills: BTreeMap<QueryId, Voter>,
@@ -298,6 +303,7 @@ impl Replica {
             committed,
             producers,
             orders: Orders::recovered(end),
+            unstored: None,
             holes: Holes::new(recovered.holes, cx.now),
             fills: BTreeMap::new(),
             claim: None,
@@ -458,6 +464,9 @@ impl Replica {
 
     /// Orders that a snapshot of the metadata image at `offset` be kept.
     pub(crate) fn save_snapshot(&mut self, offset: Offset, image: Bytes, cx: &mut Cx<'_>) {
+        if self.is_unstored() {
+            return; // the image would be ahead of the stored log; the next one will do
+        }
         let at = self.notes.position_of_offset(offset);
         self.orders
             .push(OrderKind::SaveSnapshot { at, image }, self.end, self.id, cx);

@@ -6,8 +6,8 @@
 
 use std::collections::VecDeque;
 
-use crate::effect::Effect;
-use crate::hooks::Mutant;
+use crate::effect::{Effect, Resignation};
+use crate::hooks::{Mutant, Probe};
 use crate::ids::{TopicPartition, Voter};
 use crate::log::Position;
 use crate::store::{Completion, Mark, Order, OrderKind, OrderSeq, Stage, Vote};
@@ -43,8 +43,12 @@ struct Pending {
 /// What happens when an order is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Then {
-    /// The log is durable further.
+    /// Nothing that anybody waits for.
     Nothing,
+    /// The log is durable further; it ended here before.
+    Appended(Position),
+    /// Nothing: it was an append for which the disk has no room.
+    Refused,
     /// The log is cut.
     Truncated,
     /// A vote may be told.
@@ -95,8 +99,8 @@ impl Orders {
                 }
                 (None, _) | (_, None) => Then::Nothing,
             },
+            OrderKind::Append { after, .. } => Then::Appended(*after),
             OrderKind::Create { .. }
-            | OrderKind::Append { .. }
             | OrderKind::AcceptLoss { .. }
             | OrderKind::SaveSnapshot { .. }
             | OrderKind::Delete => Then::Nothing,
@@ -127,6 +131,41 @@ impl Orders {
     /// When the oldest order was given that is not done.
     pub(super) fn oldest(&self) -> Option<Instant> {
         self.pending.front().map(|order| order.given_at)
+    }
+
+    /// Learns that an append was refused, and with it all that stands behind it. Returns where the store's log ends,
+    /// if the log in memory goes further: not where it has been truncated to there since.
+    fn refuse(&mut self, seq: OrderSeq) -> Option<Position> {
+        let first = self.pending.front()?.seq;
+        let place = usize::try_from(seq.0.checked_sub(first.0)?).ok()?;
+        let Then::Appended(from) = self.pending.get(place)?.then else {
+            return None; // refused with one before it
+        };
+        let mut goes_further = true;
+        for order in self.pending.range_mut(place..) {
+            match order.then {
+                Then::Truncated if order.end <= from => {
+                    goes_further = false;
+                    break;
+                }
+                Then::Appended(_) => order.then = Then::Refused,
+                Then::Nothing
+                | Then::Refused
+                | Then::Truncated
+                | Then::Voted(_)
+                | Then::Marked(_)
+                | Then::Filled(_) => {}
+            }
+            order.end = order.end.min(from);
+        }
+        self.forget_refused();
+        goes_further.then_some(from)
+    }
+
+    /// Drops refused orders that nothing stands before: no report on them is waited for.
+    fn forget_refused(&mut self) {
+        let is_refused = |order: &mut Pending| order.then == Then::Refused;
+        while self.pending.pop_front_if(is_refused).is_some() {}
     }
 
     /// Whether this vote is durable.
@@ -174,6 +213,11 @@ impl Orders {
 impl Replica {
     /// Takes the store's report on an order, and on all before it.
     pub(crate) fn on_stored(&mut self, completion: &Completion, cx: &mut Cx<'_>) {
+        if completion.stage == Stage::Refused {
+            self.on_refused(completion.seq, cx);
+            self.assert_invariants();
+            return;
+        }
         if cx.fx.mutant(Mutant::IgnoresOrderSeq)
             && completion.position.end_offset <= self.end.end_offset
         {
@@ -198,7 +242,7 @@ impl Replica {
     fn finish_orders(&mut self, seq: OrderSeq, cx: &mut Cx<'_>) {
         while let Some(order) = self.orders.pending.pop_front_if(|order| order.seq <= seq) {
             match order.then {
-                Then::Nothing => {}
+                Then::Nothing | Then::Appended(_) | Then::Refused => {}
                 Then::Truncated => self.orders.truncations -= 1,
                 Then::Voted(vote) => self.on_vote_stored(vote, cx),
                 Then::Marked(mark) => {
@@ -208,6 +252,46 @@ impl Replica {
                 Then::Filled(range) => self.on_filled(range, cx),
             }
         }
+        self.orders.forget_refused();
+    }
+
+    /// The disk had no room for an append. What is not committed of it is given up, as if the replica had been killed
+    /// before: nobody has been told that it was stored. What is committed stays in memory, to be ordered again.
+    fn on_refused(&mut self, seq: OrderSeq, cx: &mut Cx<'_>) {
+        let Some(from) = self.orders.refuse(seq) else {
+            return;
+        };
+        cx.fx.probe(Probe::AppendRefused);
+        match &self.role {
+            // It must not put anything else into the place of what it has sent to others in this epoch.
+            Role::Leader(_) => self.resign(Resignation::Disk, cx),
+            // It has asked for votes with a log that it does not have.
+            Role::PreCandidate(_) | Role::Candidate(_) => self.wait_for_leader(cx),
+            Role::Follower(_) => {}
+        }
+        let kept = from.max(self.committed);
+        self.unstored = (kept > from).then_some(from);
+        self.forget_behind(kept, cx);
+        if let Role::Follower(following) = &mut self.role {
+            following.verified = following.verified.map(|verified| verified.min(kept));
+        }
+    }
+
+    /// The disk has room again: what is committed and was refused is ordered once more.
+    pub(crate) fn on_space_returned(&mut self, cx: &mut Cx<'_>) {
+        let Some(from) = self.unstored.take() else {
+            return;
+        };
+        let entries = self
+            .tail
+            .entries_from(from, usize::MAX)
+            .expect("what is not stored stays in memory");
+        self.order_append(from, entries, self.config.flush, cx);
+    }
+
+    /// Whether something committed is in memory only, since the disk had no room for it.
+    pub(crate) const fn is_unstored(&self) -> bool {
+        self.unstored.is_some()
     }
 
     /// Something has become written or durable: tell the leader, or commit.

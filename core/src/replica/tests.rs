@@ -103,6 +103,7 @@ impl Quorum {
             fx: &mut fx,
             queries: &mut queries,
             asked: &mut asked,
+            full: false,
         });
         for effect in fx.drain() {
             match effect {
@@ -136,8 +137,12 @@ impl Quorum {
         let n = self.links.len();
         for (from, to) in (0..n).flat_map(|from| (0..n).map(move |to| (from, to))) {
             if from != to && !self.is_cut(from, to) {
-                let beat: Heartbeat =
-                    self.links[from].heartbeat_to(voter(to).broker, self.now, Duration::ZERO);
+                let beat: Heartbeat = self.links[from].heartbeat_to(
+                    voter(to).broker,
+                    self.now,
+                    Duration::ZERO,
+                    false,
+                );
                 self.links[from].up(identity(to), self.now, &self.timing);
                 self.links[to].heard(identity(from), 1, self.now, &self.timing);
                 self.links[to].beat(voter(from).broker, &beat, self.now, &self.timing);

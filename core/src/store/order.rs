@@ -34,7 +34,8 @@ pub struct Order {
 }
 
 /// What is to be done. Every order is reported once, by a [`Completion`] at [`Stage::Durable`]; an append with
-/// [`Flush::Replicated`] is reported at [`Stage::Written`] first.
+/// [`Flush::Replicated`] is reported at [`Stage::Written`] first, and one for which the disk has no room is reported
+/// at [`Stage::Refused`] instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OrderKind {
     /// Start an empty log. Always the first order of a replica that was not recovered.
@@ -42,7 +43,9 @@ pub enum OrderKind {
         /// The voters until the log's first voter note.
         voters: Vec<Voter>,
     },
-    /// Append entries behind `after`, which is the log's end when the order runs.
+    /// Append entries behind `after`, which is the log's end when the order runs. Batches are refused where they would
+    /// not leave the reserve alone, and so is everything that stands behind what was refused; notes need the journal
+    /// only, and records of the metadata log may use the reserve: deleting a topic takes one.
     Append {
         /// The end before.
         after: Position,
@@ -53,7 +56,8 @@ pub enum OrderKind {
         /// When it must be durable.
         flush: Flush,
     },
-    /// Drop everything behind `to`, notes included. Never below the high watermark.
+    /// Drop everything behind `to`, notes included. Never below the high watermark. Where `to` itself was refused there
+    /// is nothing to drop.
     Truncate {
         /// The end after.
         to: Position,
@@ -136,15 +140,18 @@ pub enum Mark {
 }
 
 /// How far an order got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum Stage {
+    /// The disk is full: the append has changed nothing. Everything that its replica orders behind the refused end is
+    /// refused too, and reported so; all other orders go on. Reported before any later order of the replica.
+    Refused,
     /// Handed to the operating system: survives the process.
     Written,
     /// On disk: survives a power cut.
     Durable,
 }
 
-/// The report on an order and, since they run in order, on all earlier ones of its replica.
+/// The report on an order and, since they run in order, on all earlier ones of its replica that were not refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct Completion {
     /// Whose order.
@@ -160,8 +167,6 @@ pub struct Completion {
 /// Why a directory's store stopped doing what it is told.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum StoreFailure {
-    /// The disk is full; appends fail until [`crate::input::Input::SpaceReturned`]. Votes and notes still work, out of the reserve.
-    NoSpace,
     /// A write or sync failed. The directory is offline for the rest of this incarnation.
     Offline(String),
 }

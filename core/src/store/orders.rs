@@ -12,7 +12,7 @@ use crate::store::index::IndexTail;
 use crate::store::record::{Appended, Record};
 use crate::store::replica::{Gap, Place, ReplicaState, Segment, Snapshot};
 use crate::store::segment::{self, FileKind};
-use crate::store::store::{Doomed, LogStore, ReplicaLog};
+use crate::store::store::{Doomed, LogStore, ReplicaLog, Room};
 use crate::store::{
     Disk, DiskError, DiskFile, Flush, OrderKind, StoreFailure, StoreOptions, journal,
 };
@@ -80,6 +80,9 @@ impl<D: Disk> LogStore<D> {
 
     fn truncate(&mut self, replica: TopicPartition, to: Position) -> Result<(), DiskError> {
         let log = self.log_of(replica);
+        if log.refused && to > log.state.end {
+            return Ok(()); // what it keeps has been refused as well
+        }
         log.refused = false;
         let emptied = log.state.truncate(to);
         match (log.state.segments.last(), &mut log.index) {
@@ -143,7 +146,12 @@ impl<D: Disk> LogStore<D> {
         let seed = journal::seed(self.identity.directory);
         if segment::read_snapshot(&self.disk, replica, &snapshot, seed)?.is_none() {
             file.truncate(0)?;
-            file.write_at(0, &[image])?;
+            match file.write_at(0, &[image]) {
+                Ok(()) => {}
+                // The one before stands for it.
+                Err(DiskError::NoSpace) => return segment::remove(&self.disk, &path),
+                Err(error) => return Err(error),
+            }
         }
         let name = (replica, at.end_offset, FileKind::Snapshot);
         self.unsynced.insert(name, file.clone());
@@ -184,10 +192,14 @@ impl<D: Disk> LogStore<D> {
             };
             let path = segment::path(replica, place.segment, FileKind::Log);
             let (file, made) = segment::open_or_create(&self.disk, replica, &path)?;
-            file.write_at(place.position.into(), &[&header.to_bytes(), &batch.body])?;
             if made {
                 self.name_made(replica);
                 self.sync_names_of(replica);
+            }
+            match file.write_at(place.position.into(), &[&header.to_bytes(), &batch.body]) {
+                Ok(()) => {}
+                Err(DiskError::NoSpace) => continue, // the hole stays, and can be asked for again
+                Err(error) => return Err(error),
             }
             let name = (replica, place.segment, FileKind::Log);
             self.unsynced.insert(name, file.clone());
@@ -212,7 +224,7 @@ impl<D: Disk> LogStore<D> {
             .map_err(|failure| DiskError::Io(format!("{failure:?}")))
     }
 
-    /// Appends entries.
+    /// Appends entries, where there is room.
     pub(super) fn append(
         &mut self,
         replica: TopicPartition,
@@ -220,11 +232,11 @@ impl<D: Disk> LogStore<D> {
         entries: &[Entry],
         high_watermark: Offset,
         flush: Flush,
-    ) -> Result<(), StoreFailure> {
+    ) -> Result<Room, StoreFailure> {
         let log = self.log_of(replica);
         if log.state.end != after {
             assert!(log.refused, "an append stands at the log's end");
-            return Err(StoreFailure::NoSpace);
+            return Ok(Room::Refused);
         }
         log.refused = false;
         if log
@@ -236,13 +248,18 @@ impl<D: Disk> LogStore<D> {
             self.commit_now()?;
         }
         let size = entries.iter().map(batch_size).sum::<usize>();
-        if !self.has_space_for(size)? {
-            return self.refuse(replica);
+        let reserve = if replica == TopicPartition::METADATA {
+            0
+        } else {
+            self.options.reserve_bytes
+        };
+        if !self.has_space_for(size, reserve)? {
+            return Ok(self.refuse(replica));
         }
         let direct = size >= self.direct_append_bytes_min();
         let placed = match self.write_batches(replica, entries, direct) {
             Ok(placed) => placed,
-            Err(DiskError::NoSpace) => return self.refuse(replica),
+            Err(DiskError::NoSpace) => return Ok(self.refuse(replica)),
             Err(error) => return self.done(Err(error)),
         };
         let journalled = self.journal_append(
@@ -271,26 +288,28 @@ impl<D: Disk> LogStore<D> {
         if direct {
             self.checkpoints.direct_written += to_u64(size);
         }
-        Ok(())
+        Ok(Room::Taken)
     }
 
-    fn refuse(&mut self, replica: TopicPartition) -> Result<(), StoreFailure> {
+    fn refuse(&mut self, replica: TopicPartition) -> Room {
         self.log_of(replica).refused = true;
         self.space_left = 0;
-        Err(StoreFailure::NoSpace)
+        Room::Refused
     }
 
-    /// Whether `size` more bytes leave the reserve alone. Asks the disk only when what it last said is used up.
-    fn has_space_for(&mut self, size: usize) -> Result<bool, StoreFailure> {
-        let needed = to_u64(size).saturating_add(self.options.reserve_bytes);
-        if size > 0 && self.space_left < needed {
+    /// Whether `size` more bytes leave `reserve` alone. What the disk says is believed for a quarter of the reserve,
+    /// since others may fill the disk as well.
+    fn has_space_for(&mut self, size: usize, reserve: u64) -> Result<bool, StoreFailure> {
+        let size = to_u64(size);
+        if self.space_left < size {
             let free = self.disk.free_bytes();
-            self.space_left = self.done(free)?;
-            if self.space_left < needed {
+            let room = self.done(free)?.saturating_sub(reserve);
+            if room < size {
                 return Ok(false);
             }
+            self.space_left = room.min(reserve / 4).max(size);
         }
-        self.space_left = self.space_left.saturating_sub(to_u64(size));
+        self.space_left -= size;
         Ok(true)
     }
 

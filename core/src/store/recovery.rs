@@ -128,10 +128,8 @@ impl<D: Disk> LogStore<D> {
         };
         store.remove_orphans()?;
         store.begin_incarnation(&decisions).map_err(|failure| {
-            OpenError::Disk(DiskError::Io(match failure {
-                StoreFailure::Offline(reason) => reason,
-                StoreFailure::NoSpace => DiskError::NoSpace.to_string(),
-            }))
+            let StoreFailure::Offline(reason) = failure;
+            OpenError::Disk(DiskError::Io(reason))
         })?;
         let recovered = store.recovered()?;
         Ok((store, recovered))

@@ -61,7 +61,7 @@ pub struct LogStore<D: Disk> {
     /// What is to be done once a group is durable.
     pub(super) doomed: VecDeque<(GroupNumber, Doomed)>,
     pub(super) checkpoints: Checkpoints,
-    /// Bytes that can still be written, at most: less than that may be left, never more was counted.
+    /// Bytes that appends may take before the disk is asked again how much is free.
     pub(super) space_left: u64,
 }
 
@@ -91,8 +91,16 @@ pub(super) struct ReplicaLog<F> {
     pub(super) index: Option<IndexTail>,
     /// A truncation in this group must be durable before the log grows again.
     pub(super) truncated: Option<GroupNumber>,
-    /// Whether an append was refused for want of space, so that those behind it are refused too.
+    /// Whether an append was refused for want of space, so that what stands behind it is refused too.
     pub(super) refused: bool,
+}
+
+/// Whether there was room for an append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    Taken,
+    /// It has changed nothing.
+    Refused,
 }
 
 /// What is done once it cannot be needed any more.
@@ -183,7 +191,8 @@ impl<D: Disk> LogStore<D> {
     /// [`Stage::Durable`] by [`LogStore::finish_commit`].
     ///
     /// # Errors
-    /// [`StoreFailure::NoSpace`] for an append, which has then changed nothing; [`StoreFailure::Offline`].
+    /// [`StoreFailure::Offline`]. An append for which there is no room is no error: it is reported at
+    /// [`Stage::Refused`].
     ///
     /// # Panics
     /// Where the order contradicts the replica's state: the state machine gives them in order.
@@ -200,10 +209,12 @@ impl<D: Disk> LogStore<D> {
                 entries,
                 high_watermark,
                 flush,
-            } => {
-                self.append(replica, *after, entries, *high_watermark, *flush)?;
-                *flush
-            }
+            } => match self.append(replica, *after, entries, *high_watermark, *flush)? {
+                Room::Taken => *flush,
+                Room::Refused => {
+                    return Ok(Some(self.completion(order, Stage::Refused)));
+                }
+            },
             OrderKind::Create { .. }
             | OrderKind::Truncate { .. }
             | OrderKind::StoreVote(_)
@@ -217,16 +228,7 @@ impl<D: Disk> LogStore<D> {
                 Flush::Commit
             }
         };
-        let completion = Completion {
-            replica,
-            seq: order.seq,
-            position: self
-                .replicas
-                .get(&replica)
-                .map(|log| log.state.end)
-                .unwrap_or_default(),
-            stage: Stage::Durable,
-        };
+        let completion = self.completion(order, Stage::Durable);
         // An order that has staged nothing, as a fill where nothing is missing, is done with what was written before:
         // the next group may never come.
         let group = if self.journal.is_staged_empty() {
@@ -251,6 +253,16 @@ impl<D: Disk> LogStore<D> {
                     ..completion
                 }))
             }
+        }
+    }
+
+    fn completion(&self, order: &Order, stage: Stage) -> Completion {
+        let log = self.replicas.get(&order.replica);
+        Completion {
+            replica: order.replica,
+            seq: order.seq,
+            position: log.map(|log| log.state.end).unwrap_or_default(),
+            stage,
         }
     }
 
@@ -390,16 +402,16 @@ impl<D: Disk> LogStore<D> {
         Ok(())
     }
 
-    /// Whether appends would be taken again after [`StoreFailure::NoSpace`].
+    /// Whether appends would be taken again after one was refused.
     ///
     /// # Errors
     /// [`StoreFailure::Offline`].
     pub fn has_space(&mut self) -> Result<bool, StoreFailure> {
         self.check_online()?;
         let free = self.disk.free_bytes();
-        self.space_left = self.done(free)?;
+        let free = self.done(free)?;
         // Twice the reserve, so that it is not gone again with the next append.
-        Ok(self.space_left >= self.options.reserve_bytes.saturating_mul(2))
+        Ok(free >= self.options.reserve_bytes.saturating_mul(2))
     }
 
     /// Takes the directory out of service: every later call fails. For a driver that has learnt of a failure
@@ -517,7 +529,8 @@ impl<D: Disk> LogStore<D> {
         }
     }
 
-    /// Puts what the indexes have gathered into their files.
+    /// Puts what the indexes have gathered into their files. An index is a hint: on a full disk it does without these
+    /// entries.
     fn write_indexes(&mut self) -> Result<(), DiskError> {
         let replicas: Vec<_> = self
             .replicas
@@ -526,7 +539,10 @@ impl<D: Disk> LogStore<D> {
             .map(|(&replica, _)| replica)
             .collect();
         for replica in replicas {
-            self.write_index(replica)?;
+            match self.write_index(replica) {
+                Ok(()) | Err(DiskError::NoSpace) => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }

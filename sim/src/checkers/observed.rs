@@ -161,11 +161,24 @@ pub struct Shadow {
     pub durable: Stored,
     /// What was reported written, by the number of its order.
     written: OrderSeq,
-    pending: VecDeque<(OrderSeq, Change)>,
+    pending: VecDeque<Pending>,
+    /// The disk has refused what stands behind some place of the log; what is committed of it may be ordered again.
+    refused: bool,
     /// Its directory has been lost.
     pub gone: bool,
     /// Entries from the front that have been compared with the committed log.
     compared: usize,
+}
+
+/// An order that was not reported durable.
+#[derive(Clone, Debug)]
+struct Pending {
+    seq: OrderSeq,
+    change: Change,
+    /// Of an append: the log's end before it.
+    after: Option<Position>,
+    /// The replica knows that it was refused.
+    given_up: bool,
 }
 
 /// What all replicas of a partition agree on.
@@ -339,16 +352,28 @@ impl Observed {
 
     fn take_completion(&mut self, me: Voter, completion: &Completion) {
         let shadow = self.shadow_mut(completion.replica, me);
+        if completion.stage == Stage::Refused {
+            shadow.give_up(completion.seq);
+            return;
+        }
         shadow.written = shadow.written.max(completion.seq);
         if completion.stage != Stage::Durable {
             return;
         }
-        while let Some((seq, change)) = shadow.pending.front() {
-            if *seq > completion.seq {
+        while let Some(pending) = shadow.pending.front() {
+            if pending.seq > completion.seq {
                 break;
             }
-            shadow.durable.apply(change);
+            shadow.durable.apply(&pending.change);
             shadow.pending.pop_front();
+        }
+    }
+
+    /// A full disk has refused an order: it changes nothing, whether the replica hears of that or not.
+    pub fn refused(&mut self, me: Voter, partition: TopicPartition, seq: OrderSeq) {
+        let mut pending = self.shadow_mut(partition, me).pending.iter_mut();
+        if let Some(pending) = pending.find(|pending| pending.seq == seq) {
+            pending.change = Change::Other;
         }
     }
 
@@ -368,6 +393,14 @@ impl Observed {
                 if *flush == Flush::Replicated {
                     replicated = true;
                 }
+                if shadow.refused
+                    && let Some(kept) = shadow.ordered.index_of(*after)
+                {
+                    // Ordered again, once there is room.
+                    shadow.ordered.log.truncate(kept);
+                    shadow.compared = shadow.compared.min(kept);
+                }
+                shadow.refused = false;
                 let end = shadow.ordered.end();
                 if end != *after {
                     facts.push(Fact::Misfit(
@@ -415,7 +448,23 @@ impl Observed {
             | OrderKind::SaveSnapshot { .. } => Change::Other,
         };
         shadow.ordered.apply(&change);
-        shadow.pending.push_back((order.seq, change));
+        let after = match &order.kind {
+            OrderKind::Append { after, .. } => Some(*after),
+            OrderKind::Create { .. }
+            | OrderKind::Truncate { .. }
+            | OrderKind::StoreVote(_)
+            | OrderKind::SetMark(_)
+            | OrderKind::Fill { .. }
+            | OrderKind::AcceptLoss { .. }
+            | OrderKind::SaveSnapshot { .. }
+            | OrderKind::Delete => None,
+        };
+        shadow.pending.push_back(Pending {
+            seq: order.seq,
+            change,
+            after,
+            given_up: false,
+        });
         if replicated {
             self.replicated.insert(partition);
         }
@@ -567,6 +616,30 @@ impl Shadow {
         index > 0 && self.ordered.log.get(index - 1) == Some(entry)
     }
 
+    /// The replica hears that an append was refused: what stands behind it in memory is given up, but for what is
+    /// committed, unless it has been truncated since.
+    fn give_up(&mut self, seq: OrderSeq) {
+        let mut from = None;
+        for pending in &mut self.pending {
+            if pending.seq == seq && !pending.given_up {
+                from = pending.after;
+            }
+            let Some(from) = from else {
+                continue;
+            };
+            if let Change::Truncate(to) = &pending.change
+                && order(*to) <= order(from)
+            {
+                return;
+            }
+            pending.given_up |= pending.after.is_some();
+        }
+        if let Some(kept) = from.and_then(|from| self.ordered.index_of(from)) {
+            self.ordered.log.truncate(kept.max(self.compared));
+            self.refused = true;
+        }
+    }
+
     fn restart(
         &mut self,
         found: Option<&RecoveredReplica>,
@@ -578,7 +651,7 @@ impl Shadow {
             least = self
                 .pending
                 .iter()
-                .take_while(|(seq, _)| *seq <= self.written)
+                .take_while(|pending| pending.seq <= self.written)
                 .count();
         }
         let mut state = self.durable.clone();
@@ -592,12 +665,16 @@ impl Shadow {
         {
             state.log.truncate(kept);
         }
-        for (_, change) in self.pending.iter().take(least) {
-            state.apply(change);
+        for pending in self.pending.iter().take(least) {
+            state.apply(&pending.change);
         }
-        let mut rest = self.pending.iter().skip(least);
+        let mut rest = self
+            .pending
+            .iter()
+            .skip(least)
+            .map(|pending| &pending.change);
         while !matches(&state, found) {
-            let Some((_, change)) = rest.next() else {
+            let Some(change) = rest.next() else {
                 return Err(self.misrecovered(found));
             };
             if let Change::Append(entries) = change {
@@ -610,7 +687,7 @@ impl Shadow {
                     let mut cut = state.clone();
                     let kept = place + 1 < entries.len()
                         && found.is_some_and(|found| found.mark == Mark::Suspect)
-                        && rest.clone().any(|(_, later)| {
+                        && rest.clone().any(|later| {
                             if matches!(later, Change::Vote(_) | Change::Mark(_)) {
                                 cut.apply(later);
                             }
@@ -634,6 +711,7 @@ impl Shadow {
         self.ordered.clone_from(&state);
         self.durable = state;
         self.pending.clear();
+        self.refused = false;
         self.written = OrderSeq::default();
         Ok(())
     }
@@ -660,7 +738,7 @@ impl Shadow {
             )
         });
         let mut behind = String::new();
-        for (seq, change) in &self.pending {
+        for Pending { seq, change, .. } in &self.pending {
             let written = if *seq <= self.written {
                 " (written)"
             } else {

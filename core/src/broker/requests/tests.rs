@@ -19,7 +19,7 @@ use crate::log::{Entry, Position};
 use crate::record::{Batch, BatchBuilder, Depth, Limits, examine};
 use crate::store::{
     Completion, Mark, OrderKind, Query, QueryKind, ReadError, Recovered, RecoveredReplica, Stage,
-    StoreFailure, Vote,
+    Vote,
 };
 use crate::wire::create_topics::{CreatableTopic, CreatableTopicConfig};
 use crate::wire::fetch::{FetchPartition, FetchTopic, PartitionData};
@@ -48,6 +48,8 @@ struct Node {
     damage: Option<std::ops::Range<Offset>>,
     /// Completions of topics' orders while the disk is held.
     held: Option<Vec<Completion>>,
+    /// The disk has no room for records.
+    is_full: bool,
     answers: BTreeMap<u64, Response>,
     closed: Vec<ConnectionId>,
     stopped: bool,
@@ -116,6 +118,7 @@ impl Node {
             logs: BTreeMap::new(),
             damage: None,
             held: None,
+            is_full: false,
             answers: BTreeMap::new(),
             closed: Vec::new(),
             stopped: false,
@@ -195,18 +198,23 @@ impl Node {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Store(order) => {
+                let mut stage = Stage::Durable;
                 if let OrderKind::Append { entries, .. } = order.kind {
+                    if self.is_full && entries.iter().any(|entry| matches!(entry, Entry::Batch(_)))
+                    {
+                        stage = Stage::Refused;
+                    }
                     let log = self.logs.entry(order.replica).or_default();
                     log.extend(entries.into_iter().filter_map(|entry| match entry {
-                        Entry::Batch(batch) => Some(batch),
-                        Entry::Note(_) => None,
+                        Entry::Batch(batch) if stage == Stage::Durable => Some(batch),
+                        Entry::Batch(_) | Entry::Note(_) => None,
                     }));
                 }
                 let done = Completion {
                     replica: order.replica,
                     seq: order.seq,
                     position: Position::default(),
-                    stage: Stage::Durable,
+                    stage,
                 };
                 match &mut self.held {
                     Some(held) if order.replica != TopicPartition::METADATA => held.push(done),
@@ -544,11 +552,18 @@ fn what_cannot_be_appended_is_refused_with_kafkas_error() {
         node.refused("t", -1, idempotent(2)),
         ErrorCode::OutOfOrderSequenceNumber
     );
-    node.step(Input::StoreFailed(StoreFailure::NoSpace));
+    // The disk is full: what was under way is given up, and more is not taken.
+    node.is_full = true;
+    assert_eq!(
+        node.refused("t", -1, batch(1)),
+        ErrorCode::NotLeaderOrFollower
+    );
+    node.step(Input::Tick);
     assert_eq!(
         node.refused("t", -1, batch(1)),
         ErrorCode::KafkaStorageError
     );
+    node.is_full = false;
     node.step(Input::SpaceReturned);
     let id = node.produce("t", -1, batch(1));
     assert_eq!(

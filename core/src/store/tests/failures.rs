@@ -19,7 +19,8 @@ fn on_a_full_disk_appends_fail_whole_while_votes_truncations_and_deletes_go_on()
     driver.store.space_left = 0;
     let end = driver.end(replica(0));
     let refused = driver.append(replica(0), vec![Entry::Batch(batch(2, 1, 1, 9000))]);
-    assert_eq!(refused, Err(StoreFailure::NoSpace));
+    let stage = |done: Result<Option<Completion>, _>| done.unwrap().map(|done| done.stage);
+    assert_eq!(stage(refused), Some(Stage::Refused));
     // One that was ordered behind it fails like it.
     let behind = Position {
         leader_epoch: LeaderEpoch(1),
@@ -33,8 +34,21 @@ fn on_a_full_disk_appends_fail_whole_while_votes_truncations_and_deletes_go_on()
         flush: Flush::Commit,
     };
     assert_eq!(
-        driver.execute(replica(0), order),
-        Err(StoreFailure::NoSpace)
+        stage(driver.execute(replica(0), order)),
+        Some(Stage::Refused)
+    );
+    // A truncation to a place that was refused has nothing to drop, and what stands behind it is refused still.
+    let truncate = OrderKind::Truncate { to: behind };
+    assert_eq!(stage(driver.execute(replica(0), truncate)), None);
+    let order = OrderKind::Append {
+        after: behind,
+        entries: vec![opening(2, 3)],
+        high_watermark: Offset(0),
+        flush: Flush::Commit,
+    };
+    assert_eq!(
+        stage(driver.execute(replica(0), order)),
+        Some(Stage::Refused)
     );
     assert_eq!(driver.end(replica(0)), end);
     assert_eq!(driver.read_all(replica(0)), bytes_of(&[first]));
@@ -48,7 +62,7 @@ fn on_a_full_disk_appends_fail_whole_while_votes_truncations_and_deletes_go_on()
         .unwrap();
     driver.append(replica(0), vec![opening(4, 2)]).unwrap();
     driver.execute(replica(1), OrderKind::Delete).unwrap();
-    assert_eq!(driver.commit().len(), 3);
+    assert_eq!(driver.commit().len(), 4);
     assert_eq!(driver.store.has_space(), Ok(false));
 
     disk.set_free(1 << 30);
