@@ -1,11 +1,22 @@
 //! What the controller plans, request by request.
 
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng as _;
+
+use super::topics::{Plan, create_partitions, create_topics, delete_topics};
 use super::*;
-use crate::cluster::Role;
 use crate::cluster::image::voter;
-use crate::ids::{DirectoryId, LeaderEpoch};
-use crate::wire::create_topics::CreatableTopicConfig;
+use crate::cluster::{BrokerConfig, ConfigMap, Configs, Role};
+use crate::ids::{DirectoryId, LeaderEpoch, PartitionIndex, TopicId};
+use crate::wire::create_partitions::{CreatePartitionsAssignment, CreatePartitionsTopic};
+use crate::wire::create_topics::{
+    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreatableTopicResult,
+};
 use crate::wire::delete_topics::DeleteTopicState;
+use crate::wire::{
+    CreatePartitionsRequest, CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest,
+    Response, Str,
+};
 
 fn registration(broker: i32, directory: u128, incarnation: u64) -> BrokerRegistration {
     BrokerRegistration {
