@@ -163,11 +163,10 @@ pub(super) fn delete_topics(
         Refusal::new(code, "Topic deletion is disabled.")
     });
     let named_twice = duplicates(asked.iter().filter_map(|&(name, _)| name));
-    let ids: Vec<TopicId> = asked
-        .iter()
-        .filter(|(name, _)| name.is_none())
-        .map(|&(_, id)| id)
-        .collect();
+    let mut ids: BTreeMap<TopicId, usize> = BTreeMap::new();
+    for (_, id) in asked.iter().filter(|(name, _)| name.is_none()) {
+        *ids.entry(*id).or_default() += 1;
+    }
     let mut deleted = BTreeSet::new();
     let mut told = BTreeSet::new();
     let mut responses = Vec::new();
@@ -213,12 +212,12 @@ fn topic_to_delete<'a>(
     name: Option<&Str>,
     id: TopicId,
     named_twice: &BTreeSet<&Str>,
-    ids: &[TopicId],
+    ids: &BTreeMap<TopicId, usize>,
 ) -> Result<&'a TopicImage, Refusal> {
     let invalid = |message: &str| Err(Refusal::new(ErrorCode::InvalidRequest, message));
     match (name, id) {
         (None, TopicId::ZERO) => invalid("Neither topic name nor id were specified."),
-        (None, id) if ids.iter().filter(|&&it| it == id).count() > 1 => {
+        (None, id) if ids.get(&id).is_some_and(|&times| times > 1) => {
             invalid("Duplicate topic id.")
         }
         (None, id) => image.topic(id).ok_or_else(unknown_topic_id),
@@ -227,7 +226,7 @@ fn topic_to_delete<'a>(
         }
         (Some(name), TopicId::ZERO) => {
             let topic = image.topic_named(name).ok_or_else(unknown_topic)?;
-            if ids.contains(&topic.id) {
+            if ids.contains_key(&topic.id) {
                 return invalid("The provided topic name maps to an ID that was already supplied.");
             }
             Ok(topic)
