@@ -1,20 +1,20 @@
-//! Leading: appending, sending, committing.
+//! Leading: appending and sending.
 //!
 //! Entries go to the followers and to the leader's own disk at the same time; the leader's disk is one of the
 //! majority like any other, and need not be among it.
 
 use std::collections::BTreeMap;
 
-use crate::effect::{NoticeKind, Resignation};
-use crate::hooks::{Mutant, Probe};
+use crate::hooks::Probe;
 use crate::ids::{BrokerId, LeaderEpoch, Offset, Timestamp, Voter};
 use crate::log::{Entry, Note, NoteKind, Position};
-use crate::peer::{Append, AppendReply, LeaderClaim, ReplicaBody};
+use crate::peer::{Append, AppendReply, ReplicaBody};
 use crate::producer::{ProducedBatch, SequenceCheck};
 use crate::record::Batch;
 use crate::store::{Flush, QueryId, QueryKind};
 use crate::time::Instant;
 
+use super::handover::Transfer;
 use super::progress::Progress;
 use super::{Cx, Replica, Role};
 
@@ -27,7 +27,7 @@ pub(super) struct Leading {
     /// The position behind this epoch's opening. Nothing is committed before it is.
     pub(super) opening: Position,
     /// When it was elected: its voters were heard then, if not since.
-    since: Instant,
+    pub(super) since: Instant,
     /// Every other voter and every observer.
     pub(super) progress: BTreeMap<Voter, Progress>,
     /// Replicas without a vote that are kept up to date: learners on their way in, and observers.
@@ -38,16 +38,6 @@ pub(super) struct Leading {
     pub(super) transfer: Option<Transfer>,
     /// When something that waits must be looked after.
     tick_at: Option<Instant>,
-}
-
-/// A transfer of leadership: nothing is appended until it is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Transfer {
-    to: Voter,
-    /// When it is given up.
-    ends_at: Instant,
-    /// Whether the successor has been asked to stand.
-    asked: bool,
 }
 
 /// Where a produced batch stands.
@@ -84,7 +74,7 @@ impl Leading {
             .min()
     }
 
-    fn tick_by(&mut self, at: Instant) {
+    pub(super) fn tick_by(&mut self, at: Instant) {
         self.tick_at = Some(self.tick_at.map_or(at, |earlier| earlier.min(at)));
     }
 }
@@ -426,114 +416,6 @@ impl Replica {
         self.change_voters(cx);
     }
 
-    /// Moves the high watermark to what a majority has by the topic's policy.
-    pub(super) fn advance_committed(&mut self, cx: &mut Cx<'_>) {
-        let durable = self.majority(self.orders.durable(), |progress| progress.durable);
-        let Role::Leader(leading) = &self.role else {
-            return;
-        };
-        let opening = leading.opening;
-        let mut reached = durable;
-        if self.config.flush == Flush::Replicated {
-            // Records count in memory, but a note is committed only where it is durable.
-            let appended = self.majority(self.appended(), |progress| progress.appended);
-            let bound = self
-                .notes
-                .get(durable.notes)
-                .map_or(appended, |note| Position {
-                    end_offset: note.offset,
-                    ..durable
-                });
-            reached = durable.max(appended.min(bound));
-        }
-        if cx.fx.mutant(Mutant::CommitsAlone) {
-            reached = self.orders.durable();
-        }
-        let opened = reached >= opening || cx.fx.mutant(Mutant::CommitsEarlierEpochs);
-        if !opened || reached <= self.committed {
-            return;
-        }
-        self.commit_to(reached);
-        self.after_commit(cx);
-    }
-
-    fn after_commit(&mut self, cx: &mut Cx<'_>) {
-        self.replicate(cx);
-        let voters_committed = self
-            .notes
-            .voters_at(self.notes.count())
-            .is_none_or(|(count, _)| count <= self.committed.notes);
-        if voters_committed && !self.is_voter() {
-            self.resign(Resignation::Removed, cx);
-            return;
-        }
-        self.change_voters(cx);
-    }
-
-    /// The greatest position that a majority of the voters has, each voter's own being given by `of`.
-    fn majority(&self, mine: Position, of: impl Fn(&Progress) -> Position) -> Position {
-        let Role::Leader(leading) = &self.role else {
-            return Position::default();
-        };
-        let mut positions: Vec<Position> = self
-            .voters
-            .iter()
-            .map(|voter| {
-                if *voter == self.me {
-                    mine
-                } else {
-                    leading
-                        .progress
-                        .get(voter)
-                        .map_or_else(Position::default, &of)
-                }
-            })
-            .collect();
-        positions.sort_unstable_by(|a, b| b.cmp(a));
-        positions
-            .get(self.voters.len() / 2)
-            .copied()
-            .unwrap_or_default()
-    }
-
-    /// Whether a record that ends at `end_offset` may be acknowledged to a producer with `acks=all`.
-    #[must_use]
-    pub fn meets_acks_all(&self, end_offset: Offset, insync_min: usize) -> bool {
-        let Role::Leader(leading) = &self.role else {
-            return false;
-        };
-        if self
-            .high_watermark()
-            .is_none_or(|high_watermark| high_watermark < end_offset)
-        {
-            return false;
-        }
-        let reached = |voter: &&Voter| {
-            let position = match (leading.progress.get(voter), self.config.flush) {
-                (None, _) if **voter == self.me => self.mine(),
-                (None, _) => Position::default(),
-                (Some(progress), Flush::Commit) => progress.durable,
-                (Some(progress), Flush::Replicated) => progress.appended,
-            };
-            position.end_offset >= end_offset
-        };
-        self.voters.iter().filter(reached).count() >= insync_min
-    }
-
-    /// Whether a record that ends at `end_offset` may be acknowledged to a producer with `acks=1`.
-    #[must_use]
-    pub fn meets_acks_one(&self, end_offset: Offset) -> bool {
-        self.is_leader() && self.mine().end_offset >= end_offset
-    }
-
-    /// How far this replica itself has the log by the topic's policy.
-    fn mine(&self) -> Position {
-        match self.config.flush {
-            Flush::Commit => self.orders.durable(),
-            Flush::Replicated => self.appended(),
-        }
-    }
-
     /// Looks after what waits: followers that do not answer, commits not told, the ISR, a transfer.
     pub(super) fn lead_on(&mut self, cx: &mut Cx<'_>) {
         if let Role::Leader(leading) = &mut self.role {
@@ -611,186 +493,5 @@ impl Replica {
                 }
             }
         }
-    }
-
-    /// Whether a majority of the voters has proven, within the election timeout, that it hears this leader.
-    pub(super) fn has_quorum(&self, cx: &Cx<'_>) -> bool {
-        self.is_fresh(cx.now, cx.timing, cx.links)
-    }
-
-    /// The same, for whoever is to answer a read that only the present leader can (counter-example 13).
-    #[must_use]
-    pub(crate) fn is_fresh(
-        &self,
-        now: Instant,
-        timing: &crate::links::Timing,
-        links: &crate::links::Links,
-    ) -> bool {
-        let Role::Leader(leading) = &self.role else {
-            return false;
-        };
-        let fresh = |voter: &&Voter| {
-            let proven_at = links
-                .proven_at(**voter)
-                .unwrap_or(leading.since)
-                .max(leading.since);
-            **voter == self.me || now.since(proven_at) < timing.election_timeout
-        };
-        self.voters.iter().filter(fresh).count() > self.voters.len() / 2
-    }
-
-    /// A voter's broker has proven nothing for a while (check-quorum).
-    pub(crate) fn check_quorum(&mut self, cx: &mut Cx<'_>) {
-        if !self.is_leader() {
-            return;
-        }
-        if self.has_quorum(cx) || cx.fx.mutant(Mutant::NeverChecksQuorum) {
-            self.update_claim(cx);
-            return;
-        }
-        cx.fx.probe(Probe::CheckQuorumFailed);
-        self.resign(Resignation::QuorumLost, cx);
-    }
-
-    /// Gives up leadership and tells the voters, so that they need not wait.
-    pub(crate) fn resign(&mut self, why: Resignation, cx: &mut Cx<'_>) {
-        if !self.is_leader() {
-            return;
-        }
-        cx.fx.notice(
-            Some(self.id),
-            NoticeKind::Resigns(self.vote.leader_epoch, why),
-        );
-        for voter in self.other_voters() {
-            self.send(voter, ReplicaBody::Resigned, cx);
-        }
-        self.claim = None;
-        self.wait_for_leader(cx);
-    }
-
-    /// Begins to hand leadership to a voter. Returns whether it can.
-    pub(crate) fn transfer_to(&mut self, to: Voter, cx: &mut Cx<'_>) -> bool {
-        let is_voter = self.voters.contains(&to);
-        let opened = self.high_watermark().is_some();
-        let ends_at = cx.now + cx.timing.election_timeout;
-        let Role::Leader(leading) = &mut self.role else {
-            return false;
-        };
-        let reachable = cx.links.reaches(to)
-            && !cx.links.is_full(to.broker)
-            && leading
-                .progress
-                .get(&to)
-                .is_some_and(|p| p.replicating && p.whole);
-        if !is_voter || !opened || !reachable || leading.transfer.is_some() {
-            return false;
-        }
-        leading.transfer = Some(Transfer {
-            to,
-            ends_at,
-            asked: false,
-        });
-        self.continue_transfer(cx);
-        true
-    }
-
-    fn continue_transfer(&mut self, cx: &mut Cx<'_>) {
-        let end = self.end;
-        let Role::Leader(leading) = &mut self.role else {
-            return;
-        };
-        let Some(transfer) = &mut leading.transfer else {
-            return;
-        };
-        let ready = leading
-            .progress
-            .get(&transfer.to)
-            .is_some_and(|progress| progress.durable == end);
-        if !ready || transfer.asked {
-            return;
-        }
-        transfer.asked = true;
-        let to = transfer.to;
-        cx.fx.probe(Probe::LeadershipTransferred);
-        self.send(to, ReplicaBody::TransferLeadership, cx);
-    }
-
-    /// The voter best suited to take over, if any: reachable, whole, with room on its disk, and furthest; of equals the first in `preference`.
-    #[must_use]
-    pub(crate) fn successor(
-        &self,
-        preference: &[Voter],
-        links: &crate::links::Links,
-    ) -> Option<Voter> {
-        let Role::Leader(leading) = &self.role else {
-            return None;
-        };
-        let rank = |voter: &Voter| {
-            preference
-                .iter()
-                .position(|other| other == voter)
-                .unwrap_or(usize::MAX)
-        };
-        self.voters
-            .iter()
-            .filter_map(|voter| Some((voter, leading.progress.get(voter)?)))
-            .filter(|(voter, progress)| {
-                links.reaches(**voter)
-                    && !links.is_full(voter.broker)
-                    && progress.replicating
-                    && progress.whole
-            })
-            .max_by_key(|(voter, progress)| (progress.durable, std::cmp::Reverse(rank(voter))))
-            .map(|(voter, _)| *voter)
-    }
-
-    /// Whether this voter has everything, durably, and can be reached.
-    #[must_use]
-    pub(crate) fn is_current(&self, voter: Voter, links: &crate::links::Links) -> bool {
-        let Role::Leader(leading) = &self.role else {
-            return false;
-        };
-        links.reaches(voter)
-            && leading.progress.get(&voter).is_some_and(|progress| {
-                progress.replicating && progress.whole && progress.durable >= self.committed
-            })
-    }
-
-    /// Looks who is current, and prepares the claim where that has changed.
-    pub(super) fn update_claim(&mut self, cx: &mut Cx<'_>) {
-        let Role::Leader(leading) = &self.role else {
-            return;
-        };
-        let current = |voter: &&Voter| {
-            **voter == self.me
-                || leading.progress.get(voter).is_some_and(|progress| {
-                    let lags = cx.now.since(progress.current_at) >= cx.timing.replica_lag_time_max;
-                    let caught_up = progress.appended >= self.end;
-                    cx.links.reaches(**voter)
-                        && cx.links.hears(voter.broker, cx.now, cx.timing)
-                        && progress.replicating
-                        && (caught_up || !lags)
-                })
-        };
-        let mut isr: Vec<BrokerId> = self
-            .voters
-            .iter()
-            .filter(current)
-            .map(|voter| voter.broker)
-            .collect();
-        isr.sort_unstable();
-        isr.dedup();
-        let version = match &self.claim {
-            Some(claim) if claim.isr == isr => return,
-            Some(claim) => claim.version + 1,
-            None => 0,
-        };
-        self.claim = Some(LeaderClaim {
-            partition: self.id,
-            leader_epoch: self.vote.leader_epoch,
-            leader: Some(self.me.broker),
-            version,
-            isr,
-        });
     }
 }

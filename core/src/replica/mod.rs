@@ -6,8 +6,8 @@
 //! opening is among them.
 //!
 //! What stands where: `orders` keeps account of what the store has been told and has done, `election` decides
-//! who leads, `follower` takes the leader's entries, `leader` sends them and commits, `membership` changes
-//! voters, `holes` repairs damage.
+//! who leads, `follower` takes the leader's entries, `leader` sends them, `commit` says what a majority
+//! has, `handover` when leadership ends, `membership` changes voters, `holes` repairs damage.
 //!
 //! A replica knows nothing of clients, topics' names or the controller. It is told its target by the broker, which
 //! reads it in the metadata.
@@ -16,6 +16,8 @@ mod orders;
 mod election;
 mod follower;
 mod leader;
+mod commit;
+mod handover;
 mod progress;
 mod membership;
 mod holes;

@@ -1,0 +1,194 @@
+//! Keeping leadership and giving it up: check-quorum, resigning, handing over, and what is claimed meanwhile.
+
+use crate::effect::{NoticeKind, Resignation};
+use crate::hooks::{Mutant, Probe};
+use crate::ids::{BrokerId, Voter};
+use crate::links::{Links, Timing};
+use crate::peer::{LeaderClaim, ReplicaBody};
+use crate::time::Instant;
+
+use super::{Cx, Replica, Role};
+
+/// A transfer of leadership: nothing is appended until it is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Transfer {
+    to: Voter,
+    /// When it is given up.
+    pub(super) ends_at: Instant,
+    /// Whether the successor has been asked to stand.
+    asked: bool,
+}
+
+impl Replica {
+    /// Whether a majority of the voters has proven, within the election timeout, that it hears this leader.
+    pub(super) fn has_quorum(&self, cx: &Cx<'_>) -> bool {
+        self.is_fresh(cx.now, cx.timing, cx.links)
+    }
+
+    /// The same, for whoever is to answer a read that only the present leader can (counter-example 13).
+    #[must_use]
+    pub(crate) fn is_fresh(&self, now: Instant, timing: &Timing, links: &Links) -> bool {
+        let Role::Leader(leading) = &self.role else {
+            return false;
+        };
+        let fresh = |voter: &&Voter| {
+            let proven_at = links
+                .proven_at(**voter)
+                .unwrap_or(leading.since)
+                .max(leading.since);
+            **voter == self.me || now.since(proven_at) < timing.election_timeout
+        };
+        self.voters.iter().filter(fresh).count() > self.voters.len() / 2
+    }
+
+    /// A voter's broker has proven nothing for a while (check-quorum).
+    pub(crate) fn check_quorum(&mut self, cx: &mut Cx<'_>) {
+        if !self.is_leader() {
+            return;
+        }
+        if self.has_quorum(cx) || cx.fx.mutant(Mutant::NeverChecksQuorum) {
+            self.update_claim(cx);
+            return;
+        }
+        cx.fx.probe(Probe::CheckQuorumFailed);
+        self.resign(Resignation::QuorumLost, cx);
+    }
+
+    /// Gives up leadership and tells the voters, so that they need not wait.
+    pub(crate) fn resign(&mut self, why: Resignation, cx: &mut Cx<'_>) {
+        if !self.is_leader() {
+            return;
+        }
+        cx.fx.notice(
+            Some(self.id),
+            NoticeKind::Resigns(self.vote.leader_epoch, why),
+        );
+        for voter in self.other_voters() {
+            self.send(voter, ReplicaBody::Resigned, cx);
+        }
+        self.claim = None;
+        self.wait_for_leader(cx);
+    }
+
+    /// Begins to hand leadership to a voter. Returns whether it can.
+    pub(crate) fn transfer_to(&mut self, to: Voter, cx: &mut Cx<'_>) -> bool {
+        let is_voter = self.voters.contains(&to);
+        let opened = self.high_watermark().is_some();
+        let ends_at = cx.now + cx.timing.election_timeout;
+        let Role::Leader(leading) = &mut self.role else {
+            return false;
+        };
+        let reachable = cx.links.reaches(to)
+            && !cx.links.is_full(to.broker)
+            && leading
+                .progress
+                .get(&to)
+                .is_some_and(|p| p.replicating && p.whole);
+        if !is_voter || !opened || !reachable || leading.transfer.is_some() {
+            return false;
+        }
+        leading.transfer = Some(Transfer {
+            to,
+            ends_at,
+            asked: false,
+        });
+        self.continue_transfer(cx);
+        true
+    }
+
+    pub(super) fn continue_transfer(&mut self, cx: &mut Cx<'_>) {
+        let end = self.end;
+        let Role::Leader(leading) = &mut self.role else {
+            return;
+        };
+        let Some(transfer) = &mut leading.transfer else {
+            return;
+        };
+        let ready = leading
+            .progress
+            .get(&transfer.to)
+            .is_some_and(|progress| progress.durable == end);
+        if !ready || transfer.asked {
+            return;
+        }
+        transfer.asked = true;
+        let to = transfer.to;
+        cx.fx.probe(Probe::LeadershipTransferred);
+        self.send(to, ReplicaBody::TransferLeadership, cx);
+    }
+
+    /// The voter best suited to take over, if any: reachable, whole, with room on its disk, and furthest; of equals the first in `preference`.
+    #[must_use]
+    pub(crate) fn successor(&self, preference: &[Voter], links: &Links) -> Option<Voter> {
+        let Role::Leader(leading) = &self.role else {
+            return None;
+        };
+        let rank = |voter: &Voter| {
+            preference
+                .iter()
+                .position(|other| other == voter)
+                .unwrap_or(usize::MAX)
+        };
+        self.voters
+            .iter()
+            .filter_map(|voter| Some((voter, leading.progress.get(voter)?)))
+            .filter(|(voter, progress)| {
+                links.reaches(**voter)
+                    && !links.is_full(voter.broker)
+                    && progress.replicating
+                    && progress.whole
+            })
+            .max_by_key(|(voter, progress)| (progress.durable, std::cmp::Reverse(rank(voter))))
+            .map(|(voter, _)| *voter)
+    }
+
+    /// Whether this voter has everything, durably, and can be reached.
+    #[must_use]
+    pub(crate) fn is_current(&self, voter: Voter, links: &Links) -> bool {
+        let Role::Leader(leading) = &self.role else {
+            return false;
+        };
+        links.reaches(voter)
+            && leading.progress.get(&voter).is_some_and(|progress| {
+                progress.replicating && progress.whole && progress.durable >= self.committed
+            })
+    }
+
+    /// Looks who is current, and prepares the claim where that has changed.
+    pub(super) fn update_claim(&mut self, cx: &mut Cx<'_>) {
+        let Role::Leader(leading) = &self.role else {
+            return;
+        };
+        let current = |voter: &&Voter| {
+            **voter == self.me
+                || leading.progress.get(voter).is_some_and(|progress| {
+                    let lags = cx.now.since(progress.current_at) >= cx.timing.replica_lag_time_max;
+                    let caught_up = progress.appended >= self.end;
+                    cx.links.reaches(**voter)
+                        && cx.links.hears(voter.broker, cx.now, cx.timing)
+                        && progress.replicating
+                        && (caught_up || !lags)
+                })
+        };
+        let mut isr: Vec<BrokerId> = self
+            .voters
+            .iter()
+            .filter(current)
+            .map(|voter| voter.broker)
+            .collect();
+        isr.sort_unstable();
+        isr.dedup();
+        let version = match &self.claim {
+            Some(claim) if claim.isr == isr => return,
+            Some(claim) => claim.version + 1,
+            None => 0,
+        };
+        self.claim = Some(LeaderClaim {
+            partition: self.id,
+            leader_epoch: self.vote.leader_epoch,
+            leader: Some(self.me.broker),
+            version,
+            isr,
+        });
+    }
+}
