@@ -1,10 +1,13 @@
-//! What the simulator may plant in a step: a mutant, and probes that say which rare places a run has reached.
+//! What the simulator may plant in a step: a mutant, an operator's wish, and probes that say which rare places a
+//! run has reached.
 //!
-//! Both reach core through the buffer that a step is given, never by a feature or a global, since production
+//! All reach core through the buffer that a step is given, never by a feature or a global, since production
 //! and simulator live in one binary. The shell makes its buffers with [`crate::effect::Effects::new`], which
-//! plants nothing.
+//! plants nothing. The log store takes hooks of its own where it is opened, in the same manner.
 
 use std::fmt;
+
+use crate::ids::{TopicPartition, Voter};
 
 macro_rules! list {
     ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident),* $(,)? }) => {
@@ -43,6 +46,12 @@ list! {
         CommitsEarlierEpochs,
         /// The high watermark moves on the leader's own durability alone.
         CommitsAlone,
+        /// A note counts as committed where a majority has it in memory.
+        CommitsNotesInMemory,
+        /// A leader shows a high watermark before its opening is committed.
+        ExposesBeforeOpening,
+        /// `min.insync.replicas` is not looked at.
+        IgnoresMinInsync,
         /// A vote is answered before it is durable.
         AnswersVoteBeforeDurable,
         /// A second vote is given in the same epoch.
@@ -55,23 +64,41 @@ list! {
         SkipsPreviousEntryCheck,
         /// A follower keeps its own entries where the leader's differ.
         KeepsDivergentTail,
-        /// A voter is recognised by its broker id alone (counter-example 5).
+        /// A replica stands without asking first whether it would be elected.
+        SkipsPreVote,
+        /// A voter that trusts its leader tells another to stand all the same.
+        GrantsPreVoteUnderLeader,
+        /// A wiped directory speaks by the name of the one before it (counter-example 5).
         IgnoresDirectoryId,
         /// The leader changes voters before its opening has committed (counter-example 14).
         ChangesVotersBeforeOpening,
         /// The leader changes voters while an earlier change is not committed (counter-example 3).
         ChangesVotersTwiceAtOnce,
+        /// A replica is deleted as soon as the target lacks it (counter-example 3).
+        DeletesOnTargetAlone,
+        /// A node on an empty directory makes a metadata quorum of its own instead of joining.
+        FoundsOwnCluster,
         /// A restarted leader keeps its followers' trust (counter-example 8).
         IgnoresIncarnation,
         /// A leader whose disk hangs keeps its followers' trust (counter-example 8).
         IgnoresStalledDisk,
-        /// A suspect stands for election, and its votes are not marked (counter-example 4).
+        /// A suspect counts its own vote like any other, and says nothing of possible loss.
         SuspectStands,
+        /// A suspect's votes are not marked (counter-example 4).
+        SuspectVotesUnmarked,
+        /// The votes of all voters are not enough where they are marked (counter-example 4).
+        AllVotersDoNotSuffice,
+        /// Records are acknowledged ahead of the disk, and `volatile` is not journalled before.
+        NeverMarksVolatile,
+        /// Recovery says that a replica is a suspect and does not journal it (counter-example 4).
+        ForgetsSuspicion,
+        /// A replica that is no voter of the creation starts without suspicion (counter-example 5).
+        TrustsNewReplica,
         /// A suspect is cleared by the first append.
         ClearsSuspectEarly,
         /// A duplicate is answered at once (counter-example 12).
         AnswersDuplicateEarly,
-        /// A read that needs leadership is served without fresh check-quorum (counter-example 13).
+        /// A leader that no majority hears answers reads that need leadership (counter-example 13).
         ServesStaleLeader,
         /// Due deadlines fire after the input instead of before (counter-example 13).
         FiresDeadlinesLate,
@@ -87,6 +114,14 @@ list! {
         ServesHoles,
         /// A replica with a hole truncates to it (counter-example 6).
         TruncatesToHole,
+        /// Recovery takes rot below the durable end for a torn tail (counter-example 7).
+        TakesRotForTornTail,
+        /// Recovery goes on with the epochs from before a truncation (counter-example 2).
+        KeepsTruncatedEpochs,
+        /// Recovery forgets the vote.
+        ForgetsVote,
+        /// A sync that has failed is tried again, and its success is believed.
+        RetriesFailedSync,
     }
 }
 
@@ -145,13 +180,18 @@ list! {
 pub struct Hooks {
     mutant: Option<Mutant>,
     probes: u128,
+    target: Option<(TopicPartition, Vec<Voter>)>,
 }
 
 impl Hooks {
     /// Nothing but, where given, one broken clause.
     #[must_use]
     pub const fn with_mutant(mutant: Option<Mutant>) -> Self {
-        Self { mutant, probes: 0 }
+        Self {
+            mutant,
+            probes: 0,
+            target: None,
+        }
     }
 
     /// Whether this clause is broken.
@@ -163,6 +203,17 @@ impl Hooks {
     /// Notes that a rare place was reached.
     pub const fn hit(&mut self, probe: Probe) {
         self.probes |= 1 << probe as u32;
+    }
+
+    /// An operator wants these voters, the most preferred leader first: the controller's next look around takes
+    /// it as the partition's target.
+    pub fn plant_target(&mut self, partition: TopicPartition, voters: Vec<Voter>) {
+        self.target = Some((partition, voters));
+    }
+
+    /// Takes what was planted so, once.
+    pub const fn take_target(&mut self) -> Option<(TopicPartition, Vec<Voter>)> {
+        self.target.take()
     }
 
     /// The places reached so far, in order of declaration.

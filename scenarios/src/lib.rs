@@ -97,6 +97,12 @@ impl<const N: usize> From<[u8; N]> for Side {
     }
 }
 
+impl From<&[u8]> for Side {
+    fn from(nodes: &[u8]) -> Self {
+        Self::Nodes(nodes.to_vec())
+    }
+}
+
 impl From<Rest> for Side {
     fn from(_: Rest) -> Self {
         Self::Rest
@@ -374,6 +380,15 @@ impl Scenario {
         }
     }
 
+    /// Lets a consumer ask whom it takes for the leader for the latest offset, and does not wait for the answer.
+    pub fn ask_latest(&mut self, consumer: &Client) {
+        match &mut self.cluster_mut().client_mut(consumer.0).work {
+            Work::Consume(consumer) => consumer.wants_latest = true,
+            Work::Produce(_) | Work::CreateTopic { .. } => panic!("it is no consumer"),
+        }
+        self.cluster_mut().pump_client(consumer.0);
+    }
+
     /// Whom a client takes for the leader, from what brokers have told it.
     #[must_use]
     pub fn leader_known_to(&self, client: &Client) -> Option<u8> {
@@ -437,6 +452,13 @@ impl Scenario {
         self.cluster_mut().block(node, client);
     }
 
+    /// A client reaches no node any more.
+    pub fn cut_client_off(&mut self, client: &Client) {
+        for node in 1..=self.options.nodes {
+            self.cut_client(client, node);
+        }
+    }
+
     /// What the node answers does not reach the client any more; what the client asks arrives.
     pub fn cut_answers(&mut self, node: u8, client: &Client) {
         self.told(format!("cut n{node} -> c{}", client.0));
@@ -449,6 +471,16 @@ impl Scenario {
         self.told(format!("reset c{} - n{node}", client.0));
         let (client, node) = (Place::Client(client.0), Place::Node(node));
         self.cluster_mut().reset_between(client, node);
+    }
+
+    /// From now on every message takes this long.
+    pub fn messages_take(&mut self, length: Duration) {
+        self.told(format!("messages take {}ms", length.as_millis()));
+        self.cluster_mut().set_network_options(NetworkOptions {
+            delay_min: length,
+            delay_mean: Duration::ZERO,
+            ..NetworkOptions::default()
+        });
     }
 
     /// Everybody reaches everybody again.
@@ -509,6 +541,27 @@ impl Scenario {
     /// The node dies in the middle of a step of its broker, when this many more effects have been carried out.
     pub fn crash_after_effects(&mut self, node: u8, effects: u32) {
         self.cluster_mut().crash_after_effects(node, effects);
+    }
+
+    /// An operator wants the partition's replicas on these nodes, the preferred leader first.
+    pub fn retarget(&mut self, nodes: &[u8]) {
+        self.told(format!("target {}", set(nodes)));
+        let partition = self.partition();
+        self.cluster_mut().retarget(partition, nodes);
+    }
+
+    /// Whether a node runs and has a replica of the partition.
+    #[must_use]
+    pub fn has_replica(&self, node: u8) -> bool {
+        self.cluster().view(node, self.partition()).is_some()
+    }
+
+    /// Nodes that run and have no replica of the partition, in order.
+    #[must_use]
+    pub fn others(&self) -> Vec<u8> {
+        (1..=self.options.nodes)
+            .filter(|&node| !self.has_replica(node))
+            .collect()
     }
 
     /// The node dies and its log directory is lost; it will start on an empty one.
@@ -748,6 +801,11 @@ impl Scenario {
                 cluster.trace.state(now, node, partition, &view);
             }
         }
+    }
+
+    /// The interesting part ends here; the story, its claim and the checkers go on.
+    pub fn trace_ends(&mut self) {
+        self.cluster_mut().trace.end();
     }
 
     fn told(&mut self, text: String) {

@@ -1,18 +1,16 @@
 //! Counter-example 5. A and B have acknowledged a record, C lags. B's disk is lost and B starts on an empty one.
 //! A dies.
 //!
-//! Breaks if: a voter is known by its broker id: then the empty B votes for C, and the record is gone.
-//!
-//! `IgnoresDirectoryId` alone is not noticed by this schedule: the empty B starts as a suspect besides, and a vote
-//! that is marked makes no majority.
+//! Breaks if: a voter is known by its broker id: then the empty B votes for C, and the record is gone. It would take
+//! two mistakes: the empty B starts as a suspect besides, and a vote that is marked makes no majority.
 
 use varve_scenarios::{Scenario, secs};
 
-fn cluster() -> Scenario {
+pub(crate) fn cluster() -> Scenario {
     Scenario::new(5).seed(14).quiet().replicas(3)
 }
 
-fn story(s: &mut Scenario) {
+pub(crate) fn story(s: &mut Scenario) {
     let a = s.elect_leader();
     let [b, c] = s.followers()[..] else {
         panic!("two follow");

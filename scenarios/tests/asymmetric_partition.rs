@@ -3,10 +3,13 @@
 //! Breaks if: followers trust a leader because they hear it, and it never asks whether anybody hears *it* or
 //! answers: then nothing is ever acknowledged again, and nobody stands.
 
-use varve_core::hooks::Mutant;
 use varve_scenarios::{Rest, Scenario, secs};
 
-fn story(s: &mut Scenario) {
+pub(crate) fn cluster() -> Scenario {
+    Scenario::new(3).seed(5).quiet()
+}
+
+pub(crate) fn story(s: &mut Scenario) {
     let old = s.elect_leader();
     let c = s.client();
     s.produce_acked(&c, 1);
@@ -20,14 +23,7 @@ fn story(s: &mut Scenario) {
 
 #[test]
 fn a_leader_that_hears_nobody_resigns_so_that_another_can_lead() {
-    let mut s = Scenario::new(3).seed(5).quiet();
+    let mut s = cluster();
     story(&mut s);
     s.assert_trace();
-}
-
-#[test]
-fn without_check_quorum_nobody_else_ever_leads() {
-    let s = Scenario::new(3).seed(5).quiet();
-    let what = s.mutant(Mutant::NeverChecksQuorum).caught(story);
-    assert!(what.contains("does not happen within 4000ms"), "{what}");
 }

@@ -3,14 +3,13 @@
 //!
 //! Breaks if: the completion is taken by its offset: then the follower acknowledges as durable what is not.
 
-use varve_core::hooks::Mutant;
 use varve_scenarios::{Acks, Rest, Scenario, millis, secs};
 
-fn cluster() -> Scenario {
+pub(crate) fn cluster() -> Scenario {
     Scenario::new(3).seed(10).quiet()
 }
 
-fn story(s: &mut Scenario) {
+pub(crate) fn story(s: &mut Scenario) {
     let old = s.elect_leader();
     let c = s.client();
     s.produce_acked(&c, 2);
@@ -34,10 +33,4 @@ fn a_completion_counts_for_the_append_that_it_names() {
     let mut s = cluster();
     story(&mut s);
     s.assert_trace();
-}
-
-#[test]
-fn taking_completions_by_their_offset_is_noticed() {
-    let what = cluster().mutant(Mutant::IgnoresOrderSeq).caught(story);
-    assert!(what.starts_with("WordsAreDurable"), "{what}");
 }

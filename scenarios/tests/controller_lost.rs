@@ -4,9 +4,11 @@
 
 use varve_scenarios::{Acks, Scenario, millis, secs};
 
-#[test]
-fn partitions_go_on_without_a_controller() {
-    let mut s = Scenario::new(3).seed(14).quiet();
+pub(crate) fn cluster() -> Scenario {
+    Scenario::new(3).seed(14).quiet()
+}
+
+pub(crate) fn story(s: &mut Scenario) {
     let leader = s.elect_leader_beside_controller();
     let controller = s.controller();
     let c = s.client();
@@ -20,5 +22,11 @@ fn partitions_go_on_without_a_controller() {
     assert_ne!(s.controller(), controller);
     s.start(controller);
     s.run_until_converged(secs(3));
+}
+
+#[test]
+fn partitions_go_on_without_a_controller() {
+    let mut s = cluster();
+    story(&mut s);
     s.assert_trace();
 }

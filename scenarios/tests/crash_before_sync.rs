@@ -3,10 +3,13 @@
 //! Breaks if: a follower acknowledges as durable what it has only received: then the leader acknowledges a record
 //! that is on one disk, and its majority forgets it.
 
-use varve_core::hooks::Mutant;
 use varve_scenarios::{Acks, Outcome, Scenario, millis, secs};
 
-fn story(s: &mut Scenario) {
+pub(crate) fn cluster() -> Scenario {
+    Scenario::new(3).seed(4).quiet()
+}
+
+pub(crate) fn story(s: &mut Scenario) {
     s.elect_leader();
     let followers = s.followers();
     let c = s.client();
@@ -29,14 +32,7 @@ fn story(s: &mut Scenario) {
 
 #[test]
 fn a_record_on_one_disk_is_not_acknowledged() {
-    let mut s = Scenario::new(3).seed(4).quiet();
+    let mut s = cluster();
     story(&mut s);
     s.assert_trace();
-}
-
-#[test]
-fn acknowledging_before_it_is_durable_is_noticed() {
-    let s = Scenario::new(3).seed(4).quiet();
-    let what = s.mutant(Mutant::AcknowledgesBeforeDurable).caught(story);
-    assert!(what.starts_with("WordsAreDurable"), "{what}");
 }

@@ -5,9 +5,11 @@
 
 use varve_scenarios::{Acks, Outcome, Rest, Scenario, millis, secs};
 
-#[test]
-fn deposed_leader_drops_its_unacknowledged_tail() {
-    let mut s = Scenario::new(3).seed(7).quiet();
+pub(crate) fn cluster() -> Scenario {
+    Scenario::new(3).seed(7).quiet()
+}
+
+pub(crate) fn story(s: &mut Scenario) {
     let old = s.elect_leader();
     let c = s.client();
     s.produce_acked(&c, 2);
@@ -20,5 +22,11 @@ fn deposed_leader_drops_its_unacknowledged_tail() {
     s.run_until_converged(secs(5));
     assert_eq!(s.outcome(&stuck), Outcome::NotAcknowledged);
     assert_eq!(s.log_end_offset(old), 2);
+}
+
+#[test]
+fn deposed_leader_drops_its_unacknowledged_tail() {
+    let mut s = cluster();
+    story(&mut s);
     s.assert_trace();
 }

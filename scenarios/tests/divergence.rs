@@ -4,18 +4,20 @@
 
 use varve_scenarios::{Acks, Outcome, Rest, Scenario, millis, secs};
 
-#[test]
-fn tails_of_two_deposed_leaders_are_both_dropped() {
-    let mut s = Scenario::new(5).seed(3).quiet();
+pub(crate) fn cluster() -> Scenario {
+    Scenario::new(5).seed(3).quiet()
+}
+
+pub(crate) fn story(s: &mut Scenario) {
     let first = s.elect_leader();
     let c = s.client();
     s.produce_acked(&c, 2);
-    s.trace();
     s.cut(first, Rest);
     let one = s.produce(&c, 2, Acks::All);
     s.run_until(|s| s.leader_other_than(first), secs(3));
     let second = s.leader();
     let d = s.client_of(second);
+    s.trace_from_here();
     s.cut(second, Rest);
     let other = s.produce(&d, 1, Acks::All);
     s.run_until(
@@ -31,5 +33,11 @@ fn tails_of_two_deposed_leaders_are_both_dropped() {
     assert_eq!(s.outcome(&one), Outcome::NotAcknowledged);
     assert_eq!(s.outcome(&other), Outcome::NotAcknowledged);
     assert_eq!(s.log_end_offset(first), 5);
+}
+
+#[test]
+fn tails_of_two_deposed_leaders_are_both_dropped() {
+    let mut s = cluster();
+    story(&mut s);
     s.assert_trace();
 }

@@ -4,9 +4,11 @@
 
 use varve_scenarios::{Acks, Outcome, Scenario, millis, secs};
 
-#[test]
-fn a_batch_sent_again_to_the_next_leader_is_not_appended_twice() {
-    let mut s = Scenario::new(3).seed(13).quiet();
+pub(crate) fn cluster() -> Scenario {
+    Scenario::new(3).seed(13).quiet()
+}
+
+pub(crate) fn story(s: &mut Scenario) {
     let old = s.elect_leader();
     let c = s.idempotent_client();
     s.produce_acked(&c, 2);
@@ -18,5 +20,11 @@ fn a_batch_sent_again_to_the_next_leader_is_not_appended_twice() {
     s.run_until(|s| s.is_acknowledged(&batch), secs(6));
     assert_eq!(s.outcome(&batch), Outcome::Acknowledged(2));
     assert_eq!(s.log_end_offset(s.leader()), 3);
+}
+
+#[test]
+fn a_batch_sent_again_to_the_next_leader_is_not_appended_twice() {
+    let mut s = cluster();
+    story(&mut s);
     s.assert_trace();
 }

@@ -3,14 +3,13 @@
 //! Breaks if: "I have that already, it is at offset 2" is answered at once: the leader is deposed, and offset 2
 //! never was.
 
-use varve_core::hooks::Mutant;
 use varve_scenarios::{Acks, Outcome, Rest, Scenario, millis, secs};
 
-fn cluster() -> Scenario {
+pub(crate) fn cluster() -> Scenario {
     Scenario::new(3).seed(12).quiet()
 }
 
-fn story(s: &mut Scenario) {
+pub(crate) fn story(s: &mut Scenario) {
     let old = s.elect_leader();
     let c = s.idempotent_client();
     s.produce_acked(&c, 2);
@@ -31,12 +30,4 @@ fn a_duplicate_is_answered_when_its_original_is_committed() {
     let mut s = cluster();
     story(&mut s);
     s.assert_trace();
-}
-
-#[test]
-fn answering_a_duplicate_at_once_is_noticed() {
-    let what = cluster()
-        .mutant(Mutant::AnswersDuplicateEarly)
-        .caught(story);
-    assert!(what.starts_with("AcknowledgedByPolicy"), "{what}");
 }

@@ -5,9 +5,11 @@
 
 use varve_scenarios::{Outcome, Scenario, secs};
 
-#[test]
-fn a_killed_leader_is_replaced_within_two_election_timeouts() {
-    let mut s = Scenario::new(3).seed(1).quiet();
+pub(crate) fn cluster() -> Scenario {
+    Scenario::new(3).seed(1).quiet()
+}
+
+pub(crate) fn story(s: &mut Scenario) {
     let old = s.elect_leader();
     let c = s.client();
     s.produce_acked(&c, 3);
@@ -18,5 +20,11 @@ fn a_killed_leader_is_replaced_within_two_election_timeouts() {
     s.start(old);
     s.run_until_converged(secs(3));
     assert_eq!(s.outcome(&after), Outcome::Acknowledged(3));
+}
+
+#[test]
+fn a_killed_leader_is_replaced_within_two_election_timeouts() {
+    let mut s = cluster();
+    story(&mut s);
     s.assert_trace();
 }

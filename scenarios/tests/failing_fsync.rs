@@ -4,9 +4,11 @@
 
 use varve_scenarios::{Acks, Scenario, secs};
 
-#[test]
-fn a_leader_whose_sync_fails_hands_over_and_acknowledges_nothing() {
-    let mut s = Scenario::new(3).seed(9).quiet();
+pub(crate) fn cluster() -> Scenario {
+    Scenario::new(3).seed(9).quiet()
+}
+
+pub(crate) fn story(s: &mut Scenario) {
     let old = s.elect_leader();
     let c = s.client();
     s.produce_acked(&c, 2);
@@ -17,5 +19,11 @@ fn a_leader_whose_sync_fails_hands_over_and_acknowledges_nothing() {
     s.produce_acked(&c, 1);
     s.restart(old);
     s.run_until_converged(secs(5));
+}
+
+#[test]
+fn a_leader_whose_sync_fails_hands_over_and_acknowledges_nothing() {
+    let mut s = cluster();
+    story(&mut s);
     s.assert_trace();
 }

@@ -1,14 +1,15 @@
 //! Counter-example 6. A is damaged in one place, B in another, and C is far behind. Every record exists.
 //!
 //! Breaks if: a damaged replica counts only up to its damage: then nobody who may lead has everything, and who is
-//! elected all the same drops what others have. (`TruncatesToHole` is not planted in core yet, so it cannot be
-//! shown here.)
+//! elected all the same drops what others have.
 
 use varve_scenarios::{Scenario, secs};
 
-#[test]
-fn two_damaged_replicas_repair_each_other_and_lose_nothing() {
-    let mut s = Scenario::new(3).seed(6).quiet();
+pub(crate) fn cluster() -> Scenario {
+    Scenario::new(3).seed(6).quiet()
+}
+
+pub(crate) fn story(s: &mut Scenario) {
     let a = s.elect_leader();
     let [b, c] = s.followers()[..] else {
         panic!("two follow");
@@ -33,5 +34,11 @@ fn two_damaged_replicas_repair_each_other_and_lose_nothing() {
     }
     let reader = s.consumer();
     s.run_until(|s| s.read_up_to(&reader) == 1210, secs(20));
+}
+
+#[test]
+fn two_damaged_replicas_repair_each_other_and_lose_nothing() {
+    let mut s = cluster();
+    story(&mut s);
     s.assert_trace();
 }

@@ -4,9 +4,11 @@
 
 use varve_scenarios::{Acks, Outcome, Scenario, millis, secs};
 
-#[test]
-fn what_was_acknowledged_survives_a_power_cut_of_all() {
-    let mut s = Scenario::new(3).seed(6).quiet();
+pub(crate) fn cluster() -> Scenario {
+    Scenario::new(3).seed(6).quiet()
+}
+
+pub(crate) fn story(s: &mut Scenario) {
     s.elect_leader();
     let c = s.client();
     s.produce_acked(&c, 2);
@@ -24,5 +26,11 @@ fn what_was_acknowledged_survives_a_power_cut_of_all() {
     }
     s.run_until_converged(secs(6));
     assert!(s.log_end_offset(s.leader()) >= 4);
+}
+
+#[test]
+fn what_was_acknowledged_survives_a_power_cut_of_all() {
+    let mut s = cluster();
+    story(&mut s);
     s.assert_trace();
 }

@@ -4,9 +4,11 @@
 
 use varve_scenarios::{Scenario, millis, secs};
 
-#[test]
-fn a_rolling_restart_never_stops_acknowledgements_for_an_election_timeout() {
-    let mut s = Scenario::new(3).seed(12).quiet();
+pub(crate) fn cluster() -> Scenario {
+    Scenario::new(3).seed(12).quiet()
+}
+
+pub(crate) fn story(s: &mut Scenario) {
     s.elect_leader();
     let c = s.client();
     s.produce_acked(&c, 1);
@@ -19,5 +21,11 @@ fn a_rolling_restart_never_stops_acknowledgements_for_an_election_timeout() {
         s.start(node);
         s.run_until_converged(secs(5));
     }
+}
+
+#[test]
+fn a_rolling_restart_never_stops_acknowledgements_for_an_election_timeout() {
+    let mut s = cluster();
+    story(&mut s);
     s.assert_trace();
 }

@@ -4,18 +4,17 @@
 //! Breaks if: whether something may be missing is known only at the first start, from the boot id: then the
 //! second start believes that nothing was lost, votes for the third, and the record is gone.
 
-use varve_core::hooks::Mutant;
 use varve_core::store::Mark;
 use varve_scenarios::{Scenario, secs};
 
-fn cluster() -> Scenario {
+pub(crate) fn cluster() -> Scenario {
     Scenario::new(3)
         .seed(3)
         .quiet()
         .config("flush", "replicated")
 }
 
-fn story(s: &mut Scenario) {
+pub(crate) fn story(s: &mut Scenario) {
     let leader = s.elect_leader();
     let [b, c] = s.followers()[..] else {
         panic!("two follow");
@@ -43,10 +42,4 @@ fn a_suspect_stays_one_however_often_it_starts() {
     let mut s = cluster();
     story(&mut s);
     s.assert_trace();
-}
-
-#[test]
-fn a_suspect_that_stands_and_votes_like_others_is_noticed() {
-    let what = cluster().mutant(Mutant::SuspectStands).caught(story);
-    assert!(what.starts_with("LeaderHasAllCommitted"), "{what}");
 }

@@ -4,9 +4,11 @@
 
 use varve_scenarios::{Acks, Scenario, millis, secs};
 
-#[test]
-fn a_slow_follower_holds_up_no_acknowledgement() {
-    let mut s = Scenario::new(3).seed(2).quiet();
+pub(crate) fn cluster() -> Scenario {
+    Scenario::new(3).seed(2).quiet()
+}
+
+pub(crate) fn story(s: &mut Scenario) {
     s.elect_leader();
     let slow = s.followers()[0];
     let c = s.client();
@@ -19,5 +21,11 @@ fn a_slow_follower_holds_up_no_acknowledgement() {
     }
     assert_eq!(s.view(slow).durable.end_offset.0, 1);
     s.run_until_converged(secs(3));
+}
+
+#[test]
+fn a_slow_follower_holds_up_no_acknowledgement() {
+    let mut s = cluster();
+    story(&mut s);
     s.assert_trace();
 }

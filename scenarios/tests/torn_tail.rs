@@ -4,9 +4,11 @@
 
 use varve_scenarios::{Acks, Scenario, millis, secs};
 
-#[test]
-fn a_torn_tail_is_cut_and_copied_again() {
-    let mut s = Scenario::new(3).seed(8).quiet();
+pub(crate) fn cluster() -> Scenario {
+    Scenario::new(3).seed(8).quiet()
+}
+
+pub(crate) fn story(s: &mut Scenario) {
     s.elect_leader();
     let follower = s.followers()[0];
     let c = s.client();
@@ -23,5 +25,11 @@ fn a_torn_tail_is_cut_and_copied_again() {
     assert_eq!(s.log_end_offset(follower), 2);
     s.run_until_converged(secs(3));
     assert_eq!(s.log_end_offset(follower), 402);
+}
+
+#[test]
+fn a_torn_tail_is_cut_and_copied_again() {
+    let mut s = cluster();
+    story(&mut s);
     s.assert_trace();
 }

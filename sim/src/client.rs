@@ -14,12 +14,13 @@ use varve_core::ids::{
 use varve_core::record::{Batch, BatchBuilder, Compression};
 use varve_core::wire::create_topics::{CreatableTopic, CreatableTopicConfig};
 use varve_core::wire::fetch::{FetchPartition, FetchTopic};
+use varve_core::wire::list_offsets::{LATEST_TIMESTAMP, ListOffsetsPartition, ListOffsetsTopic};
 use varve_core::wire::metadata::MetadataRequestTopic;
 use varve_core::wire::produce::{PartitionProduceData, TopicProduceData};
 use varve_core::wire::{
     CreateTopicsRequest, ErrorCode, FetchRequest, FetchResponse, InitProducerIdRequest,
-    MetadataRequest, MetadataResponse, ProduceRequest, ProduceResponse, Records, Request, Response,
-    Str,
+    ListOffsetsRequest, ListOffsetsResponse, MetadataRequest, MetadataResponse, ProduceRequest,
+    ProduceResponse, Records, Request, Response, Str,
 };
 
 use crate::clock::SimTime;
@@ -32,6 +33,9 @@ const FETCH_VERSION: i16 = 13;
 const METADATA_VERSION: i16 = 12;
 const INIT_PRODUCER_ID_VERSION: i16 = 4;
 const CREATE_TOPICS_VERSION: i16 = 7;
+const LIST_OFFSETS_VERSION: i16 = 7;
+/// A consumer asks for the latest offsets after so many fetches.
+const FETCHES_PER_LATEST: u64 = 16;
 
 /// A request on its way.
 #[derive(Clone, Debug)]
@@ -131,6 +135,12 @@ pub struct Consumer {
     positions: BTreeMap<i32, Offset>,
     /// High watermarks as last seen.
     high_watermarks: BTreeMap<i32, Offset>,
+    /// Fetches sent so far.
+    fetches: u64,
+    /// It is to ask for the latest offsets as soon as it can.
+    pub wants_latest: bool,
+    /// Answers to that without an error, so far.
+    pub latest_told: u64,
 }
 
 /// What the client knows of its topic.
@@ -155,6 +165,8 @@ enum Purpose {
     Create,
     Produce(i32, u64),
     Fetch,
+    /// With the least that may be answered, by partition.
+    Latest(BTreeMap<i32, Offset>),
 }
 
 /// One client.
@@ -330,7 +342,10 @@ impl Client {
             Work::CreateTopic { done: true, .. } => {}
             Work::CreateTopic { .. } => self.pump_create(now, actions),
             Work::Produce(_) => self.pump_producer(now, history, actions),
-            Work::Consume(_) => self.pump_consumer(now, actions),
+            Work::Consume(_) => {
+                self.ask_latest(now, history, actions);
+                self.pump_consumer(now, actions);
+            }
         }
         self.next_wake(now)
     }
@@ -455,7 +470,7 @@ impl Client {
     fn give_up(&mut self, now: SimTime, purpose: &Purpose) {
         match purpose {
             Purpose::Metadata => self.metadata_asked = false,
-            Purpose::Create | Purpose::Fetch => {}
+            Purpose::Create | Purpose::Fetch | Purpose::Latest(_) => {}
             Purpose::Identity => {
                 if let Work::Produce(producer) = &mut self.work {
                     producer.identity_asked = false;
@@ -702,6 +717,90 @@ impl Client {
             if !sent && !self.links.contains_key(&leader) {
                 self.want_metadata(now);
             }
+            if sent && let Work::Consume(consumer) = &mut self.work {
+                consumer.fetches += 1;
+                consumer.wants_latest |= consumer.fetches.is_multiple_of(FETCHES_PER_LATEST);
+            }
+        }
+    }
+
+    /// Asks every leader for the latest offsets, where that is wanted and all of them can be asked.
+    fn ask_latest(&mut self, now: SimTime, history: &History, actions: &mut Vec<ClientAction>) {
+        let Work::Consume(consumer) = &mut self.work else {
+            return;
+        };
+        if !consumer.wants_latest {
+            return;
+        }
+        let Some(known) = self.known.clone() else {
+            return;
+        };
+        let up = |(leader, _): &(u8, i32)| self.links.get(leader).is_some_and(|link| link.up);
+        if !known.leaders.values().all(up) {
+            return;
+        }
+        consumer.wants_latest = false;
+        let mut by_leader: BTreeMap<u8, Vec<i32>> = BTreeMap::new();
+        for (&partition, &(leader, _)) in &known.leaders {
+            by_leader.entry(leader).or_default().push(partition);
+        }
+        for (leader, partitions) in by_leader {
+            let asked = |&partition: &i32| ListOffsetsPartition {
+                partition_index: partition,
+                timestamp: LATEST_TIMESTAMP,
+                ..ListOffsetsPartition::default()
+            };
+            let request = ListOffsetsRequest {
+                topics: vec![ListOffsetsTopic {
+                    name: Str::from(&self.topic),
+                    partitions: partitions.iter().map(asked).collect(),
+                }],
+                ..ListOffsetsRequest::default()
+            };
+            let floor = |&index: &i32| {
+                let partition = TopicPartition {
+                    topic: known.topic,
+                    partition: PartitionIndex(index),
+                };
+                (index, history.acknowledged_end(partition))
+            };
+            self.call(
+                now,
+                leader,
+                Purpose::Latest(partitions.iter().map(floor).collect()),
+                LIST_OFFSETS_VERSION,
+                Request::ListOffsets(request),
+                actions,
+            );
+        }
+    }
+
+    /// The latest offsets, as a leader tells them: not below what was acknowledged before it was asked.
+    fn on_latest(
+        &mut self,
+        floors: &BTreeMap<i32, Offset>,
+        response: &ListOffsetsResponse,
+        history: &mut History,
+    ) {
+        let Work::Consume(consumer) = &mut self.work else {
+            return;
+        };
+        for data in response.topics.iter().flat_map(|topic| &topic.partitions) {
+            if data.error_code != ErrorCode::None {
+                self.setbacks += 1;
+                continue;
+            }
+            consumer.latest_told += 1;
+            let floor = floors.get(&data.partition_index).copied();
+            if let Some(floor) = floor.filter(|floor| data.offset < floor.0) {
+                history.fail(
+                    "LatestIsLatest",
+                    format!(
+                        "c{} was told that partition {} ends at {}, when {floor} had been acknowledged before it asked",
+                        self.number, data.partition_index, data.offset
+                    ),
+                );
+            }
         }
     }
 
@@ -755,6 +854,9 @@ impl Client {
             }
             (Purpose::Fetch, Response::Fetch(response)) => {
                 self.on_fetched(now, &response, history);
+            }
+            (Purpose::Latest(floors), Response::ListOffsets(response)) => {
+                self.on_latest(&floors, &response, history);
             }
             (purpose, response) => history.fail(
                 "AnswersFitRequests",

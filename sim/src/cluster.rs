@@ -438,6 +438,20 @@ impl Cluster {
         self.violation.get_or_insert(violation);
     }
 
+    /// An operator wants a partition's replicas on these nodes, the most preferred leader first. The controller
+    /// learns of it when it next looks around.
+    pub fn retarget(&mut self, partition: TopicPartition, nodes: &[u8]) {
+        let voter = |&number: &u8| {
+            let node = self.node(number);
+            Voter {
+                broker: node.broker(),
+                directory: node.directory,
+            }
+        };
+        let voters = nodes.iter().map(voter).collect();
+        self.effects.hooks_mut().plant_target(partition, voters);
+    }
+
     /// Schedules an event for the owner of the run.
     pub fn schedule(&mut self, at: SimTime, name: u64) {
         self.queue.at(at, Event::Owner(name));
@@ -553,12 +567,14 @@ impl Cluster {
             producer_expiry: kafka.producer_expiry(),
             ..self.options.store
         };
+        let hooks = Hooks::with_mutant(self.options.mutant);
         let node = self.node_mut(number);
         if node.process.is_some() {
             return;
         }
         let instant = node.clock.instant(now);
-        let opened = LogStore::open(node.disk.clone(), store_options, node.boot_id());
+        let (disk, boot) = (node.disk.clone(), node.boot_id());
+        let opened = LogStore::open_with_hooks(disk, store_options, boot, hooks);
         let (store, recovered) = match opened {
             Ok(opened) => opened,
             Err(OpenError::Damaged(_) | OpenError::NotFormatted) => {

@@ -258,6 +258,7 @@ pub fn request(number: u64, request: &Request) -> Option<String> {
             ))
         }
         Request::CreateTopics(_) => Some(format!("CreateTopics #{number}")),
+        Request::ListOffsets(_) => Some(format!("ListOffsets #{number} latest")),
         _keeps_things_going => None,
     }
 }
@@ -308,6 +309,14 @@ pub fn response(number: u64, response: &Response) -> Option<String> {
         Response::CreateTopics(response) => {
             let error = response.topics.first()?.error_code;
             Some(format!("CreateTopics #{number}  {}", error.name()))
+        }
+        Response::ListOffsets(response) => {
+            let data = response.topics.first()?.partitions.first()?;
+            Some(if data.error_code == ErrorCode::None {
+                format!("ListOffsets #{number}  offset {}", data.offset)
+            } else {
+                format!("ListOffsets #{number}  {}", data.error_code.name())
+            })
         }
         _keeps_things_going => None,
     }

@@ -88,6 +88,14 @@ impl History {
         self.produced.get(place).map(|produced| produced.fate)
     }
 
+    /// Behind the last record of a partition that was acknowledged for good; 0 where none was.
+    #[must_use]
+    pub fn acknowledged_end(&self, partition: TopicPartition) -> Offset {
+        let all = (partition, Offset(0))..=(partition, Offset(i64::MAX));
+        let last = self.acknowledged.range(all).next_back();
+        last.map_or(Offset(0), |((_, offset), _)| offset.plus(1))
+    }
+
     /// How many records were acknowledged.
     #[must_use]
     pub fn acknowledged_count(&self) -> usize {

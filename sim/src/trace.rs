@@ -8,9 +8,9 @@
 //! ```
 //!
 //! A state line stands where a replica's state moved. `->` is a message delivered, `~>` one that was held up and
-//! came late, `-x` one that was dropped or is held. Heartbeats, empty appends and their acknowledgements are left
-//! out, and so is what only keeps clients going. Times are virtual milliseconds since the trace began. The last
-//! lines show every log, side by side.
+//! came late, `-x` one that was dropped or is held, shown once however often it is tried. Heartbeats, empty appends
+//! and their acknowledgements are left out, and so is what only keeps clients going. Times are virtual milliseconds
+//! since the trace began. The last lines show every log, side by side.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -35,6 +35,9 @@ pub struct Trace {
     names: BTreeMap<TopicPartition, String>,
     lines: Vec<Line>,
     states: BTreeMap<(u8, TopicPartition), State>,
+    /// What is shown as dropped or held and has not been delivered since: it is not shown again, however often it is
+    /// tried.
+    held: Vec<(Place, Place, String)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +77,7 @@ impl Trace {
         self.watched = watched;
         self.lines.clear();
         self.states.clear();
+        self.held.clear();
     }
 
     /// Stops writing.
@@ -192,6 +196,16 @@ impl Trace {
         let Some(text) = text else {
             return;
         };
+        let known = (from, to, text.clone());
+        let shown = self.held.iter().position(|held| *held == known);
+        match (shown, arrow) {
+            (Some(_), "-x") => return,
+            (None, "-x") => self.held.push(known),
+            (Some(place), _delivered) => {
+                self.held.swap_remove(place);
+            }
+            (None, _delivered) => {}
+        }
         if let Some(Line::Message {
             at,
             from: last_from,

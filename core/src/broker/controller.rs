@@ -219,6 +219,9 @@ impl Broker {
                     .is_some_and(|replica| replica.is_current(broker.voter(), &self.links));
             records.extend(cluster::plan_liveness(broker, heard && current, silent));
         }
+        if let Some((partition, target)) = fx.take_target() {
+            records.push(MetadataRecord::PartitionTarget { partition, target });
+        }
         self.append_metadata(&records, fx);
         let Some(controller) = &self.controller else {
             return;

@@ -10,6 +10,7 @@ use crate::cluster::{
     BrokerState, ClusterImage, Configs, MetadataRecord, Role, TopicConfig, decode_batch,
 };
 use crate::effect::{Effect, Effects};
+use crate::hooks::Mutant;
 use crate::ids::{LeaderEpoch, Offset, TopicId, TopicPartition, Voter};
 use crate::peer::{PeerAddresses, Question};
 use crate::record::Batch;
@@ -77,13 +78,19 @@ impl Broker {
         }
         if !self.replicas.contains_key(&TopicPartition::METADATA) {
             let config = self.replica_config(TopicPartition::METADATA);
+            let founds = fx.mutant(Mutant::FoundsOwnCluster);
             let replica = self.build(fx, |me, cx| {
+                let (voters, role) = if founds {
+                    (vec![me], Role::InitialVoter)
+                } else {
+                    (Vec::new(), Role::Learner)
+                };
                 Replica::create(
                     TopicPartition::METADATA,
                     me,
-                    Vec::new(),
+                    voters,
                     config,
-                    Role::Learner,
+                    role,
                     false,
                     cx,
                 )
@@ -261,7 +268,12 @@ impl Broker {
             return;
         }
         let present = self.replicas.contains_key(&partition);
-        match image.assignment(partition, self.voter()) {
+        let mut assignment = image.assignment(partition, self.voter());
+        let hasty = fx.mutant(Mutant::DeletesOnTargetAlone);
+        if hasty && let Some(partition) = image.partition(partition) {
+            assignment = assignment.filter(|_| partition.target.contains(&self.voter()));
+        }
+        match assignment {
             Some(assignment) if !present && self.metadata.caught_up => {
                 let config = self.replica_config(partition);
                 let preferred = image
@@ -281,7 +293,7 @@ impl Broker {
             }
             None if present && self.metadata.caught_up => {
                 let own_note = self.replicas[&partition].last_voter_note();
-                if image.may_delete(partition, self.voter(), own_note) {
+                if image.may_delete(partition, self.voter(), own_note) || hasty {
                     self.with_replica(partition, fx, |replica, cx| replica.delete(cx));
                     self.replicas.remove(&partition);
                     self.account_orders(partition, None);

@@ -15,6 +15,7 @@
 //! Sources: `ReplicaManager.appendRecords`, `Partition.appendRecordsToLeader`, `LogValidator`, KIP-467, KIP-951.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cluster::{TopicConfig, is_internal};
@@ -263,7 +264,7 @@ impl Broker {
             ));
         }
         let examined = arrival.batch.map_err(|error| malformed(&error))?;
-        let config = self.topic_config(topic);
+        let config = self.acks_config(topic, fx);
         check_batch(&examined, &config, self.wall)?;
         let stamps = config.message_timestamp_type == TimestampType::LogAppendTime;
         let stamp = stamps.then_some((self.wall, examined.facts.body_crc));
@@ -297,6 +298,15 @@ impl Broker {
         })
     }
 
+    /// What a topic asks of batches and their acknowledgements.
+    fn acks_config(&self, topic: crate::ids::TopicId, fx: &Effects) -> Arc<TopicConfig> {
+        let mut config = self.topic_config(topic);
+        if fx.mutant(Mutant::IgnoresMinInsync) {
+            Arc::make_mut(&mut config).min_insync_replicas = 1;
+        }
+        config
+    }
+
     /// What a batch in the log waits for, if for anything.
     fn await_acks(
         &self,
@@ -323,7 +333,7 @@ impl Broker {
             place,
         };
         if appended.duplicate {
-            let config = self.topic_config(landed.partition.topic);
+            let config = self.acks_config(landed.partition.topic, fx);
             let replica = self.replica(landed.partition);
             if append.verdict(replica, &config).is_none() {
                 fx.probe(Probe::DuplicateWaited);
@@ -337,7 +347,7 @@ impl Broker {
         let Some(appends) = self.requests.appends.get(&partition) else {
             return;
         };
-        let config = self.topic_config(partition.topic);
+        let config = self.acks_config(partition.topic, fx);
         let decided = appends.decided(self.replica(partition), &config);
         for (append, code) in decided {
             self.decide(partition, append, code, fx);

@@ -26,6 +26,7 @@ impl Replica {
             let bound = self
                 .notes
                 .get(durable.notes)
+                .filter(|_| !cx.fx.mutant(Mutant::CommitsNotesInMemory))
                 .map_or(appended, |note| Position {
                     end_offset: note.offset,
                     ..durable

@@ -188,6 +188,10 @@ impl Replica {
             Role::PreCandidate(_) | Role::Candidate(_) | Role::Leader(_) => TrustLost::NoLeader,
         };
         cx.fx.notice(Some(self.id), NoticeKind::Stands(epoch, lost));
+        if cx.fx.mutant(Mutant::SkipsPreVote) {
+            self.campaign(cx);
+            return;
+        }
         let campaign = self.new_campaign(cx);
         self.role = Role::PreCandidate(campaign);
         for voter in self.other_voters() {
@@ -201,13 +205,14 @@ impl Replica {
         self.mark != Mark::Suspect || cx.fx.mutant(Mutant::SuspectStands)
     }
 
+    /// Whether the vote that this replica gives to another is marked.
     fn is_marked(&self, cx: &mut Cx<'_>) -> bool {
-        self.mark == Mark::Suspect && !cx.fx.mutant(Mutant::SuspectStands)
+        self.mark == Mark::Suspect && !cx.fx.mutant(Mutant::SuspectVotesUnmarked)
     }
 
     fn new_campaign(&self, cx: &mut Cx<'_>) -> Campaign {
         let wait = cx.timing.election_timeout + cx.jitter(cx.timing.election_jitter_max);
-        let mine = (self.me, self.is_marked(cx));
+        let mine = (self.me, !self.may_stand(cx));
         Campaign {
             grants: BTreeMap::from([mine]),
             ends_at: cx.now + wait,
@@ -251,7 +256,7 @@ impl Replica {
             }
             return;
         }
-        let marked = self.is_marked(cx);
+        let marked = !self.may_stand(cx);
         let Role::Candidate(campaign) = &mut self.role else {
             return;
         };
@@ -271,7 +276,7 @@ impl Replica {
     ) {
         let granted = leader_epoch > self.vote.leader_epoch
             && self.is_current_enough(end, cx)
-            && !self.has_leader(cx);
+            && (!self.has_leader(cx) || cx.fx.mutant(Mutant::GrantsPreVoteUnderLeader));
         let marked = self.is_marked(cx);
         self.send(from, ReplicaBody::PreVoteReply { granted, marked }, cx);
     }
@@ -394,7 +399,9 @@ impl Replica {
         // A suspect's own word is no part of a majority; it wins with everybody's or not at all.
         if unmarked >= majority && self.may_stand(cx) {
             Tally::Majority
-        } else if campaign.grants.len() == self.voters.len() {
+        } else if campaign.grants.len() == self.voters.len()
+            && !cx.fx.mutant(Mutant::AllVotersDoNotSuffice)
+        {
             Tally::Everybody
         } else {
             Tally::Open

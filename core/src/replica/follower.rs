@@ -103,10 +103,7 @@ impl Replica {
         if entries.peek().is_none() {
             return at;
         }
-        if at < self.end {
-            if cx.fx.mutant(Mutant::KeepsDivergentTail) {
-                return self.end;
-            }
+        if at < self.end && !cx.fx.mutant(Mutant::KeepsDivergentTail) {
             self.truncate_to(at, cx);
         }
         let from = self.end;
@@ -126,7 +123,7 @@ impl Replica {
     }
 
     /// Drops everything behind `to`: the leader of this epoch does not have it, so it was never committed.
-    fn truncate_to(&mut self, to: Position, cx: &mut Cx<'_>) {
+    pub(super) fn truncate_to(&mut self, to: Position, cx: &mut Cx<'_>) {
         assert!(
             to >= self.committed,
             "nothing below the high watermark is ever truncated"

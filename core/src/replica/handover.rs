@@ -46,7 +46,8 @@ impl Replica {
         if !self.is_leader() {
             return;
         }
-        if self.has_quorum(cx) || cx.fx.mutant(Mutant::NeverChecksQuorum) {
+        let leads_on = [Mutant::NeverChecksQuorum, Mutant::ServesStaleLeader];
+        if self.has_quorum(cx) || leads_on.into_iter().any(|mutant| cx.fx.mutant(mutant)) {
             self.update_claim(cx);
             return;
         }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use crate::effect::NoticeKind;
-use crate::hooks::Probe;
+use crate::hooks::{Mutant, Probe};
 use crate::ids::{Offset, Voter};
 use crate::peer::ReplicaBody;
 use crate::record::Batch;
@@ -109,6 +109,18 @@ impl Replica {
             .notice(Some(self.id), NoticeKind::Hole(range.start, range.end));
         self.holes
             .add(range.start..range.end.min(self.end.end_offset), cx.now);
+        if cx.fx.mutant(Mutant::TruncatesToHole) && !self.is_leader() {
+            self.truncate_to_hole(cx);
+        }
+    }
+
+    /// What a replica must never do: takes the first hole for the log's end.
+    pub(super) fn truncate_to_hole(&mut self, cx: &mut Cx<'_>) {
+        if let Some(hole) = self.holes.ranges.first() {
+            let to = self.notes.position_of_offset(hole.start);
+            self.committed = self.committed.min(to);
+            self.truncate_to(to, cx);
+        }
     }
 
     /// Whether the record at `offset` is known to be damaged.

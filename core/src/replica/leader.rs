@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::hooks::Probe;
+use crate::hooks::{Mutant, Probe};
 use crate::ids::{BrokerId, LeaderEpoch, Offset, Timestamp, Voter};
 use crate::log::{Entry, Note, NoteKind, Position};
 use crate::peer::{Append, AppendReply, ReplicaBody};
@@ -26,6 +26,8 @@ const MESSAGE_BYTES_MAX: usize = 1 << 20;
 pub(super) struct Leading {
     /// The position behind this epoch's opening. Nothing is committed before it is.
     pub(super) opening: Position,
+    /// No high watermark is shown before this is committed: the opening.
+    pub(super) shown_from: Position,
     /// When it was elected: its voters were heard then, if not since.
     pub(super) since: Instant,
     /// Every other voter and every observer.
@@ -90,6 +92,11 @@ impl Replica {
         };
         let entry = Entry::Note(note);
         let opening = entry.position_after(before);
+        let shown_from = if cx.fx.mutant(Mutant::ExposesBeforeOpening) {
+            Position::default()
+        } else {
+            opening
+        };
         let others = self.other_voters();
         let progress = others
             .into_iter()
@@ -97,6 +104,7 @@ impl Replica {
             .collect();
         self.role = Role::Leader(Box::new(Leading {
             opening,
+            shown_from,
             since: cx.now,
             progress,
             observers: Vec::new(),

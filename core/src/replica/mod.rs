@@ -222,7 +222,7 @@ impl Replica {
         replica
             .orders
             .push(OrderKind::Create { voters }, replica.end, replica.id, cx);
-        if role != crate::cluster::Role::InitialVoter {
+        if role != crate::cluster::Role::InitialVoter && !cx.fx.mutant(Mutant::TrustsNewReplica) {
             replica.set_mark(Mark::Suspect, cx);
         }
         if preferred {
@@ -316,6 +316,9 @@ impl Replica {
             cx.fx.notice(Some(replica.id), NoticeKind::Suspect);
         }
         replica.wait_for_leader(cx);
+        if cx.fx.mutant(Mutant::TruncatesToHole) {
+            replica.truncate_to_hole(cx);
+        }
         replica
     }
 
@@ -381,7 +384,7 @@ impl Replica {
     #[must_use]
     pub fn high_watermark(&self) -> Option<Offset> {
         match &self.role {
-            Role::Leader(leading) if self.committed < leading.opening => None,
+            Role::Leader(leading) if self.committed < leading.shown_from => None,
             Role::Leader(_) | Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {
                 Some(self.committed.end_offset)
             }
@@ -638,9 +641,14 @@ impl Replica {
         // Notes are durable before they are acknowledged, whatever the topic says of its records.
         let has_note = entries.iter().any(|entry| matches!(entry, Entry::Note(_)));
         let flush = if has_note { Flush::Commit } else { flush };
-        if flush == Flush::Replicated && self.mark == Mark::Clean {
-            // Before the first acknowledgement ahead of the disk: a power cut from here on must be noticed.
-            self.mark = Mark::Volatile;
+        let unmarked =
+            flush == Flush::Replicated && self.orders.mark_after(self.mark) == Mark::Clean;
+        if unmarked && !cx.fx.mutant(Mutant::NeverMarksVolatile) {
+            // Before the first acknowledgement ahead of the disk: a power cut from here on must be noticed. A suspect
+            // that is being cleared stays one until that is durable, and is volatile then.
+            if self.mark == Mark::Clean {
+                self.mark = Mark::Volatile;
+            }
             self.orders
                 .push(OrderKind::SetMark(Mark::Volatile), after, self.id, cx);
         }
@@ -659,9 +667,16 @@ impl Replica {
     }
 
     fn send_in(&self, leader_epoch: LeaderEpoch, to: Voter, body: ReplicaBody, cx: &mut Cx<'_>) {
+        let mut from = self.me;
+        if cx.fx.mutant(Mutant::IgnoresDirectoryId) {
+            let mut namesakes = self.voters.iter();
+            from = *namesakes
+                .find(|voter| voter.broker == from.broker)
+                .unwrap_or(&from);
+        }
         let message = ReplicaMessage {
             partition: self.id,
-            from: self.me,
+            from,
             to,
             leader_epoch,
             body,

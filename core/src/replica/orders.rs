@@ -183,6 +183,18 @@ impl Orders {
             .any(|order| matches!(order.then, Then::Marked(_)))
     }
 
+    /// The mark once all orders are done, where it is `mark` now.
+    pub(super) fn mark_after(&self, mark: Mark) -> Mark {
+        let ordered = |order: &Pending| {
+            if let Then::Marked(mark) = order.then {
+                Some(mark)
+            } else {
+                None
+            }
+        };
+        self.pending.iter().rev().find_map(ordered).unwrap_or(mark)
+    }
+
     /// Whether the order that clears a suspect is on its way.
     pub(super) fn is_marking_clean(&self) -> bool {
         self.pending

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
+use crate::hooks::{Hooks, Mutant};
 use crate::ids::{Incarnation, Offset, TopicPartition};
 use crate::log::Position;
 use crate::record::{Batch, BatchHeader, HEADER_SIZE};
@@ -43,6 +44,22 @@ impl<D: Disk> LogStore<D> {
         options: StoreOptions,
         boot: BootId,
     ) -> Result<(Self, Recovered), OpenError> {
+        Self::open_with_hooks(disk, options, boot, Hooks::default())
+    }
+
+    /// The same with what a simulator has planted.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    ///
+    /// # Panics
+    /// As [`Self::open`].
+    pub fn open_with_hooks(
+        disk: D,
+        options: StoreOptions,
+        boot: BootId,
+        hooks: Hooks,
+    ) -> Result<(Self, Recovered), OpenError> {
         assert!(
             options.journal_file_bytes >= 64 << 10,
             "a journal file has 64 KiB at least"
@@ -72,9 +89,11 @@ impl<D: Disk> LogStore<D> {
             suspects: BTreeSet::new(),
             severed: BTreeSet::new(),
             decisions: Vec::new(),
+            hooks: &hooks,
+            stale_epochs: BTreeSet::new(),
         };
         replay.run(&journal.files, &journal.found)?;
-        replay.judge_marks(is_same_run);
+        let forgotten = replay.judge_marks(is_same_run);
         let Replay {
             replicas,
             files,
@@ -100,6 +119,7 @@ impl<D: Disk> LogStore<D> {
             ),
             disk,
             options,
+            hooks,
             identity,
             incarnation,
             boot,
@@ -131,7 +151,12 @@ impl<D: Disk> LogStore<D> {
             let StoreFailure::Offline(reason) = failure;
             OpenError::Disk(DiskError::Io(reason))
         })?;
-        let recovered = store.recovered()?;
+        let mut recovered = store.recovered()?;
+        for replica in &mut recovered.replicas {
+            if forgotten.contains(&replica.replica) {
+                replica.mark = Mark::Suspect;
+            }
+        }
         Ok((store, recovered))
     }
 
@@ -251,6 +276,9 @@ struct Replay<'a, D: Disk> {
     severed: BTreeSet<TopicPartition>,
     /// What recovery decided, to be journalled.
     decisions: Vec<(TopicPartition, Record)>,
+    hooks: &'a Hooks,
+    /// Replicas whose epochs a mutant leaves as they were before a truncation.
+    stale_epochs: BTreeSet<TopicPartition>,
 }
 
 impl<D: Disk> Replay<'_, D> {
@@ -387,7 +415,8 @@ impl<D: Disk> Replay<'_, D> {
             }
             // A vote never goes back, in whatever order two copies are read.
             Record::Vote(vote) => {
-                if vote.leader_epoch >= state.vote.leader_epoch {
+                let forgets = self.hooks.is(Mutant::ForgetsVote);
+                if !forgets && vote.leader_epoch >= state.vote.leader_epoch {
                     state.vote = vote;
                 }
             }
@@ -431,6 +460,9 @@ impl<D: Disk> Replay<'_, D> {
         if let Some(bodies) = self.bodies.get_mut(&replica) {
             bodies.retain(|(_, batch)| batch.header.base_offset < to.end_offset);
         }
+        if self.hooks.is(Mutant::KeepsTruncatedEpochs) {
+            self.stale_epochs.insert(replica);
+        }
         let log = self.log_of(replica);
         let emptied = log.state.truncate(to);
         match (log.state.segments.last(), &mut log.index) {
@@ -455,6 +487,7 @@ impl<D: Disk> Replay<'_, D> {
         self.touched.insert(replica);
         for entry in entries {
             let (header, place, inline) = match entry {
+                Appended::Note(_) if self.stale_epochs.contains(&replica) => continue,
                 Appended::Note(note) => {
                     self.state_of(replica).push_note(note);
                     continue;
@@ -476,6 +509,9 @@ impl<D: Disk> Replay<'_, D> {
                 return Ok(());
             }
             let is_whole = self.restore(replica, &header, place, inline, body)?;
+            if !is_whole && self.hooks.is(Mutant::TakesRotForTornTail) {
+                return Ok(());
+            }
             if !is_whole && !recorded {
                 // It may never have been durable: a torn tail, or rot in the last group. Or it was truncated, and its
                 // bytes were overwritten just before the crash: then the truncation follows.
@@ -600,17 +636,21 @@ impl<D: Disk> Replay<'_, D> {
     }
 
     /// Judges the replicas once all is read. No mark in the journal clears a replica of what is lost now: whoever
-    /// ordered it did not know.
-    fn judge_marks(&mut self, is_same_run: bool) {
+    /// ordered it did not know. Returns whose suspicion is told and not journalled, where a mutant wants that.
+    fn judge_marks(&mut self, is_same_run: bool) -> BTreeSet<TopicPartition> {
+        let mut forgotten = BTreeSet::new();
         for (&replica, log) in &mut self.replicas {
             let is_volatile = log.state.mark == Mark::Volatile && !is_same_run;
             let is_suspect =
                 is_volatile || self.suspects.contains(&replica) || self.severed.contains(&replica);
-            if is_suspect && log.state.mark != Mark::Suspect {
+            if is_suspect && self.hooks.is(Mutant::ForgetsSuspicion) {
+                forgotten.insert(replica);
+            } else if is_suspect && log.state.mark != Mark::Suspect {
                 log.state.mark = Mark::Suspect;
                 self.decisions.push((replica, Record::Mark(Mark::Suspect)));
             }
         }
+        forgotten
     }
 
     /// Cuts what stands behind the ends of the segments that were written lately, and finds what is missing before.

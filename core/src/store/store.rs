@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use crate::hooks::{Hooks, Mutant};
 use crate::ids::{ClusterId, Incarnation, Offset, TopicPartition};
 use crate::store::commit::{CheckpointTicket, CommitTicket};
 use crate::store::index::IndexTail;
@@ -29,6 +30,7 @@ use crate::time::Instant;
 pub struct LogStore<D: Disk> {
     pub(super) disk: D,
     pub(super) options: StoreOptions,
+    pub(super) hooks: Hooks,
     pub(super) identity: Identity,
     pub(super) incarnation: Incarnation,
     pub(super) boot: BootId,
@@ -311,6 +313,8 @@ impl<D: Disk> LogStore<D> {
     ) -> Result<Vec<Completion>, StoreFailure> {
         self.committing = None;
         self.check_online()?;
+        let retries = self.hooks.is(Mutant::RetriesFailedSync);
+        let synced = synced.or_else(|error| if retries { ticket.sync() } else { Err(error) });
         self.done(synced)?;
         self.settle(ticket.number)?;
         self.settle_names(&ticket.directories, ticket.names_made);

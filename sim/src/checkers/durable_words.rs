@@ -1,10 +1,11 @@
 //! What a replica says is durable is durable: a vote before it is told, an end before it is acknowledged, a
-//! candidate's own vote before it leads.
+//! candidate's own vote before it leads. Where records are acknowledged ahead of the disk, the mark that admits it is.
 
 use varve_core::effect::{Effect, NoticeKind};
 use varve_core::peer::{AppendReply, PeerMessage, ReplicaBody};
-use varve_core::store::Vote;
+use varve_core::store::{Mark, Vote};
 
+use super::observed::Shadow;
 use super::{Checker, Observed, Step, show_partition, show_replica};
 
 /// See the module.
@@ -48,6 +49,13 @@ impl Checker for WordsAreDurable {
                             Some(format!("acknowledges {appended}, which it does not have"))
                         } else if has_durable.is_none() {
                             Some(format!("acknowledges {durable} as durable, which is not"))
+                        } else if seen.is_replicated(message.partition)
+                            && shadow.durable.mark == Mark::Clean
+                            && has_records(shadow, has_durable, has_appended)
+                        {
+                            Some(format!(
+                                "acknowledges {appended} ahead of its disk, which does not say so"
+                            ))
                         } else {
                             None
                         }
@@ -87,4 +95,13 @@ impl Checker for WordsAreDurable {
         }
         Ok(())
     }
+}
+
+/// Whether there are records between two places of what a replica was ordered to store.
+fn has_records(shadow: &Shadow, from: Option<usize>, to: Option<usize>) -> bool {
+    let (Some(from), Some(to)) = (from, to) else {
+        return false;
+    };
+    let between = shadow.ordered.log.get(from..to).unwrap_or_default();
+    between.iter().any(|logged| logged.crc != 0)
 }

@@ -1,5 +1,7 @@
 //! The high watermark is at most what a majority of the voters holds, durably (or in memory, where the topic's
-//! `flush` says so), the leader's own disk not necessarily among them.
+//! `flush` says so, but for notes), the leader's own disk not necessarily among them.
+
+use varve_core::ids::Voter;
 
 use super::{Checker, Fact, Observed, Step, show_partition, show_replica};
 
@@ -15,7 +17,9 @@ impl Checker for MajorityReachedHighWatermark {
     fn on_step(&mut self, seen: &Observed, step: &Step<'_>) -> Result<(), String> {
         for fact in &seen.facts {
             let Fact::Committed {
-                partition, replica, ..
+                partition,
+                replica,
+                from,
             } = fact
             else {
                 continue;
@@ -50,6 +54,24 @@ impl Checker for MajorityReachedHighWatermark {
                     last.after,
                     view.voters.len()
                 ));
+            }
+            // Notes are committed where they are durable, whatever holds for records.
+            let note = committed[*from..].iter().rposition(|entry| entry.crc == 0);
+            if let Some(place) = note.map(|place| from + place) {
+                let holds = |voter: &&Voter| {
+                    let shadow = seen.shadow(*partition, **voter);
+                    shadow.is_some_and(|shadow| shadow.has_durable(place + 1, &committed[place]))
+                };
+                let holders = view.voters.iter().filter(holds).count();
+                if holders * 2 <= view.voters.len() {
+                    return Err(format!(
+                        "{} of {} commits the note at {} which only {holders} of {} voters have on disk",
+                        show_replica(*replica),
+                        show_partition(*partition),
+                        committed[place].after,
+                        view.voters.len()
+                    ));
+                }
             }
         }
         Ok(())

@@ -1,30 +1,68 @@
-//! Holes are never served: what a client or a peer is given is what stands in the log, entry for entry.
+//! Holes are never served: what a client or a peer is given is what stands in the log, entry for entry, and a
+//! client is given it from the offset on that it asked for.
 
-use varve_core::effect::Effect;
-use varve_core::ids::{PartitionIndex, TopicPartition};
+use std::collections::BTreeMap;
+
+use varve_core::effect::{Effect, RequestId};
+use varve_core::ids::{Offset, PartitionIndex, TopicPartition};
+use varve_core::input::Input;
 use varve_core::log::Entry;
 use varve_core::peer::{PeerMessage, ReplicaBody};
 use varve_core::record::{Batch, BatchHeader};
-use varve_core::wire::{ErrorCode, Response};
+use varve_core::store::Recovered;
+use varve_core::wire::{ErrorCode, Request, Response};
 
 use super::{Checker, Logged, Observed, Step, show_partition, show_replica};
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct HolesAreNotServed;
+pub struct HolesAreNotServed {
+    /// Of fetches that wait for an answer: where each partition is to be read from.
+    asked: BTreeMap<(u8, RequestId), BTreeMap<TopicPartition, Offset>>,
+}
 
 impl Checker for HolesAreNotServed {
     fn name(&self) -> &'static str {
         "HolesAreNotServed"
     }
 
+    fn on_start(&mut self, _seen: &Observed, recovered: &Recovered) -> Result<(), String> {
+        let broker = recovered.broker.0;
+        self.asked.retain(|(node, _), _| i32::from(*node) != broker);
+        Ok(())
+    }
+
+    fn on_input(&mut self, node: u8, input: &Input) {
+        let Input::Request(request) = input else {
+            return;
+        };
+        let Request::Fetch(body) = &request.body else {
+            return;
+        };
+        let mut asked = BTreeMap::new();
+        for topic in &body.topics {
+            for data in &topic.partitions {
+                let partition = TopicPartition {
+                    topic: topic.topic_id,
+                    partition: PartitionIndex(data.partition),
+                };
+                asked.insert(partition, Offset(data.fetch_offset));
+            }
+        }
+        self.asked.insert((node, request.id), asked);
+    }
+
     fn on_step(&mut self, seen: &Observed, step: &Step<'_>) -> Result<(), String> {
         for effect in step.effects {
             match effect {
-                Effect::Respond { response, .. } => {
+                Effect::Respond { request, response } => {
                     let Response::Fetch(response) = &**response else {
                         continue;
                     };
+                    let asked = self
+                        .asked
+                        .remove(&(step.node, *request))
+                        .unwrap_or_default();
                     for topic in &response.responses {
                         for data in &topic.partitions {
                             let partition = TopicPartition {
@@ -49,6 +87,17 @@ impl Checker for HolesAreNotServed {
                                     ));
                                 }
                                 served.push(batch.header);
+                            }
+                            if let (Some(first), Some(offset)) =
+                                (served.first(), asked.get(&partition))
+                                && first.base_offset > *offset
+                            {
+                                return Err(format!(
+                                    "n{} was asked for {} from {offset} on and serves it from {} on",
+                                    step.node,
+                                    show_partition(partition),
+                                    first.base_offset
+                                ));
                             }
                             let shadow = seen.shadow(partition, step.me);
                             let log = shadow.map_or(&[][..], |shadow| &shadow.ordered.log);

@@ -18,6 +18,7 @@ pub mod orders;
 pub mod producer_state;
 pub mod single_leader;
 pub mod suspects;
+pub mod suspicion;
 pub mod voters;
 pub mod votes;
 
@@ -90,9 +91,10 @@ impl Default for Checkers {
                 Box::new(monotonic::NothingGoesBack::default()),
                 Box::new(voters::VotersChangeOneByOne::default()),
                 Box::new(suspects::SuspectsNeverLead),
+                Box::new(suspicion::SuspicionEndsWhenCaughtUp::default()),
                 Box::new(directory_names::WipedDirectoriesAreSilent),
                 Box::new(acknowledgements::AcknowledgedByPolicy::default()),
-                Box::new(holes::HolesAreNotServed),
+                Box::new(holes::HolesAreNotServed::default()),
                 Box::new(producer_state::ProducerStateFollowsLog::default()),
             ],
         }
