@@ -114,6 +114,8 @@ struct Shape {
     partitions: i32,
     replication_factor: i16,
     replicated: bool,
+    /// The topic's `min.insync.replicas`.
+    insync_min: i16,
     safety: Duration,
     network: NetworkOptions,
     disk: DiskOptions,
@@ -142,6 +144,12 @@ impl Shape {
             partitions: i32::try_from(draw(3).between(1, 4)).unwrap_or(1),
             replication_factor,
             replicated: draw(4).chance(200_000),
+            insync_min: match draw(9).below(100) {
+                0..55 => 1,
+                55..90 => 2,
+                _all => replication_factor,
+            }
+            .min(replication_factor),
             safety: Duration::from_millis(draw(5).between(5_000, 25_000)),
             network: draw_network(&mut draw(6)),
             disk: draw_disk(&mut draw(7)),
@@ -152,7 +160,7 @@ impl Shape {
     fn describe(&self) -> String {
         let plural = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
         format!(
-            "{}, {} on {}{}, {}",
+            "{}, {} on {}{}{}, {}",
             plural(usize::from(self.nodes), "node"),
             plural(usize::try_from(self.partitions).unwrap_or(0), "partition"),
             plural(
@@ -163,6 +171,11 @@ impl Shape {
                 ", flush=replicated"
             } else {
                 ""
+            },
+            if self.insync_min > 1 {
+                format!(", min.insync.replicas={}", self.insync_min)
+            } else {
+                String::new()
             },
             plural(self.producers.len(), "producer")
         )
@@ -324,6 +337,10 @@ fn set_up(cluster: &mut Cluster, shape: &Shape) -> bool {
     let mut configs = Vec::new();
     if shape.replicated {
         configs.push(("flush".to_owned(), "replicated".to_owned()));
+    }
+    if shape.insync_min > 1 {
+        let value = shape.insync_min.to_string();
+        configs.push(("min.insync.replicas".to_owned(), value));
     }
     let admin = cluster.add_client(
         TOPIC,
