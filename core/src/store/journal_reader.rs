@@ -314,3 +314,17 @@ pub(super) fn read_or_nothing<F: DiskFile>(
         read => read,
     }
 }
+
+/// The same for a buffer of which only the first `least` bytes, no more than it has, are wanted at once: a sector behind
+/// them that cannot be read hides nothing of what stands before it.
+pub(super) fn read_ahead<F: DiskFile>(
+    file: &F,
+    at: u64,
+    buffer: &mut [u8],
+    least: usize,
+) -> Result<usize, DiskError> {
+    match read_or_nothing(file, at, buffer)? {
+        0 => read_or_nothing(file, at, &mut buffer[..least]),
+        read => Ok(read),
+    }
+}

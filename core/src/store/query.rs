@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::ids::{LeaderEpoch, Offset, Timestamp, TopicPartition};
 use crate::record::{Batch, BatchHeader};
 use crate::store::index::{self, OffsetEntry};
-use crate::store::journal_reader::read_or_nothing;
+use crate::store::journal_reader::{read_ahead, read_or_nothing};
 use crate::store::replica::{Gap, ReplicaState, Segment};
 use crate::store::segment::{self, FileKind, Step, Walk, is_plausible, read_batch};
 use crate::store::store::{LogStore, ReplicaLog};
@@ -626,11 +626,7 @@ fn read_run<F: DiskFile>(
     let one = segment::size(first).min(length - position);
     let wanted = bytes_max.max(one).min(length - position);
     let mut bytes = vec![0; wanted as usize];
-    let mut read = read_or_nothing(file, position.into(), &mut bytes)?;
-    if read < one as usize {
-        // A sector further on that cannot be read hides nothing of the batch before it.
-        read = read_or_nothing(file, position.into(), &mut bytes[..one as usize])?;
-    }
+    let read = read_ahead(file, position.into(), &mut bytes, one as usize)?;
     bytes.truncate(read);
     let bytes = Bytes::from(bytes);
     let mut rest = bytes.clone();

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::ids::{Offset, PartitionIndex, TopicPartition};
 use crate::record::{Batch, BatchHeader, HEADER_SIZE};
-use crate::store::journal_reader::read_or_nothing;
+use crate::store::journal_reader::{read_ahead, read_or_nothing};
 use crate::store::replica::{ReplicaState, Snapshot};
 use crate::store::{Disk, DiskError, DiskFile};
 
@@ -168,7 +168,8 @@ impl<'a, F: DiskFile> Walk<'a, F> {
             Some(from) => from,
             None => {
                 self.chunk.resize(WALK_CHUNK, 0);
-                let length = read_or_nothing(self.file, self.position.into(), &mut self.chunk)?;
+                let at = self.position.into();
+                let length = read_ahead(self.file, at, &mut self.chunk, HEADER_SIZE)?;
                 self.chunk.truncate(length);
                 self.chunk_at = self.position;
                 0
