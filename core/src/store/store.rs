@@ -278,10 +278,11 @@ impl<D: Disk> LogStore<D> {
                 || self.flush_by.is_some_and(|by| by <= now))
     }
 
-    /// When [`LogStore::is_commit_due`] will hold at the latest without another order.
+    /// When [`LogStore::is_commit_due`] will hold at the latest without another order; never for a directory that is
+    /// offline.
     #[must_use]
-    pub const fn next_flush_deadline(&self) -> Option<Instant> {
-        self.flush_by
+    pub fn next_flush_deadline(&self) -> Option<Instant> {
+        self.flush_by.filter(|_| self.failure.is_none())
     }
 
     /// Begins a group commit of everything executed so far. `None` where nothing is to be made durable, or where

@@ -3,6 +3,27 @@
 use super::*;
 
 #[test]
+fn a_directory_that_is_offline_waits_for_no_flush() {
+    let disk = formatted();
+    let (store, _) = open(&disk);
+    let mut driver = Driver::new(store);
+    driver.create(replica(0));
+    driver.append(replica(0), vec![opening(1, 0)]).unwrap();
+    driver.commit();
+    let late = vec![Entry::Batch(batch(0, 1, 1, 100))];
+    driver
+        .append_as(replica(0), late, Offset(0), Flush::Replicated)
+        .unwrap();
+    assert!(driver.store.next_flush_deadline().is_some());
+    disk.fail_syncs();
+    let ticket = driver.store.begin_commit().unwrap().unwrap();
+    let synced = ticket.sync();
+    assert!(driver.store.finish_commit(&ticket, synced).is_err());
+    driver.store.flush_by = Some(Instant(0));
+    assert_eq!(driver.store.next_flush_deadline(), None);
+}
+
+#[test]
 fn on_a_full_disk_appends_fail_whole_while_votes_truncations_and_deletes_go_on() {
     let disk = formatted();
     let (store, _) = open(&disk);
