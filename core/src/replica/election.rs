@@ -279,6 +279,9 @@ impl Replica {
             && (!self.has_leader(cx) || cx.fx.mutant(Mutant::GrantsPreVoteUnderLeader));
         let marked = self.is_marked(cx);
         self.send(from, ReplicaBody::PreVoteReply { granted, marked }, cx);
+        if !granted {
+            self.remind(from, cx);
+        }
     }
 
     pub(super) fn on_pre_vote_reply(

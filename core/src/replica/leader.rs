@@ -477,6 +477,20 @@ impl Replica {
         }
     }
 
+    /// A replica asks whether it would be elected instead of this leader: it has stopped following, and is asked what
+    /// it has, which tells it whom to follow. It may have everything, and would hear nothing more until the next
+    /// entry; and none is appended while leadership is being handed to it.
+    pub(super) fn remind(&mut self, follower: Voter, cx: &mut Cx<'_>) {
+        let end = self.end;
+        let Role::Leader(leading) = &mut self.role else {
+            return;
+        };
+        if let Some(progress) = leading.progress.get_mut(&follower) {
+            progress.ask_anew(end);
+            self.replicate_to(follower, cx);
+        }
+    }
+
     /// The link to or from a broker is another one: what was under way may be lost.
     pub(crate) fn on_link_renewed(&mut self, broker: BrokerId, cx: &mut Cx<'_>) {
         match &mut self.role {

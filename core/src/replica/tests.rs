@@ -422,3 +422,14 @@ fn a_follower_says_nothing_of_its_log_before_the_leader_has_compared_it() {
     };
     assert!(!quorum.sent.iter().any(matched));
 }
+
+#[test]
+fn a_follower_that_doubts_its_leader_in_vain_follows_it_again() {
+    let mut quorum = Quorum::new(3);
+    let leader = quorum.elect();
+    let doubter = (leader + 1) % 3;
+    quorum.with(doubter, |replica, cx| replica.stand(cx));
+    quorum.settle();
+    assert_eq!(quorum.leader(), Some(leader));
+    assert_eq!(quorum.replicas[doubter].leader(), Some(voter(leader)));
+}
