@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bincode::{Decode, Encode};
 
-use crate::cluster::{BrokerRegistration, VoterReport};
+use crate::cluster::{AdminRequest, BrokerRegistration, VoterReport};
 use crate::ids::{
     BrokerId, ClusterId, DirectoryId, Incarnation, LeaderEpoch, Offset, ProducerId, TopicPartition,
     Voter,
@@ -18,7 +18,7 @@ use crate::log::{Entry, Position};
 use crate::record::Batch;
 use crate::store::Flush;
 use crate::time::Instant;
-use crate::wire::{Request, Response};
+use crate::wire::Response;
 
 /// Who is at the other end of a link, told in its hello.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
@@ -225,7 +225,7 @@ pub enum Question {
         /// Its API version.
         api_version: i16,
         /// The request.
-        request: Box<Request>,
+        request: Box<AdminRequest>,
     },
 }
 

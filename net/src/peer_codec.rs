@@ -21,7 +21,7 @@ use std::fmt;
 use bincode::config::{Configuration, Limit, standard};
 use bincode::{Decode, Encode};
 use bytes::{BufMut as _, Bytes, BytesMut};
-use varve_core::cluster::{BrokerRegistration, VoterReport};
+use varve_core::cluster::{AdminRequest, BrokerRegistration, VoterReport};
 use varve_core::ids::{BrokerId, LeaderEpoch, Offset, ProducerId, TopicPartition, Voter};
 use varve_core::log::{Entry, Note, Position};
 use varve_core::peer::{
@@ -423,7 +423,7 @@ fn strip_question(question: Question) -> SkeletonQuestion {
             request,
         } => SkeletonQuestion::Client {
             api_version,
-            request,
+            request: Box::new((*request).into()),
         },
     }
 }
@@ -462,7 +462,7 @@ fn dress(skeleton: Skeleton, bodies: &mut Bytes) -> Result<PeerMessage, PeerDeco
         Skeleton::Peers(peers) => PeerMessage::Peers(peers),
         Skeleton::Ask { id, question } => PeerMessage::Ask {
             id,
-            question: dress_question(question),
+            question: dress_question(question)?,
         },
         Skeleton::Answer { id, answer } => PeerMessage::Answer {
             id,
@@ -530,8 +530,8 @@ fn dress_batch(header: BatchHeader, bodies: &mut Bytes) -> Result<Batch, PeerDec
     Ok(batch)
 }
 
-fn dress_question(question: SkeletonQuestion) -> Question {
-    match question {
+fn dress_question(question: SkeletonQuestion) -> Result<Question, PeerDecodeError> {
+    Ok(match question {
         SkeletonQuestion::Register(registration) => Question::Register(registration),
         SkeletonQuestion::Stopping => Question::Stopping,
         SkeletonQuestion::AllocateProducerIds => Question::AllocateProducerIds,
@@ -541,9 +541,11 @@ fn dress_question(question: SkeletonQuestion) -> Question {
             request,
         } => Question::Client {
             api_version,
-            request,
+            request: Box::new(AdminRequest::try_from(*request).map_err(|_| {
+                PeerDecodeError::Skeleton("a request that is not for the controller".to_owned())
+            })?),
         },
-    }
+    })
 }
 
 fn dress_answer(answer: SkeletonAnswer) -> Answer {
@@ -567,7 +569,7 @@ mod tests {
     };
     use varve_core::log::NoteKind;
     use varve_core::time::Instant;
-    use varve_core::wire::{MetadataRequest, MetadataResponse};
+    use varve_core::wire::{DeleteTopicsRequest, MetadataResponse};
 
     fn position() -> impl Strategy<Value = Position> {
         (any::<i32>(), any::<i64>(), any::<u64>()).prop_map(|(epoch, end, notes)| Position {
@@ -698,16 +700,16 @@ mod tests {
     }
 
     fn question() -> impl Strategy<Value = Question> {
-        let request = MetadataRequest {
-            topics: Some(Vec::new()),
+        let request = DeleteTopicsRequest {
+            timeout_ms: 7,
             ..Default::default()
         };
         prop_oneof![
             Just(Question::Stopping),
             Just(Question::AllocateProducerIds),
             Just(Question::Client {
-                api_version: 12,
-                request: Box::new(request.into())
+                api_version: 6,
+                request: Box::new(AdminRequest::DeleteTopics(request))
             }),
             (partition(), prop::collection::vec(voter(), 0..5)).prop_map(|(partition, voters)| {
                 let leader_epoch = LeaderEpoch(5);

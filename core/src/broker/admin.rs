@@ -11,7 +11,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::cluster::ClusterImage;
+use crate::cluster::{AdminRequest, ClusterImage};
 use crate::effect::{Effects, RequestId};
 use crate::ids::TopicId;
 use crate::peer::{self, Answer};
@@ -20,8 +20,7 @@ use crate::wire::create_partitions::CreatePartitionsTopicResult;
 use crate::wire::create_topics::CreatableTopicResult;
 use crate::wire::delete_topics::DeletableTopicResult;
 use crate::wire::{
-    CreatePartitionsResponse, CreateTopicsResponse, DeleteTopicsResponse, ErrorCode, Request,
-    Response, Str,
+    CreatePartitionsResponse, CreateTopicsResponse, DeleteTopicsResponse, ErrorCode, Response, Str,
 };
 
 use super::Broker;
@@ -39,7 +38,7 @@ const AUTO_CREATE_PATIENCE: Duration = Duration::from_secs(10);
 /// An administrative request that waits for the controller, or for the image.
 #[derive(Clone, Debug)]
 pub(super) struct Admin {
-    request: Request,
+    request: AdminRequest,
     question: u64,
     /// The controller's answer, once it is there.
     answer: Option<Box<Response>>,
@@ -81,10 +80,10 @@ impl Broker {
         &mut self,
         id: RequestId,
         api_version: i16,
-        body: Request,
+        body: AdminRequest,
         fx: &mut Effects,
     ) {
-        let patience = Duration::from_millis(u64::try_from(timeout_ms(&body)).unwrap_or(0));
+        let patience = Duration::from_millis(u64::try_from(body.timeout_ms()).unwrap_or(0));
         let deadline = self.now + patience.max(PATIENCE_MIN);
         let question = peer::Question::Client {
             api_version,
@@ -114,7 +113,7 @@ impl Broker {
         let request = crate::cluster::auto_create_request(&names);
         let question = peer::Question::Client {
             api_version: 7,
-            request: Box::new(request.into()),
+            request: Box::new(AdminRequest::CreateTopics(request)),
         };
         let until = self.now + AUTO_CREATE_PATIENCE;
         self.put_question(question, Purpose::AutoCreate(names), Some(until), fx);
@@ -256,10 +255,14 @@ impl Broker {
 
     /// Answers a request that nothing came of, as far as this broker can tell.
     pub(super) fn end_admin(&self, id: RequestId, admin: Admin, code: ErrorCode, fx: &mut Effects) {
-        let response = match admin.answer {
-            Some(answer) => unshown(*answer, code),
-            None => failed(&admin.request, code),
+        let (mut response, message) = match admin.answer {
+            Some(answer) => (*answer, "This broker has not seen yet what was decided."),
+            None => (
+                as_if_done(&admin.request),
+                "The controller has not answered.",
+            ),
         };
+        fail_done(&mut response, code, message);
         respond(id, response, fx);
     }
 }
@@ -291,29 +294,10 @@ impl Requests {
     }
 }
 
-fn timeout_ms(request: &Request) -> i32 {
-    match request {
-        Request::CreateTopics(request) => request.timeout_ms,
-        Request::DeleteTopics(request) => request.timeout_ms,
-        Request::CreatePartitions(request) => request.timeout_ms,
-        Request::Produce(_)
-        | Request::Fetch(_)
-        | Request::ListOffsets(_)
-        | Request::Metadata(_)
-        | Request::FindCoordinator(_)
-        | Request::ApiVersions(_)
-        | Request::InitProducerId(_)
-        | Request::OffsetForLeaderEpoch(_)
-        | Request::DescribeConfigs(_)
-        | Request::DescribeCluster(_)
-        | Request::DescribeTopicPartitions(_) => unreachable!("this is not forwarded"),
-    }
-}
-
 /// Whether an image shows what the controller says to have done.
-fn shows(image: &ClusterImage, request: &Request, answer: &Response) -> bool {
+fn shows(image: &ClusterImage, request: &AdminRequest, answer: &Response) -> bool {
     match (request, answer) {
-        (Request::CreateTopics(request), Response::CreateTopics(answer)) => {
+        (AdminRequest::CreateTopics(request), Response::CreateTopics(answer)) => {
             let exists = |topic: &CreatableTopicResult| {
                 let known = image.topic(topic.topic_id);
                 let partitions = usize::try_from(topic.num_partitions).unwrap_or(0);
@@ -325,14 +309,14 @@ fn shows(image: &ClusterImage, request: &Request, answer: &Response) -> bool {
                 .filter(|topic| topic.error_code.is_none());
             request.validate_only || done.all(exists)
         }
-        (Request::DeleteTopics(_), Response::DeleteTopics(answer)) => {
+        (AdminRequest::DeleteTopics(_), Response::DeleteTopics(answer)) => {
             let mut done = answer
                 .responses
                 .iter()
                 .filter(|topic| topic.error_code.is_none());
             done.all(|topic| image.topic(topic.topic_id).is_none())
         }
-        (Request::CreatePartitions(request), Response::CreatePartitions(answer)) => {
+        (AdminRequest::CreatePartitions(request), Response::CreatePartitions(answer)) => {
             let grown = |topic: &CreatePartitionsTopicResult| {
                 let asked = request.topics.iter().find(|asked| asked.name == topic.name);
                 let count = asked.map_or(0, |asked| usize::try_from(asked.count).unwrap_or(0));
@@ -349,32 +333,27 @@ fn shows(image: &ClusterImage, request: &Request, answer: &Response) -> bool {
     }
 }
 
-/// The controller's answer where this broker cannot see what it speaks of.
-fn unshown(mut answer: Response, code: ErrorCode) -> Response {
-    let fail = |error_code: &mut ErrorCode| {
+/// Whatever an answer says to be done is told as failed.
+fn fail_done(answer: &mut Response, code: ErrorCode, message: &'static str) {
+    let fail = |error_code: &mut ErrorCode, error_message: &mut Option<Str>| {
         if error_code.is_none() {
             *error_code = code;
+            *error_message = Some(Str::from_static(message));
         }
     };
-    match &mut answer {
-        Response::CreateTopics(answer) => {
-            answer
-                .topics
-                .iter_mut()
-                .for_each(|topic| fail(&mut topic.error_code));
-        }
-        Response::DeleteTopics(answer) => {
-            answer
-                .responses
-                .iter_mut()
-                .for_each(|topic| fail(&mut topic.error_code));
-        }
-        Response::CreatePartitions(answer) => {
-            answer
-                .results
-                .iter_mut()
-                .for_each(|topic| fail(&mut topic.error_code));
-        }
+    match answer {
+        Response::CreateTopics(answer) => answer
+            .topics
+            .iter_mut()
+            .for_each(|topic| fail(&mut topic.error_code, &mut topic.error_message)),
+        Response::DeleteTopics(answer) => answer
+            .responses
+            .iter_mut()
+            .for_each(|topic| fail(&mut topic.error_code, &mut topic.error_message)),
+        Response::CreatePartitions(answer) => answer
+            .results
+            .iter_mut()
+            .for_each(|topic| fail(&mut topic.error_code, &mut topic.error_message)),
         Response::Produce(_)
         | Response::Fetch(_)
         | Response::ListOffsets(_)
@@ -387,74 +366,46 @@ fn unshown(mut answer: Response, code: ErrorCode) -> Response {
         | Response::DescribeCluster(_)
         | Response::DescribeTopicPartitions(_) => {}
     }
-    answer
 }
 
-/// The answer to a request that the controller has not answered.
-fn failed(request: &Request, code: ErrorCode) -> Response {
-    let message = || Some(Str::from_static("The controller has not answered."));
+/// An answer to a request that names every topic of it, and no error.
+fn as_if_done(request: &AdminRequest) -> Response {
     match request {
-        Request::CreateTopics(request) => {
-            let topics = request.topics.iter().map(|topic| CreatableTopicResult {
-                name: topic.name.clone(),
-                error_code: code,
-                error_message: message(),
-                ..CreatableTopicResult::default()
-            });
-            CreateTopicsResponse {
-                topics: topics.collect(),
-                ..CreateTopicsResponse::default()
-            }
-            .into()
+        AdminRequest::CreateTopics(request) => CreateTopicsResponse {
+            topics: (request.topics.iter())
+                .map(|topic| CreatableTopicResult {
+                    name: topic.name.clone(),
+                    ..CreatableTopicResult::default()
+                })
+                .collect(),
+            ..CreateTopicsResponse::default()
         }
-        Request::DeleteTopics(request) => {
-            let named = request
-                .topic_names
-                .iter()
-                .map(|name| (Some(name.clone()), TopicId::ZERO));
-            let topics = request
-                .topics
-                .iter()
-                .map(|topic| (topic.name.clone(), topic.topic_id));
-            let responses = named
-                .chain(topics)
-                .map(|(name, topic_id)| DeletableTopicResult {
-                    name,
-                    topic_id,
-                    error_code: code,
-                    error_message: message(),
-                });
+        .into(),
+        AdminRequest::DeleteTopics(request) => {
+            let named = request.topic_names.iter();
+            let named = named.map(|name| (Some(name.clone()), TopicId::ZERO));
+            let topics = request.topics.iter();
+            let topics = topics.map(|topic| (topic.name.clone(), topic.topic_id));
+            let done = |(name, topic_id)| DeletableTopicResult {
+                name,
+                topic_id,
+                ..DeletableTopicResult::default()
+            };
             DeleteTopicsResponse {
-                responses: responses.collect(),
+                responses: named.chain(topics).map(done).collect(),
                 ..DeleteTopicsResponse::default()
             }
             .into()
         }
-        Request::CreatePartitions(request) => {
-            let results = request
-                .topics
-                .iter()
+        AdminRequest::CreatePartitions(request) => CreatePartitionsResponse {
+            results: (request.topics.iter())
                 .map(|topic| CreatePartitionsTopicResult {
                     name: topic.name.clone(),
-                    error_code: code,
-                    error_message: message(),
-                });
-            CreatePartitionsResponse {
-                results: results.collect(),
-                ..CreatePartitionsResponse::default()
-            }
-            .into()
+                    ..CreatePartitionsTopicResult::default()
+                })
+                .collect(),
+            ..CreatePartitionsResponse::default()
         }
-        Request::Produce(_)
-        | Request::Fetch(_)
-        | Request::ListOffsets(_)
-        | Request::Metadata(_)
-        | Request::FindCoordinator(_)
-        | Request::ApiVersions(_)
-        | Request::InitProducerId(_)
-        | Request::OffsetForLeaderEpoch(_)
-        | Request::DescribeConfigs(_)
-        | Request::DescribeCluster(_)
-        | Request::DescribeTopicPartitions(_) => unreachable!("this is not forwarded"),
+        .into(),
     }
 }

@@ -15,6 +15,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
+use crate::cluster::AdminRequest;
 use crate::effect::{Effect, Effects, RequestId};
 use crate::ids::{Offset, TopicPartition};
 use crate::input::{ClientRequest, ConnectionId};
@@ -160,9 +161,15 @@ impl Broker {
                 self.on_describe_topic_partitions(id, listener, &body, fx);
             }
             Request::DescribeConfigs(body) => self.on_describe_configs(id, listener, &body, fx),
-            body @ (Request::CreateTopics(_)
-            | Request::DeleteTopics(_)
-            | Request::CreatePartitions(_)) => self.on_admin(id, api_version, body, fx),
+            Request::CreateTopics(body) => {
+                self.on_admin(id, api_version, AdminRequest::CreateTopics(body), fx);
+            }
+            Request::DeleteTopics(body) => {
+                self.on_admin(id, api_version, AdminRequest::DeleteTopics(body), fx);
+            }
+            Request::CreatePartitions(body) => {
+                self.on_admin(id, api_version, AdminRequest::CreatePartitions(body), fx);
+            }
             Request::FindCoordinator(body) => {
                 respond(id, no_coordinator(api_version, &body), fx);
             }

@@ -12,9 +12,11 @@ mod config_keys;
 mod config;
 mod names;
 mod placement;
+mod administration;
 mod controller;
 mod answer;
 
+pub use administration::AdminRequest;
 pub use answer::{Answering, ClusterView, MetadataAnswer};
 pub use config::{
     BrokerConfig, ConfigEntry, ConfigSource, ConfigSynonym, ConfigType, Configs, InvalidConfig,

@@ -8,6 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
 use super::{Planned, Refusal};
+use crate::cluster::administration::AdminRequest;
 use crate::cluster::config::{BrokerConfig, Configs, InvalidConfig, check_topic};
 use crate::cluster::image::{BrokerState, ClusterImage, TopicImage};
 use crate::cluster::names::{METADATA, check_topic_name, collision_key};
@@ -24,7 +25,7 @@ use crate::wire::create_topics::{
     CreateTopicsRequest, CreateTopicsResponse,
 };
 use crate::wire::delete_topics::{DeletableTopicResult, DeleteTopicsRequest, DeleteTopicsResponse};
-use crate::wire::{ErrorCode, Request, Response, Str};
+use crate::wire::{ErrorCode, Response, Str};
 
 /// Partitions that one request may create, as in Kafka: a request is one batch of the log.
 const PARTITIONS_PER_REQUEST_MAX: usize = 10_000;
@@ -52,28 +53,17 @@ pub fn plan_client(
     image: &ClusterImage,
     broker: &BrokerConfig,
     api_version: i16,
-    request: &Request,
+    request: &AdminRequest,
     seed: u64,
 ) -> Planned {
     let configs = Configs { image, broker };
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     match request {
-        Request::CreateTopics(request) => create_topics(configs, request, &mut rng).into(),
-        Request::DeleteTopics(request) => delete_topics(configs, request, api_version).into(),
-        Request::CreatePartitions(request) => create_partitions(configs, request, &mut rng).into(),
-        Request::Produce(_)
-        | Request::Fetch(_)
-        | Request::ListOffsets(_)
-        | Request::Metadata(_)
-        | Request::FindCoordinator(_)
-        | Request::ApiVersions(_)
-        | Request::InitProducerId(_)
-        | Request::OffsetForLeaderEpoch(_)
-        | Request::DescribeConfigs(_)
-        | Request::DescribeCluster(_)
-        | Request::DescribeTopicPartitions(_) => Planned::nothing(Answer::Refused(
-            "This is no request for the controller.".to_owned(),
-        )),
+        AdminRequest::CreateTopics(request) => create_topics(configs, request, &mut rng).into(),
+        AdminRequest::DeleteTopics(request) => delete_topics(configs, request, api_version).into(),
+        AdminRequest::CreatePartitions(request) => {
+            create_partitions(configs, request, &mut rng).into()
+        }
     }
 }
 

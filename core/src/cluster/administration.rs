@@ -1,0 +1,72 @@
+//! The requests that only the controller decides, told apart once from those that any broker answers.
+
+use crate::wire::{
+    ApiKey, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, Request,
+};
+
+/// A request of an administrator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminRequest {
+    /// Make topics.
+    CreateTopics(CreateTopicsRequest),
+    /// Delete topics.
+    DeleteTopics(DeleteTopicsRequest),
+    /// Give topics more partitions.
+    CreatePartitions(CreatePartitionsRequest),
+}
+
+impl AdminRequest {
+    /// Which API it belongs to.
+    #[must_use]
+    pub const fn api_key(&self) -> ApiKey {
+        match self {
+            Self::CreateTopics(_) => ApiKey::CreateTopics,
+            Self::DeleteTopics(_) => ApiKey::DeleteTopics,
+            Self::CreatePartitions(_) => ApiKey::CreatePartitions,
+        }
+    }
+
+    /// How long its client would wait, in milliseconds.
+    #[must_use]
+    pub const fn timeout_ms(&self) -> i32 {
+        match self {
+            Self::CreateTopics(request) => request.timeout_ms,
+            Self::DeleteTopics(request) => request.timeout_ms,
+            Self::CreatePartitions(request) => request.timeout_ms,
+        }
+    }
+}
+
+impl From<AdminRequest> for Request {
+    fn from(request: AdminRequest) -> Self {
+        match request {
+            AdminRequest::CreateTopics(request) => Self::CreateTopics(request),
+            AdminRequest::DeleteTopics(request) => Self::DeleteTopics(request),
+            AdminRequest::CreatePartitions(request) => Self::CreatePartitions(request),
+        }
+    }
+}
+
+impl TryFrom<Request> for AdminRequest {
+    /// The request, which any broker answers.
+    type Error = Request;
+
+    fn try_from(request: Request) -> Result<Self, Request> {
+        match request {
+            Request::CreateTopics(request) => Ok(Self::CreateTopics(request)),
+            Request::DeleteTopics(request) => Ok(Self::DeleteTopics(request)),
+            Request::CreatePartitions(request) => Ok(Self::CreatePartitions(request)),
+            other @ (Request::Produce(_)
+            | Request::Fetch(_)
+            | Request::ListOffsets(_)
+            | Request::Metadata(_)
+            | Request::FindCoordinator(_)
+            | Request::ApiVersions(_)
+            | Request::InitProducerId(_)
+            | Request::OffsetForLeaderEpoch(_)
+            | Request::DescribeConfigs(_)
+            | Request::DescribeCluster(_)
+            | Request::DescribeTopicPartitions(_)) => Err(other),
+        }
+    }
+}
