@@ -342,21 +342,32 @@ impl Broker {
         peers
     }
 
+    /// Whether the image names everybody to be linked with: it is current, and has every voter of the metadata log. The
+    /// voters that a cluster is formed with register one after the other.
+    fn knows_all_peers(&self) -> bool {
+        let voters = self
+            .replica(TopicPartition::METADATA)
+            .map_or(&[][..], Replica::voters);
+        let mut brokers = voters.iter().map(|voter| voter.broker);
+        self.metadata.caught_up && brokers.all(|id| self.metadata.image.broker(id).is_some())
+    }
+
     /// Takes a peer's word on how brokers are reached, until the image tells.
     pub(super) fn learn_peers(&mut self, peers: PeerAddresses, fx: &mut Effects) {
-        if !self.metadata.caught_up {
+        if !self.knows_all_peers() {
             self.metadata.hinted.extend(peers);
             self.keep_peers(fx);
         }
     }
 
     fn keep_peers(&mut self, fx: &mut Effects) {
-        if self.metadata.caught_up {
+        let all = self.knows_all_peers();
+        if all {
             self.metadata.hinted.clear();
         }
         let mut addresses = self.known_peers();
         addresses.remove(&self.me.broker);
-        let peers = (addresses, self.metadata.caught_up);
+        let peers = (addresses, all);
         if peers != self.metadata.peers {
             self.metadata.peers.clone_from(&peers);
             let (addresses, all) = peers;
