@@ -103,7 +103,7 @@ impl Replica {
     fn store_vote(&mut self, vote: Vote, cx: &mut Cx<'_>) {
         self.vote = vote;
         self.orders
-            .push(OrderKind::StoreVote(vote), self.end, self.id, cx);
+            .push(OrderKind::StoreVote(vote), self.ordered_end(), self.id, cx);
     }
 
     /// Something is different about the broker of this replica's leader: does it still trust it?
@@ -468,7 +468,7 @@ impl Replica {
 
     pub(super) fn set_mark(&mut self, mark: Mark, cx: &mut Cx<'_>) {
         self.orders
-            .push(OrderKind::SetMark(mark), self.end, self.id, cx);
+            .push(OrderKind::SetMark(mark), self.ordered_end(), self.id, cx);
         if mark != Mark::Clean {
             self.mark = mark; // worse at once, better when it is durable
         }

@@ -180,7 +180,7 @@ impl Replica {
         let batches: Vec<Batch> = batches.into_iter().filter(belongs).collect();
         if !batches.is_empty() {
             self.orders
-                .push(OrderKind::Fill { batches }, self.end, self.id, cx);
+                .push(OrderKind::Fill { batches }, self.ordered_end(), self.id, cx);
         }
     }
 

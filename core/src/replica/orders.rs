@@ -301,6 +301,11 @@ impl Replica {
         self.order_append(from, entries, self.config.flush, cx);
     }
 
+    /// The log's end once every order given so far is done: without what is committed and in memory only.
+    pub(super) fn ordered_end(&self) -> Position {
+        self.unstored.unwrap_or(self.end)
+    }
+
     /// Whether something committed is in memory only, since the disk had no room for it.
     pub(crate) const fn is_unstored(&self) -> bool {
         self.unstored.is_some()
