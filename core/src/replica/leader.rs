@@ -217,9 +217,7 @@ impl Replica {
             let is_note = note.is_some_and(|note| note.offset == next.end_offset);
             // A full disk takes notes; records are looked at again with every tick while the follower lags.
             if next == self.end || is_full && !is_note {
-                if !progress.replicating {
-                    self.send_entries(follower, Vec::new(), cx);
-                } else if eager {
+                if !progress.replicating || eager {
                     self.send_entries(follower, Vec::new(), cx);
                 } else if progress.told < committed {
                     leading.tick_by(cx.now + cx.timing.heartbeat_interval);
