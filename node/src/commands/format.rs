@@ -40,8 +40,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Ok(()) => {}
         Err(OpenError::AlreadyFormatted) => {
             return Err(format!(
-                "{} is formatted already: it belongs to a cluster, and is never formatted over. Only the first \
-                 node of a cluster is formatted; the others join when they are started",
+                "{} is formatted already: it belongs to a cluster or waits to join one, and is never formatted over. \
+                 Only the first node of a cluster is formatted; the others join when they are started. To make \
+                 a new cluster, name another directory or remove this one",
                 config.data.display()
             )
             .into());
