@@ -160,7 +160,7 @@ impl Cluster {
                 );
             }
             Effect::Close(_)
-            | Effect::Peers(_)
+            | Effect::Peers { .. }
             | Effect::Redial(_)
             | Effect::Joined(_)
             | Effect::Ready
@@ -390,7 +390,16 @@ fn measure(partitions: i32, replication_factor: i16) {
         for effect in effects {
             match effect {
                 Effect::Store(order) => append = Some(order),
-                other => cluster.carry_out(leader, other),
+                other @ (Effect::Query(_)
+                | Effect::Send { .. }
+                | Effect::Respond { .. }
+                | Effect::Close(_)
+                | Effect::Peers { .. }
+                | Effect::Redial(_)
+                | Effect::Joined(_)
+                | Effect::Ready
+                | Effect::Stopped
+                | Effect::Notice(_)) => cluster.carry_out(leader, other),
             }
         }
         let order = append.expect("it appends");
@@ -530,6 +539,7 @@ fn idle(cluster: &mut Cluster, leader: i32) {
         let now = cluster.now;
         let peer = leader % 3 + 1;
         let message = PeerMessage::Heartbeat(varve_core::peer::Heartbeat {
+            disk_full: false,
             sent_at: now,
             echo: None,
             disk_stalled: Duration::ZERO,
