@@ -42,3 +42,14 @@ fn two_processes_arrive_at_the_same_state_hash_chains() {
         .collect();
     assert_eq!(there, here);
 }
+
+/// The first thing that a reader can hold against the program, on any machine.
+#[test]
+fn the_readme_shows_what_seed_3_prints() {
+    let readme = include_str!("../../README.md");
+    let printed = run(3, &RunOptions::default()).to_string();
+    assert!(
+        readme.contains(&format!("$ varve sim run --seed 3\n{printed}\n```")),
+        "README.md is to show:\n{printed}"
+    );
+}
