@@ -4,15 +4,16 @@
 use std::collections::BTreeMap;
 
 use varve_core::effect::{Effect, RequestId};
-use varve_core::ids::{Offset, PartitionIndex, TopicPartition};
+use varve_core::ids::{Offset, TopicPartition};
 use varve_core::input::Input;
 use varve_core::log::Entry;
 use varve_core::peer::{PeerMessage, ReplicaBody};
 use varve_core::record::{Batch, BatchHeader};
 use varve_core::store::Recovered;
-use varve_core::wire::{ErrorCode, Request, Response};
+use varve_core::wire::ErrorCode;
+use varve_core::wire::fetch::PartitionData;
 
-use super::{Checker, Logged, Observed, Step, show_partition, show_replica};
+use super::{Checker, Logged, Observed, Step, fetched, served, show_partition, show_replica};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -33,82 +34,27 @@ impl Checker for HolesAreNotServed {
     }
 
     fn on_input(&mut self, node: u8, input: &Input) {
-        let Input::Request(request) = input else {
-            return;
-        };
-        let Request::Fetch(body) = &request.body else {
-            return;
-        };
-        let mut asked = BTreeMap::new();
-        for topic in &body.topics {
-            for data in &topic.partitions {
-                let partition = TopicPartition {
-                    topic: topic.topic_id,
-                    partition: PartitionIndex(data.partition),
-                };
-                asked.insert(partition, Offset(data.fetch_offset));
-            }
+        if let Some((request, partitions)) = fetched(input) {
+            self.asked.insert((node, request), partitions.collect());
         }
-        self.asked.insert((node, request.id), asked);
     }
 
     fn on_step(&mut self, seen: &Observed, step: &Step<'_>) -> Result<(), String> {
         for effect in step.effects {
             match effect {
                 Effect::Respond { request, response } => {
-                    let Response::Fetch(response) = &**response else {
+                    let Some(served) = served(response) else {
                         continue;
                     };
                     let asked = self
                         .asked
                         .remove(&(step.node, *request))
                         .unwrap_or_default();
-                    for topic in &response.responses {
-                        for data in &topic.partitions {
-                            let partition = TopicPartition {
-                                topic: topic.topic_id,
-                                partition: PartitionIndex(data.partition_index),
-                            };
-                            if data.error_code != ErrorCode::None {
-                                continue;
-                            }
-                            let Some(records) = &data.records else {
-                                continue;
-                            };
-                            let mut bytes = records.to_bytes();
-                            let mut served = Vec::new();
-                            while let Ok(batch) = Batch::split_from(&mut bytes) {
-                                if let Err(error) = batch.verify() {
-                                    return Err(format!(
-                                        "n{} serves a damaged batch of {} at {}: {error}",
-                                        step.node,
-                                        show_partition(partition),
-                                        batch.header.base_offset
-                                    ));
-                                }
-                                served.push(batch.header);
-                            }
-                            if let (Some(first), Some(offset)) =
-                                (served.first(), asked.get(&partition))
-                                && first.base_offset > *offset
-                            {
-                                return Err(format!(
-                                    "n{} was asked for {} from {offset} on and serves it from {} on",
-                                    step.node,
-                                    show_partition(partition),
-                                    first.base_offset
-                                ));
-                            }
-                            let shadow = seen.shadow(partition, step.me);
-                            let log = shadow.map_or(&[][..], |shadow| &shadow.ordered.log);
-                            stands_in(&served, log).map_err(|what| {
-                                format!(
-                                    "n{} serves of {} {what}",
-                                    step.node,
-                                    show_partition(partition)
-                                )
-                            })?;
-                        }
+                    for (partition, data) in served {
+                        let asked = asked.get(&partition).copied();
+                        check_served(seen, step, partition, asked, data).map_err(|what| {
+                            format!("n{} {what} of {}", step.node, show_partition(partition))
+                        })?;
                     }
                 }
                 Effect::Send {
@@ -159,6 +105,40 @@ impl Checker for HolesAreNotServed {
         }
         Ok(())
     }
+}
+
+/// Whether what a client is given of a partition is what stands in its log, from the offset on that it asked for.
+fn check_served(
+    seen: &Observed,
+    step: &Step<'_>,
+    partition: TopicPartition,
+    asked: Option<Offset>,
+    data: &PartitionData,
+) -> Result<(), String> {
+    let Some(records) = &data.records else {
+        return Ok(());
+    };
+    if data.error_code != ErrorCode::None {
+        return Ok(());
+    }
+    let mut bytes = records.to_bytes();
+    let mut served = Vec::new();
+    while let Ok(batch) = Batch::split_from(&mut bytes) {
+        batch.verify().map_err(|error| {
+            let at = batch.header.base_offset;
+            format!("serves a damaged batch at {at} ({error})")
+        })?;
+        served.push(batch.header);
+    }
+    if let (Some(first), Some(offset)) = (served.first(), asked)
+        && first.base_offset > offset
+    {
+        let from = first.base_offset;
+        return Err(format!("is asked for {offset} and serves from {from} on"));
+    }
+    let shadow = seen.shadow(partition, step.me);
+    let log = shadow.map_or(&[][..], |shadow| &shadow.ordered.log);
+    stands_in(&served, log).map_err(|what| format!("serves {what}"))
 }
 
 /// Whether these batches stand in the log one behind the other.

@@ -24,9 +24,12 @@ pub mod votes;
 
 use std::fmt;
 
-use varve_core::ids::{TopicPartition, Voter};
+use varve_core::effect::RequestId;
+use varve_core::ids::{Offset, PartitionIndex, TopicPartition, Voter};
 use varve_core::input::Input;
 use varve_core::store::Recovered;
+use varve_core::wire::fetch::PartitionData;
+use varve_core::wire::{Request, Response};
 
 pub use observed::{Fact, Interruption, Logged, Observed, Step};
 
@@ -152,6 +155,42 @@ impl Checkers {
         }
         Ok(())
     }
+}
+
+/// The partitions that a fetch asks for, each with the offset to read from; `None` where the input is no fetch.
+fn fetched(input: &Input) -> Option<(RequestId, impl Iterator<Item = (TopicPartition, Offset)>)> {
+    let Input::Request(request) = input else {
+        return None;
+    };
+    let Request::Fetch(body) = &request.body else {
+        return None;
+    };
+    let partitions = body.topics.iter().flat_map(|topic| {
+        topic.partitions.iter().map(|data| {
+            let partition = TopicPartition {
+                topic: topic.topic_id,
+                partition: PartitionIndex(data.partition),
+            };
+            (partition, Offset(data.fetch_offset))
+        })
+    });
+    Some((request.id, partitions))
+}
+
+/// What an answer to a fetch gives of each partition; `None` where the response is another.
+fn served(response: &Response) -> Option<impl Iterator<Item = (TopicPartition, &PartitionData)>> {
+    let Response::Fetch(response) = response else {
+        return None;
+    };
+    Some(response.responses.iter().flat_map(|topic| {
+        topic.partitions.iter().map(|data| {
+            let partition = TopicPartition {
+                topic: topic.topic_id,
+                partition: PartitionIndex(data.partition_index),
+            };
+            (partition, data)
+        })
+    }))
 }
 
 /// A partition as it stands in a violation.

@@ -6,13 +6,13 @@
 use std::collections::BTreeMap;
 
 use varve_core::effect::{Effect, RequestId};
-use varve_core::ids::{LeaderEpoch, Offset, PartitionIndex, TopicPartition, Voter};
+use varve_core::ids::{LeaderEpoch, Offset, TopicPartition, Voter};
 use varve_core::input::Input;
 use varve_core::log::Position;
 use varve_core::store::Recovered;
-use varve_core::wire::{ErrorCode, Request, Response};
+use varve_core::wire::ErrorCode;
 
-use super::{Checker, Observed, Step, show_partition, show_replica};
+use super::{Checker, Observed, Step, fetched, served, show_partition, show_replica};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -93,25 +93,12 @@ impl Checker for NothingGoesBack {
     }
 
     fn on_input(&mut self, node: u8, input: &Input) {
-        let Input::Request(request) = input else {
+        let Some((request, partitions)) = fetched(input) else {
             return;
         };
-        let Request::Fetch(body) = &request.body else {
-            return;
-        };
-        let mut asked = BTreeMap::new();
-        for topic in &body.topics {
-            for data in &topic.partitions {
-                let partition = TopicPartition {
-                    topic: topic.topic_id,
-                    partition: PartitionIndex(data.partition),
-                };
-                if let Some(shown) = self.shown.get(&partition) {
-                    asked.insert(partition, shown.clone());
-                }
-            }
-        }
-        self.asked.insert((node, request.id), asked);
+        let shown = |(partition, _)| Some((partition, self.shown.get(&partition)?.clone()));
+        let asked = partitions.filter_map(shown).collect();
+        self.asked.insert((node, request), asked);
     }
 
     fn on_step(&mut self, _seen: &Observed, step: &Step<'_>) -> Result<(), String> {
@@ -146,28 +133,22 @@ impl Checker for NothingGoesBack {
             let Effect::Respond { request, response } = effect else {
                 continue;
             };
-            let Response::Fetch(response) = &**response else {
+            let Some(served) = served(response) else {
                 continue;
             };
             let asked = self
                 .asked
                 .remove(&(step.node, *request))
                 .unwrap_or_default();
-            for topic in &response.responses {
-                for data in &topic.partitions {
-                    let partition = TopicPartition {
-                        topic: topic.topic_id,
-                        partition: PartitionIndex(data.partition_index),
-                    };
-                    let Some((_, view)) = step.views.iter().find(|(id, _)| *id == partition) else {
-                        continue;
-                    };
-                    if data.error_code == ErrorCode::None && view.role == "leader" {
-                        let shown = (Offset(data.log_start_offset), Offset(data.high_watermark));
-                        let nothing = Shown::new();
-                        let asked = asked.get(&partition).unwrap_or(&nothing);
-                        self.shows(partition, view.leader_epoch, shown, asked)?;
-                    }
+            for (partition, data) in served {
+                let Some((_, view)) = step.views.iter().find(|(id, _)| *id == partition) else {
+                    continue;
+                };
+                if data.error_code == ErrorCode::None && view.role == "leader" {
+                    let shown = (Offset(data.log_start_offset), Offset(data.high_watermark));
+                    let nothing = Shown::new();
+                    let asked = asked.get(&partition).unwrap_or(&nothing);
+                    self.shows(partition, view.leader_epoch, shown, asked)?;
                 }
             }
         }
