@@ -25,16 +25,13 @@ use varve_core::broker::{Broker, Setup};
 use varve_core::cluster::{BrokerConfig, BrokerRegistration, ConfigMap, Endpoint};
 use varve_core::effect::{Effect, Effects, RequestId};
 use varve_core::ids::{
-    BrokerId, ClusterId, DirectoryId, Incarnation, Offset, PartitionIndex, Timestamp,
-    TopicPartition, Voter,
+    BrokerId, ClusterId, DirectoryId, Incarnation, PartitionIndex, Timestamp, TopicPartition, Voter,
 };
 use varve_core::input::{ClientRequest, ConnectionId, Input};
 use varve_core::log::Position;
 use varve_core::peer::{AppendReply, PeerIdentity, PeerMessage, ReplicaBody};
 use varve_core::record::{Batch, BatchBuilder, Compression, Depth, Limits, examine};
-use varve_core::store::{
-    Completion, Mark, QueryResult, ReadError, Recovered, RecoveredReplica, Stage, Vote,
-};
+use varve_core::store::{Completion, QueryResult, ReadError, Recovered, RecoveredReplica, Stage};
 use varve_core::time::Instant;
 use varve_core::wire::create_topics::CreatableTopic;
 use varve_core::wire::fetch::{FetchPartition, FetchTopic};
@@ -266,22 +263,10 @@ fn recovered(id: i32) -> Recovered {
         broker: BrokerId(id),
         directory: voter(id).directory,
         incarnation: Incarnation(1),
-        replicas: vec![RecoveredReplica {
-            replica: TopicPartition::METADATA,
-            voters: (1..=3).map(voter).collect(),
-            log_start_offset: Offset(0),
-            notes_below: 0,
-            notes: Vec::new(),
-            end: Position::default(),
-            high_watermark: Offset(0),
-            vote: Vote::default(),
-            mark: Mark::Clean,
-            holes: Vec::new(),
-            producers: Default::default(),
-            producers_offset: Offset(0),
-            headers: Vec::new(),
-            snapshot: None,
-        }],
+        replicas: vec![RecoveredReplica::empty(
+            TopicPartition::METADATA,
+            (1..=3).map(voter).collect(),
+        )],
     }
 }
 

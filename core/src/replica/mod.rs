@@ -36,7 +36,7 @@ use crate::ids::{BrokerId, LeaderEpoch, Offset, TopicPartition, Voter};
 use crate::links::{Links, Timing};
 use crate::log::{Entry, NoteIndex, NoteKind, Position, Tail};
 use crate::peer::{LeaderClaim, PeerMessage, ReplicaBody, ReplicaMessage};
-use crate::producer::{Expiry, ProducerLog, ProducerTable};
+use crate::producer::{Expiry, ProducerLog};
 use crate::record::Batch;
 use crate::store::{Flush, Mark, OrderKind, Query, QueryId, QueryKind, RecoveredReplica, Vote};
 use crate::time::Instant;
@@ -202,22 +202,7 @@ impl Replica {
         preferred: bool,
         cx: &mut Cx<'_>,
     ) -> Self {
-        let empty = RecoveredReplica {
-            replica: id,
-            voters: voters.clone(),
-            log_start_offset: Offset(0),
-            notes_below: 0,
-            notes: Vec::new(),
-            end: Position::default(),
-            high_watermark: Offset(0),
-            vote: Vote::default(),
-            mark: Mark::Clean,
-            holes: Vec::new(),
-            producers: ProducerTable::default(),
-            producers_offset: Offset(0),
-            headers: Vec::new(),
-            snapshot: None,
-        };
+        let empty = RecoveredReplica::empty(id, voters.clone());
         let mut replica = Self::recover(empty, me, config, cx);
         replica
             .orders

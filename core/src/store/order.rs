@@ -281,3 +281,26 @@ pub struct RecoveredReplica {
     /// The latest metadata snapshot, where there is one.
     pub snapshot: Option<(Position, Bytes)>,
 }
+
+impl RecoveredReplica {
+    /// A log that holds nothing yet, of these voters.
+    #[must_use]
+    pub fn empty(replica: TopicPartition, voters: Vec<Voter>) -> Self {
+        Self {
+            replica,
+            voters,
+            log_start_offset: Offset(0),
+            notes_below: 0,
+            notes: Vec::new(),
+            end: Position::default(),
+            high_watermark: Offset(0),
+            vote: Vote::default(),
+            mark: Mark::Clean,
+            holes: Vec::new(),
+            producers: ProducerTable::default(),
+            producers_offset: Offset(0),
+            headers: Vec::new(),
+            snapshot: None,
+        }
+    }
+}

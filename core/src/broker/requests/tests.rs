@@ -18,8 +18,7 @@ use crate::links::Timing;
 use crate::log::{Entry, Position};
 use crate::record::{Batch, BatchBuilder, Depth, Limits, examine};
 use crate::store::{
-    Completion, Mark, OrderKind, Query, QueryKind, ReadError, Recovered, RecoveredReplica, Stage,
-    Vote,
+    Completion, OrderKind, Query, QueryKind, ReadError, Recovered, RecoveredReplica, Stage,
 };
 use crate::wire::create_topics::{CreatableTopic, CreatableTopicConfig};
 use crate::wire::fetch::{FetchPartition, FetchTopic, PartitionData};
@@ -85,22 +84,7 @@ impl Node {
             metadata_voters_max: 3,
             session_timeout: Duration::from_secs(9),
         };
-        let metadata = RecoveredReplica {
-            replica: TopicPartition::METADATA,
-            voters: vec![ME],
-            log_start_offset: Offset(0),
-            notes_below: 0,
-            notes: Vec::new(),
-            end: Position::default(),
-            high_watermark: Offset(0),
-            vote: Vote::default(),
-            mark: Mark::Clean,
-            holes: Vec::new(),
-            producers: Default::default(),
-            producers_offset: Offset(0),
-            headers: Vec::new(),
-            snapshot: None,
-        };
+        let metadata = RecoveredReplica::empty(TopicPartition::METADATA, vec![ME]);
         let recovered = Recovered {
             cluster: Some(ClusterId(7)),
             broker: ME.broker,
