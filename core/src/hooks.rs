@@ -90,6 +90,8 @@ list! {
         AllVotersDoNotSuffice,
         /// Records are acknowledged ahead of the disk, and `volatile` is not journalled before.
         NeverMarksVolatile,
+        /// Records are acknowledged ahead of the disk in an epoch that is not on it yet.
+        AcknowledgesBeforeVoteDurable,
         /// Recovery says that a replica is a suspect and does not journal it (counter-example 4).
         ForgetsSuspicion,
         /// A replica that is no voter of the creation starts without suspicion (counter-example 5).

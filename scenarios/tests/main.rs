@@ -18,6 +18,7 @@ mod earlier_epoch;
 mod early_duplicate;
 mod elections;
 mod failing_fsync;
+mod forgotten_epoch;
 mod hidden_high_watermark;
 mod leader_back_too_soon;
 mod moved_away;

@@ -87,6 +87,9 @@ killers! {
         NeverMarksVolatile: "WordsAreDurable",
         ForgetsSuspicion: "RecoveryFindsWhatWasOrdered",
     }
+    forgotten_epoch {
+        AcknowledgesBeforeVoteDurable: "WordsAreDurable",
+    }
     suspect_candidate {
         SuspectStands: "SuspectsNeverLead",
     }

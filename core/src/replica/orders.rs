@@ -26,8 +26,8 @@ pub(super) struct Orders {
     written: Position,
     /// Truncations among the pending orders.
     truncations: usize,
-    /// Marks among the pending orders.
-    marks: usize,
+    /// Those among the pending orders without which nothing may be said ahead of the disk: see [`holds_back`].
+    holding_back: usize,
 }
 
 /// An order that is not done.
@@ -68,7 +68,7 @@ impl Orders {
             durable: end,
             written: end,
             truncations: 0,
-            marks: 0,
+            holding_back: 0,
         }
     }
 
@@ -89,10 +89,7 @@ impl Orders {
                 Then::Truncated
             }
             OrderKind::StoreVote(vote) => Then::Voted(*vote),
-            OrderKind::SetMark(mark) => {
-                self.marks += 1;
-                Then::Marked(*mark)
-            }
+            OrderKind::SetMark(mark) => Then::Marked(*mark),
             OrderKind::Fill { batches } => match (batches.first(), batches.last()) {
                 (Some(first), Some(last)) => {
                     Then::Filled(first.header.base_offset..last.header.next_offset())
@@ -105,6 +102,7 @@ impl Orders {
             | OrderKind::SaveSnapshot { .. }
             | OrderKind::Delete => Then::Nothing,
         };
+        self.holding_back += usize::from(holds_back(&then, cx));
         self.pending.push_back(Pending {
             seq: self.last,
             end,
@@ -176,15 +174,11 @@ impl Orders {
             .any(|order| order.then == Then::Voted(vote))
     }
 
-    /// Whether a mark is still on its way to the disk.
-    fn marking(&self) -> bool {
-        self.pending
-            .iter()
-            .any(|order| matches!(order.then, Then::Marked(_)))
-    }
-
     /// The mark once all orders are done, where it is `mark` now.
     pub(super) fn mark_after(&self, mark: Mark) -> Mark {
+        if self.holding_back == 0 {
+            return mark;
+        }
         let ordered = |order: &Pending| {
             if let Then::Marked(mark) = order.then {
                 Some(mark)
@@ -253,14 +247,12 @@ impl Replica {
 
     fn finish_orders(&mut self, seq: OrderSeq, cx: &mut Cx<'_>) {
         while let Some(order) = self.orders.pending.pop_front_if(|order| order.seq <= seq) {
+            self.orders.holding_back -= usize::from(holds_back(&order.then, cx));
             match order.then {
                 Then::Nothing | Then::Appended(_) | Then::Refused => {}
                 Then::Truncated => self.orders.truncations -= 1,
                 Then::Voted(vote) => self.on_vote_stored(vote, cx),
-                Then::Marked(mark) => {
-                    self.orders.marks -= 1;
-                    self.on_marked(mark, cx);
-                }
+                Then::Marked(mark) => self.on_marked(mark, cx),
                 Then::Filled(range) => self.on_filled(range, cx),
             }
         }
@@ -323,12 +315,13 @@ impl Replica {
         }
     }
 
-    /// How far this replica's word goes in memory: ahead of the disk only once the mark that admits it is durable.
+    /// How far this replica's word goes in memory: ahead of the disk only once the mark that admits it is durable, and
+    /// the epoch that it is given in.
     pub(super) fn appended(&self) -> Position {
-        if self.orders.marking() {
-            self.orders.durable()
-        } else {
+        if self.orders.holding_back == 0 {
             self.orders.written()
+        } else {
+            self.orders.durable()
         }
     }
 
@@ -339,5 +332,17 @@ impl Replica {
             .copied()
             .filter(|&voter| voter != self.me)
             .collect()
+    }
+}
+
+/// Whether nothing may be said ahead of the disk while this is on its way there: a start that does not find it would
+/// not know that something was said, or in which epoch, and would be cleared of suspicion by a leader of an earlier one.
+fn holds_back(then: &Then, cx: &mut Cx<'_>) -> bool {
+    match then {
+        Then::Marked(_) => true,
+        Then::Voted(_) => !cx.fx.mutant(Mutant::AcknowledgesBeforeVoteDurable),
+        Then::Nothing | Then::Appended(_) | Then::Refused | Then::Truncated | Then::Filled(_) => {
+            false
+        }
     }
 }

@@ -1,7 +1,9 @@
 //! What a replica says is durable is durable: a vote before it is told, an end before it is acknowledged, a
-//! candidate's own vote before it leads. Where records are acknowledged ahead of the disk, the mark that admits it is.
+//! candidate's own vote before it leads. Where records are acknowledged ahead of the disk, the mark that admits it is,
+//! and the epoch in which it is said.
 
 use varve_core::effect::{Effect, NoticeKind};
+use varve_core::ids::LeaderEpoch;
 use varve_core::peer::{AppendReply, PeerMessage, ReplicaBody};
 use varve_core::store::{Mark, Vote};
 
@@ -50,12 +52,11 @@ impl Checker for WordsAreDurable {
                         } else if has_durable.is_none() {
                             Some(format!("acknowledges {durable} as durable, which is not"))
                         } else if seen.is_replicated(message.partition)
-                            && shadow.durable.mark == Mark::Clean
                             && has_records(shadow, has_durable, has_appended)
                         {
-                            Some(format!(
-                                "acknowledges {appended} ahead of its disk, which does not say so"
-                            ))
+                            unadmitted(shadow, message.leader_epoch).map(|lacks| {
+                                format!("acknowledges {appended} ahead of its disk, which {lacks}")
+                            })
                         } else {
                             None
                         }
@@ -94,6 +95,19 @@ impl Checker for WordsAreDurable {
             }
         }
         Ok(())
+    }
+}
+
+/// What must be on the disk of a replica before it acknowledges records in memory in this epoch, and is not.
+fn unadmitted(shadow: &Shadow, leader_epoch: LeaderEpoch) -> Option<&'static str> {
+    let durable = &shadow.durable;
+    let entered = durable.vote.leader_epoch.max(durable.end().leader_epoch);
+    if durable.mark == Mark::Clean {
+        Some("does not say so")
+    } else if entered < leader_epoch {
+        Some("knows nothing of the epoch")
+    } else {
+        None
     }
 }
 
