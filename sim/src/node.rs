@@ -165,10 +165,51 @@ impl Node {
         self.process.is_some() && self.paused.is_none()
     }
 
+    /// Counts the effects of a step towards a crash that has been ordered. Where it comes among these, or right
+    /// behind them: how many are carried out before it.
+    pub fn crashes_within(&mut self, effects: usize) -> Option<usize> {
+        let left = self.crash_after_effects.as_mut()?;
+        let before = usize::try_from(*left).unwrap_or(usize::MAX);
+        if before <= effects {
+            self.crash_after_effects = None;
+            return Some(before);
+        }
+        *left = u32::try_from(before - effects).unwrap_or(u32::MAX);
+        None
+    }
+
     /// The run of its process, where there is one.
     #[must_use]
     pub fn run(&self) -> Option<u64> {
         self.process.as_ref().map(|process| process.run)
+    }
+}
+
+impl Process {
+    /// A process that has just been started, with this broker on this store.
+    #[must_use]
+    pub fn new(run: u64, broker: Broker, store: LogStore<SimDisk>, identity: PeerIdentity) -> Self {
+        Self {
+            run,
+            broker,
+            store,
+            identity,
+            tick_at: None,
+            orders: VecDeque::new(),
+            committing: None,
+            checkpointing: None,
+            start_scheduled: false,
+            is_full: false,
+            links: BTreeMap::new(),
+            incoming: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            client_ids: BTreeMap::new(),
+            last_connection: 0,
+            ready: false,
+            offline: false,
+            stopped: false,
+        }
     }
 }
 

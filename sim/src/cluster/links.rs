@@ -1,0 +1,246 @@
+//! The links of a node to its peers: dialled while they are wanted, up once the callee has let the caller in, and
+//! dialled again when they break.
+//!
+//! A link carries messages one way, from who dialled it. The callee knows it as one of the *sessions* of that peer.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use varve_core::ids::BrokerId;
+use varve_core::input::Input;
+use varve_core::peer::PeerMessage;
+
+use crate::cluster::{Cluster, Event, Payload, network_events};
+use crate::draw::Subsystem;
+use crate::network::{Connection, Place, Way};
+use crate::node::Link;
+
+impl Cluster {
+    /// The node's broker names its peers: all there are, or some that it has heard of.
+    pub(super) fn set_peers(
+        &mut self,
+        number: u8,
+        addresses: &BTreeMap<BrokerId, String>,
+        all: bool,
+    ) {
+        let Some(process) = &mut self.node_mut(number).process else {
+            return;
+        };
+        let dropped: Vec<BrokerId> = process
+            .links
+            .keys()
+            .copied()
+            .filter(|peer| all && !addresses.contains_key(peer))
+            .collect();
+        for peer in dropped {
+            self.drop_link(number, peer);
+        }
+        for &peer in addresses.keys() {
+            if peer.0 != i32::from(number) {
+                self.want_link(number, peer);
+            }
+        }
+    }
+
+    /// The node's broker wants this link made anew; broken at its own word, it is not told that it is down.
+    pub(super) fn redial(&mut self, number: u8, peer: BrokerId) {
+        if let Some(process) = &mut self.node_mut(number).process
+            && let Some(link) = process.links.get_mut(&peer)
+        {
+            link.up = false;
+        }
+        self.drop_link(number, peer);
+        self.want_link(number, peer);
+    }
+
+    /// The node wants a link to this peer from now on.
+    pub(super) fn want_link(&mut self, number: u8, peer: BrokerId) {
+        let Some(process) = &mut self.node_mut(number).process else {
+            return;
+        };
+        if process.links.contains_key(&peer) {
+            return;
+        }
+        process.links.insert(
+            peer,
+            Link {
+                connection: None,
+                up: false,
+            },
+        );
+        self.dial_peer(number, peer);
+    }
+
+    /// Dials a peer whose link is wanted and has no connection.
+    pub(super) fn dial_peer(&mut self, number: u8, peer: BrokerId) {
+        let now = self.now();
+        let Ok(callee) = u8::try_from(peer.0) else {
+            return;
+        };
+        let idle = self.node(number).process.as_ref().is_some_and(|process| {
+            process
+                .links
+                .get(&peer)
+                .is_some_and(|link| link.connection.is_none())
+        });
+        if !idle || callee == 0 || callee > self.options.nodes {
+            return;
+        }
+        let connection = self.network.dial(
+            now,
+            Place::Node(number),
+            Place::Node(callee),
+            &mut network_events(&mut self.queue),
+        );
+        if let Some(process) = &mut self.node_mut(number).process
+            && let Some(link) = process.links.get_mut(&peer)
+        {
+            link.connection = Some(connection);
+        }
+    }
+
+    /// The link of this connection is to be dialled again, a short time from now.
+    pub(super) fn redial_later(&mut self, number: u8, peer: BrokerId, connection: Connection) {
+        let nth = u64::from(connection.nth);
+        let mut draw = self.draws.at(
+            Subsystem::Process,
+            u64::from(number) << 8 | u64::from(peer.0.unsigned_abs() & 0xff),
+            nth,
+        );
+        let Some(process) = &mut self.node_mut(number).process else {
+            return;
+        };
+        let run = process.run;
+        let Some(link) = process.links.get_mut(&peer) else {
+            return;
+        };
+        if link.connection != Some(connection) {
+            return;
+        }
+        link.connection = None;
+        link.up = false;
+        let delay = draw.duration(Duration::from_millis(20), Duration::from_millis(120));
+        self.queue.after(
+            delay,
+            Event::Redial {
+                node: number,
+                run,
+                peer,
+            },
+        );
+    }
+
+    fn drop_link(&mut self, number: u8, peer: BrokerId) {
+        let link = self
+            .node_mut(number)
+            .process
+            .as_mut()
+            .and_then(|process| process.links.remove(&peer));
+        if let Some(Link {
+            connection: Some(connection),
+            up,
+        }) = link
+        {
+            self.close(connection, Place::Node(number));
+            if up {
+                self.tell(number, Input::LinkDown(peer));
+            }
+        }
+    }
+
+    /// Sends to a peer, where the link is up.
+    pub(super) fn send_to_peer(&mut self, number: u8, to: BrokerId, message: PeerMessage) {
+        let link = self
+            .node(number)
+            .process
+            .as_ref()
+            .and_then(|process| process.links.get(&to))
+            .filter(|link| link.up)
+            .and_then(|link| link.connection);
+        let Ok(callee) = u8::try_from(to.0) else {
+            return;
+        };
+        let Some(connection) = link else {
+            let payload = Payload::Peer(message);
+            let (from, to) = (Place::Node(number), Place::Node(callee));
+            self.trace.lost(self.queue.now(), from, to, &payload);
+            return;
+        };
+        self.send(connection, Way::Forth, Payload::Peer(message));
+    }
+
+    /// A dial has reached the callee, who may turn the caller away.
+    pub(super) fn on_link_connected(&mut self, caller: u8, callee: u8, connection: Connection) {
+        let identity = |number| {
+            let process = self.node(number).process.as_ref()?;
+            Some(process.identity)
+        };
+        let (Some(dialler), Some(dialled)) = (identity(caller), identity(callee)) else {
+            return;
+        };
+        let now = self.now();
+        let node = self.node(callee);
+        let refusal = node
+            .process
+            .as_ref()
+            .and_then(|process| process.broker.turns_away(node.clock.instant(now), &dialler));
+        if let Some(words) = refusal {
+            self.close(connection, connection.to);
+            self.tell(caller, Input::TurnedAway(words));
+            return;
+        }
+        if let Some(process) = &mut self.node_mut(callee).process {
+            let session = process.sessions.entry(dialler.broker).or_default();
+            *session += 1;
+            let session = *session;
+            process.incoming.insert(connection, (dialler, session));
+        }
+        let Some(process) = &mut self.node_mut(caller).process else {
+            return;
+        };
+        let Some(link) = process.links.get_mut(&dialled.broker) else {
+            return;
+        };
+        if link.connection == Some(connection) {
+            link.up = true;
+            self.tell(caller, Input::LinkUp(dialled));
+        }
+    }
+
+    /// Who has dialled learns that the link is broken.
+    pub(super) fn on_link_broken(&mut self, number: u8, peer: BrokerId, connection: Connection) {
+        let was_up = self.node(number).process.as_ref().is_some_and(|process| {
+            process
+                .links
+                .get(&peer)
+                .is_some_and(|link| link.up && link.connection == Some(connection))
+        });
+        self.redial_later(number, peer, connection);
+        if was_up {
+            self.tell(number, Input::LinkDown(peer));
+        }
+    }
+
+    /// A message of a peer arrives, on one of its sessions.
+    pub(super) fn on_peer_message(
+        &mut self,
+        number: u8,
+        connection: Connection,
+        message: PeerMessage,
+    ) {
+        let Some(process) = &self.node(number).process else {
+            return;
+        };
+        let Some(&(from, session)) = process.incoming.get(&connection) else {
+            return;
+        };
+        self.tell(
+            number,
+            Input::Peer {
+                from,
+                session,
+                message,
+            },
+        );
+    }
+}

@@ -1,0 +1,312 @@
+//! The life of a node's process: it is started on what its disk holds, stopped in its tracks, killed, cut from its
+//! power; and the node's disk is formatted, wiped and stalled.
+
+use std::time::Duration;
+
+use varve_core::broker::{Broker, Setup};
+use varve_core::cluster::{BrokerConfig, BrokerRegistration, Endpoint};
+use varve_core::hooks::Hooks;
+use varve_core::ids::{BrokerId, DirectoryId, TopicPartition, Voter};
+use varve_core::input::Input;
+use varve_core::peer::PeerIdentity;
+use varve_core::store::{Identity, LogStore, OpenError, Order, OrderKind, OrderSeq, StoreOptions};
+
+use crate::checkers::Interruption;
+use crate::clock::{NodeClock, SimTime};
+use crate::cluster::{Cluster, DiskOptions, Event, WALL_START_MS, id, network_events};
+use crate::disk::SimDisk;
+use crate::draw::Subsystem;
+use crate::network::{Listening, Place};
+use crate::node::{Deferred, Node, Process};
+
+const WALL_CLOCK_INTERVAL: Duration = Duration::from_millis(700);
+
+impl Cluster {
+    /// Starts a node's process on what its disk holds. A directory that cannot be opened any more comes back
+    /// empty and under a new id.
+    pub fn start(&mut self, number: u8) {
+        let now = self.now();
+        let broker = BrokerId(i32::from(number));
+        let kafka = BrokerConfig::new(broker, self.options.kafka.clone())
+            .expect("the owner of the run gives keys that exist");
+        let store_options = StoreOptions {
+            producer_expiry: kafka.producer_expiry(),
+            ..self.options.store
+        };
+        let hooks = Hooks::with_mutant(self.options.mutant);
+        let node = self.node_mut(number);
+        if node.process.is_some() {
+            return;
+        }
+        let instant = node.clock.instant(now);
+        let (disk, boot) = (node.disk.clone(), node.boot_id());
+        let opened = LogStore::open_with_hooks(disk, store_options, boot, hooks);
+        let (store, recovered) = match opened {
+            Ok(opened) => opened,
+            Err(OpenError::Damaged(_) | OpenError::NotFormatted) => {
+                self.trace
+                    .fault(now, format!("n{number} cannot open its directory"));
+                self.wipe(number);
+                return self.start(number);
+            }
+            Err(error) => {
+                self.trace
+                    .fault(now, format!("n{number} does not start: {error}"));
+                return;
+            }
+        };
+        node.starts += 1;
+        let run = node.starts;
+        let fault = Interruption {
+            power_was_cut: std::mem::take(&mut node.power_was_cut),
+            damaged: node.disk.counts().sectors_damaged > 0,
+        };
+        node.paused = None;
+        node.crash_after_effects = None;
+        let identity = PeerIdentity {
+            cluster: recovered.cluster,
+            broker: recovered.broker,
+            directory: recovered.directory,
+            incarnation: recovered.incarnation,
+        };
+        if let Err(violation) = self.checkers.on_start(&recovered, fault) {
+            self.fail(violation);
+            return;
+        }
+        self.trace.started(now, number, &recovered);
+        let setup = self.setup(&identity, kafka);
+        let seed = self
+            .draws
+            .at(Subsystem::Broker, u64::from(number), run)
+            .any();
+        let mut effects = std::mem::take(&mut self.effects);
+        let broker = Broker::new(setup, recovered, seed, instant, &mut effects);
+        self.node_mut(number).process = Some(Process::new(run, broker, store, identity));
+        self.network
+            .set_listening(Place::Node(number), Listening::Yes);
+        self.after_step(number, effects);
+        // Until the broker says whom it wants, it is linked with everybody its configuration names.
+        let peers: Vec<BrokerId> = (1..=self.options.nodes)
+            .filter(|&peer| peer != number)
+            .map(|peer| BrokerId(i32::from(peer)))
+            .collect();
+        for peer in peers {
+            self.want_link(number, peer);
+        }
+        self.tell_wall_clock(number, run);
+    }
+
+    /// Tells a node's broker what its wall clock shows, and again in a while.
+    pub(super) fn tell_wall_clock(&mut self, number: u8, run: u64) {
+        let wall = self.node(number).clock.wall(self.now());
+        self.queue
+            .after(WALL_CLOCK_INTERVAL, Event::WallClock { node: number, run });
+        self.tell(number, Input::WallClock(wall));
+    }
+
+    fn setup(&self, me: &PeerIdentity, kafka: BrokerConfig) -> Setup {
+        let host = format!("n{}", me.broker.0);
+        Setup {
+            registration: BrokerRegistration {
+                broker: me.broker,
+                directory: me.directory,
+                incarnation: me.incarnation,
+                rack: None,
+                peer_address: format!("{host}:9192"),
+                listeners: vec![Endpoint {
+                    name: "PLAINTEXT".to_owned(),
+                    host,
+                    port: 9092,
+                }],
+            },
+            timing: self.options.timing,
+            kafka,
+            metadata_voters_max: self.options.metadata_voters_max,
+            session_timeout: Duration::from_secs(9),
+        }
+    }
+
+    /// Starts all nodes.
+    pub fn start_all(&mut self) {
+        for number in 1..=self.options.nodes {
+            self.start(number);
+        }
+    }
+
+    /// Kills a node's process; what it wrote stays.
+    pub fn kill(&mut self, number: u8) {
+        self.end_process(number, true);
+    }
+
+    /// Cuts a node's power: its process is gone, and of what was not synced any subset.
+    pub fn power_cut(&mut self, number: u8) {
+        let node = self.node_mut(number);
+        node.boot += 1;
+        node.power_was_cut = true;
+        self.end_process(number, false);
+        self.node(number).disk.power_cut();
+    }
+
+    fn end_process(&mut self, number: u8, machine_up: bool) {
+        let now = self.now();
+        let node = self.node_mut(number);
+        node.paused = None;
+        node.crash_after_effects = None;
+        if node.process.take().is_none() {
+            return;
+        }
+        if machine_up {
+            node.power_was_cut |= node.disk.kill();
+        }
+        let mut happenings = Vec::new();
+        self.network.died(
+            now,
+            Place::Node(number),
+            machine_up,
+            &mut network_events(&mut self.queue),
+            &mut happenings,
+        );
+        self.take_happenings(happenings);
+    }
+
+    /// Empties a node's disk, whose process does not run: it comes back under a new directory id.
+    pub fn wipe(&mut self, number: u8) {
+        let place = usize::from(number) - 1;
+        let me = Voter {
+            broker: self.nodes[place].broker(),
+            directory: self.nodes[place].directory,
+        };
+        assert!(self.nodes[place].process.is_none(), "its process runs");
+        self.checkers.seen.wiped(me);
+        let node = &mut self.nodes[place];
+        node.disk.wipe();
+        let formats = node.formats;
+        node.directory = DirectoryId(id(&mut self.draws.at(
+            Subsystem::Identity,
+            u64::from(number),
+            formats,
+        )));
+        self.format(place, None);
+    }
+
+    /// Stops a node's process in its tracks.
+    pub fn pause(&mut self, number: u8) {
+        let node = self.node_mut(number);
+        if node.process.is_some() && node.paused.is_none() {
+            node.paused = Some(Vec::new());
+        }
+    }
+
+    /// Lets it go on: what has reached it meanwhile is handed to it in order.
+    pub fn resume(&mut self, number: u8) {
+        let run = self.node(number).run();
+        let Some(deferred) = self.node_mut(number).paused.take() else {
+            return;
+        };
+        for deferred in deferred {
+            if self.node(number).run() != run {
+                return;
+            }
+            match deferred {
+                Deferred::Input(input) => self.tell(number, input),
+                Deferred::Disk(event) => self.on_disk(number, event),
+            }
+        }
+    }
+
+    /// Asks a node to stop in good order.
+    pub fn stop(&mut self, number: u8) {
+        self.tell(number, Input::Stop);
+    }
+
+    /// Crashes a node when this many more effects of its broker have been carried out.
+    pub fn crash_after_effects(&mut self, number: u8, effects: u32) {
+        let node = self.node_mut(number);
+        if node.process.is_some() {
+            node.crash_after_effects = Some(effects);
+        }
+    }
+
+    /// A node's disk answers nothing for a while.
+    pub fn stall_disk(&mut self, number: u8, duration: Duration) {
+        let until = self.now() + duration;
+        self.node_mut(number).disk_stalled_until = until;
+    }
+
+    /// Changes how disks behave where nothing is wrong.
+    pub fn set_disk_options(&mut self, options: DiskOptions) {
+        self.options.disk = options;
+        for node in &self.nodes {
+            node.disk.set_capacity(options.capacity);
+        }
+    }
+
+    pub(super) fn make_node(&self, number: u8) -> Node {
+        let mut draw = self.draws.at(Subsystem::Identity, u64::from(number), 0);
+        let skew = i64::try_from(draw.below(self.options.wall_skew_ms_max * 2 + 1)).unwrap_or(0)
+            - i64::try_from(self.options.wall_skew_ms_max).unwrap_or(0);
+        let clock = NodeClock {
+            monotonic_offset: Duration::from_secs(draw.between(1, 1_000_000)),
+            wall_offset_ms: WALL_START_MS + skew,
+        };
+        Node {
+            number,
+            clock,
+            disk: SimDisk::new(
+                self.draws.clone(),
+                u64::from(number),
+                self.options.disk.capacity,
+            ),
+            directory: DirectoryId(id(&mut draw)),
+            formats: 0,
+            boot: 1,
+            starts: 0,
+            power_was_cut: false,
+            process: None,
+            paused: None,
+            crash_after_effects: None,
+            disk_stalled_until: SimTime::default(),
+            disk_operations: 0,
+        }
+    }
+
+    /// Formats a node's empty disk. Where it is one of the first voters of the metadata, it knows the cluster.
+    pub(super) fn format(&mut self, place: usize, voters: Option<&[Voter]>) {
+        let node = &mut self.nodes[place];
+        node.formats += 1;
+        let me = Voter {
+            broker: node.broker(),
+            directory: node.directory,
+        };
+        let founds = voters.is_some_and(|voters| voters.contains(&me));
+        let identity = Identity {
+            cluster: founds.then_some(self.cluster),
+            broker: me.broker,
+            directory: me.directory,
+        };
+        LogStore::format(&node.disk, identity).expect("an empty disk can be formatted");
+        if let (true, Some(voters)) = (founds, voters) {
+            let order = Order {
+                replica: TopicPartition::METADATA,
+                seq: OrderSeq(1),
+                kind: OrderKind::Create {
+                    voters: voters.to_vec(),
+                },
+            };
+            let now = node.clock.instant(SimTime::default());
+            let (mut store, _) =
+                LogStore::open(node.disk.clone(), self.options.store, node.boot_id())
+                    .expect("a formatted disk can be opened");
+            store.execute(now, &order).expect("an empty disk has space");
+            let ticket = store
+                .begin_commit()
+                .expect("nothing is wrong with it")
+                .expect("something waits to be committed");
+            let synced = ticket.sync();
+            store
+                .finish_commit(&ticket, synced)
+                .expect("nothing is wrong with it");
+            self.checkers.seen.founded(me, &order);
+        }
+    }
+}
