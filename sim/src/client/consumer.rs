@@ -1,0 +1,284 @@
+//! A consumer that reads its partitions by assignment, from the beginning, and now and then asks how far they reach.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use varve_core::ids::{Offset, PartitionIndex, TopicPartition};
+use varve_core::record::Batch;
+use varve_core::wire::fetch::{FetchPartition, FetchTopic};
+use varve_core::wire::list_offsets::{LATEST_TIMESTAMP, ListOffsetsPartition, ListOffsetsTopic};
+use varve_core::wire::{
+    ErrorCode, FetchRequest, FetchResponse, ListOffsetsRequest, ListOffsetsResponse, Records,
+    Request, Str,
+};
+
+use crate::client::{Client, ClientAction, Purpose, Work};
+use crate::clock::SimTime;
+use crate::history::{History, Value};
+
+const FETCH_VERSION: i16 = 13;
+const LIST_OFFSETS_VERSION: i16 = 7;
+/// A consumer asks for the latest offsets after so many fetches.
+const FETCHES_PER_LATEST: u64 = 16;
+
+/// A consumer's state.
+#[derive(Clone, Debug, Default)]
+pub struct Consumer {
+    positions: BTreeMap<i32, Offset>,
+    /// High watermarks as last seen.
+    high_watermarks: BTreeMap<i32, Offset>,
+    /// Fetches sent so far.
+    fetches: u64,
+    /// It is to ask for the latest offsets as soon as it can.
+    pub wants_latest: bool,
+    /// Answers to that without an error, so far.
+    pub latest_told: u64,
+}
+
+impl Consumer {
+    /// The next offset of a partition.
+    #[must_use]
+    pub fn position(&self, partition: i32) -> Offset {
+        self.positions.get(&partition).copied().unwrap_or_default()
+    }
+
+    /// The high watermark of a partition as last seen.
+    #[must_use]
+    pub fn high_watermark(&self, partition: i32) -> Offset {
+        self.high_watermarks
+            .get(&partition)
+            .copied()
+            .unwrap_or_default()
+    }
+}
+
+impl Client {
+    pub(super) fn pump_consumer(&mut self, now: SimTime, actions: &mut Vec<ClientAction>) {
+        let Some(known) = self.known.clone() else {
+            return;
+        };
+        for (leader, partitions) in known.by_leader() {
+            if self.is_waiting_for(leader, &Purpose::Fetch) {
+                continue;
+            }
+            let Work::Consume(consumer) = &self.work else {
+                return;
+            };
+            let request = FetchRequest {
+                max_wait_ms: 300,
+                min_bytes: 1,
+                max_bytes: 64 << 10,
+                topics: vec![FetchTopic {
+                    topic: Str::default(),
+                    topic_id: known.topic,
+                    partitions: partitions
+                        .iter()
+                        .map(|&partition| FetchPartition {
+                            partition,
+                            current_leader_epoch: known.leaders[&partition].1,
+                            fetch_offset: consumer.position(partition).0,
+                            partition_max_bytes: 16 << 10,
+                            ..FetchPartition::default()
+                        })
+                        .collect(),
+                }],
+                ..FetchRequest::default()
+            };
+            let sent = self.call(
+                now,
+                leader,
+                Purpose::Fetch,
+                FETCH_VERSION,
+                Request::Fetch(request),
+                actions,
+            );
+            if !sent && !self.links.contains_key(&leader) {
+                self.want_metadata(now);
+            }
+            if sent && let Work::Consume(consumer) = &mut self.work {
+                consumer.fetches += 1;
+                consumer.wants_latest |= consumer.fetches.is_multiple_of(FETCHES_PER_LATEST);
+            }
+        }
+    }
+
+    /// Asks every leader for the latest offsets, where that is wanted and all of them can be asked.
+    pub(super) fn ask_latest(
+        &mut self,
+        now: SimTime,
+        history: &History,
+        actions: &mut Vec<ClientAction>,
+    ) {
+        let Work::Consume(consumer) = &mut self.work else {
+            return;
+        };
+        if !consumer.wants_latest {
+            return;
+        }
+        let Some(known) = self.known.clone() else {
+            return;
+        };
+        let up = |(leader, _): &(u8, i32)| self.links.get(leader).is_some_and(|link| link.up);
+        if !known.leaders.values().all(up) {
+            return;
+        }
+        consumer.wants_latest = false;
+        for (leader, partitions) in known.by_leader() {
+            let asked = |&partition: &i32| ListOffsetsPartition {
+                partition_index: partition,
+                timestamp: LATEST_TIMESTAMP,
+                ..ListOffsetsPartition::default()
+            };
+            let request = ListOffsetsRequest {
+                topics: vec![ListOffsetsTopic {
+                    name: Str::from(&self.topic),
+                    partitions: partitions.iter().map(asked).collect(),
+                }],
+                ..ListOffsetsRequest::default()
+            };
+            let floor = |&index: &i32| {
+                let partition = TopicPartition {
+                    topic: known.topic,
+                    partition: PartitionIndex(index),
+                };
+                (index, history.acknowledged_end(partition))
+            };
+            self.call(
+                now,
+                leader,
+                Purpose::Latest(partitions.iter().map(floor).collect()),
+                LIST_OFFSETS_VERSION,
+                Request::ListOffsets(request),
+                actions,
+            );
+        }
+    }
+
+    /// The latest offsets, as a leader tells them: not below what was acknowledged before it was asked.
+    pub(super) fn on_latest(
+        &mut self,
+        floors: &BTreeMap<i32, Offset>,
+        response: &ListOffsetsResponse,
+        history: &mut History,
+    ) {
+        let Work::Consume(consumer) = &mut self.work else {
+            return;
+        };
+        for data in response.topics.iter().flat_map(|topic| &topic.partitions) {
+            if data.error_code != ErrorCode::None {
+                self.setbacks += 1;
+                continue;
+            }
+            consumer.latest_told += 1;
+            let floor = floors.get(&data.partition_index).copied();
+            if let Some(floor) = floor.filter(|floor| data.offset < floor.0) {
+                history.fail(
+                    "LatestIsLatest",
+                    format!(
+                        "c{} was told that partition {} ends at {}, when {floor} had been acknowledged before it asked",
+                        self.number, data.partition_index, data.offset
+                    ),
+                );
+            }
+        }
+    }
+
+    pub(super) fn on_fetched(
+        &mut self,
+        now: SimTime,
+        response: &FetchResponse,
+        history: &mut History,
+    ) {
+        let number = self.number;
+        let Some(topic) = self.topic_id() else {
+            return;
+        };
+        let mut stale = response.error_code != ErrorCode::None;
+        let Work::Consume(consumer) = &mut self.work else {
+            return;
+        };
+        for data in response
+            .responses
+            .iter()
+            .flat_map(|topic| &topic.partitions)
+        {
+            let partition = data.partition_index;
+            let name = TopicPartition {
+                topic,
+                partition: PartitionIndex(partition),
+            };
+            if data.error_code == ErrorCode::OffsetOutOfRange {
+                history.fail(
+                    "PositionsStayInRange",
+                    format!(
+                        "c{number} has read partition {partition} up to {} and is told that this is out of range",
+                        consumer.position(partition)
+                    ),
+                );
+                continue;
+            }
+            if data.error_code != ErrorCode::None {
+                stale = true;
+                continue;
+            }
+            consumer
+                .high_watermarks
+                .insert(partition, Offset(data.high_watermark));
+            let mut bytes = data
+                .records
+                .as_ref()
+                .map_or(Bytes::new(), Records::to_bytes);
+            while let Ok(batch) = Batch::split_from(&mut bytes) {
+                let position = consumer.position(partition);
+                if batch.header.next_offset() <= position {
+                    continue;
+                }
+                if batch.header.next_offset().0 > data.high_watermark {
+                    history.fail(
+                        "ReadsStopAtHighWatermark",
+                        format!(
+                            "c{number} was given offset {} of partition {partition}, behind the high watermark {}",
+                            batch.header.last_offset(),
+                            data.high_watermark
+                        ),
+                    );
+                }
+                if let Err(what) = consume(&batch, position, name, history) {
+                    history.fail("BatchesAreSound", format!("c{number}: {what}"));
+                }
+                consumer
+                    .positions
+                    .insert(partition, batch.header.next_offset());
+            }
+        }
+        if stale {
+            self.setbacks += 1;
+            self.want_metadata(now);
+        }
+    }
+}
+
+/// Reads a batch's records from `position` on.
+fn consume(
+    batch: &Batch,
+    position: Offset,
+    partition: TopicPartition,
+    history: &mut History,
+) -> Result<(), String> {
+    batch.verify().map_err(|error| error.to_string())?;
+    let records = batch.records(1 << 20).map_err(|error| error.to_string())?;
+    for record in records {
+        let record = record.map_err(|error| error.to_string())?;
+        if record.offset < position {
+            continue;
+        }
+        let value = record
+            .value
+            .as_ref()
+            .and_then(|value| value.first_chunk::<8>())
+            .map(|value| Value(u64::from_be_bytes(*value)))
+            .ok_or("a record without a value")?;
+        history.consume(partition, record.offset, value);
+    }
+    Ok(())
+}

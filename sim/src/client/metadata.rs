@@ -1,0 +1,128 @@
+//! What a client knows of the cluster: which topic, and who leads its partitions, as brokers answer it.
+
+use std::collections::BTreeMap;
+
+use varve_core::ids::TopicId;
+use varve_core::wire::metadata::MetadataRequestTopic;
+use varve_core::wire::{ErrorCode, MetadataRequest, MetadataResponse, Request, Str};
+
+use crate::client::{BACKOFF, Client, ClientAction, Purpose, Work};
+use crate::clock::SimTime;
+
+const METADATA_VERSION: i16 = 12;
+
+/// What the client knows of its topic.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub(super) topic: TopicId,
+    /// Leader and epoch by partition.
+    pub(super) leaders: BTreeMap<i32, (u8, i32)>,
+}
+
+impl Known {
+    /// The partitions that each leader has.
+    pub(super) fn by_leader(&self) -> BTreeMap<u8, Vec<i32>> {
+        let mut by_leader: BTreeMap<u8, Vec<i32>> = BTreeMap::new();
+        for (&partition, &(leader, _)) in &self.leaders {
+            by_leader.entry(leader).or_default().push(partition);
+        }
+        by_leader
+    }
+}
+
+impl Client {
+    /// The topic's id, once known.
+    #[must_use]
+    pub fn topic_id(&self) -> Option<TopicId> {
+        self.known.as_ref().map(|known| known.topic)
+    }
+
+    /// Whom the client takes for the leader of a partition.
+    #[must_use]
+    pub fn leader_of(&self, partition: i32) -> Option<u8> {
+        self.known
+            .as_ref()?
+            .leaders
+            .get(&partition)
+            .map(|&(node, _)| node)
+    }
+
+    pub(super) fn want_metadata(&mut self, now: SimTime) {
+        if self.metadata_wanted.is_none() {
+            self.metadata_wanted = Some(now + BACKOFF);
+        }
+    }
+
+    pub(super) fn fetch_metadata(&mut self, now: SimTime, actions: &mut Vec<ClientAction>) {
+        if self.metadata_asked || self.metadata_wanted.is_none_or(|at| at > now) {
+            return;
+        }
+        // A connection that is being made is waited for.
+        let dialling = self.links.values().any(|link| !link.up);
+        let node = match self.connected() {
+            Some(node) => Some(node),
+            None if dialling => None,
+            None => self.any_node(now),
+        };
+        let Some(node) = node else {
+            return;
+        };
+        let request = MetadataRequest {
+            topics: Some(vec![MetadataRequestTopic {
+                topic_id: TopicId::ZERO,
+                name: Some(Str::from(&self.topic)),
+            }]),
+            allow_auto_topic_creation: false,
+            ..MetadataRequest::default()
+        };
+        if self.call(
+            now,
+            node,
+            Purpose::Metadata,
+            METADATA_VERSION,
+            Request::Metadata(request),
+            actions,
+        ) {
+            self.metadata_asked = true;
+        }
+    }
+
+    pub(super) fn on_metadata(&mut self, now: SimTime, response: &MetadataResponse) {
+        self.metadata_asked = false;
+        self.metadata_wanted = None;
+        let Some(topic) = response.topics.first() else {
+            self.want_metadata(now);
+            return;
+        };
+        if topic.error_code != ErrorCode::None {
+            if !matches!(self.work, Work::CreateTopic { .. }) {
+                self.want_metadata(now);
+            }
+            return;
+        }
+        let known = self.known.get_or_insert_with(|| Known {
+            topic: topic.topic_id,
+            leaders: BTreeMap::new(),
+        });
+        let mut leaderless = topic.partitions.is_empty();
+        for partition in &topic.partitions {
+            let Ok(leader) = u8::try_from(partition.leader_id) else {
+                leaderless = true;
+                continue;
+            };
+            // As Kafka's clients: an older epoch than the one known is ignored.
+            let newer = known
+                .leaders
+                .get(&partition.partition_index)
+                .is_none_or(|(_, epoch)| *epoch <= partition.leader_epoch);
+            if newer {
+                known
+                    .leaders
+                    .insert(partition.partition_index, (leader, partition.leader_epoch));
+            }
+        }
+        if leaderless {
+            self.want_metadata(now);
+        }
+    }
+}
