@@ -1,0 +1,382 @@
+//! What can be known of every replica from outside: what it was ordered to store, what was reported durable,
+//! and what is committed.
+//!
+//! Nothing here asks the broker what it believes, except how far it says that it has committed. A [`Shadow`] is
+//! rebuilt from the orders that left the state machine and from the reports that came back, so a checker
+//! compares what a broker says with what it did.
+
+mod log;
+mod shadow;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use varve_core::effect::Effect;
+use varve_core::ids::{Offset, TopicPartition, Voter};
+use varve_core::input::Input;
+use varve_core::log::{Entry, Position};
+use varve_core::record::BatchHeader;
+use varve_core::replica::ReplicaView;
+use varve_core::store::{Completion, Flush, Mark, Order, OrderKind, OrderSeq, Recovered, Stage};
+
+use crate::clock::SimTime;
+
+pub use log::{Logged, epoch_before, index_of, voters_of};
+pub use shadow::{Shadow, Stored};
+
+use log::digest_batch;
+use shadow::Deed;
+
+/// One step of one broker, as the checkers see it.
+#[derive(Debug)]
+pub struct Step<'a> {
+    /// When.
+    pub at: SimTime,
+    /// Which node.
+    pub node: u8,
+    /// The broker and its directory.
+    pub me: Voter,
+    /// What it ordered, as far as that was carried out: a crash may have come before the rest.
+    pub effects: &'a [Effect],
+    /// The replicas that the step touched, as they are after it.
+    pub views: &'a [(TopicPartition, ReplicaView)],
+    /// The broker crashed before it had carried everything out: its views speak of orders that were never given.
+    pub crashed: bool,
+}
+
+/// What has happened to a node since its process last ran.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Interruption {
+    /// Its power was cut, or pages that a failed sync marked clean have left the cache.
+    pub power_was_cut: bool,
+    /// Something on its disk has been damaged at rest at some time.
+    pub damaged: bool,
+}
+
+/// What all replicas of a partition agree on.
+#[derive(Clone, Debug, Default)]
+pub struct CommittedLog {
+    /// Its entries.
+    pub log: Vec<Logged>,
+}
+
+/// Something that a step did to a log, for the checkers of that step.
+#[derive(Clone, Debug)]
+pub enum Fact {
+    /// Orders of one replica do not fit what was ordered before.
+    Misfit(TopicPartition, Voter, String),
+    /// Entries were dropped.
+    Truncated {
+        /// Where.
+        partition: TopicPartition,
+        /// Whose.
+        replica: Voter,
+        /// How many entries stay.
+        kept: usize,
+        /// What was dropped.
+        dropped: Vec<Logged>,
+    },
+    /// The committed log has grown.
+    Committed {
+        /// Where.
+        partition: TopicPartition,
+        /// Who said so first.
+        replica: Voter,
+        /// Entries before.
+        from: usize,
+    },
+    /// A replica has committed something else than another.
+    Conflict(TopicPartition, Voter, String),
+}
+
+/// Everything that is known from outside.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    replicas: BTreeMap<TopicPartition, BTreeMap<Voter, Shadow>>,
+    committed: BTreeMap<TopicPartition, CommittedLog>,
+    /// Partitions whose records are acknowledged from memory.
+    replicated: BTreeSet<TopicPartition>,
+    /// Every batch header that was ever ordered, by its digest.
+    headers: BTreeMap<u64, BatchHeader>,
+    /// What the latest step did.
+    pub facts: Vec<Fact>,
+}
+
+impl Observed {
+    /// One replica.
+    #[must_use]
+    pub fn shadow(&self, partition: TopicPartition, replica: Voter) -> Option<&Shadow> {
+        self.replicas.get(&partition)?.get(&replica)
+    }
+
+    /// All replicas of a partition that were ever seen.
+    pub fn shadows(&self, partition: TopicPartition) -> impl Iterator<Item = (Voter, &Shadow)> {
+        self.replicas
+            .get(&partition)
+            .into_iter()
+            .flatten()
+            .map(|(&voter, shadow)| (voter, shadow))
+    }
+
+    /// All partitions that were ever seen.
+    pub fn partitions(&self) -> impl Iterator<Item = TopicPartition> {
+        self.replicas.keys().copied()
+    }
+
+    /// What is committed of a partition.
+    #[must_use]
+    pub fn committed(&self, partition: TopicPartition) -> &[Logged] {
+        self.committed
+            .get(&partition)
+            .map_or(&[], |committed| &committed.log)
+    }
+
+    /// Headers of the batches in a replica's log, in order.
+    #[must_use]
+    pub fn headers(&self, partition: TopicPartition, replica: Voter) -> Vec<BatchHeader> {
+        self.shadow(partition, replica)
+            .map_or_else(Vec::new, |shadow| {
+                let batches = shadow.ordered.log.iter().filter(|logged| logged.crc != 0);
+                batches
+                    .filter_map(|logged| self.headers.get(&logged.digest).copied())
+                    .collect()
+            })
+    }
+
+    /// Header of the batch that begins at this offset of a replica's log.
+    #[must_use]
+    pub fn header_at(
+        &self,
+        partition: TopicPartition,
+        replica: Voter,
+        offset: Offset,
+    ) -> Option<&BatchHeader> {
+        let log = &self.shadow(partition, replica)?.ordered.log;
+        let place = log.partition_point(|logged| logged.offset < offset);
+        let logged = log[place..]
+            .iter()
+            .take_while(|logged| logged.offset == offset)
+            .find(|logged| logged.crc != 0)?;
+        self.headers.get(&logged.digest)
+    }
+
+    /// Whether a replica in this directory may have lost what it acknowledged, and has said so.
+    #[must_use]
+    pub fn is_suspect(&self, directory: Voter) -> bool {
+        self.replicas.values().any(|replicas| {
+            replicas
+                .get(&directory)
+                .is_some_and(|shadow| shadow.ordered.mark == Mark::Suspect)
+        })
+    }
+
+    /// Whether records of this partition are acknowledged from memory (`flush = "replicated"`).
+    #[must_use]
+    pub fn is_replicated(&self, partition: TopicPartition) -> bool {
+        self.replicated.contains(&partition)
+    }
+
+    /// Hears what a broker is about to be told.
+    pub fn take_input(&mut self, me: Voter, input: &Input) {
+        if let Input::Stored(completions) = input {
+            for completion in completions {
+                self.take_completion(me, completion);
+            }
+        }
+    }
+
+    /// A directory has been formatted with this as its first order, and that is durable.
+    pub fn founded(&mut self, me: Voter, order: &Order) {
+        self.take_order(me, order);
+        self.take_completion(
+            me,
+            &Completion {
+                replica: order.replica,
+                seq: order.seq,
+                position: Position::default(),
+                stage: Stage::Durable,
+            },
+        );
+        // The broker numbers its orders anew when it starts.
+        self.shadow_mut(order.replica, me).written = OrderSeq::default();
+    }
+
+    /// Takes a step in.
+    pub fn take(&mut self, step: &Step<'_>) {
+        self.facts.clear();
+        for effect in step.effects {
+            if let Effect::Store(order) = effect {
+                self.take_order(step.me, order);
+            }
+        }
+        for (partition, view) in step.views {
+            self.take_view(step.me, *partition, view, step.crashed);
+        }
+    }
+
+    fn shadow_mut(&mut self, partition: TopicPartition, replica: Voter) -> &mut Shadow {
+        self.replicas
+            .entry(partition)
+            .or_default()
+            .entry(replica)
+            .or_default()
+    }
+
+    fn take_completion(&mut self, me: Voter, completion: &Completion) {
+        self.shadow_mut(completion.replica, me)
+            .take_completion(completion);
+    }
+
+    /// A full disk has refused an order: it changes nothing, whether the replica hears of that or not.
+    pub fn refused(&mut self, me: Voter, partition: TopicPartition, seq: OrderSeq) {
+        self.shadow_mut(partition, me).refused(seq);
+    }
+
+    fn take_order(&mut self, me: Voter, order: &Order) {
+        let partition = order.replica;
+        let deed = self.shadow_mut(partition, me).take_order(order);
+        self.facts.extend(deed.map(|deed| match deed {
+            Deed::Misfit(what) => Fact::Misfit(partition, me, what),
+            Deed::Truncated { kept, dropped } => Fact::Truncated {
+                partition,
+                replica: me,
+                kept,
+                dropped,
+            },
+        }));
+        let OrderKind::Append { entries, flush, .. } = &order.kind else {
+            return;
+        };
+        if *flush == Flush::Replicated {
+            self.replicated.insert(partition);
+        }
+        for entry in entries {
+            if let Entry::Batch(batch) = entry {
+                self.headers
+                    .insert(digest_batch(&batch.header), batch.header);
+            }
+        }
+    }
+
+    /// Compares what the replica says is committed with what others said before.
+    fn take_view(
+        &mut self,
+        me: Voter,
+        partition: TopicPartition,
+        view: &ReplicaView,
+        crashed: bool,
+    ) {
+        let Some(shadow) = self
+            .replicas
+            .get_mut(&partition)
+            .and_then(|replicas| replicas.get_mut(&me))
+        else {
+            return;
+        };
+        let Some(index) = shadow.ordered.index_of(view.committed) else {
+            if crashed {
+                return;
+            }
+            self.facts.push(Fact::Misfit(
+                partition,
+                me,
+                format!(
+                    "has committed {}, which is no position of its log",
+                    view.committed
+                ),
+            ));
+            return;
+        };
+        if index <= shadow.compared {
+            return;
+        }
+        let committed = self.committed.entry(partition).or_default();
+        let known = committed.log.len();
+        for place in shadow.compared..index.min(known) {
+            if shadow.ordered.log[place] != committed.log[place] {
+                self.facts.push(Fact::Conflict(
+                    partition,
+                    me,
+                    format!(
+                        "has committed another entry at {} than others did",
+                        committed.log[place].offset
+                    ),
+                ));
+                return;
+            }
+        }
+        shadow.compared = index;
+        if index > known {
+            committed
+                .log
+                .extend_from_slice(&shadow.ordered.log[known..index]);
+            self.facts.push(Fact::Committed {
+                partition,
+                replica: me,
+                from: known,
+            });
+        }
+    }
+
+    /// A node starts on what its disk had. Every replica must be what it was when everything durable was done,
+    /// or after some of the orders behind that, in their order.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub fn start(&mut self, recovered: &Recovered, fault: Interruption) -> Result<(), String> {
+        let me = Voter {
+            broker: recovered.broker,
+            directory: recovered.directory,
+        };
+        for (&partition, replicas) in &mut self.replicas {
+            let Some(shadow) = replicas.get_mut(&me) else {
+                continue;
+            };
+            let found = recovered
+                .replicas
+                .iter()
+                .find(|replica| replica.replica == partition);
+            shadow.restart(found, fault)?;
+        }
+        let unknown = recovered
+            .replicas
+            .iter()
+            .find(|replica| self.shadow(replica.replica, me).is_none());
+        match unknown {
+            Some(replica) => Err(format!(
+                "recovery found a replica of {} that was never created",
+                replica.replica.partition
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// A directory is gone for good. What it had acknowledged before counts: the leader was told so in good faith.
+    pub fn wiped(&mut self, me: Voter) {
+        for replicas in self.replicas.values_mut() {
+            if let Some(shadow) = replicas.get_mut(&me) {
+                shadow.gone = true;
+            }
+        }
+    }
+
+    /// A majority has said that what only a lost replica had never was (`LeadsWithPossibleLoss`): what is
+    /// committed from here on is what this replica has.
+    pub fn forget_committed_beyond(&mut self, partition: TopicPartition, replica: Voter) {
+        let (Some(shadow), Some(committed)) = (
+            self.replicas
+                .get(&partition)
+                .and_then(|replicas| replicas.get(&replica)),
+            self.committed.get_mut(&partition),
+        ) else {
+            return;
+        };
+        let same = shadow
+            .ordered
+            .log
+            .iter()
+            .zip(&committed.log)
+            .take_while(|(one, other)| one == other)
+            .count();
+        committed.log.truncate(same);
+    }
+}

@@ -1,0 +1,400 @@
+//! One replica from outside: what it was ordered to store, and how much of that is durable.
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+
+use varve_core::log::Position;
+use varve_core::store::{
+    Completion, Mark, Order, OrderKind, OrderSeq, RecoveredReplica, Stage, Vote,
+};
+
+use super::Interruption;
+use super::log::{Logged, digest_batch, index_of, log_entry, order};
+
+/// What one replica has been told to store.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stored {
+    /// It has been created and not deleted.
+    pub exists: bool,
+    /// Its log.
+    pub log: Vec<Logged>,
+    /// Its vote.
+    pub vote: Vote,
+    /// Its mark.
+    pub mark: Mark,
+}
+
+impl Stored {
+    /// The log's end.
+    #[must_use]
+    pub fn end(&self) -> Position {
+        self.log
+            .last()
+            .map_or(Position::default(), |last| last.after)
+    }
+
+    /// Index behind the entry that ends at this position; 0 for the beginning.
+    #[must_use]
+    pub fn index_of(&self, position: Position) -> Option<usize> {
+        index_of(&self.log, position)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Change {
+    Create,
+    Append(Vec<Logged>),
+    Truncate(Position),
+    Vote(Vote),
+    Mark(Mark),
+    Delete,
+    /// Changes nothing that is followed here.
+    Other,
+}
+
+impl Change {
+    fn describe(&self) -> String {
+        match self {
+            Self::Create => "create".to_owned(),
+            Self::Append(entries) => match entries.last() {
+                Some(last) => format!("append to {}", last.after),
+                None => "append nothing".to_owned(),
+            },
+            Self::Truncate(to) => format!("truncate to {to}"),
+            Self::Vote(vote) => format!("vote {}", show_vote(vote)),
+            Self::Mark(mark) => format!("mark {mark:?}"),
+            Self::Delete => "delete".to_owned(),
+            Self::Other => "other".to_owned(),
+        }
+    }
+}
+
+impl Stored {
+    fn apply(&mut self, change: &Change) {
+        match change {
+            Change::Create => self.exists = true,
+            Change::Append(entries) => self.log.extend_from_slice(entries),
+            Change::Truncate(to) => {
+                if let Some(index) = self.index_of(*to) {
+                    self.log.truncate(index);
+                }
+            }
+            Change::Vote(vote) => self.vote = *vote,
+            Change::Mark(mark) => self.mark = *mark,
+            Change::Delete => *self = Self::default(),
+            Change::Other => {}
+        }
+    }
+}
+
+/// One replica from outside.
+#[derive(Clone, Debug, Default)]
+pub struct Shadow {
+    /// What it was ordered to store, done or not.
+    pub ordered: Stored,
+    /// What was reported durable.
+    pub durable: Stored,
+    /// What was reported written, by the number of its order.
+    pub(super) written: OrderSeq,
+    pending: VecDeque<Pending>,
+    /// The disk has refused what stands behind some place of the log; what is committed of it may be ordered again.
+    refused: bool,
+    /// Its directory has been lost.
+    pub gone: bool,
+    /// Entries from the front that have been compared with the committed log.
+    pub(super) compared: usize,
+}
+
+/// An order that was not reported durable.
+#[derive(Clone, Debug)]
+struct Pending {
+    seq: OrderSeq,
+    change: Change,
+    /// Of an append: the log's end before it.
+    after: Option<Position>,
+    /// The replica knows that it was refused.
+    given_up: bool,
+}
+
+/// What an order does to a log, where that is worth a look.
+#[derive(Debug)]
+pub(super) enum Deed {
+    /// It does not fit what was ordered before.
+    Misfit(String),
+    /// It drops entries.
+    Truncated {
+        /// How many entries stay.
+        kept: usize,
+        /// What was dropped.
+        dropped: Vec<Logged>,
+    },
+}
+
+impl Shadow {
+    /// Whether this position, with this entry before it, is durable.
+    #[must_use]
+    pub fn has_durable(&self, index: usize, entry: &Logged) -> bool {
+        index > 0 && self.durable.log.get(index - 1) == Some(entry)
+    }
+
+    /// Whether this position, with this entry before it, is ordered.
+    #[must_use]
+    pub fn has_ordered(&self, index: usize, entry: &Logged) -> bool {
+        index > 0 && self.ordered.log.get(index - 1) == Some(entry)
+    }
+
+    /// Takes an order, and tells what that does to the log, where it is worth a look.
+    pub(super) fn take_order(&mut self, order: &Order) -> Option<Deed> {
+        let mut deed = None;
+        let mut end_before = None;
+        let change = match &order.kind {
+            OrderKind::Create { .. } => Change::Create,
+            OrderKind::Append { after, entries, .. } => {
+                end_before = Some(*after);
+                if self.refused
+                    && let Some(kept) = self.ordered.index_of(*after)
+                {
+                    // Ordered again, once there is room.
+                    self.ordered.log.truncate(kept);
+                    self.compared = self.compared.min(kept);
+                }
+                self.refused = false;
+                let end = self.ordered.end();
+                if end != *after {
+                    let what = format!("appends behind {after}, its log ends at {end}");
+                    deed = Some(Deed::Misfit(what));
+                }
+                let mut position = *after;
+                let mut logged = Vec::with_capacity(entries.len());
+                for entry in entries {
+                    position = entry.position_after(position);
+                    logged.push(log_entry(entry, position));
+                }
+                Change::Append(logged)
+            }
+            OrderKind::Truncate { to } => match self.ordered.index_of(*to) {
+                Some(kept) => {
+                    let dropped = self.ordered.log[kept..].to_vec();
+                    deed = Some(Deed::Truncated { kept, dropped });
+                    self.compared = self.compared.min(kept);
+                    Change::Truncate(*to)
+                }
+                None => {
+                    let what = format!("truncates to {to}, which is no position of its log");
+                    deed = Some(Deed::Misfit(what));
+                    Change::Other
+                }
+            },
+            OrderKind::StoreVote(vote) => Change::Vote(*vote),
+            OrderKind::SetMark(mark) => Change::Mark(*mark),
+            OrderKind::Delete => {
+                self.compared = 0;
+                Change::Delete
+            }
+            OrderKind::Fill { .. }
+            | OrderKind::AcceptLoss { .. }
+            | OrderKind::SaveSnapshot { .. } => Change::Other,
+        };
+        self.ordered.apply(&change);
+        self.pending.push_back(Pending {
+            seq: order.seq,
+            change,
+            after: end_before,
+            given_up: false,
+        });
+        deed
+    }
+
+    /// Hears what the store reports of an order.
+    pub(super) fn take_completion(&mut self, completion: &Completion) {
+        if completion.stage == Stage::Refused {
+            self.give_up(completion.seq);
+            return;
+        }
+        self.written = self.written.max(completion.seq);
+        if completion.stage != Stage::Durable {
+            return;
+        }
+        while let Some(pending) = self.pending.front() {
+            if pending.seq > completion.seq {
+                break;
+            }
+            self.durable.apply(&pending.change);
+            self.pending.pop_front();
+        }
+    }
+
+    /// A full disk has refused an order: it changes nothing, whether the replica hears of that or not.
+    pub(super) fn refused(&mut self, seq: OrderSeq) {
+        let mut pending = self.pending.iter_mut();
+        if let Some(pending) = pending.find(|pending| pending.seq == seq) {
+            pending.change = Change::Other;
+        }
+    }
+
+    /// The replica hears that an append was refused: what stands behind it in memory is given up, but for what is
+    /// committed, unless it has been truncated since.
+    fn give_up(&mut self, seq: OrderSeq) {
+        let mut from = None;
+        for pending in &mut self.pending {
+            if pending.seq == seq && !pending.given_up {
+                from = pending.after;
+            }
+            let Some(from) = from else {
+                continue;
+            };
+            if let Change::Truncate(to) = &pending.change
+                && order(*to) <= order(from)
+            {
+                return;
+            }
+            pending.given_up |= pending.after.is_some();
+        }
+        if let Some(kept) = from.and_then(|from| self.ordered.index_of(from)) {
+            self.ordered.log.truncate(kept.max(self.compared));
+            self.refused = true;
+        }
+    }
+
+    /// The node starts, and has found this: it must be what it was when everything durable was done, or after some of
+    /// the orders behind that, in their order.
+    pub(super) fn restart(
+        &mut self,
+        found: Option<&RecoveredReplica>,
+        fault: Interruption,
+    ) -> Result<(), String> {
+        // What was written survives the process: only a power cut takes it back.
+        let mut least = 0;
+        if !fault.power_was_cut {
+            least = self
+                .pending
+                .iter()
+                .take_while(|pending| pending.seq <= self.written)
+                .count();
+        }
+        let mut state = self.durable.clone();
+        // The last durable end is journalled with the group behind it: until then, rot at the log's end looks like a
+        // torn tail. The replica is shorter then, and knows that it may be.
+        if fault.damaged
+            && let Some(found) = found
+            && found.mark == Mark::Suspect
+            && found.end < state.end()
+            && let Some(kept) = state.index_of(found.end)
+        {
+            state.log.truncate(kept);
+        }
+        for pending in self.pending.iter().take(least) {
+            state.apply(&pending.change);
+        }
+        let mut rest = self
+            .pending
+            .iter()
+            .skip(least)
+            .map(|pending| &pending.change);
+        while !matches(&state, found) {
+            let Some(change) = rest.next() else {
+                return Err(self.misrecovered(found));
+            };
+            if let Change::Append(entries) = change {
+                for (place, entry) in entries.iter().enumerate() {
+                    state.log.push(*entry);
+                    if matches(&state, found) {
+                        break;
+                    }
+                    // A torn append is cut, although orders behind it were kept: then the replica is suspect.
+                    let mut cut = state.clone();
+                    let kept = place + 1 < entries.len()
+                        && found.is_some_and(|found| found.mark == Mark::Suspect)
+                        && rest.clone().any(|later| {
+                            if matches!(later, Change::Vote(_) | Change::Mark(_)) {
+                                cut.apply(later);
+                            }
+                            matches(&cut, found)
+                        });
+                    if kept {
+                        state = cut;
+                        break;
+                    }
+                }
+            } else {
+                state.apply(change);
+            }
+        }
+        if let Some(found) = found
+            && found.mark == Mark::Suspect
+        {
+            state.mark = Mark::Suspect;
+        }
+        self.compared = self.compared.min(state.log.len());
+        self.ordered.clone_from(&state);
+        self.durable = state;
+        self.pending.clear();
+        self.refused = false;
+        self.written = OrderSeq::default();
+        Ok(())
+    }
+
+    fn misrecovered(&self, found: Option<&RecoveredReplica>) -> String {
+        let said = |stored: &Stored| {
+            if stored.exists {
+                format!(
+                    "{} vote {} {:?}",
+                    stored.end(),
+                    show_vote(&stored.vote),
+                    stored.mark
+                )
+            } else {
+                "nothing".to_owned()
+            }
+        };
+        let found = found.map_or("nothing".to_owned(), |found| {
+            format!(
+                "{} vote {} {:?}",
+                found.end,
+                show_vote(&found.vote),
+                found.mark
+            )
+        });
+        let mut behind = String::new();
+        for Pending { seq, change, .. } in &self.pending {
+            let written = if *seq <= self.written {
+                " (written)"
+            } else {
+                ""
+            };
+            let _ = write!(behind, ", {}{written}", change.describe());
+        }
+        format!(
+            "recovery found {found}; durable was {}{behind}",
+            said(&self.durable)
+        )
+    }
+}
+
+fn show_vote(vote: &Vote) -> String {
+    match vote.voted_for {
+        Some(voter) => format!("e{} for n{}", vote.leader_epoch, voter.broker),
+        None => format!("e{}", vote.leader_epoch),
+    }
+}
+
+/// Whether a recovered replica is this state. A mark may be worse than what was stored: recovery judges it.
+fn matches(state: &Stored, found: Option<&RecoveredReplica>) -> bool {
+    let Some(found) = found else {
+        return !state.exists;
+    };
+    if !state.exists || state.end() != found.end || state.vote != found.vote {
+        return false;
+    }
+    if state.mark == Mark::Suspect && found.mark != Mark::Suspect {
+        return false;
+    }
+    // The recovered headers are the batches at the log's end; each must be the one that was ordered.
+    let batches = state.log.iter().rev().filter(|logged| logged.crc != 0);
+    found
+        .headers
+        .iter()
+        .rev()
+        .zip(batches)
+        .all(|(header, logged)| logged.digest == digest_batch(header))
+}
