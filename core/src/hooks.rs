@@ -76,12 +76,16 @@ list! {
         ChangesVotersTwiceAtOnce,
         /// A replica is deleted as soon as the target lacks it (counter-example 3).
         DeletesOnTargetAlone,
+        /// A message of an id that is not known creates the replica that it is meant for.
+        CreatesUnknownReplica,
         /// A node on an empty directory makes a metadata quorum of its own instead of joining.
         FoundsOwnCluster,
         /// A restarted leader keeps its followers' trust (counter-example 8).
         IgnoresIncarnation,
         /// A leader whose disk hangs keeps its followers' trust (counter-example 8).
         IgnoresStalledDisk,
+        /// A follower trusts a leader whose broker has a new session, and waits for no renewed claim on it.
+        TrustsWithoutRenewal,
         /// A suspect counts its own vote like any other, and says nothing of possible loss.
         SuspectStands,
         /// A suspect's votes are not marked (counter-example 4).
@@ -112,10 +116,14 @@ list! {
         NeverChecksQuorum,
         /// A fenced broker's leadership is hidden from clients (counter-example 11).
         FencingHidesLeader,
+        /// A leader asks its successor to stand before that has caught up.
+        TransfersTooEarly,
         /// A read in a hole is answered with what lies behind it.
         ServesHoles,
         /// A replica with a hole truncates to it (counter-example 6).
         TruncatesToHole,
+        /// A hole is filled with batches of whatever epoch.
+        FillsFromAnyEpoch,
         /// Recovery takes rot below the durable end for a torn tail (counter-example 7).
         TakesRotForTornTail,
         /// Recovery goes on with the epochs from before a truncation (counter-example 2).
@@ -124,6 +132,10 @@ list! {
         ForgetsVote,
         /// A sync that has failed is tried again, and its success is believed.
         RetriesFailedSync,
+        /// A leader leads on where the full disk has refused what it has sent.
+        LeadsOnAfterRefusal,
+        /// An append that the full disk has refused counts as durable.
+        CountsRefusedAsDurable,
     }
 }
 

@@ -473,6 +473,13 @@ impl Scenario {
         self.cluster_mut().reset_between(client, node);
     }
 
+    /// All connections between two nodes break, with everything under way on them; others can be made.
+    pub fn reset(&mut self, one: u8, other: u8) {
+        self.told(format!("reset n{one} - n{other}"));
+        let (one, other) = (Place::Node(one), Place::Node(other));
+        self.cluster_mut().reset_between(one, other);
+    }
+
     /// From now on every message takes this long.
     pub fn messages_take(&mut self, length: Duration) {
         self.told(format!("messages take {}ms", length.as_millis()));

@@ -9,9 +9,11 @@ use varve_scenarios::{Acks, Outcome, Scenario, millis, secs};
 /// More than a store writes before it asks its disk again how much is free.
 const MANY: u64 = 5000;
 
-#[test]
-fn on_full_disks_produce_is_refused_and_leaders_are_elected_until_there_is_room() {
-    let mut s = Scenario::new(3).seed(17).quiet().reserve(256 << 10);
+pub(crate) fn cluster() -> Scenario {
+    Scenario::new(3).seed(17).quiet().reserve(256 << 10)
+}
+
+pub(crate) fn story(s: &mut Scenario) {
     let first = s.elect_leader();
     let c = s.client();
     s.produce_acked(&c, 2);
@@ -37,6 +39,12 @@ fn on_full_disks_produce_is_refused_and_leaders_are_elected_until_there_is_room(
     for lost in [given_up, refused] {
         assert_eq!(s.outcome(&lost), Outcome::NotAcknowledged);
     }
+}
+
+#[test]
+fn on_full_disks_produce_is_refused_and_leaders_are_elected_until_there_is_room() {
+    let mut s = cluster();
+    story(&mut s);
     s.assert_trace();
 }
 

@@ -1,4 +1,6 @@
-//! Every mutant is killed: the table names, for each, the story that kills it and who must notice.
+//! Every mutant is killed: the table names, for each, the story that kills it and who must notice: a *checker*, which
+//! looks at every run and knows nothing of the story; an *assertion* of the core, which stops the node; or the story's
+//! own *claim*, mostly that something happens in time.
 //!
 //! A story passes on the true core, claim and checkers included, and on the very same cluster with one clause
 //! of the protocol broken it ends with the violation, or the claim, that stands in the table. A new mutant does
@@ -10,7 +12,7 @@ use varve_core::hooks::Mutant;
 use varve_scenarios::Scenario;
 
 macro_rules! killers {
-    ($($story:ident { $($mutant:ident: $noticed:literal),* $(,)? })*) => {
+    ($($story:ident { $($mutant:ident: $by:ident $noticed:literal),* $(,)? })*) => {
         const _: fn(Mutant) = |mutant| match mutant {
             $($(Mutant::$mutant)|+)|+ => {}
         };
@@ -19,7 +21,7 @@ macro_rules! killers {
             #[test]
             fn $story() {
                 use crate::$story::{cluster, story};
-                let mutants = [$((Mutant::$mutant, $noticed)),*];
+                let mutants = [$((Mutant::$mutant, $by($noticed))),*];
                 tell(cluster, story, &mutants);
             }
         )*
@@ -28,121 +30,154 @@ macro_rules! killers {
 
 killers! {
     dropped_opening {
-        DropsTrailingOpening: "LeaderHasAllCommitted",
-        ComparesOffsetsOnly: "LeaderHasAllCommitted",
+        DropsTrailingOpening: checker "LeaderHasAllCommitted",
+        ComparesOffsetsOnly: checker "LeaderHasAllCommitted",
     }
     earlier_epoch {
-        CommitsEarlierEpochs: "LeaderHasAllCommitted",
+        CommitsEarlierEpochs: checker "LeaderHasAllCommitted",
     }
     two_candidates {
-        VotesTwice: "VotesNeverChange",
+        VotesTwice: checker "VotesNeverChange",
     }
     deaf_follower {
-        SkipsPreVote: "the leader is left in peace",
-        GrantsPreVoteUnderLeader: "the leader is left in peace",
+        SkipsPreVote: claim "the leader is left in peace",
+        GrantsPreVoteUnderLeader: claim "the leader is left in peace",
     }
     elections {
-        AnswersVoteBeforeDurable: "WordsAreDurable",
-        ForgetsVote: "RecoveryFindsWhatWasOrdered",
+        AnswersVoteBeforeDurable: checker "WordsAreDurable",
+        ForgetsVote: checker "RecoveryFindsWhatWasOrdered",
     }
     crash_before_sync {
-        AcknowledgesBeforeDurable: "WordsAreDurable",
-        AnswersAllAsOne: "AcknowledgedByPolicy",
-        CommitsAlone: "MajorityReachedHighWatermark",
+        AcknowledgesBeforeDurable: checker "WordsAreDurable",
+        AnswersAllAsOne: checker "AcknowledgedByPolicy",
+        CommitsAlone: checker "MajorityReachedHighWatermark",
     }
     hidden_high_watermark {
-        ExposesBeforeOpening: "NothingGoesBack",
+        ExposesBeforeOpening: checker "NothingGoesBack",
     }
     too_few_in_sync {
-        IgnoresMinInsync: "two of three have it",
+        IgnoresMinInsync: claim "two of three have it",
     }
     phantom_epoch {
-        KeepsTruncatedEpochs: "RecoveryFindsWhatWasOrdered",
+        KeepsTruncatedEpochs: checker "RecoveryFindsWhatWasOrdered",
     }
     completion_of_another_append {
-        IgnoresOrderSeq: "WordsAreDurable",
+        IgnoresOrderSeq: checker "WordsAreDurable",
     }
     divergence {
-        SkipsPreviousEntryCheck: "the high watermark is within the log",
-        KeepsDivergentTail: "WordsAreDurable",
+        SkipsPreviousEntryCheck: assertion "the high watermark is within the log",
+        KeepsDivergentTail: checker "WordsAreDurable",
     }
     two_authorities {
-        ChangesVotersTwiceAtOnce: "VotersChangeOneByOne",
+        ChangesVotersTwiceAtOnce: checker "VotersChangeOneByOne",
     }
     changes_before_the_opening {
-        ChangesVotersBeforeOpening: "VotersChangeOneByOne",
+        ChangesVotersBeforeOpening: checker "VotersChangeOneByOne",
     }
     moved_away {
-        DeletesOnTargetAlone: "a copy that still counts is kept",
+        DeletesOnTargetAlone: claim "a copy that still counts is kept",
     }
     leader_back_too_soon {
-        IgnoresIncarnation: "does not happen within 500ms",
+        IgnoresIncarnation: claim "does not happen within 500ms",
+    }
+    session_without_claim {
+        TrustsWithoutRenewal: claim "does not happen within 5000ms",
+    }
+    deleted_copy {
+        CreatesUnknownReplica: checker "SuspicionEndsWhenCaughtUp",
+    }
+    successor_that_lags {
+        TransfersTooEarly: checker "SuccessorsHaveEverything",
+    }
+    fill_of_another_epoch {
+        FillsFromAnyEpoch: checker "HolesAreNotServed",
+    }
+    refused_leader {
+        LeadsOnAfterRefusal: checker "MajorityReachedHighWatermark",
+    }
+    disk_full {
+        CountsRefusedAsDurable: checker "WordsAreDurable",
     }
     disk_that_hangs {
-        IgnoresStalledDisk: "does not happen within 6000ms",
+        IgnoresStalledDisk: claim "does not happen within 6000ms",
     }
     second_restart {
-        SuspectVotesUnmarked: "LeaderHasAllCommitted",
-        ClearsSuspectEarly: "SuspicionEndsWhenCaughtUp",
-        NeverMarksVolatile: "WordsAreDurable",
-        ForgetsSuspicion: "RecoveryFindsWhatWasOrdered",
+        SuspectVotesUnmarked: checker "LeaderHasAllCommitted",
+        ClearsSuspectEarly: checker "SuspicionEndsWhenCaughtUp",
+        NeverMarksVolatile: checker "WordsAreDurable",
+        ForgetsSuspicion: checker "RecoveryFindsWhatWasOrdered",
     }
     forgotten_epoch {
-        AcknowledgesBeforeVoteDurable: "WordsAreDurable",
+        AcknowledgesBeforeVoteDurable: checker "WordsAreDurable",
     }
     suspect_candidate {
-        SuspectStands: "SuspectsNeverLead",
+        SuspectStands: checker "SuspectsNeverLead",
     }
     site_power_cut {
-        AllVotersDoNotSuffice: "does not happen within 10000ms",
+        AllVotersDoNotSuffice: claim "does not happen within 10000ms",
     }
     opening_on_disk {
-        CommitsNotesInMemory: "MajorityReachedHighWatermark",
+        CommitsNotesInMemory: checker "MajorityReachedHighWatermark",
     }
     early_duplicate {
-        AnswersDuplicateEarly: "AcknowledgedByPolicy",
+        AnswersDuplicateEarly: checker "AcknowledgedByPolicy",
     }
     retry_after_truncation {
-        KeepsProducerStateOnTruncation: "batches are appended in order",
+        KeepsProducerStateOnTruncation: assertion "batches are appended in order",
     }
     sleeper {
-        FiresDeadlinesLate: "the sleeper has appended nothing",
+        FiresDeadlinesLate: claim "the sleeper has appended nothing",
     }
     stale_latest {
-        ServesStaleLeader: "LatestIsLatest",
+        ServesStaleLeader: checker "LatestIsLatest",
     }
     asymmetric_partition {
-        NeverChecksQuorum: "does not happen within 4000ms",
+        NeverChecksQuorum: claim "does not happen within 4000ms",
     }
     unreachable_leader {
-        FencingHidesLeader: "does not happen within 30000ms",
+        FencingHidesLeader: claim "does not happen within 30000ms",
     }
     rot_under_a_reader {
-        ServesHoles: "HolesAreNotServed",
+        ServesHoles: checker "HolesAreNotServed",
     }
     nobody_may_lead {
-        TruncatesToHole: "what is committed is never truncated",
+        TruncatesToHole: assertion "what is committed is never truncated",
     }
     rot_below_the_durable_end {
-        TakesRotForTornTail: "the end stays where it was",
+        TakesRotForTornTail: claim "the end stays where it was",
     }
     failing_fsync {
-        RetriesFailedSync: "does not happen within 4000ms",
+        RetriesFailedSync: claim "does not happen within 4000ms",
     }
     amnesiac_voter {
-        IgnoresDirectoryId: "WipedDirectoriesAreSilent",
-        TrustsNewReplica: "SuspicionEndsWhenCaughtUp",
-        FoundsOwnCluster: "SingleLeaderPerEpoch",
+        IgnoresDirectoryId: checker "WipedDirectoriesAreSilent",
+        TrustsNewReplica: checker "SuspicionEndsWhenCaughtUp",
+        FoundsOwnCluster: checker "SingleLeaderPerEpoch",
     }
 }
 
+/// How a violation by this checker begins.
+fn checker(name: &str) -> String {
+    format!("{name}: ")
+}
+
+/// What the core says when it stops itself.
+fn assertion(words: &str) -> String {
+    words.to_owned()
+}
+
+/// What the story says, or what it waits for.
+fn claim(words: &str) -> String {
+    words.to_owned()
+}
+
 /// Tells a story on the true core, and on every mutant that it is to kill.
-fn tell(cluster: fn() -> Scenario, story: fn(&mut Scenario), mutants: &[(Mutant, &str)]) {
+fn tell(cluster: fn() -> Scenario, story: fn(&mut Scenario), mutants: &[(Mutant, String)]) {
     let mut sound = cluster();
     story(&mut sound);
     sound.judge();
-    for &(mutant, noticed) in mutants {
-        let what = cluster().mutant(mutant).caught(story);
+    for (mutant, noticed) in mutants {
+        let what = cluster().mutant(*mutant).caught(story);
         assert!(what.contains(noticed), "{mutant} is noticed by: {what}");
     }
 }

@@ -100,7 +100,7 @@ impl Broker {
         self.image_advanced(None, fx);
     }
 
-    fn replica_config(&self, partition: TopicPartition) -> ReplicaConfig {
+    pub(super) fn replica_config(&self, partition: TopicPartition) -> ReplicaConfig {
         let eager = partition == TopicPartition::METADATA;
         // Internal topics are durable before they are acknowledged, whatever anybody configures.
         let flush = if eager {

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use crate::cluster::Role;
 use crate::effect::{Effect, Effects, NoticeKind, Resignation};
+use crate::hooks::Mutant;
 use crate::ids::{BrokerId, TopicPartition};
 use crate::links::LinkChange;
-use crate::peer::{Answer, LeaderClaim, PeerIdentity, PeerMessage, Question};
+use crate::peer::{Answer, LeaderClaim, PeerIdentity, PeerMessage, Question, ReplicaMessage};
 use crate::record::Batch;
 use crate::replica::Replica;
 use crate::store::{QueryId, QueryResult};
@@ -121,6 +123,9 @@ impl Broker {
                 }
             }
             PeerMessage::Replica(message) => {
+                if fx.mutant(Mutant::CreatesUnknownReplica) {
+                    self.create_on_word(&message, fx);
+                }
                 if self.replicas.contains_key(&message.partition) {
                     self.with_replica(message.partition, fx, |replica, cx| {
                         replica.receive(message, cx)
@@ -186,7 +191,7 @@ impl Broker {
             Some(self.now + self.setup.timing.heartbeat_interval),
         );
         let stalled = self.disk_stalled() >= self.setup.timing.disk_stall_max;
-        if stalled && !fx.mutant(crate::hooks::Mutant::IgnoresStalledDisk) {
+        if stalled && !fx.mutant(Mutant::IgnoresStalledDisk) {
             self.resign_all(Resignation::Disk, fx);
         }
         let peers: Vec<BrokerId> = self.links.reachable().map(|peer| peer.broker).collect();
@@ -327,6 +332,20 @@ impl Broker {
             self.me.cluster = Some(cluster);
             fx.push(Effect::Joined(cluster));
         }
+    }
+
+    /// What a broker must never do: makes the replica that a peer takes it to have.
+    fn create_on_word(&mut self, message: &ReplicaMessage, fx: &mut Effects) {
+        let partition = message.partition;
+        if self.replicas.contains_key(&partition) {
+            return;
+        }
+        let config = self.replica_config(partition);
+        let voters = vec![message.from, message.to];
+        let replica = self.build(fx, |me, cx| {
+            Replica::create(partition, me, voters, config, Role::InitialVoter, false, cx)
+        });
+        self.insert_replica(replica);
     }
 
     /// Puts a replica into its place.

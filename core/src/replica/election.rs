@@ -499,7 +499,8 @@ fn trust_lost(following: &Following, leader: Voter, cx: &Cx<'_>) -> Option<Trust
         return Some(TrustLost::DiskStalled);
     }
     // A claim made on a connection that has been replaced holds only until the leader could have renewed it.
-    let (heard_at, lost) = if link.session == following.session {
+    let renewed = link.session == following.session || cx.fx.mutant(Mutant::TrustsWithoutRenewal);
+    let (heard_at, lost) = if renewed {
         (link.heard_at, TrustLost::Silent)
     } else {
         (link.session_since, TrustLost::NotRenewed)

@@ -108,7 +108,8 @@ impl Replica {
         let ready = leading
             .progress
             .get(&transfer.to)
-            .is_some_and(|progress| progress.durable == end);
+            .is_some_and(|progress| progress.durable == end)
+            || cx.fx.mutant(Mutant::TransfersTooEarly);
         if !ready || transfer.asked {
             return;
         }

@@ -168,9 +168,10 @@ impl Replica {
         if !self.holders().contains(&from) {
             return;
         }
+        let any_epoch = cx.fx.mutant(Mutant::FillsFromAnyEpoch);
         let belongs = |batch: &Batch| {
             let epoch = self.notes.epoch_of_record(batch.header.base_offset);
-            batch.header.leader_epoch == epoch
+            (batch.header.leader_epoch == epoch || any_epoch)
                 && batch.header.next_offset() <= self.end.end_offset
                 && self
                     .holes

@@ -219,11 +219,16 @@ impl Orders {
 impl Replica {
     /// Takes the store's report on an order, and on all before it.
     pub(crate) fn on_stored(&mut self, completion: &Completion, cx: &mut Cx<'_>) {
-        if completion.stage == Stage::Refused {
-            self.on_refused(completion.seq, cx);
-            self.assert_invariants();
-            return;
-        }
+        let is_durable = match completion.stage {
+            Stage::Written => false,
+            Stage::Durable => true,
+            Stage::Refused if cx.fx.mutant(Mutant::CountsRefusedAsDurable) => true,
+            Stage::Refused => {
+                self.on_refused(completion.seq, cx);
+                self.assert_invariants();
+                return;
+            }
+        };
         if cx.fx.mutant(Mutant::IgnoresOrderSeq)
             && completion.position.end_offset <= self.end.end_offset
         {
@@ -236,7 +241,7 @@ impl Replica {
             return; // reported at an earlier stage already, or with a later order
         };
         self.orders.written = self.orders.written.max(end);
-        if completion.stage == Stage::Durable {
+        if is_durable {
             self.orders.durable = self.orders.durable.max(end);
             self.finish_orders(completion.seq, cx);
         }
@@ -268,6 +273,7 @@ impl Replica {
         cx.fx.probe(Probe::AppendRefused);
         match &self.role {
             // It must not put anything else into the place of what it has sent to others in this epoch.
+            Role::Leader(_) if cx.fx.mutant(Mutant::LeadsOnAfterRefusal) => {}
             Role::Leader(_) => self.resign(Resignation::Disk, cx),
             // It has asked for votes with a log that it does not have.
             Role::PreCandidate(_) | Role::Candidate(_) => self.wait_for_leader(cx),

@@ -1,5 +1,5 @@
 //! Holes are never served: what a client or a peer is given is what stands in the log, entry for entry, and a
-//! client is given it from the offset on that it asked for.
+//! client is given it from the offset on that it asked for. Nor are they filled with anything else.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use varve_core::input::Input;
 use varve_core::log::Entry;
 use varve_core::peer::{PeerMessage, ReplicaBody};
 use varve_core::record::{Batch, BatchHeader};
-use varve_core::store::Recovered;
+use varve_core::store::{Order, OrderKind, Recovered};
 use varve_core::wire::ErrorCode;
 use varve_core::wire::fetch::PartitionData;
 
@@ -90,6 +90,23 @@ impl Checker for HolesAreNotServed {
                             show_partition(message.partition)
                         )
                     })?;
+                }
+                Effect::Store(Order {
+                    replica,
+                    kind: OrderKind::Fill { batches },
+                    ..
+                }) => {
+                    let shadow = seen.shadow(*replica, step.me);
+                    let log = shadow.map_or(&[][..], |shadow| &shadow.ordered.log);
+                    for batch in batches {
+                        stands_in(&[batch.header], log).map_err(|what| {
+                            format!(
+                                "{} fills {} with {what}",
+                                show_replica(step.me),
+                                show_partition(*replica)
+                            )
+                        })?;
+                    }
                 }
                 Effect::Send { .. }
                 | Effect::Store(_)

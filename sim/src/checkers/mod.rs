@@ -10,6 +10,7 @@ pub mod acknowledgements;
 pub mod committed_data;
 pub mod directory_names;
 pub mod durable_words;
+pub mod handover;
 pub mod high_watermark;
 pub mod holes;
 pub mod leader_completeness;
@@ -93,6 +94,7 @@ impl Default for Checkers {
                 Box::new(leader_completeness::LeaderHasAllCommitted),
                 Box::new(monotonic::NothingGoesBack::default()),
                 Box::new(voters::VotersChangeOneByOne::default()),
+                Box::new(handover::SuccessorsHaveEverything),
                 Box::new(suspects::SuspectsNeverLead),
                 Box::new(suspicion::SuspicionEndsWhenCaughtUp::default()),
                 Box::new(directory_names::WipedDirectoriesAreSilent),

@@ -9,7 +9,7 @@ use varve_core::effect::{Effect, RequestId};
 use varve_core::ids::{LeaderEpoch, Offset, TopicPartition, Voter};
 use varve_core::input::Input;
 use varve_core::log::Position;
-use varve_core::store::Recovered;
+use varve_core::store::{OrderKind, Recovered};
 use varve_core::wire::ErrorCode;
 
 use super::{Checker, Observed, Step, fetched, served, show_partition, show_replica};
@@ -102,6 +102,14 @@ impl Checker for NothingGoesBack {
     }
 
     fn on_step(&mut self, _seen: &Observed, step: &Step<'_>) -> Result<(), String> {
+        for effect in step.effects {
+            if let Effect::Store(order) = effect
+                && order.kind == OrderKind::Delete
+            {
+                // Should it be wanted again, it begins anew.
+                self.replicas.remove(&(order.replica, step.me));
+            }
+        }
         for (partition, view) in step.views {
             let latest = self.replicas.entry((*partition, step.me)).or_default();
             let back = |what: &str, was: String, is: String| {

@@ -1,8 +1,9 @@
 //! A replica that may have lost what it acknowledged is a suspect until it has it again: it is cleared only once
 //! everything is durable that was committed in the epochs in which it may have helped, or where every voter
-//! granted and the possible loss is said. A replica that is no voter of the creation begins as one.
+//! granted and the possible loss is said. A replica that is no voter of the creation begins as one, and so does one that
+//! has been there before and was deleted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use varve_core::effect::{Effect, NoticeKind};
 use varve_core::ids::{LeaderEpoch, TopicPartition, Voter};
@@ -15,6 +16,8 @@ use super::{Checker, Observed, Step, show_partition, show_replica};
 pub struct SuspicionEndsWhenCaughtUp {
     /// By suspect: how many entries were committed in the epochs up to its own when it started.
     owed: BTreeMap<(TopicPartition, Voter), usize>,
+    /// Replicas that have been deleted.
+    deleted: BTreeSet<(TopicPartition, Voter)>,
 }
 
 impl Checker for SuspicionEndsWhenCaughtUp {
@@ -52,9 +55,13 @@ impl Checker for SuspicionEndsWhenCaughtUp {
                         self.is_cleared(seen, order.replica, step.me)?;
                     }
                     OrderKind::Create { voters } => {
-                        if !voters.contains(&step.me) && !step.crashed {
+                        let was_here = self.deleted.contains(&(order.replica, step.me));
+                        if (was_here || !voters.contains(&step.me)) && !step.crashed {
                             is_suspected(order.replica, step)?;
                         }
+                    }
+                    OrderKind::Delete => {
+                        self.deleted.insert((order.replica, step.me));
                     }
                     OrderKind::SetMark(Mark::Volatile | Mark::Suspect)
                     | OrderKind::Append { .. }
@@ -62,8 +69,7 @@ impl Checker for SuspicionEndsWhenCaughtUp {
                     | OrderKind::StoreVote(_)
                     | OrderKind::Fill { .. }
                     | OrderKind::AcceptLoss { .. }
-                    | OrderKind::SaveSnapshot { .. }
-                    | OrderKind::Delete => {}
+                    | OrderKind::SaveSnapshot { .. } => {}
                 },
                 Effect::Send { .. }
                 | Effect::Query(_)
