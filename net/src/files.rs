@@ -172,9 +172,8 @@ impl Disk for RealDisk {
     }
 
     fn sync_directory(&self, path: &str) -> Result<(), DiskError> {
-        File::open(self.at(path))
-            .and_then(|directory| directory.sync_all())
-            .map_err(describe)
+        let directory = File::open(self.at(path)).map_err(describe)?;
+        directory.sync_all().map_err(sync_failed)
     }
 
     fn free_bytes(&self) -> Result<u64, DiskError> {
@@ -234,7 +233,7 @@ impl DiskFile for RealFile {
 
     fn sync(&self) -> Result<(), DiskError> {
         // fdatasync: bytes and length, but not the modification time, which nothing of ours reads.
-        self.file.sync_data().map_err(describe)
+        self.file.sync_data().map_err(sync_failed)
     }
 
     fn truncate(&self, length: u64) -> Result<(), DiskError> {
@@ -290,6 +289,10 @@ fn describe(error: io::Error) -> DiskError {
     } else {
         DiskError::Io(error.to_string())
     }
+}
+
+fn sync_failed(error: io::Error) -> DiskError {
+    DiskError::SyncFailed(error.to_string())
 }
 
 #[cfg(test)]

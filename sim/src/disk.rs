@@ -616,7 +616,7 @@ impl Disk for SimDisk {
             })
             .is_some()
         {
-            return Err(io("input/output error"));
+            return Err(sync_failed());
         }
         state.sync_names(path);
         state.counts.syncs += 1;
@@ -732,7 +732,7 @@ impl DiskFile for SimFile {
             Some(_fails) => {
                 let mut draw = state.draw();
                 state.file(self.id).sync_failing(&mut draw);
-                return Err(io("input/output error"));
+                return Err(sync_failed());
             }
         }
         state.counts.syncs += 1;
@@ -1092,6 +1092,10 @@ fn join(directory: &str, name: &str) -> String {
     }
 }
 
+fn sync_failed() -> DiskError {
+    DiskError::SyncFailed("input/output error".to_owned())
+}
+
 fn io(reason: &str) -> DiskError {
     DiskError::Io(reason.to_owned())
 }
@@ -1282,7 +1286,7 @@ mod tests {
             let file = durable_file(&disk, "a", &[1; SECTOR_SIZE]);
             file.write_at(0, &[&[2; SECTOR_SIZE]]).unwrap();
             disk.arm("a", Fault::SyncFails);
-            assert!(matches!(file.sync(), Err(DiskError::Io(_))));
+            assert_eq!(file.sync(), Err(sync_failed()));
             assert_eq!(file.sync(), Ok(()), "the fault strikes once");
             assert_eq!(
                 contents(&disk, "a").unwrap()[0],

@@ -579,13 +579,18 @@ fn is_present(cluster: &Cluster, voter: Voter) -> bool {
         .any(|node| node.broker() == voter.broker && node.directory == voter.directory)
 }
 
-/// Whether a replica of this node may have lost what it acknowledged, or may turn out to when it starts.
+/// Whether a replica of this node may have lost what it acknowledged, or may turn out to when it starts: after a sync
+/// that has failed, or is about to, its machine is restarted.
 fn is_doubtful(cluster: &Cluster, node: &Node) -> bool {
     let directory = Voter {
         broker: node.broker(),
         directory: node.directory,
     };
-    node.power_was_cut || cluster.checkers.seen.is_suspect(directory)
+    let is_offline = node.process.as_ref().is_some_and(|process| process.offline);
+    node.power_was_cut
+        || is_offline
+        || node.disk.is_armed()
+        || cluster.checkers.seen.is_suspect(directory)
 }
 
 /// A place in a file with records.

@@ -4,14 +4,14 @@
 
 use std::collections::BTreeSet;
 
-use crate::store::checkpoint;
 use crate::store::journal::{GroupNumber, JournalPlace};
-use crate::store::{Disk, DiskError, DiskFile};
+use crate::store::{BootId, Disk, DiskError, DiskFile, checkpoint, failed_sync};
 
 /// A group commit: everything that was executed before it.
 #[derive(Clone, Debug)]
 pub struct CommitTicket<D: Disk> {
     pub(super) disk: D,
+    pub(super) boot: BootId,
     /// Everything up to this group becomes durable.
     pub(super) number: GroupNumber,
     pub(super) segments: Vec<D::File>,
@@ -27,6 +27,10 @@ impl<D: Disk> CommitTicket<D> {
     /// # Errors
     /// Whatever the disk says. Never try again: hand the error to [`crate::store::LogStore::finish_commit`].
     pub fn sync(&self) -> Result<(), DiskError> {
+        failed_sync::note(&self.disk, self.boot, self.sync_all())
+    }
+
+    fn sync_all(&self) -> Result<(), DiskError> {
         // Segments before the journal: a journal that is durable names only what is there.
         for file in &self.segments {
             file.sync()?;
@@ -45,6 +49,7 @@ impl<D: Disk> CommitTicket<D> {
 #[derive(Clone, Debug)]
 pub struct CheckpointTicket<D: Disk> {
     pub(super) disk: D,
+    pub(super) boot: BootId,
     pub(super) generation: u64,
     pub(super) place: JournalPlace,
     pub(super) segments: Vec<D::File>,
@@ -60,6 +65,10 @@ impl<D: Disk> CheckpointTicket<D> {
     /// # Errors
     /// Whatever the disk says. Never try again: hand the error to [`crate::store::LogStore::finish_checkpoint`].
     pub fn run(&self) -> Result<(), DiskError> {
+        failed_sync::note(&self.disk, self.boot, self.sync_and_write())
+    }
+
+    fn sync_and_write(&self) -> Result<(), DiskError> {
         for file in &self.segments {
             file.sync()?;
         }

@@ -57,7 +57,7 @@ pub trait Disk: Clone {
     /// Makes the names in a directory durable.
     ///
     /// # Errors
-    /// [`DiskError::Io`]; the directory is then taken offline.
+    /// [`DiskError::SyncFailed`]; the directory is then taken offline.
     fn sync_directory(&self, path: &str) -> Result<(), DiskError>;
 
     /// Bytes that can still be written.
@@ -84,7 +84,7 @@ pub trait DiskFile: Clone {
     /// Makes bytes and length durable.
     ///
     /// # Errors
-    /// [`DiskError::Io`]: what is durable is then unknown, and a later success proves nothing.
+    /// [`DiskError::SyncFailed`].
     fn sync(&self) -> Result<(), DiskError>;
 
     /// Cuts or extends with zeros.
@@ -115,6 +115,8 @@ pub enum DiskError {
     Exists,
     /// The disk is full.
     NoSpace,
+    /// A sync failed, in the operating system's words: what is durable is unknown, and a later success proves nothing.
+    SyncFailed(String),
     /// Anything else, in the operating system's words.
     Io(String),
 }
@@ -125,6 +127,7 @@ impl fmt::Display for DiskError {
             Self::NotFound => f.write_str("no such file or directory"),
             Self::Exists => f.write_str("the file exists"),
             Self::NoSpace => f.write_str("the disk is full"),
+            Self::SyncFailed(reason) => write!(f, "a sync failed: {reason}"),
             Self::Io(reason) => f.write_str(reason),
         }
     }

@@ -16,6 +16,7 @@ mod store;
 mod checkpoint;
 mod codec;
 mod commit;
+mod failed_sync;
 mod identity;
 mod index;
 mod journal;

@@ -91,6 +91,9 @@ pub enum OpenError {
     Version(u16),
     /// What must be there to judge the rest is unreadable. The directory comes back under a new id.
     Damaged(String),
+    /// A sync of this directory failed in this run of the operating system, for this reason: what is read from it may
+    /// be in the page cache and not on the disk. It opens again once the machine has been restarted.
+    SyncFailed(String),
     /// The disk failed.
     Disk(DiskError),
 }
@@ -108,6 +111,12 @@ impl fmt::Display for OpenError {
             Self::AlreadyFormatted => f.write_str("the directory has been formatted before"),
             Self::Version(version) => write!(f, "format version {version} is not known"),
             Self::Damaged(what) => write!(f, "{what} is damaged"),
+            Self::SyncFailed(reason) => write!(
+                f,
+                "a sync of it has failed ({reason}), so what is read from it may not be on the disk: restart the \
+                 machine to open it as the disk has it, or remove it to start with an empty one, which the other \
+                 brokers fill"
+            ),
             Self::Disk(error) => error.fmt(f),
         }
     }

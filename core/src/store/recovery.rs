@@ -25,7 +25,7 @@ use crate::store::segment::{self, FileKind};
 use crate::store::store::{Checkpoints, FileName, LogStore, ReplicaLog, remove_replica};
 use crate::store::{
     BootId, Disk, DiskError, DiskFile, Identity, Mark, OpenError, Recovered, StoreFailure,
-    StoreOptions, identity,
+    StoreOptions, failed_sync, identity,
 };
 
 impl<D: Disk> LogStore<D> {
@@ -65,6 +65,22 @@ impl<D: Disk> LogStore<D> {
             "a journal file has 64 KiB at least"
         );
         let identity = identity::read(&disk)?;
+        failed_sync::check_none(&disk, boot)?;
+        match Self::recover(disk.clone(), identity, options, boot, hooks) {
+            Err(OpenError::Disk(error)) => {
+                failed_sync::note(&disk, boot, Err(error)).map_err(OpenError::Disk)
+            }
+            recovered => recovered,
+        }
+    }
+
+    fn recover(
+        disk: D,
+        identity: Identity,
+        options: StoreOptions,
+        boot: BootId,
+        hooks: Hooks,
+    ) -> Result<(Self, Recovered), OpenError> {
         let checkpoints = checkpoint::read(&disk, identity.directory)?;
         let mut latest = latest(checkpoints, &disk, identity)?;
         let journal =

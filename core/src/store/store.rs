@@ -21,7 +21,7 @@ use crate::store::replica::{ReplicaState, Snapshot};
 use crate::store::segment::{self, FileKind};
 use crate::store::{
     BootId, Completion, Disk, DiskError, DiskFile, Flush, Identity, OpenError, Order, OrderKind,
-    Stage, StoreFailure, StoreOptions, checkpoint, identity, journal,
+    Stage, StoreFailure, StoreOptions, checkpoint, failed_sync, identity, journal,
 };
 use crate::time::Instant;
 
@@ -353,6 +353,7 @@ impl<D: Disk> LogStore<D> {
         let place = self.journal.end();
         let ticket = CheckpointTicket {
             disk: self.disk.clone(),
+            boot: self.boot,
             generation,
             place,
             segments: std::mem::take(&mut self.dirty).into_values().collect(),
@@ -434,7 +435,7 @@ impl<D: Disk> LogStore<D> {
 
     /// Takes the outcome of disk operations: a failure takes the directory offline for good.
     pub(super) fn done<T>(&mut self, outcome: Result<T, DiskError>) -> Result<T, StoreFailure> {
-        outcome.map_err(|error| {
+        failed_sync::note(&self.disk, self.boot, outcome).map_err(|error| {
             self.fail(error.to_string());
             StoreFailure::Offline(error.to_string())
         })
@@ -450,6 +451,7 @@ impl<D: Disk> LogStore<D> {
         self.flush_by = None;
         CommitTicket {
             disk: self.disk.clone(),
+            boot: self.boot,
             number: GroupNumber(self.journal.number().0 - 1),
             segments: std::mem::take(&mut self.unsynced).into_values().collect(),
             directories,

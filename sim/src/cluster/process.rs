@@ -49,6 +49,13 @@ impl Cluster {
                 self.wipe(number);
                 return self.start(number);
             }
+            Err(OpenError::SyncFailed(_)) => {
+                let text =
+                    format!("n{number} has a directory with a failed sync: restart its machine");
+                self.trace.fault(now, text);
+                self.power_cut(number);
+                return self.start(number);
+            }
             Err(error) => {
                 self.trace
                     .fault(now, format!("n{number} does not start: {error}"));

@@ -69,6 +69,10 @@ impl TestDisk {
         self.0.borrow_mut().syncs_fail = true;
     }
 
+    pub(super) fn mend_syncs(&self) {
+        self.0.borrow_mut().syncs_fail = false;
+    }
+
     /// The process dies, the page cache lives.
     pub(super) fn kill(&self) {
         let state = &mut *self.0.borrow_mut();
@@ -276,7 +280,7 @@ impl Disk for TestDisk {
     fn sync_directory(&self, path: &str) -> Result<(), DiskError> {
         self.change(|state| {
             if state.syncs_fail {
-                return Err(DiskError::Io("sync failed".to_owned()));
+                return Err(DiskError::SyncFailed("input/output error".to_owned()));
             }
             state.durable_names.retain(|name, _| parent(name) != path);
             let names = state.names.iter().filter(|(name, _)| parent(name) == path);
@@ -328,7 +332,7 @@ impl DiskFile for TestFile {
     fn sync(&self) -> Result<(), DiskError> {
         self.disk.change(|state| {
             if state.syncs_fail {
-                return Err(DiskError::Io("sync failed".to_owned()));
+                return Err(DiskError::SyncFailed("input/output error".to_owned()));
             }
             let file = state.files.get_mut(&self.id).unwrap();
             file.sync();

@@ -120,6 +120,49 @@ fn a_sync_that_fails_takes_the_directory_offline_and_is_never_tried_again() {
 }
 
 #[test]
+fn after_a_failed_sync_a_directory_opens_when_the_machine_has_been_restarted() {
+    let reopens = |disk: &TestDisk, boot| LogStore::open(disk.clone(), options(), boot).map(|_| ());
+    let failed = Err(OpenError::SyncFailed("input/output error".to_owned()));
+    let fail: [fn(&TestDisk); 3] = [
+        |disk| {
+            let (store, _) = open(disk);
+            let mut driver = Driver::new(store);
+            driver.create(replica(0));
+            let ticket = driver.store.begin_commit().unwrap().unwrap();
+            disk.fail_syncs();
+            let _ = ticket.sync(); // and the process dies before it takes note
+        },
+        |disk| {
+            let (mut store, _) = open(disk);
+            let ticket = store.force_checkpoint().unwrap().unwrap();
+            disk.fail_syncs();
+            let _ = ticket.run();
+        },
+        |disk| {
+            disk.fail_syncs();
+            assert!(LogStore::open(disk.clone(), options(), BOOT).is_err());
+        },
+    ];
+    for fail in fail {
+        let disk = formatted();
+        open(&disk);
+        fail(&disk);
+        disk.mend_syncs();
+        disk.set_free(0);
+        assert_eq!(reopens(&disk, BOOT), failed);
+        assert_eq!(reopens(&disk, BOOT), failed, "at every start");
+        assert_eq!(
+            reopens(&disk, BootId::UNKNOWN),
+            failed,
+            "it may be the same run"
+        );
+        disk.set_free(u64::MAX / 2);
+        assert_eq!(reopens(&disk, BootId(BOOT.0 + 1)), Ok(()));
+        assert_eq!(reopens(&disk, BOOT), Ok(()), "it is settled");
+    }
+}
+
+#[test]
 fn a_volatile_replica_is_suspect_after_a_power_cut_and_for_every_start_after_that() {
     let disk = formatted();
     let (store, _) = open(&disk);

@@ -1,0 +1,79 @@
+//! What outlives a sync that failed: a note of it, beside the identity.
+//!
+//! A sync that fails may leave pages in the cache that look clean and are not on the disk. Whoever opens the directory in
+//! the same run of the operating system reads them, and a sync of theirs succeeds without writing anything. So
+//! the directory does not open again in that run; afterwards the cache is gone, and what is read is what is there.
+//!
+//! ```text
+//!  0  magic "VSF1"        4  crc u32 (CRC-32C of all that follows)
+//!  8  boot id 16 bytes   24  what the disk said, UTF-8, zeros to 512
+//! ```
+//!
+//! The file has its size before it is needed, so that a full disk cannot keep the note out, and is not synced:
+//! whoever must see it reads it from the same cache.
+
+use crate::store::codec::{Decoded, Malformed, Put, Take};
+use crate::store::journal::{check, seal};
+use crate::store::{BootId, Disk, DiskError, DiskFile, OpenError};
+
+const PATH: &str = "failed-sync";
+const MAGIC: u32 = u32::from_be_bytes(*b"VSF1");
+const SIZE: usize = 512;
+const HEADER: usize = 24;
+
+/// Makes room for a note, and forgets one of an earlier run of the operating system.
+///
+/// # Errors
+/// [`OpenError::SyncFailed`] where one may be of this run; else the disk's.
+pub(super) fn check_none<D: Disk>(disk: &D, boot: BootId) -> Result<(), OpenError> {
+    let file = match disk.open(PATH) {
+        Err(DiskError::NotFound) => disk.create(PATH)?,
+        file => file?,
+    };
+    let mut bytes = [0; SIZE];
+    let length = file.read_at(0, &mut bytes)?;
+    // A torn note is one that a power cut has torn: the run is over.
+    if let Ok((run, reason)) = decode(&bytes[..length])
+        && (boot == run || boot == BootId::UNKNOWN || run == BootId::UNKNOWN)
+    {
+        return Err(OpenError::SyncFailed(reason));
+    }
+    file.write_at(0, &[&[0; SIZE]])?;
+    Ok(())
+}
+
+/// Notes a failure that leaves unknown what is durable. Others pass.
+pub(super) fn note<D: Disk, T>(
+    disk: &D,
+    boot: BootId,
+    outcome: Result<T, DiskError>,
+) -> Result<T, DiskError> {
+    if let Err(DiskError::SyncFailed(reason)) = &outcome
+        && let Ok(file) = disk.open(PATH)
+    {
+        // Where even this fails nothing more can be done, and the sync's own failure is what counts.
+        let _ = file.write_at(0, &[&encode(boot, reason)]);
+    }
+    outcome
+}
+
+fn encode(boot: BootId, reason: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(SIZE);
+    bytes.u32(MAGIC);
+    bytes.u32(0);
+    bytes.u128(boot.0);
+    let end = reason.floor_char_boundary(SIZE - HEADER);
+    bytes.extend_from_slice(&reason.as_bytes()[..end]);
+    bytes.resize(SIZE, 0);
+    seal(&mut bytes, 0);
+    bytes
+}
+
+fn decode(bytes: &[u8]) -> Decoded<(BootId, String)> {
+    check(bytes, MAGIC, 0)?;
+    let mut take = Take(bytes);
+    take.bytes(8)?;
+    let boot = BootId(take.u128()?);
+    let reason = std::str::from_utf8(take.0).map_err(|_| Malformed)?;
+    Ok((boot, reason.trim_end_matches('\0').to_owned()))
+}
