@@ -193,7 +193,9 @@ impl fmt::Display for ReplicaMessage {
             }
             ReplicaBody::TransferLeadership => write!(f, "TransferLeadership e{epoch}"),
             ReplicaBody::Resigned => write!(f, "Resigned e{epoch}"),
-            ReplicaBody::FillRequest { offset, end } => write!(f, "FillRequest [{offset},{end})"),
+            ReplicaBody::FillRequest { offset, end, .. } => {
+                write!(f, "FillRequest [{offset},{end})")
+            }
             ReplicaBody::FillReply { batches, .. } => {
                 write!(f, "FillReply {} batches", batches.len())
             }
@@ -253,6 +255,9 @@ impl fmt::Display for NoticeKind {
             }
             Self::Hole(start, end) => write!(f, "hole [{start},{end})"),
             Self::HoleFilled(start, end) => write!(f, "hole [{start},{end}) filled"),
+            Self::HoleGivenUp(start, end) => {
+                write!(f, "hole [{start},{end}) given up: no majority ever had it")
+            }
             Self::Suspect => f.write_str("suspect: may have lost what it acknowledged"),
             Self::SuspectCleared => f.write_str("suspect no more: has caught up"),
             Self::Duplicate(words) => f.write_str(words),
@@ -285,6 +290,7 @@ impl fmt::Display for Resignation {
             Self::Disk => "its disk",
             Self::Removed => "no voter any more",
             Self::Transferred => "hands over",
+            Self::Damaged => "gives up what a majority never had and it has lost",
         })
     }
 }

@@ -93,6 +93,8 @@ pub enum NoticeKind {
     Hole(Offset, Offset),
     /// Damage was repaired from a peer.
     HoleFilled(Offset, Offset),
+    /// What was damaged, and all behind it, is given up: a majority never had it.
+    HoleGivenUp(Offset, Offset),
     /// A replica that may have lost acknowledged records says so with every vote.
     Suspect,
     /// A suspect has caught up.
@@ -139,6 +141,8 @@ pub enum Resignation {
     Removed,
     /// It hands over.
     Transferred,
+    /// It gives up what a majority never had and it has lost.
+    Damaged,
 }
 
 /// Where a step puts its effects, and what the simulator has planted in it.

@@ -124,6 +124,10 @@ list! {
         TruncatesToHole,
         /// A hole is filled with batches of whatever epoch.
         FillsFromAnyEpoch,
+        /// A leader gives up a hole as soon as one voter says that it never had the record.
+        GivesUpHolesAlone,
+        /// A voter says that it never had a record while its epoch is not durable.
+        DeniesBeforeDurable,
         /// Recovery takes rot below the durable end for a torn tail (counter-example 7).
         TakesRotForTornTail,
         /// Recovery goes on with the epochs from before a truncation (counter-example 2).
@@ -178,6 +182,8 @@ list! {
         HoleFound,
         /// A hole was filled from a peer.
         HoleFilled,
+        /// A hole above the high watermark was given up.
+        HoleGivenUp,
         /// A follower was fed from disk, not from the leader's memory.
         CaughtUpFromDisk,
         /// A directory went offline.

@@ -141,14 +141,19 @@ pub enum ReplicaBody {
     FillRequest {
         /// First offset of the hole.
         offset: Offset,
+        /// Epoch of the record there.
+        record_epoch: LeaderEpoch,
         /// Exclusive.
         end: Offset,
     },
     /// What the sender has of it: whole batches, ascending; empty where it has nothing.
     FillReply {
+        /// First offset of the hole, as asked.
+        offset: Offset,
         /// The batches.
         batches: Vec<Batch>,
-        /// Whether the sender never had the range's first offset (its log, undamaged, ends below it).
+        /// Whether the sender never had the record at `offset`, and takes none of an earlier epoch any more: its epoch is
+        /// durable. A suspect does not know.
         never_had: bool,
     },
 }

@@ -28,6 +28,7 @@ pub fn tell(broker: BrokerId, notice: &Notice) {
         | NoticeKind::Truncates(_)
         | NoticeKind::VotersChanged(_)
         | NoticeKind::HoleFilled(..)
+        | NoticeKind::HoleGivenUp(..)
         | NoticeKind::SuspectCleared => tracing::info!(broker, partition, "{what}"),
         NoticeKind::Stands(..) | NoticeKind::Refused(_) => {
             tracing::debug!(broker, partition, "{what}");

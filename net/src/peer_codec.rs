@@ -297,9 +297,11 @@ enum SkeletonBody {
     Resigned,
     FillRequest {
         offset: Offset,
+        record_epoch: LeaderEpoch,
         end: Offset,
     },
     FillReply {
+        offset: Offset,
         batches: Vec<BatchHeader>,
         never_had: bool,
     },
@@ -404,8 +406,21 @@ fn strip_body(body: ReplicaBody, bodies: &mut Vec<Bytes>) -> SkeletonBody {
         ReplicaBody::AppendReply(reply) => SkeletonBody::AppendReply(reply),
         ReplicaBody::TransferLeadership => SkeletonBody::TransferLeadership,
         ReplicaBody::Resigned => SkeletonBody::Resigned,
-        ReplicaBody::FillRequest { offset, end } => SkeletonBody::FillRequest { offset, end },
-        ReplicaBody::FillReply { batches, never_had } => SkeletonBody::FillReply {
+        ReplicaBody::FillRequest {
+            offset,
+            record_epoch,
+            end,
+        } => SkeletonBody::FillRequest {
+            offset,
+            record_epoch,
+            end,
+        },
+        ReplicaBody::FillReply {
+            offset,
+            batches,
+            never_had,
+        } => SkeletonBody::FillReply {
+            offset,
             batches: batches.into_iter().map(strip_batch).collect(),
             never_had,
         },
@@ -506,8 +521,21 @@ fn dress_body(body: SkeletonBody, bodies: &mut Bytes) -> Result<ReplicaBody, Pee
         SkeletonBody::AppendReply(reply) => ReplicaBody::AppendReply(reply),
         SkeletonBody::TransferLeadership => ReplicaBody::TransferLeadership,
         SkeletonBody::Resigned => ReplicaBody::Resigned,
-        SkeletonBody::FillRequest { offset, end } => ReplicaBody::FillRequest { offset, end },
-        SkeletonBody::FillReply { batches, never_had } => ReplicaBody::FillReply {
+        SkeletonBody::FillRequest {
+            offset,
+            record_epoch,
+            end,
+        } => ReplicaBody::FillRequest {
+            offset,
+            record_epoch,
+            end,
+        },
+        SkeletonBody::FillReply {
+            offset,
+            batches,
+            never_had,
+        } => ReplicaBody::FillReply {
+            offset,
             batches: batches
                 .into_iter()
                 .map(|header| dress_batch(header, bodies))
@@ -666,8 +694,16 @@ mod tests {
                     probe,
                 })
             });
-        let fill = (prop::collection::vec(batch(), 0..4), any::<bool>())
-            .prop_map(|(batches, never_had)| ReplicaBody::FillReply { batches, never_had });
+        let fill = (
+            any::<i64>(),
+            prop::collection::vec(batch(), 0..4),
+            any::<bool>(),
+        )
+            .prop_map(|(offset, batches, never_had)| ReplicaBody::FillReply {
+                offset: Offset(offset),
+                batches,
+                never_had,
+            });
         prop_oneof![
             append,
             fill,
@@ -692,9 +728,12 @@ mod tests {
             }),
             Just(ReplicaBody::TransferLeadership),
             Just(ReplicaBody::Resigned),
-            any::<(i64, i64)>().prop_map(|(offset, end)| ReplicaBody::FillRequest {
-                offset: Offset(offset),
-                end: Offset(end)
+            any::<(i64, i32, i64)>().prop_map(|(offset, record_epoch, end)| {
+                ReplicaBody::FillRequest {
+                    offset: Offset(offset),
+                    record_epoch: LeaderEpoch(record_epoch),
+                    end: Offset(end),
+                }
             }),
         ]
     }
@@ -846,6 +885,7 @@ mod tests {
             to: Voter::default(),
             leader_epoch: LeaderEpoch(1),
             body: ReplicaBody::FillReply {
+                offset: Offset(0),
                 batches: vec![Batch {
                     header,
                     body: body.clone(),

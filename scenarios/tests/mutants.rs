@@ -143,6 +143,12 @@ killers! {
     nobody_may_lead {
         TruncatesToHole: assertion "what is committed is never truncated",
     }
+    lost_by_the_only_one {
+        DeniesBeforeDurable: checker "WordsAreDurable",
+    }
+    one_voice_is_not_enough {
+        GivesUpHolesAlone: checker "ConsistentCommittedData",
+    }
     rot_below_the_durable_end {
         TakesRotForTornTail: claim "the end stays where it was",
     }

@@ -67,10 +67,12 @@ fn replica_message(message: &ReplicaMessage) -> Option<String> {
         }
         ReplicaBody::TransferLeadership => format!("TransferLeadership e{epoch}"),
         ReplicaBody::Resigned => format!("Resigned e{epoch}"),
-        ReplicaBody::FillRequest { offset, end } => {
+        ReplicaBody::FillRequest { offset, end, .. } => {
             format!("Fill {} please", range(*offset, *end))
         }
-        ReplicaBody::FillReply { batches, never_had } => match (batches.first(), batches.last()) {
+        ReplicaBody::FillReply {
+            batches, never_had, ..
+        } => match (batches.first(), batches.last()) {
             (Some(first), Some(last)) => format!(
                 "Fill {}",
                 range(first.header.base_offset, last.header.next_offset())
@@ -212,6 +214,7 @@ pub fn notice(what: &NoticeKind) -> Option<String> {
             Resignation::Disk => "resigns: disk",
             Resignation::Removed => "resigns: no voter any more",
             Resignation::Transferred => "resigns: handed over",
+            Resignation::Damaged => "resigns: gives up what it has lost",
         }
         .to_owned(),
         NoticeKind::Follows(_, leader) => format!("follows n{leader}"),
@@ -224,6 +227,7 @@ pub fn notice(what: &NoticeKind) -> Option<String> {
         }
         NoticeKind::Hole(from, end) => format!("hole {}", range(*from, *end)),
         NoticeKind::HoleFilled(from, end) => format!("hole {} filled", range(*from, *end)),
+        NoticeKind::HoleGivenUp(from, end) => format!("hole {} given up", range(*from, *end)),
         NoticeKind::Suspect => "suspect".to_owned(),
         NoticeKind::SuspectCleared => "suspect no more".to_owned(),
         NoticeKind::Duplicate(words) => words.clone(),

@@ -64,7 +64,7 @@ pub struct DiskCounts {
     pub names_lost: u64,
     /// Faults that struck.
     pub faults_struck: u64,
-    /// Sectors that were damaged at rest: by rot, or by a write that went elsewhere or nowhere.
+    /// Sectors that were damaged: at rest, by rot or by a write that went elsewhere or nowhere, or in a read.
     pub sectors_damaged: u64,
     /// Writes refused for want of space.
     pub refused_full: u64,
@@ -641,6 +641,7 @@ impl DiskFile for SimFile {
             )
         });
         let mut draw = struck.map(|_| state.draw());
+        state.counts.sectors_damaged += u64::from(struck.is_some());
         let file = state.file(self.id);
         let available = file.length.saturating_sub(offset);
         let length = usize::try_from(available).unwrap_or(usize::MAX);

@@ -81,6 +81,16 @@ kinds! {
     ClockJump "clock jump",
     /// A node is killed again and again.
     RestartLoop "restart loop",
+    /// A sector of a segment is reported written and is not.
+    LostWrite "lost write",
+    /// A sector of a segment is written over another one.
+    MisdirectedWrite "misdirected write",
+    /// A read of a segment gives what stood there before.
+    StaleRead "stale read",
+    /// A read of a segment gives what stands elsewhere.
+    MisdirectedRead "misdirected read",
+    /// A read of a segment fails once.
+    ReadFails "failing read",
 }
 
 impl fmt::Display for Kind {
@@ -172,8 +182,14 @@ impl Nemesis {
     /// The node whose files have been damaged at rest, where one has.
     #[must_use]
     pub fn damaged(&self) -> Option<u8> {
-        let struck = self.struck[Kind::Rot as usize] + self.struck[Kind::ReadError as usize];
-        self.victim.filter(|_| struck > 0)
+        let at_rest = [
+            Kind::Rot,
+            Kind::ReadError,
+            Kind::LostWrite,
+            Kind::MisdirectedWrite,
+        ];
+        self.victim
+            .filter(|_| at_rest.iter().any(|&kind| self.struck[kind as usize] > 0))
     }
 
     fn draw(&self, kind: Kind, nth: u64) -> Draw {
@@ -455,12 +471,50 @@ impl Nemesis {
                 tell(cluster, format!("n{node} cannot read {path} at {offset}"));
                 cluster.node(node).disk.make_unreadable(&path, offset);
             }
+            Kind::LostWrite => {
+                return self.arm(cluster, kind, DiskFault::LostWrite, node, &mut draw);
+            }
+            Kind::MisdirectedWrite => {
+                return self.arm(cluster, kind, DiskFault::MisdirectedWrite, node, &mut draw);
+            }
+            Kind::StaleRead => {
+                return self.arm(cluster, kind, DiskFault::StaleRead, node, &mut draw);
+            }
+            Kind::MisdirectedRead => {
+                return self.arm(cluster, kind, DiskFault::MisdirectedRead, node, &mut draw);
+            }
+            Kind::ReadFails => {
+                return self.arm(cluster, kind, DiskFault::ReadFails, node, &mut draw);
+            }
             Kind::ClockJump => {
                 let jump = i64::try_from(draw.below(20_000)).unwrap_or(0) - 10_000;
                 tell(cluster, format!("wall clock of n{node} jumps by {jump}ms"));
                 cluster.node_mut(node).clock.wall_offset_ms += jump;
             }
         }
+        self.struck[kind as usize] += 1;
+    }
+
+    /// Lets the next operation of this kind on one segment of the victim go wrong.
+    fn arm(
+        &mut self,
+        cluster: &mut Cluster,
+        kind: Kind,
+        fault: DiskFault,
+        node: u8,
+        draw: &mut Draw,
+    ) {
+        if !self.may_damage(cluster, node) {
+            return;
+        }
+        let Some((path, _)) = damage_place(cluster, node, draw) else {
+            return;
+        };
+        let now = cluster.now();
+        cluster
+            .trace
+            .fault(now, format!("{kind} ahead in n{node} {path}"));
+        cluster.node(node).disk.arm(&path, fault);
         self.struck[kind as usize] += 1;
     }
 
@@ -498,7 +552,16 @@ impl Nemesis {
                 }
                 cluster.start(node);
             }
-            Kind::Reset | Kind::DiskStall | Kind::Rot | Kind::ReadError | Kind::ClockJump => {}
+            Kind::Reset
+            | Kind::DiskStall
+            | Kind::Rot
+            | Kind::ReadError
+            | Kind::ClockJump
+            | Kind::LostWrite
+            | Kind::MisdirectedWrite
+            | Kind::StaleRead
+            | Kind::MisdirectedRead
+            | Kind::ReadFails => {}
         }
     }
 

@@ -124,11 +124,22 @@ impl NoteIndex {
         }
     }
 
+    /// The position before the record at `offset`, behind any note that stands there.
+    #[must_use]
+    pub fn position_before_record(&self, offset: Offset) -> Position {
+        let upto = self.notes.partition_point(|note| note.offset <= offset);
+        let notes = self.below + upto as u64;
+        Position {
+            leader_epoch: self.epoch_at(notes),
+            end_offset: offset,
+            notes,
+        }
+    }
+
     /// The epoch of the record at `offset`.
     #[must_use]
     pub fn epoch_of_record(&self, offset: Offset) -> LeaderEpoch {
-        let upto = self.notes.partition_point(|note| note.offset <= offset);
-        self.epoch_at(self.below + upto as u64)
+        self.position_before_record(offset).leader_epoch
     }
 
     /// The last voter note at or before `count` notes, with its own count.

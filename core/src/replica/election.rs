@@ -206,7 +206,7 @@ impl Replica {
     }
 
     /// Whether the vote that this replica gives to another is marked.
-    fn is_marked(&self, cx: &mut Cx<'_>) -> bool {
+    pub(super) fn is_marked(&self, cx: &mut Cx<'_>) -> bool {
         self.mark == Mark::Suspect && !cx.fx.mutant(Mutant::SuspectVotesUnmarked)
     }
 

@@ -2,14 +2,15 @@
 //!
 //! A replica with holes votes and leads by its journalled position (counter-example 6). It refuses reads inside a
 //! hole, asks every other voter and its leader for what they have of it, and takes what has the same offsets and epoch. It never
-//! truncates because of a hole.
+//! truncates because of a hole, but for one case: a leader stands still at a hole above the high watermark that it cannot
+//! fill, and gives it up when a majority of the voters never had what is lost.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use crate::effect::NoticeKind;
+use crate::effect::{NoticeKind, Resignation};
 use crate::hooks::{Mutant, Probe};
-use crate::ids::{Offset, Voter};
+use crate::ids::{LeaderEpoch, Offset, Voter};
 use crate::peer::ReplicaBody;
 use crate::record::Batch;
 use crate::store::OrderKind;
@@ -27,12 +28,22 @@ pub(super) struct Holes {
     ranges: Vec<Range<Offset>>,
     /// When the peers are asked (again).
     ask_at: Option<Instant>,
+    /// The next hole to ask for starts here or is the first behind it, so that one which nobody can fill does not keep
+    /// others waiting.
+    ask_from: Offset,
+    /// Voters that never had the record at an offset, as they say in an epoch.
+    lacking: (LeaderEpoch, Offset, BTreeSet<Voter>),
 }
 
 impl Holes {
     pub(super) fn new(ranges: Vec<Range<Offset>>, now: Instant) -> Self {
         let ask_at = (!ranges.is_empty()).then_some(now);
-        Self { ranges, ask_at }
+        Self {
+            ranges,
+            ask_at,
+            ask_from: Offset(0),
+            lacking: Default::default(),
+        }
     }
 
     pub(super) fn ranges(&self) -> &[Range<Offset>] {
@@ -57,6 +68,33 @@ impl Holes {
             .iter()
             .map(|hole| hole.start)
             .find(|&start| start > offset)
+    }
+
+    /// Somebody can be asked who could not before.
+    pub(super) fn ask_again(&mut self, now: Instant) {
+        self.ask_at = self.ask_at.map(|_| now);
+    }
+
+    /// The hole to ask for, in turn.
+    fn next_to_ask(&mut self) -> Option<Range<Offset>> {
+        let behind = |hole: &&Range<Offset>| hole.start >= self.ask_from;
+        let hole = self
+            .ranges
+            .iter()
+            .find(behind)
+            .or(self.ranges.first())?
+            .clone();
+        self.ask_from = hole.end;
+        Some(hole)
+    }
+
+    /// Notes that this voter never had the record at `offset`. How many have said so in this epoch.
+    fn lacks(&mut self, leader_epoch: LeaderEpoch, offset: Offset, voter: Voter) -> usize {
+        if (self.lacking.0, self.lacking.1) != (leader_epoch, offset) {
+            self.lacking = (leader_epoch, offset, BTreeSet::new());
+        }
+        self.lacking.2.insert(voter);
+        self.lacking.2.len()
     }
 
     fn add(&mut self, hole: Range<Offset>, now: Instant) {
@@ -128,13 +166,18 @@ impl Replica {
         self.holes.containing(offset).is_some()
     }
 
-    /// Asks whoever may have it for the first hole.
+    /// Asks whoever may have it for a hole.
     pub(super) fn ask_for_holes(&mut self, cx: &mut Cx<'_>) {
-        let Some(Range { start, end }) = self.holes.ranges.first().cloned() else {
+        let Some(Range { start, end }) = self.holes.next_to_ask() else {
             return;
         };
+        let request = ReplicaBody::FillRequest {
+            offset: start,
+            record_epoch: self.notes.epoch_of_record(start),
+            end,
+        };
         for holder in self.holders() {
-            self.send(holder, ReplicaBody::FillRequest { offset: start, end }, cx);
+            self.send(holder, request.clone(), cx);
         }
         self.holes.ask_at = Some(cx.now + cx.timing.retry_interval);
     }
@@ -150,17 +193,46 @@ impl Replica {
         &mut self,
         from: Voter,
         offset: Offset,
+        record_epoch: LeaderEpoch,
         end: Offset,
         cx: &mut Cx<'_>,
     ) {
+        let is_here =
+            offset < self.end.end_offset && self.notes.epoch_of_record(offset) == record_epoch;
+        if !is_here {
+            // Where this replica could still forget the epoch, it could still take the record from a leader before it, and
+            // complete its majority.
+            let is_durable =
+                self.orders.is_stored(self.vote) || cx.fx.mutant(Mutant::DeniesBeforeDurable);
+            let reply = ReplicaBody::FillReply {
+                offset,
+                batches: Vec::new(),
+                never_had: is_durable && !self.is_marked(cx),
+            };
+            self.send(from, reply, cx);
+            return;
+        }
         match self.read_tail(offset, end, FILL_BYTES_MAX) {
-            super::TailRead::Batches(batches) => {
-                let never_had = offset >= self.end.end_offset;
-                self.send(from, ReplicaBody::FillReply { batches, never_had }, cx);
-            }
+            super::TailRead::Batches(batches) => self.send_fill(from, offset, batches, cx),
             super::TailRead::OnDisk => self.read_for(from, offset, end, cx),
             super::TailRead::Hole(_) => {}
         }
+    }
+
+    /// Sends what this replica has of what another has lost.
+    pub(super) fn send_fill(
+        &self,
+        to: Voter,
+        offset: Offset,
+        batches: Vec<Batch>,
+        cx: &mut Cx<'_>,
+    ) {
+        let reply = ReplicaBody::FillReply {
+            offset,
+            batches,
+            never_had: false,
+        };
+        self.send(to, reply, cx);
     }
 
     /// Takes what belongs into a hole: whole batches of the epoch that this log has there.
@@ -185,6 +257,30 @@ impl Replica {
         }
     }
 
+    /// A voter never had the record that this leader has lost, and is in this epoch for good: no leader of an earlier one
+    /// makes it take the record any more. With a majority of such voters the record is not committed and cannot
+    /// be, but by this leader, which has not committed it. So it is given up with all behind it, and leadership
+    /// with it: nothing else may stand in this epoch in its place.
+    pub(super) fn on_never_had(&mut self, from: Voter, offset: Offset, cx: &mut Cx<'_>) {
+        let hole = self.holes.ranges.iter().find(|hole| hole.start == offset);
+        let Some(Range { start, end }) = hole.cloned() else {
+            return;
+        };
+        if !self.is_leader() || start < self.committed.end_offset || !self.voters.contains(&from) {
+            return;
+        }
+        let lacking = self.holes.lacks(self.vote.leader_epoch, start, from);
+        if lacking <= self.voters.len() / 2 && !cx.fx.mutant(Mutant::GivesUpHolesAlone) {
+            return;
+        }
+        cx.fx.probe(Probe::HoleGivenUp);
+        cx.fx
+            .notice(Some(self.id), NoticeKind::HoleGivenUp(start, end));
+        let to = self.notes.position_before_record(start);
+        self.resign(Resignation::Damaged, cx);
+        self.truncate_to(to, cx);
+    }
+
     /// A hole is closed, durably.
     pub(super) fn on_filled(&mut self, range: Range<Offset>, cx: &mut Cx<'_>) {
         cx.fx.probe(Probe::HoleFilled);
@@ -193,6 +289,7 @@ impl Replica {
             NoticeKind::HoleFilled(range.start, range.end),
         );
         self.holes.remove(&range);
+        self.holes.ask_from = range.end;
         if !self.holes.ranges.is_empty() {
             self.holes.ask_at = Some(cx.now);
         }

@@ -324,21 +324,14 @@ impl Replica {
                 bytes_max,
             },
         );
-        self.fills.insert(id, peer);
+        self.fills.insert(id, (peer, offset));
     }
 
     /// The answer to a query of this replica's; `None` where it could not be read.
     pub(crate) fn on_read(&mut self, id: QueryId, batches: Option<Vec<Batch>>, cx: &mut Cx<'_>) {
-        if let Some(peer) = self.fills.remove(&id) {
+        if let Some((peer, offset)) = self.fills.remove(&id) {
             let batches = batches.unwrap_or_default();
-            self.send(
-                peer,
-                ReplicaBody::FillReply {
-                    batches,
-                    never_had: false,
-                },
-                cx,
-            );
+            self.send_fill(peer, offset, batches, cx);
             return;
         }
         let Role::Leader(leading) = &mut self.role else {
@@ -491,6 +484,7 @@ impl Replica {
 
     /// The link to or from a broker is another one: what was under way may be lost.
     pub(crate) fn on_link_renewed(&mut self, broker: BrokerId, cx: &mut Cx<'_>) {
+        self.holes.ask_again(cx.now);
         match &mut self.role {
             Role::Leader(leading) => {
                 for (follower, progress) in &mut leading.progress {

@@ -141,8 +141,8 @@ pub struct Replica {
     /// this state takes nothing more and does not stand: any majority has a voter that stored it.
     unstored: Option<Position>,
     holes: Holes,
-    /// Reads from disk for peers that have lost batches.
-    fills: BTreeMap<QueryId, Voter>,
+    /// Reads from disk for peers that have lost batches, from these offsets on.
+    fills: BTreeMap<QueryId, (Voter, Offset)>,
 
     /// What is to be told of this partition's leader, while this replica leads.
     claim: Option<LeaderClaim>,
@@ -547,8 +547,21 @@ impl Replica {
             ReplicaBody::AppendReply(reply) => self.on_append_reply(from, leader_epoch, reply, cx),
             ReplicaBody::TransferLeadership => self.on_transfer_leadership(from, leader_epoch, cx),
             ReplicaBody::Resigned => self.on_resigned(from, leader_epoch, cx),
-            ReplicaBody::FillRequest { offset, end } => self.on_fill_request(from, offset, end, cx),
-            ReplicaBody::FillReply { batches, .. } => self.on_fill_reply(from, batches, cx),
+            ReplicaBody::FillRequest {
+                offset,
+                record_epoch,
+                end,
+            } => self.on_fill_request(from, offset, record_epoch, end, cx),
+            ReplicaBody::FillReply {
+                offset,
+                batches,
+                never_had,
+            } => {
+                self.on_fill_reply(from, batches, cx);
+                if never_had && leader_epoch == self.vote.leader_epoch {
+                    self.on_never_had(from, offset, cx);
+                }
+            }
         }
         self.assert_invariants();
     }

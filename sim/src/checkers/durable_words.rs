@@ -1,6 +1,6 @@
 //! What a replica says is durable is durable: a vote before it is told, an end before it is acknowledged, a
-//! candidate's own vote before it leads. Where records are acknowledged ahead of the disk, the mark that admits it is,
-//! and the epoch in which it is said.
+//! candidate's own vote before it leads, the epoch in which it denies that it ever had a record. Where records are
+//! acknowledged ahead of the disk, the mark that admits it is, and the epoch in which it is said.
 
 use varve_core::effect::{Effect, NoticeKind};
 use varve_core::ids::LeaderEpoch;
@@ -70,7 +70,19 @@ impl Checker for WordsAreDurable {
                     | ReplicaBody::TransferLeadership
                     | ReplicaBody::Resigned
                     | ReplicaBody::FillRequest { .. }
-                    | ReplicaBody::FillReply { .. } => None,
+                    | ReplicaBody::FillReply {
+                        never_had: false, ..
+                    } => None,
+                    ReplicaBody::FillReply {
+                        never_had: true, ..
+                    } => {
+                        let forgets = shadow.durable.vote.leader_epoch < message.leader_epoch;
+                        let may_have_lost = shadow.durable.mark == Mark::Suspect;
+                        (forgets || may_have_lost).then(|| {
+                            "says that it never had a record, which it cannot know for good"
+                                .to_owned()
+                        })
+                    }
                 };
                 if let Some(said) = said {
                     return Err(format!(
