@@ -411,6 +411,67 @@ fn draw_append(draws: &mut Draws, epoch: &mut i32, mut model: Model) -> (OrderKi
     (kind, Some(model))
 }
 
+/// A process is killed with a truncation and a deletion in the page cache only. The next start cuts and removes because
+/// of them, and loses power in the middle of that; the one after it does not find them unless they were durable first.
+#[test]
+fn what_a_start_acts_on_is_durable_before_it_acts() {
+    let is_cut_short = |operations: &u64| {
+        let mut fates = (0..8).map(|seed| check_start_without_power(*operations, Draws(seed)));
+        fates.any(|is_cut_short| is_cut_short)
+    };
+    let cut_short = (0..).take_while(is_cut_short).count();
+    assert!(
+        cut_short > 8,
+        "a start changes more than {cut_short} things"
+    );
+}
+
+/// Whether the first start was cut short by the disk, which fails after so many operations.
+fn check_start_without_power(operations: u64, mut draws: Draws) -> bool {
+    let disk = formatted();
+    let (store, _) = open(&disk);
+    let mut driver = Driver::new(store);
+    let [cut, deleted] = [replica(0), replica(1)];
+    let batches = [batch(0, 1, 1, 300), batch(1, 1, 1, 6000)];
+    for replica in [cut, deleted] {
+        driver.create(replica);
+        let entries = batches.clone().map(Entry::Batch);
+        let entries = std::iter::once(opening(1, 0)).chain(entries).collect();
+        driver.append(replica, entries).unwrap();
+    }
+    assert_eq!(driver.commit().len(), 4);
+    // A later group says that the one before it was durable.
+    let vote = OrderKind::StoreVote(Vote::default());
+    driver.execute(cut, vote).unwrap();
+    assert_eq!(driver.commit().len(), 1);
+    let to = Position {
+        leader_epoch: LeaderEpoch(1),
+        end_offset: Offset(1),
+        notes: 1,
+    };
+    driver.execute(cut, OrderKind::Truncate { to }).unwrap();
+    driver.execute(deleted, OrderKind::Delete).unwrap();
+    driver
+        .store
+        .begin_commit()
+        .unwrap()
+        .expect("both are written and wait for their sync");
+    disk.fail_after(operations);
+    let is_cut_short = LogStore::open(disk.clone(), options(), BOOT).is_err();
+    disk.power_cut(&mut |bound| draws.below(bound));
+    let (store, recovered) = LogStore::open(disk, options(), BootId(8)).unwrap();
+    let driver = Driver { store, seq: 0 };
+    for found in &recovered.replicas {
+        let is_cut = found.replica == cut && found.end == to;
+        let kept = &batches[..if is_cut { 1 } else { 2 }];
+        assert_eq!(found.holes, [], "after {operations} changes");
+        let is_whole = driver.read_all(found.replica) == bytes_of(kept);
+        assert!(is_whole, "{} after {operations} changes", found.end);
+    }
+    assert_eq!(recovered.replicas[0].replica, cut);
+    is_cut_short
+}
+
 #[test]
 fn whatever_was_reported_durable_survives_any_crash_and_nothing_else_appears() {
     (0..40).for_each(check);
