@@ -15,7 +15,7 @@ use varve_core::ids::{
 use varve_core::log::{Entry, Position};
 use varve_core::record::{Batch, BatchBuilder, Compression};
 use varve_core::store::{
-    BootId, Flush, Identity, LogStore, Order, OrderKind, OrderSeq, StoreOptions,
+    BootId, Flush, Identity, LogStore, Order, OrderKind, OrderSeq, Roll, StoreOptions,
 };
 use varve_net::files::RealDisk;
 
@@ -103,6 +103,7 @@ fn measure(
                 entries: vec![entry.clone()],
                 high_watermark: after.end_offset,
                 flush: Flush::Commit,
+                roll: Roll::default(),
             };
             execute(&mut store, partition, append);
         }

@@ -546,6 +546,7 @@ mod tests {
                 entries: vec![Entry::Note(note)],
                 high_watermark: Offset(0),
                 flush: Flush::Commit,
+                roll: Roll::default(),
             },
         }
     }

@@ -15,7 +15,7 @@ use crate::ids::{LeaderEpoch, Offset, TopicId, TopicPartition, Voter};
 use crate::peer::{PeerAddresses, Question};
 use crate::record::Batch;
 use crate::replica::{Replica, ReplicaConfig};
-use crate::store::{Flush, QueryId, QueryKind, QueryResult, RecoveredReplica};
+use crate::store::{Flush, QueryId, QueryKind, QueryResult, RecoveredReplica, Roll};
 
 use super::Broker;
 
@@ -103,14 +103,20 @@ impl Broker {
     pub(super) fn replica_config(&self, partition: TopicPartition) -> ReplicaConfig {
         let eager = partition == TopicPartition::METADATA;
         // Internal topics are durable before they are acknowledged, whatever anybody configures.
-        let flush = if eager {
-            Flush::Commit
+        let (flush, roll) = if eager {
+            (Flush::Commit, Roll::default())
         } else {
-            self.topic_config(partition.topic).flush
+            let config = self.topic_config(partition.topic);
+            let roll = Roll {
+                bytes: config.segment_bytes,
+                ms: config.segment_ms,
+            };
+            (config.flush, roll)
         };
         let producer_expiry = self.setup.kafka.producer_expiry();
         ReplicaConfig {
             flush,
+            roll,
             eager,
             producer_expiry,
         }

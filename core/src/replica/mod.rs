@@ -38,7 +38,9 @@ use crate::log::{Entry, NoteIndex, NoteKind, Position, Tail};
 use crate::peer::{LeaderClaim, PeerMessage, ReplicaBody, ReplicaMessage};
 use crate::producer::{Expiry, ProducerLog};
 use crate::record::Batch;
-use crate::store::{Flush, Mark, OrderKind, Query, QueryId, QueryKind, RecoveredReplica, Vote};
+use crate::store::{
+    Flush, Mark, OrderKind, Query, QueryId, QueryKind, RecoveredReplica, Roll, Vote,
+};
 use crate::time::Instant;
 
 use election::{Campaign, Following};
@@ -88,6 +90,8 @@ impl Cx<'_> {
 pub struct ReplicaConfig {
     /// When an acknowledged record is durable.
     pub flush: Flush,
+    /// When a segment is full.
+    pub roll: Roll,
     /// Whether followers are told of a commit at once rather than with the next entries: the metadata log,
     /// whose followers act on it.
     pub eager: bool,
@@ -656,6 +660,7 @@ impl Replica {
             entries,
             high_watermark,
             flush,
+            roll: self.config.roll,
         };
         self.orders.push(order, self.end, self.id, cx);
     }

@@ -72,6 +72,7 @@ impl Quorum {
         for me in 0..n {
             let config = ReplicaConfig {
                 flush: Flush::Commit,
+                roll: Roll::default(),
                 eager: true,
                 producer_expiry: Expiry::default(),
             };

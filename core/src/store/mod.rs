@@ -34,7 +34,7 @@ pub use disk::{Disk, DiskError, DiskFile};
 pub use options::{BootId, Identity, OpenError, StoreOptions};
 pub use order::{
     Completion, Flush, Mark, Order, OrderKind, OrderSeq, Query, QueryId, QueryKind, QueryResult,
-    ReadError, Recovered, RecoveredReplica, Stage, StoreFailure, Vote,
+    ReadError, Recovered, RecoveredReplica, Roll, Stage, StoreFailure, Vote,
 };
 pub use scrub::{ScrubCursor, Scrubbed};
 pub use store::LogStore;

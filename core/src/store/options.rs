@@ -51,11 +51,8 @@ pub struct StoreOptions {
     pub replicated_flush_max: Duration,
     /// Appends are refused when less than this is free, so that votes, notes, checkpoints and deletes still work.
     pub reserve_bytes: u64,
-    /// A segment is closed before it would grow beyond this.
-    pub segment_bytes: u32,
-    /// A segment is closed when a batch comes whose greatest timestamp is this many milliseconds above that of the
-    /// segment's first batch, as in Kafka.
-    pub segment_ms: i64,
+    /// No segment grows beyond this, whatever its topic allows.
+    pub segment_bytes_max: u32,
     /// Bytes of log between two entries of an offset index.
     pub index_interval_bytes: u32,
     /// When a producer is forgotten: the same as the broker on this directory goes by.
@@ -72,8 +69,7 @@ impl Default for StoreOptions {
             checkpoint_direct_bytes: 512 << 20,
             replicated_flush_max: Duration::from_millis(100),
             reserve_bytes: 64 << 20,
-            segment_bytes: 1 << 30,
-            segment_ms: 7 * 24 * 60 * 60 * 1000,
+            segment_bytes_max: i32::MAX.unsigned_abs(),
             index_interval_bytes: 4096,
             producer_expiry: Expiry::default(),
         }

@@ -55,6 +55,8 @@ pub enum OrderKind {
         high_watermark: Offset,
         /// When it must be durable.
         flush: Flush,
+        /// Where a new segment begins.
+        roll: Roll,
     },
     /// Drop everything behind `to`, notes included. Never below the high watermark. Where `to` itself was refused there
     /// is nothing to drop.
@@ -101,6 +103,25 @@ impl OrderKind {
             | Self::SetMark(_)
             | Self::AcceptLoss { .. }
             | Self::Delete => 0,
+        }
+    }
+}
+
+/// When a segment is full, by its topic's configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode, Serialize, Deserialize)]
+pub struct Roll {
+    /// `segment.bytes`: it does not grow beyond this.
+    pub bytes: u32,
+    /// `segment.ms`: it takes no batch whose greatest timestamp is more milliseconds above that of its first batch.
+    pub ms: i64,
+}
+
+impl Default for Roll {
+    /// Kafka's defaults: 1 GiB, 7 days.
+    fn default() -> Self {
+        Self {
+            bytes: 1 << 30,
+            ms: 7 * 24 * 60 * 60 * 1000,
         }
     }
 }

@@ -13,9 +13,7 @@ use crate::store::record::{Appended, Record};
 use crate::store::replica::{Gap, Place, ReplicaState, Segment, Snapshot};
 use crate::store::segment::{self, FileKind};
 use crate::store::store::{Doomed, LogStore, ReplicaLog, Room};
-use crate::store::{
-    Disk, DiskError, DiskFile, Flush, OrderKind, StoreFailure, StoreOptions, journal,
-};
+use crate::store::{Disk, DiskError, DiskFile, Flush, OrderKind, Roll, StoreFailure, journal};
 
 /// What an entry adds to a record besides its header, at most: a tag, a place, or a note.
 const ENTRY_OVERHEAD: usize = 128;
@@ -232,6 +230,7 @@ impl<D: Disk> LogStore<D> {
         entries: &[Entry],
         high_watermark: Offset,
         flush: Flush,
+        roll: Roll,
     ) -> Result<Room, StoreFailure> {
         let log = self.log_of(replica);
         if log.state.end != after {
@@ -257,7 +256,7 @@ impl<D: Disk> LogStore<D> {
             return Ok(self.refuse(replica));
         }
         let direct = size >= self.direct_append_bytes_min();
-        let placed = match self.write_batches(replica, entries, direct) {
+        let placed = match self.write_batches(replica, entries, direct, roll) {
             Ok(placed) => placed,
             Err(DiskError::NoSpace) => return Ok(self.refuse(replica)),
             Err(error) => return self.done(Err(error)),
@@ -324,7 +323,12 @@ impl<D: Disk> LogStore<D> {
         replica: TopicPartition,
         entries: &[Entry],
         direct: bool,
+        roll: Roll,
     ) -> Result<Vec<Option<Place>>, DiskError> {
+        let roll = Roll {
+            bytes: roll.bytes.min(self.options.segment_bytes_max),
+            ..roll
+        };
         let headers: Vec<[u8; HEADER_SIZE]> = entries
             .iter()
             .map(|entry| match entry {
@@ -346,7 +350,7 @@ impl<D: Disk> LogStore<D> {
                 batch.header.body_length as usize,
                 "a batch's header tells its body's length"
             );
-            let (place, is_new) = place_for(last.as_ref(), &batch.header, &self.options);
+            let (place, is_new) = place_for(last.as_ref(), &batch.header, roll);
             if is_new {
                 last = Some(Segment::new(place.segment));
             }
@@ -528,13 +532,9 @@ fn to_u64(size: usize) -> u64 {
 }
 
 /// The place of the batch that comes behind `last`, and whether it opens a segment.
-fn place_for(
-    last: Option<&Segment>,
-    header: &BatchHeader,
-    options: &StoreOptions,
-) -> (Place, bool) {
+fn place_for(last: Option<&Segment>, header: &BatchHeader, roll: Roll) -> (Place, bool) {
     match last {
-        Some(segment) if !segment.is_full_for(header, options) => (
+        Some(segment) if !segment.is_full_for(header, roll) => (
             Place {
                 segment: segment.base_offset,
                 position: segment.length,

@@ -12,7 +12,7 @@ use crate::log::{Note, NoteKind, Position};
 use crate::producer::{Expiry, ProducerTable};
 use crate::record::BatchHeader;
 use crate::store::index::{OffsetEntry, TimeEntry};
-use crate::store::{Mark, RecoveredReplica, StoreOptions, Vote};
+use crate::store::{Mark, RecoveredReplica, Roll, Vote};
 
 /// One replica.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -131,15 +131,15 @@ impl Segment {
 
     /// Whether `header` belongs in a new segment, by Kafka's rules: size, age by record timestamps, and index
     /// entries that must fit 31 bits.
-    pub(super) fn is_full_for(&self, header: &BatchHeader, options: &StoreOptions) -> bool {
+    pub(super) fn is_full_for(&self, header: &BatchHeader, roll: Roll) -> bool {
         let size = u64::try_from(header.size()).expect("a batch's size fits 64 bits");
         let length = u64::from(self.length) + size;
-        let too_large = length > u64::from(options.segment_bytes.min(i32::MAX.unsigned_abs()));
+        let too_large = length > u64::from(roll.bytes.min(i32::MAX.unsigned_abs()));
         let too_old = header
             .max_timestamp
             .0
             .saturating_sub(self.first_timestamp.0)
-            > options.segment_ms;
+            > roll.ms;
         let too_far = header.last_offset().0 - self.base_offset.0 > i64::from(i32::MAX);
         self.length > 0 && (too_large || too_old || too_far)
     }

@@ -211,7 +211,8 @@ impl<D: Disk> LogStore<D> {
                 entries,
                 high_watermark,
                 flush,
-            } => match self.append(replica, *after, entries, *high_watermark, *flush)? {
+                roll,
+            } => match self.append(replica, *after, entries, *high_watermark, *flush, *roll)? {
                 Room::Taken => *flush,
                 Room::Refused => {
                     return Ok(Some(self.completion(order, Stage::Refused)));

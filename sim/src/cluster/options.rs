@@ -90,7 +90,7 @@ fn small_store() -> StoreOptions {
         checkpoint_direct_bytes: 256 << 10,
         replicated_flush_max: Duration::from_millis(100),
         reserve_bytes: 1 << 20,
-        segment_bytes: 64 << 10,
+        segment_bytes_max: 64 << 10,
         index_interval_bytes: 256,
         ..StoreOptions::default()
     }

@@ -18,7 +18,7 @@ use crate::links::Timing;
 use crate::log::{Entry, Position};
 use crate::record::{Batch, BatchBuilder, Depth, Limits, examine};
 use crate::store::{
-    Completion, OrderKind, Query, QueryKind, ReadError, Recovered, RecoveredReplica, Stage,
+    Completion, OrderKind, Query, QueryKind, ReadError, Recovered, RecoveredReplica, Roll, Stage,
 };
 use crate::wire::create_topics::{CreatableTopic, CreatableTopicConfig};
 use crate::wire::fetch::{FetchPartition, FetchTopic, PartitionData};
@@ -43,6 +43,8 @@ struct Node {
     now: Instant,
     fx: Effects,
     logs: BTreeMap<TopicPartition, Vec<Batch>>,
+    /// What the last append was ordered with.
+    roll: Roll,
     /// Damage that reads find.
     damage: Option<std::ops::Range<Offset>>,
     /// Completions of topics' orders while the disk is held.
@@ -100,6 +102,7 @@ impl Node {
             now,
             fx,
             logs: BTreeMap::new(),
+            roll: Roll::default(),
             damage: None,
             held: None,
             is_full: false,
@@ -183,7 +186,8 @@ impl Node {
         match effect {
             Effect::Store(order) => {
                 let mut stage = Stage::Durable;
-                if let OrderKind::Append { entries, .. } = order.kind {
+                if let OrderKind::Append { entries, roll, .. } = order.kind {
+                    self.roll = roll;
                     if self.is_full && entries.iter().any(|entry| matches!(entry, Entry::Batch(_)))
                     {
                         stage = Stage::Refused;
@@ -926,4 +930,18 @@ fn a_partition_forgets_a_producer_when_the_brokers_setting_says() {
     };
     let replica = node.broker.replica(partition).expect("it is held");
     assert_eq!(replica.producers().table().expiry().age_ms, 1234);
+}
+
+#[test]
+fn records_are_ordered_into_segments_of_the_topics_size_and_age() {
+    let configs = [("segment.bytes", "2097152"), ("segment.ms", "60000")];
+    let mut node = Node::with_topic(None, &configs);
+    let id = node.produce("t", -1, batch(1));
+    let produced = node.produced(id).expect("it is answered at once");
+    assert_eq!(produced.error_code, ErrorCode::None);
+    let roll = Roll {
+        bytes: 2 << 20,
+        ms: 60_000,
+    };
+    assert_eq!(node.roll, roll);
 }

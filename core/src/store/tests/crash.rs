@@ -407,6 +407,7 @@ fn draw_append(draws: &mut Draws, epoch: &mut i32, mut model: Model) -> (OrderKi
         } else {
             Flush::Commit
         },
+        roll: Roll::default(),
     };
     (kind, Some(model))
 }

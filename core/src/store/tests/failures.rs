@@ -53,6 +53,7 @@ fn on_a_full_disk_appends_fail_whole_while_votes_truncations_and_deletes_go_on()
         entries: vec![Entry::Batch(batch(3, 1, 1, 100))],
         high_watermark: Offset(0),
         flush: Flush::Commit,
+        roll: Roll::default(),
     };
     assert_eq!(
         stage(driver.execute(replica(0), order)),
@@ -66,6 +67,7 @@ fn on_a_full_disk_appends_fail_whole_while_votes_truncations_and_deletes_go_on()
         entries: vec![opening(2, 3)],
         high_watermark: Offset(0),
         flush: Flush::Commit,
+        roll: Roll::default(),
     };
     assert_eq!(
         stage(driver.execute(replica(0), order)),

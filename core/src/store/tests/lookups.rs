@@ -66,6 +66,66 @@ fn a_timestamp_finds_the_very_record_and_the_greatest_is_found() {
     assert_eq!(below, None);
 }
 
+#[test]
+fn a_segment_is_as_large_and_as_old_as_its_topic_allows() {
+    let disk = formatted();
+    let (store, _) = open(&disk);
+    let mut driver = Driver::new(store);
+    let rolls = [
+        (0, Roll::default(), vec![0]),
+        (
+            1,
+            Roll {
+                bytes: 300,
+                ..Roll::default()
+            },
+            vec![0, 2, 4],
+        ),
+        (
+            2,
+            Roll {
+                ms: 15,
+                ..Roll::default()
+            },
+            vec![0, 2, 4],
+        ),
+        (
+            3,
+            Roll {
+                ms: 20,
+                ..Roll::default()
+            },
+            vec![0, 3],
+        ),
+    ];
+    for (partition, roll, bases) in rolls {
+        driver.create(replica(partition));
+        driver
+            .append(replica(partition), vec![opening(1, 0)])
+            .unwrap();
+        for n in 0..5 {
+            let batch = timed(n, &[1000 + n * 10], Compression::None);
+            let kind = OrderKind::Append {
+                after: driver.end(replica(partition)),
+                entries: vec![Entry::Batch(batch)],
+                high_watermark: Offset(0),
+                flush: Flush::Commit,
+                roll,
+            };
+            driver.execute(replica(partition), kind).unwrap();
+        }
+        driver.commit();
+        let log = &driver.store.replicas[&replica(partition)];
+        let found: Vec<i64> = log
+            .state
+            .segments
+            .iter()
+            .map(|it| it.base_offset.0)
+            .collect();
+        assert_eq!(found, bases, "{roll:?}");
+    }
+}
+
 /// Many batches over several segments, with what they were.
 fn long_log(disk: &TestDisk) -> (Driver, Vec<Batch>) {
     let (store, _) = open(disk);
@@ -118,7 +178,7 @@ fn every_offset_is_found_in_any_segment_with_or_without_its_indexes() {
     let segments = driver.store.replicas[&replica(0)].state.segments.clone();
     assert!(segments.len() > 3, "a log of several segments");
     for segment in &segments {
-        assert!(segment.length <= options().segment_bytes);
+        assert!(segment.length <= options().segment_bytes_max);
         assert!(segment.offset_entries > 5 && segment.time_entries > 5);
     }
     check_lookups(&driver, &batches);

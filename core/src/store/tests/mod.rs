@@ -58,7 +58,7 @@ fn options() -> StoreOptions {
         checkpoint_journal_bytes: 64 << 10,
         checkpoint_direct_bytes: 256 << 10,
         reserve_bytes: 1 << 20,
-        segment_bytes: 40_000,
+        segment_bytes_max: 40_000,
         index_interval_bytes: 1000,
         ..StoreOptions::default()
     }
@@ -176,6 +176,7 @@ impl Driver {
                 entries,
                 high_watermark,
                 flush,
+                roll: Roll::default(),
             },
         )
     }
