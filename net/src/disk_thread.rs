@@ -503,7 +503,8 @@ mod tests {
     use varve_core::ids::{BrokerId, DirectoryId, LeaderEpoch, Voter};
     use varve_core::log::{Entry, Note, NoteKind, Position};
     use varve_core::store::{
-        BootId, Flush, OrderKind, OrderSeq, QueryId, QueryKind, Recovered, Stage, StoreOptions,
+        BootId, Flush, OrderKind, OrderSeq, QueryId, QueryKind, Recovered, Roll, Stage,
+        StoreOptions,
     };
 
     const SOON: Duration = Duration::from_secs(5);
