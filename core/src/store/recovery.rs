@@ -104,6 +104,7 @@ impl<D: Disk> LogStore<D> {
             touched: BTreeSet::new(),
             suspects: BTreeSet::new(),
             severed: BTreeSet::new(),
+            truncated: BTreeSet::new(),
             decisions: Vec::new(),
             hooks: &hooks,
             stale_epochs: BTreeSet::new(),
@@ -290,6 +291,8 @@ struct Replay<'a, D: Disk> {
     suspects: BTreeSet<TopicPartition>,
     /// Replicas of which an append could not be taken whole.
     severed: BTreeSet<TopicPartition>,
+    /// Replicas of which a truncation was replayed.
+    truncated: BTreeSet<TopicPartition>,
     /// What recovery decided, to be journalled.
     decisions: Vec<(TopicPartition, Record)>,
     hooks: &'a Hooks,
@@ -326,6 +329,12 @@ impl<D: Disk> Replay<'_, D> {
                         self.suspects.insert(replica);
                     }
                 }
+            }
+        }
+        for replica in self.suspects.clone() {
+            // Behind a truncation there may be bytes that it dropped.
+            if self.replicas.contains_key(&replica) && !self.truncated.contains(&replica) {
+                self.salvage(replica, None)?;
             }
         }
         for (replica, bodies) in std::mem::take(&mut self.bodies) {
@@ -411,7 +420,10 @@ impl<D: Disk> Replay<'_, D> {
                 entries,
                 flush: _,
             } => {
-                if state.end != after {
+                if self.suspects.contains(&replica) {
+                    self.salvage(replica, Some(after))?;
+                }
+                if self.state_of(replica).end != after {
                     // What it stands behind is lost, unless a truncation that follows drops it all.
                     self.severed.insert(replica);
                     return Ok(());
@@ -427,6 +439,7 @@ impl<D: Disk> Replay<'_, D> {
                     return Ok(());
                 }
                 self.severed.remove(&replica);
+                self.truncated.insert(replica);
                 self.truncate(replica, to);
             }
             // A vote never goes back, in whatever order two copies are read.
@@ -546,6 +559,80 @@ impl<D: Disk> Replay<'_, D> {
             }
         }
         Ok(())
+    }
+
+    /// Takes the batches behind the log's end that are whole in its segments, where the group that named them is lost: those
+    /// of the epoch that the log ends in, up to `until`. In one epoch there is one log, so they are what was lost,
+    /// or what was there before and dropped since; the replica is a suspect in either case.
+    fn salvage(
+        &mut self,
+        replica: TopicPartition,
+        until: Option<Position>,
+    ) -> Result<(), DiskError> {
+        self.touched.insert(replica);
+        loop {
+            let state = &self.log_of(replica).state;
+            let (end, last) = (state.end, state.segments.last().copied());
+            if until
+                .is_some_and(|until| until.end_offset <= end.end_offset || until.notes != end.notes)
+            {
+                return Ok(());
+            }
+            let behind_last = last.map(|last| Place {
+                segment: last.base_offset,
+                position: last.length,
+            });
+            let in_another = Place {
+                segment: end.end_offset,
+                position: 0,
+            };
+            let mut found = None;
+            for place in behind_last.into_iter().chain([in_another]) {
+                if found.is_none() {
+                    found = self.batch_at(replica, place, end)?;
+                }
+            }
+            let Some((place, header)) = found else {
+                return Ok(());
+            };
+            self.push_batch(replica, header, place)?;
+        }
+    }
+
+    /// The batch at a place, if it is whole and the log goes on with it behind `end`.
+    fn batch_at(
+        &mut self,
+        replica: TopicPartition,
+        place: Place,
+        end: Position,
+    ) -> Result<Option<(Place, BatchHeader)>, DiskError> {
+        let path = segment::path(replica, place.segment, FileKind::Log);
+        let file = match self.disk.open(&path) {
+            Ok(file) => file,
+            Err(DiskError::NotFound) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let room = file.length()?.saturating_sub(place.position.into());
+        let mut bytes = [0; HEADER_SIZE];
+        let read = journal_reader::read_or_nothing(&file, place.position.into(), &mut bytes)?;
+        let belongs = |header: &BatchHeader| {
+            let state = &self.replicas[&replica].state;
+            let room = u32::try_from(room).unwrap_or(u32::MAX);
+            header.leader_epoch == end.leader_epoch
+                && segment::is_plausible(header, end.end_offset, room, state)
+        };
+        let header = BatchHeader::parse(&bytes[..read]).ok().filter(belongs);
+        let Some(header) = header else {
+            return Ok(None);
+        };
+        let batch = segment::read_batch(&file, place.position, header.size())?;
+        let is_whole = batch.is_some_and(|batch| batch.header == header);
+        if is_whole {
+            // Only written, perhaps: the recovery checkpoint must sync it.
+            self.files
+                .insert((replica, place.segment, FileKind::Log), file);
+        }
+        Ok(is_whole.then_some((place, header)))
     }
 
     fn is_next_place(&mut self, replica: TopicPartition, place: Place) -> bool {

@@ -153,6 +153,53 @@ fn segments_that_rot_are_holes_that_a_peer_can_fill_and_nothing_is_cut() {
 }
 
 #[test]
+fn a_journal_group_that_rots_makes_a_suspect_that_has_what_its_segments_hold() {
+    let write = || {
+        let disk = formatted();
+        let (store, _) = open(&disk);
+        let mut driver = Driver::new(store);
+        driver.create(replica(0));
+        driver.append(replica(0), vec![opening(1, 0)]).unwrap();
+        driver.commit();
+        let mut batches = Vec::new();
+        for n in 0..12 {
+            // Some through the journal, some past it, and more than one segment.
+            let batch = batch(n * 2, 1, 2, if n % 3 == 0 { 9000 } else { 700 });
+            batches.push(batch.clone());
+            driver
+                .append(replica(0), vec![Entry::Batch(batch)])
+                .unwrap();
+            driver.commit();
+        }
+        (disk, batches)
+    };
+    let (disk, _) = write();
+    let journals = disk.paths().into_iter();
+    let groups = journals
+        .filter(|path| path.starts_with("journal/"))
+        .flat_map(|path| {
+            let bytes = disk.bytes(&path);
+            let starts = (0..bytes.len()).step_by(4096);
+            let groups = starts.filter(|&at| bytes[at..].starts_with(b"VJG1"));
+            groups.map(|at| (path.clone(), at)).collect::<Vec<_>>()
+        });
+    let groups: Vec<(String, usize)> = groups.collect();
+    for (path, group) in &groups[groups.len() - 12..] {
+        // The group's header, and its first record.
+        for within in [30, 90] {
+            let (disk, batches) = write();
+            disk.rot(path, group + within);
+            let (store, recovered) = open(&disk);
+            let found = &recovered.replicas[0];
+            let what = (found.end.end_offset, found.mark);
+            assert_eq!(what, (Offset(24), Mark::Suspect), "{path} {group}");
+            let mut driver = Driver::new(store);
+            assert_eq!(check_batches(&mut driver, &batches, 0), 0);
+        }
+    }
+}
+
+#[test]
 fn a_journal_or_checkpoint_that_rots_never_makes_a_clean_replica_of_what_lost_something() {
     let mut suspects = 0;
     for seed in 0..80 {
