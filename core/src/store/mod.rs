@@ -25,6 +25,7 @@ mod orders;
 mod query;
 mod record;
 mod recovery;
+mod replay;
 mod replica;
 mod scrub;
 mod segment;

@@ -1,0 +1,562 @@
+//! Replaying the journal over the state of a checkpoint.
+//!
+//! Every record is judged by what the disk still has of it: a batch is made whole from the journal, found whole in its
+//! segment, or is a hole, or ends the log; who may have lost something is a suspect. Case by case in
+//! `docs/format.md`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use crate::hooks::{Hooks, Mutant};
+use crate::ids::{Offset, TopicPartition};
+use crate::log::Position;
+use crate::record::{Batch, BatchHeader, HEADER_SIZE};
+use crate::store::codec::Take;
+use crate::store::index::IndexTail;
+use crate::store::journal::{self, GroupHeader, VoteCopies};
+use crate::store::journal_reader::{self, Found, FoundFile};
+use crate::store::record::{Appended, Record};
+use crate::store::replica::{Gap, Place, ReplicaState, Segment};
+use crate::store::segment::{self, FileKind};
+use crate::store::store::{FileName, ReplicaLog};
+use crate::store::{Disk, DiskError, DiskFile, Mark, StoreOptions};
+
+/// Replays the journal over a checkpoint's state.
+pub(super) struct Replay<'a, D: Disk> {
+    disk: &'a D,
+    options: StoreOptions,
+    seed: u32,
+    pub(super) replicas: BTreeMap<TopicPartition, ReplicaLog<D::File>>,
+    /// Batches whose bodies the journal holds, to be written once the journal has been read: what was truncated
+    /// later must not be written over what has taken its place, which may stand nowhere else.
+    bodies: BTreeMap<TopicPartition, Vec<(Place, Batch)>>,
+    /// Files that were written.
+    pub(super) files: BTreeMap<FileName, D::File>,
+    /// Replicas whose segments may have bytes behind their end.
+    touched: BTreeSet<TopicPartition>,
+    /// Replicas that a lost record may have touched.
+    suspects: BTreeSet<TopicPartition>,
+    /// Replicas of which an append could not be taken whole.
+    severed: BTreeSet<TopicPartition>,
+    /// Replicas of which a truncation was replayed.
+    truncated: BTreeSet<TopicPartition>,
+    /// What recovery decided, to be journalled.
+    pub(super) decisions: Vec<(TopicPartition, Record)>,
+    hooks: &'a Hooks,
+    /// Replicas whose epochs a mutant leaves as they were before a truncation.
+    stale_epochs: BTreeSet<TopicPartition>,
+}
+
+impl<'a, D: Disk> Replay<'a, D> {
+    /// Begins with what a checkpoint says of the replicas. `seed` is the directory's.
+    pub(super) fn new(
+        disk: &'a D,
+        options: StoreOptions,
+        seed: u32,
+        replicas: BTreeMap<TopicPartition, ReplicaState>,
+        hooks: &'a Hooks,
+    ) -> Self {
+        let logs = replicas.into_iter();
+        Self {
+            disk,
+            options,
+            seed,
+            replicas: logs
+                .map(|(replica, state)| (replica, ReplicaLog::new(state)))
+                .collect(),
+            bodies: BTreeMap::new(),
+            files: BTreeMap::new(),
+            touched: BTreeSet::new(),
+            suspects: BTreeSet::new(),
+            severed: BTreeSet::new(),
+            truncated: BTreeSet::new(),
+            decisions: Vec::new(),
+            hooks,
+            stale_epochs: BTreeSet::new(),
+        }
+    }
+
+    /// Replays what was found in the journal's files, and makes the segments what it says.
+    pub(super) fn run(
+        &mut self,
+        files: &[FoundFile<D::File>],
+        found: &[Found],
+    ) -> Result<(), DiskError> {
+        // A killed process leaves groups that are only in the page cache. They must not be lost in a power cut once
+        // anything is removed, cut or overwritten because of them.
+        for found in files {
+            found.file.sync()?;
+        }
+        self.disk.sync_directory(journal::DIRECTORY)?;
+        for found in found {
+            match found {
+                Found::Group {
+                    file,
+                    at,
+                    header,
+                    recorded,
+                } => self.replay_group(&files[*file].file, *at, header, *recorded)?,
+                Found::Votes(votes) => {
+                    for &(replica, vote) in votes {
+                        self.replay(replica, Record::Vote(vote), &Bytes::new(), false)?;
+                    }
+                }
+                Found::Lost { replicas } => {
+                    let replicas = replicas
+                        .clone()
+                        .unwrap_or_else(|| self.replicas.keys().copied().collect());
+                    for replica in replicas {
+                        self.suspects.insert(replica);
+                    }
+                }
+            }
+        }
+        for replica in self.suspects.clone() {
+            // Behind a truncation there may be bytes that it dropped.
+            if self.replicas.contains_key(&replica) && !self.truncated.contains(&replica) {
+                self.salvage(replica, None)?;
+            }
+        }
+        for (replica, bodies) in std::mem::take(&mut self.bodies) {
+            for (place, batch) in bodies {
+                let file = self.file(replica, place.segment)?;
+                // What is there already stays as it is: a write puts its neighbours at risk until it is synced.
+                let there = segment::read_batch(&file, place.position, batch.header.size())?;
+                if there.as_ref() != Some(&batch) {
+                    let header = batch.header.to_bytes();
+                    file.write_at(place.position.into(), &[&header, &batch.body])?;
+                }
+            }
+        }
+        self.cut_garbage()
+    }
+
+    fn replay_group(
+        &mut self,
+        file: &D::File,
+        at: u64,
+        header: &GroupHeader,
+        recorded: bool,
+    ) -> Result<(), DiskError> {
+        let length = usize::try_from(header.length()).expect("a group fits memory");
+        let mut bytes = vec![0; length];
+        let read = journal_reader::read_or_nothing(file, at, &mut bytes)?;
+        bytes.truncate(read);
+        let bytes = Bytes::from(bytes);
+        let start = header.header_length().min(bytes.len());
+        let end = (start + header.records_length as usize).min(bytes.len());
+        let mut take = Take(&bytes[start..end]);
+        let mut remaining = header.records_length as usize;
+        while remaining > 0 {
+            let before = take.0.len();
+            let Ok((replica, record, bodies)) =
+                Record::decode(&mut take, self.seed, &header.replicas)
+            else {
+                break;
+            };
+            remaining -= before - take.0.len();
+            self.replay(replica, record, &bytes.slice_ref(bodies), recorded)?;
+        }
+        if remaining > 0 {
+            // The rest of the group is lost, but for the votes, which stand twice.
+            let votes_at = usize::try_from(header.body_length()).expect("less than the group");
+            let copies = bytes.get(votes_at..).unwrap_or_default();
+            // Where they are torn, those of an earlier use of the same blocks may show.
+            let copies = VoteCopies::decode(copies, self.seed).filter(|copies| {
+                (copies.incarnation, copies.number) == (header.incarnation, header.number)
+            });
+            for (replica, vote) in copies.map(|copies| copies.votes).unwrap_or_default() {
+                self.replay(replica, Record::Vote(vote), &Bytes::new(), recorded)?;
+            }
+            for &replica in &header.replicas {
+                self.suspects.insert(replica);
+            }
+        }
+        Ok(())
+    }
+
+    fn replay(
+        &mut self,
+        replica: TopicPartition,
+        record: Record,
+        bodies: &Bytes,
+        recorded: bool,
+    ) -> Result<(), DiskError> {
+        if let Record::Create { voters } = record {
+            let state = ReplicaState::new(voters, self.options.producer_expiry);
+            self.replicas.insert(replica, ReplicaLog::new(state));
+            return Ok(());
+        }
+        let Some(log) = self.replicas.get_mut(&replica) else {
+            // Its creation is lost with a damaged group; or this is the record of a start.
+            return Ok(());
+        };
+        let state = &mut log.state;
+        match record {
+            Record::Create { .. } | Record::Opened => {}
+            Record::Append {
+                after,
+                high_watermark,
+                entries,
+                flush: _,
+            } => {
+                if self.suspects.contains(&replica) {
+                    self.salvage(replica, Some(after))?;
+                }
+                if self.state_of(replica).end != after {
+                    // What it stands behind is lost, unless a truncation that follows drops it all.
+                    self.severed.insert(replica);
+                    return Ok(());
+                }
+                self.replay_append(replica, entries, bodies.clone(), recorded)?;
+                self.state_of(replica)
+                    .advance_high_watermark(high_watermark);
+            }
+            Record::Truncate { to } => {
+                if !state.can_truncate(to) {
+                    // What it stands behind is lost, unless a truncation that follows drops it all.
+                    self.severed.insert(replica);
+                    return Ok(());
+                }
+                self.severed.remove(&replica);
+                self.truncated.insert(replica);
+                self.truncate(replica, to);
+            }
+            // A vote never goes back, in whatever order two copies are read.
+            Record::Vote(vote) => {
+                let forgets = self.hooks.is(Mutant::ForgetsVote);
+                if !forgets && vote.leader_epoch >= state.vote.leader_epoch {
+                    state.vote = vote;
+                }
+            }
+            Record::Mark(mark) => state.mark = mark,
+            Record::Hole(gap) => state.add_gap(gap),
+            Record::Fill { range, bytes } => state.fill_gap(&range, bytes),
+            Record::Loss { range } => state.accept_loss(&range),
+            Record::Snapshot(snapshot) => {
+                // Its file may be torn with its group; the one before is then still there.
+                if segment::read_snapshot(self.disk, replica, &snapshot, self.seed)?.is_some() {
+                    state.snapshot = Some(snapshot);
+                    let path = segment::snapshot_path(replica, &snapshot);
+                    let name = (replica, snapshot.at.end_offset, FileKind::Snapshot);
+                    self.files.insert(name, self.disk.open(&path)?);
+                }
+            }
+            Record::Delete => {
+                self.replicas.remove(&replica);
+                self.touched.remove(&replica);
+                self.severed.remove(&replica);
+                self.suspects.remove(&replica);
+                self.bodies.remove(&replica);
+                self.files.retain(|(owner, _, _), _| *owner != replica);
+            }
+        }
+        Ok(())
+    }
+
+    fn state_of(&mut self, replica: TopicPartition) -> &mut ReplicaState {
+        &mut self.log_of(replica).state
+    }
+
+    fn log_of(&mut self, replica: TopicPartition) -> &mut ReplicaLog<D::File> {
+        self.replicas
+            .get_mut(&replica)
+            .expect("the replica was found when its record was read")
+    }
+
+    fn truncate(&mut self, replica: TopicPartition, to: Position) {
+        self.touched.insert(replica);
+        if let Some(bodies) = self.bodies.get_mut(&replica) {
+            bodies.retain(|(_, batch)| batch.header.base_offset < to.end_offset);
+        }
+        if self.hooks.is(Mutant::KeepsTruncatedEpochs) {
+            self.stale_epochs.insert(replica);
+        }
+        let log = self.log_of(replica);
+        let emptied = log.state.truncate(to);
+        match (log.state.segments.last(), &mut log.index) {
+            (Some(last), Some(index)) => index.truncate(last),
+            (_, index) => *index = None,
+        }
+        for segment in emptied {
+            for kind in FileKind::ALL {
+                self.files.remove(&(replica, segment, kind));
+            }
+        }
+    }
+
+    /// Takes the entries of an append, one by one, each with its bytes in the segment made whole or found whole.
+    fn replay_append(
+        &mut self,
+        replica: TopicPartition,
+        entries: Vec<Appended>,
+        mut bodies: Bytes,
+        recorded: bool,
+    ) -> Result<(), DiskError> {
+        self.touched.insert(replica);
+        for entry in entries {
+            let (header, place, inline) = match entry {
+                Appended::Note(_) if self.stale_epochs.contains(&replica) => continue,
+                Appended::Note(note) => {
+                    self.state_of(replica).push_note(note);
+                    continue;
+                }
+                Appended::Batch {
+                    header,
+                    place,
+                    inline,
+                } => (header, place, inline),
+            };
+            let length = header.size() - HEADER_SIZE;
+            let body = if inline && bodies.len() >= length {
+                bodies.split_to(length)
+            } else {
+                Bytes::new()
+            };
+            if !self.is_next_place(replica, place) {
+                self.severed.insert(replica);
+                return Ok(());
+            }
+            let is_whole = self.restore(replica, &header, place, inline, body)?;
+            if !is_whole && self.hooks.is(Mutant::TakesRotForTornTail) {
+                return Ok(());
+            }
+            if !is_whole && !recorded {
+                // It may never have been durable: a torn tail, or rot in the last group. Or it was truncated, and its
+                // bytes were overwritten just before the crash: then the truncation follows.
+                self.severed.insert(replica);
+                return Ok(());
+            }
+            self.push_batch(replica, header, place)?;
+            if !is_whole {
+                let gap = Gap {
+                    offsets: header.base_offset..header.next_offset(),
+                    segment: place.segment,
+                    bytes: place.position..place.position + segment::size(&header),
+                    accepted: false,
+                };
+                self.state_of(replica).add_gap(gap);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the batches behind the log's end that are whole in its segments, where the group that named them is lost: those
+    /// of the epoch that the log ends in, up to `until`. In one epoch there is one log, so they are what was lost,
+    /// or what was there before and dropped since; the replica is a suspect in either case.
+    fn salvage(
+        &mut self,
+        replica: TopicPartition,
+        until: Option<Position>,
+    ) -> Result<(), DiskError> {
+        self.touched.insert(replica);
+        loop {
+            let state = &self.log_of(replica).state;
+            let (end, last) = (state.end, state.segments.last().copied());
+            if until
+                .is_some_and(|until| until.end_offset <= end.end_offset || until.notes != end.notes)
+            {
+                return Ok(());
+            }
+            let behind_last = last.map(|last| Place {
+                segment: last.base_offset,
+                position: last.length,
+            });
+            let in_another = Place {
+                segment: end.end_offset,
+                position: 0,
+            };
+            let mut found = None;
+            for place in behind_last.into_iter().chain([in_another]) {
+                if found.is_none() {
+                    found = self.batch_at(replica, place, end)?;
+                }
+            }
+            let Some((place, header)) = found else {
+                return Ok(());
+            };
+            self.push_batch(replica, header, place)?;
+        }
+    }
+
+    /// The batch at a place, if it is whole and the log goes on with it behind `end`.
+    fn batch_at(
+        &mut self,
+        replica: TopicPartition,
+        place: Place,
+        end: Position,
+    ) -> Result<Option<(Place, BatchHeader)>, DiskError> {
+        let path = segment::path(replica, place.segment, FileKind::Log);
+        let file = match self.disk.open(&path) {
+            Ok(file) => file,
+            Err(DiskError::NotFound) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let room = file.length()?.saturating_sub(place.position.into());
+        let mut bytes = [0; HEADER_SIZE];
+        let read = journal_reader::read_or_nothing(&file, place.position.into(), &mut bytes)?;
+        let belongs = |header: &BatchHeader| {
+            let state = &self.replicas[&replica].state;
+            let room = u32::try_from(room).unwrap_or(u32::MAX);
+            header.leader_epoch == end.leader_epoch
+                && segment::is_plausible(header, end.end_offset, room, state)
+        };
+        let header = BatchHeader::parse(&bytes[..read]).ok().filter(belongs);
+        let Some(header) = header else {
+            return Ok(None);
+        };
+        let batch = segment::read_batch(&file, place.position, header.size())?;
+        let is_whole = batch.is_some_and(|batch| batch.header == header);
+        if is_whole {
+            // Only written, perhaps: the recovery checkpoint must sync it.
+            self.files
+                .insert((replica, place.segment, FileKind::Log), file);
+        }
+        Ok(is_whole.then_some((place, header)))
+    }
+
+    fn is_next_place(&mut self, replica: TopicPartition, place: Place) -> bool {
+        match self.state_of(replica).segments.last() {
+            Some(last) if last.base_offset == place.segment => last.length == place.position,
+            Some(last) => last.base_offset < place.segment && place.position == 0,
+            None => place.position == 0,
+        }
+    }
+
+    /// Sees to it that a batch's bytes are in its segment. Whether they are.
+    fn restore(
+        &mut self,
+        replica: TopicPartition,
+        header: &BatchHeader,
+        place: Place,
+        inline: bool,
+        body: Bytes,
+    ) -> Result<bool, DiskError> {
+        let path = segment::path(replica, place.segment, FileKind::Log);
+        if inline {
+            let batch = Batch {
+                header: *header,
+                body,
+            };
+            if batch.body.len() == header.body_length as usize && batch.verify().is_ok() {
+                let bodies = self.bodies.entry(replica).or_default();
+                bodies.push((place, batch));
+                return Ok(true);
+            }
+        }
+        let file = match self.disk.open(&path) {
+            Ok(file) => file,
+            Err(DiskError::NotFound) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let batch = segment::read_batch(&file, place.position, header.size())?;
+        if batch.is_some_and(|batch| batch.header == *header) {
+            // Only written, perhaps: the recovery checkpoint must sync it.
+            self.files
+                .insert((replica, place.segment, FileKind::Log), file);
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    fn file(&mut self, replica: TopicPartition, segment: Offset) -> Result<D::File, DiskError> {
+        let name = (replica, segment, FileKind::Log);
+        if let Some(file) = self.files.get(&name) {
+            return Ok(file.clone());
+        }
+        let path = segment::path(replica, segment, FileKind::Log);
+        let (file, _) = segment::open_or_create(self.disk, replica, &path)?;
+        self.files.insert(name, file.clone());
+        Ok(file)
+    }
+
+    fn push_batch(
+        &mut self,
+        replica: TopicPartition,
+        header: BatchHeader,
+        place: Place,
+    ) -> Result<(), DiskError> {
+        let interval = self.options.index_interval_bytes;
+        let log = self.log_of(replica);
+        let is_new = log
+            .index
+            .as_ref()
+            .is_none_or(|index| index.segment() != place.segment);
+        if is_new {
+            self.write_index(replica)?;
+        }
+        let log = self.log_of(replica);
+        let entries = log.state.push_batch(header, place, interval);
+        if is_new {
+            log.index = Some(IndexTail::written(&Segment::new(place.segment)));
+        }
+        log.index
+            .as_mut()
+            .expect("made above where there was none")
+            .push(entries);
+        Ok(())
+    }
+
+    fn write_index(&mut self, replica: TopicPartition) -> Result<(), DiskError> {
+        let Some(mut index) = self.log_of(replica).index.take() else {
+            return Ok(());
+        };
+        if index.is_empty() {
+            self.log_of(replica).index = Some(index);
+            return Ok(());
+        }
+        let mut files = Vec::new();
+        for kind in [FileKind::OffsetIndex, FileKind::TimeIndex] {
+            let path = segment::path(replica, index.segment(), kind);
+            let (file, _) = segment::open_or_create(self.disk, replica, &path)?;
+            self.files
+                .insert((replica, index.segment(), kind), file.clone());
+            files.push(file);
+        }
+        index.write(&files[0], &files[1])?;
+        self.log_of(replica).index = Some(index);
+        Ok(())
+    }
+
+    /// Judges the replicas once all is read. No mark in the journal clears a replica of what is lost now: whoever
+    /// ordered it did not know. Returns whose suspicion is told and not journalled, where a mutant wants that.
+    pub(super) fn judge_marks(&mut self, is_same_run: bool) -> BTreeSet<TopicPartition> {
+        let mut forgotten = BTreeSet::new();
+        for (&replica, log) in &mut self.replicas {
+            let is_volatile = log.state.mark == Mark::Volatile && !is_same_run;
+            let is_suspect =
+                is_volatile || self.suspects.contains(&replica) || self.severed.contains(&replica);
+            if is_suspect && self.hooks.is(Mutant::ForgetsSuspicion) {
+                forgotten.insert(replica);
+            } else if is_suspect && log.state.mark != Mark::Suspect {
+                log.state.mark = Mark::Suspect;
+                self.decisions.push((replica, Record::Mark(Mark::Suspect)));
+            }
+        }
+        forgotten
+    }
+
+    /// Cuts what stands behind the ends of the segments that were written lately, and finds what is missing before.
+    fn cut_garbage(&mut self) -> Result<(), DiskError> {
+        for replica in std::mem::take(&mut self.touched) {
+            let Some(log) = self.replicas.get(&replica) else {
+                continue;
+            };
+            let state = &log.state;
+            let holes = state.gaps.iter().filter(|gap| !gap.accepted);
+            self.decisions
+                .extend(holes.map(|gap| (replica, Record::Hole(gap.clone()))));
+            let Some(last) = state.segments.last().copied() else {
+                continue;
+            };
+            let name = (replica, last.base_offset, FileKind::Log);
+            if let Some(file) = self.files.get(&name)
+                && file.length()? > u64::from(last.length)
+            {
+                file.truncate(u64::from(last.length))?;
+            }
+        }
+        Ok(())
+    }
+}
