@@ -107,8 +107,10 @@ pub(super) enum Rule {
     Ratio,
     /// One of these.
     OneOf(&'static [&'static str]),
-    /// Any of these, each at most once.
+    /// Any of these.
     ListOf(&'static [&'static str]),
+    /// Pairs of a partition and a broker, as `0:1`; or `*`, every pair.
+    ReplicaList,
 }
 
 /// Whether, and for whom, a broker's value can be changed while it runs.
@@ -413,24 +415,21 @@ impl<'a> Configs<'a> {
     }
 
     fn int(&self, name: &str) -> i32 {
-        self.parsed(name)
+        self.parsed(name, |value| value.parse().ok())
     }
 
     fn is_true(&self, name: &str) -> bool {
-        self.parsed(name)
+        self.parsed(name, boolean)
     }
 
     /// A broker's value by a name that has a default.
-    fn parsed<T: std::str::FromStr>(&self, name: &str) -> T {
+    fn parsed<T>(&self, name: &str, parse: impl Fn(&str) -> Option<T>) -> T {
         let key = broker_key(name).expect("callers name keys of the table");
         let default = key.default.expect("callers name keys with a default");
         let said = self.said(key.name);
         let value = said.first().map_or(default, |(value, _)| value);
-        value
-            .trim()
-            .parse()
-            .or_else(|_| default.parse())
-            .ok()
+        parse(value.trim())
+            .or_else(|| parse(default))
             .expect("a default is of its key's type")
     }
 
@@ -682,11 +681,25 @@ fn broker_key(name: &str) -> Option<&'static BrokerKey> {
         .map(|at| &BROKER_KEYS[at])
 }
 
+/// The items of a list; none of an empty text.
 fn items(value: &str) -> impl Iterator<Item = &str> {
-    value
-        .split(',')
-        .map(str::trim)
-        .filter(|item| !item.is_empty())
+    let value = value.trim();
+    let items = value.split(',').map(str::trim);
+    items.filter(move |_| !value.is_empty())
+}
+
+/// What a text says, in letters of either case.
+fn boolean(value: &str) -> Option<bool> {
+    [true, false]
+        .into_iter()
+        .find(|truth| value.eq_ignore_ascii_case(&truth.to_string()))
+}
+
+/// Whether this is a partition and a broker, both numbers.
+fn is_replica(item: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|it| it.is_ascii_digit());
+    item.split_once(':')
+        .is_some_and(|(partition, broker)| is_number(partition) && is_number(broker))
 }
 
 fn check(key: &str, kind: ConfigType, rule: Rule, value: &str) -> Result<(), InvalidConfig> {
@@ -702,7 +715,7 @@ fn check(key: &str, kind: ConfigType, rule: Rule, value: &str) -> Result<(), Inv
     let trimmed = value.trim();
     let number = match kind {
         ConfigType::Boolean => {
-            if trimmed != "true" && trimmed != "false" {
+            if boolean(trimmed).is_none() {
                 return refused("Expected value to be either true or false".to_owned());
             }
             0
@@ -752,17 +765,24 @@ fn check(key: &str, kind: ConfigType, rule: Rule, value: &str) -> Result<(), Inv
             }
         }
         Rule::ListOf(allowed) => {
-            let mut seen = Vec::new();
-            for item in items(value) {
-                if !allowed.contains(&item) {
-                    return refused(format!("String must be one of: {}", allowed.join(", ")));
-                }
-                if seen.contains(&item) {
-                    return refused(format!("Duplicate item '{item}'"));
-                }
-                seen.push(item);
+            if items(value).any(str::is_empty) {
+                refused("An item of the list is empty".to_owned())
+            } else if items(value).all(|item| allowed.contains(&item)) {
+                Ok(())
+            } else {
+                refused(format!("String must be one of: {}", allowed.join(", ")))
             }
-            Ok(())
+        }
+        Rule::ReplicaList => {
+            if trimmed == "*" || items(value).all(is_replica) {
+                Ok(())
+            } else {
+                refused(
+                    "Must be the literal '*' or a list of replicas in the format \
+                     [partitionId]:[brokerId],[partitionId]:[brokerId]"
+                        .to_owned(),
+                )
+            }
         }
     }
 }

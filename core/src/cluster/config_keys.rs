@@ -6,7 +6,7 @@
 use super::config::TopicKey;
 use super::config::{
     BrokerKey, ConfigType,
-    Rule::{Any, AtLeast, Between, Levels, ListOf, OneOf, Ratio},
+    Rule::{Any, AtLeast, Between, Levels, ListOf, OneOf, Ratio, ReplicaList},
     Synonym,
     Update::{Everywhere, PerBroker, ReadOnly},
 };
@@ -121,7 +121,7 @@ pub(super) const TOPIC_KEYS: &[TopicKey] = &[
         name: "follower.replication.throttled.replicas",
         kind: ConfigType::List,
         default: "",
-        rule: Any,
+        rule: ReplicaList,
         synonyms: &[],
         doc: "Replicas whose catching up is throttled where they follow: 'partition:broker' pairs, or '*'.",
     },
@@ -137,7 +137,7 @@ pub(super) const TOPIC_KEYS: &[TopicKey] = &[
         name: "leader.replication.throttled.replicas",
         kind: ConfigType::List,
         default: "",
-        rule: Any,
+        rule: ReplicaList,
         synonyms: &[],
         doc: "Replicas whose catching up is throttled where they lead: 'partition:broker' pairs, or '*'.",
     },
@@ -342,7 +342,7 @@ pub(super) const TOPIC_KEYS: &[TopicKey] = &[
 pub(super) const BROKER_KEYS: &[BrokerKey] = &[
     BrokerKey {
         name: "advertised.listeners",
-        kind: ConfigType::String,
+        kind: ConfigType::List,
         default: None,
         rule: Any,
         update: ReadOnly,
@@ -506,7 +506,7 @@ pub(super) const BROKER_KEYS: &[BrokerKey] = &[
     },
     BrokerKey {
         name: "log.dir",
-        kind: ConfigType::String,
+        kind: ConfigType::List,
         default: Some("/tmp/kafka-logs"),
         rule: Any,
         update: ReadOnly,
@@ -514,7 +514,7 @@ pub(super) const BROKER_KEYS: &[BrokerKey] = &[
     },
     BrokerKey {
         name: "log.dirs",
-        kind: ConfigType::String,
+        kind: ConfigType::List,
         default: None,
         rule: Any,
         update: ReadOnly,

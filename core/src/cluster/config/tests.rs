@@ -189,6 +189,8 @@ fn what_a_key_does_not_take_is_refused_in_kafkas_words() {
         refusal("segment.ms", "soon"),
         refusal("max.message.bytes", "2147483648"),
         refusal("cleanup.policy", "delete,keep"),
+        refusal("cleanup.policy", "delete,,compact"),
+        refusal("leader.replication.throttled.replicas", "0:1,1"),
         refusal("preallocate", "yes"),
         refusal("min.cleanable.dirty.ratio", "1.5"),
         refusal("compression.gzip.level", "10"),
@@ -206,6 +208,8 @@ fn what_a_key_does_not_take_is_refused_in_kafkas_words() {
     Invalid value soon for configuration segment.ms: Not a number of type LONG
     Invalid value 2147483648 for configuration max.message.bytes: Not a number of type INT
     Invalid value delete,keep for configuration cleanup.policy: String must be one of: compact, delete
+    Invalid value delete,,compact for configuration cleanup.policy: An item of the list is empty
+    Invalid value 0:1,1 for configuration leader.replication.throttled.replicas: Must be the literal '*' or a list of replicas in the format [partitionId]:[brokerId],[partitionId]:[brokerId]
     Invalid value yes for configuration preallocate: Expected value to be either true or false
     Invalid value 1.5 for configuration min.cleanable.dirty.ratio: Value must be no more than 1
     Invalid value 10 for configuration compression.gzip.level: Value must be between 1 and 9 or equal to -1
@@ -213,6 +217,26 @@ fn what_a_key_does_not_take_is_refused_in_kafkas_words() {
     Unknown topic config name: retention
     conflict topic config setting min.compaction.lag.ms (5) > max.compaction.lag.ms (4)
     ");
+}
+
+#[test]
+fn values_are_taken_in_every_form_that_kafka_takes() {
+    for (key, value) in [
+        ("cleanup.policy", "delete,delete"),
+        ("cleanup.policy", " compact , delete "),
+        ("preallocate", "TRUE"),
+        ("follower.replication.throttled.replicas", "*"),
+        ("follower.replication.throttled.replicas", "0:1, 12:3"),
+        ("follower.replication.throttled.replicas", ""),
+    ] {
+        assert_eq!(check_topic(&map(&[(key, value)])), Ok(()), "{key}={value}");
+    }
+    let file = file(&[("auto.create.topics.enable", "False")]);
+    let configs = Configs {
+        image: &ClusterImage::default(),
+        broker: &file,
+    };
+    assert!(!configs.auto_create_topics());
 }
 
 #[test]
