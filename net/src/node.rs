@@ -188,8 +188,8 @@ where
     let listening: Vec<SocketAddr> = listeners.iter().map(addresses).collect::<Result<_, _>>()?;
     let listening_peers = local_address(&peer_listener)?;
 
-    let kafka =
-        BrokerConfig::new(settings.broker, settings.kafka.clone()).map_err(StartError::Config)?;
+    let kafka = BrokerConfig::new(settings.broker, kafka_settings(&settings, &listening))
+        .map_err(StartError::Config)?;
     let (store, recovered) = open_store(disk, &settings, &kafka).await?;
     let setup = setup(&settings, kafka, &recovered, &listening, listening_peers);
     let limits = client_limits(&setup.kafka);
@@ -313,20 +313,7 @@ fn setup(
     listening: &[SocketAddr],
     listening_peers: SocketAddr,
 ) -> Setup {
-    let port = |configured: u16, listening: &SocketAddr| {
-        if configured == 0 {
-            listening.port()
-        } else {
-            configured
-        }
-    };
-    let endpoint = |(listener, address): (&ListenerSettings, &SocketAddr)| Endpoint {
-        name: listener.name.clone(),
-        host: listener.advertised.0.clone(),
-        port: port(listener.advertised.1, address),
-    };
-    let (peer_host, peer_port) = &settings.peers.advertised;
-    let peer_port = port(*peer_port, &listening_peers);
+    let peers = endpoint(&settings.peers, &listening_peers);
     let registration = BrokerRegistration {
         broker: settings.broker,
         directory: recovered.directory,
@@ -336,13 +323,9 @@ fn setup(
             .listeners
             .iter()
             .zip(listening)
-            .map(endpoint)
+            .map(|(listener, address)| endpoint(listener, address))
             .collect(),
-        peer_address: if peer_host.contains(':') {
-            format!("[{peer_host}]:{peer_port}")
-        } else {
-            format!("{peer_host}:{peer_port}")
-        },
+        peer_address: host_and_port(&peers.host, peers.port),
     };
     Setup {
         registration,
@@ -350,6 +333,46 @@ fn setup(
         kafka,
         metadata_voters_max: METADATA_VOTERS_MAX,
         session_timeout: SESSION_TIMEOUT,
+    }
+}
+
+/// What the node's file says under Kafka's names: its `[broker]` settings, and what it says by keys of its own.
+fn kafka_settings(settings: &NodeSettings, listening: &[SocketAddr]) -> ConfigMap {
+    let mut kafka = settings.kafka.clone();
+    let mut set = |key: &str, value: String| kafka.insert(key.to_owned(), value);
+    let id = settings.broker.0.to_string();
+    set("node.id", id.clone());
+    set("broker.id", id);
+    if let Some(rack) = &settings.rack {
+        set("broker.rack", rack.clone());
+    }
+    let listeners = || settings.listeners.iter().zip(listening);
+    let listed = listeners().map(|(listener, address)| format!("{}://{address}", listener.name));
+    set("listeners", listed.collect::<Vec<_>>().join(","));
+    let advertised = listeners().map(|(listener, address)| {
+        let Endpoint { name, host, port } = endpoint(listener, address);
+        format!("{name}://{}", host_and_port(&host, port))
+    });
+    set(
+        "advertised.listeners",
+        advertised.collect::<Vec<_>>().join(","),
+    );
+    kafka
+}
+
+/// Where clients are told to find a listener. Port 0 stands for the one that is listened on.
+fn endpoint(listener: &ListenerSettings, listening: &SocketAddr) -> Endpoint {
+    let (host, port) = listener.advertised.clone();
+    let port = if port == 0 { listening.port() } else { port };
+    let name = listener.name.clone();
+    Endpoint { name, host, port }
+}
+
+fn host_and_port(host: &str, port: u16) -> String {
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
     }
 }
 

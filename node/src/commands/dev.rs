@@ -140,10 +140,12 @@ fn settings(
     };
     let client_port = arguments.port + (id - 1);
     let peer_port = |id: u16| arguments.port + PEER_PORTS + (id - 1);
-    let kafka = ConfigMap::from([(
-        "default.replication.factor".to_owned(),
-        nodes.min(NODES_DEFAULT).to_string(),
-    )]);
+    let replicas = nodes.min(NODES_DEFAULT).to_string();
+    let data = node_directory(&arguments.data, id).display().to_string();
+    let kafka = ConfigMap::from([
+        ("default.replication.factor".to_owned(), replicas),
+        ("log.dirs".to_owned(), data),
+    ]);
     Ok(NodeSettings {
         broker: BrokerId(id.into()),
         rack: None,

@@ -85,13 +85,15 @@ fn settings(config: &Config) -> Result<NodeSettings, Failure> {
         listen: listener.listen.to_string(),
         advertised: (listener.advertised.host.clone(), listener.advertised.port),
     };
+    let mut kafka = config.broker.clone();
+    kafka.insert("log.dirs".to_owned(), config.data.display().to_string());
     Ok(NodeSettings {
         broker: config.id,
         rack: config.rack.clone(),
         listeners: config.listeners.iter().map(listener).collect(),
         peers: listener(&config.peers),
         bootstrap: config.bootstrap.iter().map(ToString::to_string).collect(),
-        kafka: config.broker.clone(),
+        kafka,
         seed: draw_seed()?,
         boot: boot_id().map_or(BootId::UNKNOWN, BootId),
         store: StoreOptions::default(),
