@@ -92,6 +92,9 @@ struct Leadership {
     isr: Vec<BrokerId>,
 }
 
+/// From this version of Metadata on topics can be asked for by id.
+const BY_ID_FROM: i16 = 12;
+
 /// What clients take for *no broker*.
 const NOBODY: BrokerId = BrokerId(-1);
 
@@ -99,6 +102,12 @@ impl<'a> Answering<'a> {
     /// Answers Metadata.
     #[must_use]
     pub fn metadata(&self, request: &MetadataRequest, api_version: i16) -> MetadataAnswer {
+        if is_unsound(request, api_version) {
+            return MetadataAnswer {
+                response: refused_metadata(request),
+                to_create: Vec::new(),
+            };
+        }
         let mut to_create = Vec::new();
         let mut leaders = BTreeSet::new();
         let mut topics = Vec::new();
@@ -113,7 +122,10 @@ impl<'a> Answering<'a> {
         } else {
             let may_create = request.allow_auto_topic_creation && self.configs.auto_create_topics();
             let mut told = BTreeSet::new();
-            for asked in request.topics.iter().flatten() {
+            let asked = || request.topics.iter().flatten();
+            // Who asks by id is answered by id, and for nothing else.
+            let by_id = asked().any(is_by_id);
+            for asked in asked().filter(|asked| is_by_id(asked) == by_id) {
                 if !told.insert((asked.topic_id, asked.name.as_ref())) {
                     continue;
                 }
@@ -259,6 +271,7 @@ impl<'a> Answering<'a> {
                             error_code: name_error(name),
                             name: Some(name.into()),
                             is_internal: is_internal(name),
+                            topic_authorized_operations: TOPIC_OPERATIONS,
                             ..DescribeTopicPartitionsResponseTopic::default()
                         }),
                 }
@@ -275,7 +288,7 @@ impl<'a> Answering<'a> {
             .iter()
             .map(|resource| {
                 let (error_code, error_message, entries) = match self.entries_of(resource) {
-                    Ok(entries) => (ErrorCode::None, None, entries),
+                    Ok(entries) => (ErrorCode::None, Some(Str::EMPTY), entries),
                     Err((code, message)) => (code, Some(message.into()), Vec::new()),
                 };
                 let wanted = resource.configuration_keys.as_deref().unwrap_or_default();
@@ -366,13 +379,16 @@ impl<'a> Answering<'a> {
     }
 
     fn asked_topic(&self, asked: &MetadataRequestTopic) -> Result<&'a TopicImage, ErrorCode> {
-        if asked.topic_id != TopicId::ZERO {
+        if is_by_id(asked) {
             return self
                 .image()
                 .topic(asked.topic_id)
                 .ok_or(ErrorCode::UnknownTopicId);
         }
-        let name = asked.name.as_ref().ok_or(ErrorCode::InvalidRequest)?;
+        let name = asked
+            .name
+            .as_ref()
+            .expect("a sound request names what it asks for");
         self.image()
             .topic_named(name)
             .ok_or_else(|| name_error(name))
@@ -584,20 +600,44 @@ fn name_error(name: &str) -> ErrorCode {
     }
 }
 
+fn is_by_id(asked: &MetadataRequestTopic) -> bool {
+    asked.topic_id != TopicId::ZERO
+}
+
+/// Whether a topic is asked for by nothing, or by its id in a version that has the field but not the meaning.
+fn is_unsound(request: &MetadataRequest, api_version: i16) -> bool {
+    request.topics.iter().flatten().any(|asked| {
+        let by_id = is_by_id(asked);
+        by_id && api_version < BY_ID_FROM || !by_id && asked.name.is_none()
+    })
+}
+
+/// The answer to an unsound request: of nothing but the topics, and of each the same.
+fn refused_metadata(request: &MetadataRequest) -> MetadataResponse {
+    let refused = |asked: &MetadataRequestTopic| MetadataResponseTopic {
+        error_code: ErrorCode::InvalidRequest,
+        name: Some(asked.name.clone().unwrap_or(Str::EMPTY)),
+        topic_id: asked.topic_id,
+        ..MetadataResponseTopic::default()
+    };
+    MetadataResponse {
+        error_code: ErrorCode::InvalidRequest,
+        topics: request.topics.iter().flatten().map(refused).collect(),
+        ..MetadataResponse::default()
+    }
+}
+
 fn refused_topic(
     asked: &MetadataRequestTopic,
     error_code: ErrorCode,
     api_version: i16,
 ) -> MetadataResponseTopic {
-    let name = asked
-        .name
-        .clone()
-        .filter(|_| asked.topic_id == TopicId::ZERO);
+    let name = asked.name.clone().filter(|_| !is_by_id(asked));
     MetadataResponseTopic {
         error_code,
         is_internal: name.as_deref().is_some_and(is_internal),
         // Before version 12 the name cannot be null.
-        name: name.or((api_version < 12).then_some(Str::EMPTY)),
+        name: name.or((api_version < BY_ID_FROM).then_some(Str::EMPTY)),
         topic_id: asked.topic_id,
         ..MetadataResponseTopic::default()
     }

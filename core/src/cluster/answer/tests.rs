@@ -342,6 +342,13 @@ fn what_does_not_exist_is_created_where_both_sides_want_it() {
     assert_eq!(codes(&answer), expected);
 }
 
+fn by_name(name: &str) -> MetadataRequestTopic {
+    MetadataRequestTopic {
+        name: Some(name.into()),
+        ..MetadataRequestTopic::default()
+    }
+}
+
 #[test]
 fn topics_are_found_by_id() {
     let known = Known::new();
@@ -350,11 +357,7 @@ fn topics_are_found_by_id() {
         topic_id,
     };
     let request = MetadataRequest {
-        topics: Some(vec![
-            by_id(WEATHER),
-            by_id(TopicId(9)),
-            by_id(TopicId::ZERO),
-        ]),
+        topics: Some(vec![by_id(WEATHER), by_id(TopicId(9)), by_name("flights")]),
         include_topic_authorized_operations: true,
         ..MetadataRequest::default()
     };
@@ -363,19 +366,45 @@ fn topics_are_found_by_id() {
         .metadata(&request, 12)
         .response
         .topics;
+    assert_eq!(topics.len(), 2, "where ids are asked for, names are not");
     assert_eq!(topics[0].name, Some("weather".into()));
     assert_eq!(topics[0].topic_authorized_operations, 0xdf8);
     assert_eq!(
         (topics[1].error_code, &topics[1].name),
         (ErrorCode::UnknownTopicId, &None)
     );
-    assert_eq!(topics[2].error_code, ErrorCode::InvalidRequest);
-    let old = known
-        .through("OUTSIDE")
-        .metadata(&request, 11)
-        .response
-        .topics;
-    assert_eq!(old[2].name, Some(Str::EMPTY), "version 11 cannot say null");
+}
+
+#[test]
+fn a_topic_asked_for_by_nothing_or_by_id_before_version_12_spoils_the_request() {
+    let known = Known::new();
+    let asked = |topic_id, name: Option<&str>| MetadataRequest {
+        topics: Some(vec![
+            MetadataRequestTopic {
+                name: name.map(Str::from),
+                topic_id,
+            },
+            by_name("flights"),
+        ]),
+        ..MetadataRequest::default()
+    };
+    let refused = |request: &MetadataRequest, api_version| {
+        let answer = known.through("OUTSIDE").metadata(request, api_version);
+        assert_eq!(answer.to_create, [] as [Str; 0]);
+        answer.response
+    };
+    for (request, api_version) in [
+        (asked(WEATHER, None), 11),
+        (asked(WEATHER, Some("weather")), 10),
+        (asked(TopicId::ZERO, None), 13),
+    ] {
+        let response = refused(&request, api_version);
+        assert_eq!(response.error_code, ErrorCode::InvalidRequest);
+        assert_eq!((response.brokers, response.cluster_id), (Vec::new(), None));
+        let codes: Vec<_> = response.topics.iter().map(|it| it.error_code).collect();
+        assert_eq!(codes, [ErrorCode::InvalidRequest; 2]);
+        assert!(response.topics.iter().all(|it| it.name.is_some()));
+    }
 }
 
 #[test]
