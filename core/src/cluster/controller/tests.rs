@@ -346,6 +346,7 @@ fn topics_are_deleted_by_name_or_by_id_but_not_by_both() {
         state(None, ids[1]),
         state(Some("c"), ids[2]),
         state(None, TopicId::ZERO),
+        state(None, TopicId::ZERO),
         state(Some("x"), TopicId::ZERO),
         state(None, TopicId(77)),
         state(None, ids[3]),
@@ -358,14 +359,14 @@ fn topics_are_deleted_by_name_or_by_id_but_not_by_both() {
     b NONE 
     c INVALID_REQUEST You may not specify both topic name and topic id.
     - INVALID_REQUEST Neither topic name nor id were specified.
+    - INVALID_REQUEST Neither topic name nor id were specified.
     x UNKNOWN_TOPIC_OR_PARTITION This server does not host this topic-partition.
     - UNKNOWN_TOPIC_ID This server does not host this topic ID.
-    d NONE 
     d INVALID_REQUEST The provided topic name maps to an ID that was already supplied.
     y INVALID_REQUEST Duplicate topic name.
     ");
     let left: Vec<_> = cluster.image.topics().map(|it| &*it.name).collect();
-    assert_eq!(left, ["c"]);
+    assert_eq!(left, ["c", "d"]);
 }
 
 #[test]

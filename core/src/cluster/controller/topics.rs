@@ -157,17 +157,23 @@ pub(super) fn delete_topics(
     for (_, id) in asked.iter().filter(|(name, _)| name.is_none()) {
         *ids.entry(*id).or_default() += 1;
     }
+    // Topics that are named both ways: they are refused, once, by their names.
+    let id_named = |name: Option<&Str>| Some(configs.image.topic_named(name?)?.id);
+    let by_name = asked.iter().filter(|(_, id)| *id == TopicId::ZERO);
+    let named: BTreeSet<TopicId> = by_name.filter_map(|&(name, _)| id_named(name)).collect();
     let mut deleted = BTreeSet::new();
     let mut told = BTreeSet::new();
     let mut responses = Vec::new();
     for (name, id) in asked {
+        let by_name_and_id = name.is_none() && named.contains(&id);
+        let is_one_way = name.is_some() != (id != TopicId::ZERO);
+        if by_name_and_id || is_one_way && !told.insert((name, id)) {
+            continue;
+        }
         let topic = match &disabled {
             Some(refusal) => Err(refusal.clone()),
             None => topic_to_delete(configs.image, name, id, &named_twice, &ids),
         };
-        if !told.insert((name, id)) {
-            continue;
-        }
         responses.push(match topic {
             Ok(topic) => {
                 deleted.insert(topic.id);
@@ -179,7 +185,9 @@ pub(super) fn delete_topics(
             }
             Err(refusal) => DeletableTopicResult {
                 name: name.cloned(),
-                topic_id: id,
+                topic_id: id_named(name)
+                    .filter(|id| ids.contains_key(id))
+                    .unwrap_or(id),
                 error_code: refusal.code,
                 error_message: Some(refusal.message.into()),
             },
