@@ -6,7 +6,7 @@
 //!
 //! Kafka's `ProduceRequest.validateRecords`, `UnifiedLog.analyzeAndValidateRecords` and `LogValidator` ask of a client's batch:
 //!
-//! - exactly one batch, magic 2, a true CRC, base offset 0;
+//! - exactly one batch, and after it nothing but the beginning of another, magic 2, a true CRC, base offset 0;
 //! - at least one record, and as many as offsets; no control batch;
 //! - a known codec, zstd from Produce version 7 on;
 //! - with a producer id also a sequence; we ask for an epoch too, and for all three in a transaction. Without a
@@ -114,7 +114,7 @@ pub fn examine(
         return Err(RecordError::NoBatch);
     }
     let mut batch = Batch::split_from(&mut bytes)?;
-    if !bytes.is_empty() {
+    if begins_with_entry(&bytes) {
         return Err(RecordError::TrailingBytes(bytes.len()));
     }
     // The body's own CRC is a fact, so it is taken first and the header's put before it.
@@ -142,6 +142,17 @@ pub fn examine(
         batch.seal(body_crc);
     }
     Ok(Examined { batch, facts })
+}
+
+/// Whether there is an entry of a log, of any format, whole. As Kafka does, what was cut off behind the batch is passed
+/// over.
+fn begins_with_entry(bytes: &[u8]) -> bool {
+    // Every format starts with an offset and the length of what follows.
+    let Some((head, rest)) = bytes.split_first_chunk::<12>() else {
+        return false;
+    };
+    let length = i32::from_be_bytes([head[8], head[9], head[10], head[11]]);
+    usize::try_from(length).map_or(true, |length| length <= rest.len())
 }
 
 /// Bytes that are decompressed at a time.
@@ -335,6 +346,20 @@ mod tests {
         }
         let two = Bytes::from([&one[..], &one[..]].concat());
         assert_eq!(judge(two), Err(RecordError::TrailingBytes(one.len())));
+    }
+
+    #[test]
+    fn what_was_cut_off_behind_a_batch_is_passed_over() {
+        let one = batch(Compression::None).to_bytes();
+        for end in [1, 11, 12, 60, one.len() - 1] {
+            let bytes = Bytes::from([&one[..], &one[..end]].concat());
+            let examined = judge(bytes).expect("the first is whole");
+            assert_eq!(examined.batch.to_bytes(), one);
+        }
+        let mut nonsense = one[..20].to_vec();
+        nonsense[8] = 0x80;
+        let bytes = Bytes::from([&one[..], &nonsense[..]].concat());
+        assert_eq!(judge(bytes), Err(RecordError::TrailingBytes(20)));
     }
 
     #[test]
