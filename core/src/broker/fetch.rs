@@ -60,6 +60,8 @@ pub(super) struct WaitingFetch {
     reading: usize,
     /// Something must be told at once.
     urgent: bool,
+    /// There is a partition that can be waited for.
+    waits: bool,
     /// The time that the client would wait is over.
     over: bool,
 }
@@ -136,6 +138,7 @@ impl Broker {
             bytes: 0,
             reading: 0,
             urgent: false,
+            waits: false,
             over: body.max_wait_ms <= 0,
         });
         // Replicas of this cluster do not replicate by Fetch, and nobody else may read what is not committed.
@@ -162,8 +165,8 @@ impl Broker {
                 };
                 looked
             };
-            fetch.account(&looked.found);
             fetch.looked.push(looked);
+            fetch.account(place);
         }
         if fetch.is_done() {
             self.end_fetch(id, *fetch, fx);
@@ -432,7 +435,10 @@ impl Broker {
         }
         let mut told = Vec::new();
         for (target, looked) in fetch.targets.iter().zip(fetch.looked) {
-            let data = partition_data(target, looked.found, fetch.read_committed);
+            let mut data = partition_data(target, looked.found, fetch.read_committed);
+            if looked.partition.is_none() {
+                data.aborted_transactions = Some(Vec::new());
+            }
             let tell = Told {
                 high_watermark: data.high_watermark,
                 log_start_offset: data.log_start_offset,
@@ -521,23 +527,29 @@ fn fetch_hints(api_version: i16, listener: u16) -> Option<u16> {
 }
 
 impl WaitingFetch {
-    fn account(&mut self, found: &Found) {
+    /// Reckons with what was found of a target.
+    fn account(&mut self, place: usize) {
+        let Looked { partition, found } = &self.looked[place];
         self.bytes += found.size();
         self.reading += usize::from(matches!(found, Found::Reading(_)));
-        self.urgent |= matches!(found, Found::Refused(_) | Found::Diverged(..));
+        // As in Kafka, a partition that never was there is told of when there is something to tell of the others: a
+        // session that goes on naming it would else be answered again and again without a pause.
+        let is_error = matches!(found, Found::Refused(_) | Found::Diverged(..));
+        self.urgent |= is_error && partition.is_some();
+        self.waits |= partition.is_some();
     }
 
     fn replace(&mut self, place: usize, found: Found) {
         let before = &self.looked[place].found;
         self.bytes -= before.size();
         self.reading -= usize::from(matches!(before, Found::Reading(_)));
-        self.account(&found);
         self.looked[place].found = found;
+        self.account(place);
     }
 
     /// Whether it need wait no longer.
     fn is_done(&self) -> bool {
-        let enough = self.bytes >= self.bytes_min || self.targets.is_empty();
+        let enough = self.bytes >= self.bytes_min || !self.waits;
         self.reading == 0 && (enough || self.urgent || self.over)
     }
 }

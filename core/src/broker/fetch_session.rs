@@ -157,7 +157,7 @@ impl Sessions {
         now: Instant,
         mut draw: impl FnMut() -> u64,
     ) -> i32 {
-        if told.len() == 0 || !self.make_room(told.len(), sessions_max, now) {
+        if !self.make_room(told.len(), sessions_max, now) {
             return 0;
         }
         let id = loop {
@@ -440,6 +440,17 @@ mod tests {
             Err(ErrorCode::FetchSessionIdNotFound),
             "it was closed"
         );
+    }
+
+    #[test]
+    fn a_session_may_begin_with_nothing() {
+        let mut sessions = Sessions::default();
+        let id = start(&mut sessions, &[], Instant(0));
+        assert_ne!(id, 0);
+        let (_, targets) = sessions
+            .open(&request(id, 1, &[(3, 0)]), 12, Instant(1))
+            .expect("it is there");
+        assert_eq!(wanted(&targets), [(3, 0)]);
     }
 
     #[test]

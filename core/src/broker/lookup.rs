@@ -122,12 +122,12 @@ pub(super) const fn check_leader_epoch(
 }
 
 /// The end of the greatest epoch at or below `leader_epoch`, as Kafka's `LeaderEpochFileCache.endOffsetFor` has it;
-/// `None` where the log has neither that epoch nor a later one.
+/// `None` where the log has neither that epoch nor a later one, and for -1, no epoch.
 pub(super) fn end_of_epoch(
     replica: &Replica,
     leader_epoch: LeaderEpoch,
 ) -> Option<(LeaderEpoch, Offset)> {
-    if leader_epoch.0 < 0 || leader_epoch > replica.end().leader_epoch {
+    if leader_epoch == LeaderEpoch(-1) || leader_epoch > replica.end().leader_epoch {
         return None;
     }
     let (found, end_offset) = replica.end_of_epoch(leader_epoch);

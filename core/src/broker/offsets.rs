@@ -23,14 +23,14 @@ use crate::store::{QueryKind, QueryResult};
 use crate::wire::list_offsets::{
     EARLIEST_LOCAL_TIMESTAMP, EARLIEST_PENDING_UPLOAD_TIMESTAMP, EARLIEST_TIMESTAMP,
     LATEST_TIERED_TIMESTAMP, LATEST_TIMESTAMP, ListOffsetsPartition, ListOffsetsPartitionResponse,
-    ListOffsetsTopicResponse, MAX_TIMESTAMP,
+    ListOffsetsTopic, ListOffsetsTopicResponse, MAX_TIMESTAMP,
 };
 use crate::wire::offset_for_leader_epoch::{
     EpochEndOffset, OffsetForLeaderPartition, OffsetForLeaderTopicResult,
 };
 use crate::wire::{
     ErrorCode, ListOffsetsRequest, ListOffsetsResponse, OffsetForLeaderEpochRequest,
-    OffsetForLeaderEpochResponse,
+    OffsetForLeaderEpochResponse, Str,
 };
 
 use super::Broker;
@@ -73,16 +73,22 @@ impl Broker {
             places: Vec::new(),
             open: BTreeSet::new(),
         };
-        let mut seen = BTreeSet::new();
+        let twice = asked_twice(&body.topics);
+        let mut told = BTreeSet::new();
         for (topic_place, topic) in body.topics.into_iter().enumerate() {
             let mut answers = Vec::with_capacity(topic.partitions.len());
-            for (place, partition) in topic.partitions.iter().enumerate() {
+            for partition in &topic.partitions {
+                let key = (topic.name.clone(), partition.partition_index);
+                let is_twice = twice.contains(&key);
+                if is_twice && !told.insert(key) {
+                    continue; // it has its answer
+                }
+                let place = answers.len();
                 let mut answer = ListOffsetsPartitionResponse {
                     partition_index: partition.partition_index,
                     ..ListOffsetsPartitionResponse::default()
                 };
-                let twice = !seen.insert((topic.name.clone(), partition.partition_index));
-                let found = if twice {
+                let found = if is_twice {
                     Err(ErrorCode::InvalidRequest)
                 } else {
                     self.find_offset(&topic.name, partition, api_version, fx)
@@ -279,6 +285,16 @@ impl WaitingOffsets {
         }
         respond(id, self.response, fx);
     }
+}
+
+/// The partitions that a request names more than once, of which it is not clear what is asked.
+fn asked_twice(topics: &[ListOffsetsTopic]) -> BTreeSet<(Str, i32)> {
+    let mut seen = BTreeSet::new();
+    let all = topics.iter().flat_map(|topic| {
+        let named = |asked: &ListOffsetsPartition| (topic.name.clone(), asked.partition_index);
+        topic.partitions.iter().map(named)
+    });
+    all.filter(|key| !seen.insert(key.clone())).collect()
 }
 
 /// Whether a time is one that this version knows: a true time, or one of the names that it has.

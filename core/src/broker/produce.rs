@@ -131,6 +131,9 @@ impl Broker {
         fx: &mut Effects,
     ) {
         let acks = body.acks;
+        let is_transactional = |examined: &Result<Examined, RecordError>| matches!(examined, Ok(examined) if examined.batch.header.is_transactional());
+        // As in Kafka: whoever writes in a transaction says in whose.
+        let is_anonymous = body.transactional_id.is_none() && examined.iter().any(is_transactional);
         let mut examined = examined.into_iter();
         let mut failed = false;
         let mut produce = WaitingProduce {
@@ -154,8 +157,8 @@ impl Broker {
                 let batch = examined
                     .next()
                     .expect("the driver examines every partition of a produce request");
-                let landed = if body.transactional_id.is_some() {
-                    Err(no_transactions())
+                let landed = if is_anonymous {
+                    Err(ErrorCode::TransactionalIdAuthorizationFailed.into())
                 } else {
                     found.map_err(Refusal::from).and_then(|topic| {
                         self.append(topic, partition.index, Arrival { acks, batch }, fx)
@@ -276,11 +279,9 @@ impl Broker {
             })
             .expect("the replica was just seen")
             .map_err(|refusal| refused(refusal, insync_min))?;
-        let log_append_time = match stamp {
-            None => Timestamp::NONE,
-            Some((now, _)) if !appended.duplicate => now,
-            Some(_) => self
-                .replica(partition)
+        let log_append_time = if appended.duplicate {
+            // As in Kafka, the original's greatest timestamp, whoever set it.
+            self.replica(partition)
                 .and_then(|replica| replica.producers().table().get(producer))
                 .and_then(|state| {
                     let original = |batch: &&crate::producer::ProducedBatch| {
@@ -288,7 +289,9 @@ impl Broker {
                     };
                     state.batches.iter().find(original)
                 })
-                .map_or(Timestamp::NONE, |original| original.timestamp),
+                .map_or(Timestamp::NONE, |original| original.timestamp)
+        } else {
+            stamp.map_or(Timestamp::NONE, |(now, _)| now)
         };
         Ok(Landed {
             partition,

@@ -25,10 +25,11 @@ use crate::wire::fetch::{FetchPartition, FetchTopic, PartitionData};
 use crate::wire::find_coordinator::KEY_TRANSACTION;
 use crate::wire::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
 use crate::wire::metadata::MetadataRequestTopic;
+use crate::wire::offset_for_leader_epoch::{OffsetForLeaderPartition, OffsetForLeaderTopic};
 use crate::wire::produce::{PartitionProduceData, PartitionProduceResponse, TopicProduceData};
 use crate::wire::{
     CreateTopicsRequest, DeleteTopicsRequest, FetchRequest, InitProducerIdRequest,
-    ListOffsetsRequest, MetadataRequest, ProduceRequest, Str,
+    ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest, ProduceRequest, Str,
 };
 
 const ME: Voter = Voter {
@@ -480,12 +481,14 @@ fn a_duplicate_is_answered_when_its_original_is_durable_with_the_originals_offse
     assert!(node.answers.is_empty());
     assert!(node.reached(Probe::DuplicateWaited));
     node.release_disk();
-    for id in ids {
+    for (id, time) in ids.into_iter().zip([-1, NOW.0]) {
         let answer = node.produced(id).expect("it is durable");
         assert_eq!(
             (answer.error_code, answer.base_offset),
             (ErrorCode::None, 0)
         );
+        // As Kafka tells it: of a duplicate the time of its records.
+        assert_eq!(answer.log_append_time_ms, time);
     }
 }
 
@@ -529,7 +532,7 @@ fn what_cannot_be_appended_is_refused_with_kafkas_error() {
                     .transactional(),
                 1,
             ),
-            ErrorCode::InvalidTxnState,
+            ErrorCode::TransactionalIdAuthorizationFailed,
         ),
     ] {
         assert_eq!(node.refused(topic, acks, batch), code);
@@ -592,6 +595,64 @@ fn a_fetch_waits_for_records_below_the_high_watermark() {
     node.release_disk();
     assert_eq!(node.fetched(id).expect("it is committed").high_watermark, 2);
     assert!(node.broker.requests.readers.is_empty());
+}
+
+#[test]
+fn a_partition_that_there_is_not_is_told_of_when_the_wait_for_others_is_over() {
+    let mut node = Node::with_topic(None, &[]);
+    let told = |node: &mut Node, id| {
+        let Some(Response::Fetch(response)) = node.answers.remove(&id) else {
+            return None;
+        };
+        let partitions = response.responses.into_iter().flat_map(|it| it.partitions);
+        Some(partitions.map(|it| it.error_code).collect::<Vec<_>>())
+    };
+    let mut request = fetch_of(0, 500);
+    let mut unknown = request.topics[0].partitions[0].clone();
+    unknown.partition = 9;
+    request.topics[0].partitions.push(unknown.clone());
+    let both = node.fetch(request.clone());
+    request.topics[0].partitions = vec![unknown];
+    let alone = node.fetch(request);
+    let error = ErrorCode::UnknownTopicOrPartition;
+    assert_eq!(
+        told(&mut node, alone),
+        Some(vec![error]),
+        "nothing to wait for"
+    );
+    assert_eq!(told(&mut node, both), None);
+    node.produce("t", -1, batch(1));
+    assert_eq!(told(&mut node, both), Some(vec![ErrorCode::None, error]));
+}
+
+#[test]
+fn an_epoch_before_the_first_ends_where_the_log_starts() {
+    let mut node = Node::with_topic(None, &[]);
+    node.produce("t", -1, batch(1));
+    let mut end_of = |leader_epoch| {
+        let request = OffsetForLeaderEpochRequest {
+            topics: vec![OffsetForLeaderTopic {
+                topic: Str::from_static("t"),
+                partitions: vec![OffsetForLeaderPartition {
+                    leader_epoch,
+                    ..OffsetForLeaderPartition::default()
+                }],
+            }],
+            ..OffsetForLeaderEpochRequest::default()
+        };
+        let id = node.send(4, request.into(), Vec::new());
+        match node.answers.remove(&id) {
+            Some(Response::OffsetForLeaderEpoch(response)) => {
+                let end = &response.topics[0].partitions[0];
+                (end.leader_epoch, end.end_offset)
+            }
+            other => panic!("{other:?} answers no OffsetForLeaderEpoch"),
+        }
+    };
+    assert_eq!(end_of(0), (0, 0));
+    assert_eq!(end_of(-2), (-2, 0));
+    assert_eq!(end_of(-1), (-1, -1), "it is no epoch");
+    assert_eq!(end_of(100), (-1, -1));
 }
 
 #[test]
@@ -714,6 +775,21 @@ fn offsets_are_found_by_name_and_by_time() {
         );
     }
     assert_eq!(find(&mut node, -3, 6), Err(ErrorCode::UnsupportedVersion));
+    let request = ListOffsetsRequest {
+        topics: vec![ListOffsetsTopic {
+            name: Str::from_static("t"),
+            partitions: vec![ListOffsetsPartition::default(); 2],
+        }],
+        ..ListOffsetsRequest::default()
+    };
+    let id = node.send(11, request.into(), Vec::new());
+    let Some(Response::ListOffsets(response)) = node.answers.remove(&id) else {
+        panic!("it is answered");
+    };
+    let [answer] = &response.topics[0].partitions[..] else {
+        panic!("a partition that is named twice is refused once");
+    };
+    assert_eq!(answer.error_code, ErrorCode::InvalidRequest);
 }
 
 #[test]
