@@ -6,6 +6,7 @@ each program is configured and started, and nothing of what is checked.
 """
 
 import json
+import os
 import random
 import re
 import signal
@@ -159,8 +160,11 @@ class Cluster:
             node.stop()
 
 
-def apache_kafka(directory: Path, count: int = 1) -> Cluster:
-    """Apache Kafka from its published jars: `count` nodes, each broker and controller at once (KRaft)."""
+def apache_kafka(directory: Path, count: int = 1, settings=()) -> Cluster:
+    """Apache Kafka from its published jars: `count` nodes, each broker and controller at once (KRaft).
+
+    `settings` are further lines of `server.properties`, as a dictionary.
+    """
     libraries = install.jars(install.HERE / "apache-kafka")
     classpath = f"{libraries}/*"
     quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
@@ -186,6 +190,7 @@ def apache_kafka(directory: Path, count: int = 1) -> Cluster:
             "transaction.state.log.min.isr": min(count, 2),
             "min.insync.replicas": min(count, 2),
             "num.partitions": 3,
+            **dict(settings),
         }
         file = home / "server.properties"
         file.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
@@ -200,7 +205,12 @@ def apache_kafka(directory: Path, count: int = 1) -> Cluster:
 
 
 def varve_binary() -> Path:
-    """Builds the release binary, and returns where cargo says that it put it."""
+    """Builds the release binary, and returns where cargo says that it put it.
+
+    The environment variable VARVE_BINARY names one that is there already.
+    """
+    if ready := os.environ.get("VARVE_BINARY"):
+        return Path(ready).resolve(strict=True)
     build = ["cargo", "build", "--release", "-p", "varve", "--message-format=json"]
     done = subprocess.run(build, cwd=install.REPOSITORY, stdout=subprocess.PIPE, timeout=1800)
     if done.returncode != 0:
@@ -212,8 +222,11 @@ def varve_binary() -> Path:
     raise install.InstallError("cargo built no executable named varve")
 
 
-def varve_start(directory: Path, count: int = 3) -> Cluster:
-    """`varve start`: `count` nodes, each a process with its own configuration file and log directory."""
+def varve_start(directory: Path, count: int = 3, settings=()) -> Cluster:
+    """`varve start`: `count` nodes, each a process with its own configuration file and log directory.
+
+    `settings` are the lines of the `[broker]` section, as a dictionary.
+    """
     binary = varve_binary()
     ports = free_ports(range(2 * count))
     nodes = []
@@ -221,7 +234,9 @@ def varve_start(directory: Path, count: int = 3) -> Cluster:
         home = directory / f"varve-{i + 1}"
         home.mkdir(parents=True)
         file = home / "varve.toml"
-        file.write_text(varve_configuration(i + 1, home / "data", ports[2 * i], ports[2 * i + 1], ports[1::2]))
+        sections = varve_configuration(i + 1, home / "data", ports[2 * i], ports[2 * i + 1], ports[1::2])
+        broker = "".join(f'"{key}" = {json.dumps(value)}\n' for key, value in dict(settings).items())
+        file.write_text(f"{sections}\n[broker]\n{broker}")
         nodes.append(Node(f"varve-{i + 1}", ports[2 * i], [binary, "start", "--config", file], home / "output.log"))
     # The first node makes the cluster, once; the others find it through the peers in their files.
     install.quietly([binary, "format", "--config", directory / "varve-1" / "varve.toml"])

@@ -112,6 +112,8 @@ def go(source: Path) -> list:
 def jars(source: Path) -> Path:
     """The jars that `pom.xml` of `source` names, with all that they need at run time; their directory."""
     pom = source / "pom.xml"
+    debian("default-jdk-headless", "javac")
+    debian("maven", "mvn")
     with fresh(f"jars-{source.name}", pom) as (directory, stale):
         if stale:
             shutil.copy(pom, directory)
@@ -129,23 +131,25 @@ def jars(source: Path) -> Path:
         return directory
 
 
-def java(source: Path) -> list:
+def java(source: Path, name: str = "Client") -> list:
     """The program compiled against the jars of its `pom.xml`; the command that runs it."""
     libraries = jars(source)
-    program = source / "Client.java"
+    program = source / f"{name}.java"
     with fresh(f"classes-{source.name}", source / "pom.xml", program) as (directory, stale):
         if stale:
-            quietly(["javac", "-Xlint:all", "-cp", f"{libraries}/*", "-d", directory, program])
-        return ["java", "-Xmx512m", "-cp", f"{directory}:{libraries}/*", "Client"]
+            # Jars name others in their manifests that are not there, which is nothing to warn of.
+            quietly(["javac", "-Xlint:all,-path", "-cp", f"{libraries}/*", "-d", directory, program])
+        return ["java", "-Xmx512m", "-cp", f"{directory}:{libraries}/*", name]
 
 
-def debian(package: str) -> list:
-    """A program that Debian packages under its own name; the command that runs it."""
-    if shutil.which(package) is None:
+def debian(package: str, program: str = None) -> list:
+    """A program that Debian has in a package, under the package's own name unless it says so; the command that runs it."""
+    program = program or package
+    if shutil.which(program) is None:
         if os.geteuid() != 0:
-            raise InstallError(f"{package} is not installed: apt-get install {package}")
+            raise InstallError(f"{program} is not installed: apt-get install {package}")
         print(f"installing {package} ...", file=sys.stderr, flush=True)
         environment = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
         quietly(["apt-get", "update"], env=environment)
         quietly(["apt-get", "install", "-y", "--no-install-recommends", package], env=environment)
-    return [package]
+    return [program]
