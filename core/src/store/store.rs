@@ -388,6 +388,9 @@ impl<D: Disk> LogStore<D> {
     ) -> Result<(), StoreFailure> {
         self.checkpoints.running = false;
         self.check_online()?;
+        if ran == Err(DiskError::NoSpace) {
+            return Ok(()); // the one before stands, and the journal behind it; the next one comes in its time
+        }
         self.done(ran)?;
         self.settle_names(&ticket.directories, ticket.names_made);
         // From the place of the checkpoint before, which stands in for this one should it rot.

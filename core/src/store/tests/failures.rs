@@ -101,6 +101,48 @@ fn on_a_full_disk_appends_fail_whole_while_votes_truncations_and_deletes_go_on()
 }
 
 #[test]
+fn a_checkpoint_that_finds_no_room_leaves_the_one_before_and_the_journal() {
+    let disk = formatted();
+    let (store, _) = open(&disk);
+    let mut driver = Driver::new(store);
+    let mut logs = Vec::new();
+    for partition in 0..40 {
+        driver.create(replica(partition));
+        driver
+            .append(replica(partition), vec![opening(1, 0)])
+            .unwrap();
+        let batch = batch(0, 1, 2, 300);
+        driver
+            .append(replica(partition), vec![Entry::Batch(batch.clone())])
+            .unwrap();
+        logs.push(bytes_of(&[batch]));
+    }
+    driver.commit();
+    disk.set_free(0);
+    let ticket = driver.store.force_checkpoint().unwrap().unwrap();
+    let ran = ticket.run();
+    assert_eq!(
+        ran,
+        Err(DiskError::NoSpace),
+        "it is larger than the one before"
+    );
+    driver.store.finish_checkpoint(&ticket, ran).unwrap();
+    let vote = OrderKind::StoreVote(Vote {
+        leader_epoch: LeaderEpoch(7),
+        voted_for: None,
+    });
+    driver.execute(replica(0), vote).unwrap();
+    driver.commit();
+    disk.set_free(u64::MAX / 2);
+    let (store, recovered) = open(&disk);
+    assert_eq!(recovered.replicas[0].vote.leader_epoch, LeaderEpoch(7));
+    let driver = Driver::new(store);
+    for (partition, bytes) in (0..).zip(logs) {
+        assert_eq!(driver.read_all(replica(partition)), bytes);
+    }
+}
+
+#[test]
 fn a_sync_that_fails_takes_the_directory_offline_and_is_never_tried_again() {
     let disk = formatted();
     let (store, _) = open(&disk);
