@@ -66,7 +66,7 @@ killers! {
     }
     divergence {
         SkipsPreviousEntryCheck: assertion "the high watermark is within the log",
-        KeepsDivergentTail: checker "WordsAreDurable",
+        KeepsDivergentTail: checker "LogsMatch",
     }
     two_authorities {
         ChangesVotersTwiceAtOnce: checker "VotersChangeOneByOne",
@@ -93,7 +93,7 @@ killers! {
         FillsFromAnyEpoch: checker "HolesAreNotServed",
     }
     refused_leader {
-        LeadsOnAfterRefusal: checker "MajorityReachedHighWatermark",
+        LeadsOnAfterRefusal: checker "LogsMatch",
     }
     disk_full {
         CountsRefusedAsDurable: checker "WordsAreDurable",

@@ -14,6 +14,7 @@ pub mod handover;
 pub mod high_watermark;
 pub mod holes;
 pub mod leader_completeness;
+pub mod log_matching;
 pub mod monotonic;
 pub mod orders;
 pub mod producer_state;
@@ -89,6 +90,7 @@ impl Default for Checkers {
                 Box::new(single_leader::SingleLeaderPerEpoch::default()),
                 Box::new(votes::VotesNeverChange::default()),
                 Box::new(durable_words::WordsAreDurable),
+                Box::new(log_matching::LogsMatch::default()),
                 Box::new(committed_data::ConsistentCommittedData),
                 Box::new(high_watermark::MajorityReachedHighWatermark),
                 Box::new(leader_completeness::LeaderHasAllCommitted),
