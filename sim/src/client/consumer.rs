@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use varve_core::ids::{Offset, PartitionIndex, TopicPartition};
+use varve_core::ids::{Offset, PartitionIndex, TopicId, TopicPartition};
 use varve_core::record::Batch;
-use varve_core::wire::fetch::{FetchPartition, FetchTopic};
+use varve_core::wire::fetch::{FetchPartition, FetchTopic, PartitionData};
 use varve_core::wire::list_offsets::{LATEST_TIMESTAMP, ListOffsetsPartition, ListOffsetsTopic};
 use varve_core::wire::{
     ErrorCode, FetchRequest, FetchResponse, ListOffsetsRequest, ListOffsetsResponse, Records,
     Request, Str,
 };
 
+use crate::client::backoff::Backoff;
 use crate::client::{Client, ClientAction, Purpose, Work};
 use crate::clock::SimTime;
 use crate::history::{History, Value};
@@ -27,6 +28,8 @@ pub struct Consumer {
     positions: BTreeMap<i32, Offset>,
     /// High watermarks as last seen.
     high_watermarks: BTreeMap<i32, Offset>,
+    /// Partitions whose last fetch has failed.
+    backoffs: BTreeMap<i32, Backoff>,
     /// Fetches sent so far.
     fetches: u64,
     /// It is to ask for the latest offsets as soon as it can.
@@ -36,6 +39,19 @@ pub struct Consumer {
 }
 
 impl Consumer {
+    /// Whether it is time to fetch this partition.
+    fn is_due(&self, partition: i32, now: SimTime) -> bool {
+        self.backoffs
+            .get(&partition)
+            .is_none_or(|backoff| backoff.until() <= now)
+    }
+
+    /// When it has something to do by itself.
+    pub(super) fn next_wake(&self, now: SimTime) -> Option<SimTime> {
+        let waiting = self.backoffs.values().map(|backoff| backoff.until());
+        waiting.filter(|&until| until > now).min()
+    }
+
     /// The next offset of a partition.
     #[must_use]
     pub fn position(&self, partition: i32) -> Offset {
@@ -49,6 +65,48 @@ impl Consumer {
             .get(&partition)
             .copied()
             .unwrap_or_default()
+    }
+
+    /// Takes what was fetched of a partition.
+    fn take_data(
+        &mut self,
+        client: u8,
+        topic: TopicId,
+        data: &PartitionData,
+        history: &mut History,
+    ) {
+        let partition = data.partition_index;
+        let name = TopicPartition {
+            topic,
+            partition: PartitionIndex(partition),
+        };
+        self.high_watermarks
+            .insert(partition, Offset(data.high_watermark));
+        let mut bytes = data
+            .records
+            .as_ref()
+            .map_or(Bytes::new(), Records::to_bytes);
+        while let Ok(batch) = Batch::split_from(&mut bytes) {
+            let position = self.position(partition);
+            let next = batch.header.next_offset();
+            if next <= position {
+                continue;
+            }
+            if next.0 > data.high_watermark {
+                history.fail(
+                    "ReadsStopAtHighWatermark",
+                    format!(
+                        "c{client} was given offset {} of partition {partition}, behind the high watermark {}",
+                        batch.header.last_offset(),
+                        data.high_watermark
+                    ),
+                );
+            }
+            if let Err(what) = consume(&batch, position, name, history) {
+                history.fail("BatchesAreSound", format!("c{client}: {what}"));
+            }
+            self.positions.insert(partition, next);
+        }
     }
 }
 
@@ -64,6 +122,13 @@ impl Client {
             let Work::Consume(consumer) = &self.work else {
                 return;
             };
+            let due: Vec<i32> = partitions
+                .into_iter()
+                .filter(|&partition| consumer.is_due(partition, now))
+                .collect();
+            if due.is_empty() {
+                continue;
+            }
             let request = FetchRequest {
                 max_wait_ms: 300,
                 min_bytes: 1,
@@ -71,7 +136,7 @@ impl Client {
                 topics: vec![FetchTopic {
                     topic: Str::default(),
                     topic_id: known.topic,
-                    partitions: partitions
+                    partitions: due
                         .iter()
                         .map(|&partition| FetchPartition {
                             partition,
@@ -189,69 +254,36 @@ impl Client {
         response: &FetchResponse,
         history: &mut History,
     ) {
-        let number = self.number;
         let Some(topic) = self.topic_id() else {
             return;
         };
-        let mut stale = response.error_code != ErrorCode::None;
+        let mut draw = self.draw();
+        let mut failed = response.error_code != ErrorCode::None;
+        let number = self.number;
         let Work::Consume(consumer) = &mut self.work else {
             return;
         };
-        for data in response
-            .responses
-            .iter()
-            .flat_map(|topic| &topic.partitions)
-        {
-            let partition = data.partition_index;
-            let name = TopicPartition {
-                topic,
-                partition: PartitionIndex(partition),
-            };
-            if data.error_code == ErrorCode::OffsetOutOfRange {
+        let topics = response.responses.iter();
+        for data in topics.flat_map(|topic| &topic.partitions) {
+            let backoff = consumer.backoffs.entry(data.partition_index).or_default();
+            if data.error_code == ErrorCode::None {
+                backoff.succeeded();
+                consumer.take_data(number, topic, data, history);
+            } else if data.error_code == ErrorCode::OffsetOutOfRange {
                 history.fail(
                     "PositionsStayInRange",
                     format!(
-                        "c{number} has read partition {partition} up to {} and is told that this is out of range",
-                        consumer.position(partition)
+                        "c{number} has read partition {} up to {} and is told that this is out of range",
+                        data.partition_index,
+                        consumer.position(data.partition_index)
                     ),
                 );
-                continue;
-            }
-            if data.error_code != ErrorCode::None {
-                stale = true;
-                continue;
-            }
-            consumer
-                .high_watermarks
-                .insert(partition, Offset(data.high_watermark));
-            let mut bytes = data
-                .records
-                .as_ref()
-                .map_or(Bytes::new(), Records::to_bytes);
-            while let Ok(batch) = Batch::split_from(&mut bytes) {
-                let position = consumer.position(partition);
-                if batch.header.next_offset() <= position {
-                    continue;
-                }
-                if batch.header.next_offset().0 > data.high_watermark {
-                    history.fail(
-                        "ReadsStopAtHighWatermark",
-                        format!(
-                            "c{number} was given offset {} of partition {partition}, behind the high watermark {}",
-                            batch.header.last_offset(),
-                            data.high_watermark
-                        ),
-                    );
-                }
-                if let Err(what) = consume(&batch, position, name, history) {
-                    history.fail("BatchesAreSound", format!("c{number}: {what}"));
-                }
-                consumer
-                    .positions
-                    .insert(partition, batch.header.next_offset());
+            } else {
+                failed = true;
+                backoff.failed(now, &mut draw);
             }
         }
-        if stale {
+        if failed {
             self.setbacks += 1;
             self.want_metadata(now);
         }

@@ -3,7 +3,7 @@
 use varve_core::wire::create_topics::{CreatableTopic, CreatableTopicConfig};
 use varve_core::wire::{CreateTopicsRequest, CreateTopicsResponse, ErrorCode, Request, Str};
 
-use crate::client::{Client, ClientAction, Purpose, Work};
+use crate::client::{Client, ClientAction, LOOK_INTERVAL, Purpose, Work};
 use crate::clock::SimTime;
 
 const CREATE_TOPICS_VERSION: i16 = 7;
@@ -43,7 +43,7 @@ impl Client {
             timeout_ms: 2000,
             validate_only: false,
         };
-        if let Some(node) = self.connected() {
+        if let Some(node) = self.adviser(now) {
             self.call(
                 now,
                 node,
@@ -52,20 +52,25 @@ impl Client {
                 Request::CreateTopics(request),
                 actions,
             );
-        } else {
-            self.want_metadata(now);
         }
     }
 
     pub(super) fn on_created(&mut self, now: SimTime, response: &CreateTopicsResponse) {
+        let Work::CreateTopic { done, .. } = &mut self.work else {
+            return;
+        };
         let error = response.topics.first().map(|topic| topic.error_code);
-        let exists = matches!(error, Some(ErrorCode::None | ErrorCode::TopicAlreadyExists));
-        if exists && let Work::CreateTopic { done, .. } = &mut self.work {
-            *done = true;
-        }
-        if !exists {
-            self.setbacks += 1;
-            self.want_metadata(now);
+        match error {
+            Some(ErrorCode::None | ErrorCode::TopicAlreadyExists) => *done = true,
+            Some(error) if !error.is_retriable() => {
+                // The controller has been asked, and decides otherwise when more brokers have registered.
+                self.setbacks += 1;
+                self.metadata_wanted = Some(now + LOOK_INTERVAL);
+            }
+            Some(_) | None => {
+                self.setbacks += 1;
+                self.want_metadata(now);
+            }
         }
     }
 }

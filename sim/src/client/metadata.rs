@@ -6,7 +6,7 @@ use varve_core::ids::TopicId;
 use varve_core::wire::metadata::MetadataRequestTopic;
 use varve_core::wire::{ErrorCode, MetadataRequest, MetadataResponse, Request, Str};
 
-use crate::client::{BACKOFF, Client, ClientAction, Purpose, Work};
+use crate::client::{Client, ClientAction, Purpose, Work};
 use crate::clock::SimTime;
 
 const METADATA_VERSION: i16 = 12;
@@ -47,24 +47,29 @@ impl Client {
             .map(|&(node, _)| node)
     }
 
+    /// What the client knows is of no use: it asks again in a while, and somebody else, who may know better.
     pub(super) fn want_metadata(&mut self, now: SimTime) {
         if self.metadata_wanted.is_none() {
-            self.metadata_wanted = Some(now + BACKOFF);
+            let mut draw = self.draw();
+            self.metadata_backoff.failed(now, &mut draw);
+            self.metadata_wanted = Some(self.metadata_backoff.until());
+            self.adviser = None;
         }
+    }
+
+    /// Whom the client asks what any broker can answer.
+    pub(super) fn adviser(&mut self, now: SimTime) -> Option<u8> {
+        if self.adviser.is_none() {
+            self.adviser = self.any_node(now);
+        }
+        self.adviser
     }
 
     pub(super) fn fetch_metadata(&mut self, now: SimTime, actions: &mut Vec<ClientAction>) {
         if self.metadata_asked || self.metadata_wanted.is_none_or(|at| at > now) {
             return;
         }
-        // A connection that is being made is waited for.
-        let dialling = self.links.values().any(|link| !link.up);
-        let node = match self.connected() {
-            Some(node) => Some(node),
-            None if dialling => None,
-            None => self.any_node(now),
-        };
-        let Some(node) = node else {
+        let Some(node) = self.adviser(now) else {
             return;
         };
         let request = MetadataRequest {
@@ -90,16 +95,16 @@ impl Client {
     pub(super) fn on_metadata(&mut self, now: SimTime, response: &MetadataResponse) {
         self.metadata_asked = false;
         self.metadata_wanted = None;
-        let Some(topic) = response.topics.first() else {
+        if matches!(self.work, Work::CreateTopic { .. }) {
+            // Whoever creates a topic needs no leader of it, but a broker that answers.
+            self.metadata_backoff.succeeded();
+            return;
+        }
+        let topic = response.topics.first();
+        let Some(topic) = topic.filter(|topic| topic.error_code == ErrorCode::None) else {
             self.want_metadata(now);
             return;
         };
-        if topic.error_code != ErrorCode::None {
-            if !matches!(self.work, Work::CreateTopic { .. }) {
-                self.want_metadata(now);
-            }
-            return;
-        }
         let known = self.known.get_or_insert_with(|| Known {
             topic: topic.topic_id,
             leaders: BTreeMap::new(),
@@ -123,6 +128,8 @@ impl Client {
         }
         if leaderless {
             self.want_metadata(now);
+        } else {
+            self.metadata_backoff.succeeded();
         }
     }
 }

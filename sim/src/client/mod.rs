@@ -4,6 +4,7 @@
 //! A client knows the cluster by what brokers answer it, dials who leads, gives requests up after a while, and
 //! backs off. It never looks behind the wire. What it did and saw goes into the [`History`].
 
+mod backoff;
 mod metadata;
 mod create_topic;
 mod producer;
@@ -22,6 +23,7 @@ use crate::history::History;
 pub use consumer::Consumer;
 pub use producer::Producer;
 
+use backoff::Backoff;
 use metadata::Known;
 
 /// A request on its way.
@@ -102,6 +104,9 @@ pub struct Client {
     /// Metadata is to be fetched, not before this time.
     metadata_wanted: Option<SimTime>,
     metadata_asked: bool,
+    metadata_backoff: Backoff,
+    /// Whom it asks what any broker can answer.
+    adviser: Option<u8>,
     links: BTreeMap<u8, ClientLink>,
     /// Nodes that could not be reached are not dialled again before this time.
     unreachable: BTreeMap<u8, SimTime>,
@@ -113,7 +118,10 @@ pub struct Client {
 }
 
 const CALL_PATIENCE: Duration = Duration::from_millis(4000);
-const BACKOFF: Duration = Duration::from_millis(50);
+/// A node that could not be reached is left alone for so long.
+const RECONNECT_BACKOFF: Duration = Duration::from_millis(200);
+/// What is due and could not be done is tried again after this.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 impl Client {
     /// A client that knows the first node of the cluster and the topic's name.
@@ -136,6 +144,8 @@ impl Client {
             known: None,
             metadata_wanted: Some(SimTime::default()),
             metadata_asked: false,
+            metadata_backoff: Backoff::default(),
+            adviser: None,
             links: BTreeMap::new(),
             unreachable: BTreeMap::new(),
             next_call: 0,
@@ -197,11 +207,16 @@ impl Client {
         let metadata = self.metadata_wanted.filter(|_| !self.metadata_asked);
         let work = match &self.work {
             Work::Produce(producer) => producer.next_wake(),
-            Work::CreateTopic { .. } | Work::Consume(_) => None,
+            Work::Consume(consumer) => consumer.next_wake(now),
+            Work::CreateTopic { .. } => None,
         };
         let next = deadlines.chain(metadata).chain(work).min()?;
         // What is due and could not be done waits for a connection or an answer, or is tried again soon.
-        Some(if next > now { next } else { now + BACKOFF })
+        Some(if next > now {
+            next
+        } else {
+            now + LOOK_INTERVAL
+        })
     }
 
     /// Gives up requests that have waited too long, and their connection with them.
@@ -224,12 +239,6 @@ impl Client {
         let candidates: Vec<u8> = (1..=self.nodes).filter(open).collect();
         let mut draw = self.draw();
         draw.pick(&candidates).copied()
-    }
-
-    /// A node that is connected.
-    fn connected(&self) -> Option<u8> {
-        let mut up = self.links.iter().filter(|(_, link)| link.up);
-        up.next().map(|(&node, _)| node)
     }
 
     /// Whether this node has such a request and has not answered it.
@@ -300,7 +309,10 @@ impl Client {
             return;
         };
         if !link.up {
-            self.unreachable.insert(node, now + BACKOFF * 4);
+            self.unreachable.insert(node, now + RECONNECT_BACKOFF);
+        }
+        if self.adviser == Some(node) {
+            self.adviser = None;
         }
         self.want_metadata(now);
         for (purpose, _) in link.calls.into_values() {
@@ -310,17 +322,18 @@ impl Client {
     }
 
     fn give_up(&mut self, now: SimTime, purpose: &Purpose) {
+        let mut draw = self.draw();
         match purpose {
             Purpose::Metadata => self.metadata_asked = false,
             Purpose::Create | Purpose::Fetch | Purpose::Latest(_) => {}
             Purpose::Identity => {
                 if let Work::Produce(producer) = &mut self.work {
-                    producer.identity_asked = false;
+                    producer.identity_failed(now, &mut draw);
                 }
             }
             Purpose::Produce(partition, id) => {
                 if let Work::Produce(producer) = &mut self.work {
-                    producer.try_again(*partition, *id, now);
+                    producer.try_again(*partition, *id, now, &mut draw);
                 }
             }
         }
@@ -348,7 +361,7 @@ impl Client {
                 self.on_metadata(now, &response);
             }
             (Purpose::Identity, Response::InitProducerId(response)) => {
-                self.on_identity(&response);
+                self.on_identity(now, &response);
             }
             (Purpose::Create, Response::CreateTopics(response)) => {
                 self.on_created(now, &response);

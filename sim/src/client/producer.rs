@@ -16,7 +16,8 @@ use varve_core::wire::{
     Records, Request, Str,
 };
 
-use crate::client::{BACKOFF, Client, ClientAction, Purpose, Work};
+use crate::client::backoff::Backoff;
+use crate::client::{Client, ClientAction, Purpose, Work};
 use crate::clock::SimTime;
 use crate::draw::Draw;
 use crate::history::{Fate, History, Produced, Promise, Value};
@@ -47,7 +48,8 @@ pub struct Producer {
     pub timeout_ms: i32,
     next_batch_at: SimTime,
     identity: Option<(ProducerId, ProducerEpoch)>,
-    pub(super) identity_asked: bool,
+    identity_asked: bool,
+    identity_backoff: Backoff,
     partitions: BTreeMap<i32, VecDeque<PendingBatch>>,
     next_sequences: BTreeMap<i32, i32>,
     next_places: BTreeMap<i32, u64>,
@@ -69,7 +71,7 @@ struct PendingBatch {
     timestamp: Timestamp,
     padding: usize,
     under_way: bool,
-    not_before: SimTime,
+    backoff: Backoff,
 }
 
 impl Producer {
@@ -89,6 +91,7 @@ impl Producer {
             next_batch_at: SimTime::default(),
             identity: None,
             identity_asked: false,
+            identity_backoff: Backoff::default(),
             partitions: BTreeMap::new(),
             next_sequences: BTreeMap::new(),
             next_places: BTreeMap::new(),
@@ -116,13 +119,19 @@ impl Producer {
         self.partitions.values().map(VecDeque::len).sum()
     }
 
+    /// It has not been given a producer id, and asks again in a while.
+    pub(super) fn identity_failed(&mut self, now: SimTime, draw: &mut Draw) {
+        self.identity_asked = false;
+        self.identity_backoff.failed(now, draw);
+    }
+
     /// When it has something to do by itself.
     pub(super) fn next_wake(&self) -> Option<SimTime> {
         let next = (self.batches_left > 0).then_some(self.next_batch_at);
         let waiting = self.partitions.values().flatten();
         let pending = waiting
             .filter(|batch| !batch.under_way)
-            .map(|batch| batch.not_before)
+            .map(|batch| batch.backoff.until())
             .min();
         next.into_iter().chain(pending).min()
     }
@@ -144,7 +153,7 @@ impl Producer {
         let records = draw.between(1, self.records_max.max(1));
         self.padding = usize::try_from(draw.between(0, self.padding_max)).unwrap_or(0);
         self.batches_left -= 1;
-        self.queue_batch(client, partition, records, now, wall, history);
+        self.queue_batch(client, partition, records, wall, history);
     }
 
     /// Queues a batch of this many records and returns their values: for scenarios.
@@ -153,7 +162,6 @@ impl Producer {
         client: u8,
         partition: i32,
         records: u64,
-        now: SimTime,
         wall: i64,
         history: &mut History,
     ) -> Vec<Value> {
@@ -191,7 +199,7 @@ impl Producer {
                 timestamp: Timestamp(wall),
                 padding: self.padding,
                 under_way: false,
-                not_before: now,
+                backoff: Backoff::default(),
             });
         values
     }
@@ -218,7 +226,7 @@ impl Producer {
                 if batch.under_way {
                     continue;
                 }
-                if batch.not_before > now {
+                if batch.backoff.until() > now {
                     break;
                 }
                 ready.push((partition, batch.id));
@@ -247,10 +255,10 @@ impl Producer {
         }
     }
 
-    pub(super) fn try_again(&mut self, partition: i32, id: u64, now: SimTime) {
+    pub(super) fn try_again(&mut self, partition: i32, id: u64, now: SimTime, draw: &mut Draw) {
         if let Some(batch) = self.find(partition, id) {
             batch.under_way = false;
-            batch.not_before = now + BACKOFF;
+            batch.backoff.failed(now, draw);
         }
     }
 
@@ -371,6 +379,7 @@ impl Client {
         else {
             return;
         };
+        let mut draw = self.draw();
         let topic = self.topic_id().expect("it has produced");
         let name = TopicPartition {
             topic,
@@ -406,7 +415,7 @@ impl Client {
             error if error.is_retriable() || error == ErrorCode::OutOfOrderSequenceNumber => {
                 self.setbacks += 1;
                 if producer.retries {
-                    producer.try_again(partition, id, now);
+                    producer.try_again(partition, id, now, &mut draw);
                 } else {
                     // It may still be appended and committed: nobody knows.
                     producer.take(partition, id);
@@ -437,12 +446,13 @@ impl Client {
 
     /// Asks for a producer id, unless that has been done.
     fn ask_identity(&mut self, now: SimTime, actions: &mut Vec<ClientAction>) {
-        let asked = matches!(&self.work, Work::Produce(producer) if producer.identity_asked);
-        if asked {
+        let Work::Produce(producer) = &self.work else {
+            return;
+        };
+        if producer.identity_asked || producer.identity_backoff.until() > now {
             return;
         }
-        let Some(node) = self.connected() else {
-            self.want_metadata(now);
+        let Some(node) = self.adviser(now) else {
             return;
         };
         let request = InitProducerIdRequest {
@@ -462,18 +472,20 @@ impl Client {
         }
     }
 
-    pub(super) fn on_identity(&mut self, response: &InitProducerIdResponse) {
+    pub(super) fn on_identity(&mut self, now: SimTime, response: &InitProducerIdResponse) {
+        let mut draw = self.draw();
         let Work::Produce(producer) = &mut self.work else {
             return;
         };
-        producer.identity_asked = false;
         if response.error_code == ErrorCode::None {
             producer.identity = Some((
                 ProducerId(response.producer_id),
                 ProducerEpoch(response.producer_epoch),
             ));
         } else {
+            producer.identity_failed(now, &mut draw);
             self.setbacks += 1;
+            self.want_metadata(now);
         }
     }
 }

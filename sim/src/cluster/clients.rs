@@ -78,7 +78,6 @@ impl Cluster {
                 client,
                 partition.0,
                 records,
-                now,
                 wall,
                 &mut self.history,
             ),
