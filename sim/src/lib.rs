@@ -21,4 +21,5 @@ pub mod cluster;
 pub mod describe;
 pub mod trace;
 pub mod nemesis;
+pub mod liveness;
 pub mod run;

@@ -604,22 +604,85 @@ impl Nemesis {
             }
         }
         cluster.unblock_all();
+        self.blocks.clear();
         for node in 1..=self.nodes {
-            cluster.node_mut(node).crash_after_effects = None;
-            cluster.node_mut(node).disk_stalled_until = now;
-            let was_damaged = cluster.node(node).disk.is_armed();
-            cluster.node(node).disk.disarm();
-            let capacity = cluster.options().disk.capacity;
-            cluster.node(node).disk.set_capacity(capacity);
-            cluster.resume(node);
-            let ended = cluster
-                .node(node)
-                .process
-                .as_ref()
-                .is_none_or(|process| process.stopped || process.offline);
-            if ended || was_damaged {
-                cluster.kill(node);
-                cluster.start(node);
+            self.heal_node(cluster, node);
+        }
+    }
+
+    /// What is wrong with one node is made good; what is wrong between nodes stays.
+    pub fn heal_node(&mut self, cluster: &mut Cluster, node: u8) {
+        for fault in self.in_force.clone() {
+            if let Some((kind, nth)) = named(fault)
+                && self.strikes_process_of(kind, nth) == Some(node)
+            {
+                self.in_force.remove(&fault);
+                self.end(cluster, kind, nth);
+            }
+        }
+        let now = cluster.now();
+        let capacity = cluster.options().disk.capacity;
+        let patient = cluster.node_mut(node);
+        patient.crash_after_effects = None;
+        patient.disk_stalled_until = now;
+        let was_damaged = patient.disk.is_armed();
+        patient.disk.disarm();
+        patient.disk.set_capacity(capacity);
+        cluster.resume(node);
+        let ended = cluster
+            .node(node)
+            .process
+            .as_ref()
+            .is_none_or(|process| process.stopped || process.offline);
+        if ended || was_damaged {
+            cluster.kill(node);
+            cluster.start(node);
+        }
+    }
+
+    /// Whose process or disk a fault strikes, where that is one node's.
+    fn strikes_process_of(&self, kind: Kind, nth: u64) -> Option<u8> {
+        match kind {
+            Kind::Kill
+            | Kind::CrashMidStep
+            | Kind::RestartLoop
+            | Kind::PowerCut
+            | Kind::Pause
+            | Kind::Stop
+            | Kind::DiskFull
+            | Kind::SyncFails
+            | Kind::Wipe
+            | Kind::DiskStall
+            | Kind::Rot
+            | Kind::ReadError
+            | Kind::LostWrite
+            | Kind::MisdirectedWrite
+            | Kind::StaleRead
+            | Kind::MisdirectedRead
+            | Kind::ReadFails
+            | Kind::ClockJump => {
+                let mut draw = self.draw(kind, nth);
+                let _ = draw.any();
+                Some(number(&mut draw, self.nodes))
+            }
+            Kind::PowerCutAll
+            | Kind::Partition
+            | Kind::OneWay
+            | Kind::Reset
+            | Kind::Clog
+            | Kind::ClientCut => None,
+        }
+    }
+
+    /// Lifts what blocks these nodes from each other and from clients.
+    pub fn connect(&mut self, cluster: &mut Cluster, nodes: &BTreeSet<u8>) {
+        let inside = |place: Place| match place {
+            Place::Node(node) => nodes.contains(&node),
+            Place::Client(_) => true,
+        };
+        for (_, pairs) in &mut self.blocks {
+            for (from, to) in pairs.extract_if(.., |(from, to)| inside(*from) && inside(*to)) {
+                cluster.unblock(from, to);
             }
         }
     }

@@ -1,24 +1,22 @@
 //! One run of one seed: a cluster, its clients, its faults, and what came of it.
 //!
 //! A run has two phases, as in TigerBeetle's simulator. In the *safety* phase everything that the seed has drawn
-//! goes wrong. In the *liveness* phase everything is healed, and within a bounded time every request must be
-//! answered, every record read, and every log equal.
+//! goes wrong. In the *liveness* phase ([`crate::liveness`]) what suffices is healed, and then everything, and
+//! progress is demanded.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use bytes::Bytes;
 use varve_core::hooks::{Mutant, Probe};
-use varve_core::ids::{Offset, TopicPartition};
-use varve_core::store::{Query, QueryId, QueryKind, QueryResult};
 
-use crate::checkers::{Violation, show_partition};
+use crate::checkers::Violation;
 use crate::client::{Consumer, Producer, Work};
 use crate::clock::SimTime;
 use crate::cluster::{Cluster, ClusterOptions, DiskOptions};
 use crate::draw::{Draw, Draws, Subsystem};
+use crate::liveness::{HealedFirst, Liveness};
 use crate::nemesis::{Kind, Nemesis};
 use crate::network::NetworkOptions;
 
@@ -50,6 +48,8 @@ pub struct Outcome {
     pub probes: BTreeSet<Probe>,
     /// Faults that struck, by kind.
     pub faults: BTreeMap<Kind, u32>,
+    /// What was healed before everything was.
+    pub healed_first: HealedFirst,
     /// Records produced, acknowledged and read.
     pub records: (usize, usize, usize),
     /// What the run was made of, in words.
@@ -83,6 +83,7 @@ impl fmt::Display for Outcome {
                 faults.join(", ")
             }
         )?;
+        writeln!(f, "  healed first: {}", self.healed_first)?;
         writeln!(
             f,
             "  {} steps in {:.1} simulated seconds; {} records produced, {} acknowledged, {} read; state hash {:016x}",
@@ -104,8 +105,6 @@ impl fmt::Display for Outcome {
 }
 
 const TOPIC: &str = "t";
-/// A healed cluster must have done everything within this.
-const LIVENESS_PATIENCE: Duration = Duration::from_secs(60);
 const SETUP_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a seed draws of a run besides its faults.
@@ -259,6 +258,7 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
             chain: 0,
             probes: BTreeSet::new(),
             faults: BTreeMap::new(),
+            healed_first: HealedFirst::default(),
             records: (0, 0, 0),
             drawn,
             trace: None,
@@ -284,6 +284,7 @@ fn run_shape(seed: u64, shape: Shape, draws: Draws, options: &RunOptions) -> Out
         cluster.trace.begin(SimTime::default(), None);
     }
     let mut faults = BTreeMap::new();
+    let mut healed_first = HealedFirst::default();
     let safety = options.safety.unwrap_or(shape.safety);
     if set_up(&mut cluster, &shape) {
         cluster.set_network_options(shape.network);
@@ -307,7 +308,15 @@ fn run_shape(seed: u64, shape: Shape, draws: Draws, options: &RunOptions) -> Out
             }
         }
         if cluster.violation().is_none() {
-            settle_down(&mut cluster, &mut nemesis, &producers, shape.partitions);
+            let liveness = Liveness {
+                cluster: &mut cluster,
+                nemesis: &mut nemesis,
+                topic: TOPIC,
+                partitions: shape.partitions,
+                insync_min: usize::try_from(shape.insync_min).unwrap_or(1),
+                producers,
+            };
+            healed_first = liveness.run();
         }
     }
     let trace = options
@@ -321,6 +330,7 @@ fn run_shape(seed: u64, shape: Shape, draws: Draws, options: &RunOptions) -> Out
         chain: cluster.chain(),
         probes: cluster.probes().collect(),
         faults,
+        healed_first,
         records: (
             cluster.history.produced().len(),
             cluster.history.acknowledged_count(),
@@ -370,202 +380,6 @@ fn set_up(cluster: &mut Cluster, shape: &Shape) -> bool {
     false
 }
 
-/// The liveness phase: heals everything and demands that everything is done.
-fn settle_down(cluster: &mut Cluster, nemesis: &mut Nemesis, producers: &[u8], partitions: i32) {
-    nemesis.heal(cluster);
-    cluster.set_network_options(NetworkOptions::default());
-    cluster.set_disk_options(DiskOptions::default());
-    for &number in producers {
-        if let Work::Produce(producer) = &mut cluster.client_mut(number).work {
-            producer.batches_left = 0;
-        }
-    }
-    let reader = cluster.add_client(TOPIC, Work::Consume(Consumer::default()));
-    let end = cluster.now() + LIVENESS_PATIENCE;
-    loop {
-        let next = cluster.now() + Duration::from_millis(200);
-        cluster.run_until(next, |_, _| {});
-        if cluster.violation().is_some() {
-            return;
-        }
-        match unfinished(cluster, producers, reader, partitions) {
-            None => break,
-            Some(what) if cluster.now() >= end => {
-                cluster.fail(Violation {
-                    checker: "HealedClustersMakeProgress",
-                    what: format!("{LIVENESS_PATIENCE:?} after everything was healed, {what}"),
-                });
-                return;
-            }
-            Some(_) => {}
-        }
-    }
-    let damaged = nemesis.damaged();
-    let judged = cluster.history.judge();
-    if let Err(violation) = judged.and_then(|()| compare_replicas(cluster, damaged)) {
-        cluster.fail(violation);
-    }
-}
-
-/// What is still to be done, in words.
-fn unfinished(
-    cluster: &mut Cluster,
-    producers: &[u8],
-    reader: u8,
-    partitions: i32,
-) -> Option<String> {
-    for &number in producers {
-        if !cluster.client_mut(number).is_done() {
-            return Some(format!("a batch of c{number} has not been answered"));
-        }
-    }
-    let topic = match cluster.client_mut(reader).topic_id() {
-        Some(topic) => topic,
-        None => return Some("the topic is not found in the metadata".to_owned()),
-    };
-    let mut names = vec![TopicPartition::METADATA];
-    names.extend((0..partitions).map(|index| TopicPartition {
-        topic,
-        partition: varve_core::ids::PartitionIndex(index),
-    }));
-    for partition in names {
-        let mut leaders = 0;
-        let mut ends = BTreeSet::new();
-        let mut voters = BTreeSet::new();
-        let mut holders = BTreeSet::new();
-        let mut committed = BTreeSet::new();
-        for node in 1..=cluster.options().nodes {
-            let Some(view) = cluster.view(node, partition) else {
-                continue;
-            };
-            if view.role == "leader" {
-                leaders += 1;
-                voters = view.voters.iter().copied().collect();
-            }
-            ends.insert(view.durable);
-            ends.insert(view.end);
-            committed.insert(view.committed);
-            holders.insert(varve_core::ids::Voter {
-                broker: cluster.node(node).broker(),
-                directory: cluster.node(node).directory,
-            });
-            if !view.holes.is_empty() {
-                return Some(format!(
-                    "n{node} has a hole in {}",
-                    show_partition(partition)
-                ));
-            }
-        }
-        if leaders != 1 {
-            return Some(format!(
-                "{} has {leaders} leaders",
-                show_partition(partition)
-            ));
-        }
-        if !voters.is_subset(&holders) {
-            return Some(format!(
-                "a voter of {} is a directory that is no more",
-                show_partition(partition)
-            ));
-        }
-        if ends.len() != 1 || committed != ends {
-            return Some(format!(
-                "the replicas of {} have not converged",
-                show_partition(partition)
-            ));
-        }
-        if partition == TopicPartition::METADATA {
-            continue;
-        }
-        let Some(end) = ends.first() else { continue };
-        if let Work::Consume(consumer) = &cluster.client_mut(reader).work {
-            let position = consumer.position(partition.partition.0);
-            if position != end.end_offset {
-                return Some(format!(
-                    "a consumer has read {} up to {position} of {}",
-                    show_partition(partition),
-                    end.end_offset
-                ));
-            }
-        }
-    }
-    None
-}
-
-/// Reads every replica from its own disk and compares them byte by byte.
-fn compare_replicas(cluster: &mut Cluster, damaged: Option<u8>) -> Result<(), Violation> {
-    let partitions: Vec<TopicPartition> = cluster.checkers.seen.partitions().collect();
-    for partition in partitions {
-        let mut first: Option<(u8, Bytes)> = None;
-        for node in 1..=cluster.options().nodes {
-            let Some(view) = cluster.view(node, partition) else {
-                continue;
-            };
-            let bytes = match read_all(cluster, node, partition, view.committed.end_offset) {
-                Ok(bytes) => bytes,
-                // Damage that nobody has read yet is found when somebody does, and repaired then.
-                Err(_) if damaged == Some(node) => continue,
-                Err(violation) => return Err(violation),
-            };
-            match &first {
-                None => first = Some((node, bytes)),
-                Some((other, known)) if *known != bytes => {
-                    return Err(Violation {
-                        checker: "ReplicasAreByteIdentical",
-                        what: format!(
-                            "n{other} and n{node} have different bytes of {} on disk",
-                            show_partition(partition)
-                        ),
-                    });
-                }
-                Some(_) => {}
-            }
-        }
-    }
-    Ok(())
-}
-
-fn read_all(
-    cluster: &Cluster,
-    node: u8,
-    partition: TopicPartition,
-    end: Offset,
-) -> Result<Bytes, Violation> {
-    let mut all = Vec::new();
-    let mut offset = Offset(0);
-    let Some(process) = &cluster.node(node).process else {
-        return Ok(Bytes::new());
-    };
-    while offset < end {
-        let result = process.store.query(&Query {
-            id: QueryId(0),
-            replica: partition,
-            kind: QueryKind::Read {
-                offset,
-                end,
-                bytes_max: 1 << 20,
-            },
-        });
-        let mut bytes = match result {
-            QueryResult::Records(bytes) if !bytes.is_empty() => bytes,
-            QueryResult::Records(_) | QueryResult::Found(_) | QueryResult::Failed(_) => {
-                return Err(Violation {
-                    checker: "EverythingCommittedCanBeRead",
-                    what: format!(
-                        "n{node} cannot read {} at {offset} from its disk",
-                        show_partition(partition)
-                    ),
-                });
-            }
-        };
-        all.extend_from_slice(&bytes);
-        while let Ok(batch) = varve_core::record::Batch::split_from(&mut bytes) {
-            offset = batch.header.next_offset();
-        }
-    }
-    Ok(Bytes::from(all))
-}
-
 /// What came of many runs.
 #[derive(Clone, Debug, Default)]
 pub struct FuzzSummary {
@@ -579,6 +393,8 @@ pub struct FuzzSummary {
     pub probes: BTreeMap<Probe, u64>,
     /// Faults that struck, by kind.
     pub faults: BTreeMap<Kind, u64>,
+    /// Runs that demanded progress of a core before everything was healed.
+    pub cores: u64,
     /// Records acknowledged.
     pub acknowledged: u64,
     /// The runs that failed.
@@ -592,6 +408,9 @@ impl FuzzSummary {
         self.steps += outcome.steps;
         self.simulated += outcome.simulated;
         self.acknowledged += outcome.records.1 as u64;
+        if matches!(outcome.healed_first, HealedFirst::Core(_)) {
+            self.cores += 1;
+        }
         for &probe in &outcome.probes {
             *self.probes.entry(probe).or_default() += 1;
         }
@@ -618,11 +437,12 @@ impl fmt::Display for FuzzSummary {
         let faults: u64 = self.faults.values().sum();
         write!(
             f,
-            "{} seeds, {} failed; {} steps, {:.0} simulated seconds, {faults} faults, {} records acknowledged; probes {} of {}",
+            "{} seeds, {} failed; {} steps, {:.0} simulated seconds, {faults} faults, {} cores, {} records acknowledged; probes {} of {}",
             self.runs,
             self.failures.len(),
             self.steps,
             self.simulated.as_secs_f64(),
+            self.cores,
             self.acknowledged,
             self.probes.len(),
             Probe::ALL.len()

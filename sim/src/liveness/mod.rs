@@ -1,0 +1,333 @@
+//! The second phase of a run: what is broken is healed, and progress is demanded.
+//!
+//! As in TigerBeetle's simulator, half of the seeds heal a *core* first: some nodes that ought to suffice, while the
+//! rest stays as broken as it is, or breaks for good. Within the core every partition must find a leader, take a
+//! record with `acks=all` and give it to a consumer, and the cluster must be administered. The one excuse is listed:
+//! a partition with fewer voters in the core than its topic's `min.insync.replicas` must answer, and may refuse.
+//!
+//! Then everything is healed, and within a bounded time every request must be answered, every record read, and every
+//! log equal. What was drawn has a name of its own among the draws, and stands in the run's output.
+
+mod convergence;
+mod demands;
+mod sufficient;
+
+use std::fmt;
+use std::time::Duration;
+
+use varve_core::ids::{PartitionIndex, TopicId, TopicPartition};
+
+use crate::checkers::Violation;
+use crate::client::{Client, Consumer, Work};
+use crate::cluster::{Cluster, DiskOptions};
+use crate::draw::{Draw, Subsystem};
+use crate::nemesis::{Nemesis, set};
+use crate::network::{NetworkOptions, Place};
+
+pub use sufficient::Core;
+
+use convergence::{compare_replicas, unfinished};
+use demands::Demands;
+use sufficient::{heal_core, voters_within};
+
+/// Whatever is demanded must have been done within this.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often the demands are looked at.
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+
+/// What is healed before everything is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum HealedFirst {
+    /// Nothing: the run has not come so far.
+    #[default]
+    Nothing,
+    /// Everything at once.
+    Everything,
+    /// A core, while the rest is broken.
+    Core(HealedCore),
+}
+
+/// A core that has been healed while the rest is broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealedCore {
+    /// Its nodes.
+    pub nodes: Core,
+    /// The others.
+    pub rest: Vec<(u8, Ailment)>,
+    /// Partitions with fewer voters in the core than `min.insync.replicas`.
+    pub excused: Vec<i32>,
+}
+
+impl HealedCore {
+    /// What ends by itself goes on.
+    fn keep_broken(&self, cluster: &mut Cluster) {
+        for &(node, ailment) in &self.rest {
+            if ailment == Ailment::Stalled {
+                ailment.strike(cluster, &self.nodes, node);
+            }
+        }
+    }
+}
+
+impl fmt::Display for HealedFirst {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("nothing"),
+            Self::Everything => f.write_str("everything"),
+            Self::Core(core) => core.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for HealedCore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nodes: Vec<u8> = self.nodes.iter().copied().collect();
+        let rest: Vec<String> = self
+            .rest
+            .iter()
+            .map(|(node, ailment)| format!("n{node} {ailment}"))
+            .collect();
+        write!(f, "{}, while {}", set(&nodes), rest.join(", "))?;
+        if self.excused.is_empty() {
+            return Ok(());
+        }
+        let excused: Vec<String> = self.excused.iter().map(i32::to_string).collect();
+        write!(f, "; min.insync.replicas excuses {}", excused.join(" "))
+    }
+}
+
+/// What keeps a node from taking part in its cluster while a core is to make progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ailment {
+    /// Its process does not run.
+    Down,
+    /// Its process is stopped in its tracks.
+    Paused,
+    /// Its disk answers nothing.
+    Stalled,
+    /// It is cut off from the core and from clients, both ways.
+    CutOff,
+    /// Nothing of the core reaches it.
+    Deaf,
+    /// Nothing that it sends reaches the core.
+    Unheard,
+}
+
+impl Ailment {
+    const ALL: &[Self] = &[
+        Self::Down,
+        Self::Paused,
+        Self::Stalled,
+        Self::CutOff,
+        Self::Deaf,
+        Self::Unheard,
+    ];
+
+    /// Makes a node fall ill.
+    fn strike(self, cluster: &mut Cluster, core: &Core, node: u8) {
+        let clients = 1..=u8::try_from(cluster.clients().len()).unwrap_or(u8::MAX);
+        let core = || core.iter().map(|&other| Place::Node(other));
+        let (deaf_to, unheard_by): (Vec<Place>, Vec<Place>) = match self {
+            Self::Down => {
+                cluster.kill(node);
+                return;
+            }
+            Self::Paused => {
+                cluster.pause(node);
+                return;
+            }
+            Self::Stalled => {
+                cluster.stall_disk(node, LOOK_INTERVAL * 2);
+                return;
+            }
+            Self::CutOff => {
+                let all: Vec<Place> = core().chain(clients.map(Place::Client)).collect();
+                (all.clone(), all)
+            }
+            Self::Deaf => (core().collect(), Vec::new()),
+            Self::Unheard => (Vec::new(), core().collect()),
+        };
+        for other in deaf_to {
+            cluster.block(other, Place::Node(node));
+        }
+        for other in unheard_by {
+            cluster.block(Place::Node(node), other);
+        }
+    }
+}
+
+impl fmt::Display for Ailment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Down => "is down",
+            Self::Paused => "is paused",
+            Self::Stalled => "has a disk that hangs",
+            Self::CutOff => "is cut off",
+            Self::Deaf => "does not hear it",
+            Self::Unheard => "is not heard by it",
+        })
+    }
+}
+
+/// The second phase.
+#[derive(Debug)]
+pub struct Liveness<'a> {
+    /// The cluster, as the first phase has left it.
+    pub cluster: &'a mut Cluster,
+    /// What is broken in it.
+    pub nemesis: &'a mut Nemesis,
+    /// The topic that clients have been writing to.
+    pub topic: &'a str,
+    /// Its partitions.
+    pub partitions: i32,
+    /// Its `min.insync.replicas`.
+    pub insync_min: usize,
+    /// Who has been writing.
+    pub producers: Vec<u8>,
+}
+
+impl Liveness<'_> {
+    /// Heals, demands and judges. What does not hold is the cluster's violation.
+    pub fn run(mut self) -> HealedFirst {
+        self.cluster.set_network_options(NetworkOptions::default());
+        self.cluster.set_disk_options(DiskOptions::default());
+        for &number in &self.producers {
+            if let Work::Produce(producer) = &mut self.cluster.client_mut(number).work {
+                producer.batches_left = 0;
+            }
+        }
+        let healed = self.heal_core();
+        if self.cluster.violation().is_none() {
+            self.nemesis.heal(self.cluster);
+            self.converge();
+        }
+        healed
+    }
+
+    /// Where a core is to be healed first, heals it and demands progress of it.
+    fn heal_core(&mut self) -> HealedFirst {
+        let mut draw = self.cluster.draws().at(Subsystem::Swarm, 3, 0);
+        let topic = self.cluster.clients().iter().find_map(Client::topic_id);
+        let Some(topic) = topic.filter(|_| draw.chance(500_000)) else {
+            return HealedFirst::Everything;
+        };
+        let partitions = partitions_of(topic, self.partitions);
+        let Some(core) = heal_core(self.cluster, self.nemesis, &mut draw, &partitions) else {
+            return HealedFirst::Everything;
+        };
+        let excused: Vec<i32> = partitions
+            .iter()
+            .filter(|&&partition| {
+                partition != TopicPartition::METADATA
+                    && voters_within(self.cluster, &core, partition) < self.insync_min
+            })
+            .map(|partition| partition.partition.0)
+            .collect();
+        let demands = Demands::new(
+            self.cluster,
+            self.topic,
+            partitions,
+            &self.producers,
+            &excused,
+        );
+        let core = HealedCore {
+            rest: break_rest(self.cluster, &core, &mut draw),
+            nodes: core,
+            excused,
+        };
+        let now = self.cluster.now();
+        self.cluster.trace.fault(now, format!("heal {core}"));
+        wait_for(
+            self.cluster,
+            "CoresMakeProgress",
+            &format!("after healing {core}"),
+            |cluster| {
+                core.keep_broken(cluster);
+                demands.unmet(cluster, &core.nodes)
+            },
+        );
+        HealedFirst::Core(core)
+    }
+
+    /// With everything healed, demands that all is answered, read and equal, and judges the clients' history.
+    fn converge(&mut self) {
+        let reader = self
+            .cluster
+            .add_client(self.topic, Work::Consume(Consumer::default()));
+        wait_for(
+            self.cluster,
+            "HealedClustersMakeProgress",
+            "after everything was healed",
+            |cluster| unfinished(cluster, &self.producers, reader, self.partitions),
+        );
+        if self.cluster.violation().is_some() {
+            return;
+        }
+        let damaged = self.nemesis.damaged();
+        let judged = self.cluster.history.judge();
+        if let Err(violation) = judged.and_then(|()| compare_replicas(self.cluster, damaged)) {
+            self.cluster.fail(violation);
+        }
+    }
+}
+
+/// The metadata and the partitions of a topic.
+fn partitions_of(topic: TopicId, partitions: i32) -> Vec<TopicPartition> {
+    let partition = |index| TopicPartition {
+        topic,
+        partition: PartitionIndex(index),
+    };
+    let mut all = vec![TopicPartition::METADATA];
+    all.extend((0..partitions).map(partition));
+    all
+}
+
+/// Sees to it that no node outside of a core can take part: each stays as broken as it is or, where it is well, breaks
+/// in a drawn way.
+fn break_rest(cluster: &mut Cluster, core: &Core, draw: &mut Draw) -> Vec<(u8, Ailment)> {
+    let outside: Vec<u8> = cluster
+        .nodes()
+        .iter()
+        .map(|node| node.number)
+        .filter(|node| !core.contains(node))
+        .collect();
+    let mut rest = Vec::new();
+    for node in outside {
+        let drawn = *draw.pick(Ailment::ALL).expect("there are some");
+        let ailment = match cluster.node(node) {
+            down if down.process.is_none() => Ailment::Down,
+            paused if paused.paused.is_some() => Ailment::Paused,
+            _well => drawn,
+        };
+        ailment.strike(cluster, core, node);
+        rest.push((node, ailment));
+    }
+    rest
+}
+
+/// Lets time pass until nothing is unmet any more, or for too long.
+fn wait_for(
+    cluster: &mut Cluster,
+    checker: &'static str,
+    when: &str,
+    mut unmet: impl FnMut(&mut Cluster) -> Option<String>,
+) {
+    let end = cluster.now() + PATIENCE;
+    loop {
+        let next = cluster.now() + LOOK_INTERVAL;
+        cluster.run_until(next, |_, _| {});
+        if cluster.violation().is_some() {
+            return;
+        }
+        let Some(what) = unmet(cluster) else {
+            return;
+        };
+        if cluster.now() >= end {
+            cluster.fail(Violation {
+                checker,
+                what: format!("{PATIENCE:?} {when}, {what}"),
+            });
+            return;
+        }
+    }
+}
