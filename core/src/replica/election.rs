@@ -274,6 +274,10 @@ impl Replica {
         end: Position,
         cx: &mut Cx<'_>,
     ) {
+        if leader_epoch > self.vote.leader_epoch.next() {
+            // The asker has entered an epoch beyond this one: it leads this one no more, however well it is heard.
+            self.on_resigned(from, self.vote.leader_epoch, cx);
+        }
         let granted = leader_epoch > self.vote.leader_epoch
             && self.is_current_enough(end, cx)
             && (!self.has_leader(cx) || cx.fx.mutant(Mutant::GrantsPreVoteUnderLeader));

@@ -321,6 +321,23 @@ fn leadership_goes_to_whom_it_is_handed_without_a_timeout() {
     assert!(!quorum.replicas[old].is_leader());
 }
 
+#[test]
+fn a_leader_that_asks_to_be_elected_anew_is_trusted_no_more() {
+    let mut quorum = Quorum::new(3);
+    let old = quorum.elect();
+    let (heir, other) = ((old + 1) % 3, (old + 2) % 3);
+    // The third replica hears nothing of the heir, and goes on trusting the old leader, whose broker it hears.
+    quorum.cut = vec![(heir, other)];
+    assert!(quorum.with(old, |replica, cx| replica.transfer_to(voter(heir), cx)));
+    quorum.settle();
+    assert_eq!(quorum.leader(), Some(heir));
+    assert_eq!(quorum.replicas[other].leader(), Some(voter(old)));
+    quorum.cut.push((heir, old));
+    quorum.run(Duration::from_secs(5));
+    let leader = quorum.leader().expect("the other two are a majority");
+    assert_eq!(leader, old, "it has the heir's opening");
+}
+
 /// What replicas have sent since `quorum.sent` was last emptied, of appends with entries and of refusals.
 fn appends(sent: &[ReplicaMessage]) -> (usize, usize) {
     let carried = |message: &&ReplicaMessage| matches!(&message.body, ReplicaBody::Append(append) if !append.entries.is_empty());
