@@ -349,13 +349,16 @@ impl Broker {
     }
 
     /// Whether the image names everybody to be linked with: it is current, and has every voter of the metadata log. The
-    /// voters that a cluster is formed with register one after the other.
+    /// voters that a cluster is formed with register one after the other, and a learner may register before the first of
+    /// them; until the log has a voter change it does not know who votes.
     fn knows_all_peers(&self) -> bool {
         let voters = self
             .replica(TopicPartition::METADATA)
             .map_or(&[][..], Replica::voters);
         let mut brokers = voters.iter().map(|voter| voter.broker);
-        self.metadata.caught_up && brokers.all(|id| self.metadata.image.broker(id).is_some())
+        self.metadata.caught_up
+            && !voters.is_empty()
+            && brokers.all(|id| self.metadata.image.broker(id).is_some())
     }
 
     /// Takes a peer's word on how brokers are reached, until the image tells.
@@ -454,5 +457,28 @@ impl Broker {
         for partition in std::mem::take(&mut self.metadata.unreported).into_keys() {
             self.report_voters(partition, fx);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{identity, node};
+    use super::*;
+    use crate::ids::BrokerId;
+
+    #[test]
+    fn a_learner_that_registers_before_its_founder_keeps_the_link_to_it() {
+        let mut fx = Effects::new();
+        let mut broker = node(identity(3, 31), &mut fx);
+        let founder = (BrokerId(1), "localhost:9191".to_owned());
+        let hinted = PeerAddresses::from([founder]);
+        broker.learn_peers(hinted.clone(), &mut fx);
+
+        let registration = broker.setup.registration.clone();
+        Arc::make_mut(&mut broker.metadata.image)
+            .apply(&MetadataRecord::RegisterBroker { registration });
+        broker.image_advanced(None, &mut fx);
+        assert!(broker.metadata.caught_up, "the image has this very start");
+        assert_eq!(broker.metadata.peers, (hinted, false));
     }
 }

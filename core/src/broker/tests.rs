@@ -5,7 +5,7 @@ use crate::cluster::{ConfigMap, Endpoint};
 use crate::ids::{DirectoryId, Incarnation};
 use crate::peer::{Heartbeat, PeerMessage};
 
-fn identity(broker: i32, directory: u128) -> PeerIdentity {
+pub(super) fn identity(broker: i32, directory: u128) -> PeerIdentity {
     PeerIdentity {
         cluster: Some(ClusterId(7)),
         broker: BrokerId(broker),
@@ -15,7 +15,7 @@ fn identity(broker: i32, directory: u128) -> PeerIdentity {
 }
 
 /// A node that has just been started on an empty directory.
-fn node(me: PeerIdentity, fx: &mut Effects) -> Broker {
+pub(super) fn node(me: PeerIdentity, fx: &mut Effects) -> Broker {
     let registration = BrokerRegistration {
         broker: me.broker,
         directory: me.directory,
