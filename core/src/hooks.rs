@@ -108,6 +108,8 @@ list! {
         ServesStaleLeader,
         /// Due deadlines fire after the input instead of before (counter-example 13).
         FiresDeadlinesLate,
+        /// What is due is done in turn, whatever trust it rests on that may have ended as well.
+        FiresDeadlinesInTurn,
         /// Producer state survives the truncation of the batches that made it.
         KeepsProducerStateOnTruncation,
         /// A produce with `acks=all` is answered when the leader has it.

@@ -3,7 +3,7 @@
 //! Breaks if: followers trust a leader because they hear it, and it never asks whether anybody hears *it* or
 //! answers: then nothing is ever acknowledged again, and nobody stands.
 
-use varve_scenarios::{Rest, Scenario, secs};
+use varve_scenarios::{Acks, Outcome, Rest, Scenario, millis, secs};
 
 pub(crate) fn cluster() -> Scenario {
     Scenario::new(3).seed(5).quiet()
@@ -15,7 +15,12 @@ pub(crate) fn story(s: &mut Scenario) {
     s.produce_acked(&c, 1);
     s.trace();
     s.cut_one_way(Rest, old);
-    s.run_until(|s| s.leader_other_than(old), secs(4));
+    s.run_for(millis(2100));
+    let late = s.produce(&c, 1, Acks::All);
+    s.run_for(millis(5));
+    assert!(s.leader_other_than(old));
+    assert_eq!(s.outcome(&late), Outcome::NotAcknowledged);
+    s.trace_ends();
     s.produce_acked(&c, 1);
     s.heal();
     s.run_until_converged(secs(3));

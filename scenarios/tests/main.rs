@@ -40,6 +40,7 @@ mod second_restart;
 mod session_without_claim;
 mod site_power_cut;
 mod sleeper;
+mod sleeping_controller;
 mod slow_follower;
 mod stale_latest;
 mod successor_that_lags;

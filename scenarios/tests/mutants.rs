@@ -126,13 +126,16 @@ killers! {
         KeepsProducerStateOnTruncation: assertion "batches are appended in order",
     }
     sleeper {
-        FiresDeadlinesLate: claim "the sleeper has appended nothing",
+        FiresDeadlinesLate: checker "LeadersHearAMajority",
+    }
+    sleeping_controller {
+        FiresDeadlinesInTurn: checker "LeadersHearAMajority",
     }
     stale_latest {
         ServesStaleLeader: checker "LatestIsLatest",
     }
     asymmetric_partition {
-        NeverChecksQuorum: claim "does not happen within 4000ms",
+        NeverChecksQuorum: checker "LeadersHearAMajority",
     }
     unreachable_leader {
         FencingHidesLeader: claim "does not happen within 30000ms",

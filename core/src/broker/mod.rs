@@ -285,8 +285,7 @@ impl Broker {
 
     /// Fires every timer that is due, in order of time.
     fn fire_due(&mut self, fx: &mut Effects) {
-        while let Some(&(at, timer)) = self.timers.first()
-            && at <= self.now
+        while let Some(timer) = self.next_due(fx)
             && !self.stopped
         {
             self.arm(timer, None);
@@ -300,6 +299,16 @@ impl Broker {
             }
             self.settle(fx);
         }
+    }
+
+    /// What is due is done in turn, but for one thing: a node that has slept first finds out whom it does not hear any
+    /// more. All else may rest on a trust that ended while it slept.
+    fn next_due(&self, fx: &Effects) -> Option<Timer> {
+        let (at, first) = *self.timers.first()?;
+        let is_due = |at: Instant| at <= self.now;
+        let links = self.armed.get(&Timer::Links).copied().is_some_and(is_due)
+            && !fx.mutant(Mutant::FiresDeadlinesInTurn);
+        is_due(at).then_some(if links { Timer::Links } else { first })
     }
 
     fn arm(&mut self, timer: Timer, at: Option<Instant>) {

@@ -11,6 +11,7 @@ pub mod committed_data;
 pub mod directory_names;
 pub mod durable_words;
 pub mod handover;
+pub mod hearing;
 pub mod high_watermark;
 pub mod holes;
 pub mod leader_completeness;
@@ -96,6 +97,7 @@ impl Default for Checkers {
                 Box::new(leader_completeness::LeaderHasAllCommitted),
                 Box::new(monotonic::NothingGoesBack::default()),
                 Box::new(voters::VotersChangeOneByOne::default()),
+                Box::new(hearing::LeadersHearAMajority::default()),
                 Box::new(handover::SuccessorsHaveEverything),
                 Box::new(suspects::SuspectsNeverLead),
                 Box::new(suspicion::SuspicionEndsWhenCaughtUp::default()),

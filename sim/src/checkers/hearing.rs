@@ -1,0 +1,129 @@
+//! Whoever takes a record as leader has heard from a majority of the voters lately: one that has not may have been
+//! replaced long ago, and is to find that out before it does anything else.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use varve_core::effect::Effect;
+use varve_core::ids::{BrokerId, LeaderEpoch, TopicPartition, Voter};
+use varve_core::input::Input;
+use varve_core::links::Timing;
+use varve_core::log::{Entry, NoteKind};
+use varve_core::store::{OrderKind, Recovered};
+
+use crate::clock::SimTime;
+
+use super::{Checker, Observed, Step, show_partition, show_replica};
+
+/// See the module.
+#[derive(Debug)]
+pub struct LeadersHearAMajority {
+    /// A leader counts from when it *sent* what was echoed, and by its own clock, which may be slow: so this is twice
+    /// what it allows itself.
+    patience: Duration,
+    /// By node: who was last heard when.
+    heard: BTreeMap<u8, BTreeMap<BrokerId, SimTime>>,
+    /// Whose message the next step of a node takes in.
+    next: Option<(u8, BrokerId)>,
+    /// The latest epoch that each replica has opened as its leader in this incarnation.
+    opened: BTreeMap<(TopicPartition, Voter), LeaderEpoch>,
+}
+
+impl Default for LeadersHearAMajority {
+    fn default() -> Self {
+        Self {
+            patience: Timing::default().election_timeout * 2,
+            heard: BTreeMap::new(),
+            next: None,
+            opened: BTreeMap::new(),
+        }
+    }
+}
+
+impl Checker for LeadersHearAMajority {
+    fn name(&self) -> &'static str {
+        "LeadersHearAMajority"
+    }
+
+    fn on_start(&mut self, _seen: &Observed, recovered: &Recovered) -> Result<(), String> {
+        let broker = recovered.broker;
+        self.opened.retain(|(_, voter), _| voter.broker != broker);
+        self.heard.retain(|node, _| i32::from(*node) != broker.0);
+        Ok(())
+    }
+
+    fn on_input(&mut self, node: u8, input: &Input) {
+        self.next = match input {
+            Input::Peer { from, .. } => Some((node, from.broker)),
+            Input::Tick
+            | Input::WallClock(_)
+            | Input::Request(_)
+            | Input::Disconnected(_)
+            | Input::LinkUp(_)
+            | Input::LinkDown(_)
+            | Input::TurnedAway(_)
+            | Input::Stored(_)
+            | Input::StoreFailed(_)
+            | Input::SpaceReturned
+            | Input::QueryDone { .. }
+            | Input::Stop => None,
+        };
+    }
+
+    fn on_step(&mut self, _seen: &Observed, step: &Step<'_>) -> Result<(), String> {
+        for effect in step.effects {
+            let Effect::Store(order) = effect else {
+                continue;
+            };
+            let OrderKind::Append { entries, .. } = &order.kind else {
+                continue;
+            };
+            for entry in entries {
+                match entry {
+                    Entry::Note(note) => {
+                        if note.kind == (NoteKind::Opening { leader: step.me }) {
+                            let key = (order.replica, step.me);
+                            self.opened.insert(key, note.leader_epoch);
+                        }
+                    }
+                    Entry::Batch(batch) => {
+                        let opened = self.opened.get(&(order.replica, step.me));
+                        if opened == Some(&batch.header.leader_epoch) {
+                            self.hears_majority(order.replica, step)?;
+                        }
+                    }
+                }
+            }
+        }
+        // What is due is done before the message is taken in.
+        if let Some((node, broker)) = self.next.take() {
+            let heard = self.heard.entry(node).or_default();
+            heard.insert(broker, step.at);
+        }
+        Ok(())
+    }
+}
+
+impl LeadersHearAMajority {
+    fn hears_majority(&self, partition: TopicPartition, step: &Step<'_>) -> Result<(), String> {
+        let Some((_, view)) = step.views.iter().find(|(id, _)| *id == partition) else {
+            return Ok(());
+        };
+        let heard = self.heard.get(&step.node);
+        let hears = |voter: &&Voter| {
+            let at = heard.and_then(|heard| heard.get(&voter.broker));
+            **voter == step.me || at.is_some_and(|at| step.at.since(*at) < self.patience)
+        };
+        let count = view.voters.iter().filter(hears).count();
+        if count * 2 > view.voters.len() {
+            return Ok(());
+        }
+        Err(format!(
+            "{} takes records of {} as leader of e{} and has not heard from a majority of its voters for {}ms",
+            show_replica(step.me),
+            show_partition(partition),
+            view.leader_epoch,
+            self.patience.as_millis()
+        ))
+    }
+}
