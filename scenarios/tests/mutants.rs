@@ -56,7 +56,7 @@ killers! {
         ExposesBeforeOpening: checker "NothingGoesBack",
     }
     too_few_in_sync {
-        IgnoresMinInsync: claim "two of three have it",
+        IgnoresMinInsync: checker "AcknowledgedByPolicy",
     }
     phantom_epoch {
         KeepsTruncatedEpochs: checker "RecoveryFindsWhatWasOrdered",
@@ -75,7 +75,7 @@ killers! {
         ChangesVotersBeforeOpening: checker "VotersChangeOneByOne",
     }
     moved_away {
-        DeletesOnTargetAlone: claim "a copy that still counts is kept",
+        DeletesOnTargetAlone: checker "CountingCopiesAreKept",
     }
     leader_back_too_soon {
         IgnoresIncarnation: claim "does not happen within 500ms",
@@ -156,7 +156,7 @@ killers! {
         TakesRotForTornTail: claim "the end stays where it was",
     }
     failing_fsync {
-        RetriesFailedSync: claim "does not happen within 4000ms",
+        RetriesFailedSync: checker "RecoveryFindsWhatWasOrdered",
     }
     amnesiac_voter {
         IgnoresDirectoryId: checker "WipedDirectoriesAreSilent",

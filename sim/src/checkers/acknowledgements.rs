@@ -1,11 +1,11 @@
 //! No acknowledgement before the policy is met: a produce with `acks=all` is answered without error when its
-//! batches are committed, one with `acks=1` when the leader has them durably (or in memory, where the topic's
+//! batches are committed and `min.insync.replicas` voters have them, one with `acks=1` when the leader has them durably (or in memory, where the topic's
 //! `flush` says so). A duplicate is answered by the same rule.
 
 use std::collections::BTreeMap;
 
 use varve_core::effect::{Effect, RequestId};
-use varve_core::ids::{Offset, PartitionIndex, TopicPartition};
+use varve_core::ids::{Offset, PartitionIndex, TopicPartition, Voter};
 use varve_core::input::Input;
 use varve_core::record::TimestampType;
 use varve_core::wire::{ErrorCode, Request, Response};
@@ -122,6 +122,30 @@ impl Checker for AcknowledgedByPolicy {
                             show_partition(partition),
                             waiting.acks
                         ));
+                    }
+                    let voters = step.views.iter().find(|(id, _)| *id == partition);
+                    if waiting.acks == -1
+                        && let Some((_, view)) = voters
+                    {
+                        let has = |voter: &&Voter| {
+                            seen.shadow(partition, **voter).is_some_and(|shadow| {
+                                held(if seen.is_replicated(partition) {
+                                    &shadow.ordered.log
+                                } else {
+                                    &shadow.durable.log
+                                })
+                            })
+                        };
+                        let have = view.voters.iter().filter(has).count();
+                        // Never more than there are (KIP-966's effective `min.insync.replicas`).
+                        let least = seen.insync_min(partition).min(view.voters.len());
+                        if have < least {
+                            return Err(format!(
+                                "n{} acknowledges a batch of {} at {base_offset} which {have} voters have, and not {least}",
+                                step.node,
+                                show_partition(partition)
+                            ));
+                        }
                     }
                 }
             }

@@ -8,6 +8,7 @@ pub mod observed;
 
 pub mod acknowledgements;
 pub mod committed_data;
+pub mod copies;
 pub mod directory_names;
 pub mod durable_words;
 pub mod handover;
@@ -97,6 +98,7 @@ impl Default for Checkers {
                 Box::new(leader_completeness::LeaderHasAllCommitted),
                 Box::new(monotonic::NothingGoesBack::default()),
                 Box::new(voters::VotersChangeOneByOne::default()),
+                Box::new(copies::CountingCopiesAreKept::default()),
                 Box::new(hearing::LeadersHearAMajority::default()),
                 Box::new(handover::SuccessorsHaveEverything),
                 Box::new(suspects::SuspectsNeverLead),

@@ -7,6 +7,7 @@
 
 mod log;
 mod shadow;
+mod topics;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,6 +26,7 @@ pub use shadow::{Shadow, Stored};
 
 use log::digest_batch;
 use shadow::Deed;
+use topics::Topics;
 
 /// One step of one broker, as the checkers see it.
 #[derive(Debug)]
@@ -97,6 +99,7 @@ pub struct Observed {
     replicated: BTreeSet<TopicPartition>,
     /// Every batch header that was ever ordered, by its digest.
     headers: BTreeMap<u64, BatchHeader>,
+    topics: Topics,
     /// What the latest step did.
     pub facts: Vec<Fact>,
 }
@@ -175,6 +178,18 @@ impl Observed {
         self.replicated.contains(&partition)
     }
 
+    /// How many voters must have a record before it is acknowledged by `acks=all` (`min.insync.replicas`).
+    #[must_use]
+    pub fn insync_min(&self, partition: TopicPartition) -> usize {
+        self.topics.insync_min(partition.topic)
+    }
+
+    /// Whether the partition's topic has been deleted.
+    #[must_use]
+    pub fn is_removed(&self, partition: TopicPartition) -> bool {
+        self.topics.is_removed(partition.topic)
+    }
+
     /// Hears what a broker is about to be told.
     pub fn take_input(&mut self, me: Voter, input: &Input) {
         if let Input::Stored(completions) = input {
@@ -251,8 +266,12 @@ impl Observed {
         }
         for entry in entries {
             if let Entry::Batch(batch) = entry {
-                self.headers
+                let before = self
+                    .headers
                     .insert(digest_batch(&batch.header), batch.header);
+                if partition == TopicPartition::METADATA && before.is_none() {
+                    self.topics.take(batch);
+                }
             }
         }
     }
