@@ -1,0 +1,261 @@
+//! One outgoing link: dialled, greeted, and fed from its queue until it breaks; then dialled again.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::Rng as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+use varve_core::ids::BrokerId;
+use varve_core::peer::PeerIdentity;
+
+use super::{
+    CONNECT_MAX, GREETING_MAX, LinkContext, LinkEvent, LinkId, LinkQueue, is_same_start, judge,
+    weight,
+};
+use crate::frame::{FrameReader, write_segments};
+use crate::peer_codec::{Hello, HelloReply, decode_hello_reply, encode_hello, encode_message};
+use crate::rt;
+
+/// How many messages go out in one write.
+const BATCH_MAX: usize = 128;
+
+/// How long a peer may accept no byte before the link is given up.
+const STALL_MAX: Duration = Duration::from_secs(5);
+
+/// How long a peer may be away before that is worth telling.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// The wait before dialling again, doubled from the first to the second.
+const BACKOFF_MIN: Duration = Duration::from_millis(20);
+const BACKOFF_MAX: Duration = Duration::from_secs(1);
+
+/// Dials, sends until the link breaks, and dials again, for ever.
+pub(super) async fn maintain_link(
+    link: LinkId,
+    expects: Option<BrokerId>,
+    mut candidates: Vec<String>,
+    context: LinkContext,
+    mut jitter: ChaCha8Rng,
+) {
+    let mut backoff = BACKOFF_MIN;
+    let mut told = String::new();
+    let mut failing_since = tokio::time::Instant::now();
+    loop {
+        let mut own = None;
+        for address in &candidates {
+            match dial(address, expects, &context).await {
+                Ok(Dialled::Self_) => own = Some(address.clone()),
+                Ok(Dialled::Peer(stream, identity)) => {
+                    tracing::info!(broker = identity.broker.0, %address, "linked to a peer");
+                    backoff = BACKOFF_MIN;
+                    told.clear();
+                    let ended = carry(link, *stream, identity, &context).await;
+                    tracing::info!(broker = identity.broker.0, %address, reason = %ended, "the link to a peer is down");
+                    let down = LinkEvent::Down {
+                        link,
+                        broker: identity.broker,
+                    };
+                    if context.events.send(down).await.is_err() {
+                        return;
+                    }
+                    failing_since = tokio::time::Instant::now();
+                }
+                Err(DialError::Duplicate(words)) => {
+                    if context
+                        .events
+                        .send(LinkEvent::TurnedAway(words))
+                        .await
+                        .is_err()
+                    {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    // Said once, and not while nodes start: a peer that is down is dialled again every second.
+                    let words = format!("{address}: {error}");
+                    if words == told || failing_since.elapsed() < GRACE {
+                        tracing::debug!(reason = %words, "cannot link to a peer");
+                    } else {
+                        tracing::warn!(reason = %words, "cannot link to a peer, trying again");
+                        told = words;
+                    }
+                }
+            }
+        }
+        // An address that leads back here leads nowhere else later.
+        candidates.retain(|address| own.as_ref() != Some(address));
+        if candidates.is_empty() {
+            return;
+        }
+        let share = jitter.next_u32() % 512;
+        sleep(backoff / 2 + backoff * share / 1024).await;
+        backoff = (backoff * 2).min(BACKOFF_MAX);
+    }
+}
+
+pub(super) enum Dialled {
+    /// The address leads back to this node.
+    Self_,
+    /// A peer, which has welcomed us.
+    Peer(Box<TcpStream>, PeerIdentity),
+}
+
+/// Why a peer could not be linked to.
+#[derive(Debug)]
+pub(super) enum DialError {
+    /// It could not be reached.
+    Io(io::Error),
+    /// It did not answer in time.
+    Timeout,
+    /// It refused, in its words.
+    Refused(String),
+    /// It refused because another node runs as the same broker, in its words.
+    Duplicate(String),
+    /// It is another node than was meant, or no node at all.
+    Unexpected(String),
+}
+
+impl fmt::Display for DialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(error) => error.fmt(f),
+            Self::Timeout => f.write_str("no answer in time"),
+            Self::Refused(reason) => write!(f, "the peer refused: {reason}"),
+            Self::Duplicate(reason) | Self::Unexpected(reason) => f.write_str(reason),
+        }
+    }
+}
+
+impl std::error::Error for DialError {}
+
+pub(super) async fn dial(
+    address: &str,
+    expects: Option<BrokerId>,
+    context: &LinkContext,
+) -> Result<Dialled, DialError> {
+    let connected = timeout(CONNECT_MAX, TcpStream::connect(address));
+    let mut stream = connected
+        .await
+        .map_err(|_| DialError::Timeout)?
+        .map_err(DialError::Io)?;
+    rt::prepare_stream(&stream);
+    let own = context.own();
+    let greeted = timeout(CONNECT_MAX, greet(&mut stream, own, expects, context));
+    let identity = greeted.await.map_err(|_| DialError::Timeout)??;
+    if is_same_start(&identity, &own) {
+        return Ok(Dialled::Self_);
+    }
+    // The other side has judged us; we judge it by the same rules.
+    let mirrored = Hello {
+        identity,
+        expects: None,
+    };
+    judge(&own, &mirrored).map_err(DialError::Unexpected)?;
+    if let Some(expected) = expects.filter(|&expected| expected != identity.broker) {
+        let reason = format!("this is broker {}, not broker {expected}", identity.broker);
+        return Err(DialError::Unexpected(reason));
+    }
+    Ok(Dialled::Peer(Box::new(stream), identity))
+}
+
+async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    identity: PeerIdentity,
+    expects: Option<BrokerId>,
+    context: &LinkContext,
+) -> Result<PeerIdentity, DialError> {
+    let mut hello = VecDeque::from([encode_hello(&Hello { identity, expects })]);
+    write_segments(stream, &mut hello, CONNECT_MAX)
+        .await
+        .map_err(DialError::Io)?;
+    let mut reader = FrameReader::new(stream, GREETING_MAX, context.budget.clone());
+    let unexpected = |reason: String| {
+        DialError::Unexpected(format!("what answers is no varve peer listener: {reason}"))
+    };
+    let frame = match reader.frame().await {
+        Ok(Some(frame)) => frame,
+        Ok(None) => return Err(unexpected("it hung up".to_owned())),
+        Err(error) => return Err(unexpected(error.to_string())),
+    };
+    match decode_hello_reply(&frame.bytes) {
+        Ok(HelloReply::Welcome(identity)) => Ok(identity),
+        Ok(HelloReply::Refused(reason)) => Err(DialError::Refused(reason)),
+        Ok(HelloReply::Duplicate(reason)) => Err(DialError::Duplicate(reason)),
+        Err(error) => Err(unexpected(error.to_string())),
+    }
+}
+
+/// Why a link ended.
+#[derive(Debug)]
+enum Ended {
+    /// The peer hung up.
+    Closed,
+    /// The driver has dropped the queue: it was full, or the peer is no longer one.
+    Dropped,
+    /// The socket failed, or the peer stood still.
+    Io(io::Error),
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("the peer hung up"),
+            Self::Dropped => f.write_str("this node gave it up"),
+            Self::Io(error) => error.fmt(f),
+        }
+    }
+}
+
+/// Sends what is queued until the link ends.
+async fn carry<S: AsyncRead + AsyncWrite>(
+    link: LinkId,
+    stream: S,
+    identity: PeerIdentity,
+    context: &LinkContext,
+) -> Ended {
+    let (queue, mut messages, queued) = LinkQueue::new();
+    if context
+        .events
+        .send(LinkEvent::Up {
+            link,
+            identity,
+            queue,
+        })
+        .await
+        .is_err()
+    {
+        return Ended::Dropped;
+    }
+    let (mut read, mut write) = tokio::io::split(stream);
+    let mut batch = Vec::new();
+    let mut segments = VecDeque::new();
+    // The dialled side never sends: whatever comes, or the end, ends the link.
+    let mut byte = [0];
+    let mut closed = std::pin::pin!(read.read(&mut byte));
+    loop {
+        tokio::select! {
+            biased;
+            _ = &mut closed => return Ended::Closed,
+            received = messages.recv_many(&mut batch, BATCH_MAX) => {
+                if received == 0 {
+                    return Ended::Dropped;
+                }
+            }
+        }
+        let mut weights = 0;
+        for message in batch.drain(..) {
+            weights += weight(&message);
+            encode_message(message, &mut segments);
+        }
+        if let Err(error) = write_segments(&mut write, &mut segments, STALL_MAX).await {
+            return Ended::Io(error);
+        }
+        queued.fetch_sub(weights, Ordering::Relaxed);
+    }
+}

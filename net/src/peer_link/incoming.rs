@@ -1,0 +1,133 @@
+//! Incoming links: a peer that has dialled is greeted, and heard until it ends.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use varve_core::peer::PeerIdentity;
+
+use super::{CONNECT_MAX, GREETING_MAX, LinkContext, LinkEvent, is_same_start, judge};
+use crate::frame::{FrameReader, write_segments};
+use crate::peer_codec::{
+    HelloReply, PeerDecodeError, decode_hello, decode_message, encode_hello_reply,
+};
+
+/// The longest frame that a peer may send.
+const FRAME_MAX: usize = 256 << 20;
+
+/// How long an incoming link may be silent: heartbeats come several times a second.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+
+/// Serves one connection that a peer has dialled: greets and receives until it ends.
+pub async fn serve_peer<S>(stream: S, remote: String, context: LinkContext)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let (read, mut write) = tokio::io::split(stream);
+    let mut reader = FrameReader::new(read, FRAME_MAX, context.budget.clone());
+    let from = match timeout(CONNECT_MAX, welcome(&mut reader, &mut write, &context)).await {
+        Ok(Ok(from)) => from,
+        Ok(Err(reason)) => {
+            tracing::info!(%remote, %reason, "refused a peer");
+            return;
+        }
+        Err(_) => {
+            tracing::warn!(%remote, "a connection to the peer listener said no hello in time");
+            return;
+        }
+    };
+    if is_same_start(&from, &context.own()) {
+        return;
+    }
+    let session = context.sessions.fetch_add(1, Ordering::Relaxed) + 1;
+    tracing::debug!(broker = from.broker.0, %remote, session, "a peer has linked to this node");
+    let reason = receive(&mut reader, from, session, &context).await;
+    tracing::debug!(broker = from.broker.0, %remote, session, %reason, "a peer's link has ended");
+}
+
+async fn welcome<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
+    reader: &mut FrameReader<R>,
+    writer: &mut W,
+    context: &LinkContext,
+) -> Result<PeerIdentity, String> {
+    let length = reader
+        .next_length()
+        .await
+        .map_err(|error| error.to_string())?;
+    let length = length.ok_or("it hung up before its hello")?;
+    // A hello is short: whatever announces more is no peer, and what it sends is not worth reading.
+    let judged = if length > GREETING_MAX {
+        Err(format!("a hello of {length} bytes is no hello"))
+    } else {
+        let frame = reader
+            .body(length)
+            .await
+            .map_err(|error| error.to_string())?;
+        let own = context.own();
+        decode_hello(&frame.bytes)
+            .map_err(|error: PeerDecodeError| error.to_string())
+            .and_then(|hello| judge(&own, &hello).map(|()| (own, hello.identity)))
+    };
+    let (reply, judged) = match judged {
+        Ok((own, identity)) => match turned_away(identity, context).await? {
+            None => (HelloReply::Welcome(own), Ok(identity)),
+            Some(reason) => (HelloReply::Duplicate(reason.clone()), Err(reason)),
+        },
+        Err(reason) => (HelloReply::Refused(reason.clone()), Err(reason)),
+    };
+    let mut reply = VecDeque::from([encode_hello_reply(&reply)]);
+    write_segments(writer, &mut reply, CONNECT_MAX)
+        .await
+        .map_err(|error| error.to_string())?;
+    judged
+}
+
+/// What the broker, who hears the others, says of a node that dials.
+async fn turned_away(
+    identity: PeerIdentity,
+    context: &LinkContext,
+) -> Result<Option<String>, String> {
+    if is_same_start(&identity, &context.own()) {
+        return Ok(None);
+    }
+    let stops = || "this node stops".to_owned();
+    let (verdict, answer) = oneshot::channel();
+    let hello = LinkEvent::Hello { identity, verdict };
+    context.events.send(hello).await.map_err(|_| stops())?;
+    answer.await.map_err(|_| stops())
+}
+
+async fn receive<R: AsyncRead + Unpin>(
+    reader: &mut FrameReader<R>,
+    from: PeerIdentity,
+    session: u64,
+    context: &LinkContext,
+) -> String {
+    loop {
+        let frame = match timeout(SILENCE_MAX, reader.frame()).await {
+            Ok(Ok(Some(frame))) => frame,
+            Ok(Ok(None)) => return "the peer hung up".to_owned(),
+            Ok(Err(error)) => return error.to_string(),
+            Err(_) => return "the peer was silent".to_owned(),
+        };
+        match decode_message(frame.bytes) {
+            Ok(message) => {
+                let event = LinkEvent::Received {
+                    from,
+                    session,
+                    message,
+                };
+                if context.events.send(event).await.is_err() {
+                    return "this node stops".to_owned();
+                }
+            }
+            Err(error) => {
+                tracing::error!(broker = from.broker.0, %error, "a peer's message cannot be read");
+                return error.to_string();
+            }
+        }
+    }
+}

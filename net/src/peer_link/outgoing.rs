@@ -1,0 +1,220 @@
+//! The outgoing links of a node, as its driver keeps them: to the bootstrap addresses until core names the brokers, and
+//! then to these.
+
+use std::collections::BTreeMap;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
+use tokio::task::JoinHandle;
+use varve_core::ids::BrokerId;
+use varve_core::peer::{PeerAddresses, PeerIdentity, PeerMessage};
+
+use super::dial::maintain_link;
+use super::{LinkBroken, LinkContext, LinkId, LinkQueue};
+
+/// The outgoing links of a node, as its driver keeps them.
+#[derive(Debug)]
+pub struct PeerLinks {
+    context: LinkContext,
+    /// Where links run: not on the driver's thread.
+    runtime: tokio::runtime::Handle,
+    bootstrap: Vec<String>,
+    seed: ChaCha8Rng,
+    next: u64,
+    /// Links to addresses whose broker is not known yet.
+    to_bootstrap: Vec<Link>,
+    /// Links to brokers that core knows.
+    to_brokers: BTreeMap<BrokerId, Link>,
+    /// What core said last, without this node.
+    addresses: PeerAddresses,
+    /// Queues of the links that are up.
+    pub(super) up: BTreeMap<BrokerId, (LinkId, LinkQueue)>,
+}
+
+#[derive(Debug)]
+struct Link {
+    id: LinkId,
+    /// What core said; empty for a bootstrap link.
+    address: String,
+    /// It was dialled before core named its broker, and looks for no other address.
+    adopted: bool,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl PeerLinks {
+    /// Dials the bootstrap addresses until core names the brokers. Links run as tasks of the runtime that this is called
+    /// in.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
+    #[must_use]
+    pub fn start(context: LinkContext, bootstrap: Vec<String>, seed: u64) -> Self {
+        let mut links = Self {
+            context,
+            runtime: tokio::runtime::Handle::current(),
+            bootstrap,
+            seed: ChaCha8Rng::seed_from_u64(seed),
+            next: 0,
+            to_bootstrap: Vec::new(),
+            to_brokers: BTreeMap::new(),
+            addresses: PeerAddresses::new(),
+            up: BTreeMap::new(),
+        };
+        for address in links.bootstrap.clone() {
+            let link = links.dial(None, vec![address]);
+            links.to_bootstrap.push(link);
+        }
+        links
+    }
+
+    /// Keeps links to these brokers and, unless these are `all`, to the bootstrap addresses. Returns the brokers whose
+    /// link went down by it.
+    #[must_use]
+    pub fn keep(&mut self, addresses: &PeerAddresses, all: bool) -> Vec<BrokerId> {
+        let own = self.context.own().broker;
+        self.to_brokers.retain(|broker, link| {
+            addresses
+                .get(broker)
+                .is_some_and(|address| *address == link.address)
+        });
+        self.addresses = addresses.clone();
+        self.addresses.remove(&own);
+        self.adopt_bootstrap_links();
+        if all && !self.addresses.is_empty() {
+            // The others have done their work.
+            self.to_bootstrap.clear();
+        }
+        for broker in self.addresses.keys().copied().collect::<Vec<_>>() {
+            if !self.to_brokers.contains_key(&broker) {
+                self.dial_broker(broker);
+            }
+        }
+        let alive: Vec<LinkId> = self
+            .to_brokers
+            .values()
+            .chain(&self.to_bootstrap)
+            .map(|link| link.id)
+            .collect();
+        let cut = self.up.extract_if(.., |_, (id, _)| !alive.contains(id));
+        cut.map(|(broker, _)| broker).collect()
+    }
+
+    /// Those that are up and lead to a broker that core has named become its link.
+    fn adopt_bootstrap_links(&mut self) {
+        for mut link in std::mem::take(&mut self.to_bootstrap) {
+            let reached = self
+                .up
+                .iter()
+                .find(|(_, (id, _))| *id == link.id)
+                .map(|(&id, _)| id);
+            if let Some(broker) = reached
+                && let Some(address) = self.addresses.get(&broker)
+            {
+                link.address.clone_from(address);
+                link.adopted = true;
+                self.to_brokers.entry(broker).or_insert(link);
+            } else {
+                self.to_bootstrap.push(link);
+            }
+        }
+    }
+
+    /// A broker is looked for at its own address first and then at those bootstrap addresses that are nobody else's,
+    /// since what the cluster remembers of it may be older than its present address.
+    fn dial_broker(&mut self, broker: BrokerId) {
+        let address = &self.addresses[&broker];
+        let mut candidates = vec![address.clone()];
+        let known: Vec<&String> = self.addresses.values().collect();
+        candidates.extend(
+            self.bootstrap
+                .iter()
+                .filter(|other| !known.contains(other))
+                .cloned(),
+        );
+        let mut link = self.dial(Some(broker), candidates);
+        link.address.clone_from(&self.addresses[&broker]);
+        self.to_brokers.insert(broker, link);
+    }
+
+    /// Takes a link into use. Returns whether it is: a second link to a broker that has one is not.
+    #[must_use]
+    pub fn link_up(&mut self, link: LinkId, identity: &PeerIdentity, queue: LinkQueue) -> bool {
+        let known = self
+            .to_brokers
+            .values()
+            .chain(&self.to_bootstrap)
+            .any(|own| own.id == link);
+        if !known || self.up.contains_key(&identity.broker) {
+            return false;
+        }
+        self.up.insert(identity.broker, (link, queue));
+        true
+    }
+
+    /// Takes a link out of use. Returns whether it was in use.
+    #[must_use]
+    pub fn link_down(&mut self, link: LinkId, broker: BrokerId) -> bool {
+        if self
+            .to_brokers
+            .get(&broker)
+            .is_some_and(|own| own.id == link && own.adopted)
+        {
+            self.dial_broker(broker);
+        }
+        self.up
+            .extract_if(..=broker, |&up, (id, _)| up == broker && *id == link)
+            .next()
+            .is_some()
+    }
+
+    /// Breaks a link that leads to a start of the peer that is over, and dials anew. No [`LinkEvent::Down`] that counts
+    /// follows.
+    pub fn redial(&mut self, broker: BrokerId) {
+        self.up.remove(&broker);
+        if self.to_brokers.remove(&broker).is_some() && self.addresses.contains_key(&broker) {
+            self.dial_broker(broker);
+        }
+    }
+
+    /// Sends on a link that is up; otherwise the message is lost. A link that cannot take it breaks.
+    ///
+    /// # Errors
+    /// [`LinkBroken`] when it broke by this; no [`LinkEvent::Down`] that counts follows.
+    pub fn send(&mut self, to: BrokerId, message: PeerMessage) -> Result<(), LinkBroken> {
+        let Some((_, queue)) = self.up.get(&to) else {
+            return Ok(());
+        };
+        queue.send(message).inspect_err(|LinkBroken| {
+            tracing::warn!(
+                broker = to.0,
+                "the link to a peer broke: it takes no more messages"
+            );
+            self.up.remove(&to);
+        })
+    }
+
+    fn dial(&mut self, expects: Option<BrokerId>, candidates: Vec<String>) -> Link {
+        self.next += 1;
+        let id = LinkId(self.next);
+        let jitter = ChaCha8Rng::seed_from_u64(self.seed.next_u64());
+        let task = self.runtime.spawn(maintain_link(
+            id,
+            expects,
+            candidates,
+            self.context.clone(),
+            jitter,
+        ));
+        Link {
+            id,
+            address: String::new(),
+            adopted: false,
+            task,
+        }
+    }
+}

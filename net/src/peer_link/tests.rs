@@ -1,0 +1,259 @@
+use super::dial::{DialError, dial};
+use super::*;
+use crate::peer_codec::{HelloReply, decode_hello_reply};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use varve_core::ids::{ClusterId, DirectoryId, Incarnation};
+use varve_core::peer::{Heartbeat, PeerAddresses};
+use varve_core::time::Instant;
+
+const SOON: Duration = Duration::from_secs(5);
+/// The directory of a node that every other turns away.
+const TWIN: DirectoryId = DirectoryId(77);
+
+fn identity(broker: i32) -> PeerIdentity {
+    PeerIdentity {
+        cluster: None,
+        broker: BrokerId(broker),
+        directory: DirectoryId(broker as u128),
+        incarnation: Incarnation(1),
+    }
+}
+
+/// A node's links, with a driver that the test plays.
+struct Node {
+    context: LinkContext,
+    events: mpsc::Receiver<LinkEvent>,
+    address: String,
+    _identity: watch::Sender<PeerIdentity>,
+    _accepting: Abort,
+}
+
+struct Abort(JoinHandle<()>);
+
+impl Drop for Abort {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Node {
+    async fn new(own: PeerIdentity) -> Self {
+        let (identity_sender, identity) = watch::channel(own);
+        let (sender, mut told) = mpsc::channel(64);
+        let (forward, events) = mpsc::channel(64);
+        tokio::spawn(async move {
+            while let Some(event) = told.recv().await {
+                match event {
+                    LinkEvent::Hello { identity, verdict } => {
+                        let twin = identity.directory == TWIN;
+                        let _ = verdict.send(twin.then(|| "it runs already".to_owned()));
+                    }
+                    event => forward.send(event).await.unwrap_or(()),
+                }
+            }
+        });
+        let context = LinkContext {
+            identity,
+            events: sender,
+            budget: Budget::new(1 << 24, SOON),
+            sessions: Arc::default(),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let serving = context.clone();
+        let accepting = tokio::spawn(async move {
+            loop {
+                let (stream, remote) = listener.accept().await.unwrap();
+                tokio::spawn(serve_peer(stream, remote.to_string(), serving.clone()));
+            }
+        });
+        Self {
+            context,
+            events,
+            address,
+            _identity: identity_sender,
+            _accepting: Abort(accepting),
+        }
+    }
+
+    fn links(&self, bootstrap: &[&str]) -> PeerLinks {
+        let bootstrap = bootstrap
+            .iter()
+            .map(|&address| address.to_owned())
+            .collect();
+        PeerLinks::start(self.context.clone(), bootstrap, 1)
+    }
+
+    async fn event(&mut self) -> LinkEvent {
+        timeout(SOON, self.events.recv()).await.unwrap().unwrap()
+    }
+
+    async fn up(&mut self, links: &mut PeerLinks) -> PeerIdentity {
+        match self.event().await {
+            LinkEvent::Up {
+                link,
+                identity,
+                queue,
+            } => {
+                assert!(links.link_up(link, &identity, queue));
+                identity
+            }
+            other => panic!("a link was due, not {other:?}"),
+        }
+    }
+}
+
+fn heartbeat(n: u64) -> PeerMessage {
+    PeerMessage::Heartbeat(Heartbeat {
+        sent_at: Instant(n),
+        echo: None,
+        disk_stalled: Duration::ZERO,
+        disk_full: false,
+    })
+}
+
+#[tokio::test]
+async fn messages_arrive_in_order_and_with_their_senders_name() {
+    let (mut a, mut b) = (Node::new(identity(1)).await, Node::new(identity(2)).await);
+    let mut links = a.links(&[&b.address]);
+    assert_eq!(a.up(&mut links).await, identity(2));
+    for n in 0..1000 {
+        links.send(BrokerId(2), heartbeat(n)).unwrap();
+    }
+    for n in 0..1000 {
+        match b.event().await {
+            LinkEvent::Received {
+                from,
+                session: 1,
+                message,
+            } => {
+                assert_eq!((from, message), (identity(1), heartbeat(n)));
+            }
+            other => panic!("a message was due, not {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_broken_link_is_told_and_comes_back_as_another_session() {
+    let (mut a, mut b) = (Node::new(identity(1)).await, Node::new(identity(2)).await);
+    let mut links = a.links(&[&b.address]);
+    a.up(&mut links).await;
+    links.send(BrokerId(2), heartbeat(1)).unwrap();
+    assert!(matches!(
+        b.event().await,
+        LinkEvent::Received { session: 1, .. }
+    ));
+    // The driver gives the queue up, as it does when it overflows.
+    links.up.clear();
+    assert!(matches!(
+        a.event().await,
+        LinkEvent::Down {
+            broker: BrokerId(2),
+            ..
+        }
+    ));
+    a.up(&mut links).await;
+    links.send(BrokerId(2), heartbeat(2)).unwrap();
+    assert!(matches!(
+        b.event().await,
+        LinkEvent::Received { session: 2, .. }
+    ));
+}
+
+#[tokio::test]
+async fn a_node_that_is_turned_away_is_told_so() {
+    let b = Node::new(identity(2)).await;
+    let mut a = Node::new(PeerIdentity {
+        directory: TWIN,
+        ..identity(1)
+    })
+    .await;
+    let _links = a.links(&[&b.address]);
+    match a.event().await {
+        LinkEvent::TurnedAway(words) => assert_eq!(words, "it runs already"),
+        other => panic!("a refusal was due, not {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_queue_that_overflows_breaks_the_link_instead_of_growing() {
+    let (queue, _receiver, _) = LinkQueue::new();
+    for n in 0..QUEUE_MESSAGES_MAX as u64 {
+        queue.send(heartbeat(n)).unwrap();
+    }
+    assert_eq!(queue.send(heartbeat(0)), Err(LinkBroken));
+}
+
+#[tokio::test]
+async fn a_broker_that_moved_is_found_at_a_bootstrap_address() {
+    let (mut a, b) = (Node::new(identity(1)).await, Node::new(identity(2)).await);
+    let mut links = a.links(&[&a.address, &b.address]);
+    let stale = PeerAddresses::from([
+        (BrokerId(1), a.address.clone()),
+        (BrokerId(2), "127.0.0.1:1".to_owned()),
+    ]);
+    assert_eq!(links.keep(&stale, true), []);
+    assert_eq!(a.up(&mut links).await, identity(2));
+    assert_eq!(links.keep(&stale, true), [], "what is kept goes on");
+    assert_eq!(links.keep(&PeerAddresses::new(), true), [BrokerId(2)]);
+}
+
+#[test]
+fn nodes_that_do_not_belong_together_say_why() {
+    let own = PeerIdentity {
+        cluster: Some(ClusterId(1)),
+        ..identity(1)
+    };
+    let says = |identity, expects| judge(&own, &Hello { identity, expects });
+    assert_eq!(says(identity(2), None), Ok(()));
+    assert_eq!(says(own, Some(BrokerId(1))), Ok(()));
+    assert_eq!(
+        says(identity(1), None),
+        Ok(()),
+        "it dialled itself and has joined since"
+    );
+    let other = PeerIdentity {
+        cluster: Some(ClusterId(2)),
+        ..identity(2)
+    };
+    assert!(
+        says(other, None)
+            .unwrap_err()
+            .contains("belongs to cluster")
+    );
+    assert!(
+        says(identity(2), Some(BrokerId(3)))
+            .unwrap_err()
+            .contains("not broker 3")
+    );
+}
+
+#[tokio::test]
+async fn what_is_no_peer_is_told_so_and_dialling_no_peer_fails_in_words() {
+    use tokio::io::AsyncWriteExt as _;
+    let a = Node::new(identity(1)).await;
+    let mut stream = TcpStream::connect(&a.address).await.unwrap();
+    stream.write_all(&[0, 0, 0, 4, 0, 18, 0, 0]).await.unwrap();
+    let mut reply = Vec::new();
+    timeout(SOON, stream.read_to_end(&mut reply))
+        .await
+        .unwrap()
+        .unwrap();
+    let Ok(HelloReply::Refused(reason)) = decode_hello_reply(&reply[4..]) else {
+        panic!()
+    };
+    assert!(reason.contains("peer listener"), "{reason}");
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let hang_up = async { drop(listener.accept().await.unwrap()) };
+    let (dialled, ()) = tokio::join!(dial(&address, None, &a.context), hang_up);
+    assert!(matches!(
+        dialled,
+        Err(DialError::Unexpected(_) | DialError::Io(_))
+    ));
+}
