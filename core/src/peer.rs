@@ -45,7 +45,7 @@ impl PeerIdentity {
 }
 
 /// A message from one broker to another.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum PeerMessage {
     /// I am here.
     Heartbeat(Heartbeat),
@@ -88,7 +88,7 @@ pub struct Heartbeat {
 }
 
 /// A message about one partition from one replica of it to another.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct ReplicaMessage {
     /// Which partition. A receiver that does not know it refuses; it never creates one.
     pub partition: TopicPartition,
@@ -103,7 +103,7 @@ pub struct ReplicaMessage {
 }
 
 /// What replicas of a partition say.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum ReplicaBody {
     /// Would you vote for me? Changes nothing (Raft dissertation, 9.6).
     PreVote {
@@ -159,7 +159,7 @@ pub enum ReplicaBody {
 }
 
 /// Entries to append, or a probe or notice where there are none.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Append {
     /// The follower must have exactly this position.
     pub previous: Position,
@@ -215,7 +215,7 @@ pub struct LeaderClaim {
 }
 
 /// What a broker asks of the controller.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Question {
     /// Register me (again, with this incarnation).
     Register(BrokerRegistration),
@@ -235,7 +235,7 @@ pub enum Question {
 }
 
 /// What the controller answers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Answer {
     /// Ask somebody else: this broker leads the metadata quorum, if any.
     NotController(Option<BrokerId>),

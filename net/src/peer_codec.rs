@@ -21,25 +21,23 @@ use std::fmt;
 use bincode::config::{Configuration, Limit, standard};
 use bincode::{Decode, Encode};
 use bytes::{BufMut as _, Bytes, BytesMut};
-use varve_core::cluster::{AdminRequest, BrokerRegistration, VoterReport};
-use varve_core::ids::{BrokerId, LeaderEpoch, Offset, ProducerId, TopicPartition, Voter};
-use varve_core::log::{Entry, Note, Position};
-use varve_core::peer::{
-    Answer, Append, AppendReply, Heartbeat, LeaderClaim, PeerAddresses, PeerIdentity, PeerMessage,
-    Question, ReplicaBody, ReplicaMessage,
-};
-use varve_core::record::{Batch, BatchHeader, HeaderError};
-use varve_core::store::Flush;
-use varve_core::wire::{Request, Response};
+use varve_core::ids::BrokerId;
+use varve_core::log::Entry;
+use varve_core::peer::{PeerIdentity, PeerMessage, ReplicaBody};
+use varve_core::record::{Batch, HeaderError};
 
-/// The version of everything in this file. A node refuses peers of another.
-pub const PEER_PROTOCOL_VERSION: u16 = 1;
+/// The version of everything in this file and of the messages in `varve_core::peer`, which travel as they are
+/// declared. A node refuses peers of another.
+pub const PEER_PROTOCOL_VERSION: u16 = 2;
 
 /// The first bytes of every hello.
 const MAGIC: [u8; 6] = *b"varve\0";
 
 /// Bytes before the skeleton.
 const PREFIX: usize = 8;
+
+/// A skeleton is never read into more than so many times its own length of memory.
+const MEMORY_PER_BYTE: usize = 32;
 
 /// The longest skeleton that is written or read.
 const SKELETON_MAX: usize = 64 << 20;
@@ -158,11 +156,13 @@ fn decode_greeting<T: Decode<()>>(frame: &[u8]) -> Result<T, PeerDecodeError> {
 ///
 /// # Panics
 /// When the message is longer than 4 GiB, which core's flow control rules out.
-pub fn encode_message(message: PeerMessage, segments: &mut VecDeque<Bytes>) {
-    let mut bodies = Vec::new();
-    let skeleton = strip(message, &mut bodies);
+pub fn encode_message(mut message: PeerMessage, segments: &mut VecDeque<Bytes>) {
+    let bodies: Vec<Bytes> = batches(&mut message)
+        .into_iter()
+        .map(|batch| std::mem::take(&mut batch.body))
+        .collect();
     let mut frame = vec![0; 4 + PREFIX];
-    bincode::encode_into_std_write(skeleton, &mut frame, standard())
+    bincode::encode_into_std_write(message, &mut frame, standard())
         .expect("a message can be written to memory");
     let skeleton_length = frame.len() - 4 - PREFIX;
     assert!(
@@ -200,9 +200,11 @@ pub fn decode_message(mut frame: Bytes) -> Result<PeerMessage, PeerDecodeError> 
     if crc32c::crc32c(skeleton) != checksum {
         return Err(PeerDecodeError::Checksum);
     }
-    let skeleton: Skeleton =
+    let mut message: PeerMessage =
         decode_skeleton(skeleton).map_err(|error| PeerDecodeError::Skeleton(error.to_string()))?;
-    let message = dress(skeleton, &mut bodies)?;
+    for batch in batches(&mut message) {
+        dress(batch, &mut bodies)?;
+    }
     if bodies.is_empty() {
         Ok(message)
     } else {
@@ -219,12 +221,13 @@ fn be_u32(bytes: &[u8]) -> u32 {
 }
 
 /// Decodes with a limit that fits what is there: bincode writes small numbers in one byte and counts the memory
-/// of what it reads, so a true skeleton may count several times its length, but never sixteen times.
+/// of what it reads, so a true skeleton may count many times its length. A note of five bytes takes as much as a batch.
 fn decode_skeleton<T: Decode<()>>(bytes: &[u8]) -> Result<T, bincode::error::DecodeError> {
     const SMALL: usize = 64 << 10;
     const MIDDLE: usize = 4 << 20;
-    const LARGE: usize = 1 << 30;
-    const _: () = assert!(SKELETON_MAX * 16 <= LARGE);
+    const LARGE: usize = 1 << 31;
+    const _: () = assert!(SKELETON_MAX * MEMORY_PER_BYTE <= LARGE);
+    const _: () = assert!(size_of::<Entry>() <= 5 * MEMORY_PER_BYTE);
     fn with<T: Decode<()>, const N: usize>(
         config: Configuration<bincode::config::LittleEndian, bincode::config::Varint, Limit<N>>,
         bytes: &[u8],
@@ -236,7 +239,7 @@ fn decode_skeleton<T: Decode<()>>(bytes: &[u8]) -> Result<T, bincode::error::Dec
             Err(bincode::error::DecodeError::Other("bytes follow the value"))
         }
     }
-    match bytes.len().saturating_mul(16) {
+    match bytes.len().saturating_mul(MEMORY_PER_BYTE) {
         0..=SMALL => with(standard().with_limit::<SMALL>(), bytes),
         need if need <= MIDDLE => with(standard().with_limit::<MIDDLE>(), bytes),
         need if need <= LARGE => with(standard().with_limit::<LARGE>(), bytes),
@@ -244,346 +247,40 @@ fn decode_skeleton<T: Decode<()>>(bytes: &[u8]) -> Result<T, bincode::error::Dec
     }
 }
 
-/// A message without its bodies. Mirrors [`PeerMessage`], so that what travels is fixed here and not by
-/// a change of core's types.
-#[derive(Encode, Decode)]
-enum Skeleton {
-    Heartbeat(Heartbeat),
-    Replica {
-        partition: TopicPartition,
-        from: Voter,
-        to: Voter,
-        leader_epoch: LeaderEpoch,
-        body: SkeletonBody,
-    },
-    Leaders(Vec<LeaderClaim>),
-    Peers(PeerAddresses),
-    Ask {
-        id: u64,
-        question: SkeletonQuestion,
-    },
-    Answer {
-        id: u64,
-        answer: SkeletonAnswer,
-    },
-}
-
-#[derive(Encode, Decode)]
-enum SkeletonBody {
-    PreVote {
-        end: Position,
-    },
-    PreVoteReply {
-        granted: bool,
-        marked: bool,
-    },
-    Vote {
-        end: Position,
-    },
-    VoteReply {
-        granted: bool,
-        marked: bool,
-    },
-    Append {
-        previous: Position,
-        entries: Vec<SkeletonEntry>,
-        committed: Position,
-        leader_end: Position,
-        flush: Flush,
-        probe: bool,
-    },
-    AppendReply(AppendReply),
-    TransferLeadership,
-    Resigned,
-    FillRequest {
-        offset: Offset,
-        record_epoch: LeaderEpoch,
-        end: Offset,
-    },
-    FillReply {
-        offset: Offset,
-        batches: Vec<BatchHeader>,
-        never_had: bool,
-    },
-}
-
-#[derive(Encode, Decode)]
-enum SkeletonEntry {
-    Batch(BatchHeader),
-    Note(Note),
-}
-
-#[derive(Encode, Decode)]
-enum SkeletonQuestion {
-    Register(BrokerRegistration),
-    Stopping,
-    AllocateProducerIds,
-    ReportVoters(Vec<VoterReport>),
-    Client {
-        api_version: i16,
-        request: Box<Request>,
-    },
-}
-
-#[derive(Encode, Decode)]
-enum SkeletonAnswer {
-    NotController(Option<BrokerId>),
-    Done,
-    Refused(String),
-    ProducerIds(ProducerId, ProducerId),
-    Client(Box<Response>),
-}
-
-/// Takes the records out of a message.
-fn strip(message: PeerMessage, bodies: &mut Vec<Bytes>) -> Skeleton {
-    match message {
-        PeerMessage::Heartbeat(heartbeat) => Skeleton::Heartbeat(heartbeat),
-        PeerMessage::Replica(ReplicaMessage {
-            partition,
-            from,
-            to,
-            leader_epoch,
-            body,
-        }) => {
-            let body = strip_body(body, bodies);
-            Skeleton::Replica {
-                partition,
-                from,
-                to,
-                leader_epoch,
-                body,
-            }
-        }
-        PeerMessage::Leaders(claims) => Skeleton::Leaders(claims),
-        PeerMessage::Peers(peers) => Skeleton::Peers(peers),
-        PeerMessage::Ask { id, question } => Skeleton::Ask {
-            id,
-            question: strip_question(question),
-        },
-        PeerMessage::Answer { id, answer } => Skeleton::Answer {
-            id,
-            answer: strip_answer(answer),
-        },
-    }
-}
-
-fn strip_body(body: ReplicaBody, bodies: &mut Vec<Bytes>) -> SkeletonBody {
-    let mut strip_batch = |batch: Batch| {
-        bodies.push(batch.body);
-        batch.header
+/// The record batches that a message carries, in order.
+fn batches(message: &mut PeerMessage) -> Vec<&mut Batch> {
+    let PeerMessage::Replica(message) = message else {
+        return Vec::new();
     };
-    match body {
-        ReplicaBody::PreVote { end } => SkeletonBody::PreVote { end },
-        ReplicaBody::PreVoteReply { granted, marked } => {
-            SkeletonBody::PreVoteReply { granted, marked }
-        }
-        ReplicaBody::Vote { end } => SkeletonBody::Vote { end },
-        ReplicaBody::VoteReply { granted, marked } => SkeletonBody::VoteReply { granted, marked },
-        ReplicaBody::Append(Append {
-            previous,
-            entries,
-            committed,
-            leader_end,
-            flush,
-            probe,
-        }) => {
-            let entries = entries
-                .into_iter()
-                .map(|entry| match entry {
-                    Entry::Batch(batch) => SkeletonEntry::Batch(strip_batch(batch)),
-                    Entry::Note(note) => SkeletonEntry::Note(note),
-                })
-                .collect();
-            SkeletonBody::Append {
-                previous,
-                entries,
-                committed,
-                leader_end,
-                flush,
-                probe,
-            }
-        }
-        ReplicaBody::AppendReply(reply) => SkeletonBody::AppendReply(reply),
-        ReplicaBody::TransferLeadership => SkeletonBody::TransferLeadership,
-        ReplicaBody::Resigned => SkeletonBody::Resigned,
-        ReplicaBody::FillRequest {
-            offset,
-            record_epoch,
-            end,
-        } => SkeletonBody::FillRequest {
-            offset,
-            record_epoch,
-            end,
-        },
-        ReplicaBody::FillReply {
-            offset,
-            batches,
-            never_had,
-        } => SkeletonBody::FillReply {
-            offset,
-            batches: batches.into_iter().map(strip_batch).collect(),
-            never_had,
-        },
-    }
-}
-
-fn strip_question(question: Question) -> SkeletonQuestion {
-    match question {
-        Question::Register(registration) => SkeletonQuestion::Register(registration),
-        Question::Stopping => SkeletonQuestion::Stopping,
-        Question::AllocateProducerIds => SkeletonQuestion::AllocateProducerIds,
-        Question::ReportVoters(reports) => SkeletonQuestion::ReportVoters(reports),
-        Question::Client {
-            api_version,
-            request,
-        } => SkeletonQuestion::Client {
-            api_version,
-            request: Box::new((*request).into()),
-        },
-    }
-}
-
-fn strip_answer(answer: Answer) -> SkeletonAnswer {
-    match answer {
-        Answer::NotController(controller) => SkeletonAnswer::NotController(controller),
-        Answer::Done => SkeletonAnswer::Done,
-        Answer::Refused(reason) => SkeletonAnswer::Refused(reason),
-        Answer::ProducerIds(first, end) => SkeletonAnswer::ProducerIds(first, end),
-        Answer::Client(response) => SkeletonAnswer::Client(response),
-    }
-}
-
-/// Puts the records back, as slices of the frame.
-fn dress(skeleton: Skeleton, bodies: &mut Bytes) -> Result<PeerMessage, PeerDecodeError> {
-    Ok(match skeleton {
-        Skeleton::Heartbeat(heartbeat) => PeerMessage::Heartbeat(heartbeat),
-        Skeleton::Replica {
-            partition,
-            from,
-            to,
-            leader_epoch,
-            body,
-        } => {
-            let body = dress_body(body, bodies)?;
-            PeerMessage::Replica(ReplicaMessage {
-                partition,
-                from,
-                to,
-                leader_epoch,
-                body,
+    match &mut message.body {
+        ReplicaBody::Append(append) => append
+            .entries
+            .iter_mut()
+            .filter_map(|entry| match entry {
+                Entry::Batch(batch) => Some(batch),
+                Entry::Note(_) => None,
             })
-        }
-        Skeleton::Leaders(claims) => PeerMessage::Leaders(claims),
-        Skeleton::Peers(peers) => PeerMessage::Peers(peers),
-        Skeleton::Ask { id, question } => PeerMessage::Ask {
-            id,
-            question: dress_question(question)?,
-        },
-        Skeleton::Answer { id, answer } => PeerMessage::Answer {
-            id,
-            answer: dress_answer(answer),
-        },
-    })
+            .collect(),
+        ReplicaBody::FillReply { batches, .. } => batches.iter_mut().collect(),
+        ReplicaBody::PreVote { .. }
+        | ReplicaBody::PreVoteReply { .. }
+        | ReplicaBody::Vote { .. }
+        | ReplicaBody::VoteReply { .. }
+        | ReplicaBody::AppendReply(_)
+        | ReplicaBody::TransferLeadership
+        | ReplicaBody::Resigned
+        | ReplicaBody::FillRequest { .. } => Vec::new(),
+    }
 }
 
-fn dress_body(body: SkeletonBody, bodies: &mut Bytes) -> Result<ReplicaBody, PeerDecodeError> {
-    Ok(match body {
-        SkeletonBody::PreVote { end } => ReplicaBody::PreVote { end },
-        SkeletonBody::PreVoteReply { granted, marked } => {
-            ReplicaBody::PreVoteReply { granted, marked }
-        }
-        SkeletonBody::Vote { end } => ReplicaBody::Vote { end },
-        SkeletonBody::VoteReply { granted, marked } => ReplicaBody::VoteReply { granted, marked },
-        SkeletonBody::Append {
-            previous,
-            entries,
-            committed,
-            leader_end,
-            flush,
-            probe,
-        } => {
-            let entries = entries
-                .into_iter()
-                .map(|entry| match entry {
-                    SkeletonEntry::Batch(header) => dress_batch(header, bodies).map(Entry::Batch),
-                    SkeletonEntry::Note(note) => Ok(Entry::Note(note)),
-                })
-                .collect::<Result<_, _>>()?;
-            ReplicaBody::Append(Append {
-                previous,
-                entries,
-                committed,
-                leader_end,
-                flush,
-                probe,
-            })
-        }
-        SkeletonBody::AppendReply(reply) => ReplicaBody::AppendReply(reply),
-        SkeletonBody::TransferLeadership => ReplicaBody::TransferLeadership,
-        SkeletonBody::Resigned => ReplicaBody::Resigned,
-        SkeletonBody::FillRequest {
-            offset,
-            record_epoch,
-            end,
-        } => ReplicaBody::FillRequest {
-            offset,
-            record_epoch,
-            end,
-        },
-        SkeletonBody::FillReply {
-            offset,
-            batches,
-            never_had,
-        } => ReplicaBody::FillReply {
-            offset,
-            batches: batches
-                .into_iter()
-                .map(|header| dress_batch(header, bodies))
-                .collect::<Result<_, _>>()?,
-            never_had,
-        },
-    })
-}
-
-fn dress_batch(header: BatchHeader, bodies: &mut Bytes) -> Result<Batch, PeerDecodeError> {
-    let length = usize::try_from(header.body_length).map_err(|_| PeerDecodeError::Length)?;
+/// Puts a batch's records back, as a slice of the frame.
+fn dress(batch: &mut Batch, bodies: &mut Bytes) -> Result<(), PeerDecodeError> {
+    let length = usize::try_from(batch.header.body_length).map_err(|_| PeerDecodeError::Length)?;
     if length > bodies.len() {
         return Err(PeerDecodeError::Length);
     }
-    let batch = Batch {
-        header,
-        body: bodies.split_to(length),
-    };
-    batch.verify().map_err(PeerDecodeError::Batch)?;
-    Ok(batch)
-}
-
-fn dress_question(question: SkeletonQuestion) -> Result<Question, PeerDecodeError> {
-    Ok(match question {
-        SkeletonQuestion::Register(registration) => Question::Register(registration),
-        SkeletonQuestion::Stopping => Question::Stopping,
-        SkeletonQuestion::AllocateProducerIds => Question::AllocateProducerIds,
-        SkeletonQuestion::ReportVoters(reports) => Question::ReportVoters(reports),
-        SkeletonQuestion::Client {
-            api_version,
-            request,
-        } => Question::Client {
-            api_version,
-            request: Box::new(AdminRequest::try_from(*request).map_err(|_| {
-                PeerDecodeError::Skeleton("a request that is not for the controller".to_owned())
-            })?),
-        },
-    })
-}
-
-fn dress_answer(answer: SkeletonAnswer) -> Answer {
-    match answer {
-        SkeletonAnswer::NotController(controller) => Answer::NotController(controller),
-        SkeletonAnswer::Done => Answer::Done,
-        SkeletonAnswer::Refused(reason) => Answer::Refused(reason),
-        SkeletonAnswer::ProducerIds(first, end) => Answer::ProducerIds(first, end),
-        SkeletonAnswer::Client(response) => Answer::Client(response),
-    }
+    batch.body = bodies.split_to(length);
+    batch.verify().map_err(PeerDecodeError::Batch)
 }
 
 #[cfg(test)]
@@ -592,10 +289,17 @@ mod tests {
 
     use super::*;
     use proptest::prelude::*;
+    use varve_core::cluster::{AdminRequest, BrokerRegistration, VoterReport};
     use varve_core::ids::{
-        ClusterId, DirectoryId, Incarnation, PartitionIndex, ProducerEpoch, Timestamp, TopicId,
+        ClusterId, DirectoryId, Incarnation, LeaderEpoch, Offset, PartitionIndex, ProducerEpoch,
+        ProducerId, Timestamp, TopicId, TopicPartition, Voter,
     };
-    use varve_core::log::NoteKind;
+    use varve_core::log::{Note, NoteKind, Position};
+    use varve_core::peer::{
+        Answer, Append, AppendReply, Heartbeat, LeaderClaim, Question, ReplicaMessage,
+    };
+    use varve_core::record::BatchHeader;
+    use varve_core::store::Flush;
     use varve_core::time::Instant;
     use varve_core::wire::{DeleteTopicsRequest, MetadataResponse};
 

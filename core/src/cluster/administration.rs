@@ -1,11 +1,13 @@
 //! The requests that only the controller decides, told apart once from those that any broker answers.
 
+use bincode::{Decode, Encode};
+
 use crate::wire::{
     ApiKey, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, Request,
 };
 
 /// A request of an administrator.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum AdminRequest {
     /// Make topics.
     CreateTopics(CreateTopicsRequest),

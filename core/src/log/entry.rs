@@ -77,7 +77,7 @@ pub enum NoteKind {
 }
 
 /// One entry of a log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Entry {
     /// Records.
     Batch(Batch),

@@ -13,6 +13,9 @@
 
 use std::fmt;
 
+use bincode::de::Decoder;
+use bincode::enc::Encoder;
+use bincode::error::{DecodeError, EncodeError};
 use bincode::{Decode, Encode};
 use bytes::Bytes;
 
@@ -230,6 +233,25 @@ pub struct Batch {
     /// The records, compressed or not: a slice of the buffer that they were received or read in.
     pub body: Bytes,
 }
+
+/// Written as its header alone. The body goes beside what is written, uncopied, and whoever reads the header back puts
+/// it there again: until then the batch has none.
+impl Encode for Batch {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        self.header.encode(encoder)
+    }
+}
+
+impl<C> Decode<C> for Batch {
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        Ok(Self {
+            header: BatchHeader::decode(decoder)?,
+            body: Bytes::new(),
+        })
+    }
+}
+
+bincode::impl_borrow_decode!(Batch);
 
 impl fmt::Debug for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
