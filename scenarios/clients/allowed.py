@@ -62,20 +62,21 @@ NO_SUCH_PART = (
     # Groups, transactions, share and streams groups, and their topics.
     *(r"add\.partitions\.to\.txn", r"group\.", r"offset\.metadata\.", r"offsets\.", r"share\.", r"transaction"),
     # Security, policies, quotas.
-    *(r"alter\.config\.policy", r"authorizer\.", r"client\.quota\.", r"connection\.failed\.auth", r"connections\.max\.reauth"),
-    *(r"controller\.quota\.", r"create\.topic\.policy", r"delegation\.token", r"early\.start", r"principal\.", r"quota\."),
-    *(r"replication\.quota", r"alter\.log\.dirs", r"sasl\.", r"security\.", r"ssl\.", r"max\.connection\.creation"),
-    *(r"max\.connections\.per",),
+    *(r"alter\.config\.policy", r"alter\.log\.dirs", r"authorizer\.", r"client\.quota\.", r"connection\.failed\.auth"),
+    *(r"connections\.max\.reauth", r"controller\.quota\.", r"create\.topic\.policy", r"delegation\.token"),
+    *(r"early\.start", r"max\.connection\.creation", r"max\.connections\.per", r"principal\.", r"quota\."),
+    *(r"replication\.quota", r"sasl\.", r"security\.", r"ssl\."),
     # Kafka's own controller, replication, threads and buffers.
     *(r"background\.threads", r"broker\.heartbeat", r"broker\.session", r"config\.providers", r"controller\."),
-    *(r"cordoned\.", r"initial\.broker", r"inter\.broker\.listener", r"leader\.imbalance", r"listener\.security", r"log\.dir\.failure"),
-    *(r"metadata\.", r"num\.(io|network|recovery|replica)", r"process\.roles", r"queued\.max\.requests", r"replica\.", r"request\.timeout"),
-    *(r"socket\.(connection|listen|receive|send)", r".*\.purgatory\."),
+    *(r"cordoned\.", r"initial\.broker", r"inter\.broker\.listener", r"leader\.imbalance", r"listener\.security"),
+    *(r"log\.dir\.failure", r"metadata\.", r"num\.(io|network|recovery|replica)", r"process\.roles"),
+    *(r"queued\.max\.requests", r"replica\.", r"request\.timeout", r"socket\.(connection|listen|receive|send)"),
+    r".*\.purgatory\.",
     # Its metrics and telemetry.
     *(r"kafka\.metrics", r"metric\.", r"metrics\.", r"telemetry\."),
     # Cleaning, flushing and tiered storage, whose workings are varve's own business or not there.
-    *(r"follower\.fetch\.last", r"log\.cleaner\.(backoff|dedupe|enable|io|threads)", r"log\.flush\.(offset|start)", r"log\.retention\.check"),
-    r"remote\.",
+    *(r"follower\.fetch\.last", r"log\.cleaner\.(backoff|dedupe|enable|io|threads)", r"log\.flush\.(offset|start)"),
+    *(r"log\.retention\.check", r"remote\."),
 )
 
 ALLOWED = [
@@ -150,6 +151,14 @@ ALLOWED = [
         kafka="'NONE'",
         varve="'INVALID_TOPIC_EXCEPTION'",
         label="two that collide.*",
+    ),
+    Allowed(
+        "Two replicas make a topic that stands still without either; that is said when it is made.",
+        "CreateTopics",
+        r"answer\.topics\..*\.errorMessage",
+        kafka="None",
+        varve="'a text'",
+        label="(two|on 2).*",
     ),
     Allowed(
         "What the controller decides at once it answers at once, also where there is no time.",
@@ -261,6 +270,18 @@ ALLOWED = [
         label="(gzip, )?count and delta too high|a record that is too long",
     ),
     # Reading.
+    Allowed(
+        "A batch is stored as its producer compressed it, whatever compression.type says.",
+        "Fetch",
+        r"answer\.responses\..*\.records\[\d+\]\.(codec|size)",
+        label="gzipped: all",
+    ),
+    Allowed(
+        "What is no text is no name, and its request is broken.",
+        "Metadata",
+        "answer|closed",
+        label="a name that is no UTF-8",
+    ),
     Allowed("Batches are sent whole.", "Fetch", r"answer\.responses\..*\.recordsCut", kafka="True", varve="False"),
     Allowed(
         "Less than nothing is nothing; Kafka says that it has failed.",
@@ -284,7 +305,14 @@ ALLOWED = [
         label="a partition twice",
     ),
     Allowed(
-        "Brokers copy from one another by a protocol of their own; who says on this one that it is a broker may not read.",
+        "Only leaders serve: a consumer reads elsewhere where it was told to, and nobody is.",
+        "Fetch",
+        r"answer\.(responses\..*\.partitions\.0\.errorCode|nodeEndpoints)",
+        kafka="'NONE'|nothing",
+        label="a consumer",
+    ),
+    Allowed(
+        "Brokers copy from one another by another protocol; who says on this one that it is a broker may not read.",
         "Fetch",
         r"answer\.responses\..*\.partitions\.0\.errorCode",
         kafka="'NOT_LEADER_OR_FOLLOWER'",

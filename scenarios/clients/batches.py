@@ -52,7 +52,9 @@ def now() -> int:
 
 def record(value, key=None, *, offset_delta=0, timestamp_delta=0, attributes=0) -> bytes:
     """A record without headers."""
-    body = bytes([attributes]) + varint(timestamp_delta) + varint(offset_delta) + _field(key) + _field(value) + varint(0)
+    body = (
+        bytes([attributes]) + varint(timestamp_delta) + varint(offset_delta) + _field(key) + _field(value) + varint(0)
+    )
     return varint(len(body)) + body
 
 

@@ -193,7 +193,8 @@ def apache_kafka(directory: Path, count: int = 1, settings=()) -> Cluster:
             **dict(settings),
         }
         file = home / "server.properties"
-        file.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
+        said = {key: str(value).lower() if isinstance(value, bool) else value for key, value in properties.items()}
+        file.write_text("".join(f"{key}={value}\n" for key, value in said.items()))
         install.quietly(
             ["java", quiet, "-cp", classpath, "kafka.tools.StorageTool"]
             + ["format", "-t", "varveOracleClusterIdAA", "-c", file]

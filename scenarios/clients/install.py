@@ -143,7 +143,7 @@ def java(source: Path, name: str = "Client") -> list:
 
 
 def debian(package: str, program: str = None) -> list:
-    """A program that Debian has in a package, under the package's own name unless it says so; the command that runs it."""
+    """A program of a Debian package, by the package's own name unless it has another; the command that runs it."""
     program = program or package
     if shutil.which(program) is None:
         if os.geteuid() != 0:

@@ -54,11 +54,13 @@ class Side:
     """One of the clusters that are asked.
 
     `first_epoch` is the leader epoch of the first leader of a log, from which epochs are counted in the comparison:
-    0 in Kafka, where the controller names the first leader, and 1 in varve, where it is elected like any other.
+    0 in Kafka, where the controller names the first leader, and 1 in varve, where it is elected like any other. Where
+    there are several nodes it can be a later one, and it is only compared whether there is an epoch.
     """
 
     def __init__(self, name: str, cluster, first_epoch: int):
         self.name = name
+        self.nodes = cluster.nodes
         self.first_epoch = first_epoch
         self.addresses = cluster.bootstrap.split(",")
         self.asked = []
@@ -80,19 +82,22 @@ class Side:
         self._peer.stdin.close()
         self._peer.wait()
 
-    def tell(self, order: dict) -> dict:
-        """Hands an order to the peer; what it says is not kept."""
-        order = {"connection": "first", "address": self.addresses[0], **order}
+    def tell(self, order: dict, node: int = 1) -> dict:
+        """Hands an order to the peer, for a node by its number; what it says is not kept."""
+        order = {"connection": f"to {node}", "address": self.addresses[node - 1], **order}
         self._peer.stdin.write(json.dumps(order) + "\n")
         self._peer.stdin.flush()
         line = self._peer.stdout.readline()
         if not line:
             raise RuntimeError(f"the peer of {self.name} has ended")
-        return json.loads(line)
+        said = json.loads(line)
+        if "mistake" in said:
+            raise ValueError(said["mistake"])
+        return said
 
-    def ask(self, label: str, api: str, version: int, request=None, **order) -> dict:
+    def ask(self, label: str, api: str, version: int, request=None, node: int = 1, **order) -> dict:
         """Asks one thing, keeps the outcome for the comparison, and returns the answer as it came, if there is one."""
-        said = self.tell({"api": api, "version": version, "request": request or {}, **order})
+        said = self.tell({"api": api, "version": version, "request": request or {}, **order}, node)
         if "cannot" in said:
             # Neither side is asked what Kafka's own classes cannot say at this version.
             return None
@@ -157,9 +162,12 @@ class Side:
         if key in TEXTS:
             return value and "a text"
         if key in EPOCHS and value >= 0:
-            return f"epoch {value - self.first_epoch}"
+            return f"epoch {value - self.first_epoch}" if len(self.nodes) == 1 else "an epoch"
         if key in ("topicId", "port"):
             return self._names.get((key, value), value)
+        if key == "controllerId" and value >= 0:
+            # Kafka names any broker: each passes on what is the controller's.
+            return "a node"
         if key == "clusterId":
             return "the cluster"
         if key == "sessionId" and value > 0 or key == "producerId" and value >= 0:

@@ -43,16 +43,16 @@ import org.apache.kafka.common.record.internal.Record;
 /**
  * Speaks Kafka's protocol to one broker, a request a line, by the message classes of Apache Kafka itself.
  *
- * <p>Reads JSON, a line a request: {@code connection} (a name; the connection is made when first used), {@code address},
+ * <p>Reads JSON, a line a request: {@code connection} (a name; it is made when first used), {@code address},
  * {@code api} (as Kafka's schemas spell it), {@code version}, and {@code request}, the fields that differ from their
  * defaults, records as Base64; or {@code bytes}, a whole frame without its length in hexadecimal digits.
  * {@code answer_version} reads the answer at another version, {@code seconds} bounds the wait, {@code oneway} does not
  * wait, {@code close} closes the connection first.
  *
- * <p>Writes JSON, a line a request: {@code answer}, with batches of records taken apart, and {@code recordsCut} where the
- * last was sent in part; {@code closed}, {@code silent}
- * or {@code sent} where there is none; {@code unreadable}, why the answer is not one; {@code cannot}, why Kafka's classes do
- * not write this request at this version.
+ * <p>Writes JSON, a line a request: {@code answer}, with batches of records taken apart, and {@code recordsCut} where
+ * the last was sent in part; {@code closed}, {@code silent} or {@code sent} where there is none; {@code unreadable}, why
+ * the answer is not one; {@code cannot}, why Kafka's classes do not write this request at this version; {@code mistake},
+ * why it is no request of theirs at all.
  */
 public final class Peer {
     private static final ObjectMapper JSON = new ObjectMapper();
@@ -80,8 +80,10 @@ public final class Peer {
             frame = order.has("bytes")
                 ? ByteBuffer.wrap(HexFormat.of().parseHex(order.get("bytes").asText()))
                 : frame(api, version, order.get("request"));
-        } catch (RuntimeException | ReflectiveOperationException error) {
-            return result.put("cannot", cause(error).toString());
+        } catch (ReflectiveOperationException | IllegalArgumentException error) {
+            return result.put("mistake", cause(error).toString());
+        } catch (RuntimeException error) {
+            return result.put("cannot", error.toString());
         }
         String name = order.get("connection").asText();
         try {

@@ -13,9 +13,19 @@ VERSIONS = {}
 
 
 def story(function):
-    """Enters a story in the list."""
-    STORIES.append(function)
-    return function
+    """Enters a story of one node in the list."""
+    return story_of(1)(function)
+
+
+def story_of(nodes: int):
+    """Enters a story of a cluster of this many nodes."""
+
+    def enter(function):
+        function.nodes = nodes
+        STORIES.append(function)
+        return function
+
+    return enter
 
 
 def versions(api: str, least: int = 0):

@@ -30,7 +30,10 @@ def topic_configs(side):
         ask(side, "an unknown topic", version, TOPIC, name(side, "unknown"))
         for word in ("", "a b", "a" * 250, ".."):
             ask(side, f"the topic {word[:9]!r}", version, TOPIC, word)
-        both = [{"resourceType": TOPIC, "resourceName": each, "configurationKeys": ["retention.ms"]} for each in (plain, special)]
+        both = [
+            {"resourceType": TOPIC, "resourceName": each, "configurationKeys": ["retention.ms"]}
+            for each in (plain, special)
+        ]
         side.ask("two topics", "DescribeConfigs", version, {"resources": both})
         side.ask("a topic twice", "DescribeConfigs", version, {"resources": both[:1] * 2})
         side.ask("nothing", "DescribeConfigs", version, {"resources": []})
@@ -45,7 +48,15 @@ def broker_configs(side):
         ask(side, "of every broker", version, BROKER, "")
         ask(side, "of every broker, with everything", version, BROKER, "", **everything)
         ask(side, "no keys", version, BROKER, "1", [])
-        some = ["num.partitions", "log.retention.hours", "log.retention.ms", "broker.id", "node.id", "log.dirs", "log.dir"]
+        some = [
+            "num.partitions",
+            "log.retention.hours",
+            "log.retention.ms",
+            "broker.id",
+            "node.id",
+            "log.dirs",
+            "log.dir",
+        ]
         ask(side, "some keys", version, BROKER, "1", some, **everything)
         ask(side, "unknown keys", version, BROKER, "1", ["unknown", "retention.ms"])
         for resource in ("9", "-1", "x", "01", " 1", "99999999999"):

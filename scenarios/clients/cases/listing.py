@@ -25,6 +25,8 @@ def api_versions(side):
     for version in (5, 6, 99, 32_767):
         # With the flexible header that every later version has.
         side.send(f"version {version}", frame(18, version, b"\0"), api="ApiVersions", answer_version=0, close=True)
+        # The client then asks again on the same connection.
+        side.ask(f"after version {version}", "ApiVersions", 4, software)
     # A flexible header, and a body that no version has.
     side.send("body of nonsense", frame(18, 3, b"\0\xff\xff\xff"), api="ApiVersions", answer_version=3, close=True)
 
@@ -33,12 +35,31 @@ def api_versions(side):
 def unknown_requests(side):
     for key, version in ((-1, 0), (1000, 0), (4, 0), (5, 0), (6, 0), (7, 0)):
         side.send(f"API {key}", frame(key, version), close=True, seconds=5)
-    for key, version in ((3, 99), (3, -1), (0, 99), (0, 0), (0, 2), (1, 3), (1, 99), (2, 0), (19, 0), (19, 1), (20, 0), (32, 0), (23, 1)):
+    old = ((0, 0), (0, 2), (1, 3), (2, 0), (19, 0), (19, 1), (20, 0), (23, 1), (32, 0))
+    for key, version in ((3, 99), (3, -1), (0, 99), (1, 99), *old):
         side.send(f"API {key} v{version}", frame(key, version), close=True, seconds=5)
     for key, version in ((3, 1), (2, 1), (19, 2)):
         side.send(f"API {key} v{version} without a body", frame(key, version), close=True, seconds=5)
         side.send(f"API {key} v{version} with too long a list", frame(key, version, b"\x7f" * 8), close=True, seconds=5)
     side.send("an empty frame", b"", close=True, seconds=5)
+    metadata = {"api": "Metadata", "close": True, "seconds": 5}
+    none = struct.pack(">i", 0)
+    side.send("no client", struct.pack(">hhih", 3, 1, 7, -1) + none, answer_version=1, **metadata)
+    side.send("a client without a name", struct.pack(">hhih", 3, 1, 7, 0) + none, answer_version=1, **metadata)
+    side.send("bytes behind the body", frame(3, 1, none + b"\0\0\0"), answer_version=1, **metadata)
+    side.send("half a body", frame(3, 4, none), answer_version=4, **metadata)
+    side.send("a list of -2", frame(3, 1, struct.pack(">i", -2)), answer_version=1, **metadata)
+    side.send("a string of -2", frame(3, 1, struct.pack(">ih", 1, -2)), answer_version=1, **metadata)
+    side.send(
+        "a name that is no UTF-8", frame(3, 1, struct.pack(">ih", 1, 2) + b"\xff\xfe"), answer_version=1, **metadata
+    )
+    tags = b"\1\x7f\2ab"
+    body = b"\1\0\0\0"
+    side.send("flexible", frame(3, 9, b"\0" + body + b"\0"), answer_version=9, **metadata)
+    side.send("an unknown tag in the header", frame(3, 9, tags + body + b"\0"), answer_version=9, **metadata)
+    side.send("an unknown tag in the body", frame(3, 9, b"\0" + body + tags), answer_version=9, **metadata)
+    side.send("tags that end too soon", frame(3, 9, b"\0" + body + b"\5\1\1a"), answer_version=9, **metadata)
+    side.send("flexible bytes behind", frame(3, 9, b"\0" + body + b"\0\0\0"), answer_version=9, **metadata)
     side.send("half a header", b"\0\3\0", close=True, seconds=5)
 
 
@@ -50,6 +71,7 @@ def metadata(side):
         side.ask("two topics", "Metadata", version, topics(first, second))
         side.ask("a topic twice", "Metadata", version, topics(first, first))
         side.ask("none", "Metadata", version, {"topics": []})
+        side.ask("all", "Metadata", version, {"topics": None})
         quiet = {"allowAutoTopicCreation": False}
         side.ask("unknown, not to be made", "Metadata", version, {**topics(name(side, "unknown")), **quiet})
         for word in ("", ".", "..", "a b", "a" * 249, "a" * 250, "ünï", "a/b"):

@@ -31,14 +31,26 @@ REQUESTS = {
     "nothing right": {"numPartitions": 0, "replicationFactor": 0, "configs": configs(nonsense="1")},
     "far too many partitions": {"numPartitions": 2_147_483_647, "replicationFactor": 1},
     "assigned": {"numPartitions": -1, "replicationFactor": -1, "assignments": assignment((0, [1]), (1, [1]))},
-    "assigned out of order": {"numPartitions": -1, "replicationFactor": -1, "assignments": assignment((1, [1]), (0, [1]))},
+    "assigned out of order": {
+        "numPartitions": -1,
+        "replicationFactor": -1,
+        "assignments": assignment((1, [1]), (0, [1])),
+    },
     "assigned to nobody": {"numPartitions": -1, "replicationFactor": -1, "assignments": assignment((0, []))},
     "assigned to a stranger": {"numPartitions": -1, "replicationFactor": -1, "assignments": assignment((0, [9]))},
     "assigned to -1": {"numPartitions": -1, "replicationFactor": -1, "assignments": assignment((0, [-1]))},
     "assigned twice to one": {"numPartitions": -1, "replicationFactor": -1, "assignments": assignment((0, [1, 1]))},
-    "assigned with a gap": {"numPartitions": -1, "replicationFactor": -1, "assignments": assignment((0, [1]), (2, [1]))},
+    "assigned with a gap": {
+        "numPartitions": -1,
+        "replicationFactor": -1,
+        "assignments": assignment((0, [1]), (2, [1])),
+    },
     "assigned without 0": {"numPartitions": -1, "replicationFactor": -1, "assignments": assignment((1, [1]))},
-    "assigned, one twice": {"numPartitions": -1, "replicationFactor": -1, "assignments": assignment((0, [1]), (0, [1]))},
+    "assigned, one twice": {
+        "numPartitions": -1,
+        "replicationFactor": -1,
+        "assignments": assignment((0, [1]), (0, [1])),
+    },
     "assigned unequally": {"numPartitions": -1, "replicationFactor": -1, "assignments": assignment((0, [1]), (1, []))},
     "counts and assigned": {"numPartitions": 2, "replicationFactor": 1, "assignments": assignment((0, [1]), (1, [1]))},
     "partitions and assigned": {"numPartitions": 1, "replicationFactor": -1, "assignments": assignment((0, [1]))},
@@ -126,11 +138,25 @@ def create_topics(side):
         for validate in (True, False):
             only = ", only validated" if validate else ""
             ask(side, f"there already{only}", version, {"name": there, **plain}, validateOnly=validate)
-            ask(side, f"there already, and wrong{only}", version, {"name": there, "numPartitions": 0, "replicationFactor": 1}, validateOnly=validate)
+            ask(
+                side,
+                f"there already, and wrong{only}",
+                version,
+                {"name": there, "numPartitions": 0, "replicationFactor": 1},
+                validateOnly=validate,
+            )
             twice = {"name": name(side, f"v{version}-twice"), **plain}
             ask(side, f"twice{only}", version, twice, twice, validateOnly=validate)
             other = {**twice, "numPartitions": 3}
-            ask(side, f"twice, differently, among others{only}", version, twice, other, {"name": "a b", **plain}, validateOnly=validate)
+            ask(
+                side,
+                f"twice, differently, among others{only}",
+                version,
+                twice,
+                other,
+                {"name": "a b", **plain},
+                validateOnly=validate,
+            )
             dotted, lined = name(side, f"v{version}.dot"), name(side, f"v{version}_dot")
             ask(side, f"a name with a dot{only}", version, {"name": dotted, **plain}, validateOnly=validate)
             ask(side, f"a name that collides{only}", version, {"name": lined, **plain}, validateOnly=validate)
@@ -144,7 +170,12 @@ def create_topics(side):
 def create_topics_configs(side):
     for version in (versions("CreateTopics", 4)[0], last("CreateTopics")):
         for number, (word, entries) in enumerate(CONFIGS.items()):
-            topic = {"name": name(side, f"v{version}-{number}"), "numPartitions": 1, "replicationFactor": 1, "configs": entries}
+            topic = {
+                "name": name(side, f"v{version}-{number}"),
+                "numPartitions": 1,
+                "replicationFactor": 1,
+                "configs": entries,
+            }
             ask(side, f"{word}, only validated", version, topic, validateOnly=True)
             if version == last("CreateTopics"):
                 ask(side, word, version, topic)
@@ -180,7 +211,11 @@ def create_partitions(side):
             "assigned twice to one": [[1, 1]],
             "assigned to two": [[1, 9]],
         }.items():
-            ask(f"{label}, only validated", {"name": topic, "count": 3, "assignments": brokers(*lists)}, only_validate=True)
+            ask(
+                f"{label}, only validated",
+                {"name": topic, "count": 3, "assignments": brokers(*lists)},
+                only_validate=True,
+            )
         ask("2, assigned", {"name": topic, "count": 2, "assignments": brokers([1])})
         ask("twice", {"name": topic, "count": 3}, {"name": topic, "count": 4})
         ask("twice, and another", {"name": topic, "count": 3}, {"name": topic, "count": 3}, {"name": other, "count": 2})

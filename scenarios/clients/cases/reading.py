@@ -2,8 +2,7 @@
 
 import time
 
-import batches
-from batches import batch
+from batches import GZIP, batch, now, record
 from peers import NIL, UNKNOWN_ID
 
 from . import create, last, name, story, topic_id, versions
@@ -79,7 +78,10 @@ def fetch(side):
         read("leader epoch -2", partition(0, 8, currentLeaderEpoch=-2))
         read("a later leader epoch, out of range", partition(0, 99, currentLeaderEpoch=first + 1))
         for epoch in (first, first + 1, -1):
-            read(f"last fetched epoch {epoch - first}" if epoch >= 0 else "no last fetched epoch", partition(0, 8, lastFetchedEpoch=epoch))
+            read(
+                f"last fetched epoch {epoch - first}" if epoch >= 0 else "no last fetched epoch",
+                partition(0, 8, lastFetchedEpoch=epoch),
+            )
         read("a rack", partition(0, 8), rackId="r")
         read("as broker 9", partition(0, 8), replicaId=9)
         read("as a debugger", partition(0, 8), replicaId=-2)
@@ -136,7 +138,14 @@ def fetch_sessions(side):
         read("forgets one that is not there", forget=[7], sessionId=session, sessionEpoch=8)
         read("adds an unknown one", partition(9, 0), sessionId=session, sessionEpoch=9)
         read("with an error that stays", sessionId=session, sessionEpoch=10)
-        read("adds an unknown topic", partition(0, 0), topic=name(side, "unknown"), topic_id=UNKNOWN_ID, sessionId=session, sessionEpoch=11)
+        read(
+            "adds an unknown topic",
+            partition(0, 0),
+            topic=name(side, "unknown"),
+            topic_id=UNKNOWN_ID,
+            sessionId=session,
+            sessionEpoch=11,
+        )
         read("forgets and asks for one", partition(1, 8), forget=[1], sessionId=session, sessionEpoch=12)
         read("an unknown session", sessionId=session + 1, sessionEpoch=1)
         read("a negative session", sessionId=-5, sessionEpoch=1)
@@ -150,6 +159,43 @@ def fetch_sessions(side):
         read("replaced", partition(1, 10), sessionId=session, sessionEpoch=0)
         read("the one before", sessionId=session, sessionEpoch=1)
         read("a session of nothing", sessionEpoch=0)
+
+
+@story
+def fetch_what_was_written(side):
+    begun = now()
+    kinds = {
+        "plain": {},
+        "stamped": {"message.timestamp.type": "LogAppendTime"},
+        "compacted": {"cleanup.policy": "compact"},
+        "gzipped": {"compression.type": "gzip"},
+    }
+    written = {
+        "plain": batch(b"a", b"b", timestamp=begun, timestamp_step=-5, max_timestamp=begun),
+        "gzip": batch(b"a", b"b", codec=GZIP, timestamp=begun, timestamp_step=5),
+        "an untrue maximum": batch(b"a", timestamp=begun, max_timestamp=begun + 10_000),
+        "no timestamp": batch(b"a", timestamp=-1),
+        "of a producer": batch(b"a", b"b", producer=(700_000, 3, 0)),
+        "of it, the next": batch(b"a", b"b", producer=(700_000, 3, 2)),
+        "of none, by half": batch(b"a", producer=(-1, 0, 0)),
+        "a leader epoch": batch(b"a", leader_epoch=55),
+        "unused bits": batch(b"a", attributes=1 << 9),
+        "a record's attributes": batch(b"a", records=record(b"a", attributes=7)),
+    }
+    for kind, configs in kinds.items():
+        topic = create(side, kind, configs={**configs, "retention.ms": "-1"})
+        write = writer(side, last("Produce"), topic)
+        for label, records in written.items():
+            key = {"key": b"k"} if kind == "compacted" else {}
+            write(f"{kind}: {label}", records if not key else batch(label.encode(), timestamp=begun, **key))
+        for version in (4, 11, last("Fetch")):
+            Reader(side, version, topic)(f"{kind}: all", partition(0, 0))
+        for timestamp in (-1, -2, -3, begun - 1, begun, begun + 3, begun + 5, begun + 6):
+            word = timestamp - begun if timestamp > 0 else timestamp
+            if kind != "stamped" or timestamp in (-1, -2):
+                wanted = [{"partitionIndex": 0, "timestamp": timestamp}]
+                request = {"topics": [{"name": topic, "partitions": wanted}]}
+                side.ask(f"{kind}: offset at {word}", "ListOffsets", last("ListOffsets"), request)
 
 
 @story
@@ -167,12 +213,26 @@ def list_offsets(side):
 
         def ask(label, timestamp, word=topic, index=0, epoch=-1, **fields):
             wanted = [{"partitionIndex": index, "timestamp": timestamp, "currentLeaderEpoch": epoch}]
-            side.ask(label, api, version, {"topics": [{"name": word, "partitions": wanted}], "timeoutMs": 5000, **fields})
+            side.ask(
+                label, api, version, {"topics": [{"name": word, "partitions": wanted}], "timeoutMs": 5000, **fields}
+            )
 
         for timestamp in (-1, -2, -3, -4, -5, -6, -7, -100):
             ask(f"{timestamp}", timestamp)
             ask(f"{timestamp} of an empty log", timestamp, empty)
-        for timestamp in (0, start, start + 1, start + 10, start + 11, start + 55, start + 105, start + 200, start + 205, start + 211, start * 2):
+        for timestamp in (
+            0,
+            start,
+            start + 1,
+            start + 10,
+            start + 11,
+            start + 55,
+            start + 105,
+            start + 200,
+            start + 205,
+            start + 211,
+            start * 2,
+        ):
             ask(f"at {timestamp - start}", timestamp)
         ask("by time in an empty log", start, empty)
         for level in (0, 1, 2):

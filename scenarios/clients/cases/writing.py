@@ -13,7 +13,9 @@ from . import create, last, name, story, topic_id, versions
 DAY_MS = 24 * 3_600_000
 
 
-def produce(side, label, version, topic, records, *, acks=-1, partition=0, topic_id=UNKNOWN_ID, timeout_ms=10_000, **order):
+def produce(
+    side, label, version, topic, records, *, acks=-1, partition=0, topic_id=UNKNOWN_ID, timeout_ms=10_000, **order
+):
     """One Produce to one partition, or to several where `records` is a list of pairs of partition and records."""
     pairs = records if isinstance(records, list) else [(partition, records)]
     data = [
@@ -88,8 +90,8 @@ def produce_batches(side):
         write("a broken checksum", batch(b"a", crc_error=1))
         for magic in (0, 1):
             write(f"magic {magic}", batches.old_message(b"a", magic=magic))
-        for magic in (3, -1):
-            write(f"a batch that says magic {magic}", batch(b"a", magic=magic & 0xFF if magic < 0 else magic) if magic > 0 else batch(b"a")[:16] + b"\xff" + batch(b"a")[17:])
+        for magic in (3, 127, -1):
+            write(f"a batch that says magic {magic}", batch(b"a", magic=magic))
         write("two batches", batch(b"a") + batch(b"b"))
         write("a batch and an old message", batch(b"a") + batches.old_message(b"b"))
         write("a batch and a bit", batch(b"a") + b"\0" * 5)
@@ -137,7 +139,9 @@ def produce_batches(side):
         write("a record that is too long", batch(b"a", records=batches.record(b"a")[:-1]))
         write("a record with attributes", batch(b"a", records=batches.record(b"a", attributes=1)))
         write("bytes behind the records", batch(b"a", records=batches.record(b"a") + b"\0\0\0"))
-        write("gzip, bytes behind the records", batch(b"a", codec=batches.GZIP, records=batches.record(b"a") + b"\0\0\0"))
+        write(
+            "gzip, bytes behind the records", batch(b"a", codec=batches.GZIP, records=batches.record(b"a") + b"\0\0\0")
+        )
 
 
 @story
@@ -176,13 +180,18 @@ def produce_timestamps(side):
         write("two days ago", batch(b"a", timestamp=begun - 2 * DAY_MS))
         write("in an hour", batch(b"a", timestamp=begun + 3_600_000))
         write("in a minute", batch(b"a", timestamp=begun + 60_000))
-        write("the second of them too old", batch(b"a", b"b", timestamp=begun, timestamp_step=-2 * DAY_MS, max_timestamp=begun))
+        write(
+            "the second of them too old",
+            batch(b"a", b"b", timestamp=begun, timestamp_step=-2 * DAY_MS, max_timestamp=begun),
+        )
         write("the third too new", batch(b"a", b"b", b"c", timestamp=begun, timestamp_step=DAY_MS))
         write("never", batch(b"a", timestamp=-1))
         write("before 1970", batch(b"a", timestamp=-2))
         write("0", batch(b"a", timestamp=0))
         write("a maximum that is too high", batch(b"a", timestamp=begun, max_timestamp=begun + 1))
-        write("a maximum that is too low", batch(b"a", b"b", timestamp=begun, timestamp_step=5, max_timestamp=begun + 1))
+        write(
+            "a maximum that is too low", batch(b"a", b"b", timestamp=begun, timestamp_step=5, max_timestamp=begun + 1)
+        )
         write("a maximum of -1", batch(b"a", timestamp=begun, max_timestamp=-1))
         write("a maximum far ahead", batch(b"a", timestamp=begun, max_timestamp=begun + 10 * DAY_MS))
         write("gzip, too old", batch(b"a", b"b", codec=batches.GZIP, timestamp=begun - 2 * DAY_MS))
@@ -268,7 +277,11 @@ def produce_idempotent(side):
         stranger = batch(b"a", producer=(producer + 500_000, 0, 0))
         write("an id that nobody has", stranger)
         write("two batches", at(3, 1) + at(3, 2))
-        write("a sequence at the end", batch(b"a", b"b", b"c", producer=(producer + 500_001, 0, 2_147_483_646)), partition=1)
+        write(
+            "a sequence at the end",
+            batch(b"a", b"b", b"c", producer=(producer + 500_001, 0, 2_147_483_646)),
+            partition=1,
+        )
         write("a sequence around the end", batch(b"a", producer=(producer + 500_001, 0, 1)), partition=1)
         write("not from 0, acks=1", batch(b"a", producer=(producer + 500_002, 0, 3)), acks=1)
         ends(side, topic, 2)
@@ -284,6 +297,11 @@ def init_producer_id(side):
         side.ask("plain, timeout -1", api, version, {"transactionalId": None, "transactionTimeoutMs": -1})
         side.ask("an empty transactional id", api, version, {"transactionalId": "", "transactionTimeoutMs": 60_000})
         for producer, epoch in ((5, 3), (5, -1), (-1, 3), (-2, 0), (5, 32_767)):
-            fields = {"transactionalId": None, "transactionTimeoutMs": 60_000, "producerId": producer, "producerEpoch": epoch}
+            fields = {
+                "transactionalId": None,
+                "transactionTimeoutMs": 60_000,
+                "producerId": producer,
+                "producerEpoch": epoch,
+            }
             side.ask(f"producer {producer} epoch {epoch}", api, version, fields)
         side.ask("a transactional id", api, version, {"transactionalId": "t", "transactionTimeoutMs": 60_000})
