@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::time::Duration;
 
 use crate::effect::{NoticeKind, Resignation};
 use crate::hooks::{Mutant, Probe};
@@ -31,6 +32,8 @@ pub(super) struct Holes {
     /// The next hole to ask for starts here or is the first behind it, so that one which nobody can fill does not keep
     /// others waiting.
     ask_from: Offset,
+    /// Where the hole started that was asked for last, and when.
+    asked: Option<(Offset, Instant)>,
     /// Voters that never had the record at an offset, as they say in an epoch.
     lacking: (LeaderEpoch, Offset, BTreeSet<Voter>),
 }
@@ -42,6 +45,7 @@ impl Holes {
             ranges,
             ask_at,
             ask_from: Offset(0),
+            asked: None,
             lacking: Default::default(),
         }
     }
@@ -76,7 +80,7 @@ impl Holes {
     }
 
     /// The hole to ask for, in turn.
-    fn next_to_ask(&mut self) -> Option<Range<Offset>> {
+    fn next_to_ask(&mut self, now: Instant) -> Option<Range<Offset>> {
         let behind = |hole: &&Range<Offset>| hole.start >= self.ask_from;
         let hole = self
             .ranges
@@ -85,6 +89,7 @@ impl Holes {
             .or(self.ranges.first())?
             .clone();
         self.ask_from = hole.end;
+        self.asked = Some((hole.start, now));
         Some(hole)
     }
 
@@ -97,7 +102,7 @@ impl Holes {
         self.lacking.2.len()
     }
 
-    fn add(&mut self, hole: Range<Offset>, now: Instant) {
+    fn add(&mut self, hole: Range<Offset>, now: Instant, retry_interval: Duration) {
         let known = |range: &Range<Offset>| range.start <= hole.start && hole.end <= range.end;
         if self.ranges.iter().any(known) {
             return; // asked for already
@@ -113,8 +118,11 @@ impl Holes {
         let place = self
             .ranges
             .partition_point(|other| other.start < merged.start);
+        // One that was asked for and is here again was not filled by what came: to be asked for again, but not at once.
+        let asked = self.asked.filter(|(start, _)| *start == merged.start);
+        let ask_at = asked.map_or(now, |(_, at)| (at + retry_interval).max(now));
+        self.ask_at = Some(self.ask_at.map_or(ask_at, |at| at.min(ask_at)));
         self.ranges.insert(place, merged);
-        self.ask_at = Some(now);
     }
 
     fn remove(&mut self, filled: &Range<Offset>) {
@@ -145,8 +153,8 @@ impl Replica {
         cx.fx.probe(Probe::HoleFound);
         cx.fx
             .notice(Some(self.id), NoticeKind::Hole(range.start, range.end));
-        self.holes
-            .add(range.start..range.end.min(self.end.end_offset), cx.now);
+        let hole = range.start..range.end.min(self.end.end_offset);
+        self.holes.add(hole, cx.now, cx.timing.retry_interval);
         if cx.fx.mutant(Mutant::TruncatesToHole) && !self.is_leader() {
             self.truncate_to_hole(cx);
         }
@@ -168,7 +176,7 @@ impl Replica {
 
     /// Asks whoever may have it for a hole.
     pub(super) fn ask_for_holes(&mut self, cx: &mut Cx<'_>) {
-        let Some(Range { start, end }) = self.holes.next_to_ask() else {
+        let Some(Range { start, end }) = self.holes.next_to_ask(cx.now) else {
             return;
         };
         let request = ReplicaBody::FillRequest {

@@ -400,7 +400,7 @@ impl<'a, D: Disk> Replay<'a, D> {
             let state = &self.replicas[&replica].state;
             let room = u32::try_from(room).unwrap_or(u32::MAX);
             header.leader_epoch == end.leader_epoch
-                && segment::is_plausible(header, end.end_offset, room, state)
+                && segment::may_stand(header, end.end_offset, room, state)
         };
         let header = BatchHeader::parse(&bytes[..read]).ok().filter(belongs);
         let Some(header) = header else {

@@ -224,8 +224,18 @@ pub(super) fn read_batch<F: DiskFile>(
         .filter(|batch| batch.verify().is_ok()))
 }
 
-/// Whether a header can be that of the batch at `expected`, with `room` bytes left in its segment.
+/// Whether a header can be that of the log's batch at `expected`, with `room` bytes left in its segment.
 pub(super) fn is_plausible(
+    header: &BatchHeader,
+    expected: Offset,
+    room: u32,
+    state: &ReplicaState,
+) -> bool {
+    header.next_offset() <= state.end.end_offset && may_stand(header, expected, room, state)
+}
+
+/// The same where the log may go on with it.
+pub(super) fn may_stand(
     header: &BatchHeader,
     expected: Offset,
     room: u32,

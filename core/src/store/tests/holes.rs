@@ -48,6 +48,32 @@ fn byte_of(batches: &[Batch], index: usize) -> usize {
 }
 
 #[test]
+fn a_hole_ends_with_the_log_whatever_a_damaged_header_says() {
+    let disk = formatted();
+    let (mut driver, batches) = with_batches(&disk, &[300; 3]);
+    checkpoint(&mut driver);
+    // Committed, so that its headers are not kept in memory.
+    let log = driver.store.replicas.get_mut(&replica(0)).unwrap();
+    log.state.tail.clear();
+    // The same bit of one batch's `last_offset_delta` and of the next one's base offset, which no CRC covers: the two
+    // bear each other out.
+    disk.rot(&log_path(), byte_of(&batches, 1) + 24);
+    disk.rot(&log_path(), byte_of(&batches, 2) + 5);
+    let QueryResult::Failed(ReadError::Hole(hole)) = driver.read(replica(0), 2, 100_000) else {
+        panic!("the batch is damaged");
+    };
+    let holes = driver.store.examine(replica(0), hole).unwrap();
+    assert_eq!(holes, [Offset(2)..Offset(6)]);
+    let batches = batches[1..].to_vec();
+    driver
+        .execute(replica(0), OrderKind::Fill { batches })
+        .unwrap();
+    driver.commit();
+    let (_, recovered) = open(&disk);
+    assert_eq!(recovered.replicas[0].holes, []);
+}
+
+#[test]
 fn rot_found_by_a_read_is_journalled_kept_over_a_restart_and_filled_from_a_peer() {
     let disk = formatted();
     let (mut driver, batches) = with_batches(&disk, &[300; 20]);
