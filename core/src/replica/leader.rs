@@ -221,6 +221,8 @@ impl Replica {
                     self.send_entries(follower, Vec::new(), cx);
                 } else if progress.told < committed {
                     leading.tick_by(cx.now + cx.timing.heartbeat_interval);
+                } else if next != self.end {
+                    leading.tick_by(cx.now + cx.timing.retry_interval);
                 }
                 return;
             }

@@ -338,6 +338,22 @@ fn a_leader_that_asks_to_be_elected_anew_is_trusted_no_more() {
     assert_eq!(leader, old, "it has the heir's opening");
 }
 
+#[test]
+fn a_record_held_back_from_full_disks_is_sent_when_they_have_room() {
+    let mut quorum = Quorum::new(3);
+    let leader = quorum.elect();
+    for follower in (0..3).filter(|&n| n != leader) {
+        let to = voter(leader).broker;
+        let full = quorum.links[follower].heartbeat_to(to, quorum.now, Duration::ZERO, true);
+        quorum.links[leader].beat(voter(follower).broker, &full, quorum.now, &quorum.timing);
+    }
+    quorum.produce(leader).expect("its own disk has room");
+    quorum.settle();
+    assert_eq!(quorum.replicas[leader].high_watermark(), Some(Offset(0)));
+    quorum.run(Duration::from_secs(2));
+    assert_eq!(quorum.replicas[leader].high_watermark(), Some(Offset(1)));
+}
+
 /// What replicas have sent since `quorum.sent` was last emptied, of appends with entries and of refusals.
 fn appends(sent: &[ReplicaMessage]) -> (usize, usize) {
     let carried = |message: &&ReplicaMessage| matches!(&message.body, ReplicaBody::Append(append) if !append.entries.is_empty());
