@@ -173,7 +173,7 @@ impl PeerLinks {
             .is_some()
     }
 
-    /// Breaks a link that leads to a start of the peer that is over, and dials anew. No [`LinkEvent::Down`] that counts
+    /// Breaks a link that leads to a start of the peer that is over, and dials anew. No [`Down`](super::LinkEvent::Down) that counts
     /// follows.
     pub fn redial(&mut self, broker: BrokerId) {
         self.up.remove(&broker);
@@ -185,7 +185,7 @@ impl PeerLinks {
     /// Sends on a link that is up; otherwise the message is lost. A link that cannot take it breaks.
     ///
     /// # Errors
-    /// [`LinkBroken`] when it broke by this; no [`LinkEvent::Down`] that counts follows.
+    /// [`LinkBroken`] when it broke by this; no [`Down`](super::LinkEvent::Down) that counts follows.
     pub fn send(&mut self, to: BrokerId, message: PeerMessage) -> Result<(), LinkBroken> {
         let Some((_, queue)) = self.up.get(&to) else {
             return Ok(());
