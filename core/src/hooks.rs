@@ -138,6 +138,8 @@ list! {
         ForgetsVote,
         /// A sync that has failed is tried again, and its success is believed.
         RetriesFailedSync,
+        /// A directory with a failed sync opens again in the same run of the operating system.
+        ReopensAfterFailedSync,
         /// A leader leads on where the full disk has refused what it has sent.
         LeadsOnAfterRefusal,
         /// An append that the full disk has refused counts as durable.

@@ -32,6 +32,7 @@ mod opening_on_disk;
 mod phantom_epoch;
 mod power_cut_of_all;
 mod refused_leader;
+mod reopened_after_failed_sync;
 mod retry_after_truncation;
 mod rolling_restart;
 mod rot_below_the_durable_end;

@@ -158,6 +158,9 @@ killers! {
     failing_fsync {
         RetriesFailedSync: checker "RecoveryFindsWhatWasOrdered",
     }
+    reopened_after_failed_sync {
+        ReopensAfterFailedSync: claim "does not happen within 5000ms",
+    }
     amnesiac_voter {
         IgnoresDirectoryId: checker "WipedDirectoriesAreSilent",
         TrustsNewReplica: checker "SuspicionEndsWhenCaughtUp",
