@@ -468,6 +468,11 @@ impl Replica {
         if owed || leading.target_differs(&self.voters) {
             leading.tick_by(cx.now + cx.timing.retry_interval);
         }
+        // A voter that has proven nothing since it voted is not noticed by its link, which proved nothing before.
+        let votes_count_until = leading.since + cx.timing.election_timeout;
+        if cx.now < votes_count_until {
+            leading.tick_by(votes_count_until);
+        }
     }
 
     /// A replica asks whether it would be elected instead of this leader: it has stopped following, and is asked what
