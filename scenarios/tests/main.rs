@@ -22,6 +22,7 @@ mod failing_fsync;
 mod fill_of_another_epoch;
 mod forgotten_epoch;
 mod hidden_high_watermark;
+mod last_vote;
 mod leader_back_too_soon;
 mod lost_by_the_only_one;
 mod moved_away;

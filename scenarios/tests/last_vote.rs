@@ -1,0 +1,21 @@
+//! One of two voters is stopped in good order: it hands over, gives its vote, and is gone.
+//!
+//! Breaks if: the new leader looks only once whether it is heard, while the vote still proves that: then it leads for
+//! ever alone.
+
+use varve_scenarios::{Scenario, millis};
+
+#[test]
+fn a_leader_whose_voter_is_gone_behind_its_vote_resigns() {
+    let mut s = Scenario::new(2).seed(2).quiet();
+    let first = s.elect_leader();
+    let c = s.client();
+    s.produce_acked(&c, 1);
+    s.trace();
+    let second = s.followers()[0];
+    s.stop(first);
+    assert_eq!(s.view(second).role, "leader");
+    s.run_for(millis(1200));
+    assert_ne!(s.view(second).role, "leader", "nobody hears it");
+    s.assert_trace();
+}
