@@ -116,6 +116,8 @@ list! {
         AnswersAllAsOne,
         /// A leader cut off from its majority goes on leading for ever.
         NeverChecksQuorum,
+        /// A new leader does not look again when the votes for it prove nothing any more.
+        CountsVotesForEver,
         /// A fenced broker's leadership is hidden from clients (counter-example 11).
         FencingHidesLeader,
         /// A leader asks its successor to stand before that has caught up.

@@ -5,9 +5,11 @@
 
 use varve_scenarios::{Scenario, millis};
 
-#[test]
-fn a_leader_whose_voter_is_gone_behind_its_vote_resigns() {
-    let mut s = Scenario::new(2).seed(2).quiet();
+pub(crate) fn cluster() -> Scenario {
+    Scenario::new(2).seed(2).quiet()
+}
+
+pub(crate) fn story(s: &mut Scenario) {
     let first = s.elect_leader();
     let c = s.client();
     s.produce_acked(&c, 1);
@@ -17,5 +19,11 @@ fn a_leader_whose_voter_is_gone_behind_its_vote_resigns() {
     assert_eq!(s.view(second).role, "leader");
     s.run_for(millis(1200));
     assert_ne!(s.view(second).role, "leader", "nobody hears it");
+}
+
+#[test]
+fn a_leader_whose_voter_is_gone_behind_its_vote_resigns() {
+    let mut s = cluster();
+    story(&mut s);
     s.assert_trace();
 }

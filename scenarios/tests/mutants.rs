@@ -158,6 +158,9 @@ killers! {
     failing_fsync {
         RetriesFailedSync: checker "RecoveryFindsWhatWasOrdered",
     }
+    last_vote {
+        CountsVotesForEver: claim "nobody hears it",
+    }
     reopened_after_failed_sync {
         ReopensAfterFailedSync: claim "does not happen within 5000ms",
     }

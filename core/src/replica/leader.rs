@@ -470,7 +470,7 @@ impl Replica {
         }
         // A voter that has proven nothing since it voted is not noticed by its link, which proved nothing before.
         let votes_count_until = leading.since + cx.timing.election_timeout;
-        if cx.now < votes_count_until {
+        if cx.now < votes_count_until && !cx.fx.mutant(Mutant::CountsVotesForEver) {
             leading.tick_by(votes_count_until);
         }
     }
