@@ -1,0 +1,260 @@
+//! What the disk forgets and what it keeps.
+
+use varve_core::store::{Disk, DiskFile};
+
+use super::*;
+
+fn disk(seed: u64) -> SimDisk {
+    SimDisk::new(Draws::new(seed), 1, 1 << 20)
+}
+
+fn contents(disk: &SimDisk, path: &str) -> Result<Vec<u8>, DiskError> {
+    let file = disk.open(path)?;
+    let mut bytes = vec![0; usize::try_from(file.length()?).unwrap()];
+    let read = file.read_at(0, &mut bytes)?;
+    assert_eq!(read, bytes.len());
+    Ok(bytes)
+}
+
+fn durable_file(disk: &SimDisk, path: &str, bytes: &[u8]) -> SimFile {
+    let file = disk.create(path).unwrap();
+    file.write_at(0, &[bytes]).unwrap();
+    file.sync().unwrap();
+    disk.sync_directory("").unwrap();
+    file
+}
+
+#[test]
+fn a_killed_process_leaves_what_it_wrote() {
+    let disk = disk(1);
+    disk.create("a")
+        .unwrap()
+        .write_at(3, &[b"xy", b"z"])
+        .unwrap();
+    disk.kill();
+    assert_eq!(contents(&disk, "a").unwrap(), b"\0\0\0xyz");
+}
+
+#[test]
+fn what_was_synced_survives_every_power_cut() {
+    for seed in 0..100 {
+        let disk = disk(seed);
+        disk.create_directory("d").unwrap();
+        disk.sync_directory("").unwrap();
+        let file = disk.create("d/a").unwrap();
+        let bytes: Vec<u8> = (0..10_000_u32).map(|n| n.to_le_bytes()[0]).collect();
+        file.write_at(0, &[&bytes]).unwrap();
+        file.sync().unwrap();
+        disk.sync_directory("d").unwrap();
+        assert!(disk.is_all_durable());
+        file.write_at(20_000, &[b"unsynced, and behind what was synced"])
+            .unwrap();
+        disk.create("d/b").unwrap();
+        disk.power_cut();
+        assert_eq!(&contents(&disk, "d/a").unwrap()[..10_000], &bytes[..]);
+    }
+}
+
+#[test]
+fn any_subset_of_unsynced_sectors_survives_a_power_cut_and_some_are_torn() {
+    let mut survivors = BTreeSet::new();
+    let mut torn = false;
+    for seed in 0..200 {
+        let disk = disk(seed);
+        let file = durable_file(&disk, "a", &[1; 3 * SECTOR_SIZE]);
+        file.write_at(0, &[&[2; 3 * SECTOR_SIZE]]).unwrap();
+        disk.power_cut();
+        let bytes = contents(&disk, "a").unwrap();
+        assert_eq!(bytes.len(), 3 * SECTOR_SIZE, "the length did not change");
+        let sectors: Vec<Option<u8>> = bytes
+            .chunks(SECTOR_SIZE)
+            .map(|sector| {
+                let first = sector[0];
+                sector.iter().all(|&byte| byte == first).then_some(first)
+            })
+            .collect();
+        torn |= sectors.contains(&None);
+        survivors.insert(sectors);
+    }
+    assert!(torn);
+    for sectors in [
+        [1, 1, 1],
+        [1, 1, 2],
+        [1, 2, 1],
+        [2, 1, 1],
+        [2, 2, 1],
+        [1, 2, 2],
+        [2, 2, 2],
+    ] {
+        assert!(survivors.contains(&sectors.map(Some)[..]), "{sectors:?}");
+    }
+}
+
+#[test]
+fn a_torn_sector_keeps_the_bytes_that_nobody_wrote() {
+    for seed in 0..200 {
+        let disk = disk(seed);
+        let file = durable_file(&disk, "a", &[1; SECTOR_SIZE]);
+        file.write_at(100, &[&[2; 50]]).unwrap();
+        disk.power_cut();
+        let bytes = contents(&disk, "a").unwrap();
+        assert!(
+            bytes[..100]
+                .iter()
+                .chain(&bytes[150..])
+                .all(|&byte| byte == 1)
+        );
+    }
+}
+
+#[test]
+fn unsynced_names_and_lengths_are_lost_or_kept() {
+    let mut outcomes = BTreeSet::new();
+    for seed in 0..100 {
+        let disk = disk(seed);
+        durable_file(&disk, "old", b"old");
+        durable_file(&disk, "cut", b"long enough");
+        disk.rename("old", "new").unwrap();
+        disk.create("made").unwrap().sync().unwrap();
+        disk.open("cut").unwrap().truncate(4).unwrap();
+        disk.power_cut();
+        let names = disk.list("").unwrap();
+        assert_ne!(
+            names.contains(&"old".to_owned()),
+            names.contains(&"new".to_owned()),
+            "a rename is atomic"
+        );
+        let cut = contents(&disk, "cut").unwrap();
+        assert!(cut.len() >= 4 && cut.len() <= 11);
+        outcomes.insert((
+            names.contains(&"new".to_owned()),
+            names.contains(&"made".to_owned()),
+            cut.len() == 4,
+        ));
+    }
+    assert_eq!(outcomes.len(), 8, "every combination happens: {outcomes:?}");
+}
+
+#[test]
+fn a_replaced_file_comes_back_whole_or_is_replaced_whole() {
+    let mut seen = BTreeSet::new();
+    for seed in 0..50 {
+        let disk = disk(seed);
+        durable_file(&disk, "table", b"one");
+        let next = disk.create("table.next").unwrap();
+        next.write_at(0, &[b"two"]).unwrap();
+        next.sync().unwrap();
+        disk.rename("table.next", "table").unwrap();
+        disk.power_cut();
+        seen.insert(contents(&disk, "table").unwrap());
+    }
+    assert_eq!(seen, BTreeSet::from([b"one".to_vec(), b"two".to_vec()]));
+}
+
+#[test]
+fn a_failed_sync_marks_pages_clean_and_later_success_proves_nothing() {
+    let mut lost = false;
+    for seed in 0..50 {
+        let disk = disk(seed);
+        let file = durable_file(&disk, "a", &[1; SECTOR_SIZE]);
+        file.write_at(0, &[&[2; SECTOR_SIZE]]).unwrap();
+        disk.arm("a", Fault::SyncFails);
+        assert_eq!(file.sync(), Err(sync_failed()));
+        assert_eq!(file.sync(), Ok(()), "the fault strikes once");
+        assert_eq!(
+            contents(&disk, "a").unwrap()[0],
+            2,
+            "the cache still has it"
+        );
+        disk.power_cut();
+        lost |= contents(&disk, "a").unwrap()[0] == 1;
+    }
+    assert!(lost);
+    let disk = disk(0);
+    let file = durable_file(&disk, "a", b"a");
+    disk.arm("", Fault::SyncsFail);
+    assert!(file.sync().is_err() && file.sync().is_err() && disk.sync_directory("").is_err());
+}
+
+#[test]
+fn lost_and_misdirected_writes_are_reported_done() {
+    let disk = disk(3);
+    let file = durable_file(&disk, "a", &[1; 4 * SECTOR_SIZE]);
+    file.write_at(0, &[&[2; SECTOR_SIZE]]).unwrap();
+    disk.arm("a", Fault::LostWrite);
+    assert_eq!(file.sync(), Ok(()));
+    assert_eq!(contents(&disk, "a").unwrap(), [1; 4 * SECTOR_SIZE]);
+    file.write_at(0, &[&[3; SECTOR_SIZE]]).unwrap();
+    disk.arm("a", Fault::MisdirectedWrite);
+    assert_eq!(file.sync(), Ok(()));
+    let sectors: Vec<u8> = contents(&disk, "a")
+        .unwrap()
+        .chunks(SECTOR_SIZE)
+        .map(|s| s[0])
+        .collect();
+    assert_eq!(
+        sectors.iter().filter(|&&byte| byte == 3).count(),
+        1,
+        "{sectors:?}"
+    );
+}
+
+#[test]
+fn reads_fail_rot_and_lie_when_told_to() {
+    let disk = disk(4);
+    let file = durable_file(&disk, "a", &[1; 2 * SECTOR_SIZE]);
+    disk.arm("a", Fault::ReadFails);
+    assert!(file.read_at(0, &mut [0; 8]).is_err());
+    assert!(disk.make_unreadable("a", 600));
+    assert!(file.read_at(0, &mut [0; 8]).is_ok());
+    assert!(file.read_at(500, &mut [0; 20]).is_err());
+    file.write_at(512, &[&[2; SECTOR_SIZE]]).unwrap();
+    assert!(
+        file.read_at(500, &mut [0; 20]).is_ok(),
+        "written again, it can be read"
+    );
+    assert!(disk.rot("a", 3, 0) && !disk.rot("a", 2000, 0));
+    disk.power_cut();
+    assert_eq!(contents(&disk, "a").unwrap()[3], 0);
+    file.write_at(0, &[&[9; SECTOR_SIZE]]).unwrap();
+    file.sync().unwrap();
+    disk.arm("a", Fault::StaleRead);
+    let mut bytes = [0; 1];
+    file.read_at(0, &mut bytes).unwrap();
+    assert_eq!(bytes, [1]);
+    file.read_at(0, &mut bytes).unwrap();
+    assert_eq!(bytes, [9]);
+}
+
+#[test]
+fn a_full_disk_refuses_and_takes_writes_again_when_space_returns() {
+    let disk = SimDisk::new(Draws::new(1), 1, 2048);
+    let file = disk.create("a").unwrap();
+    file.allocate(1024).unwrap();
+    assert_eq!(disk.free_bytes(), Ok(1024));
+    let other = disk.create("b").unwrap();
+    assert_eq!(other.write_at(0, &[&[1; 1025]]), Err(DiskError::NoSpace));
+    assert_eq!(other.write_at(0, &[&[1; 1024]]), Ok(()));
+    assert_eq!(file.write_at(1000, &[&[1; 24]]), Ok(()), "reserved before");
+    assert_eq!(disk.create("c").err(), Some(DiskError::NoSpace));
+    disk.remove("b").unwrap();
+    assert_eq!(file.write_at(1024, &[&[1; 1024]]), Ok(()));
+    file.truncate(0).unwrap();
+    assert_eq!(disk.free_bytes(), Ok(2048));
+}
+
+#[test]
+fn names_in_a_directory_whose_own_name_was_lost_are_lost() {
+    let mut lost = false;
+    for seed in 0..20 {
+        let disk = disk(seed);
+        disk.create_directory("d").unwrap();
+        let file = disk.create("d/a").unwrap();
+        file.sync().unwrap();
+        disk.sync_directory("d").unwrap();
+        disk.power_cut();
+        lost |= disk.open("d/a").is_err();
+        assert_eq!(disk.open("d/a").is_err(), disk.list("d").is_err());
+    }
+    assert!(lost);
+}
