@@ -29,7 +29,12 @@ where
     let (read, mut write) = tokio::io::split(stream);
     let mut reader = FrameReader::new(read, FRAME_MAX, context.budget.clone());
     let from = match timeout(CONNECT_MAX, welcome(&mut reader, &mut write, &context)).await {
-        Ok(Ok(from)) => from,
+        Ok(Ok(Some(from))) => from,
+        Ok(Ok(None)) => {
+            // So does a node that tries its own advertised address.
+            tracing::debug!(%remote, "a connection to the peer listener ended without a word");
+            return;
+        }
         Ok(Err(reason)) => {
             tracing::info!(%remote, %reason, "refused a peer");
             return;
@@ -48,16 +53,19 @@ where
     tracing::debug!(broker = from.broker.0, %remote, session, %reason, "a peer's link has ended");
 }
 
+/// Greets; `None` where the other side hangs up before its hello.
 async fn welcome<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     reader: &mut FrameReader<R>,
     writer: &mut W,
     context: &LinkContext,
-) -> Result<PeerIdentity, String> {
+) -> Result<Option<PeerIdentity>, String> {
     let length = reader
         .next_length()
         .await
         .map_err(|error| error.to_string())?;
-    let length = length.ok_or("it hung up before its hello")?;
+    let Some(length) = length else {
+        return Ok(None);
+    };
     // A hello is short: whatever announces more is no peer, and what it sends is not worth reading.
     let judged = if length > GREETING_MAX {
         Err(format!("a hello of {length} bytes is no hello"))
@@ -82,7 +90,7 @@ async fn welcome<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     write_segments(writer, &mut reply, CONNECT_MAX)
         .await
         .map_err(|error| error.to_string())?;
-    judged
+    judged.map(Some)
 }
 
 /// What the broker, who hears the others, says of a node that dials.
