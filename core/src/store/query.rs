@@ -445,7 +445,7 @@ impl<D: Disk> Reader<'_, D> {
             if !reaches || state.segment_end(index) <= state.log_start_offset {
                 continue;
             }
-            let start = self.lookup_time(segment, timestamp)?;
+            let start = self.lookup_time(index, timestamp)?;
             let start = start.max(state.log_start_offset);
             let found = self.scan(
                 index,
@@ -461,8 +461,10 @@ impl<D: Disk> Reader<'_, D> {
         Ok(None)
     }
 
-    /// From where a record at or above `timestamp` can be.
-    fn lookup_time(&self, segment: &Segment, timestamp: Timestamp) -> Answer<Offset> {
+    /// From where a record at or above `timestamp` can be. An entry says that no record up to its batch is later, and
+    /// is believed where that batch is its own.
+    fn lookup_time(&self, index: usize, timestamp: Timestamp) -> Answer<Offset> {
+        let segment = &self.state().segments[index];
         let (tail, in_file) = self.index_of(segment);
         let entry = match tail.and_then(|tail| tail.lookup_time(timestamp)) {
             Some(entry) => Some(entry),
@@ -471,9 +473,20 @@ impl<D: Disk> Reader<'_, D> {
                 None => None,
             },
         };
-        Ok(entry.map_or(segment.base_offset, |entry| {
-            entry.offset.max(segment.base_offset)
-        }))
+        let Some(entry) = entry.filter(|entry| entry.offset > segment.base_offset) else {
+            return Ok(segment.base_offset);
+        };
+        let file = self.open(segment)?;
+        let is_its_own = self
+            .find(index, &file, entry.offset)?
+            .is_some_and(|(_, header)| {
+                header.base_offset == entry.offset && header.max_timestamp == entry.timestamp
+            });
+        Ok(if is_its_own {
+            entry.offset
+        } else {
+            segment.base_offset
+        })
     }
 
     fn max_timestamp(&self, end: Offset) -> Answer<Option<FoundRecord>> {

@@ -119,12 +119,17 @@ impl TestDisk {
 
     /// Flips a bit of what is stored.
     pub(super) fn rot(&self, path: &str, at: usize) {
+        self.flip(path, at, 6);
+    }
+
+    /// Flips this bit of a byte of what is stored.
+    pub(super) fn flip(&self, path: &str, at: usize, bit: u32) {
         let state = &mut *self.0.borrow_mut();
         let id = state.names[path];
         let file = state.files.get_mut(&id).unwrap();
-        file.written[at] ^= 0x40;
+        file.written[at] ^= 1 << bit;
         if let Some(byte) = file.durable.get_mut(at) {
-            *byte ^= 0x40;
+            *byte ^= 1 << bit;
         }
     }
 

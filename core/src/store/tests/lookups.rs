@@ -201,6 +201,41 @@ fn every_offset_is_found_in_any_segment_with_or_without_its_indexes() {
 }
 
 #[test]
+fn a_time_index_that_rots_in_any_bit_costs_time_and_hides_no_record() {
+    let disk = formatted();
+    let (store, _) = open(&disk);
+    let mut driver = Driver::new(store);
+    driver.create(replica(0));
+    driver.append(replica(0), vec![opening(1, 0)]).unwrap();
+    for n in 0..300 {
+        let batch = timed(n * 2, &[n * 10, n * 10 + 5], Compression::None);
+        driver
+            .append(replica(0), vec![Entry::Batch(batch)])
+            .unwrap();
+    }
+    driver.commit();
+    driver.store.force_checkpoint().unwrap().unwrap();
+    let at = |timestamp| {
+        let timestamp = Timestamp(timestamp);
+        let end = Offset(i64::MAX);
+        found(&driver, QueryKind::OffsetForTimestamp { timestamp, end })
+    };
+    let path = segment::path(replica(0), Offset(0), segment::FileKind::TimeIndex);
+    let length = disk.bytes(&path).len();
+    assert!(length > 12 * 10, "an index of several entries");
+    for byte in 0..length {
+        for bit in 0..8 {
+            disk.flip(&path, byte, bit);
+            for n in (0..300).step_by(37) {
+                let is = Some((n * 2 + 1, n * 10 + 5));
+                assert_eq!(at(n * 10 + 1), is, "bit {bit} of byte {byte} rots");
+            }
+            disk.flip(&path, byte, bit);
+        }
+    }
+}
+
+#[test]
 fn segments_are_a_plain_sequence_of_batches_named_as_kafka_names_them() {
     let disk = formatted();
     let (driver, batches) = long_log(&disk);
