@@ -66,6 +66,7 @@ impl Checker for LeadersHearAMajority {
             | Input::StoreFailed(_)
             | Input::SpaceReturned
             | Input::QueryDone { .. }
+            | Input::HolesFound { .. }
             | Input::Stop => None,
         };
     }

@@ -296,23 +296,22 @@ impl Shadow {
                 return Err(self.misrecovered(found));
             };
             if let Change::Append(entries) = change {
-                for (place, entry) in entries.iter().enumerate() {
-                    state.log.push(*entry);
-                    if matches(&state, found) {
-                        break;
-                    }
+                for entry in entries {
                     // A torn append is cut, although orders behind it were kept: then the replica is suspect.
                     let mut cut = state.clone();
-                    let kept = place + 1 < entries.len()
-                        && found.is_some_and(|found| found.mark == Mark::Suspect)
+                    let is_cut = found.is_some_and(|found| found.mark == Mark::Suspect)
                         && rest.clone().any(|later| {
                             if matches!(later, Change::Vote(_) | Change::Mark(_)) {
                                 cut.apply(later);
                             }
                             matches(&cut, found)
                         });
-                    if kept {
+                    if is_cut {
                         state = cut;
+                        break;
+                    }
+                    state.log.push(*entry);
+                    if matches(&state, found) {
                         break;
                     }
                 }
