@@ -132,6 +132,10 @@ list! {
         GivesUpHolesAlone,
         /// A voter says that it never had a record while its epoch is not durable.
         DeniesBeforeDurable,
+        /// Nothing looks for rot where nobody reads.
+        NeverScrubs,
+        /// The scrub reads what the page cache has, whatever the disk has.
+        ScrubsCache,
         /// Recovery takes rot below the durable end for a torn tail (counter-example 7).
         TakesRotForTornTail,
         /// Recovery goes on with the epochs from before a truncation (counter-example 2).
@@ -186,6 +190,8 @@ list! {
         WonByAllVoters,
         /// A hole was found.
         HoleFound,
+        /// A hole was found by the scrub.
+        HoleScrubbed,
         /// A hole was filled from a peer.
         HoleFilled,
         /// A hole above the high watermark was given up.

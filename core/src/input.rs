@@ -1,7 +1,9 @@
 //! The facts that a broker is told.
 
+use std::ops::Range;
+
 use crate::effect::RequestId;
-use crate::ids::{BrokerId, Timestamp};
+use crate::ids::{BrokerId, Offset, Timestamp, TopicPartition};
 use crate::peer::{PeerIdentity, PeerMessage};
 use crate::record::{Examined, RecordError};
 use crate::store::{Completion, QueryId, QueryResult, StoreFailure};
@@ -49,6 +51,13 @@ pub enum Input {
         id: QueryId,
         /// The answer.
         result: QueryResult,
+    },
+    /// The scrub has found holes, where nobody has read.
+    HolesFound {
+        /// In whose log.
+        replica: TopicPartition,
+        /// Which, ascending. The store has journalled them.
+        holes: Vec<Range<Offset>>,
     },
     /// Stop in good order: hand leadership over first. Ends with [`crate::effect::Effect::Stopped`].
     Stop,

@@ -18,8 +18,8 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use varve_core::ids::{ClusterId, Offset, TopicPartition};
 use varve_core::store::{
-    CheckpointTicket, Completion, Disk, LogStore, Order, Query, QueryKind, QueryResult, ReadError,
-    Stage, StoreFailure,
+    CheckpointTicket, Completion, Disk, Findings, LogStore, Order, Query, QueryKind, QueryResult,
+    ReadError, ScrubTicket, Stage, StoreFailure,
 };
 use varve_core::time::Instant;
 
@@ -73,6 +73,8 @@ pub enum DiskReport {
     SpaceReturned,
     /// A query is answered.
     Answered(varve_core::store::QueryId, QueryResult),
+    /// The scrub has found holes.
+    HolesFound(TopicPartition, Vec<Range<Offset>>),
 }
 
 /// Memory that is in use until it is dropped.
@@ -222,8 +224,8 @@ impl<D: Disk> fmt::Debug for Shared<D> {
     }
 }
 
-/// Starts the threads of a store. Their reports are at most two an order and one a query, so that the channel is
-/// bounded by what the driver has asked for.
+/// Starts the threads of a store. Their reports are at most two an order, one a query and one a hole, so that the
+/// channel is bounded by what the driver has asked for, and by the damage that is not known yet.
 pub fn start<D>(
     name: &str,
     store: LogStore<D>,
@@ -244,11 +246,13 @@ where
     });
     let (jobs, job_queue) = mpsc::channel(ORDER_BATCHES_MAX);
     let (checkpoints, checkpoint_queue) = mpsc::channel(1);
+    let (scrubs, scrub_queue) = mpsc::channel(1);
     let (queries, query_queue) = mpsc::channel(QUERIES_MAX);
 
     let mut writer = Writer {
         shared: Arc::clone(&shared),
         checkpoints,
+        scrubs,
         failed: false,
         full_since: None,
     };
@@ -271,6 +275,19 @@ where
             }
         },
     );
+    let scrubber = Arc::clone(&shared);
+    // A weak one: the writer ends when nobody can ask it for anything, and this worker with the writer.
+    let waker = jobs.downgrade();
+    rt::spawn_worker(format!("{name}-scrub"), scrub_queue, 1, move |tickets| {
+        for ticket in tickets.drain(..) {
+            scrubber.run_scrub(&ticket);
+            if let Some(waker) = waker.upgrade() {
+                // What was found waits for a commit, and the next step for its time. A full queue wakes the writer
+                // without this.
+                let _ = waker.try_send(Job::Tick);
+            }
+        }
+    });
     let waker = jobs.clone();
     rt::spawn_pool(
         &format!("{name}-query"),
@@ -313,6 +330,30 @@ impl<D: Disk> Shared<D> {
         // A failure is told by the next commit, which finds the directory offline.
         if let Err(failure) = self.write().finish_checkpoint(ticket, ran) {
             tracing::error!(?failure, "a checkpoint of the log directory failed");
+        }
+    }
+
+    fn run_scrub(&self, ticket: &ScrubTicket<D>) {
+        let scrubbed = ticket.run();
+        let now = self.clock.now();
+        // A failure is told by the next commit, which finds the directory offline.
+        let Ok(findings) = self.write().finish_scrub(now, ticket, &scrubbed) else {
+            return;
+        };
+        let Findings {
+            replica,
+            holes,
+            rewritten,
+        } = findings;
+        for Range { start, end } in rewritten {
+            let partition = format!("{}-{}", replica.topic, replica.partition);
+            tracing::warn!(
+                partition,
+                "the disk has lost [{start},{end}), which the page cache still has: written again"
+            );
+        }
+        if !holes.is_empty() {
+            self.report(DiskReport::HolesFound(replica, holes));
         }
     }
 
@@ -365,6 +406,7 @@ fn share_of(held: usize, asked: u32) -> u32 {
 struct Writer<D: Disk> {
     shared: Arc<Shared<D>>,
     checkpoints: mpsc::Sender<CheckpointTicket<D>>,
+    scrubs: mpsc::Sender<ScrubTicket<D>>,
     /// The directory is offline, and that has been reported.
     failed: bool,
     /// The disk was found full, or asked again, at this time.
@@ -392,6 +434,9 @@ impl<D: Disk> Writer<D> {
         self.commit(!closing.is_empty());
         self.ask_for_space();
         self.checkpoint(!closing.is_empty());
+        if closing.is_empty() {
+            self.scrub();
+        }
         for done in closing {
             // Whoever waited may have given up.
             let _ = done.send(());
@@ -458,6 +503,20 @@ impl<D: Disk> Writer<D> {
             // There is room: the store begins no checkpoint while one is under way.
             let sent = self.checkpoints.try_send(ticket);
             assert!(sent.is_ok(), "one checkpoint is under way at a time");
+        }
+    }
+
+    fn scrub(&self) {
+        let now = self.shared.clock.now();
+        let due = self.shared.store().next_scrub_deadline();
+        if due.is_none_or(|due| now < due) {
+            return;
+        }
+        let begun = self.shared.write().begin_scrub(now);
+        if let Some(ticket) = begun {
+            // There is room: the store begins no step while one is under way.
+            let sent = self.scrubs.try_send(ticket);
+            assert!(sent.is_ok(), "one step of the scrub is under way at a time");
         }
     }
 

@@ -219,6 +219,9 @@ impl Driver {
             DiskReport::Failed(failure) => self.step(Input::StoreFailed(failure)),
             DiskReport::SpaceReturned => self.step(Input::SpaceReturned),
             DiskReport::Answered(id, result) => self.step(Input::QueryDone { id, result }),
+            DiskReport::HolesFound(replica, holes) => {
+                self.step(Input::HolesFound { replica, holes });
+            }
         }
     }
 

@@ -12,10 +12,12 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, IoSlice, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::FallocateFlags;
 use varve_core::store::{Disk, DiskError, DiskFile};
+
+use crate::uncached::{self, Window};
 
 /// Name of the lock file, as Kafka has it. The store never sees it.
 const LOCK_FILE: &str = ".lock";
@@ -127,6 +129,13 @@ impl Disk for RealDisk {
         Ok(RealFile::new(file))
     }
 
+    fn open_uncached(&self, path: &str) -> Result<RealFile, DiskError> {
+        Ok(RealFile {
+            file: Arc::new(uncached::open(&self.at(path)).map_err(describe)?),
+            window: Some(Arc::default()),
+        })
+    }
+
     fn create(&self, path: &str) -> Result<RealFile, DiskError> {
         let file = OpenOptions::new()
             .read(true)
@@ -187,18 +196,26 @@ impl Disk for RealDisk {
 #[derive(Clone, Debug)]
 pub struct RealFile {
     file: Arc<File>,
+    /// What was read last, where it is read past the page cache.
+    window: Option<Arc<Mutex<Window>>>,
 }
 
 impl RealFile {
     fn new(file: File) -> Self {
         Self {
             file: Arc::new(file),
+            window: None,
         }
     }
 }
 
 impl DiskFile for RealFile {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, DiskError> {
+        if let Some(window) = &self.window {
+            // A poisoned lock means that a thread has met a bug, which stops the process.
+            let mut window = window.lock().unwrap_or_else(PoisonError::into_inner);
+            return window.read_at(&self.file, offset, buffer).map_err(describe);
+        }
         let mut done = 0;
         while done < buffer.len() {
             match self.file.read_at(&mut buffer[done..], offset + done as u64) {

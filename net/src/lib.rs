@@ -12,6 +12,7 @@
 
 pub mod rt;
 pub mod files;
+mod uncached;
 pub mod directory;
 pub mod disk_thread;
 pub mod frame;

@@ -288,6 +288,7 @@ where
 {
     let options = StoreOptions {
         producer_expiry: kafka.producer_expiry(),
+        scrub_interval: kafka.scrub_interval(),
         ..settings.store
     };
     let boot = settings.boot;

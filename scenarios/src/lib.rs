@@ -195,6 +195,13 @@ impl Scenario {
         self
     }
 
+    /// Every store is scrubbed within this time.
+    #[must_use]
+    pub const fn scrubbed_within(mut self, interval: Duration) -> Self {
+        self.options.store.scrub_interval = interval;
+        self
+    }
+
     /// A configuration of the topic.
     #[must_use]
     pub fn config(mut self, name: &str, value: &str) -> Self {
@@ -644,10 +651,32 @@ impl Scenario {
 
     /// Bits rot in the segment that holds this offset of the partition: in the middle of its batch.
     pub fn rot(&mut self, node: u8, offset: i64) {
-        let (path, at) = verdict::place_of(self.cluster(), node, self.partition(), Offset(offset));
+        let (path, at) = self.middle_of(node, offset);
         self.told(format!("bits rot on n{node} under offset {offset}"));
         let rotted = self.cluster().node(node).disk.rot(&path, at, 3);
         assert!(rotted, "{path} has a byte at {at}");
+    }
+
+    /// The same on the disk, while the page cache has them whole.
+    pub fn rot_under_cache(&mut self, node: u8, offset: i64) {
+        let (path, at) = self.middle_of(node, offset);
+        let text = format!("bits rot on n{node} under offset {offset}, but not in its page cache");
+        self.told(text);
+        let disk = &self.cluster().node(node).disk;
+        let rotted = disk.rot_under_cache(&path, at, 3);
+        assert!(rotted, "{path} has a byte on the disk at {at}");
+    }
+
+    fn middle_of(&self, node: u8, offset: i64) -> (String, u64) {
+        let offset = Offset(offset);
+        let (path, bytes) = verdict::place_of(self.cluster(), node, self.partition(), offset);
+        (path, bytes.start.midpoint(bytes.end))
+    }
+
+    /// Whether this node has the batch at this offset whole on its disk, whatever the page cache has.
+    #[must_use]
+    pub fn is_whole_on_disk(&self, node: u8, offset: i64) -> bool {
+        verdict::is_whole_on_disk(self.cluster(), node, self.partition(), Offset(offset))
     }
 }
 

@@ -1,11 +1,13 @@
 //! How a scenario ends: what was noticed, whether everything came to rest, and the snapshot.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 
+use bytes::Bytes;
 use varve_core::ids::{Offset, TopicPartition};
 use varve_core::record::Batch;
-use varve_core::store::{Mark, Query, QueryId, QueryKind, QueryResult};
+use varve_core::store::{Disk as _, DiskFile as _, Mark, Query, QueryId, QueryKind, QueryResult};
 use varve_sim::cluster::{Cluster, DiskOptions};
 use varve_sim::network::NetworkOptions;
 
@@ -160,7 +162,23 @@ fn running_nodes(cluster: &Cluster) -> usize {
         .count()
 }
 
-/// The file of a running node's disk that holds this offset's batch, and a place in the middle of the batch.
+/// Whether what a running node's disk holds of this offset's batch is whole, whatever its page cache has.
+pub(crate) fn is_whole_on_disk(
+    cluster: &Cluster,
+    node: u8,
+    partition: TopicPartition,
+    offset: Offset,
+) -> bool {
+    let (path, bytes) = place_of(cluster, node, partition, offset);
+    let mut read = vec![0; usize::try_from(bytes.end - bytes.start).expect("a small batch")];
+    let disk = &cluster.node(node).disk;
+    let file = disk.open_uncached(&path).expect("it is there");
+    file.read_at(bytes.start, &mut read).expect("nothing fails");
+    let mut read = Bytes::from(read);
+    Batch::split_from(&mut read).is_ok_and(|batch| batch.verify().is_ok())
+}
+
+/// The file of a running node's disk that holds this offset's batch, and the batch's bytes in it.
 ///
 /// A segment is its batches, one behind the other.
 pub(crate) fn place_of(
@@ -168,7 +186,7 @@ pub(crate) fn place_of(
     node: u8,
     partition: TopicPartition,
     offset: Offset,
-) -> (String, u64) {
+) -> (String, Range<u64>) {
     let directory = format!("{}-{}/", partition.topic, partition.partition);
     let (path, base) = cluster
         .node(node)
@@ -206,7 +224,7 @@ pub(crate) fn place_of(
             left = bytes.len();
             next = batch.header.next_offset();
             if next > offset {
-                return (path, position + size as u64 / 2);
+                return (path, position..position + size as u64);
             }
             position += size as u64;
         }

@@ -143,6 +143,12 @@ killers! {
     rot_under_a_reader {
         ServesHoles: checker "HolesAreNotServed",
     }
+    unread_rot {
+        NeverScrubs: claim "does not happen within 25000ms",
+    }
+    rot_under_the_cache {
+        ScrubsCache: claim "does not happen within 25000ms",
+    }
     nobody_may_lead {
         TruncatesToHole: assertion "what is committed is never truncated",
     }

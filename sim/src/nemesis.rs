@@ -91,6 +91,8 @@ kinds! {
     MisdirectedRead "misdirected read",
     /// A read of a segment fails once.
     ReadFails "failing read",
+    /// Bits of a segment rot on the disk while the page cache has them whole.
+    RotUnderCache "rot under the cache",
 }
 
 impl fmt::Display for Kind {
@@ -187,6 +189,7 @@ impl Nemesis {
             Kind::ReadError,
             Kind::LostWrite,
             Kind::MisdirectedWrite,
+            Kind::RotUnderCache,
         ];
         self.victim
             .filter(|_| at_rest.iter().any(|&kind| self.struck[kind as usize] > 0))
@@ -461,6 +464,20 @@ impl Nemesis {
                 let bit = u8::try_from(draw.below(8)).unwrap_or(0);
                 cluster.node(node).disk.rot(&path, offset, bit);
             }
+            Kind::RotUnderCache => {
+                if !self.may_damage(cluster, node) {
+                    return;
+                }
+                let Some((path, offset)) = damage_place(cluster, node, &mut draw) else {
+                    return;
+                };
+                tell(
+                    cluster,
+                    format!("a bit rots under the cache in n{node} {path} at {offset}"),
+                );
+                let bit = u8::try_from(draw.below(8)).unwrap_or(0);
+                cluster.node(node).disk.rot_under_cache(&path, offset, bit);
+            }
             Kind::ReadError => {
                 if !self.may_damage(cluster, node) {
                     return;
@@ -561,7 +578,8 @@ impl Nemesis {
             | Kind::MisdirectedWrite
             | Kind::StaleRead
             | Kind::MisdirectedRead
-            | Kind::ReadFails => {}
+            | Kind::ReadFails
+            | Kind::RotUnderCache => {}
         }
     }
 
@@ -660,6 +678,7 @@ impl Nemesis {
             | Kind::StaleRead
             | Kind::MisdirectedRead
             | Kind::ReadFails
+            | Kind::RotUnderCache
             | Kind::ClockJump => {
                 let mut draw = self.draw(kind, nth);
                 let _ = draw.any();

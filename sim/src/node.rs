@@ -12,7 +12,8 @@ use varve_core::ids::{BrokerId, DirectoryId};
 use varve_core::input::{ConnectionId, Input};
 use varve_core::peer::PeerIdentity;
 use varve_core::store::{
-    BootId, CheckpointTicket, CommitTicket, LogStore, Order, Query, StoreFailure,
+    BootId, CheckpointTicket, CommitTicket, LogStore, Order, Query, ScrubTicket, Scrubbed,
+    StoreFailure,
 };
 use varve_core::wire::Response;
 
@@ -75,6 +76,10 @@ pub enum DiskEvent {
     Checkpointed,
     /// A query has been looked up.
     Queried(Query),
+    /// A step of the scrub may be due.
+    Scrub,
+    /// A step of the scrub has read this.
+    Scrubbed(Scrubbed),
     /// Whether there is space again.
     SpaceCheck,
     /// The store has refused something outside its queue.
@@ -100,6 +105,8 @@ pub struct Process {
     pub committing: Option<CommitTicket<SimDisk>>,
     /// The checkpoint that is being written.
     pub checkpointing: Option<CheckpointTicket<SimDisk>>,
+    /// The step of the scrub that is reading.
+    pub scrubbing: Option<ScrubTicket<SimDisk>>,
     /// A look at the queue is scheduled.
     pub start_scheduled: bool,
     /// The disk has refused an append, and space is looked for.
@@ -198,6 +205,7 @@ impl Process {
             orders: VecDeque::new(),
             committing: None,
             checkpointing: None,
+            scrubbing: None,
             start_scheduled: false,
             is_full: false,
             links: BTreeMap::new(),

@@ -116,6 +116,8 @@ struct Shape {
     /// The topic's `min.insync.replicas`.
     insync_min: i16,
     safety: Duration,
+    /// The stores' scrub interval.
+    scrub_interval: Duration,
     network: NetworkOptions,
     disk: DiskOptions,
     producers: Vec<Producer>,
@@ -150,6 +152,11 @@ impl Shape {
             }
             .min(replication_factor),
             safety: Duration::from_millis(draw(5).between(5_000, 25_000)),
+            scrub_interval: if draw(10).chance(500_000) {
+                Duration::from_millis(draw(10).between(500, 8_000))
+            } else {
+                Duration::ZERO
+            },
             network: draw_network(&mut draw(6)),
             disk: draw_disk(&mut draw(7)),
             producers: draw_producers(&mut draw(8)),
@@ -159,7 +166,7 @@ impl Shape {
     fn describe(&self) -> String {
         let plural = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
         format!(
-            "{}, {} on {}{}{}, {}",
+            "{}, {} on {}{}{}{}, {}",
             plural(usize::from(self.nodes), "node"),
             plural(usize::try_from(self.partitions).unwrap_or(0), "partition"),
             plural(
@@ -175,6 +182,11 @@ impl Shape {
                 format!(", min.insync.replicas={}", self.insync_min)
             } else {
                 String::new()
+            },
+            if self.scrub_interval.is_zero() {
+                String::new()
+            } else {
+                format!(", scrubbed in {}ms", self.scrub_interval.as_millis())
             },
             plural(self.producers.len(), "producer")
         )
@@ -278,6 +290,7 @@ fn run_shape(seed: u64, shape: Shape, draws: Draws, options: &RunOptions) -> Out
     let mut cluster_options = ClusterOptions::new(shape.nodes);
     cluster_options.mutant = options.mutant;
     cluster_options.wall_skew_ms_max = 2000;
+    cluster_options.store.scrub_interval = shape.scrub_interval;
     let drawn = shape.describe();
     let mut cluster = Cluster::new(cluster_options, draws);
     if options.trace {

@@ -279,6 +279,12 @@ impl Broker {
             Input::StoreFailed(failure) => self.on_store_failed(failure, fx),
             Input::SpaceReturned => self.on_space_returned(fx),
             Input::QueryDone { id, result } => self.on_query_done(id, result, fx),
+            Input::HolesFound { replica, holes } => {
+                for hole in holes {
+                    fx.probe(Probe::HoleScrubbed);
+                    self.with_replica(replica, fx, |replica, cx| replica.on_hole(hole, cx));
+                }
+            }
             Input::Stop => self.on_stop(fx),
         }
     }

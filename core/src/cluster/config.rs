@@ -10,6 +10,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
 use super::config_keys::{BROKER_KEYS, TOPIC_KEYS};
 use super::image::ClusterImage;
@@ -17,7 +18,7 @@ use super::record::{ConfigMap, ConfigResource};
 use crate::ids::{BrokerId, TopicId};
 use crate::producer::Expiry;
 use crate::record::TimestampType;
-use crate::store::Flush;
+use crate::store::{Flush, StoreOptions};
 use crate::wire::describe_configs as wire;
 
 /// A configuration's type, as DescribeConfigs tells it.
@@ -260,6 +261,17 @@ impl BrokerConfig {
             age_ms: age_ms.unwrap_or(default.age_ms),
             ..default
         }
+    }
+
+    /// Within which time the whole log is read and checked: `log.scrub.interval.ms`; zero: never.
+    #[must_use]
+    pub fn scrub_interval(&self) -> Duration {
+        let said = self.values.get("log.scrub.interval.ms");
+        let ms = said.and_then(|value| value.trim().parse().ok());
+        ms.map_or(
+            StoreOptions::default().scrub_interval,
+            Duration::from_millis,
+        )
     }
 
     /// Whose it is.

@@ -681,6 +681,15 @@ pub(super) const BROKER_KEYS: &[BrokerKey] = &[
         doc: "For topics without segment.ms of their own.",
     },
     BrokerKey {
+        name: "log.scrub.interval.ms",
+        kind: ConfigType::Long,
+        default: Some("604800000"),
+        rule: AtLeast(0),
+        update: ReadOnly,
+        doc: "Every byte of the log is read and checked within about this time, so that damage where nobody reads is \
+              found while other copies are whole; 0 never. Of varve, not of Kafka.",
+    },
+    BrokerKey {
         name: "log.segment.bytes",
         kind: ConfigType::Int,
         default: Some("1073741824"),

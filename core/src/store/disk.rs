@@ -18,6 +18,13 @@ pub trait Disk: Clone {
     /// [`DiskError::NotFound`] or [`DiskError::Io`].
     fn open(&self, path: &str) -> Result<Self::File, DiskError>;
 
+    /// Opens an existing file for reading what the disk itself holds, past every cache, as far as that can be had.
+    /// What was written and not synced reads as written.
+    ///
+    /// # Errors
+    /// [`DiskError::NotFound`] or [`DiskError::Io`].
+    fn open_uncached(&self, path: &str) -> Result<Self::File, DiskError>;
+
     /// Creates an empty file; its name is durable after [`Disk::sync_directory`] of its parent.
     ///
     /// # Errors

@@ -188,6 +188,51 @@ pub(super) fn after<F: DiskFile>(
     }
 }
 
+/// Whether the file has its first `entries` entries, offsets and positions strictly ascending.
+pub(super) fn is_ascending_by_offset<F: DiskFile>(
+    file: &F,
+    entries: u32,
+) -> Result<bool, DiskError> {
+    let key = |bytes: [u8; OFFSET_ENTRY]| {
+        let [a, b, c, d, position @ ..] = bytes;
+        (
+            i32::from_be_bytes([a, b, c, d]),
+            u32::from_be_bytes(position),
+        )
+    };
+    let keys = all(file, entries, key)?;
+    let is_ascending = keys
+        .windows(2)
+        .all(|it| it[0].0 < it[1].0 && it[0].1 < it[1].1);
+    Ok(is_ascending && keys.len() == length_of(entries))
+}
+
+/// Whether the file has its first `entries` entries, timestamps and offsets strictly ascending.
+pub(super) fn is_ascending_by_time<F: DiskFile>(file: &F, entries: u32) -> Result<bool, DiskError> {
+    let key = |bytes: [u8; TIME_ENTRY]| {
+        let (timestamp, offset) = bytes.split_first_chunk().expect("twelve bytes");
+        let offset = offset.first_chunk().expect("four bytes are left");
+        (i64::from_be_bytes(*timestamp), i32::from_be_bytes(*offset))
+    };
+    let keys = all(file, entries, key)?;
+    let is_ascending = keys
+        .windows(2)
+        .all(|it| it[0].0 < it[1].0 && it[0].1 < it[1].1);
+    Ok(is_ascending && keys.len() == length_of(entries))
+}
+
+/// The file's first `entries` entries, as many as are there.
+fn all<F: DiskFile, K, const N: usize>(
+    file: &F,
+    entries: u32,
+    key: impl Fn([u8; N]) -> K,
+) -> Result<Vec<K>, DiskError> {
+    let mut bytes = vec![0; length_of(entries) * N];
+    let length = file.read_at(0, &mut bytes)?;
+    let (entries, _) = bytes[..length].as_chunks::<N>();
+    Ok(entries.iter().map(|entry| key(*entry)).collect())
+}
+
 /// How many of `entries` come before the first for which `is_before` does not hold.
 fn search(
     entries: u32,
@@ -205,8 +250,8 @@ fn search(
     Ok(low)
 }
 
-/// An entry; `None` where the file ends early.
-fn read_offset<F: DiskFile>(
+/// An entry, by its place from 0; `None` where the file ends early.
+pub(super) fn read_offset<F: DiskFile>(
     file: &F,
     base: Offset,
     index: u32,
@@ -222,7 +267,8 @@ fn read_offset<F: DiskFile>(
     }))
 }
 
-fn read_time<F: DiskFile>(
+/// The same of a time index.
+pub(super) fn read_time<F: DiskFile>(
     file: &F,
     base: Offset,
     index: u32,
@@ -241,6 +287,10 @@ fn read_time<F: DiskFile>(
 
 fn at(index: u32, entry_size: usize) -> u64 {
     u64::from(index) * u64::try_from(entry_size).expect("entries are a few bytes")
+}
+
+fn length_of(entries: u32) -> usize {
+    usize::try_from(entries).expect("addresses have 32 bits at least")
 }
 
 fn relative(offset: Offset, base: i64) -> i32 {

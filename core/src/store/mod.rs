@@ -37,7 +37,7 @@ pub use order::{
     Completion, Flush, Mark, Order, OrderKind, OrderSeq, Query, QueryId, QueryKind, QueryResult,
     ReadError, Recovered, RecoveredReplica, Roll, Stage, StoreFailure, Vote,
 };
-pub use scrub::{ScrubCursor, Scrubbed};
+pub use scrub::{Findings, ScrubTicket, Scrubbed};
 pub use store::LogStore;
 
 #[cfg(test)]

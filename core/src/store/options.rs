@@ -55,6 +55,8 @@ pub struct StoreOptions {
     pub segment_bytes_max: u32,
     /// Bytes of log between two entries of an offset index.
     pub index_interval_bytes: u32,
+    /// The scrub reads every byte within about this time; zero: never.
+    pub scrub_interval: Duration,
     /// When a producer is forgotten: the same as the broker on this directory goes by.
     pub producer_expiry: Expiry,
 }
@@ -71,6 +73,7 @@ impl Default for StoreOptions {
             reserve_bytes: 64 << 20,
             segment_bytes_max: i32::MAX.unsigned_abs(),
             index_interval_bytes: 4096,
+            scrub_interval: Duration::from_hours(7 * 24),
             producer_expiry: Expiry::default(),
         }
     }

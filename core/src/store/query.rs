@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::ids::{LeaderEpoch, Offset, Timestamp, TopicPartition};
 use crate::record::{Batch, BatchHeader};
-use crate::store::index::{self, OffsetEntry};
+use crate::store::index::{self, OffsetEntry, TimeEntry};
 use crate::store::journal_reader::{read_ahead, read_or_nothing};
 use crate::store::replica::{Gap, ReplicaState, Segment};
 use crate::store::segment::{self, FileKind, Step, Walk, is_plausible, read_batch};
@@ -262,7 +262,7 @@ impl<D: Disk> Reader<'_, D> {
         }
     }
 
-    fn open_index(
+    pub(super) fn open_index(
         &self,
         segment: &Segment,
         kind: FileKind,
@@ -476,17 +476,20 @@ impl<D: Disk> Reader<'_, D> {
         let Some(entry) = entry.filter(|entry| entry.offset > segment.base_offset) else {
             return Ok(segment.base_offset);
         };
-        let file = self.open(segment)?;
-        let is_its_own = self
-            .find(index, &file, entry.offset)?
-            .is_some_and(|(_, header)| {
-                header.base_offset == entry.offset && header.max_timestamp == entry.timestamp
-            });
-        Ok(if is_its_own {
+        Ok(if self.is_borne_out(index, entry)? {
             entry.offset
         } else {
             segment.base_offset
         })
+    }
+
+    /// Whether the batch that an entry of a time index names is there and has its timestamp.
+    pub(super) fn is_borne_out(&self, index: usize, entry: TimeEntry) -> Result<bool, DiskError> {
+        let file = self.open(&self.state().segments[index])?;
+        let found = self.find(index, &file, entry.offset)?;
+        Ok(found.is_some_and(|(_, header)| {
+            header.base_offset == entry.offset && header.max_timestamp == entry.timestamp
+        }))
     }
 
     fn max_timestamp(&self, end: Offset) -> Answer<Option<FoundRecord>> {

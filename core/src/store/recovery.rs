@@ -15,6 +15,7 @@ use crate::store::journal::{self, Journal, JournalPlace};
 use crate::store::journal_reader;
 use crate::store::record::Record;
 use crate::store::replay::Replay;
+use crate::store::scrub::Scrub;
 use crate::store::segment;
 use crate::store::store::{Checkpoints, FileName, LogStore, remove_replica};
 use crate::store::{
@@ -140,6 +141,7 @@ impl<D: Disk> LogStore<D> {
                 journal_written: 0,
                 direct_written: 0,
             },
+            scrub: Scrub::default(),
             space_left: 0,
         };
         store.remove_orphans()?;

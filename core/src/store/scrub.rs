@@ -1,180 +1,293 @@
-//! Looking for rot where nobody reads: one bounded step at a time, driven from outside.
+//! The scrub: reads everything again within an interval, and finds rot where nobody reads.
+//!
+//! It goes round all replicas in small steps, each within one segment, and spreads them evenly: the share of everything
+//! that a step has read says how long the next one waits. Consecutive starts of a node begin far apart, so that one that is
+//! restarted often gets everywhere all the same.
+//!
+//! A step reads without holding the store, from what the store knew when it began, and past the page cache, which may
+//! have whole bytes where the disk does not. So what it finds is a suspicion, which [`LogStore::finish_scrub`] looks
+//! into: what cannot be read through the cache either is a hole, and is journalled; what can is written again, since
+//! the next power cut takes the cache away.
 
-use std::ops::Range;
+use std::collections::BTreeMap;
+use std::ops::{Bound, Range};
+use std::time::Duration;
 
-use crate::ids::{Offset, TopicPartition};
-use crate::store::index::IndexTail;
+use crate::hooks::{Hooks, Mutant};
+use crate::ids::{Incarnation, Offset, TopicPartition};
+use crate::record::Batch;
+use crate::store::index::{self, IndexTail};
 use crate::store::query::Reader;
-use crate::store::replica::Segment;
+use crate::store::replica::{ReplicaState, Segment};
 use crate::store::segment::{self, FileKind, Step, Walk};
-use crate::store::store::LogStore;
-use crate::store::{Disk, DiskError, StoreFailure};
+use crate::store::store::{LogStore, ReplicaLog};
+use crate::store::{Disk, DiskError, DiskFile, StoreFailure};
+use crate::time::Instant;
 
-/// Where a scrub goes on: at an offset of a replica. The default is the beginning of the first.
+/// Bytes that a step reads, about: what a disk reads at once without keeping others waiting.
+const STEP_BYTES: u64 = 256 << 10;
+
+/// What a replica weighs in a round besides its bytes, so that empty ones take their share of it.
+const REPLICA_WEIGHT: u64 = 4096;
+
+/// 2^64 divided by the golden ratio: multiples of it, modulo 2^64, lie far from each other.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Where the scrub of a store stands.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Scrub {
+    /// Where the next step starts; `None` before the first.
+    cursor: Option<Cursor>,
+    /// When the next step may begin.
+    due: Instant,
+    /// Whether a step is under way.
+    running: bool,
+}
+
+/// An offset of a replica.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ScrubCursor {
-    replica: Option<TopicPartition>,
+struct Cursor {
+    replica: TopicPartition,
     offset: Offset,
 }
 
-/// What a step of the scrub has seen.
+/// A step of the scrub, apart from the store.
+#[derive(Debug)]
+pub struct ScrubTicket<D: Disk> {
+    disk: D,
+    replica: TopicPartition,
+    log: ReplicaLog<D::File>,
+    start: Offset,
+    index_interval_bytes: u32,
+    hooks: Hooks,
+}
+
+/// What a step of the scrub has read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scrubbed {
-    /// Where to go on; the default where it has gone round.
-    pub next: ScrubCursor,
-    /// Bytes read, about as many as were asked for.
-    pub bytes: u64,
-    /// What is damaged, to be handed to [`LogStore::examine`].
-    pub damaged: Vec<(TopicPartition, Range<Offset>)>,
-    /// Segments whose offset index is damaged or missing, to be handed to [`LogStore::rebuild_index`].
-    pub bad_indexes: Vec<(TopicPartition, Offset)>,
+    /// Where to go on in the replica; `None` at its end.
+    next: Option<Offset>,
+    /// Bytes read, about as many as a step takes.
+    bytes: u64,
+    /// What cannot be read from the disk.
+    damaged: Vec<Range<Offset>>,
+    /// What a segment's indexes should hold, where they are damaged or missing.
+    index: Option<IndexTail>,
+}
+
+/// What a step of the scrub has come to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// Whose log it was.
+    pub replica: TopicPartition,
+    /// Holes in it, journalled: to be told to the broker. Ascending.
+    pub holes: Vec<Range<Offset>>,
+    /// What the disk had lost and the page cache had not, and is written again. Ascending.
+    pub rewritten: Vec<Range<Offset>>,
+}
+
+#[cfg(test)]
+impl Scrubbed {
+    pub(super) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(super) const fn suspects_something(&self) -> bool {
+        !self.damaged.is_empty()
+    }
+}
+
+impl<D: Disk> ScrubTicket<D> {
+    /// Reads and checks. Waits for the disk; to be called without holding the store.
+    #[must_use]
+    pub fn run(&self) -> Scrubbed {
+        let reader = Reader {
+            disk: &self.disk,
+            replica: self.replica,
+            log: &self.log,
+        };
+        let mut scrubbed = Scrubbed::default();
+        // A disk that fails here fails in the open before long; the scrub goes on with the next replica.
+        scrubbed.next = reader.check(self, &mut scrubbed).unwrap_or_default();
+        scrubbed
+    }
 }
 
 impl<D: Disk> LogStore<D> {
-    /// Reads on from `cursor`, within one replica, about `bytes_max` bytes and at least one batch, and checks every
-    /// batch. An offline directory has nothing to check.
+    /// Begins a step of the scrub where one is due. Run the ticket like a commit's; everything else goes on
+    /// meanwhile. An offline directory has nothing to check.
     #[must_use]
-    pub fn scrub(&self, cursor: ScrubCursor, bytes_max: u64) -> Scrubbed {
-        let from = cursor.replica.unwrap_or_default();
-        let Some((&replica, log)) = self.replicas.range(from..).next() else {
-            return Scrubbed::default();
-        };
-        if self.failure.is_some() {
-            return Scrubbed::default();
+    pub fn begin_scrub(&mut self, now: Instant) -> Option<ScrubTicket<D>> {
+        if self.next_scrub_deadline().is_none_or(|due| now < due) {
+            return None;
         }
-        let start = if cursor.replica == Some(replica) {
-            cursor.offset
-        } else {
-            Offset(0)
+        let cursor = match self.scrub.cursor {
+            Some(cursor) => cursor,
+            None => first_cursor(&self.replicas, self.incarnation),
+        };
+        let mut here = self.replicas.range(cursor.replica..);
+        let Some((&replica, log)) = here.next().or_else(|| self.replicas.iter().next()) else {
+            self.scrub.due = now + self.options.scrub_interval;
+            return None;
+        };
+        self.scrub.running = true;
+        Some(ScrubTicket {
+            disk: self.disk.clone(),
+            replica,
+            log: log.for_reading(),
+            index_interval_bytes: self.options.index_interval_bytes,
+            hooks: self.hooks.clone(),
+            start: if replica == cursor.replica {
+                cursor.offset
+            } else {
+                Offset(0)
+            },
+        })
+    }
+
+    /// When [`LogStore::begin_scrub`] will have something to do at the earliest; never while a step is under way, for
+    /// a store without a scrub and for a directory that is offline.
+    #[must_use]
+    pub fn next_scrub_deadline(&self) -> Option<Instant> {
+        let is_off = self.options.scrub_interval.is_zero() || self.hooks.is(Mutant::NeverScrubs);
+        let waits = !is_off && !self.scrub.running && self.failure.is_none();
+        waits.then_some(self.scrub.due)
+    }
+
+    /// Ends a step of the scrub with what its run has seen, and looks into what seems damaged.
+    ///
+    /// # Errors
+    /// [`StoreFailure::Offline`].
+    pub fn finish_scrub(
+        &mut self,
+        now: Instant,
+        ticket: &ScrubTicket<D>,
+        scrubbed: &Scrubbed,
+    ) -> Result<Findings, StoreFailure> {
+        self.scrub.running = false;
+        self.check_online()?;
+        self.pass(now, ticket.replica, scrubbed);
+        let mut findings = Findings {
+            replica: ticket.replica,
+            ..Findings::default()
+        };
+        if let Some(index) = &scrubbed.index {
+            self.write_index_anew(ticket.replica, index.clone())?;
+        }
+        for range in &scrubbed.damaged {
+            let holes = self.examine(ticket.replica, range.clone())?;
+            if holes.is_empty() && self.write_again(ticket.replica, range)? {
+                findings.rewritten.push(range.clone());
+            }
+            findings.holes.extend(holes);
+        }
+        findings.holes.dedup();
+        Ok(findings)
+    }
+
+    /// Moves the cursor behind what has been read, and says when to go on.
+    fn pass(&mut self, now: Instant, replica: TopicPartition, scrubbed: &Scrubbed) {
+        let mut passed = scrubbed.bytes;
+        let next = scrubbed.next.map(|offset| Cursor { replica, offset });
+        let cursor = next.or_else(|| {
+            passed += REPLICA_WEIGHT;
+            let behind = (Bound::Excluded(replica), Bound::Unbounded);
+            let (&replica, _) = self.replicas.range(behind).next()?;
+            let offset = Offset(0);
+            Some(Cursor { replica, offset })
+        });
+        let all = self.replicas.values().map(weight).sum();
+        self.scrub.due = now + share(self.options.scrub_interval, passed, all);
+        self.scrub.cursor = Some(cursor.unwrap_or_default());
+    }
+
+    /// Writes what the page cache has of a range to the disk again. Returns whether it was all there.
+    fn write_again(
+        &mut self,
+        replica: TopicPartition,
+        range: &Range<Offset>,
+    ) -> Result<bool, StoreFailure> {
+        let Some(log) = self.replicas.get(&replica) else {
+            return Ok(false);
         };
         let reader = Reader {
             disk: &self.disk,
             replica,
             log,
         };
-        let mut scrubbed = Scrubbed::default();
-        // A disk that fails here fails in the open before long; the scrub goes on with the next replica.
-        let next = reader
-            .check(start, bytes_max, &mut scrubbed)
-            .unwrap_or_default();
-        scrubbed.next = match next {
-            Some(offset) => ScrubCursor {
-                replica: Some(replica),
-                offset,
-            },
-            None => ScrubCursor {
-                replica: self
-                    .replicas
-                    .range(replica..)
-                    .nth(1)
-                    .map(|(&replica, _)| replica),
-                offset: Offset(0),
-            },
+        let cached = reader.whole_batches(range);
+        let Some((segment, file, batches)) = self.done(cached)? else {
+            return Ok(false);
         };
-        scrubbed
+        for (position, batch) in &batches {
+            let written =
+                file.write_at((*position).into(), &[&batch.header.to_bytes(), &batch.body]);
+            self.done(written)?;
+        }
+        let name = (replica, segment, FileKind::Log);
+        self.unsynced.insert(name, file.clone());
+        self.dirty.insert(name, file);
+        self.commit_wanted = true;
+        Ok(true)
     }
 
-    /// Writes the indexes of a segment anew, from its batches. Those of a segment with holes stay as they are.
-    ///
-    /// # Errors
-    /// [`StoreFailure::Offline`].
-    pub fn rebuild_index(
+    /// Writes the indexes of a segment anew. What it has grown by since they were made is written in its time, and what
+    /// of it was truncated is not counted.
+    fn write_index_anew(
         &mut self,
         replica: TopicPartition,
-        segment: Offset,
+        mut index: IndexTail,
     ) -> Result<(), StoreFailure> {
-        self.check_online()?;
-        let rebuilt = self.index_anew(replica, segment);
-        let Some((mut index, known)) = self.done(rebuilt)? else {
+        let is_there = self.replicas.get(&replica).is_some_and(|log| {
+            let mut segments = log.state.segments.iter();
+            segments.any(|known| known.base_offset == index.segment())
+        });
+        if !is_there {
             return Ok(());
-        };
-        let written = self.write_index_files(replica, &mut index);
-        self.done(written)?;
-        let Some(log) = self.replicas.get_mut(&replica) else {
-            return Ok(());
-        };
-        if log
-            .index
-            .as_ref()
-            .is_some_and(|tail| tail.segment() == segment)
-        {
-            log.index = Some(IndexTail::written(&known));
         }
-        Ok(())
-    }
-
-    /// The index that a segment should have. `None` where the segment is not there or cannot be read through.
-    fn index_anew(
-        &self,
-        replica: TopicPartition,
-        segment: Offset,
-    ) -> Result<Option<(IndexTail, Segment)>, DiskError> {
-        let Some(log) = self.replicas.get(&replica) else {
-            return Ok(None);
-        };
-        let mut segments = log.state.segments.iter();
-        let Some(known) = segments.find(|known| known.base_offset == segment) else {
-            return Ok(None);
-        };
-        let path = segment::path(replica, segment, FileKind::Log);
-        let file = match self.disk.open(&path) {
-            Ok(file) => file,
-            Err(DiskError::NotFound) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let mut rebuilt = Segment::new(segment);
-        let mut index = IndexTail::written(&rebuilt);
-        let mut walk = Walk::new(&file, &log.state, 0, known.length, segment);
-        loop {
-            match walk.peek()? {
-                Step::Header(header) => {
-                    index.push(rebuilt.push(&header, self.options.index_interval_bytes));
-                    walk.pass(&header);
-                }
-                Step::Damaged => return Ok(None),
-                Step::End => break,
-            }
+        match self.write_index_files(replica, &mut index) {
+            Err(DiskError::NoSpace) => Ok(()), // an index is a hint
+            written => self.done(written),
         }
-        // The state counts the entries; a segment of another interval keeps what it has.
-        let is_same = rebuilt.offset_entries == known.offset_entries
-            && rebuilt.time_entries == known.time_entries;
-        Ok(is_same.then_some((index, *known)))
     }
 }
 
 impl<D: Disk> Reader<'_, D> {
-    /// Checks from `start` on. Returns where to go on, or `None` at the log's end.
+    /// Takes a step. Returns where to go on, or `None` at the log's end.
     fn check(
         &self,
-        start: Offset,
-        bytes_max: u64,
+        ticket: &ScrubTicket<D>,
         scrubbed: &mut Scrubbed,
     ) -> Result<Option<Offset>, DiskError> {
         let state = &self.log.state;
-        let start = start.max(state.log_start_offset);
+        let start = ticket.start.max(state.log_start_offset);
         let Some(index) = state.segment_of(start) else {
             return Ok(None);
         };
         let segment = &state.segments[index];
         let end = state.segment_end(index);
         let next = |offset: Offset| (offset < state.end.end_offset).then_some(offset);
-        if start == segment.base_offset && !self.is_index_good(segment)? {
-            scrubbed
-                .bad_indexes
-                .push((self.replica, segment.base_offset));
-        }
-        let file = match self.open(segment) {
+        let path = segment::path(self.replica, segment.base_offset, FileKind::Log);
+        let opened = if ticket.hooks.is(Mutant::ScrubsCache) {
+            self.disk.open(&path)
+        } else {
+            self.disk.open_uncached(&path)
+        };
+        let file = match opened {
             Ok(file) => file,
             Err(DiskError::NotFound) => {
                 if state.gap_at(start).is_none() {
-                    scrubbed.damaged.push((self.replica, start..end));
+                    scrubbed.damaged.push(start..end);
                 }
                 return Ok(next(end));
             }
             Err(error) => return Err(error),
         };
+        if start == segment.base_offset && !self.are_indexes_good(index)? {
+            scrubbed.index = self.index_anew(segment, ticket.index_interval_bytes)?;
+        }
         let mut walk = self.walk_to(index, &file, start)?;
-        while scrubbed.bytes < bytes_max {
+        while scrubbed.bytes < STEP_BYTES {
             if let Some(gap) = state.gap_at(walk.expected) {
                 walk.jump(gap.bytes.end, gap.offsets.end);
                 continue;
@@ -185,7 +298,7 @@ impl<D: Disk> Reader<'_, D> {
                         scrubbed.bytes += u64::from(segment::size(&header));
                         if walk.batch(&header)?.is_none() {
                             let range = header.base_offset..header.next_offset();
-                            scrubbed.damaged.push((self.replica, range));
+                            scrubbed.damaged.push(range);
                         }
                     }
                     walk.pass(&header);
@@ -196,7 +309,7 @@ impl<D: Disk> Reader<'_, D> {
                         return Ok(next(end));
                     };
                     walk.jump(gap.bytes.end, gap.offsets.end);
-                    scrubbed.damaged.push((self.replica, gap.offsets));
+                    scrubbed.damaged.push(gap.offsets);
                 }
                 Step::End => return Ok(next(end)),
             }
@@ -204,28 +317,159 @@ impl<D: Disk> Reader<'_, D> {
         Ok(next(walk.expected))
     }
 
-    /// Whether every entry of a segment's offset index that is in its file points at its batch.
-    fn is_index_good(&self, segment: &Segment) -> Result<bool, DiskError> {
-        let (_, (entries, _)) = self.index_of(segment);
-        let mut position = 0;
-        for _ in 0..entries {
-            let Some(entry) = self.entry_after(segment, position)? else {
+    /// Whether a segment's index files hold as many entries as they should, ascending, and the batches at their ends
+    /// bear them out. Damage that leaves them so costs those who look something up time, and nothing else.
+    fn are_indexes_good(&self, index: usize) -> Result<bool, DiskError> {
+        let segment = &self.log.state.segments[index];
+        let (_, (offsets, times)) = self.index_of(segment);
+        if let Some(count) = offsets.checked_sub(1) {
+            let Some(file) = self.open_index(segment, FileKind::OffsetIndex, offsets)? else {
                 return Ok(false);
             };
-            if entry.position <= position {
+            let is_ascending = index::is_ascending_by_offset(&file, offsets)?;
+            let last = index::read_offset(&file, segment.base_offset, count)?;
+            let (Some(last), true) = (last, is_ascending) else {
+                return Ok(false);
+            };
+            if self.believe(segment, &self.open(segment)?, last)?.is_none() {
                 return Ok(false);
             }
-            position = entry.position;
         }
-        let file = match self.open(segment) {
-            Ok(file) => file,
-            Err(DiskError::NotFound) => return Ok(true),
-            Err(error) => return Err(error),
+        let Some(count) = times.checked_sub(1) else {
+            return Ok(true);
         };
-        let last = self.lookup(segment, Offset(i64::MAX))?;
-        match last {
-            Some(entry) => Ok(self.believe(segment, &file, entry)?.is_some()),
-            None => Ok(entries == 0),
+        let Some(file) = self.open_index(segment, FileKind::TimeIndex, times)? else {
+            return Ok(false);
+        };
+        let is_ascending = index::is_ascending_by_time(&file, times)?;
+        match index::read_time(&file, segment.base_offset, count)? {
+            Some(last) if is_ascending => self.is_borne_out(index, last),
+            Some(_) | None => Ok(false),
         }
     }
+
+    /// The indexes that a segment should have. `None` where it is not there or cannot be read through.
+    fn index_anew(
+        &self,
+        known: &Segment,
+        index_interval_bytes: u32,
+    ) -> Result<Option<IndexTail>, DiskError> {
+        let file = match self.open(known) {
+            Ok(file) => file,
+            Err(DiskError::NotFound) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut rebuilt = Segment::new(known.base_offset);
+        let mut index = IndexTail::written(&rebuilt);
+        let state = &self.log.state;
+        let mut walk = Walk::new(&file, state, 0, known.length, known.base_offset);
+        loop {
+            match walk.peek()? {
+                Step::Header(header) => {
+                    index.push(rebuilt.push(&header, index_interval_bytes));
+                    walk.pass(&header);
+                }
+                Step::Damaged => return Ok(None),
+                Step::End => break,
+            }
+        }
+        // The state counts the entries; a segment of another interval keeps what it has.
+        let is_same = rebuilt.offset_entries == known.offset_entries
+            && rebuilt.time_entries == known.time_entries;
+        Ok(is_same.then_some(index))
+    }
+
+    /// The batches of a range with their places, and the segment that they stand in with its file; `None` where any of
+    /// them is damaged, or the range is none any more.
+    fn whole_batches(
+        &self,
+        range: &Range<Offset>,
+    ) -> Result<Option<WholeBatches<D::File>>, DiskError> {
+        let state = &self.log.state;
+        let Some(index) = state.segment_of(range.start) else {
+            return Ok(None);
+        };
+        let segment = &state.segments[index];
+        let file = match self.open(segment) {
+            Ok(file) => file,
+            Err(DiskError::NotFound) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut batches = Vec::new();
+        let mut walk = self.walk_to(index, &file, range.start)?;
+        while walk.expected < range.end {
+            let Step::Header(header) = walk.peek()? else {
+                return Ok(None);
+            };
+            if header.next_offset() > range.start {
+                let Some(batch) = walk.batch(&header)? else {
+                    return Ok(None);
+                };
+                batches.push((walk.position, batch));
+            }
+            walk.pass(&header);
+        }
+        Ok(Some((segment.base_offset, file, batches)))
+    }
+}
+
+/// A segment, its file, and batches in it with the byte that each starts at.
+type WholeBatches<F> = (Offset, F, Vec<(u32, Batch)>);
+
+impl<F: Clone> ReplicaLog<F> {
+    /// What a reader needs of it.
+    fn for_reading(&self) -> Self {
+        let state = &self.state;
+        Self {
+            state: ReplicaState {
+                log_start_offset: state.log_start_offset,
+                notes_below: state.notes_below,
+                notes: state.notes.clone(),
+                end: state.end,
+                high_watermark: state.high_watermark,
+                gaps: state.gaps.clone(),
+                segments: state.segments.clone(),
+                tail: state.tail.clone(),
+                ..ReplicaState::default()
+            },
+            active: self.active.clone(),
+            index: self.index.clone(),
+            truncated: None,
+            refused: false,
+        }
+    }
+}
+
+fn weight<F>(log: &ReplicaLog<F>) -> u64 {
+    let bytes = log.state.segments.iter().map(|it| u64::from(it.length));
+    bytes.sum::<u64>() + REPLICA_WEIGHT
+}
+
+/// Where the first step of a start begins.
+fn first_cursor<F>(
+    replicas: &BTreeMap<TopicPartition, ReplicaLog<F>>,
+    incarnation: Incarnation,
+) -> Cursor {
+    let total: u64 = replicas.values().map(weight).sum();
+    let fraction = u128::from(incarnation.0.wrapping_mul(GOLDEN));
+    let mut left = u64::try_from((fraction * u128::from(total)) >> 64).unwrap_or(0);
+    for (&replica, log) in replicas {
+        for segment in &log.state.segments {
+            let length = u64::from(segment.length);
+            if left < length {
+                let offset = segment.base_offset;
+                return Cursor { replica, offset };
+            }
+            left -= length;
+        }
+        left = left.saturating_sub(REPLICA_WEIGHT);
+    }
+    Cursor::default()
+}
+
+/// The share of an interval that `part` has of `whole`.
+fn share(interval: Duration, part: u64, whole: u64) -> Duration {
+    let part = part.min(whole);
+    let micros = interval.as_micros() * u128::from(part) / u128::from(whole.max(1));
+    Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
 }

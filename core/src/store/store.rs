@@ -18,6 +18,7 @@ use crate::store::index::IndexTail;
 use crate::store::journal::{GroupNumber, Journal, JournalPlace};
 use crate::store::record::Record;
 use crate::store::replica::{ReplicaState, Snapshot};
+use crate::store::scrub::Scrub;
 use crate::store::segment::{self, FileKind};
 use crate::store::{
     BootId, Completion, Disk, DiskError, DiskFile, Flush, Identity, OpenError, Order, OrderKind,
@@ -63,6 +64,7 @@ pub struct LogStore<D: Disk> {
     /// What is to be done once a group is durable.
     pub(super) doomed: VecDeque<(GroupNumber, Doomed)>,
     pub(super) checkpoints: Checkpoints,
+    pub(super) scrub: Scrub,
     /// Bytes that appends may take before the disk is asked again how much is free.
     pub(super) space_left: u64,
 }
@@ -293,7 +295,10 @@ impl<D: Disk> LogStore<D> {
     /// [`StoreFailure::Offline`].
     pub fn begin_commit(&mut self) -> Result<Option<CommitTicket<D>>, StoreFailure> {
         self.check_online()?;
-        let nothing = self.pending.is_empty() && self.ready.is_empty() && self.journal.is_clean();
+        let nothing = self.pending.is_empty()
+            && self.ready.is_empty()
+            && self.unsynced.is_empty()
+            && self.journal.is_clean();
         if self.committing.is_some() || nothing {
             return Ok(None);
         }

@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use varve_core::ids::Voter;
 use varve_core::input::Input;
-use varve_core::store::{Completion, Query, QueryResult, ReadError, Stage, StoreFailure};
+use varve_core::store::{
+    Completion, Findings, Query, QueryResult, ReadError, Scrubbed, Stage, StoreFailure,
+};
 
 use crate::clock::SimTime;
 use crate::cluster::{Cluster, Event};
+use crate::describe;
 use crate::draw::Subsystem;
 use crate::node::{Deferred, DiskEvent};
 
@@ -89,6 +92,8 @@ impl Cluster {
             DiskEvent::Synced => self.end_commit(number),
             DiskEvent::Checkpointed => self.end_checkpoint(number),
             DiskEvent::Queried(query) => self.look_up(number, &query),
+            DiskEvent::Scrub => self.begin_scrub(number),
+            DiskEvent::Scrubbed(scrubbed) => self.end_scrub(number, &scrubbed),
             DiskEvent::SpaceCheck => self.check_space(number),
             DiskEvent::Failed(failure) => self.tell(number, Input::StoreFailed(failure)),
         }
@@ -287,6 +292,69 @@ impl Cluster {
         let ran = ticket.run();
         if let Err(failure) = process.store.finish_checkpoint(&ticket, ran) {
             self.on_failure(number, failure);
+        }
+    }
+
+    /// Sees to it that the scrub goes on when it is due.
+    pub(super) fn schedule_scrub(&mut self, number: u8) {
+        let now = self.now();
+        let node = self.node(number);
+        let process = node.process.as_ref();
+        if let Some(due) = process.and_then(|process| process.store.next_scrub_deadline()) {
+            let at = node.clock.sim_time(due).max(now);
+            self.schedule_disk(number, at, DiskEvent::Scrub);
+        }
+    }
+
+    fn begin_scrub(&mut self, number: u8) {
+        let now = self.now();
+        let node = self.node_mut(number);
+        let instant = node.clock.instant(now);
+        let Some(process) = &mut node.process else {
+            return;
+        };
+        let Some(ticket) = process.store.begin_scrub(instant) else {
+            self.schedule_scrub(number);
+            return;
+        };
+        let scrubbed = ticket.run();
+        process.scrubbing = Some(ticket);
+        let latency = self.latency(number, self.options.disk.read_mean, Duration::ZERO);
+        self.schedule_disk(number, now + latency, DiskEvent::Scrubbed(scrubbed));
+    }
+
+    fn end_scrub(&mut self, number: u8, scrubbed: &Scrubbed) {
+        let now = self.now();
+        let node = self.node_mut(number);
+        let instant = node.clock.instant(now);
+        let Some(process) = &mut node.process else {
+            return;
+        };
+        let Some(ticket) = process.scrubbing.take() else {
+            return;
+        };
+        let Findings {
+            replica,
+            holes,
+            rewritten,
+        } = match process.store.finish_scrub(instant, &ticket, scrubbed) {
+            Ok(findings) => findings,
+            Err(failure) => {
+                self.on_failure(number, failure);
+                return;
+            }
+        };
+        for range in rewritten {
+            let text = format!(
+                "n{number} writes {} again",
+                describe::range(range.start, range.end)
+            );
+            self.trace.fault(now, text);
+        }
+        self.schedule_scrub(number);
+        self.look_at_queue(number);
+        if !holes.is_empty() {
+            self.tell(number, Input::HolesFound { replica, holes });
         }
     }
 

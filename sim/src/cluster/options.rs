@@ -92,6 +92,7 @@ fn small_store() -> StoreOptions {
         reserve_bytes: 1 << 20,
         segment_bytes_max: 64 << 10,
         index_interval_bytes: 256,
+        scrub_interval: Duration::ZERO,
         ..StoreOptions::default()
     }
 }

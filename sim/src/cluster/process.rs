@@ -101,6 +101,7 @@ impl Cluster {
             self.want_link(number, peer);
         }
         self.tell_wall_clock(number, run);
+        self.schedule_scrub(number);
     }
 
     /// Tells a node's broker what its wall clock shows, and again in a while.

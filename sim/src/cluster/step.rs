@@ -214,6 +214,7 @@ fn touched_by_input(input: &Input, touched: &mut Vec<TopicPartition>) {
                 touch(completion.replica, touched);
             }
         }
+        Input::HolesFound { replica, .. } => touch(*replica, touched),
         Input::Tick
         | Input::WallClock(_)
         | Input::Request(_)

@@ -44,6 +44,22 @@ impl File {
         }
     }
 
+    /// One bit rots on the disk and not in the cache, where no write of its sector waits for a sync.
+    pub(super) fn rot_under_cache(&mut self, offset: u64, bit: u8) -> bool {
+        let number = offset / PAGE_SIZE as u64;
+        let page = self.pages.entry(number).or_insert_with(Page::zeros);
+        let at = within_page(offset);
+        let place = at / SECTOR_SIZE;
+        let (from, to) = page.dirty[place];
+        if from < to {
+            return false;
+        }
+        let durable = page.durable.get_or_insert_with(|| page.written.clone());
+        durable[at] ^= 1 << (bit & 7);
+        page.phantom[place] = true;
+        true
+    }
+
     /// Nothing written is still unsynced.
     pub(super) fn is_durable(&self) -> bool {
         self.dirty.is_empty() && self.length == self.durable_length
@@ -56,6 +72,22 @@ impl File {
         let last = end.div_ceil(PAGE_SIZE as u64);
         for (&number, page) in self.pages.range(first..last) {
             overlay(offset, buffer, number * PAGE_SIZE as u64, &page.written[..]);
+        }
+    }
+
+    /// Reads past the cache: what was written and not synced reaches the disk first.
+    pub(super) fn read_uncached(&self, offset: u64, buffer: &mut [u8]) {
+        buffer.fill(0);
+        let end = offset + buffer.len() as u64;
+        let first = offset / PAGE_SIZE as u64;
+        let last = end.div_ceil(PAGE_SIZE as u64);
+        for (&number, page) in self.pages.range(first..last) {
+            overlay(
+                offset,
+                buffer,
+                number * PAGE_SIZE as u64,
+                &page.on_disk()[..],
+            );
         }
     }
 
@@ -205,11 +237,14 @@ impl File {
             .max(self.length.next_multiple_of(SECTOR_SIZE as u64));
     }
 
-    pub(super) fn evict_phantoms(&mut self, draw: &mut Draw) -> bool {
+    /// Pages that are clean and not as the disk has them leave the cache, those of which `leaves` says so. Whether any
+    /// has.
+    pub(super) fn evict_phantoms(&mut self, mut leaves: impl FnMut() -> bool) -> bool {
         let mut evicted = false;
         for page in self.pages.values_mut() {
             for place in 0..SECTORS_PER_PAGE {
-                if page.phantom[place] && page.dirty[place] == (0, 0) && draw.chance(500_000) {
+                let is_clean = page.dirty[place].0 == page.dirty[place].1;
+                if page.phantom[place] && is_clean && leaves() {
                     page.revert(place);
                     evicted = true;
                 }
@@ -248,6 +283,20 @@ impl Page {
                 (range.0.min(bounded(from)), range.1.max(bounded(to)))
             };
         }
+    }
+
+    /// What the disk has, or will have once it is synced.
+    fn on_disk(&self) -> Box<[u8; PAGE_SIZE]> {
+        let mut bytes = self.written.clone();
+        if let Some(durable) = &self.durable {
+            for place in (0..SECTORS_PER_PAGE).filter(|&place| self.phantom[place]) {
+                let range = place * SECTOR_SIZE..(place + 1) * SECTOR_SIZE;
+                if self.dirty[place].0 == self.dirty[place].1 {
+                    bytes[range.clone()].copy_from_slice(&durable[range]);
+                }
+            }
+        }
+        bytes
     }
 
     /// What is written in this sector reaches the disk.

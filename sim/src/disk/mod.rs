@@ -87,6 +87,8 @@ pub struct SimFile {
     state: Rc<RefCell<State>>,
     id: FileId,
     path: Rc<str>,
+    /// Reads what the disk has and not what the page cache has.
+    uncached: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -177,10 +179,17 @@ impl SimDisk {
         let mut draw = state.draw();
         let mut evicted = false;
         for file in state.files.values_mut() {
-            evicted |= file.evict_phantoms(&mut draw);
+            evicted |= file.evict_phantoms(|| draw.chance(500_000));
         }
         state.collect_unnamed();
         evicted
+    }
+
+    /// Every page that needs no sync leaves the cache: from now on it reads as the disk has it.
+    pub fn drop_cache(&self) {
+        for file in self.state.borrow_mut().files.values_mut() {
+            file.evict_phantoms(|| true);
+        }
     }
 
     /// Everything is gone, as on a new disk.
@@ -269,6 +278,19 @@ impl SimDisk {
         file.rot(offset, bit);
         state.counts.sectors_damaged += 1;
         true
+    }
+
+    /// One bit of a file rots on the disk while the page cache has it whole, until the process or the machine dies and
+    /// the page may have left the cache. False where there is no such byte on the disk.
+    pub fn rot_under_cache(&self, path: &str, offset: u64, bit: u8) -> bool {
+        let state = &mut *self.state.borrow_mut();
+        let Ok(id) = state.lookup(path) else {
+            return false;
+        };
+        let file = state.file(id);
+        let rotted = offset < file.length && file.rot_under_cache(offset, bit);
+        state.counts.sectors_damaged += u64::from(rotted);
+        rotted
     }
 
     /// The sector with this byte cannot be read until it is written again. False where there is no such byte.

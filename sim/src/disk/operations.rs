@@ -17,6 +17,15 @@ impl Disk for SimDisk {
             state: Rc::clone(&self.state),
             id: state.lookup(path)?,
             path: path.into(),
+            uncached: false,
+        })
+    }
+
+    fn open_uncached(&self, path: &str) -> Result<SimFile, DiskError> {
+        let file = self.open(path)?;
+        Ok(SimFile {
+            uncached: true,
+            ..file
         })
     }
 
@@ -44,6 +53,7 @@ impl Disk for SimDisk {
             state: Rc::clone(&self.state),
             id,
             path: path.into(),
+            uncached: false,
         })
     }
 
@@ -171,7 +181,11 @@ impl DiskFile for SimFile {
         {
             return Err(io("input/output error"));
         }
-        file.read(offset, &mut buffer[..length]);
+        if self.uncached {
+            file.read_uncached(offset, &mut buffer[..length]);
+        } else {
+            file.read(offset, &mut buffer[..length]);
+        }
         if let (Some(fault), Some(draw)) = (struck, &mut draw) {
             let other = match fault {
                 Fault::StaleRead => file

@@ -32,6 +32,8 @@ use sufficient::{heal_core, voters_within};
 
 /// Whatever is demanded must have been done within this.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// What a scrub may take beyond its interval.
+const SCRUB_PATIENCE: Duration = Duration::from_secs(2);
 /// How often the demands are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -263,10 +265,34 @@ impl Liveness<'_> {
         if self.cluster.violation().is_some() {
             return;
         }
-        let damaged = self.nemesis.damaged();
         let judged = self.cluster.history.judge();
-        if let Err(violation) = judged.and_then(|()| compare_replicas(self.cluster, damaged)) {
+        if let Err(violation) = judged.and_then(|()| self.compare()) {
             self.cluster.fail(violation);
+        }
+    }
+
+    /// Demands that all replicas are the same. Damage that nobody has read yet is excused, since it is found when
+    /// somebody does; but where there is a scrub, that finds it in time, on the disk and under the page cache.
+    fn compare(&mut self) -> Result<(), Violation> {
+        let interval = self.cluster.options().store.scrub_interval;
+        if interval.is_zero() {
+            return compare_replicas(self.cluster, self.nemesis.damaged());
+        }
+        wait_for(
+            self.cluster,
+            "ScrubsFindDamage",
+            "after everything was read",
+            |cluster| Some(compare_replicas(cluster, None).err()?.what),
+        );
+        // Twice what a round takes, and some for its reads.
+        let round = self.cluster.now() + interval * 2 + SCRUB_PATIENCE;
+        self.cluster.run_until(round, |_, _| {});
+        for node in self.cluster.nodes() {
+            node.disk.drop_cache();
+        }
+        match self.cluster.violation() {
+            Some(_) => Ok(()),
+            None => compare_replicas(self.cluster, None),
         }
     }
 }

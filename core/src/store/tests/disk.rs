@@ -18,6 +18,8 @@ pub(super) struct TestDisk(Rc<RefCell<State>>);
 pub(super) struct TestFile {
     disk: TestDisk,
     id: u64,
+    /// Reads what is durable.
+    uncached: bool,
 }
 
 #[derive(Debug, Default)]
@@ -133,6 +135,15 @@ impl TestDisk {
         }
     }
 
+    /// Flips a bit of what is durable; the page cache has it as it was.
+    pub(super) fn rot_under_cache(&self, path: &str, at: usize) {
+        let state = &mut *self.0.borrow_mut();
+        let id = state.names[path];
+        let file = state.files.get_mut(&id).unwrap();
+        assert!(file.dirty.is_empty(), "what is not synced is on no disk");
+        file.durable[at] ^= 0x40;
+    }
+
     pub(super) fn bytes(&self, path: &str) -> Vec<u8> {
         let state = self.0.borrow();
         state.files[&state.names[path]].written.clone()
@@ -165,6 +176,7 @@ impl TestDisk {
         TestFile {
             disk: self.clone(),
             id,
+            uncached: false,
         }
     }
 }
@@ -219,6 +231,14 @@ impl Disk for TestDisk {
     fn open(&self, path: &str) -> Result<TestFile, DiskError> {
         let id = self.0.borrow().names.get(path).copied();
         id.map(|id| self.file(id)).ok_or(DiskError::NotFound)
+    }
+
+    fn open_uncached(&self, path: &str) -> Result<TestFile, DiskError> {
+        let file = self.open(path)?;
+        Ok(TestFile {
+            uncached: true,
+            ..file
+        })
     }
 
     fn create(&self, path: &str) -> Result<TestFile, DiskError> {
@@ -306,10 +326,16 @@ impl Disk for TestDisk {
 impl DiskFile for TestFile {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, DiskError> {
         let state = self.disk.0.borrow();
-        let written = &state.files[&self.id].written;
-        let from = usize::try_from(offset).unwrap().min(written.len());
-        let count = buffer.len().min(written.len() - from);
-        buffer[..count].copy_from_slice(&written[from..from + count]);
+        let file = &state.files[&self.id];
+        let from = usize::try_from(offset).unwrap().min(file.written.len());
+        let count = buffer.len().min(file.written.len() - from);
+        buffer[..count].copy_from_slice(&file.written[from..from + count]);
+        if self.uncached {
+            let range = from..(from + count).min(file.durable.len());
+            for at in range.filter(|at| !file.dirty.contains_key(&(at / SECTOR))) {
+                buffer[at - from] = file.durable[at];
+            }
+        }
         Ok(count)
     }
 

@@ -306,52 +306,6 @@ fn a_checkpoint_that_rots_is_made_up_for_by_the_one_before_and_the_journal() {
 }
 
 #[test]
-fn a_scrub_goes_round_all_replicas_in_bounded_steps_and_finds_what_nobody_reads() {
-    let disk = formatted();
-    let (mut driver, batches) = with_batches(&disk, &[300; 40]);
-    driver.create(replica(1));
-    checkpoint(&mut driver);
-    disk.rot(&log_path(), byte_of(&batches, 7) + 200);
-    disk.rot(&log_path(), byte_of(&batches, 30) + 4);
-    let mut damaged = Vec::new();
-    let mut cursor = ScrubCursor::default();
-    for step in 0.. {
-        let scrubbed = driver.store.scrub(cursor, 1000);
-        assert!(scrubbed.bytes <= 1000 + 361, "a step is bounded");
-        damaged.extend(scrubbed.damaged);
-        assert_eq!(scrubbed.bad_indexes, []);
-        cursor = scrubbed.next;
-        if cursor == ScrubCursor::default() {
-            break;
-        }
-        assert!(step < 100, "a scrub goes round");
-    }
-    let holes = [Offset(14)..Offset(16), Offset(60)..Offset(62)];
-    assert_eq!(damaged, holes.clone().map(|hole| (replica(0), hole)));
-    for (replica, range) in damaged {
-        driver.store.examine(replica, range).unwrap();
-    }
-    driver.commit();
-    let (_, recovered) = open(&disk);
-    assert_eq!(recovered.replicas[0].holes, holes);
-}
-
-#[test]
-fn a_damaged_index_is_found_by_the_scrub_and_written_anew() {
-    let disk = formatted();
-    let (mut driver, _) = with_batches(&disk, &[300; 60]);
-    checkpoint(&mut driver);
-    let path = log_path().replace(".log", ".index");
-    let before = disk.bytes(&path);
-    assert!(before.len() > 8);
-    disk.rot(&path, before.len() - 2);
-    let bad = driver.store.scrub(ScrubCursor::default(), 1).bad_indexes;
-    assert_eq!(bad, [(replica(0), Offset(0))]);
-    driver.store.rebuild_index(replica(0), Offset(0)).unwrap();
-    assert_eq!(disk.bytes(&path), before);
-}
-
-#[test]
 fn a_fill_where_nothing_is_missing_is_reported_done() {
     let disk = formatted();
     let (mut driver, batches) = with_batches(&disk, &[300; 3]);

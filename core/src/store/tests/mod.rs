@@ -7,6 +7,7 @@ mod failures;
 mod holes;
 mod lookups;
 mod rot;
+mod scrub;
 
 use bytes::Bytes;
 
