@@ -290,8 +290,12 @@ impl Replica {
         self.truncate_to(to, cx);
     }
 
-    /// A hole is closed, durably.
+    /// Nothing is missing here any more, durably.
     pub(super) fn on_filled(&mut self, range: Range<Offset>, cx: &mut Cx<'_>) {
+        let mut ranges = self.holes.ranges.iter();
+        if !ranges.any(|hole| hole.start < range.end && range.start < hole.end) {
+            return; // another peer was quicker
+        }
         cx.fx.probe(Probe::HoleFilled);
         cx.fx.notice(
             Some(self.id),

@@ -47,7 +47,7 @@ enum Then {
     Nothing,
     /// The log is durable further; it ended here before.
     Appended(Position),
-    /// Nothing: it was an append for which the disk has no room.
+    /// Nothing: it was an append for which the disk has no room, or a fill that has left a hole.
     Refused,
     /// The log is cut.
     Truncated,
@@ -160,6 +160,14 @@ impl Orders {
         goes_further.then_some(from)
     }
 
+    /// Learns that a fill has left a hole.
+    fn leave_unfilled(&mut self, seq: OrderSeq) {
+        if let Some(order) = self.pending.iter_mut().find(|order| order.seq == seq) {
+            order.then = Then::Refused;
+        }
+        self.forget_refused();
+    }
+
     /// Drops refused orders that nothing stands before: no report on them is waited for.
     fn forget_refused(&mut self) {
         let is_refused = |order: &mut Pending| order.then == Then::Refused;
@@ -222,6 +230,11 @@ impl Replica {
         let is_durable = match completion.stage {
             Stage::Written => false,
             Stage::Durable => true,
+            Stage::Unfilled => {
+                // Asked for again in its time: the hole is as it was.
+                self.orders.leave_unfilled(completion.seq);
+                return;
+            }
             Stage::Refused if cx.fx.mutant(Mutant::CountsRefusedAsDurable) => true,
             Stage::Refused => {
                 self.on_refused(completion.seq, cx);

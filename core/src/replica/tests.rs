@@ -311,6 +311,40 @@ fn voters_change_one_at_a_time_until_the_target_is_reached() {
 }
 
 #[test]
+fn a_hole_that_a_fill_does_not_close_stays_and_is_asked_for_again() {
+    let mut quorum = Quorum::new(3);
+    let leader = quorum.elect();
+    quorum.produce(leader).expect("it leads");
+    quorum.settle();
+    let damaged = (leader + 1) % 3;
+    let holes = |quorum: &Quorum| quorum.replicas[damaged].view().holes;
+    let hole = Offset(0)..Offset(1);
+    quorum.stuck = vec![damaged];
+    quorum.with(damaged, |replica, cx| replica.on_hole(hole.clone(), cx));
+    for _ in 0..2 {
+        quorum.run(Duration::from_secs(2));
+        assert!(!quorum.orders[damaged].is_empty(), "peers have been asked");
+        for order in std::mem::take(&mut quorum.orders[damaged]) {
+            let completion = Completion {
+                replica: PARTITION,
+                seq: order.seq,
+                position: quorum.replicas[damaged].end(),
+                stage: Stage::Unfilled,
+            };
+            quorum.with(damaged, |replica, cx| replica.on_stored(&completion, cx));
+        }
+        assert_eq!(holes(&quorum), std::slice::from_ref(&hole));
+    }
+    quorum.stuck.clear();
+    quorum.run(Duration::from_secs(2));
+    assert_eq!(holes(&quorum), []);
+    assert_eq!(
+        quorum.replicas[damaged].end(),
+        quorum.replicas[leader].end()
+    );
+}
+
+#[test]
 fn leadership_goes_to_whom_it_is_handed_without_a_timeout() {
     let mut quorum = Quorum::new(3);
     let old = quorum.elect();

@@ -34,8 +34,8 @@ pub struct Order {
 }
 
 /// What is to be done. Every order is reported once, by a [`Completion`] at [`Stage::Durable`]; an append with
-/// [`Flush::Replicated`] is reported at [`Stage::Written`] first, and one for which the disk has no room is reported
-/// at [`Stage::Refused`] instead.
+/// [`Flush::Replicated`] is reported at [`Stage::Written`] first, one for which the disk has no room is reported at
+/// [`Stage::Refused`] instead, and a fill that leaves something missing at [`Stage::Unfilled`] instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OrderKind {
     /// Start an empty log. Always the first order of a replica that was not recovered.
@@ -68,7 +68,8 @@ pub enum OrderKind {
     StoreVote(Vote),
     /// Remember what this replica's acknowledgements were worth.
     SetMark(Mark),
-    /// Put batches that a peer sent into a hole. Every batch has the offset and epoch of the one that is missing.
+    /// Put batches that a peer sent into a hole. Every batch has the offset and epoch of the one that is missing; where
+    /// nothing is missing any more there is nothing to do.
     Fill {
         /// The batches, in order.
         batches: Vec<crate::record::Batch>,
@@ -166,13 +167,17 @@ pub enum Stage {
     /// The disk is full: the append has changed nothing. Everything that its replica orders behind the refused end is
     /// refused too, and reported so; all other orders go on. Reported before any later order of the replica.
     Refused,
+    /// A batch of a fill did not fit where one is missing, or found no room: at least the hole that it was for is still
+    /// there. Reported before any later order of the replica.
+    Unfilled,
     /// Handed to the operating system: survives the process.
     Written,
     /// On disk: survives a power cut.
     Durable,
 }
 
-/// The report on an order and, since they run in order, on all earlier ones of its replica that were not refused.
+/// The report on an order and, since they run in order, on all earlier ones of its replica that were not refused or
+/// left something unfilled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct Completion {
     /// Whose order.

@@ -19,7 +19,7 @@ use crate::store::{Disk, DiskError, DiskFile, Flush, OrderKind, Roll, StoreFailu
 const ENTRY_OVERHEAD: usize = 128;
 
 impl<D: Disk> LogStore<D> {
-    /// Executes everything but an append.
+    /// Executes everything but an append and a fill.
     pub(super) fn execute_small(
         &mut self,
         replica: TopicPartition,
@@ -27,7 +27,9 @@ impl<D: Disk> LogStore<D> {
     ) -> Result<(), DiskError> {
         match kind {
             OrderKind::Create { voters } => self.create(replica, voters.clone()),
-            OrderKind::Append { .. } => unreachable!("appends are executed by themselves"),
+            OrderKind::Append { .. } | OrderKind::Fill { .. } => {
+                unreachable!("what may be refused is executed by itself")
+            }
             OrderKind::Truncate { to } => self.truncate(replica, *to),
             OrderKind::StoreVote(vote) => {
                 self.state_of(replica).vote = *vote;
@@ -37,7 +39,6 @@ impl<D: Disk> LogStore<D> {
                 self.state_of(replica).mark = *mark;
                 self.stage(replica, &Record::Mark(*mark))
             }
-            OrderKind::Fill { batches } => self.fill(replica, batches),
             OrderKind::AcceptLoss { range } => {
                 self.state_of(replica).accept_loss(range);
                 let range = range.clone();
@@ -173,8 +174,13 @@ impl<D: Disk> LogStore<D> {
     }
 
     /// Writes batches into the holes that they start. A batch that does not fit exactly where one is missing, or
-    /// is damaged itself, is passed over: the hole stays, and can be asked for again.
-    fn fill(&mut self, replica: TopicPartition, batches: &[Batch]) -> Result<(), DiskError> {
+    /// is damaged itself, is passed over: the hole stays, and can be asked for again. Returns whether none was.
+    pub(super) fn fill(
+        &mut self,
+        replica: TopicPartition,
+        batches: &[Batch],
+    ) -> Result<bool, DiskError> {
+        let mut all_fit = true;
         for batch in batches {
             let state = &self.log_of(replica).state;
             let header = &batch.header;
@@ -182,6 +188,7 @@ impl<D: Disk> LogStore<D> {
                 continue;
             };
             if !fits(gap, batch, state) {
+                all_fit = false;
                 continue;
             }
             let place = Place {
@@ -196,7 +203,10 @@ impl<D: Disk> LogStore<D> {
             }
             match file.write_at(place.position.into(), &[&header.to_bytes(), &batch.body]) {
                 Ok(()) => {}
-                Err(DiskError::NoSpace) => continue, // the hole stays, and can be asked for again
+                Err(DiskError::NoSpace) => {
+                    all_fit = false;
+                    continue;
+                }
                 Err(error) => return Err(error),
             }
             let name = (replica, place.segment, FileKind::Log);
@@ -207,7 +217,7 @@ impl<D: Disk> LogStore<D> {
             self.state_of(replica).fill_gap(&range, bytes);
             self.stage(replica, &Record::Fill { range, bytes })?;
         }
-        Ok(())
+        Ok(all_fit)
     }
 
     /// Remembers a hole, so that it is known before anything is read there again.

@@ -383,12 +383,7 @@ impl<D: Disk> Reader<'_, D> {
         if let Step::Header(header) = walk.peek()? {
             walk.pass(&header);
             let at = (walk.position, walk.expected);
-            let is_borne_out = match walk.peek()? {
-                Step::Header(next) => walk.batch(&next)?.is_some(),
-                Step::End => at == segment_end,
-                Step::Damaged => false,
-            };
-            if is_borne_out {
+            if at == segment_end || is_followed(&mut walk, segment_end)? {
                 return Ok(gap(at));
             }
         }
@@ -586,6 +581,26 @@ impl<D: Disk> Reader<'_, D> {
             }
         }
     }
+}
+
+/// Whether a whole batch stands where the walk does, and what it says of its end is so: its CRC does not cover where it
+/// stands, which is wrong where the same bit has rotted in it and in the batch before it.
+fn is_followed<F: DiskFile>(
+    walk: &mut Walk<'_, F>,
+    segment_end: (u32, Offset),
+) -> Result<bool, DiskError> {
+    let Step::Header(next) = walk.peek()? else {
+        return Ok(false);
+    };
+    if walk.batch(&next)?.is_none() {
+        return Ok(false);
+    }
+    walk.pass(&next);
+    Ok(match walk.peek()? {
+        Step::Header(_) => true,
+        Step::End => (walk.position, walk.expected) == segment_end,
+        Step::Damaged => false,
+    })
 }
 
 /// The first record of a batch at or above `timestamp`, with its offset in `start..end`.

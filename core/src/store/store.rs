@@ -196,7 +196,7 @@ impl<D: Disk> LogStore<D> {
     ///
     /// # Errors
     /// [`StoreFailure::Offline`]. An append for which there is no room is no error: it is reported at
-    /// [`Stage::Refused`].
+    /// [`Stage::Refused`]. Nor is a fill that does not fit: [`Stage::Unfilled`].
     ///
     /// # Panics
     /// Where the order contradicts the replica's state: the state machine gives them in order.
@@ -220,11 +220,18 @@ impl<D: Disk> LogStore<D> {
                     return Ok(Some(self.completion(order, Stage::Refused)));
                 }
             },
+            OrderKind::Fill { batches } => {
+                let filled = self.fill(replica, batches);
+                if !self.done(filled)? {
+                    self.commit_wanted |= !self.journal.is_staged_empty();
+                    return Ok(Some(self.completion(order, Stage::Unfilled)));
+                }
+                Flush::Commit
+            }
             OrderKind::Create { .. }
             | OrderKind::Truncate { .. }
             | OrderKind::StoreVote(_)
             | OrderKind::SetMark(_)
-            | OrderKind::Fill { .. }
             | OrderKind::AcceptLoss { .. }
             | OrderKind::SaveSnapshot { .. }
             | OrderKind::Delete => {

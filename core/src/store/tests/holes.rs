@@ -74,6 +74,33 @@ fn a_hole_ends_with_the_log_whatever_a_damaged_header_says() {
 }
 
 #[test]
+fn a_hole_is_no_wider_than_its_batch_whatever_two_damaged_headers_say() {
+    let disk = formatted();
+    let (mut driver, batches) = with_batches(&disk, &[300; 60]);
+    checkpoint(&mut driver);
+    let log = driver.store.replicas.get_mut(&replica(0)).unwrap();
+    log.state.tail.clear();
+    // As above, with more log behind them.
+    disk.rot(&log_path(), byte_of(&batches, 3) + 26);
+    disk.rot(&log_path(), byte_of(&batches, 4) + 7);
+    for at in 0..60 {
+        let read = driver.read(replica(0), at * 2, 1);
+        if let QueryResult::Failed(ReadError::Hole(hole)) = read {
+            driver.store.examine(replica(0), hole).unwrap();
+        }
+    }
+    let filled = driver.execute(
+        replica(0),
+        OrderKind::Fill {
+            batches: batches.clone(),
+        },
+    );
+    assert_eq!(filled, Ok(None), "all that is missing fits");
+    driver.commit();
+    assert_eq!(driver.read_all(replica(0)), bytes_of(&batches));
+}
+
+#[test]
 fn rot_found_by_a_read_is_journalled_kept_over_a_restart_and_filled_from_a_peer() {
     let disk = formatted();
     let (mut driver, batches) = with_batches(&disk, &[300; 20]);
@@ -111,12 +138,10 @@ fn rot_found_by_a_read_is_journalled_kept_over_a_restart_and_filled_from_a_peer(
         batches: vec![batch],
     };
     // Another batch, or one of another epoch, does not fit.
-    driver
-        .execute(replica(0), fill(batch(10, 1, 2, 301)))
-        .unwrap();
-    driver
-        .execute(replica(0), fill(batch(10, 2, 2, 300)))
-        .unwrap();
+    for wrong in [batch(10, 1, 2, 301), batch(10, 2, 2, 300)] {
+        let filled = driver.execute(replica(0), fill(wrong)).unwrap();
+        assert_eq!(filled.map(|it| it.stage), Some(Stage::Unfilled));
+    }
     assert_eq!(
         driver.read(replica(0), 10, 1000),
         QueryResult::Failed(ReadError::Hole(hole))

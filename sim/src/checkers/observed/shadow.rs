@@ -207,11 +207,13 @@ impl Shadow {
 
     /// Hears what the store reports of an order.
     pub(super) fn take_completion(&mut self, completion: &Completion) {
-        if completion.stage == Stage::Refused {
-            self.give_up(completion.seq);
-            return;
+        match completion.stage {
+            Stage::Refused => return self.give_up(completion.seq),
+            Stage::Unfilled => return,
+            Stage::Written | Stage::Durable => {
+                self.written = self.written.max(completion.seq);
+            }
         }
-        self.written = self.written.max(completion.seq);
         if completion.stage != Stage::Durable {
             return;
         }
