@@ -92,6 +92,10 @@ struct Leadership {
     isr: Vec<BrokerId>,
 }
 
+/// Resources that one DescribeConfigs is told the configurations of: each takes a hundred times what a partition takes in
+/// other answers.
+const DESCRIBED_RESOURCES_MAX: usize = 5_000;
+
 /// From this version of Metadata on topics can be asked for by id.
 const BY_ID_FROM: i16 = 12;
 
@@ -280,14 +284,27 @@ impl<'a> Answering<'a> {
         page.response
     }
 
-    /// Answers DescribeConfigs, for topics and for this broker.
+    /// Answers DescribeConfigs, for topics and for this broker. Each resource is answered, as in Kafka, however often it
+    /// is named; but no more of them than a broker has the time for.
     #[must_use]
     pub fn describe_configs(&self, request: &DescribeConfigsRequest) -> DescribeConfigsResponse {
         let results = request
             .resources
             .iter()
-            .map(|resource| {
-                let (error_code, error_message, entries) = match self.entries_of(resource) {
+            .enumerate()
+            .map(|(place, resource)| {
+                let entries = if place < DESCRIBED_RESOURCES_MAX {
+                    self.entries_of(resource)
+                } else {
+                    Err((
+                        ErrorCode::PolicyViolation,
+                        format!(
+                            "Excessively large number of resources per request: at most {DESCRIBED_RESOURCES_MAX} \
+                             can be described."
+                        ),
+                    ))
+                };
+                let (error_code, error_message, entries) = match entries {
                     Ok(entries) => (ErrorCode::None, Some(Str::EMPTY), entries),
                     Err((code, message)) => (code, Some(message.into()), Vec::new()),
                 };

@@ -31,6 +31,6 @@ pub use image::{
 };
 pub use layout::DecodeError;
 pub use names::{InvalidName, check_topic_name, is_internal};
-pub use placement::{PlacementError, place};
+pub use placement::{PlacementError, Placer};
 pub use record::{ConfigMap, ConfigResource, MetadataRecord, decode_batch, encode_records};
 pub use registration::{BrokerRegistration, Endpoint, VoterReport};

@@ -56,36 +56,64 @@ impl fmt::Display for PlacementError {
 
 impl std::error::Error for PlacementError {}
 
-/// Places `partitions` partitions of `replication_factor` replicas each, the most preferred leader first.
-///
-/// # Errors
-/// Where there are not enough brokers, or none that is active.
-///
-/// # Panics
-/// Where `replication_factor` is 0.
-pub fn place(
-    image: &ClusterImage,
-    partitions: usize,
-    replication_factor: usize,
-    rng: &mut ChaCha8Rng,
-) -> Result<Vec<Vec<Voter>>, PlacementError> {
-    assert!(replication_factor > 0, "a partition has a replica");
-    let mut brokers = candidates(image);
-    if replication_factor > brokers.len() {
-        return Err(PlacementError::TooFewBrokers {
-            replication_factor,
-            registered: brokers.len(),
-        });
+/// Places partitions, each with regard to all that it has placed before. Made once for a request: it counts every
+/// replica in the cluster.
+#[derive(Clone, Debug)]
+pub struct Placer {
+    brokers: Vec<Candidate>,
+}
+
+impl Placer {
+    /// A placer that knows the replicas that are in the image.
+    #[must_use]
+    pub fn new(image: &ClusterImage) -> Self {
+        Self {
+            brokers: candidates(image),
+        }
     }
-    if !brokers.iter().any(|broker| broker.active) {
-        return Err(PlacementError::AllFenced);
+
+    /// Places `partitions` partitions of `replication_factor` replicas each, the most preferred leader first.
+    ///
+    /// # Errors
+    /// Where there are not enough brokers, or none that is active.
+    ///
+    /// # Panics
+    /// Where `replication_factor` is 0.
+    pub fn place(
+        &mut self,
+        partitions: usize,
+        replication_factor: usize,
+        rng: &mut ChaCha8Rng,
+    ) -> Result<Vec<Vec<Voter>>, PlacementError> {
+        assert!(replication_factor > 0, "a partition has a replica");
+        if replication_factor > self.brokers.len() {
+            return Err(PlacementError::TooFewBrokers {
+                replication_factor,
+                registered: self.brokers.len(),
+            });
+        }
+        if !self.brokers.iter().any(|broker| broker.active) {
+            return Err(PlacementError::AllFenced);
+        }
+        Ok((0..partitions)
+            .map(|_| place_one(&mut self.brokers, replication_factor, rng))
+            .collect())
     }
-    Ok((0..partitions)
-        .map(|_| place_one(&mut brokers, replication_factor, rng))
-        .collect())
+
+    /// Takes account of partitions that somebody else has placed.
+    pub fn count(&mut self, placed: &[Vec<Voter>]) {
+        for (preference, voter) in placed.iter().flat_map(|target| target.iter().enumerate()) {
+            let mut brokers = self.brokers.iter_mut();
+            if let Some(broker) = brokers.find(|broker| broker.voter.broker == voter.broker) {
+                broker.replicas += 1;
+                broker.leaders += usize::from(preference == 0);
+            }
+        }
+    }
 }
 
 /// A broker that may be given replicas.
+#[derive(Clone, Debug)]
 struct Candidate {
     voter: Voter,
     /// Which rack, as a number; brokers that name none share one.
@@ -210,16 +238,13 @@ mod tests {
     }
 
     fn placed(image: &ClusterImage, partitions: usize, factor: usize, seed: u64) -> Vec<Vec<i32>> {
-        place(
-            image,
-            partitions,
-            factor,
-            &mut ChaCha8Rng::seed_from_u64(seed),
-        )
-        .expect("enough brokers")
-        .iter()
-        .map(|voters| voters.iter().map(|voter| voter.broker.0).collect())
-        .collect()
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let placed = Placer::new(image).place(partitions, factor, &mut rng);
+        placed
+            .expect("enough brokers")
+            .iter()
+            .map(|voters| voters.iter().map(|voter| voter.broker.0).collect())
+            .collect()
     }
 
     /// The least and the greatest number of times that a broker occurs.
@@ -288,7 +313,8 @@ mod tests {
         let mut image = cluster(&[None; 3], &[]);
         let mut rng = ChaCha8Rng::seed_from_u64(7);
         for id in 10..16 {
-            let target = place(&image, 1, 1, &mut rng)
+            let target = Placer::new(&image)
+                .place(1, 1, &mut rng)
                 .expect("three brokers")
                 .remove(0);
             image.apply(&MetadataRecord::Topic {
@@ -311,6 +337,18 @@ mod tests {
     }
 
     #[test]
+    fn what_others_have_placed_is_taken_account_of() {
+        let image = cluster(&[None; 3], &[]);
+        let mut placer = Placer::new(&image);
+        let by_hand = [vec![voter(0), voter(1)], vec![voter(0), voter(1)]];
+        placer.count(&by_hand);
+        let mut rng = ChaCha8Rng::seed_from_u64(7);
+        let placed = placer.place(4, 1, &mut rng).expect("three brokers");
+        let leaders = by_hand.iter().chain(&placed).map(|it| it[0].broker.0);
+        assert_eq!(spread(3, leaders), (2, 2));
+    }
+
+    #[test]
     fn followers_of_one_leader_are_all_over_the_cluster() {
         let placed = placed(&cluster(&[None; 5], &[]), 40, 2, 1);
         let followers: BTreeSet<_> = placed
@@ -325,7 +363,8 @@ mod tests {
     fn too_few_brokers_and_none_alive_are_told_apart() {
         let mut rng = ChaCha8Rng::seed_from_u64(0);
         let mut refusal = |image: &ClusterImage| {
-            place(image, 1, 2, &mut rng)
+            Placer::new(image)
+                .place(1, 2, &mut rng)
                 .expect_err("not possible")
                 .to_string()
         };

@@ -489,6 +489,7 @@ impl<T: Field> Nullable for Vec<T> {
         if len > reader.remaining() / T::size_min(at).max(1) {
             return Err(DecodeError::Truncated);
         }
+        reader.take_elements(len)?;
         let mut elements = Self::with_capacity(len);
         for _ in 0..len {
             elements.push(T::decode(reader, at, false)?);

@@ -99,7 +99,7 @@ const CLASSIC: At = At {
 /// # Errors
 /// Each with what Kafka does about it; see [`RequestError`].
 pub fn decode_request(frame: &Bytes) -> Result<(RequestHeader, Request), RequestError> {
-    let mut reader = Reader::new(frame);
+    let mut reader = Reader::of_request(frame);
     let header = match read_request_header(&mut reader) {
         Ok(header) => header?,
         Err(error) => {

@@ -72,7 +72,7 @@ pub use list_offsets::{ListOffsetsRequest, ListOffsetsResponse};
 pub use metadata::{MetadataRequest, MetadataResponse};
 pub use offset_for_leader_epoch::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
 pub use produce::{ProduceRequest, ProduceResponse};
-pub use read::DecodeError;
+pub use read::{DecodeError, REQUEST_ELEMENTS_MAX};
 pub use records::Records;
 pub use text::Str;
 pub use write::{EncodeError, Segments};

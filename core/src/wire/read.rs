@@ -6,6 +6,11 @@ use bytes::Bytes;
 
 use super::text::Str;
 
+/// Elements of all arrays of one request: topics, partitions, keys, and so on. The work that a request makes, and the
+/// answer to it, go with their number and not with its bytes: a million partitions would keep a broker from everybody
+/// else for seconds.
+pub const REQUEST_ELEMENTS_MAX: usize = 100_000;
+
 /// Why bytes are not the message that they claim to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DecodeError {
@@ -13,6 +18,8 @@ pub enum DecodeError {
     Truncated,
     /// The message ends before its bytes do.
     TrailingBytes,
+    /// The arrays of a request have more than [`REQUEST_ELEMENTS_MAX`] elements together.
+    TooManyElements,
     /// A null (any negative length, as in Kafka) stands where the version allows none.
     UnexpectedNull,
     /// A variable-length number goes on past its fifth byte or past 32 bits.
@@ -28,6 +35,12 @@ pub enum DecodeError {
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::TooManyElements => {
+                return write!(
+                    f,
+                    "its arrays have more than {REQUEST_ELEMENTS_MAX} elements together: ask for less at a time"
+                );
+            }
             Self::Truncated => "the message is longer than its bytes",
             Self::TrailingBytes => "bytes follow the end of the message",
             Self::UnexpectedNull => "a field that cannot be null is",
@@ -47,6 +60,8 @@ pub(crate) struct Reader<'a> {
     frame: &'a Bytes,
     at: usize,
     end: usize,
+    /// Elements that arrays may still have.
+    elements_left: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -55,6 +70,26 @@ impl<'a> Reader<'a> {
             frame,
             at: 0,
             end: frame.len(),
+            elements_left: usize::MAX,
+        }
+    }
+
+    /// The same for a request, whose arrays have no more elements than [`REQUEST_ELEMENTS_MAX`].
+    pub(crate) fn of_request(frame: &'a Bytes) -> Self {
+        Self {
+            elements_left: REQUEST_ELEMENTS_MAX,
+            ..Self::new(frame)
+        }
+    }
+
+    /// Takes account of an array of `len` elements.
+    pub(crate) const fn take_elements(&mut self, len: usize) -> Result<(), DecodeError> {
+        match self.elements_left.checked_sub(len) {
+            Some(left) => {
+                self.elements_left = left;
+                Ok(())
+            }
+            None => Err(DecodeError::TooManyElements),
         }
     }
 
@@ -160,6 +195,7 @@ impl<'a> Reader<'a> {
             frame: self.frame,
             at: self.at,
             end: self.at + size,
+            elements_left: self.elements_left,
         };
         self.at += size;
         Ok(part)

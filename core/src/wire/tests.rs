@@ -7,6 +7,8 @@ use proptest::prelude::*;
 
 use super::api::for_each_api;
 use super::field::At;
+use super::metadata::{MetadataResponsePartition, MetadataResponseTopic};
+use super::produce::{PartitionProduceData, TopicProduceData};
 use super::sample::Source;
 use super::*;
 
@@ -206,9 +208,9 @@ fn produce_request(records: Records) -> ProduceRequest {
     ProduceRequest {
         acks: -1,
         timeout_ms: 1_500,
-        topic_data: vec![produce::TopicProduceData {
+        topic_data: vec![TopicProduceData {
             name: Str::from_static("varves"),
-            partition_data: vec![produce::PartitionProduceData {
+            partition_data: vec![PartitionProduceData {
                 index: 3,
                 records: Some(records),
             }],
@@ -367,6 +369,58 @@ fn a_request_that_cannot_be_served_says_why() {
             error: DecodeError::InvalidUtf8
         })
     );
+}
+
+#[test]
+fn a_request_asks_about_a_bounded_number_of_things_at_once_and_an_answer_tells_of_any() {
+    let request = |partitions: usize| {
+        let topic = |at| TopicProduceData {
+            name: if at == 0 { "a".into() } else { "b".into() },
+            partition_data: vec![PartitionProduceData::default(); partitions / 2],
+            ..TopicProduceData::default()
+        };
+        let request = Request::from(ProduceRequest {
+            topic_data: (0..2).map(topic).collect(),
+            ..ProduceRequest::default()
+        });
+        let header = RequestHeader {
+            api_key: ApiKey::Produce,
+            api_version: 9,
+            correlation_id: 7,
+            client_id: None,
+        };
+        let frame = encode_request(&header, &request)
+            .unwrap()
+            .to_bytes()
+            .slice(4..);
+        decode_request(&frame)
+    };
+    // Two topics count as well.
+    assert!(request(REQUEST_ELEMENTS_MAX - 2).is_ok());
+    let refused = request(REQUEST_ELEMENTS_MAX).unwrap_err();
+    assert!(matches!(
+        refused,
+        RequestError::Malformed {
+            header: Some(_),
+            error: DecodeError::TooManyElements
+        }
+    ));
+    assert!(
+        refused.to_string().contains("more than 100000 elements"),
+        "{refused}"
+    );
+    let partition = MetadataResponsePartition::default();
+    let topic = MetadataResponseTopic {
+        name: Some("t".into()),
+        partitions: vec![partition; REQUEST_ELEMENTS_MAX + 1],
+        ..MetadataResponseTopic::default()
+    };
+    let response = MetadataResponse {
+        topics: vec![topic],
+        ..MetadataResponse::default()
+    };
+    let body = response.to_body(9).unwrap().to_bytes();
+    assert_eq!(MetadataResponse::from_body(&body, 9), Ok(response));
 }
 
 /// KIP-511: a client that asks in a version of the future is told, in version 0, which versions there are.

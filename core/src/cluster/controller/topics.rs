@@ -12,7 +12,7 @@ use crate::cluster::administration::AdminRequest;
 use crate::cluster::config::{BrokerConfig, Configs, InvalidConfig, check_topic};
 use crate::cluster::image::{BrokerState, ClusterImage, TopicImage};
 use crate::cluster::names::{METADATA, check_topic_name, collision_key};
-use crate::cluster::placement::{PlacementError, place};
+use crate::cluster::placement::{PlacementError, Placer};
 use crate::cluster::record::{ConfigMap, ConfigResource, MetadataRecord};
 use crate::ids::{BrokerId, PartitionIndex, TopicId, TopicPartition, Voter};
 use crate::peer::Answer;
@@ -302,6 +302,8 @@ struct Batch<'a> {
     rng: &'a mut ChaCha8Rng,
     records: Vec<MetadataRecord>,
     partitions: usize,
+    /// Made when the first partition is to be placed.
+    placer: Option<Placer>,
     /// Names of topics by their collision keys, known once they are asked for.
     collisions: Option<BTreeMap<String, String>>,
 }
@@ -314,6 +316,7 @@ impl<'a> Batch<'a> {
             rng,
             records: Vec::new(),
             partitions: 0,
+            placer: None,
             collisions: None,
         }
     }
@@ -413,6 +416,7 @@ impl<'a> Batch<'a> {
         if !topic.assignments.is_empty() {
             let placed = self.placed_by_hand(topic)?;
             self.count_partitions(placed.len())?;
+            self.count_placed(&placed);
             return Ok(placed);
         }
         let replication_factor = match topic.replication_factor {
@@ -446,7 +450,10 @@ impl<'a> Batch<'a> {
         replication_factor: i32,
     ) -> Result<Vec<Vec<Voter>>, Refusal> {
         let factor = usize::try_from(replication_factor).expect("above 0");
-        place(&self.image, partitions, factor, self.rng).map_err(|error: PlacementError| {
+        let image = &self.image;
+        let placer = self.placer.get_or_insert_with(|| Placer::new(image));
+        let placed = placer.place(partitions, factor, self.rng);
+        placed.map_err(|error: PlacementError| {
             Refusal::new(
                 ErrorCode::InvalidReplicationFactor,
                 format!("Unable to replicate the partition {replication_factor} time(s): {error}"),
@@ -468,6 +475,13 @@ impl<'a> Batch<'a> {
         }
         self.partitions = total;
         Ok(())
+    }
+
+    /// Takes account of partitions that the client has placed.
+    fn count_placed(&mut self, placed: &[Vec<Voter>]) {
+        if let Some(placer) = &mut self.placer {
+            placer.count(placed);
+        }
     }
 
     fn placed_by_hand(&self, topic: &CreatableTopic) -> Result<Vec<Vec<Voter>>, Refusal> {
@@ -598,12 +612,15 @@ impl<'a> Batch<'a> {
                     ));
                 }
                 self.count_partitions(additional)?;
-                (topic.count - i32::try_from(additional).expect("within the count")..)
+                let first = i32::try_from(count).expect("partitions were counted by an i32");
+                let placed = (first..)
                     .zip(assignments)
                     .map(|(partition, CreatePartitionsAssignment { broker_ids })| {
                         self.voters_by_hand(partition, broker_ids, Some(factor))
                     })
-                    .collect::<Result<_, _>>()?
+                    .collect::<Result<Vec<_>, _>>()?;
+                self.count_placed(&placed);
+                placed
             }
         };
         self.push_partitions(id, count, &placed);
