@@ -5,7 +5,8 @@
 //! responses leave in that order too, as Kafka's clients expect, whatever order core answers in.
 //!
 //! What is bounded: the bytes of requests under way (per connection and, by the [`Budget`], per node), their
-//! number, how long a client may be idle, and how long it may take no byte of what it is sent.
+//! number, how long a client may be idle, and how long it may take no byte of what it is sent, which is less while
+//! [`Answers`] that nobody takes fill the node's memory.
 //!
 //! What is decided here is only what Kafka decides before it has a request: a frame that is no request closes the
 //! connection, after what came before it is answered; an `ApiVersions` of an unknown version is answered with the
@@ -29,14 +30,18 @@ use varve_core::wire::{
     decode_request, encode_response,
 };
 
-use crate::frame::{Budget, Frame, FrameError, FrameReader, write_segments};
+use crate::frame::{Answers, Budget, Frame, FrameError, FrameReader, write_segments};
 
 /// Requests of one connection that may be under way at once.
 const IN_FLIGHT_MAX: usize = 128;
 
-/// Fetches of one connection that may be under way at once: an answer can be a thousand times as large as its
-/// request, and a client that does not take one gets no other.
-const FETCHES_MAX: usize = 1;
+/// Requests of one connection that may be under way at once besides those of producers: an answer can be a thousand
+/// times as large as its request, and a client that does not take one gets no other. As in Kafka, which takes one
+/// request of a connection at a time; answers leave in order in any case.
+const ASKING_MAX: usize = 1;
+
+/// How long a client may take no byte of an answer while answers take more memory than they should.
+const CROWDED_STALL_MAX: Duration = Duration::from_secs(1);
 
 /// What all client connections of a node share.
 #[derive(Clone, Debug)]
@@ -49,6 +54,8 @@ pub struct ClientSettings {
     pub stall_max: Duration,
     /// The memory of requests under way, all connections together (Kafka's `queued.max.request.bytes`).
     pub budget: Budget,
+    /// The memory of answers that clients have not taken, all connections together.
+    pub answers: Answers,
 }
 
 /// What connections tell the driver. Of one connection: first `Connected`, last `Disconnected`.
@@ -56,8 +63,8 @@ pub struct ClientSettings {
 pub enum ClientEvent {
     /// A client is there.
     Connected(ConnectionId, ReplyQueue),
-    /// It asks something.
-    Request(Box<ClientRequest>),
+    /// It asks something. What is held is to be dropped once core has taken it.
+    Request(Box<ClientRequest>, Option<Held>),
     /// It is gone.
     Disconnected(ConnectionId),
 }
@@ -184,12 +191,7 @@ async fn serve_requests<S: AsyncRead + AsyncWrite>(
     let (read, write) = tokio::io::split(stream);
     let (pending_sender, pending) = mpsc::channel(IN_FLIGHT_MAX + 1);
     let mut reading = std::pin::pin!(read_requests(read, pending_sender, context));
-    let mut writing = std::pin::pin!(write_responses(
-        write,
-        pending,
-        replies,
-        context.settings.stall_max
-    ));
+    let mut writing = std::pin::pin!(write_responses(write, pending, replies, &context.settings,));
     tokio::select! {
         biased;
         ended = &mut writing => ended,
@@ -214,14 +216,14 @@ struct Pending {
     _held: Held,
 }
 
-/// What a request under way takes.
+/// What a request under way takes of its connection's and its node's bounds.
 #[derive(Debug)]
-struct Held {
+pub struct Held {
     _in_flight: OwnedSemaphorePermit,
     _connection_bytes: OwnedSemaphorePermit,
     _node_bytes: OwnedSemaphorePermit,
-    /// What a fetch has besides, until its answer is written.
-    fetch: Option<OwnedSemaphorePermit>,
+    /// What all but a producer's has besides, until its answer is written.
+    asking: Option<OwnedSemaphorePermit>,
 }
 
 async fn read_requests<R: AsyncRead + Unpin>(
@@ -233,7 +235,7 @@ async fn read_requests<R: AsyncRead + Unpin>(
     let mut reader = FrameReader::new(read, settings.request_bytes_max, settings.budget.clone());
     let slots = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
     let bytes = Arc::new(Semaphore::new(settings.request_bytes_max.max(1)));
-    let fetches = Arc::new(Semaphore::new(FETCHES_MAX));
+    let asking = Arc::new(Semaphore::new(ASKING_MAX));
     let mut number = 0;
     loop {
         let slot = acquire(&slots, 1).await;
@@ -247,10 +249,10 @@ async fn read_requests<R: AsyncRead + Unpin>(
             _in_flight: slot,
             _connection_bytes: connection_bytes,
             _node_bytes: frame.permit,
-            fetch: None,
+            asking: None,
         };
         number += 1;
-        let taken = take_request(&frame.bytes, number, held, &fetches, &pending, context);
+        let taken = take_request(&frame.bytes, number, held, &asking, &pending, context);
         if let Err(ended) = taken.await {
             return ended;
         }
@@ -294,7 +296,7 @@ async fn take_request(
     frame: &Bytes,
     number: u64,
     mut held: Held,
-    fetches: &Arc<Semaphore>,
+    asking: &Arc<Semaphore>,
     pending: &mpsc::Sender<Pending>,
     context: &ClientContext,
 ) -> Result<(), Ended> {
@@ -317,15 +319,19 @@ async fn take_request(
         }
         Err(error) => return Err(Ended::Refused(error)),
     };
-    if matches!(body, Request::Fetch(_)) {
-        held.fetch = Some(acquire(fetches, 1).await);
+    if !matches!(body, Request::Produce(_)) {
+        held.asking = Some(acquire(asking, 1).await);
     }
     let examined = examine_produced(&mut body, header.api_version);
-    // A produce with acks=0 is the one request without a response.
-    if !matches!(&body, Request::Produce(produce) if produce.acks == 0) {
+    // A produce with acks=0 is the one request without a response: it takes its memory along.
+    let unanswered = matches!(&body, Request::Produce(produce) if produce.acks == 0);
+    let taken_along = if unanswered {
+        Some(held)
+    } else {
         let entry = await_response(&header, held, None);
         pending.send(entry).await.map_err(|_| Ended::NodeStops)?;
-    }
+        None
+    };
     let request = ClientRequest {
         id: RequestId {
             connection: context.id,
@@ -342,7 +348,7 @@ async fn take_request(
         body,
         examined,
     };
-    let event = ClientEvent::Request(Box::new(request));
+    let event = ClientEvent::Request(Box::new(request), taken_along);
     context
         .driver
         .send(event)
@@ -374,8 +380,13 @@ async fn write_responses<W: AsyncWrite + Unpin>(
     mut write: W,
     mut pending: mpsc::Receiver<Pending>,
     mut replies: mpsc::Receiver<Reply>,
-    stall_max: Duration,
+    settings: &ClientSettings,
 ) -> Ended {
+    let answers = &settings.answers;
+    let stall_max = || match answers.are_crowded() {
+        true => settings.stall_max.min(CROWDED_STALL_MAX),
+        false => settings.stall_max,
+    };
     let mut outbox = Outbox::default();
     loop {
         if let Some(ended) = collect(&mut outbox, &mut pending, &mut replies).await {
@@ -393,6 +404,7 @@ async fn write_responses<W: AsyncWrite + Unpin>(
         if segments.is_empty() {
             continue;
         }
+        let _held = answers.hold(segments.iter().map(Bytes::len).sum());
         if let Err(error) = write_segments(&mut write, &mut segments, stall_max).await {
             return Ended::Io(error);
         }
@@ -466,7 +478,7 @@ mod tests {
     use tokio::task::JoinHandle;
     use varve_core::wire::{
         ErrorCode, FetchRequest, FetchResponse, MetadataRequest, MetadataResponse, ProduceRequest,
-        decode_response, encode_request,
+        ProduceResponse, decode_response, encode_request,
     };
 
     const SOON: Duration = Duration::from_secs(5);
@@ -489,6 +501,7 @@ mod tests {
                 idle_max,
                 stall_max: STALL,
                 budget: Budget::new(1 << 24, STALL),
+                answers: Answers::new(1 << 24),
             };
             let context = ClientContext {
                 id: ConnectionId(7),
@@ -525,7 +538,7 @@ mod tests {
 
         async fn request(&mut self) -> Box<ClientRequest> {
             match timeout(SOON, self.core.recv()).await.unwrap() {
-                Some(ClientEvent::Request(request)) => request,
+                Some(ClientEvent::Request(request, _)) => request,
                 other => panic!("a request was due, not {other:?}"),
             }
         }
@@ -552,7 +565,7 @@ mod tests {
             assert_eq!(rest, [], "nothing more is answered");
             loop {
                 match timeout(SOON, self.core.recv()).await.unwrap() {
-                    Some(ClientEvent::Request(_)) => {}
+                    Some(ClientEvent::Request(..)) => {}
                     Some(ClientEvent::Disconnected(ConnectionId(7))) => break,
                     other => panic!("the end was due, not {other:?}"),
                 }
@@ -569,27 +582,42 @@ mod tests {
         Box::new(response.into())
     }
 
+    fn produce() -> ProduceRequest {
+        ProduceRequest {
+            acks: -1,
+            ..Default::default()
+        }
+    }
+
+    fn produced(marker: i32) -> Box<Response> {
+        let response = ProduceResponse {
+            throttle_time_ms: marker,
+            ..Default::default()
+        };
+        Box::new(response.into())
+    }
+
     #[tokio::test]
     async fn requests_reach_core_in_order_and_responses_leave_in_order_whatever_core_does() {
         let mut f = Fixture::new(1 << 16, SOON).await;
         for correlation_id in 10..20 {
-            f.send(correlation_id, 12, MetadataRequest::default()).await;
+            f.send(correlation_id, 9, produce()).await;
         }
         let mut numbers = Vec::new();
         for _ in 0..10 {
             let request = f.request().await;
             assert_eq!(request.id.connection, ConnectionId(7));
-            assert_eq!((request.listener, request.api_version), (1, 12));
+            assert_eq!((request.listener, request.api_version), (1, 9));
             assert_eq!(request.client_id.as_deref(), Some("test"));
             numbers.push(request.id.number);
         }
         assert!(numbers.is_sorted());
         for (marker, &number) in numbers.iter().enumerate().rev() {
-            f.replies.respond(number, metadata(marker as i32));
+            f.replies.respond(number, produced(marker as i32));
         }
         for (marker, correlation_id) in (10..20).enumerate() {
-            let expected = (correlation_id, *metadata(marker as i32));
-            assert_eq!(f.response(ApiKey::Metadata, 12).await, expected);
+            let expected = (correlation_id, *produced(marker as i32));
+            assert_eq!(f.response(ApiKey::Produce, 9).await, expected);
         }
     }
 
@@ -597,7 +625,7 @@ mod tests {
     async fn a_client_has_no_more_requests_under_way_than_allowed() {
         let mut f = Fixture::new(1 << 20, SOON).await;
         for correlation_id in 0..200 {
-            f.send(correlation_id, 12, MetadataRequest::default()).await;
+            f.send(correlation_id, 9, produce()).await;
         }
         let mut numbers = Vec::new();
         for _ in 0..IN_FLIGHT_MAX {
@@ -607,15 +635,15 @@ mod tests {
             timeout(STALL, f.core.recv()).await.is_err(),
             "the next one waits"
         );
-        f.replies.respond(numbers[0], metadata(0));
+        f.replies.respond(numbers[0], produced(0));
         f.request().await;
     }
 
     #[tokio::test]
-    async fn a_fetch_reaches_core_only_when_the_answer_before_it_is_written() {
+    async fn what_asks_reaches_core_only_when_the_answer_before_it_is_written() {
         let mut f = Fixture::new(1 << 16, SOON).await;
         f.send(1, 12, FetchRequest::default()).await;
-        f.send(2, 12, FetchRequest::default()).await;
+        f.send(2, 12, MetadataRequest::default()).await;
         let first = f.request().await.id.number;
         assert!(
             timeout(STALL, f.core.recv()).await.is_err(),
@@ -628,25 +656,49 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_produce_with_no_acks_takes_its_memory_along_until_core_has_taken_it() {
+        let mut f = Fixture::new(1 << 21, SOON).await;
+        let unanswered = || ProduceRequest {
+            // Stands for the records: any bytes do.
+            transactional_id: Some("x".repeat(500 << 10).into()),
+            acks: 0,
+            ..Default::default()
+        };
+        for correlation_id in 0..3 {
+            f.send(correlation_id, 9, unanswered()).await;
+        }
+        let mut taken = Vec::new();
+        for _ in 0..2 {
+            taken.push(timeout(SOON, f.core.recv()).await.unwrap().unwrap());
+        }
+        assert!(
+            timeout(STALL, f.core.recv()).await.is_err(),
+            "the connection has no memory for a third one"
+        );
+        taken.pop();
+        assert!(timeout(SOON, f.core.recv()).await.unwrap().is_some());
+    }
+
+    #[tokio::test]
     async fn an_unknown_version_of_api_versions_is_answered_with_the_known_ones_in_its_turn() {
         let mut f = Fixture::new(1 << 16, SOON).await;
-        f.send(1, 12, MetadataRequest::default()).await;
+        f.send(1, 9, produce()).await;
         // Key 18, version 99, correlation id 2, no client id, and what version 99 may hold.
         f.client
             .write_all(&[0, 0, 0, 12, 0, 18, 0, 99, 0, 0, 0, 2, 255, 255, 1, 2])
             .await
             .unwrap();
-        f.send(3, 12, MetadataRequest::default()).await;
+        f.send(3, 9, produce()).await;
         let (first, third) = (f.request().await.id.number, f.request().await.id.number);
-        f.replies.respond(third, metadata(3));
-        f.replies.respond(first, metadata(1));
-        assert_eq!(f.response(ApiKey::Metadata, 12).await.0, 1);
+        f.replies.respond(third, produced(3));
+        f.replies.respond(first, produced(1));
+        assert_eq!(f.response(ApiKey::Produce, 9).await.0, 1);
         let (correlation_id, response) = f.response(ApiKey::ApiVersions, 0).await;
         let response = ApiVersionsResponse::try_from(response).unwrap();
         assert_eq!(correlation_id, 2);
         assert_eq!(response.error_code, ErrorCode::UnsupportedVersion);
         assert_eq!(response.api_keys.len(), 1);
-        assert_eq!(f.response(ApiKey::Metadata, 12).await.0, 3);
+        assert_eq!(f.response(ApiKey::Produce, 9).await.0, 3);
     }
 
     #[tokio::test]

@@ -266,7 +266,7 @@ impl Driver {
             ClientEvent::Connected(id, replies) => {
                 self.clients.insert(id, replies);
             }
-            ClientEvent::Request(request) => self.step(Input::Request(request)),
+            ClientEvent::Request(request, _held) => self.step(Input::Request(request)),
             ClientEvent::Disconnected(id) => {
                 self.clients.remove(&id);
                 self.step(Input::Disconnected(id));

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
@@ -25,6 +26,9 @@ const BUFFER_SIZE: usize = 8 * 1024;
 
 /// The first allocation for a frame that says it is longer than this.
 const FIRST_ALLOCATION: usize = 16 * 1024;
+
+/// How often a writer that stands still is asked how long it may.
+const STALL_STEP: Duration = Duration::from_secs(1);
 
 /// The most segments handed to the socket in one call.
 const SLICES_MAX: usize = 64;
@@ -212,17 +216,66 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 }
 
-/// Writes segments one after the other, and leaves none in a buffer. Each write must move some bytes within
-/// `stall_max`: a reader may be slow, but not stand still.
+/// Answers that are on their way to clients, all connections of a node together.
+///
+/// What an answer takes is known only when it is there, so nothing waits for room here: where clients that do not take
+/// their answers hold more than the bound, they are given less time.
+#[derive(Clone, Debug)]
+pub struct Answers {
+    bytes: Arc<AtomicUsize>,
+    bytes_max: usize,
+}
+
+impl Answers {
+    /// None, with room for this many bytes.
+    #[must_use]
+    pub fn new(bytes_max: usize) -> Self {
+        Self {
+            bytes: Arc::default(),
+            bytes_max,
+        }
+    }
+
+    /// Takes account of an answer until the result is dropped.
+    #[must_use]
+    pub fn hold(&self, bytes: usize) -> HeldAnswer {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        HeldAnswer {
+            bytes,
+            total: Arc::clone(&self.bytes),
+        }
+    }
+
+    /// Whether they take more than they should.
+    #[must_use]
+    pub fn are_crowded(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) > self.bytes_max
+    }
+}
+
+/// An answer that is on its way.
+#[derive(Debug)]
+pub struct HeldAnswer {
+    bytes: usize,
+    total: Arc<AtomicUsize>,
+}
+
+impl Drop for HeldAnswer {
+    fn drop(&mut self) {
+        self.total.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Writes segments one after the other, and leaves none in a buffer. A reader may be slow, but not stand still: some
+/// bytes must move within `stall_max`, which is asked again while none does.
 ///
 /// # Errors
 /// Those of the socket, and [`io::ErrorKind::TimedOut`] when the reader stood still.
 pub async fn write_segments<W: AsyncWrite + Unpin>(
     writer: &mut W,
     segments: &mut VecDeque<Bytes>,
-    stall_max: Duration,
+    stall_max: impl Fn() -> Duration,
 ) -> io::Result<()> {
-    let stalled = |_| io::Error::new(io::ErrorKind::TimedOut, "the reader stands still");
     drop_written(segments, 0);
     while !segments.is_empty() {
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
@@ -230,15 +283,34 @@ pub async fn write_segments<W: AsyncWrite + Unpin>(
             *slice = IoSlice::new(segment);
         }
         let used = segments.len().min(SLICES_MAX);
-        let written = timeout(stall_max, writer.write_vectored(&slices[..used]))
-            .await
-            .map_err(stalled)??;
+        let written = patiently(&stall_max, writer.write_vectored(&slices[..used])).await?;
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
         drop_written(segments, written);
     }
-    timeout(stall_max, writer.flush()).await.map_err(stalled)?
+    patiently(&stall_max, writer.flush()).await
+}
+
+/// Waits for a step of writing until it is done or has stood still for too long.
+async fn patiently<T>(
+    stall_max: impl Fn() -> Duration,
+    step: impl Future<Output = io::Result<T>>,
+) -> io::Result<T> {
+    let mut step = std::pin::pin!(step);
+    let mut stood = Duration::ZERO;
+    loop {
+        let left = stall_max().saturating_sub(stood);
+        if left.is_zero() {
+            let words = "the reader stands still";
+            return Err(io::Error::new(io::ErrorKind::TimedOut, words));
+        }
+        let wait = left.min(STALL_STEP);
+        match timeout(wait, &mut step).await {
+            Ok(done) => return done,
+            Err(_) => stood += wait,
+        }
+    }
 }
 
 fn drop_written(segments: &mut VecDeque<Bytes>, mut written: usize) {
@@ -289,6 +361,31 @@ mod tests {
         let (frames, error) = frames(&stream, 1 << 20).await;
         assert!(error.is_none(), "{error:?}");
         assert_eq!(frames, bodies);
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_stands_still_is_let_go_sooner_once_answers_are_many() {
+        let answers = Answers::new(100);
+        let held = answers.hold(100);
+        assert!(!answers.are_crowded());
+        let (mut server, _client) = tokio::io::duplex(10);
+        let mut segments = VecDeque::from([Bytes::from_static(&[7; 1000])]);
+        let patience = || {
+            if answers.are_crowded() {
+                WAIT
+            } else {
+                WAIT * 1000
+            }
+        };
+        let writing = write_segments(&mut server, &mut segments, patience);
+        let one_more = async {
+            tokio::task::yield_now().await;
+            answers.hold(1)
+        };
+        let (written, more) = tokio::join!(writing, one_more);
+        assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        drop((held, more));
+        assert!(!answers.are_crowded());
     }
 
     #[tokio::test]
@@ -372,7 +469,7 @@ mod tests {
             .collect();
         let expected: Vec<u8> = segments.iter().flatten().copied().collect();
         let writing = async {
-            write_segments(&mut server, &mut segments, WAIT)
+            write_segments(&mut server, &mut segments, || WAIT)
                 .await
                 .unwrap();
             drop(server);
@@ -387,7 +484,7 @@ mod tests {
     async fn a_reader_that_stands_still_is_given_up() {
         let (_client, mut server) = tokio::io::duplex(7);
         let mut segments = VecDeque::from([Bytes::from_static(&[0; 100])]);
-        let error = write_segments(&mut server, &mut segments, WAIT)
+        let error = write_segments(&mut server, &mut segments, || WAIT)
             .await
             .unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);

@@ -25,7 +25,7 @@ use varve_core::store::{BootId, Disk, LogStore, OpenError, Recovered, StoreOptio
 use crate::connection::{ClientContext, ClientSettings, serve_client};
 use crate::disk_thread;
 use crate::driver::{Driver, Progress, Sources};
-use crate::frame::Budget;
+use crate::frame::{Answers, Budget};
 use crate::peer_link::{LinkContext, PeerLinks, serve_peer};
 use crate::rt::{self, Clock};
 
@@ -34,6 +34,9 @@ const EVENTS_MAX: usize = 1024;
 
 /// The memory that frames of peers may take while they are read.
 const PEER_BYTES_MAX: usize = 1 << 30;
+
+/// The memory that answers may take until clients have taken them, before those that stand still are let go sooner.
+const ANSWER_BYTES_MAX: usize = 512 << 20;
 
 /// How long a frame waits for memory before its connection is given up.
 const MEMORY_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -404,6 +407,7 @@ fn client_limits(kafka: &BrokerConfig) -> ClientSettings {
         idle_max: Duration::from_millis(number("connections.max.idle.ms", 600_000)),
         stall_max: CLIENT_STALL_MAX,
         budget: Budget::new(bytes("queued.max.request.bytes", 1 << 30), MEMORY_WAIT_MAX),
+        answers: Answers::new(ANSWER_BYTES_MAX),
     }
 }
 

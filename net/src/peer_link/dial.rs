@@ -171,7 +171,7 @@ async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
     context: &LinkContext,
 ) -> Result<PeerIdentity, DialError> {
     let mut hello = VecDeque::from([encode_hello(&Hello { identity, expects })]);
-    write_segments(stream, &mut hello, CONNECT_MAX)
+    write_segments(stream, &mut hello, || CONNECT_MAX)
         .await
         .map_err(DialError::Io)?;
     let mut reader = FrameReader::new(stream, GREETING_MAX, context.budget.clone());
@@ -253,7 +253,7 @@ async fn carry<S: AsyncRead + AsyncWrite>(
             weights += weight(&message);
             encode_message(message, &mut segments);
         }
-        if let Err(error) = write_segments(&mut write, &mut segments, STALL_MAX).await {
+        if let Err(error) = write_segments(&mut write, &mut segments, || STALL_MAX).await {
             return Ended::Io(error);
         }
         queued.fetch_sub(weights, Ordering::Relaxed);

@@ -87,7 +87,7 @@ async fn welcome<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         Err(reason) => (HelloReply::Refused(reason.clone()), Err(reason)),
     };
     let mut reply = VecDeque::from([encode_hello_reply(&reply)]);
-    write_segments(writer, &mut reply, CONNECT_MAX)
+    write_segments(writer, &mut reply, || CONNECT_MAX)
         .await
         .map_err(|error| error.to_string())?;
     judged.map(Some)
