@@ -118,6 +118,8 @@ list! {
         NeverChecksQuorum,
         /// A new leader does not look again when the votes for it prove nothing any more.
         CountsVotesForEver,
+        /// Clients are told of whoever has said last that it leads, heard or not.
+        NamesFormerLeaders,
         /// A fenced broker's leadership is hidden from clients (counter-example 11).
         FencingHidesLeader,
         /// A leader asks its successor to stand before that has caught up.

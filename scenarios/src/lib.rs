@@ -402,6 +402,18 @@ impl Scenario {
         self.cluster().clients()[usize::from(client.0) - 1].leader_of(0)
     }
 
+    /// Whom a node tells its clients of as the leader.
+    ///
+    /// # Panics
+    /// Where the node does not run.
+    #[must_use]
+    pub fn leader_told_by(&self, node: u8) -> Option<u8> {
+        let process = self.cluster().node(node).process.as_ref();
+        let broker = &process.expect("the node runs").broker;
+        let told = broker.told_leader(self.partition(), self.cluster().hooks())?;
+        u8::try_from(told.0).ok()
+    }
+
     fn producer(&self, client: Client) -> &Producer {
         match &self.cluster().clients()[usize::from(client.0) - 1].work {
             Work::Produce(producer) => producer,

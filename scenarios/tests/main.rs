@@ -24,6 +24,7 @@ mod forgotten_epoch;
 mod hidden_high_watermark;
 mod last_vote;
 mod leader_back_too_soon;
+mod leader_that_is_no_more;
 mod lost_by_the_only_one;
 mod moved_away;
 mod mutants;

@@ -137,6 +137,9 @@ killers! {
     asymmetric_partition {
         NeverChecksQuorum: checker "LeadersHearAMajority",
     }
+    leader_that_is_no_more {
+        NamesFormerLeaders: claim "does not happen within 15000ms",
+    }
     unreachable_leader {
         FencingHidesLeader: claim "does not happen within 30000ms",
     }

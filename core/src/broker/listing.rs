@@ -6,7 +6,7 @@
 
 use crate::cluster::{Answering, BrokerImage, BrokerState, ClusterView};
 use crate::effect::{Effects, RequestId};
-use crate::hooks::Mutant;
+use crate::hooks::{Hooks, Mutant};
 use crate::ids::{BrokerId, TopicPartition};
 use crate::peer::LeaderClaim;
 use crate::wire::{
@@ -86,6 +86,13 @@ impl Broker {
         respond(id, response, fx);
     }
 
+    /// Who leads a partition, as clients of this broker are told. `hooks` are what the simulator plants in its steps.
+    #[must_use]
+    pub fn told_leader(&self, partition: TopicPartition, hooks: &Hooks) -> Option<BrokerId> {
+        let fx = Effects::with_hooks(hooks.clone());
+        self.answering(0, &fx, |it| it.leader(partition))
+    }
+
     /// Answers a client that came through one of this broker's listeners.
     fn answering<R>(
         &self,
@@ -96,6 +103,7 @@ impl Broker {
         let view = View {
             broker: self,
             hides_fenced: fx.mutant(Mutant::FencingHidesLeader),
+            names_former: fx.mutant(Mutant::NamesFormerLeaders),
         };
         let listeners = &self.setup.registration.listeners;
         answer(Answering {
@@ -114,6 +122,7 @@ impl Broker {
 struct View<'a> {
     broker: &'a Broker,
     hides_fenced: bool,
+    names_former: bool,
 }
 
 impl View<'_> {
@@ -130,6 +139,10 @@ impl ClusterView for View<'_> {
         (!hidden).then_some(claim)
     }
 
+    fn is_present(&self, partition: TopicPartition) -> bool {
+        self.broker.is_present_claim(partition)
+    }
+
     fn is_heard(&self, broker: BrokerId) -> bool {
         let Broker {
             links,
@@ -138,7 +151,8 @@ impl ClusterView for View<'_> {
             me,
             ..
         } = self.broker;
-        let heard = broker == me.broker || links.hears(broker, *now, &setup.timing);
+        let heard =
+            broker == me.broker || links.hears(broker, *now, &setup.timing) || self.names_former;
         heard && !self.is_hidden(broker)
     }
 }

@@ -83,6 +83,9 @@ impl Broker {
     /// that is not known.
     pub(super) fn leader_hint(&self, partition: TopicPartition) -> Option<(BrokerId, LeaderEpoch)> {
         let claim = self.leader_of(partition)?;
+        if !self.is_present_claim(partition) {
+            return None;
+        }
         Some((claim.leader?, claim.leader_epoch))
     }
 

@@ -94,7 +94,7 @@ pub struct Broker {
     /// The same, by partition.
     oldest_orders: BTreeMap<TopicPartition, Instant>,
     /// Who leads what, as the leaders say; the highest epoch wins.
-    leaders: BTreeMap<TopicPartition, LeaderClaim>,
+    leaders: BTreeMap<TopicPartition, Told>,
     metadata: Following,
     controller: Option<Controller>,
     requests: Requests,
@@ -117,6 +117,14 @@ pub struct Broker {
 
 /// Numbers the question that announces a stop.
 const STOPPING: u64 = 0;
+/// A claim to lead a partition, and who has made it.
+#[derive(Clone, Debug)]
+struct Told {
+    claim: LeaderClaim,
+    /// The start of the broker that made it; `None` for this broker.
+    by: Option<PeerIdentity>,
+}
+
 /// How long a node that is told to stop tries to hand its leaderships over.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 /// How often a broker looks after what no event brings.
@@ -243,7 +251,16 @@ impl Broker {
     /// Who leads a partition, as its quorum says and as far as this broker has heard.
     #[must_use]
     pub fn leader_of(&self, partition: TopicPartition) -> Option<&LeaderClaim> {
-        self.leaders.get(&partition)
+        Some(&self.leaders.get(&partition)?.claim)
+    }
+
+    /// Whether the start of a broker that has claimed to lead this partition is the latest that is known: another one
+    /// leads nothing before it says so itself.
+    fn is_present_claim(&self, partition: TopicPartition) -> bool {
+        self.leaders.get(&partition).is_some_and(|told| {
+            told.by
+                .is_none_or(|by| self.links.speaks(by.voter(), by.incarnation))
+        })
     }
 
     /// Whether it leads the metadata quorum and may decide for it.
@@ -582,8 +599,7 @@ impl Broker {
             .and_then(Replica::leader)
             .map(|voter| voter.broker);
         by_replica.or_else(|| {
-            self.leaders
-                .get(&TopicPartition::METADATA)
+            self.leader_of(TopicPartition::METADATA)
                 .and_then(|claim| claim.leader)
         })
     }

@@ -13,7 +13,7 @@ use crate::replica::Replica;
 use crate::store::{QueryId, QueryResult};
 use crate::time::Instant;
 
-use super::{Broker, Timer};
+use super::{Broker, Timer, Told};
 
 impl Broker {
     pub(super) fn on_link_up(&mut self, peer: PeerIdentity, fx: &mut Effects) {
@@ -141,7 +141,7 @@ impl Broker {
             PeerMessage::Peers(peers) => self.learn_peers(peers, fx),
             PeerMessage::Leaders(claims) => {
                 for claim in claims {
-                    self.learn_leader(claim, fx);
+                    self.learn_leader(from, claim, fx);
                 }
             }
             PeerMessage::Ask { id, question } => self.on_question(from, id, question, fx),
@@ -214,7 +214,7 @@ impl Broker {
         let Some(replica) = self.replicas.get(&partition) else {
             return;
         };
-        let told = self.leaders.get(&partition);
+        let told = self.leader_of(partition);
         let claim = match (replica.claim(), told) {
             (Some(claim), Some(told)) if claim == told => return,
             (Some(claim), _) => claim.clone(),
@@ -231,7 +231,11 @@ impl Broker {
             && told.is_none_or(|told| {
                 told.leader_epoch != claim.leader_epoch || told.leader != claim.leader
             });
-        self.leaders.insert(partition, claim.clone());
+        let told = Told {
+            claim: claim.clone(),
+            by: None,
+        };
+        self.leaders.insert(partition, told);
         let peers: Vec<BrokerId> = self.links.reachable().map(|peer| peer.broker).collect();
         for to in peers {
             fx.push(Effect::Send {
@@ -245,15 +249,16 @@ impl Broker {
     }
 
     /// Takes another broker's word on who leads; the highest epoch wins, and in it the latest claim.
-    fn learn_leader(&mut self, claim: LeaderClaim, fx: &mut Effects) {
-        let known = self.leaders.get(&claim.partition);
+    fn learn_leader(&mut self, from: PeerIdentity, claim: LeaderClaim, fx: &mut Effects) {
+        let known = self.leader_of(claim.partition);
         if known.is_some_and(|known| {
             (claim.leader_epoch, claim.version) <= (known.leader_epoch, known.version)
         }) {
             return;
         }
         let partition = claim.partition;
-        self.leaders.insert(partition, claim);
+        let by = Some(from);
+        self.leaders.insert(partition, Told { claim, by });
         self.wake_requests(partition, fx);
     }
 

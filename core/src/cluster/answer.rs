@@ -2,8 +2,9 @@
 //!
 //! Three sources, each with its own word: the image says which brokers, topics, replicas and configurations there
 //! are; the leaders' own claims say who leads and who is in sync; the links say who is heard. A broker that the
-//! controller has fenced but that is heard all the same is told of, and so is whoever leads
-//! (counter-example 11): to hide a leader that its quorum follows only keeps clients away from it.
+//! controller has fenced but that is heard all the same is told of, and leads what it says that it leads
+//! (counter-example 11): to hide a leader that its quorum follows only keeps clients away from it. Who is heard neither
+//! by the controller nor here, or has been started anew since it said so, leads nothing as far as clients are told.
 //!
 //! Nothing here decides or waits. Where topics are to be created for having been asked about, the answer names
 //! them, and tells the client meanwhile what Kafka does: that it should ask again.
@@ -46,6 +47,9 @@ const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
 pub trait ClusterView {
     /// The latest claim to lead a partition, or to have led it.
     fn leader(&self, partition: TopicPartition) -> Option<&LeaderClaim>;
+
+    /// Whether whoever has made that claim has not been started anew since.
+    fn is_present(&self, partition: TopicPartition) -> bool;
 
     /// Whether the broker is heard, by this one or by those it hears.
     fn is_heard(&self, broker: BrokerId) -> bool;
@@ -113,7 +117,6 @@ impl<'a> Answering<'a> {
             };
         }
         let mut to_create = Vec::new();
-        let mut leaders = BTreeSet::new();
         let mut topics = Vec::new();
         let all = request
             .topics
@@ -121,7 +124,7 @@ impl<'a> Answering<'a> {
             .is_none_or(|topics| api_version == 0 && topics.is_empty());
         if all {
             for topic in self.image().topics() {
-                topics.push(self.metadata_topic(topic, api_version, &mut leaders));
+                topics.push(self.metadata_topic(topic, api_version));
             }
         } else {
             let may_create = request.allow_auto_topic_creation && self.configs.auto_create_topics();
@@ -134,7 +137,7 @@ impl<'a> Answering<'a> {
                     continue;
                 }
                 topics.push(match self.asked_topic(asked) {
-                    Ok(topic) => self.metadata_topic(topic, api_version, &mut leaders),
+                    Ok(topic) => self.metadata_topic(topic, api_version),
                     Err(error_code) => {
                         if error_code == ErrorCode::UnknownTopicOrPartition
                             && may_create
@@ -155,7 +158,7 @@ impl<'a> Answering<'a> {
             }
         }
         let brokers = self
-            .endpoints(|broker| self.is_alive(broker) || leaders.contains(&id_of(broker)))
+            .endpoints(|broker| self.is_alive(broker))
             .map(|(broker, endpoint)| MetadataResponseBroker {
                 node_id: broker.broker.0,
                 host: endpoint.host.as_str().into(),
@@ -341,8 +344,12 @@ impl<'a> Answering<'a> {
             .unwrap_or_else(|| self.configs.broker.broker())
     }
 
+    /// Whether clients can do anything with it. One that is about to stop is gone once it is not heard any more.
     fn is_alive(&self, broker: &BrokerImage) -> bool {
-        broker.state != BrokerState::Fenced || self.view.is_heard(id_of(broker))
+        match broker.state {
+            BrokerState::Active => true,
+            BrokerState::Fenced | BrokerState::Stopping => self.view.is_heard(id_of(broker)),
+        }
     }
 
     /// The brokers that are `wanted` and have an endpoint for this client, with that endpoint.
@@ -372,6 +379,16 @@ impl<'a> Answering<'a> {
                 .is_none_or(|broker| !self.is_alive(broker))
     }
 
+    /// Who leads a partition, as far as this broker can tell.
+    #[must_use]
+    pub fn leader(&self, partition: TopicPartition) -> Option<BrokerId> {
+        let leads = |id: &BrokerId| {
+            let broker = self.image().broker(*id);
+            broker.is_some_and(|it| self.is_alive(it)) && self.view.is_present(partition)
+        };
+        self.view.leader(partition)?.leader.filter(leads)
+    }
+
     fn leadership(&self, partition: TopicPartition) -> Leadership {
         let Some(claim) = self.view.leader(partition) else {
             return Leadership {
@@ -381,8 +398,7 @@ impl<'a> Answering<'a> {
                 isr: Vec::new(),
             };
         };
-        let known = claim.leader.filter(|&id| self.image().broker(id).is_some());
-        let (error_code, leader) = match known {
+        let (error_code, leader) = match self.leader(partition) {
             None => (ErrorCode::LeaderNotAvailable, NOBODY),
             Some(id) if self.endpoint_of(id).is_none() => (ErrorCode::ListenerNotFound, NOBODY),
             Some(id) => (ErrorCode::None, id),
@@ -411,18 +427,11 @@ impl<'a> Answering<'a> {
             .ok_or_else(|| name_error(name))
     }
 
-    fn metadata_topic(
-        &self,
-        topic: &TopicImage,
-        api_version: i16,
-        leaders: &mut BTreeSet<BrokerId>,
-    ) -> MetadataResponseTopic {
+    fn metadata_topic(&self, topic: &TopicImage, api_version: i16) -> MetadataResponseTopic {
         let partitions = topic
             .partitions()
             .map(|(index, partition)| {
-                let told = self.metadata_partition(topic.id, index, partition, api_version);
-                leaders.insert(BrokerId(told.leader_id));
-                told
+                self.metadata_partition(topic.id, index, partition, api_version)
             })
             .collect();
         MetadataResponseTopic {

@@ -223,6 +223,12 @@ impl Cluster {
         self.effects.hooks().reached()
     }
 
+    /// What is planted in every step.
+    #[must_use]
+    pub const fn hooks(&self) -> &Hooks {
+        self.effects.hooks()
+    }
+
     /// The nodes, from number 1.
     #[must_use]
     pub fn nodes(&self) -> &[Node] {

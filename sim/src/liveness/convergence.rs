@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use varve_core::ids::{Offset, TopicPartition, Voter};
+use varve_core::ids::{BrokerId, Offset, TopicPartition, Voter};
 use varve_core::store::{Query, QueryId, QueryKind, QueryResult};
 
 use crate::checkers::{Violation, show_partition};
 use crate::client::Work;
 use crate::cluster::Cluster;
 use crate::liveness::partitions_of;
+use crate::node::Node;
 
 /// What is still to be done, in words.
 pub(super) fn unfinished(
@@ -94,6 +95,7 @@ fn converged_end(cluster: &Cluster, partition: TopicPartition) -> Result<Offset,
     if leaders != 1 {
         return Err(format!("{name} has {leaders} leaders"));
     }
+    told_of_leader(cluster, partition)?;
     if !voters.is_subset(&holders) {
         return Err(format!("a voter of {name} is a directory that is no more"));
     }
@@ -101,6 +103,33 @@ fn converged_end(cluster: &Cluster, partition: TopicPartition) -> Result<Offset,
         Some(end) if ends.len() == 1 && committed == ends => Ok(end.end_offset),
         Some(_) | None => Err(format!("the replicas of {name} have not converged")),
     }
+}
+
+/// Whether every broker tells its clients who leads a partition; who tells something else, in words.
+fn told_of_leader(cluster: &Cluster, partition: TopicPartition) -> Result<(), String> {
+    let leads = |number| {
+        let view = cluster.view(number, partition);
+        view.is_some_and(|view| view.role == "leader")
+    };
+    let leader = cluster.nodes().iter().find(|node| leads(node.number));
+    let leader = leader.map(Node::broker);
+    for node in cluster.nodes() {
+        let Some(process) = &node.process else {
+            continue;
+        };
+        let told = process.broker.told_leader(partition, cluster.hooks());
+        if told != leader {
+            let show = |it: Option<BrokerId>| it.map_or("nobody".to_owned(), |it| format!("n{it}"));
+            return Err(format!(
+                "n{} tells clients that {} leads {}, and {} does",
+                node.number,
+                show(told),
+                show_partition(partition),
+                show(leader)
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Reads every replica from its own disk and compares them byte by byte.

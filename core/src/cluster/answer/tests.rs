@@ -16,11 +16,17 @@ struct Known {
     broker: BrokerConfig,
     leaders: BTreeMap<TopicPartition, LeaderClaim>,
     heard: Vec<i32>,
+    /// Partitions whose leader has been started again since it said so.
+    started_anew: Vec<TopicPartition>,
 }
 
 impl ClusterView for Known {
     fn leader(&self, partition: TopicPartition) -> Option<&LeaderClaim> {
         self.leaders.get(&partition)
+    }
+
+    fn is_present(&self, partition: TopicPartition) -> bool {
+        !self.started_anew.contains(&partition)
     }
 
     fn is_heard(&self, broker: BrokerId) -> bool {
@@ -44,6 +50,7 @@ impl Known {
             broker: BrokerConfig::new(BrokerId(1), ConfigMap::new()).unwrap(),
             leaders: BTreeMap::new(),
             heard: Vec::new(),
+            started_anew: Vec::new(),
         };
         for id in 1..=3 {
             let endpoint = |name: &str, port| Endpoint {
@@ -236,19 +243,43 @@ fn a_fenced_broker_that_is_heard_is_told_of() {
 }
 
 #[test]
-fn a_leader_can_be_reached_by_whoever_is_told_of_it_heard_or_not() {
+fn who_is_heard_by_nobody_leads_nothing_and_is_not_told_of() {
     let mut known = Known::new();
     known.fence(3);
     let weather = known.metadata(Some(&["weather"]), 12).response;
     insta::assert_snapshot!(told(&weather), @r"
     broker 1 at n1:9092
     broker 2 at n2:9092
+    weather NONE
+      0 LEADER_NOT_AVAILABLE leader -1 e7 replicas [3, 1] isr [1, 3] offline [3]
+    ");
+}
+
+#[test]
+fn who_stops_is_told_of_until_it_is_heard_no_more() {
+    let mut known = Known::new();
+    known.apply(MetadataRecord::StopBroker {
+        broker: BrokerId(3),
+        incarnation: Incarnation(1),
+    });
+    known.heard = vec![3];
+    assert_eq!(known.metadata(None, 12).response.brokers.len(), 3);
+    known.heard.clear();
+    assert_eq!(known.metadata(None, 12).response.brokers.len(), 2);
+}
+
+#[test]
+fn who_has_been_started_anew_leads_nothing_before_it_says_so() {
+    let mut known = Known::new();
+    known.started_anew = vec![partition(WEATHER, 0)];
+    let weather = known.metadata(Some(&["weather"]), 12).response;
+    insta::assert_snapshot!(told(&weather), @r"
+    broker 1 at n1:9092
+    broker 2 at n2:9092
     broker 3 at n3:9092
     weather NONE
-      0 NONE leader 3 e7 replicas [3, 1] isr [1, 3] offline [3]
+      0 LEADER_NOT_AVAILABLE leader -1 e7 replicas [3, 1] isr [1, 3] offline []
     ");
-    let flights = known.metadata(Some(&["flights"]), 12).response;
-    assert_eq!(flights.brokers.len(), 2);
 }
 
 #[test]
