@@ -1,12 +1,15 @@
-//! Making log directories.
+//! Log directories that no node uses: making them, and giving up what is damaged in them.
 //!
 //! A directory is formatted once. Founding a cluster is explicit, by whoever sets it up; every other directory is
 //! made to join one, so a node whose disk was lost comes back as a learner of its own cluster and founds no second
 //! one (counter-example 5).
 
-use varve_core::ids::{BrokerId, ClusterId, DirectoryId, TopicPartition, Voter};
+use std::ops::Range;
+
+use varve_core::ids::{BrokerId, ClusterId, DirectoryId, Offset, TopicPartition, Voter};
+use varve_core::log::NoteKind;
 use varve_core::store::{
-    BootId, Disk, DiskError, Identity, LogStore, OpenError, Order, OrderKind, OrderSeq,
+    BootId, Disk, DiskError, Identity, LogStore, OpenError, Order, OrderKind, OrderSeq, Recovered,
     StoreFailure, StoreOptions,
 };
 use varve_core::time::Instant;
@@ -74,6 +77,118 @@ fn create_metadata_quorum<D: Disk>(store: &mut LogStore<D>, own: Voter) -> Resul
     store
         .execute(Instant::default(), &order)
         .map_err(unusable)?;
+    commit(store)
+}
+
+/// Damage in a log directory that no node uses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// In whose log.
+    pub partition: TopicPartition,
+    /// The ranges whose records are damaged or missing, ascending.
+    pub holes: Vec<Range<Offset>>,
+    /// Other voters of the partition, as this directory knows them: they may have what is missing here.
+    pub others: Vec<Voter>,
+}
+
+/// Why a loss cannot be accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AcceptError {
+    /// The directory cannot be opened, or does not take the word.
+    Open(OpenError),
+    /// Nothing is damaged in this partition, or it is not here.
+    NotDamaged(TopicPartition),
+    /// Others may have what is missing: once they are linked, it is filled.
+    OthersMayHaveIt(Damage),
+}
+
+impl From<OpenError> for AcceptError {
+    fn from(error: OpenError) -> Self {
+        Self::Open(error)
+    }
+}
+
+/// What is known to be damaged in a directory.
+///
+/// # Errors
+/// [`OpenError`].
+pub fn damage<D: Disk>(
+    disk: D,
+    options: StoreOptions,
+    boot: BootId,
+) -> Result<Vec<Damage>, OpenError> {
+    let (_, recovered) = LogStore::open(disk, options, boot)?;
+    Ok(damage_in(&recovered))
+}
+
+/// Gives up for good what is damaged in partitions of which this directory has the only copy: reads pass over it.
+/// Returns what was given up.
+///
+/// # Errors
+/// [`AcceptError`]; then nothing has been given up, unless the disk failed meanwhile.
+pub fn accept_loss<D: Disk>(
+    disk: D,
+    options: StoreOptions,
+    boot: BootId,
+    partitions: &[TopicPartition],
+) -> Result<Vec<Damage>, AcceptError> {
+    let (mut store, recovered) = LogStore::open(disk, options, boot)?;
+    let all = damage_in(&recovered);
+    let mut given_up = Vec::new();
+    for &partition in partitions {
+        match all.iter().find(|damage| damage.partition == partition) {
+            None => return Err(AcceptError::NotDamaged(partition)),
+            Some(damage) if !damage.others.is_empty() => {
+                return Err(AcceptError::OthersMayHaveIt(damage.clone()));
+            }
+            Some(damage) => given_up.push(damage.clone()),
+        }
+    }
+    let holes = given_up.iter().flat_map(|damage| {
+        let holes = damage.holes.iter();
+        holes.map(|hole| (damage.partition, hole.clone()))
+    });
+    for (seq, (replica, range)) in (1..).zip(holes) {
+        let order = Order {
+            replica,
+            seq: OrderSeq(seq),
+            kind: OrderKind::AcceptLoss { range },
+        };
+        store
+            .execute(Instant::default(), &order)
+            .map_err(unusable)?;
+    }
+    commit(&mut store)?;
+    Ok(given_up)
+}
+
+fn damage_in(recovered: &Recovered) -> Vec<Damage> {
+    let own = Voter {
+        broker: recovered.broker,
+        directory: recovered.directory,
+    };
+    let damaged = recovered.replicas.iter().filter(|it| !it.holes.is_empty());
+    damaged
+        .map(|replica| {
+            let changes = replica
+                .notes
+                .iter()
+                .rev()
+                .find_map(|note| match &note.kind {
+                    NoteKind::Voters(voters) => Some(voters),
+                    NoteKind::Opening { .. } | NoteKind::LogStart(_) => None,
+                });
+            let voters = changes.unwrap_or(&replica.voters).iter();
+            Damage {
+                partition: replica.replica,
+                holes: replica.holes.clone(),
+                others: voters.copied().filter(|&voter| voter != own).collect(),
+            }
+        })
+        .collect()
+}
+
+fn commit<D: Disk>(store: &mut LogStore<D>) -> Result<(), OpenError> {
     if let Some(ticket) = store.begin_commit().map_err(unusable)? {
         store
             .finish_commit(&ticket, ticket.sync())
@@ -85,4 +200,146 @@ fn create_metadata_quorum<D: Disk>(store: &mut LogStore<D>, own: Voter) -> Resul
 fn unusable(failure: StoreFailure) -> OpenError {
     let StoreFailure::Offline(reason) = failure;
     OpenError::Disk(DiskError::Io(reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::RealDisk;
+    use std::path::Path;
+    use varve_core::ids::{LeaderEpoch, PartitionIndex, Timestamp, TopicId};
+    use varve_core::log::{Entry, Note, Position};
+    use varve_core::record::{Batch, BatchBuilder, Compression};
+    use varve_core::store::{Flush, Query, QueryId, QueryKind, QueryResult, ReadError, Roll, Vote};
+
+    const BOOT: BootId = BootId(1);
+
+    fn voter(broker: i32) -> Voter {
+        Voter {
+            broker: BrokerId(broker),
+            directory: DirectoryId(5),
+        }
+    }
+
+    fn small() -> StoreOptions {
+        StoreOptions {
+            journal_file_bytes: 1 << 20,
+            journal_files: 1,
+            // Straight to the segment: the journal does not make the damage good.
+            direct_append_bytes_min: 1,
+            reserve_bytes: 0,
+            ..StoreOptions::default()
+        }
+    }
+
+    fn open(path: &Path) -> RealDisk {
+        RealDisk::open(path).unwrap()
+    }
+
+    fn batch(offset: i64) -> Batch {
+        let mut builder = BatchBuilder::new(Compression::None);
+        builder
+            .push(Timestamp(1), None, Some(&[7; 500]), &[])
+            .unwrap();
+        let mut batch = builder.build();
+        batch.stamp(Offset(offset), LeaderEpoch(1));
+        batch
+    }
+
+    /// A directory with a partition of three batches, one of them damaged.
+    fn damaged(path: &Path, partition: TopicPartition, voters: Vec<Voter>) {
+        let disk = open(path);
+        let me = voter(1);
+        format_to_join(&disk, me.broker, me.directory).unwrap();
+        let (mut store, _) = LogStore::open(disk, small(), BOOT).unwrap();
+        let opening = Note {
+            leader_epoch: LeaderEpoch(1),
+            offset: Offset(0),
+            kind: NoteKind::Opening { leader: me },
+        };
+        let mut entries = vec![Entry::Note(opening)];
+        entries.extend((0..3).map(|offset| Entry::Batch(batch(offset))));
+        let append = OrderKind::Append {
+            after: Position::default(),
+            entries,
+            high_watermark: Offset(3),
+            flush: Flush::Commit,
+            roll: Roll::default(),
+        };
+        // The group behind the append says that it was durable: damage is no torn tail.
+        let vote = OrderKind::StoreVote(Vote::default());
+        for (seq, kind) in (1..).zip([OrderKind::Create { voters }, append, vote]) {
+            let order = Order {
+                replica: partition,
+                seq: OrderSeq(seq),
+                kind,
+            };
+            store.execute(Instant::default(), &order).unwrap();
+            commit(&mut store).unwrap();
+        }
+        drop(store);
+        let name = format!("{}-{}/{:020}.log", partition.topic, partition.partition, 0);
+        let segment = path.join(name);
+        let mut bytes = std::fs::read(&segment).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&segment, bytes).unwrap();
+    }
+
+    fn partition() -> TopicPartition {
+        TopicPartition {
+            topic: TopicId(99),
+            partition: PartitionIndex(0),
+        }
+    }
+
+    fn read(store: &LogStore<RealDisk>, offset: i64) -> QueryResult {
+        store.query(&Query {
+            id: QueryId(1),
+            replica: partition(),
+            kind: QueryKind::Read {
+                offset: Offset(offset),
+                end: Offset(3),
+                bytes_max: 10_000,
+            },
+        })
+    }
+
+    #[test]
+    fn what_the_only_copy_has_lost_can_be_given_up_and_is_then_passed_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        damaged(path, partition(), vec![voter(1)]);
+        let lost = Damage {
+            partition: partition(),
+            holes: vec![Offset(1)..Offset(2)],
+            others: Vec::new(),
+        };
+        assert_eq!(damage(open(path), small(), BOOT), Ok(vec![lost.clone()]));
+        let (store, _) = LogStore::open(open(path), small(), BOOT).unwrap();
+        let hole = ReadError::Hole(Offset(1)..Offset(2));
+        assert_eq!(read(&store, 1), QueryResult::Failed(hole));
+        drop(store);
+        let given_up = accept_loss(open(path), small(), BOOT, &[partition()]);
+        assert_eq!(given_up, Ok(vec![lost]));
+        assert_eq!(damage(open(path), small(), BOOT), Ok(Vec::new()));
+        let (store, _) = LogStore::open(open(path), small(), BOOT).unwrap();
+        assert_eq!(read(&store, 1), QueryResult::Records(batch(2).to_bytes()));
+        drop(store);
+        let again = accept_loss(open(path), small(), BOOT, &[partition()]);
+        assert_eq!(again, Err(AcceptError::NotDamaged(partition())));
+    }
+
+    #[test]
+    fn nothing_is_given_up_that_another_copy_may_have() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        damaged(path, partition(), vec![voter(1), voter(2)]);
+        let refused = accept_loss(open(path), small(), BOOT, &[partition()]);
+        assert!(matches!(
+            refused,
+            Err(AcceptError::OthersMayHaveIt(damage)) if damage.others == [voter(2)]
+        ));
+        assert_eq!(damage(open(path), small(), BOOT).unwrap().len(), 1);
+    }
 }

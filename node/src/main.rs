@@ -24,6 +24,8 @@ enum Command {
     Dev(commands::dev::Arguments),
     /// Make the first node of a new cluster. The other nodes need none: they join when they are started.
     Format(commands::format::Arguments),
+    #[command(name = "accept-loss")]
+    AcceptLoss(commands::accept_loss::Arguments),
     /// Run one node of a cluster.
     Start(commands::start::Arguments),
     /// Create, list, describe and delete topics of any Kafka cluster.
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         match arguments.command {
             Command::Dev(arguments) => commands::dev::run(arguments).await,
             Command::Format(arguments) => commands::format::run(&arguments),
+            Command::AcceptLoss(arguments) => commands::accept_loss::run(&arguments),
             Command::Start(arguments) => commands::start::run(&arguments).await,
             Command::Topic(arguments) => commands::topic::run(arguments).await,
             Command::Produce(arguments) => commands::produce::run(arguments).await,

@@ -202,6 +202,13 @@ impl Scenario {
         self
     }
 
+    /// A setting of every broker's configuration file.
+    #[must_use]
+    pub fn setting(mut self, name: &str, value: &str) -> Self {
+        self.options.kafka.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
     /// A configuration of the topic.
     #[must_use]
     pub fn config(mut self, name: &str, value: &str) -> Self {

@@ -7,8 +7,8 @@
 //! Only leaders serve, and only below the high watermark. A leader whose opening is not committed yet has none to
 //! show: such a partition is waited for like one without new records, and told as `NOT_LEADER_OR_FOLLOWER`, at which
 //! every client looks again, if that takes longer than the fetch may wait. Damage is told as
-//! `KAFKA_STORAGE_ERROR`, which clients retry; what lies behind it is never served in its place. The last stable
-//! offset is the high watermark, and no transaction was aborted, as there are no transactions.
+//! `KAFKA_STORAGE_ERROR`, which clients retry, and as `CORRUPT_MESSAGE`, which they show, where no other copy can mend
+//! it; what lies behind it is never served in its place. The last stable offset is the high watermark, and no transaction was aborted, as there are no transactions.
 //!
 //! Payload is not copied: an answer is made of stamped headers and slices of what was received or read.
 //!
@@ -23,7 +23,7 @@ use crate::effect::{Effects, RequestId};
 use crate::hooks::Mutant;
 use crate::ids::{LeaderEpoch, Offset, TopicPartition};
 use crate::record::{Batch, BatchHeader, HEADER_SIZE};
-use crate::replica::TailRead;
+use crate::replica::{Replica, TailRead};
 use crate::store::{QueryKind, QueryResult, ReadError};
 use crate::wire::fetch::{
     EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
@@ -270,7 +270,7 @@ impl Broker {
                 }
                 TailRead::OnDisk => break,
                 TailRead::Hole(hole) if fx.mutant(Mutant::ServesHoles) => offset = hole.end,
-                TailRead::Hole(_) => return Err(ErrorCode::KafkaStorageError),
+                TailRead::Hole(_) => return Err(damaged(replica)),
             }
         }
         let lookup = Lookup {
@@ -330,8 +330,13 @@ impl Broker {
                     ErrorCode::KafkaStorageError
                 })
             }
-            QueryResult::Failed(ReadError::Hole(_) | ReadError::Unavailable)
-            | QueryResult::Found(_) => Found::Refused(ErrorCode::KafkaStorageError),
+            QueryResult::Failed(ReadError::Hole(_)) => {
+                let replica = self.replica(lookup.partition);
+                Found::Refused(replica.map_or(ErrorCode::KafkaStorageError, damaged))
+            }
+            QueryResult::Failed(ReadError::Unavailable) | QueryResult::Found(_) => {
+                Found::Refused(ErrorCode::KafkaStorageError)
+            }
         };
         let Some(fetch) = self.requests.fetch_mut(lookup.request) else {
             return;
@@ -630,4 +635,13 @@ fn records_of(batches: Vec<Batch>) -> Records {
         .into_iter()
         .flat_map(|batch| -> [Bytes; 2] { [headers.split_to(HEADER_SIZE), batch.body] })
         .collect()
+}
+/// What a reader of damaged records is told: to try again where another copy may make them whole, and else that they are
+/// lost, which consumers show to whoever runs them.
+fn damaged(replica: &Replica) -> ErrorCode {
+    if replica.is_only_copy() {
+        ErrorCode::CorruptMessage
+    } else {
+        ErrorCode::KafkaStorageError
+    }
 }

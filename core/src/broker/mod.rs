@@ -540,8 +540,12 @@ impl Broker {
         self.hand_over(fx);
     }
 
-    /// Hands every leadership to the voter best suited, where there is another voter.
+    /// Hands every leadership to the voter best suited, where there is another voter and the configuration does not say
+    /// otherwise.
     fn hand_over(&mut self, fx: &mut Effects) {
+        if !self.configs().controlled_shutdown() {
+            return;
+        }
         let led: Vec<TopicPartition> = self.led().collect();
         for partition in led {
             let preference = self
@@ -560,10 +564,10 @@ impl Broker {
 
     /// Stops once nothing is led that others could lead, and nothing is under way to the disk.
     fn try_stop(&mut self, fx: &mut Effects) {
-        let led_with_others = self
-            .replicas
-            .values()
-            .any(|replica| replica.is_leader() && replica.successor(&[], &self.links).is_some());
+        let led_with_others = self.configs().controlled_shutdown()
+            && self.replicas.values().any(|replica| {
+                replica.is_leader() && replica.successor(&[], &self.links).is_some()
+            });
         if !led_with_others && self.unsettled.is_empty() {
             self.finish_stop(fx);
         }

@@ -402,6 +402,12 @@ impl<'a> Configs<'a> {
         self.is_true("auto.leader.rebalance.enable")
     }
 
+    /// `controlled.shutdown.enable`: whether leadership is handed over before the broker stops.
+    #[must_use]
+    pub fn controlled_shutdown(&self) -> bool {
+        self.is_true("controlled.shutdown.enable")
+    }
+
     /// `delete.topic.enable`: whether topics can be deleted.
     #[must_use]
     pub fn delete_topics(&self) -> bool {

@@ -123,7 +123,8 @@ pub(super) const TOPIC_KEYS: &[TopicKey] = &[
         default: "",
         rule: ReplicaList,
         synonyms: &[],
-        doc: "Replicas whose catching up is throttled where they follow: 'partition:broker' pairs, or '*'.",
+        doc: "Replicas that Kafka throttles where they follow: 'partition:broker' pairs, or '*'. Nothing is throttled, so \
+              it changes nothing.",
     },
     TopicKey {
         name: "index.interval.bytes",
@@ -131,7 +132,8 @@ pub(super) const TOPIC_KEYS: &[TopicKey] = &[
         default: "4096",
         rule: AtLeast(0),
         synonyms: &[same("log.index.interval.bytes")],
-        doc: "About how many bytes of records lie between two entries of the offset index.",
+        doc: "About how many bytes of records lie between two entries of Kafka's offset index. Here it is 4096, whatever \
+              is set.",
     },
     TopicKey {
         name: "leader.replication.throttled.replicas",
@@ -139,7 +141,8 @@ pub(super) const TOPIC_KEYS: &[TopicKey] = &[
         default: "",
         rule: ReplicaList,
         synonyms: &[],
-        doc: "Replicas whose catching up is throttled where they lead: 'partition:broker' pairs, or '*'.",
+        doc: "Replicas that Kafka throttles where they lead: 'partition:broker' pairs, or '*'. Nothing is throttled, so \
+              it changes nothing.",
     },
     TopicKey {
         name: "local.retention.bytes",
@@ -297,7 +300,8 @@ pub(super) const TOPIC_KEYS: &[TopicKey] = &[
         default: "10485760",
         rule: AtLeast(4),
         synonyms: &[same("log.index.size.max.bytes")],
-        doc: "How large a segment's offset index may become before the next segment is begun.",
+        doc: "How large Kafka lets a segment's offset index become. An index grows with its segment here, so it changes \
+              nothing.",
     },
     TopicKey {
         name: "segment.jitter.ms",
@@ -311,7 +315,8 @@ pub(super) const TOPIC_KEYS: &[TopicKey] = &[
                 factor: MS_PER_HOUR,
             },
         ],
-        doc: "The most by which the time of rolling a segment is brought forward, so that not all roll at once.",
+        doc: "The most by which Kafka brings the time of rolling a segment forward, so that not all roll at once. A \
+              segment rolls with an append here, so it changes nothing.",
     },
     TopicKey {
         name: "segment.ms",

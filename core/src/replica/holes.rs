@@ -190,6 +190,11 @@ impl Replica {
         self.holes.ask_at = Some(cx.now + cx.timing.retry_interval);
     }
 
+    /// Whether nobody else can have what this replica has lost.
+    pub(crate) fn is_only_copy(&self) -> bool {
+        self.holders().is_empty()
+    }
+
     /// Who may have what this replica has lost: the other voters, and its leader, since a learner whose log has no
     /// voter note yet knows no voters.
     fn holders(&self) -> BTreeSet<Voter> {

@@ -6,6 +6,7 @@ pub(crate) mod start;
 pub(crate) mod topic;
 pub(crate) mod produce;
 pub(crate) mod consume;
+pub(crate) mod accept_loss;
 pub(crate) mod cluster;
 pub(crate) mod sim;
 mod show;

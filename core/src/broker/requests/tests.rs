@@ -701,7 +701,7 @@ fn what_memory_has_dropped_is_read_from_disk_and_damage_is_never_skipped() {
     node.damage = Some(Offset(0)..Offset(1));
     let id = node.fetch(fetch_of(0, 500));
     let data = node.fetched(id).expect("an error is told at once");
-    assert_eq!(data.error_code, ErrorCode::KafkaStorageError);
+    assert_eq!(data.error_code, ErrorCode::CorruptMessage);
     assert!(bytes_of(&data).is_empty());
     assert!(node.reached(Probe::HoleFound));
 }
