@@ -1,17 +1,19 @@
 //! A consumer of all partitions of a topic, or of one, by explicit assignment.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use tokio::time::sleep;
 use varve_core::ids::{Offset, TopicId};
 use varve_core::record::{Batch, Record};
 use varve_core::wire::fetch::{FetchPartition, FetchTopic, PartitionData};
 use varve_core::wire::list_offsets::{
     EARLIEST_TIMESTAMP, LATEST_TIMESTAMP, ListOffsetsPartition, ListOffsetsTopic,
 };
+use varve_core::wire::metadata::MetadataResponseTopic;
 use varve_core::wire::{ErrorCode, FetchRequest, ListOffsetsRequest, Request, Response, Str};
 
-use super::{Client, ClientError, RETRY_PAUSE};
+use super::retry::Retry;
+use super::{Client, ClientError, NO_LEADER};
 
 /// Bytes asked for at once, of one partition and in all.
 const FETCH_BYTES_MAX: i32 = 8 << 20;
@@ -46,7 +48,11 @@ pub struct Consumer {
     client: Client,
     topic: Str,
     topic_id: TopicId,
-    leaders: BTreeMap<i32, i32>,
+    pub(super) leaders: BTreeMap<i32, i32>,
+    /// How long a partition may be without somebody who answers for it.
+    patience: Duration,
+    /// Runs while one is.
+    waiting: Option<Retry>,
     /// The next offset of each partition.
     positions: BTreeMap<i32, Offset>,
     /// The high watermark of each partition as last told, exclusive.
@@ -57,22 +63,26 @@ impl Consumer {
     /// A consumer of a topic's partitions, or of the one that is named.
     ///
     /// # Errors
-    /// Where the topic or partition does not exist, or nobody can say where it starts.
+    /// Where the topic or partition does not exist, or nobody says where it starts within the patience.
     pub async fn new(
-        client: Client,
+        mut client: Client,
         topic: &str,
         partition: Option<i32>,
         start: Start,
+        patience: Duration,
     ) -> Result<Self, ClientError> {
+        let description = client.find_topic(topic, &mut Retry::new(patience)).await?;
         let mut consumer = Self {
             client,
             topic: Str::from(topic),
             topic_id: TopicId::ZERO,
             leaders: BTreeMap::new(),
+            patience,
+            waiting: None,
             positions: BTreeMap::new(),
             ends: BTreeMap::new(),
         };
-        consumer.find_leaders().await?;
+        consumer.learn_leaders(&description);
         let partitions: Vec<i32> = consumer
             .leaders
             .keys()
@@ -132,11 +142,11 @@ impl Consumer {
     /// The next records, in order within each partition; none where none came for a moment.
     ///
     /// # Errors
-    /// What does not pass by itself.
+    /// What does not pass by itself, or has not within the patience. After the latter the next call tries on.
     pub async fn poll(&mut self) -> Result<Vec<Consumed>, ClientError> {
         let mut by_leader: BTreeMap<i32, Vec<FetchPartition>> = BTreeMap::new();
         for (&partition, &position) in &self.positions {
-            let leader = self.leaders.get(&partition).copied().unwrap_or(-1);
+            let leader = self.leader(partition);
             by_leader.entry(leader).or_default().push(FetchPartition {
                 partition,
                 fetch_offset: position.0,
@@ -145,7 +155,11 @@ impl Consumer {
             });
         }
         let mut consumed = Vec::new();
-        let mut stale = false;
+        let mut stale = None;
+        if let Some(leaderless) = by_leader.remove(&NO_LEADER) {
+            let numbers = leaderless.iter().map(|asked| asked.partition);
+            stale = Some(self.no_leader(numbers.collect()));
+        }
         for (leader, partitions) in by_leader {
             let topic = FetchTopic {
                 topic: self.topic.clone(),
@@ -167,35 +181,40 @@ impl Consumer {
                 Ok(Response::Fetch(answer)) => {
                     ClientError::check(answer.error_code, None)?;
                     for partition in answer.responses.iter().flat_map(|topic| &topic.partitions) {
-                        stale |= self.take(partition, &mut consumed)?;
+                        stale = self.take(partition, &mut consumed)?.or(stale);
                     }
                 }
                 Ok(_) => unreachable!("an answer is read as that of its request"),
-                Err(error) if error.is_transient() => stale = true,
+                Err(error) if error.is_transient() => stale = Some(error),
                 Err(error) => return Err(error),
             }
         }
-        if stale {
-            sleep(RETRY_PAUSE).await;
-            match self.find_leaders().await {
-                Err(error) if !error.is_transient() => return Err(error),
-                Ok(()) | Err(_) => {}
+        match stale {
+            None => self.waiting = None,
+            // What has come is handed on first: it is not read again.
+            Some(_) if !consumed.is_empty() => self.look_for_leaders().await?,
+            Some(error) => {
+                let mut waiting = self.waiting.take().unwrap_or(Retry::new(self.patience));
+                waiting.after(error).await?;
+                self.waiting = Some(waiting);
+                self.look_for_leaders().await?;
             }
         }
         Ok(consumed)
     }
 
-    /// Takes a partition's batches. Returns whether its leader must be looked for again.
+    /// Takes a partition's batches. Returns why its leader must be looked for again, where it must.
     fn take(
         &mut self,
         partition: &PartitionData,
         consumed: &mut Vec<Consumed>,
-    ) -> Result<bool, ClientError> {
+    ) -> Result<Option<ClientError>, ClientError> {
         let index = partition.partition_index;
-        if partition.error_code.is_retriable() {
-            return Ok(true);
+        match ClientError::check(partition.error_code, None) {
+            Ok(()) => {}
+            Err(error) if error.is_transient() => return Ok(Some(error)),
+            Err(error) => return Err(error),
         }
-        ClientError::check(partition.error_code, None)?;
         if partition.high_watermark >= 0 {
             self.ends.insert(index, Offset(partition.high_watermark));
         }
@@ -207,7 +226,7 @@ impl Consumer {
         while let Ok(batch) = Batch::split_from(&mut bytes) {
             self.take_batch(index, &batch, consumed)?;
         }
-        Ok(false)
+        Ok(None)
     }
 
     fn take_batch(
@@ -239,35 +258,51 @@ impl Consumer {
         Ok(())
     }
 
-    async fn find_leaders(&mut self) -> Result<(), ClientError> {
+    fn leader(&self, partition: i32) -> i32 {
+        self.leaders.get(&partition).copied().unwrap_or(NO_LEADER)
+    }
+
+    fn no_leader(&self, partitions: Vec<i32>) -> ClientError {
+        ClientError::NoLeader(self.topic.as_str().to_owned(), partitions)
+    }
+
+    /// Asks who leads. Where nobody can say, what was known stays.
+    async fn look_for_leaders(&mut self) -> Result<(), ClientError> {
         let name = self.topic.clone();
-        let topic = self.client.topic(name.as_str()).await?;
+        match self.client.topic(name.as_str()).await {
+            Ok(topic) => self.learn_leaders(&topic),
+            Err(error) if error.is_transient() => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn learn_leaders(&mut self, topic: &MetadataResponseTopic) {
         self.topic_id = topic.topic_id;
         self.leaders = topic
             .partitions
             .iter()
             .map(|partition| (partition.partition_index, partition.leader_id))
             .collect();
-        Ok(())
     }
 
     /// An offset of a partition, asked of its leader until there is one.
     async fn offset(&mut self, partition: i32, timestamp: i64) -> Result<Offset, ClientError> {
-        const ATTEMPTS: usize = 100;
-        let mut last = ClientError::Refused(ErrorCode::LeaderNotAvailable, None);
-        for _ in 0..ATTEMPTS {
+        let mut retry = Retry::new(self.patience);
+        loop {
             match self.offset_now(partition, timestamp).await {
-                Err(error) if error.is_transient() => last = error,
-                other => return other,
+                Ok(offset) => return Ok(offset),
+                Err(error) => retry.after(error).await?,
             }
-            sleep(RETRY_PAUSE).await;
-            self.find_leaders().await?;
+            self.look_for_leaders().await?;
         }
-        Err(last)
     }
 
     async fn offset_now(&mut self, partition: i32, timestamp: i64) -> Result<Offset, ClientError> {
-        let leader = self.leaders.get(&partition).copied().unwrap_or(-1);
+        let leader = self.leader(partition);
+        if leader == NO_LEADER {
+            return Err(self.no_leader(vec![partition]));
+        }
         let asked = ListOffsetsPartition {
             partition_index: partition,
             timestamp,

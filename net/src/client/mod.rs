@@ -4,8 +4,11 @@
 //! connection. Applications use the Kafka clients that they already have.
 
 mod connection;
+mod retry;
 mod producer;
 mod consumer;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,14 +20,18 @@ use varve_core::wire::{
 };
 
 use connection::Connection;
+use retry::Retry;
 
 pub use consumer::{Consumed, Consumer, Start};
 pub use producer::{Outgoing, Producer, partition_for_key};
 
 /// How long a broker may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Between two attempts at what may succeed later.
-const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// Stands in the metadata for the leader of a partition that has none.
+const NO_LEADER: i32 = -1;
+/// How long it may take until every broker knows of a topic that was created.
+const NEW_TOPIC_MAX: Duration = Duration::from_secs(1);
 
 /// Why a cluster could not be asked.
 #[derive(Debug)]
@@ -41,6 +48,8 @@ pub enum ClientError {
     Unspeakable(EncodeError),
     /// The broker does not serve this API in any version that is known here.
     Unserved(&'static str),
+    /// Partitions of a topic that nobody leads for the moment.
+    NoLeader(String, Vec<i32>),
     /// Kafka's error, with the broker's words where it gave some.
     Refused(ErrorCode, Option<String>),
 }
@@ -70,6 +79,18 @@ impl fmt::Display for ClientError {
                 write!(f, "the broker is too old for this request: {error}")
             }
             Self::Unserved(api) => write!(f, "the broker does not serve {api}"),
+            Self::NoLeader(topic, partitions) => {
+                let numbers: Vec<_> = partitions.iter().map(ToString::to_string).collect();
+                let (noun, verb) = match partitions.len() {
+                    1 => ("partition", "has"),
+                    _ => ("partitions", "have"),
+                };
+                let numbers = numbers.join(", ");
+                write!(
+                    f,
+                    "{noun} {numbers} of topic `{topic}` {verb} no leader: are enough of its brokers up?"
+                )
+            }
             Self::Refused(code, Some(words)) => write!(f, "{}: {words}", code.name()),
             Self::Refused(code, None) => f.write_str(code.name()),
         }
@@ -98,7 +119,9 @@ impl ClientError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable(_) | Self::Broken(..) | Self::Silent(_) => true,
+            Self::Unreachable(_) | Self::Broken(..) | Self::Silent(_) | Self::NoLeader(..) => true,
+            // Not retriable in Kafka's table, since nobody answers it: here it is a leader that is not named yet.
+            Self::Refused(ErrorCode::BrokerNotAvailable, _) => true,
             Self::Refused(code, _) => code.is_retriable(),
             Self::Unreadable(..) | Self::Unspeakable(_) | Self::Unserved(_) => false,
         }
@@ -183,6 +206,25 @@ impl Client {
         Ok(topic)
     }
 
+    /// What the cluster says of one topic, once it can say it. One that nobody knows may have been created a moment
+    /// ago and elsewhere, but not longer ago than that.
+    async fn find_topic(
+        &mut self,
+        name: &str,
+        retry: &mut Retry,
+    ) -> Result<MetadataResponseTopic, ClientError> {
+        let mut unknown = Retry::new(NEW_TOPIC_MAX);
+        loop {
+            match self.topic(name).await {
+                Ok(topic) => return Ok(topic),
+                Err(error @ ClientError::Refused(ErrorCode::UnknownTopicOrPartition, _)) => {
+                    unknown.after(error).await?;
+                }
+                Err(error) => retry.after(error).await?,
+            }
+        }
+    }
+
     /// Asks any broker: those connected first, then those known, then the bootstrap addresses.
     ///
     /// # Errors
@@ -219,7 +261,11 @@ impl Client {
         request: &Request,
     ) -> Result<Response, ClientError> {
         let Some(address) = self.brokers.get(&broker).cloned() else {
-            return Err(ClientError::Refused(ErrorCode::BrokerNotAvailable, None));
+            let words = format!("broker {broker} is not among those that the cluster names");
+            return Err(ClientError::Refused(
+                ErrorCode::BrokerNotAvailable,
+                Some(words),
+            ));
         };
         self.ask_at(&address, request).await
     }

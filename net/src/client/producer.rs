@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::{Instant, sleep};
 use varve_core::ids::{ProducerEpoch, ProducerId, Timestamp, TopicId};
 use varve_core::record::{Batch, BatchBuilder, Compression};
+use varve_core::wire::metadata::MetadataResponseTopic;
 use varve_core::wire::produce::{PartitionProduceData, TopicProduceData};
 use varve_core::wire::{
     ErrorCode, InitProducerIdRequest, ProduceRequest, Records, Request, Response, Str,
 };
 
-use super::{Client, ClientError, RETRY_PAUSE};
+use super::retry::Retry;
+use super::{Client, ClientError, NO_LEADER};
 
 /// Bytes of records of one partition that are gathered before they are sent.
 const BATCH_BYTES_MAX: usize = 512 << 10;
@@ -42,7 +43,7 @@ pub struct Producer {
     producer_id: ProducerId,
     producer_epoch: ProducerEpoch,
     leaders: Vec<i32>,
-    lanes: Vec<Lane>,
+    pub(super) lanes: Vec<Lane>,
     /// Keyless records stick to one partition until its batch is sent.
     sticky: usize,
     /// Records acknowledged.
@@ -51,8 +52,8 @@ pub struct Producer {
 
 /// What is gathered for one partition.
 #[derive(Debug, Default)]
-struct Lane {
-    records: Vec<Outgoing>,
+pub(super) struct Lane {
+    pub(super) records: Vec<Outgoing>,
     bytes: usize,
     next_sequence: i32,
 }
@@ -68,15 +69,14 @@ impl Producer {
         compression: Compression,
         delivery_timeout: Duration,
     ) -> Result<Self, ClientError> {
-        let deadline = Instant::now() + delivery_timeout;
+        let mut retry = Retry::new(delivery_timeout);
         let (producer_id, producer_epoch) = loop {
             match init_producer_id(&mut client).await {
-                Err(error) if error.is_transient() && Instant::now() < deadline => {
-                    sleep(RETRY_PAUSE).await
-                }
-                other => break other?,
+                Ok(given) => break given,
+                Err(error) => retry.after(error).await?,
             }
         };
+        let description = client.find_topic(topic, &mut retry).await?;
         let mut producer = Self {
             client,
             topic: Str::from(topic),
@@ -90,7 +90,7 @@ impl Producer {
             sticky: 0,
             acknowledged: 0,
         };
-        producer.find_leaders().await?;
+        producer.learn_leaders(&description);
         Ok(producer)
     }
 
@@ -126,7 +126,7 @@ impl Producer {
     /// # Errors
     /// What cannot be retried, or still fails after the delivery timeout.
     pub async fn flush(&mut self) -> Result<(), ClientError> {
-        let deadline = Instant::now() + self.delivery_timeout;
+        let mut retry = Retry::new(self.delivery_timeout);
         let mut open: BTreeMap<usize, (Batch, u64)> = BTreeMap::new();
         for (partition, lane) in self.lanes.iter_mut().enumerate() {
             if !lane.records.is_empty() {
@@ -146,13 +146,12 @@ impl Producer {
         while !open.is_empty() {
             let failed = self.attempt(&mut open).await?;
             let Some(failed) = failed else { continue };
-            if Instant::now() >= deadline {
-                return Err(failed);
-            }
-            sleep(RETRY_PAUSE).await;
-            match self.find_leaders().await {
-                Err(error) if !error.is_transient() => return Err(error),
-                Ok(()) | Err(_) => {}
+            retry.after(failed).await?;
+            let name = self.topic.clone();
+            match self.client.topic(name.as_str()).await {
+                Ok(topic) => self.learn_leaders(&topic),
+                Err(error) if error.is_transient() => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(())
@@ -171,12 +170,15 @@ impl Producer {
                 .push(partition);
         }
         let mut failed = None;
+        if let Some(leaderless) = by_leader.remove(&NO_LEADER) {
+            failed = Some(self.no_leader(&leaderless));
+        }
         for (leader, partitions) in by_leader {
             let data = partitions.iter().map(|partition| {
                 let (batch, _) = &open[partition];
                 let header = Bytes::copy_from_slice(&batch.header.to_bytes());
                 PartitionProduceData {
-                    index: i32::try_from(*partition).expect("a partition's index came as an i32"),
+                    index: partition_index(*partition),
                     records: Some(Records::from_iter([header, batch.body.clone()])),
                 }
             });
@@ -224,9 +226,12 @@ impl Producer {
         Ok(failed)
     }
 
-    async fn find_leaders(&mut self) -> Result<(), ClientError> {
-        let name = self.topic.clone();
-        let topic = self.client.topic(name.as_str()).await?;
+    fn no_leader(&self, partitions: &[usize]) -> ClientError {
+        let numbers = partitions.iter().copied().map(partition_index);
+        ClientError::NoLeader(self.topic.as_str().to_owned(), numbers.collect())
+    }
+
+    fn learn_leaders(&mut self, topic: &MetadataResponseTopic) {
         self.topic_id = topic.topic_id;
         let mut leaders: Vec<(i32, i32)> = topic
             .partitions
@@ -239,8 +244,11 @@ impl Producer {
         if self.lanes.is_empty() {
             self.lanes.resize_with(self.leaders.len(), Lane::default);
         }
-        Ok(())
     }
+}
+
+fn partition_index(place: usize) -> i32 {
+    i32::try_from(place).expect("a partition's index came as an i32")
 }
 
 async fn init_producer_id(client: &mut Client) -> Result<(ProducerId, ProducerEpoch), ClientError> {

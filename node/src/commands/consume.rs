@@ -1,5 +1,7 @@
 //! `varve consume`: records in, lines out.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use varve_core::ids::Offset;
 use varve_core::record::Record;
@@ -35,6 +37,9 @@ pub(crate) struct Arguments {
     /// Stop after so many records.
     #[arg(long, value_name = "N")]
     max: Option<u64>,
+    /// How long a partition may be without a leader, in seconds. With --follow it is waited for longer, and told.
+    #[arg(long, default_value_t = 120)]
+    timeout: u64,
     /// Print partition, offset, timestamp and key before each value.
     #[arg(long)]
     verbose: bool,
@@ -83,11 +88,26 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         None if arguments.latest => Start::Latest,
         None => Start::Earliest,
     };
-    let mut consumer = Consumer::new(client, &arguments.topic, arguments.partition, start).await?;
+    let patience = Duration::from_secs(arguments.timeout);
+    let mut consumer = Consumer::new(
+        client,
+        &arguments.topic,
+        arguments.partition,
+        start,
+        patience,
+    )
+    .await?;
     let mut left = arguments.max.unwrap_or(u64::MAX);
     let follow = arguments.follow || arguments.latest;
     while left > 0 && (follow || !consumer.is_at_end()) {
-        for consumed in consumer.poll().await? {
+        let records = match consumer.poll().await {
+            Err(error) if follow && error.is_transient() => {
+                eprintln!("varve: still trying: {error}");
+                continue;
+            }
+            other => other?,
+        };
+        for consumed in records {
             if left == 0 {
                 break;
             }

@@ -1,0 +1,44 @@
+//! What passes by itself is tried again, ever more seldom, until the patience ends.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::ClientError;
+
+/// The wait before the next attempt, doubled from the first to the second.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Attempts at one thing.
+#[derive(Debug)]
+pub(super) struct Retry {
+    /// `None` where no clock reaches that far.
+    deadline: Option<Instant>,
+    pause: Duration,
+}
+
+impl Retry {
+    pub(super) fn new(patience: Duration) -> Self {
+        Self {
+            deadline: Instant::now().checked_add(patience),
+            pause: PAUSE_MIN,
+        }
+    }
+
+    /// Rests after an attempt that failed.
+    ///
+    /// # Errors
+    /// The error itself, where it does not pass by itself or there is no time left.
+    pub(super) async fn after(&mut self, error: ClientError) -> Result<(), ClientError> {
+        let over = self
+            .deadline
+            .is_some_and(|deadline| Instant::now() >= deadline);
+        if over || !error.is_transient() {
+            return Err(error);
+        }
+        sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(PAUSE_MAX);
+        Ok(())
+    }
+}

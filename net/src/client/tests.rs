@@ -1,0 +1,300 @@
+//! The client against a broker of one topic that misbehaves as a test wants it to.
+
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use varve_core::ids::{Offset, TopicId};
+use varve_core::record::{Batch, BatchBuilder, Compression};
+use varve_core::wire::api_versions::ApiVersion;
+use varve_core::wire::fetch::{FetchableTopicResponse, PartitionData};
+use varve_core::wire::list_offsets::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
+use varve_core::wire::metadata::{MetadataResponseBroker, MetadataResponsePartition};
+use varve_core::wire::produce::{PartitionProduceResponse, TopicProduceResponse};
+use varve_core::wire::{
+    ApiKey, ApiVersionsResponse, FetchResponse, InitProducerIdResponse, ListOffsetsResponse,
+    ProduceRequest, ProduceResponse, Records, decode_request, encode_response,
+};
+
+use super::*;
+
+const BROKER: i32 = 1;
+const TOPIC: &str = "t";
+const SOON: Duration = Duration::from_secs(20);
+
+/// What the broker has, and how it misbehaves.
+#[derive(Debug)]
+struct State {
+    port: u16,
+    /// What each partition holds, batch by batch.
+    partitions: Vec<Vec<Batch>>,
+    /// So many times the metadata names no leader yet.
+    leaderless: usize,
+}
+
+#[derive(Clone, Debug)]
+struct Broker(Arc<Mutex<State>>);
+
+impl Broker {
+    async fn start(partitions: usize) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let broker = Self(Arc::new(Mutex::new(State {
+            port: listener.local_addr().unwrap().port(),
+            partitions: vec![Vec::new(); partitions],
+            leaderless: 0,
+        })));
+        let serving = broker.clone();
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(serve(stream, serving.clone()));
+            }
+        });
+        broker
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+        work(&mut self.0.lock().unwrap())
+    }
+
+    fn address(&self) -> String {
+        self.with(|state| format!("127.0.0.1:{}", state.port))
+    }
+
+    async fn client(&self) -> Client {
+        Client::connect(vec![self.address()]).await.unwrap()
+    }
+
+    /// The values of a partition.
+    fn values(&self, partition: usize) -> Vec<Vec<u8>> {
+        let value = |batch: &Batch| -> Vec<Vec<u8>> {
+            let records = batch.records(usize::MAX).unwrap();
+            records
+                .map(|r| r.unwrap().value.unwrap().to_vec())
+                .collect()
+        };
+        self.with(|state| state.partitions[partition].iter().flat_map(value).collect())
+    }
+}
+
+async fn serve(mut stream: TcpStream, broker: Broker) {
+    loop {
+        let mut length = [0; 4];
+        if stream.read_exact(&mut length).await.is_err() {
+            return;
+        }
+        let mut frame = vec![0; u32::from_be_bytes(length) as usize];
+        stream.read_exact(&mut frame).await.unwrap();
+        let (header, request) = decode_request(&Bytes::from(frame)).unwrap();
+        let response = broker.with(|state| state.answer(request));
+        let answer = encode_response(header.correlation_id, header.api_version, &response);
+        for segment in answer.unwrap().iter() {
+            stream.write_all(segment).await.unwrap();
+        }
+    }
+}
+
+impl State {
+    fn answer(&mut self, request: Request) -> Response {
+        match request {
+            Request::ApiVersions(_) => Response::ApiVersions(versions()),
+            Request::Metadata(_) => Response::Metadata(self.metadata()),
+            Request::InitProducerId(_) => Response::InitProducerId(InitProducerIdResponse {
+                producer_id: 5,
+                producer_epoch: 0,
+                ..InitProducerIdResponse::default()
+            }),
+            Request::Produce(request) => Response::Produce(self.produce(&request)),
+            Request::ListOffsets(request) => {
+                let asked = &request.topics[0].partitions[0];
+                let held = self.held(asked.partition_index);
+                let earliest =
+                    asked.timestamp == varve_core::wire::list_offsets::EARLIEST_TIMESTAMP;
+                let partition = ListOffsetsPartitionResponse {
+                    partition_index: asked.partition_index,
+                    offset: if earliest { 0 } else { held },
+                    ..ListOffsetsPartitionResponse::default()
+                };
+                Response::ListOffsets(ListOffsetsResponse {
+                    topics: vec![ListOffsetsTopicResponse {
+                        name: TOPIC.into(),
+                        partitions: vec![partition],
+                    }],
+                    ..ListOffsetsResponse::default()
+                })
+            }
+            Request::Fetch(request) => {
+                let asked = &request.topics[0].partitions;
+                let partitions = asked.iter().map(|asked| self.fetch(asked.partition));
+                Response::Fetch(FetchResponse {
+                    responses: vec![FetchableTopicResponse {
+                        topic: TOPIC.into(),
+                        topic_id: TopicId(1),
+                        partitions: partitions.collect(),
+                    }],
+                    ..FetchResponse::default()
+                })
+            }
+            other => panic!("nothing here asks for {other:?}"),
+        }
+    }
+
+    fn metadata(&mut self) -> MetadataResponse {
+        let leads = self.leaderless == 0;
+        self.leaderless = self.leaderless.saturating_sub(1);
+        let partition = |index: usize| MetadataResponsePartition {
+            partition_index: index as i32,
+            leader_id: if leads { BROKER } else { -1 },
+            ..MetadataResponsePartition::default()
+        };
+        MetadataResponse {
+            brokers: vec![MetadataResponseBroker {
+                node_id: BROKER,
+                host: "127.0.0.1".into(),
+                port: self.port.into(),
+                rack: None,
+            }],
+            topics: vec![MetadataResponseTopic {
+                name: Some(TOPIC.into()),
+                topic_id: TopicId(1),
+                partitions: (0..self.partitions.len()).map(partition).collect(),
+                ..MetadataResponseTopic::default()
+            }],
+            ..MetadataResponse::default()
+        }
+    }
+
+    fn produce(&mut self, request: &ProduceRequest) -> ProduceResponse {
+        let data = &request.topic_data[0].partition_data;
+        let responses = data.iter().map(|data| {
+            let mut bytes = data.records.as_ref().unwrap().to_bytes();
+            let batch = Batch::split_from(&mut bytes).unwrap();
+            PartitionProduceResponse {
+                index: data.index,
+                error_code: self.append(data.index as usize, batch),
+                ..PartitionProduceResponse::default()
+            }
+        });
+        ProduceResponse {
+            responses: vec![TopicProduceResponse {
+                name: TOPIC.into(),
+                topic_id: TopicId(1),
+                partition_responses: responses.collect(),
+            }],
+            ..ProduceResponse::default()
+        }
+    }
+
+    fn append(&mut self, partition: usize, batch: Batch) -> ErrorCode {
+        let due = self.partitions[partition].last().map_or(0, |last| {
+            last.header.base_sequence + last.header.record_count
+        });
+        if batch.header.base_sequence != due {
+            return ErrorCode::OutOfOrderSequenceNumber;
+        }
+        self.partitions[partition].push(batch);
+        ErrorCode::None
+    }
+
+    fn held(&self, partition: i32) -> i64 {
+        let batches = &self.partitions[partition as usize];
+        batches
+            .iter()
+            .map(|b| i64::from(b.header.record_count))
+            .sum()
+    }
+
+    /// All of a partition, as of one producer without an id.
+    fn fetch(&self, partition: i32) -> PartitionData {
+        let mut all = BatchBuilder::new(Compression::None);
+        for batch in &self.partitions[partition as usize] {
+            for record in batch.records(usize::MAX).unwrap() {
+                let record = record.unwrap();
+                all.push(record.timestamp, None, record.value.as_deref(), &[])
+                    .unwrap();
+            }
+        }
+        let batch = all.build();
+        let header = Bytes::copy_from_slice(&batch.header.to_bytes());
+        PartitionData {
+            partition_index: partition,
+            high_watermark: self.held(partition),
+            records: Some(Records::from_iter([header, batch.body])),
+            ..PartitionData::default()
+        }
+    }
+}
+
+fn versions() -> ApiVersionsResponse {
+    let served = |key: &ApiKey| ApiVersion {
+        api_key: key.code(),
+        min_version: key.versions().0,
+        max_version: key.versions().1,
+    };
+    ApiVersionsResponse {
+        api_keys: ApiKey::ALL.iter().map(served).collect(),
+        ..ApiVersionsResponse::default()
+    }
+}
+
+fn record(value: &[u8]) -> Outgoing {
+    Outgoing {
+        value: Some(value.to_vec()),
+        ..Outgoing::default()
+    }
+}
+
+#[tokio::test]
+async fn a_partition_that_has_no_leader_yet_is_waited_for_by_producer_and_consumer() {
+    let broker = Broker::start(1).await;
+    let client = broker.client().await;
+    broker.with(|state| state.leaderless = 3);
+    let mut producer = Producer::new(client, TOPIC, Compression::None, SOON)
+        .await
+        .unwrap();
+    producer.send(record(b"a")).await.unwrap();
+    producer.flush().await.unwrap();
+    assert_eq!(broker.values(0), [b"a"]);
+
+    let client = broker.client().await;
+    broker.with(|state| state.leaderless = 3);
+    let mut consumer = Consumer::new(client, TOPIC, None, Start::Earliest, SOON)
+        .await
+        .unwrap();
+    broker.with(|state| state.leaderless = 3);
+    consumer.leaders.clear();
+    let mut read = Vec::new();
+    while !consumer.is_at_end() {
+        read.extend(consumer.poll().await.unwrap());
+    }
+    assert_eq!(read[0].record.value.as_deref(), Some(&b"a"[..]));
+    assert_eq!(read[0].record.offset, Offset(0));
+}
+
+#[tokio::test]
+async fn a_partition_that_stays_without_a_leader_is_named() {
+    let broker = Broker::start(2).await;
+    let client = broker.client().await;
+    broker.with(|state| state.leaderless = usize::MAX);
+    let patience = Duration::from_millis(10);
+    let mut producer = Producer::new(client, TOPIC, Compression::None, patience)
+        .await
+        .unwrap();
+    for partition in 0..2 {
+        producer.lanes[partition].records.push(record(b"a"));
+    }
+    let words = producer.flush().await.unwrap_err().to_string();
+    assert!(
+        words.starts_with("partitions 0, 1 of topic `t` have no leader"),
+        "{words}"
+    );
+
+    let client = broker.client().await;
+    let reading = Consumer::new(client, TOPIC, Some(1), Start::Earliest, patience);
+    let words = reading.await.unwrap_err().to_string();
+    assert!(
+        words.starts_with("partition 1 of topic `t` has no leader"),
+        "{words}"
+    );
+}
