@@ -2,7 +2,13 @@
 //!
 //! The same nodes as `varve start` runs, each with a directory and ports of its own. The first start makes the
 //! cluster by itself; later ones find its data.
+//!
+//! How many nodes there are to be is written down before the first directory is formatted, and nothing is written
+//! before the ports are seen to be free: whatever cuts a start short, the next one makes the same cluster.
 
+use std::fs;
+use std::io::{self, Write as _};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -34,11 +40,18 @@ pub(crate) struct Arguments {
     port: u16,
 }
 
+/// Where all of it listens.
+const HOST: &str = "127.0.0.1";
+
 /// The ports of clients and peers are this far apart.
 const NODES_MAX: i64 = 99;
 const PEER_PORTS: u16 = 100;
 
 const NODES_DEFAULT: u16 = 3;
+
+/// The file that holds the number of nodes, and its name until it is whole.
+const NODES_FILE: &str = "nodes";
+const NODES_FILE_UNFINISHED: &str = "nodes.unfinished";
 
 /// How long the cluster may take to become ready before it says that it still tries.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -49,7 +62,10 @@ const STOP_MAX: Duration = Duration::from_secs(30);
 /// Runs it.
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     logging::start("warn");
-    let nodes = count_nodes(&arguments)?;
+    let nodes = count_nodes(&arguments.data, arguments.nodes)?;
+    check_ports(&arguments, nodes)?;
+    remember_nodes(&arguments.data, nodes)
+        .map_err(|error| format!("{}: {error}", arguments.data.display()))?;
     // Small journals: three nodes share one laptop's disk.
     let store = StoreOptions {
         journal_file_bytes: 16 << 20,
@@ -61,9 +77,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     for id in 1..=nodes {
         let disk = open_directory(&node_directory(&arguments.data, id), id, store)?;
         let settings = settings(&arguments, id, nodes, store)?;
-        let node = node::start(disk, settings).await.map_err(|error| {
-            format!("node {id}: {error}\nIs another cluster running? --port and --data make room for two")
-        })?;
+        let node = node::start(disk, settings)
+            .await
+            .map_err(|error| format!("node {id}: {error}"))?;
         running.push(node);
     }
     tokio::select! {
@@ -85,22 +101,69 @@ fn node_directory(data: &Path, id: u16) -> PathBuf {
 }
 
 /// How many nodes to run: never fewer than there were, since they may hold the majority of something.
-fn count_nodes(arguments: &Arguments) -> Result<u16, Failure> {
-    let existing = (1..)
-        .take_while(|&id| node_directory(&arguments.data, id).exists())
+fn count_nodes(data: &Path, wanted: Option<u16>) -> Result<u16, Failure> {
+    let directories = (1..)
+        .take_while(|&id| node_directory(data, id).exists())
         .count();
-    let existing = u16::try_from(existing)?;
-    match arguments.nodes {
+    let existing = u16::try_from(directories)?.max(remembered_nodes(data)?);
+    match wanted {
         None if existing > 0 => Ok(existing),
         None => Ok(NODES_DEFAULT),
         Some(nodes) if nodes < existing => Err(format!(
             "the cluster in {} has {existing} nodes, and {nodes} may not be enough to keep its data; start it \
              without --nodes, or another one with --data",
-            arguments.data.display()
+            data.display()
         )
         .into()),
         Some(nodes) => Ok(nodes),
     }
+}
+
+/// What an earlier start has written down; 0 where there was none.
+fn remembered_nodes(data: &Path) -> Result<u16, Failure> {
+    let path = data.join(NODES_FILE);
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(format!("{}: {error}", path.display()).into()),
+    };
+    text.trim().parse().map_err(|_| {
+        let path = path.display();
+        format!("{path} should hold the number of the cluster's nodes, and does not").into()
+    })
+}
+
+fn remember_nodes(data: &Path, nodes: u16) -> io::Result<()> {
+    fs::create_dir_all(data)?;
+    let unfinished = data.join(NODES_FILE_UNFINISHED);
+    let mut file = fs::File::create(&unfinished)?;
+    writeln!(file, "{nodes}")?;
+    file.sync_all()?;
+    fs::rename(&unfinished, data.join(NODES_FILE))?;
+    fs::File::open(data)?.sync_all()
+}
+
+/// Sees whether every port is free: a port that is taken is the likeliest mistake.
+fn check_ports(arguments: &Arguments, nodes: u16) -> Result<(), Failure> {
+    for id in 1..=nodes {
+        for port in [client_port(arguments, id), peer_port(arguments, id)] {
+            TcpListener::bind((HOST, port)).map_err(|error| {
+                format!(
+                    "node {id}: cannot listen on {HOST}:{port}: {error}\nIs another cluster running? --port and \
+                     --data make room for two"
+                )
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn client_port(arguments: &Arguments, id: u16) -> u16 {
+    arguments.port + (id - 1)
+}
+
+fn peer_port(arguments: &Arguments, id: u16) -> u16 {
+    arguments.port + PEER_PORTS + (id - 1)
 }
 
 fn open_directory(path: &Path, id: u16, options: StoreOptions) -> Result<RealDisk, Failure> {
@@ -132,14 +195,11 @@ fn settings(
     nodes: u16,
     store: StoreOptions,
 ) -> Result<NodeSettings, Failure> {
-    let host = "127.0.0.1".to_owned();
     let listener = |name: &str, port: u16| ListenerSettings {
         name: name.to_owned(),
-        listen: format!("{host}:{port}"),
-        advertised: (host.clone(), port),
+        listen: format!("{HOST}:{port}"),
+        advertised: (HOST.to_owned(), port),
     };
-    let client_port = arguments.port + (id - 1);
-    let peer_port = |id: u16| arguments.port + PEER_PORTS + (id - 1);
     let replicas = nodes.min(NODES_DEFAULT).to_string();
     let data = node_directory(&arguments.data, id).display().to_string();
     let kafka = ConfigMap::from([
@@ -149,10 +209,10 @@ fn settings(
     Ok(NodeSettings {
         broker: BrokerId(id.into()),
         rack: None,
-        listeners: vec![listener("clients", client_port)],
-        peers: listener("peers", peer_port(id)),
+        listeners: vec![listener("clients", client_port(arguments, id))],
+        peers: listener("peers", peer_port(arguments, id)),
         bootstrap: (1..=nodes)
-            .map(|id| format!("{host}:{}", peer_port(id)))
+            .map(|id| format!("{HOST}:{}", peer_port(arguments, id)))
             .collect(),
         kafka,
         seed: draw_seed()?,
@@ -240,5 +300,56 @@ async fn stop(running: &[RunningNode], signal: &str) -> Result<(), Failure> {
         () = tokio::time::sleep(STOP_MAX) => {
             Err("the cluster did not stop in time and is ended; nothing acknowledged is lost".into())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments(data: &Path, port: u16) -> Arguments {
+        Arguments {
+            nodes: None,
+            data: data.to_owned(),
+            port,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_port_that_is_taken_leaves_nothing_behind() {
+        let taken = (0..100)
+            .map(|_| TcpListener::bind((HOST, 0)).unwrap())
+            .find(|taken| taken.local_addr().unwrap().port() < 65_000)
+            .unwrap();
+        let data = tempfile::tempdir().unwrap();
+        let path = data.path().join("data");
+        let port = taken.local_addr().unwrap().port();
+        let words = run(arguments(&path, port)).await.unwrap_err().to_string();
+        assert!(words.contains("cannot listen"), "{words}");
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_cluster_that_was_cut_short_comes_up_with_as_many_nodes_as_it_was_to_have() {
+        let data = tempfile::tempdir().unwrap();
+        let path = data.path();
+        assert_eq!(count_nodes(path, None).unwrap(), NODES_DEFAULT);
+        remember_nodes(path, 5).unwrap();
+        assert_eq!(count_nodes(path, None).unwrap(), 5);
+        fs::create_dir(node_directory(path, 1)).unwrap();
+        assert_eq!(count_nodes(path, None).unwrap(), 5);
+        assert!(count_nodes(path, Some(1)).is_err());
+        assert_eq!(count_nodes(path, Some(7)).unwrap(), 7);
+    }
+
+    #[test]
+    fn a_cluster_without_the_file_has_as_many_nodes_as_directories() {
+        let data = tempfile::tempdir().unwrap();
+        for id in 1..=4 {
+            fs::create_dir(node_directory(data.path(), id)).unwrap();
+        }
+        assert_eq!(count_nodes(data.path(), None).unwrap(), 4);
+        fs::write(data.path().join(NODES_FILE), "many").unwrap();
+        assert!(count_nodes(data.path(), None).is_err());
     }
 }
