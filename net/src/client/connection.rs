@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -28,12 +29,17 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) async fn open(address: &str) -> Result<Self, ClientError> {
+    /// Connects and learns the versions, within this time. The system of a broker that is paused still takes
+    /// connections: only an answer shows that somebody is there.
+    pub(super) async fn open(address: &str, open_max: Duration) -> Result<Self, ClientError> {
+        timeout(open_max, Self::greet(address))
+            .await
+            .map_err(|_| ClientError::Silent(address.to_owned(), open_max))?
+    }
+
+    async fn greet(address: &str) -> Result<Self, ClientError> {
         let broken = |error| ClientError::Broken(address.to_owned(), error);
-        let connect = timeout(ANSWER_TIMEOUT, TcpStream::connect(address)).await;
-        let stream = connect
-            .map_err(|_| ClientError::Silent(address.to_owned()))?
-            .map_err(broken)?;
+        let stream = TcpStream::connect(address).await.map_err(broken)?;
         stream.set_nodelay(true).map_err(broken)?;
         let mut connection = Self {
             address: address.to_owned(),
@@ -92,7 +98,7 @@ impl Connection {
         let frame = encode_request(&header, request).map_err(ClientError::Unspeakable)?;
         let exchange = timeout(ANSWER_TIMEOUT, exchange(&mut self.stream, &frame)).await;
         let answer = exchange
-            .map_err(|_| ClientError::Silent(self.address.clone()))?
+            .map_err(|_| ClientError::Silent(self.address.clone(), ANSWER_TIMEOUT))?
             .map_err(|error| ClientError::Broken(self.address.clone(), error))?;
         self.read(api_key, api_version, correlation_id, &answer)
     }

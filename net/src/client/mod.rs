@@ -12,6 +12,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 use varve_core::wire::metadata::{MetadataRequestTopic, MetadataResponseTopic};
@@ -27,6 +28,8 @@ pub use producer::{Outgoing, Producer, partition_for_key};
 
 /// How long a broker may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a broker that may be down, or paused, may take to greet. Several addresses share [`ANSWER_TIMEOUT`].
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Stands in the metadata for the leader of a partition that has none.
 const NO_LEADER: i32 = -1;
@@ -36,12 +39,12 @@ const NEW_TOPIC_MAX: Duration = Duration::from_secs(1);
 /// Why a cluster could not be asked.
 #[derive(Debug)]
 pub enum ClientError {
-    /// None of the bootstrap addresses took a connection; each with its reason.
-    Unreachable(Vec<(String, std::io::Error)>),
+    /// No address led to a broker that answers; each with its reason.
+    Unreachable(Vec<(String, io::Error)>),
     /// A connection broke.
-    Broken(String, std::io::Error),
-    /// A broker did not answer in time.
-    Silent(String),
+    Broken(String, io::Error),
+    /// A broker did not answer within this time.
+    Silent(String, Duration),
     /// A broker's answer cannot be read.
     Unreadable(String, DecodeError),
     /// A request cannot be said in the versions that the broker knows.
@@ -58,20 +61,14 @@ impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreachable(attempts) => {
-                f.write_str("no broker can be reached:")?;
+                f.write_str("no broker answers:")?;
                 attempts
                     .iter()
                     .try_for_each(|(address, error)| write!(f, " {address}: {error};"))?;
                 f.write_str(" is the cluster running, and is --bootstrap right?")
             }
             Self::Broken(address, error) => write!(f, "the connection to {address} broke: {error}"),
-            Self::Silent(address) => {
-                write!(
-                    f,
-                    "{address} did not answer within {} s",
-                    ANSWER_TIMEOUT.as_secs()
-                )
-            }
+            Self::Silent(address, waited) => write!(f, "{address}: {}", silence(*waited)),
             Self::Unreadable(address, error) => {
                 write!(f, "the answer of {address} cannot be read: {error}")
             }
@@ -99,6 +96,10 @@ impl fmt::Display for ClientError {
 
 impl std::error::Error for ClientError {}
 
+fn silence(waited: Duration) -> String {
+    format!("no answer within {:.0} s", waited.as_secs_f64().ceil())
+}
+
 impl ClientError {
     /// Kafka's error as a result, without the broker's words.
     ///
@@ -119,7 +120,7 @@ impl ClientError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable(_) | Self::Broken(..) | Self::Silent(_) | Self::NoLeader(..) => true,
+            Self::Unreachable(_) | Self::Broken(..) | Self::Silent(..) | Self::NoLeader(..) => true,
             // Not retriable in Kafka's table, since nobody answers it: here it is a leader that is not named yet.
             Self::Refused(ErrorCode::BrokerNotAvailable, _) => true,
             Self::Refused(code, _) => code.is_retriable(),
@@ -135,6 +136,8 @@ pub struct Client {
     /// Addresses of the brokers, as the metadata last told.
     brokers: BTreeMap<i32, String>,
     connections: BTreeMap<String, Connection>,
+    /// How long a broker may take to greet, where nobody else waits.
+    open_max: Duration,
 }
 
 impl Client {
@@ -143,13 +146,18 @@ impl Client {
     /// # Errors
     /// [`ClientError::Unreachable`], or what the first broker reached says.
     pub async fn connect(bootstrap: Vec<String>) -> Result<Self, ClientError> {
-        let mut client = Self {
+        let mut client = Self::new(bootstrap);
+        client.metadata(Some(&[])).await?;
+        Ok(client)
+    }
+
+    const fn new(bootstrap: Vec<String>) -> Self {
+        Self {
             bootstrap,
             brokers: BTreeMap::new(),
             connections: BTreeMap::new(),
-        };
-        client.metadata(Some(&[])).await?;
-        Ok(client)
+            open_max: OPEN_TIMEOUT,
+        }
     }
 
     /// What the cluster says of itself and of these topics, or of all. Topics are not created by asking.
@@ -225,11 +233,30 @@ impl Client {
         }
     }
 
-    /// Asks any broker: those connected first, then those known, then the bootstrap addresses.
+    /// Asks any broker: those connected first, then those known, then the bootstrap addresses. One that is down or
+    /// silent takes its share of the patience and leaves the others theirs.
     ///
     /// # Errors
-    /// Where none can be reached, or the one asked fails.
+    /// Where none answers, or one refuses.
     pub async fn ask(&mut self, request: Request) -> Result<Response, ClientError> {
+        let addresses = self.addresses();
+        let places = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
+        let share = (ANSWER_TIMEOUT / places.max(1)).min(self.open_max);
+        let mut attempts = Vec::new();
+        for address in addresses {
+            match self.ask_at(&address, &request, share).await {
+                Err(ClientError::Broken(address, error)) => attempts.push((address, error)),
+                Err(ClientError::Silent(address, waited)) => {
+                    let error = io::Error::new(io::ErrorKind::TimedOut, silence(waited));
+                    attempts.push((address, error));
+                }
+                other => return other,
+            }
+        }
+        Err(ClientError::Unreachable(attempts))
+    }
+
+    fn addresses(&self) -> Vec<String> {
         let known = self
             .connections
             .keys()
@@ -241,14 +268,7 @@ impl Client {
                 addresses.push(address.clone());
             }
         }
-        let mut attempts = Vec::new();
-        for address in addresses {
-            match self.ask_at(&address, &request).await {
-                Err(ClientError::Broken(address, error)) => attempts.push((address, error)),
-                other => return other,
-            }
-        }
-        Err(ClientError::Unreachable(attempts))
+        addresses
     }
 
     /// Asks one broker.
@@ -267,13 +287,18 @@ impl Client {
                 Some(words),
             ));
         };
-        self.ask_at(&address, request).await
+        self.ask_at(&address, request, self.open_max).await
     }
 
-    async fn ask_at(&mut self, address: &str, request: &Request) -> Result<Response, ClientError> {
+    async fn ask_at(
+        &mut self,
+        address: &str,
+        request: &Request,
+        open_max: Duration,
+    ) -> Result<Response, ClientError> {
         let mut connection = match self.connections.remove(address) {
             Some(connection) => connection,
-            None => Connection::open(address).await?,
+            None => Connection::open(address, open_max).await?,
         };
         let answer = connection.ask(request).await;
         // After an error nobody knows what is still under way on the connection.

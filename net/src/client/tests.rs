@@ -298,3 +298,28 @@ async fn a_partition_that_stays_without_a_leader_is_named() {
         "{words}"
     );
 }
+
+#[tokio::test]
+async fn an_address_where_nobody_answers_leaves_the_others_their_turn() {
+    // Its system takes connections, and nobody reads from them.
+    let frozen = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let frozen_address = frozen.local_addr().unwrap().to_string();
+    let closed = "127.0.0.1:1".to_owned();
+    let broker = Broker::start(1).await;
+    let mut client = Client::new(vec![
+        frozen_address.clone(),
+        closed.clone(),
+        broker.address(),
+    ]);
+    client.open_max = Duration::from_secs(3);
+    client.metadata(None).await.unwrap();
+
+    let mut client = Client::new(vec![frozen_address.clone(), closed.clone()]);
+    client.open_max = Duration::from_millis(10);
+    let words = client.metadata(None).await.unwrap_err().to_string();
+    assert!(
+        words.contains(&format!("{frozen_address}: no answer within"))
+            && words.contains(&format!("{closed}: ")),
+        "{words}"
+    );
+}
