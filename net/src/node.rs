@@ -3,6 +3,7 @@
 //! [`start`] opens the log directory, listens, makes the broker and drives it; a [`RunningNode`] tells when it is
 //! ready and is asked to stop. Several nodes can run in one process, each on a directory and ports of its own.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -16,7 +17,7 @@ use tokio::task::JoinHandle;
 use varve_core::broker::{Broker, Setup};
 use varve_core::cluster::{BrokerConfig, BrokerRegistration, ConfigMap, Endpoint, InvalidConfig};
 use varve_core::effect::Effects;
-use varve_core::ids::BrokerId;
+use varve_core::ids::{BrokerId, ClusterId};
 use varve_core::input::ConnectionId;
 use varve_core::links::Timing;
 use varve_core::peer::PeerIdentity;
@@ -26,7 +27,7 @@ use crate::connection::{ClientContext, ClientSettings, serve_client};
 use crate::disk_thread;
 use crate::driver::{Driver, Progress, Sources};
 use crate::frame::{Answers, Budget};
-use crate::peer_link::{LinkContext, PeerLinks, serve_peer};
+use crate::peer_link::{LinkContext, Met, PeerLinks, serve_peer};
 use crate::rt::{self, Clock};
 
 /// Events of clients and of links that may wait for the driver.
@@ -124,6 +125,34 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
+/// What keeps a node from being ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WaitsFor {
+    /// A majority of the metadata quorum of the cluster that it belongs to.
+    Quorum,
+    /// To be taken into the cluster of some of these nodes.
+    Admission(Vec<BrokerId>),
+    /// A cluster: these nodes have been reached, and belonged to none either.
+    Cluster(Vec<BrokerId>),
+    /// Any other node: none has been reached.
+    AnyPeer,
+}
+
+impl WaitsFor {
+    /// What a node of this cluster waits for that has reached these nodes, each with its cluster.
+    fn of(cluster: Option<ClusterId>, met: &BTreeMap<BrokerId, Option<ClusterId>>) -> Self {
+        if cluster.is_some() {
+            return Self::Quorum;
+        }
+        let brokers = met.keys().copied().collect();
+        match met.values().any(Option::is_some) {
+            _ if met.is_empty() => Self::AnyPeer,
+            true => Self::Admission(brokers),
+            false => Self::Cluster(brokers),
+        }
+    }
+}
+
 /// A node that runs. Dropping it stops listening, but not the broker: call [`RunningNode::stop`].
 #[derive(Debug)]
 pub struct RunningNode {
@@ -133,6 +162,8 @@ pub struct RunningNode {
     pub listening: Vec<SocketAddr>,
     /// Where it listens for peers.
     pub listening_peers: SocketAddr,
+    present_identity: watch::Receiver<PeerIdentity>,
+    met: Met,
     progress: watch::Receiver<Progress>,
     stop: watch::Sender<bool>,
     accepting: Vec<JoinHandle<()>>,
@@ -150,6 +181,18 @@ impl RunningNode {
     /// Waits until the node is registered and has caught up with the metadata, or has stopped before.
     pub async fn ready(&self) -> Progress {
         self.at_least(Progress::Ready).await
+    }
+
+    /// What a node that is not ready waits for.
+    #[must_use]
+    pub fn waits_for(&self) -> WaitsFor {
+        WaitsFor::of(self.cluster(), &self.met.all())
+    }
+
+    /// The cluster that the node belongs to, once it has joined one.
+    #[must_use]
+    pub fn cluster(&self) -> Option<ClusterId> {
+        self.present_identity.borrow().cluster
     }
 
     /// Asks the node to stop in good order: it hands leadership over, and makes everything durable.
@@ -212,12 +255,9 @@ where
 
     let (identity_sender, identity_receiver) = watch::channel(identity);
     let (link_sender, link_events) = mpsc::channel(EVENTS_MAX);
-    let links = LinkContext {
-        identity: identity_receiver,
-        events: link_sender,
-        budget: Budget::new(PEER_BYTES_MAX, MEMORY_WAIT_MAX),
-        sessions: Arc::default(),
-    };
+    let budget = Budget::new(PEER_BYTES_MAX, MEMORY_WAIT_MAX);
+    let links = LinkContext::new(identity_receiver.clone(), link_sender, budget);
+    let met = links.met.clone();
     let peer_links = PeerLinks::start(links.clone(), settings.bootstrap.clone(), settings.seed);
     let (client_sender, clients) = mpsc::channel(EVENTS_MAX);
     let (progress_sender, progress) = watch::channel(Progress::Starting);
@@ -274,6 +314,8 @@ where
         identity,
         listening,
         listening_peers,
+        present_identity: identity_receiver,
+        met,
         progress,
         stop: stop_sender,
         accepting,
@@ -444,5 +486,28 @@ where
                 tokio::time::sleep(ACCEPT_REST).await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_without_a_cluster_tells_apart_whether_anybody_has_one() {
+        let met = |peers: &[(i32, Option<u128>)]| {
+            let cluster =
+                |&(id, cluster): &(i32, Option<u128>)| (BrokerId(id), cluster.map(ClusterId));
+            WaitsFor::of(None, &peers.iter().map(cluster).collect())
+        };
+        let both = vec![BrokerId(2), BrokerId(3)];
+        assert_eq!(met(&[]), WaitsFor::AnyPeer);
+        assert_eq!(
+            met(&[(2, None), (3, None)]),
+            WaitsFor::Cluster(both.clone())
+        );
+        assert_eq!(met(&[(2, None), (3, Some(7))]), WaitsFor::Admission(both));
+        let joined = WaitsFor::of(Some(ClusterId(7)), &BTreeMap::new());
+        assert_eq!(joined, WaitsFor::Quorum);
     }
 }

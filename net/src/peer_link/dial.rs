@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -15,8 +16,8 @@ use varve_core::ids::BrokerId;
 use varve_core::peer::PeerIdentity;
 
 use super::{
-    CONNECT_MAX, GREETING_MAX, LinkContext, LinkEvent, LinkId, LinkQueue, is_same_start, judge,
-    weight,
+    CONNECT_MAX, GREETING_MAX, LinkContext, LinkEvent, LinkId, LinkQueue, Mismatch, QueueEnd,
+    Telling, is_same_start, judge, weight,
 };
 use crate::frame::{FrameReader, write_segments};
 use crate::peer_codec::{Hello, HelloReply, decode_hello_reply, encode_hello, encode_message};
@@ -31,6 +32,9 @@ const STALL_MAX: Duration = Duration::from_secs(5);
 /// How long a peer may be away before that is worth telling.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// A link that was in use for so long was a good one.
+const STEADY: Duration = Duration::from_secs(1);
+
 /// The wait before dialling again, doubled from the first to the second.
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
@@ -44,7 +48,7 @@ pub(super) async fn maintain_link(
     mut jitter: ChaCha8Rng,
 ) {
     let mut backoff = BACKOFF_MIN;
-    let mut told = String::new();
+    let mut telling = Telling::default();
     let mut failing_since = tokio::time::Instant::now();
     loop {
         let mut own = None;
@@ -52,11 +56,21 @@ pub(super) async fn maintain_link(
             match dial(address, expects, &context).await {
                 Ok(Dialled::Self_) => own = Some(address.clone()),
                 Ok(Dialled::Peer(stream, identity)) => {
-                    tracing::info!(broker = identity.broker.0, %address, "linked to a peer");
-                    backoff = BACKOFF_MIN;
-                    told.clear();
-                    let ended = carry(link, *stream, identity, &context).await;
-                    tracing::info!(broker = identity.broker.0, %address, reason = %ended, "the link to a peer is down");
+                    context.met.note(&identity);
+                    telling.forget();
+                    let up_since = tokio::time::Instant::now();
+                    let (queue, end) = LinkQueue::new();
+                    let used = Arc::clone(&end.used);
+                    let ended = carry(link, *stream, identity, &context, queue, end).await;
+                    if used.load(Ordering::Relaxed) {
+                        tracing::info!(broker = identity.broker.0, %address, reason = %ended, "the link to a peer is down");
+                        if up_since.elapsed() >= STEADY {
+                            backoff = BACKOFF_MIN;
+                        }
+                    } else {
+                        // Another link leads there already. This one stands by for it.
+                        tracing::debug!(broker = identity.broker.0, %address, "a second link to a peer");
+                    }
                     let down = LinkEvent::Down {
                         link,
                         broker: identity.broker,
@@ -77,13 +91,14 @@ pub(super) async fn maintain_link(
                     }
                 }
                 Err(error) => {
-                    // Said once, and not while nodes start: a peer that is down is dialled again every second.
+                    // Not while nodes start, but for what does not pass by itself; and a peer that is down is
+                    // dialled again every second.
                     let words = format!("{address}: {error}");
-                    if words == told || failing_since.elapsed() < GRACE {
-                        tracing::debug!(reason = %words, "cannot link to a peer");
-                    } else {
+                    let grace = failing_since.elapsed() < GRACE && !error.stays();
+                    if !grace && telling.is_news(&words) {
                         tracing::warn!(reason = %words, "cannot link to a peer, trying again");
-                        told = words;
+                    } else {
+                        tracing::debug!(reason = %words, "cannot link to a peer");
                     }
                 }
             }
@@ -117,8 +132,25 @@ pub(super) enum DialError {
     Refused(String),
     /// It refused because another node runs as the same broker, in its words.
     Duplicate(String),
-    /// It is another node than was meant, or no node at all.
+    /// It is another node than was meant, in our own words.
+    Mismatch(Mismatch),
+    /// It is no node at all.
     Unexpected(String),
+}
+
+impl DialError {
+    /// Whether it takes a person to change it.
+    const fn stays(&self) -> bool {
+        match self {
+            Self::Mismatch(Mismatch::Cluster { .. }) => true,
+            Self::Io(_)
+            | Self::Timeout
+            | Self::Refused(_)
+            | Self::Duplicate(_)
+            | Self::Mismatch(Mismatch::Broker { .. })
+            | Self::Unexpected(_) => false,
+        }
+    }
 }
 
 impl fmt::Display for DialError {
@@ -128,6 +160,7 @@ impl fmt::Display for DialError {
             Self::Timeout => f.write_str("no answer in time"),
             Self::Refused(reason) => write!(f, "the peer refused: {reason}"),
             Self::Duplicate(reason) | Self::Unexpected(reason) => f.write_str(reason),
+            Self::Mismatch(mismatch) => mismatch.fmt(f),
         }
     }
 }
@@ -156,10 +189,10 @@ pub(super) async fn dial(
         identity,
         expects: None,
     };
-    judge(&own, &mirrored).map_err(DialError::Unexpected)?;
+    judge(&own, &mirrored).map_err(DialError::Mismatch)?;
     if let Some(expected) = expects.filter(|&expected| expected != identity.broker) {
-        let reason = format!("this is broker {}, not broker {expected}", identity.broker);
-        return Err(DialError::Unexpected(reason));
+        let own = identity.broker;
+        return Err(DialError::Mismatch(Mismatch::Broker { own, expected }));
     }
     Ok(Dialled::Peer(Box::new(stream), identity))
 }
@@ -218,8 +251,10 @@ async fn carry<S: AsyncRead + AsyncWrite>(
     stream: S,
     identity: PeerIdentity,
     context: &LinkContext,
+    queue: LinkQueue,
+    end: QueueEnd,
 ) -> Ended {
-    let (queue, mut messages, queued) = LinkQueue::new();
+    let (mut messages, queued) = (end.messages, end.bytes);
     if context
         .events
         .send(LinkEvent::Up {

@@ -1,6 +1,7 @@
 //! Incoming links: a peer that has dialled is greeted, and heard until it ends.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -9,11 +10,11 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use varve_core::peer::PeerIdentity;
 
-use super::{CONNECT_MAX, GREETING_MAX, LinkContext, LinkEvent, is_same_start, judge};
-use crate::frame::{FrameReader, write_segments};
-use crate::peer_codec::{
-    HelloReply, PeerDecodeError, decode_hello, decode_message, encode_hello_reply,
+use super::{
+    CONNECT_MAX, GREETING_MAX, LinkContext, LinkEvent, Mismatch, is_same_start, judge, lock,
 };
+use crate::frame::{FrameReader, write_segments};
+use crate::peer_codec::{HelloReply, decode_hello, decode_message, encode_hello_reply};
 
 /// The longest frame that a peer may send.
 const FRAME_MAX: usize = 256 << 20;
@@ -36,7 +37,12 @@ where
             return;
         }
         Ok(Err(reason)) => {
-            tracing::info!(%remote, %reason, "refused a peer");
+            // Whoever is refused dials again and again.
+            if reason.is_grave() && lock(&context.refusals).is_news(&reason.to_string()) {
+                tracing::warn!(%remote, %reason, "refused a peer");
+            } else {
+                tracing::debug!(%remote, %reason, "refused a peer");
+            }
             return;
         }
         Err(_) => {
@@ -53,43 +59,72 @@ where
     tracing::debug!(broker = from.broker.0, %remote, session, %reason, "a peer's link has ended");
 }
 
+/// Why a connection is not welcome.
+#[derive(Debug)]
+enum NotWelcome {
+    /// The node does not belong here.
+    Mismatch(Mismatch),
+    /// It says nothing that a peer would say, or cannot be answered.
+    Words(String),
+}
+
+impl NotWelcome {
+    /// Whether a person should know of it. A node that looks for another one at an old address finds it elsewhere.
+    const fn is_grave(&self) -> bool {
+        !matches!(self, Self::Mismatch(Mismatch::Broker { .. }))
+    }
+}
+
+impl fmt::Display for NotWelcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mismatch(mismatch) => mismatch.fmt(f),
+            Self::Words(words) => f.write_str(words),
+        }
+    }
+}
+
+impl<E: std::error::Error> From<E> for NotWelcome {
+    fn from(error: E) -> Self {
+        Self::Words(error.to_string())
+    }
+}
+
 /// Greets; `None` where the other side hangs up before its hello.
 async fn welcome<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     reader: &mut FrameReader<R>,
     writer: &mut W,
     context: &LinkContext,
-) -> Result<Option<PeerIdentity>, String> {
-    let length = reader
-        .next_length()
-        .await
-        .map_err(|error| error.to_string())?;
-    let Some(length) = length else {
+) -> Result<Option<PeerIdentity>, NotWelcome> {
+    let Some(length) = reader.next_length().await? else {
         return Ok(None);
     };
     // A hello is short: whatever announces more is no peer, and what it sends is not worth reading.
     let judged = if length > GREETING_MAX {
-        Err(format!("a hello of {length} bytes is no hello"))
+        let words = format!("a hello of {length} bytes is no hello");
+        Err(NotWelcome::Words(words))
     } else {
-        let frame = reader
-            .body(length)
-            .await
-            .map_err(|error| error.to_string())?;
+        let frame = reader.body(length).await?;
         let own = context.own();
         decode_hello(&frame.bytes)
-            .map_err(|error: PeerDecodeError| error.to_string())
-            .and_then(|hello| judge(&own, &hello).map(|()| (own, hello.identity)))
+            .map_err(NotWelcome::from)
+            .and_then(|hello| match judge(&own, &hello) {
+                Ok(()) => Ok((own, hello.identity)),
+                Err(mismatch) => Err(NotWelcome::Mismatch(mismatch)),
+            })
     };
     let (reply, judged) = match judged {
         Ok((own, identity)) => match turned_away(identity, context).await? {
             None => (HelloReply::Welcome(own), Ok(identity)),
-            Some(reason) => (HelloReply::Duplicate(reason.clone()), Err(reason)),
+            Some(words) => (
+                HelloReply::Duplicate(words.clone()),
+                Err(NotWelcome::Words(words)),
+            ),
         },
-        Err(reason) => (HelloReply::Refused(reason.clone()), Err(reason)),
+        Err(reason) => (HelloReply::Refused(reason.to_string()), Err(reason)),
     };
     let mut reply = VecDeque::from([encode_hello_reply(&reply)]);
-    write_segments(writer, &mut reply, || CONNECT_MAX)
-        .await
-        .map_err(|error| error.to_string())?;
+    write_segments(writer, &mut reply, || CONNECT_MAX).await?;
     judged.map(Some)
 }
 
@@ -97,11 +132,11 @@ async fn welcome<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
 async fn turned_away(
     identity: PeerIdentity,
     context: &LinkContext,
-) -> Result<Option<String>, String> {
+) -> Result<Option<String>, NotWelcome> {
     if is_same_start(&identity, &context.own()) {
         return Ok(None);
     }
-    let stops = || "this node stops".to_owned();
+    let stops = || NotWelcome::Words("this node stops".to_owned());
     let (verdict, answer) = oneshot::channel();
     let hello = LinkEvent::Hello { identity, verdict };
     context.events.send(hello).await.map_err(|_| stops())?;

@@ -12,15 +12,18 @@
 mod dial;
 mod incoming;
 mod outgoing;
+mod telling;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use varve_core::ids::BrokerId;
+use varve_core::ids::{BrokerId, ClusterId};
 use varve_core::log::Entry;
 use varve_core::peer::{PeerIdentity, PeerMessage, ReplicaBody};
 use varve_core::record::Batch;
@@ -30,6 +33,7 @@ use crate::peer_codec::Hello;
 
 pub use incoming::serve_peer;
 pub use outgoing::PeerLinks;
+use telling::Telling;
 
 /// The longest greeting.
 const GREETING_MAX: usize = 4 << 10;
@@ -93,6 +97,16 @@ pub enum LinkEvent {
 pub struct LinkQueue {
     messages: mpsc::Sender<PeerMessage>,
     bytes: Arc<AtomicUsize>,
+    /// Whether the driver has taken the link into use.
+    used: Arc<AtomicBool>,
+}
+
+/// Where a [`LinkQueue`] ends: in the connection.
+#[derive(Debug)]
+struct QueueEnd {
+    messages: mpsc::Receiver<PeerMessage>,
+    bytes: Arc<AtomicUsize>,
+    used: Arc<AtomicBool>,
 }
 
 /// The queue was full, or the link has ended.
@@ -100,17 +114,20 @@ pub struct LinkQueue {
 pub struct LinkBroken;
 
 impl LinkQueue {
-    fn new() -> (Self, mpsc::Receiver<PeerMessage>, Arc<AtomicUsize>) {
+    fn new() -> (Self, QueueEnd) {
         let (messages, receiver) = mpsc::channel(QUEUE_MESSAGES_MAX);
-        let bytes = Arc::new(AtomicUsize::new(0));
-        (
-            Self {
-                messages,
-                bytes: Arc::clone(&bytes),
-            },
-            receiver,
+        let (bytes, used) = (Arc::default(), Arc::default());
+        let end = QueueEnd {
+            messages: receiver,
+            bytes: Arc::clone(&bytes),
+            used: Arc::clone(&used),
+        };
+        let queue = Self {
+            messages,
             bytes,
-        )
+            used,
+        };
+        (queue, end)
     }
 
     /// Queues a message behind all earlier ones.
@@ -161,9 +178,51 @@ pub struct LinkContext {
     pub budget: Budget,
     /// Numbers the incoming connections.
     pub sessions: Arc<AtomicU64>,
+    /// Who has been reached.
+    pub met: Met,
+    /// What peers that dial were refused for.
+    refusals: Arc<Mutex<Telling>>,
+}
+
+/// The nodes that this one has reached, for whoever wonders why it is not ready.
+#[derive(Clone, Debug, Default)]
+pub struct Met(Arc<Mutex<BTreeMap<BrokerId, Option<ClusterId>>>>);
+
+impl Met {
+    /// Each with its cluster, where it belonged to one when it was reached.
+    #[must_use]
+    pub fn all(&self) -> BTreeMap<BrokerId, Option<ClusterId>> {
+        lock(&self.0).clone()
+    }
+
+    fn note(&self, peer: &PeerIdentity) {
+        lock(&self.0).insert(peer.broker, peer.cluster);
+    }
+}
+
+/// What is locked here is whole at every moment, so a task that panicked meanwhile has spoilt nothing.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl LinkContext {
+    /// What the links of a node share.
+    #[must_use]
+    pub fn new(
+        identity: watch::Receiver<PeerIdentity>,
+        events: mpsc::Sender<LinkEvent>,
+        budget: Budget,
+    ) -> Self {
+        Self {
+            identity,
+            events,
+            budget,
+            sessions: Arc::default(),
+            met: Met::default(),
+            refusals: Arc::default(),
+        }
+    }
+
     fn own(&self) -> PeerIdentity {
         *self.identity.borrow()
     }
@@ -174,27 +233,66 @@ fn is_same_start(a: &PeerIdentity, b: &PeerIdentity) -> bool {
     (a.broker, a.directory, a.incarnation) == (b.broker, b.directory, b.incarnation)
 }
 
+/// Why two nodes do not link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mismatch {
+    /// They belong to two clusters.
+    Cluster {
+        /// This node, and its cluster.
+        own: (BrokerId, ClusterId),
+        /// The other one, and its cluster.
+        other: (BrokerId, ClusterId),
+    },
+    /// Another node was meant.
+    Broker {
+        /// This node.
+        own: BrokerId,
+        /// The one that was meant.
+        expected: BrokerId,
+    },
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cluster {
+                own: (own, ours),
+                other: (other, theirs),
+            } => write!(
+                f,
+                "broker {own} belongs to cluster {ours}, broker {other} to cluster {theirs}: is an address wrong? If \
+                 they are to be one cluster, only one node is formatted, and the others start on empty directories"
+            ),
+            Self::Broker { own, expected } => {
+                write!(f, "this is broker {own}, not broker {expected}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Mismatch {}
+
 /// Whether a node may link to this one.
 ///
 /// # Errors
-/// The reason why not, in words for the log of the node that dialled.
-pub fn judge(own: &PeerIdentity, hello: &Hello) -> Result<(), String> {
+/// The reason why not.
+pub fn judge(own: &PeerIdentity, hello: &Hello) -> Result<(), Mismatch> {
     if is_same_start(&hello.identity, own) {
         return Ok(()); // it has dialled itself, and finds out by the answer
     }
     if let (Some(ours), Some(theirs)) = (own.cluster, hello.identity.cluster)
         && ours != theirs
     {
-        return Err(format!(
-            "broker {} belongs to cluster {ours}, broker {} to cluster {theirs}",
-            own.broker, hello.identity.broker
-        ));
+        return Err(Mismatch::Cluster {
+            own: (own.broker, ours),
+            other: (hello.identity.broker, theirs),
+        });
     }
     if let Some(expected) = hello.expects.filter(|&expected| expected != own.broker) {
-        return Err(format!(
-            "this is broker {}, not broker {expected}",
-            own.broker
-        ));
+        return Err(Mismatch::Broker {
+            own: own.broker,
+            expected,
+        });
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 //! then to these.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
@@ -153,6 +154,8 @@ impl PeerLinks {
         if !known || self.up.contains_key(&identity.broker) {
             return false;
         }
+        tracing::info!(broker = identity.broker.0, "linked to a peer");
+        queue.used.store(true, Ordering::Relaxed);
         self.up.insert(identity.broker, (link, queue));
         true
     }

@@ -55,12 +55,7 @@ impl Node {
                 }
             }
         });
-        let context = LinkContext {
-            identity,
-            events: sender,
-            budget: Budget::new(1 << 24, SOON),
-            sessions: Arc::default(),
-        };
+        let context = LinkContext::new(identity, sender, Budget::new(1 << 24, SOON));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let serving = context.clone();
@@ -181,7 +176,7 @@ async fn a_node_that_is_turned_away_is_told_so() {
 
 #[tokio::test]
 async fn a_queue_that_overflows_breaks_the_link_instead_of_growing() {
-    let (queue, _receiver, _) = LinkQueue::new();
+    let (queue, _end) = LinkQueue::new();
     for n in 0..QUEUE_MESSAGES_MAX as u64 {
         queue.send(heartbeat(n)).unwrap();
     }
@@ -223,11 +218,13 @@ fn nodes_that_do_not_belong_together_say_why() {
     assert!(
         says(other, None)
             .unwrap_err()
+            .to_string()
             .contains("belongs to cluster")
     );
     assert!(
         says(identity(2), Some(BrokerId(3)))
             .unwrap_err()
+            .to_string()
             .contains("not broker 3")
     );
 }
@@ -256,4 +253,30 @@ async fn what_is_no_peer_is_told_so_and_dialling_no_peer_fails_in_words() {
         dialled,
         Err(DialError::Unexpected(_) | DialError::Io(_))
     ));
+}
+
+#[tokio::test]
+async fn a_second_way_to_a_peer_is_tried_ever_more_seldom() {
+    let (mut a, b) = (Node::new(identity(1)).await, Node::new(identity(2)).await);
+    let mut links = a.links(&[&b.address, &b.address]);
+    a.up(&mut links).await;
+    let began = tokio::time::Instant::now();
+    let mut refused = 0;
+    while refused < 6 {
+        match a.event().await {
+            LinkEvent::Up {
+                link,
+                identity,
+                queue,
+            } => {
+                assert!(!links.link_up(link, &identity, queue));
+                refused += 1;
+            }
+            LinkEvent::Down { link, broker } => assert!(!links.link_down(link, broker)),
+            other => panic!("a second link was due, not {other:?}"),
+        }
+    }
+    // The least that five waits take, each twice as long as the one before.
+    assert!(began.elapsed() >= Duration::from_millis(300));
+    assert_eq!(a.context.met.all(), [(BrokerId(2), None)].into());
 }

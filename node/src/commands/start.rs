@@ -10,7 +10,7 @@ use varve_core::store::{BootId, LogStore, OpenError, StoreOptions};
 use varve_net::directory;
 use varve_net::driver::Progress;
 use varve_net::files::{RealDisk, boot_id};
-use varve_net::node::{self, ListenerSettings, NodeSettings, RunningNode};
+use varve_net::node::{self, ListenerSettings, NodeSettings, RunningNode, WaitsFor};
 use varve_net::rt;
 
 use super::{Failure, draw, draw_seed};
@@ -26,8 +26,9 @@ pub(crate) struct Arguments {
     config: PathBuf,
 }
 
-/// How long a node may take to become ready before it says what it waits for.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a node may take to become ready before it says what it waits for, doubled from the first to the second.
+const PATIENCE_MIN: Duration = Duration::from_secs(10);
+const PATIENCE_MAX: Duration = Duration::from_secs(600);
 
 /// How long a node that was told to stop may take before the process ends without it.
 const STOP_MAX: Duration = Duration::from_secs(30);
@@ -131,8 +132,9 @@ async fn say_diagnoses(config: &Config, node: &RunningNode) -> Result<(), Failur
 
 async fn say_ready(config: &Config, node: &RunningNode) -> Progress {
     let BrokerId(id) = config.id;
+    let mut patience = PATIENCE_MIN;
     loop {
-        match timeout(PATIENCE, node.ready()).await {
+        match timeout(patience, node.ready()).await {
             Ok(Progress::Ready) => {
                 println!(
                     "Node {id} is ready: registered, and caught up with the cluster's metadata."
@@ -140,21 +142,48 @@ async fn say_ready(config: &Config, node: &RunningNode) -> Progress {
                 return Progress::Ready;
             }
             Ok(progress @ (Progress::Starting | Progress::Stopped)) => return progress,
-            Err(_) => {
-                println!(
-                    "Node {id} is not ready yet: it waits for a majority of the metadata quorum. Are the other \
-                     nodes up? {}",
-                    match config.bootstrap.as_slice() {
-                        [] => "It looks for those that it knows from before.".to_owned(),
-                        bootstrap => {
-                            let names: Vec<_> = bootstrap.iter().map(ToString::to_string).collect();
-                            format!("It looks for them at {}.", names.join(", "))
-                        }
-                    }
-                );
-            }
+            Err(_) => println!(
+                "Node {id} is not ready yet: {}",
+                words_for(&node.waits_for(), config)
+            ),
         }
+        patience = (patience * 2).min(PATIENCE_MAX);
     }
+}
+
+/// What a node waits for, and what to do about it.
+fn words_for(waits_for: &WaitsFor, config: &Config) -> String {
+    let bootstrap: Vec<_> = config.bootstrap.iter().map(ToString::to_string).collect();
+    let places = match bootstrap.as_slice() {
+        [] => "where it knows them from before".to_owned(),
+        names => format!("at {}", names.join(", ")),
+    };
+    match waits_for {
+        WaitsFor::Quorum => format!(
+            "it waits for a majority of the metadata quorum. Are the other nodes up? It looks for them {places}."
+        ),
+        WaitsFor::Admission(brokers) => format!(
+            "it waits to be taken into a cluster, which takes a majority of the metadata quorum. It has reached {}. \
+             Are enough nodes up?",
+            listed(brokers)
+        ),
+        WaitsFor::Cluster(brokers) => format!(
+            "it belongs to no cluster, and the nodes that it has reached ({}) belong to none either. If this is to be \
+             a new cluster, stop exactly one of its nodes, remove the data directory there, which holds nothing yet, \
+             make the cluster with varve format --config FILE, and start the node again: the others join. Otherwise \
+             start the nodes of the cluster that this one is to join.",
+            listed(brokers)
+        ),
+        WaitsFor::AnyPeer => format!(
+            "it belongs to no cluster, and no other node answers {places}. Are they up, and are the addresses right? \
+             A new cluster is made by varve format --config FILE, on exactly one of its nodes."
+        ),
+    }
+}
+
+fn listed(brokers: &[BrokerId]) -> String {
+    let numbers: Vec<_> = brokers.iter().map(ToString::to_string).collect();
+    numbers.join(", ")
 }
 
 async fn stop(node: &RunningNode, signal: &str) -> Result<(), Failure> {
