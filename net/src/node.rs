@@ -27,7 +27,7 @@ use crate::connection::{ClientContext, ClientSettings, serve_client};
 use crate::disk_thread;
 use crate::driver::{Driver, Progress, Sources};
 use crate::frame::{Answers, Budget};
-use crate::peer_link::{LinkContext, Met, PeerLinks, serve_peer};
+use crate::peer_link::{Answerer, LinkContext, PeerLinks, serve_peer, who_answers};
 use crate::rt::{self, Clock};
 
 /// Events of clients and of links that may wait for the driver.
@@ -162,8 +162,7 @@ pub struct RunningNode {
     pub listening: Vec<SocketAddr>,
     /// Where it listens for peers.
     pub listening_peers: SocketAddr,
-    present_identity: watch::Receiver<PeerIdentity>,
-    met: Met,
+    links: LinkContext,
     progress: watch::Receiver<Progress>,
     stop: watch::Sender<bool>,
     accepting: Vec<JoinHandle<()>>,
@@ -186,13 +185,18 @@ impl RunningNode {
     /// What a node that is not ready waits for.
     #[must_use]
     pub fn waits_for(&self) -> WaitsFor {
-        WaitsFor::of(self.cluster(), &self.met.all())
+        WaitsFor::of(self.cluster(), &self.links.met.all())
     }
 
     /// The cluster that the node belongs to, once it has joined one.
     #[must_use]
     pub fn cluster(&self) -> Option<ClusterId> {
-        self.present_identity.borrow().cluster
+        self.links.identity.borrow().cluster
+    }
+
+    /// Who answers at an address that is to be that of this node's peer listener.
+    pub async fn who_answers(&self, address: &str) -> Answerer {
+        who_answers(address, &self.links).await
     }
 
     /// Asks the node to stop in good order: it hands leadership over, and makes everything durable.
@@ -256,8 +260,7 @@ where
     let (identity_sender, identity_receiver) = watch::channel(identity);
     let (link_sender, link_events) = mpsc::channel(EVENTS_MAX);
     let budget = Budget::new(PEER_BYTES_MAX, MEMORY_WAIT_MAX);
-    let links = LinkContext::new(identity_receiver.clone(), link_sender, budget);
-    let met = links.met.clone();
+    let links = LinkContext::new(identity_receiver, link_sender, budget);
     let peer_links = PeerLinks::start(links.clone(), settings.bootstrap.clone(), settings.seed);
     let (client_sender, clients) = mpsc::channel(EVENTS_MAX);
     let (progress_sender, progress) = watch::channel(Progress::Starting);
@@ -281,9 +284,10 @@ where
         }),
     );
 
+    let serving = links.clone();
     let mut accepting = vec![tokio::spawn(accept(
         peer_listener,
-        move |stream, remote| serve_peer(stream, remote.to_string(), links.clone()),
+        move |stream, remote| serve_peer(stream, remote.to_string(), serving.clone()),
     ))];
     let connections = Arc::new(AtomicU64::new(0));
     let places = Arc::new(Semaphore::new(connections_max));
@@ -314,8 +318,7 @@ where
         identity,
         listening,
         listening_peers,
-        present_identity: identity_receiver,
-        met,
+        links,
         progress,
         stop: stop_sender,
         accepting,

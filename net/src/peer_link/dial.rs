@@ -197,6 +197,31 @@ pub(super) async fn dial(
     Ok(Dialled::Peer(Box::new(stream), identity))
 }
 
+/// Who answers at an address of a peer listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answerer {
+    /// This node.
+    Itself,
+    /// Another node, or something that is none, in words.
+    Other(String),
+    /// Nobody, for this reason.
+    Nobody(String),
+}
+
+/// Finds out who answers at an address.
+pub async fn who_answers(address: &str, context: &LinkContext) -> Answerer {
+    match dial(address, None, context).await {
+        Ok(Dialled::Self_) => Answerer::Itself,
+        Ok(Dialled::Peer(_, identity)) => Answerer::Other(format!("broker {}", identity.broker)),
+        Err(DialError::Refused(words) | DialError::Duplicate(words)) => {
+            Answerer::Other(format!("another node, which says: {words}"))
+        }
+        Err(DialError::Mismatch(mismatch)) => Answerer::Other(format!("another node: {mismatch}")),
+        Err(DialError::Unexpected(words)) => Answerer::Other(words),
+        Err(error @ (DialError::Io(_) | DialError::Timeout)) => Answerer::Nobody(error.to_string()),
+    }
+}
+
 async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut S,
     identity: PeerIdentity,

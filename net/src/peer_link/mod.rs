@@ -31,6 +31,7 @@ use varve_core::record::Batch;
 use crate::frame::Budget;
 use crate::peer_codec::Hello;
 
+pub use dial::{Answerer, who_answers};
 pub use incoming::serve_peer;
 pub use outgoing::PeerLinks;
 use telling::Telling;

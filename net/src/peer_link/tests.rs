@@ -280,3 +280,23 @@ async fn a_second_way_to_a_peer_is_tried_ever_more_seldom() {
     assert!(began.elapsed() >= Duration::from_millis(300));
     assert_eq!(a.context.met.all(), [(BrokerId(2), None)].into());
 }
+
+#[tokio::test]
+async fn who_answers_at_an_address_is_told_apart() {
+    let in_cluster = |broker, cluster| PeerIdentity {
+        cluster: Some(ClusterId(cluster)),
+        ..identity(broker)
+    };
+    let a = Node::new(in_cluster(1, 7)).await;
+    let sibling = Node::new(in_cluster(2, 7)).await;
+    let stranger = Node::new(in_cluster(3, 8)).await;
+    assert_eq!(who_answers(&a.address, &a.context).await, Answerer::Itself);
+    let other = who_answers(&sibling.address, &a.context).await;
+    assert_eq!(other, Answerer::Other("broker 2".to_owned()));
+    let Answerer::Other(words) = who_answers(&stranger.address, &a.context).await else {
+        panic!()
+    };
+    assert!(words.contains("broker 3 belongs to cluster"), "{words}");
+    let nobody = who_answers("127.0.0.1:1", &a.context).await;
+    assert!(matches!(nobody, Answerer::Nobody(_)));
+}

@@ -11,10 +11,11 @@ use varve_net::directory;
 use varve_net::driver::Progress;
 use varve_net::files::{RealDisk, boot_id};
 use varve_net::node::{self, ListenerSettings, NodeSettings, RunningNode, WaitsFor};
+use varve_net::peer_link::Answerer;
 use varve_net::rt;
 
 use super::{Failure, draw, draw_seed};
-use crate::address::{Diagnosis, diagnose};
+use crate::address::{diagnose, diagnose_answers};
 use crate::config::{Config, Listener};
 use crate::logging;
 
@@ -40,7 +41,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let disk = open_directory(&config)?;
     let node = node::start(disk, settings(&config)?).await?;
     say_listening(&config, &node);
-    say_diagnoses(&config, &node).await?;
+    say_diagnoses(&config, &node).await;
     tokio::select! {
         biased;
         signal = rt::stop_signal() => stop(&node, signal).await,
@@ -49,7 +50,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
                 tokio::select! {
                     biased;
                     signal = rt::stop_signal() => stop(&node, signal).await,
-                    () = node.stopped() => Err("the node has stopped by itself".into()),
+                    () = ask_and_wait(&config, &node) => Err("the node has stopped by itself".into()),
                 }
             }
             Progress::Stopped => Err("the node has stopped by itself".into()),
@@ -116,18 +117,57 @@ fn say_listening(config: &Config, node: &RunningNode) {
     );
 }
 
-/// Tries the advertised addresses, and says what is wrong with them.
-async fn say_diagnoses(config: &Config, node: &RunningNode) -> Result<(), Failure> {
+/// What a node that is ready does besides: it looks at its addresses once more, and runs.
+async fn ask_and_wait(config: &Config, node: &RunningNode) {
+    say_who_answers(config, node).await;
+    node.stopped().await;
+}
+
+/// Tries the advertised addresses, and says what may be wrong with them.
+async fn say_diagnoses(config: &Config, node: &RunningNode) {
     let others = !config.bootstrap.is_empty();
-    let listeners = config.listeners.iter().zip(&node.listening);
-    for (listener, &listen) in listeners.chain([(&config.peers, &node.listening_peers)]) {
-        match diagnose(&listener.advertised, listen, others).await {
-            Diagnosis::Good => {}
-            Diagnosis::Doubtful(words) => eprintln!("Warning ({}): {words}.", listener.name),
-            Diagnosis::Wrong(words) => return Err(format!("{}: {words}", listener.name).into()),
-        }
+    for (listener, &listen) in config.listeners.iter().zip(&node.listening) {
+        warn(
+            listener,
+            diagnose(&listener.advertised, listen, others).await,
+        );
     }
-    Ok(())
+    let (peers, listen) = (&config.peers, node.listening_peers);
+    let found = match diagnose(&peers.advertised, listen, others).await {
+        Some(words) => Some(words),
+        None => diagnose_peer(&peers.advertised.to_string(), node).await,
+    };
+    warn(peers, found);
+}
+
+/// Peers say who they are: an address that leads elsewhere is noticed.
+async fn diagnose_peer(target: &str, node: &RunningNode) -> Option<String> {
+    match node.who_answers(target).await {
+        Answerer::Itself => None,
+        Answerer::Nobody(reason) => Some(format!(
+            "the advertised address {target} does not answer: {reason}"
+        )),
+        Answerer::Other(who) => Some(format!(
+            "the advertised address {target} does not lead to this node, but to {who}"
+        )),
+    }
+}
+
+/// Asks at the advertised addresses who is there, once the node can tell who it should be.
+async fn say_who_answers(config: &Config, node: &RunningNode) {
+    let Some(cluster) = node.cluster() else {
+        return;
+    };
+    for (listener, &listen) in config.listeners.iter().zip(&node.listening) {
+        let found = diagnose_answers(&listener.advertised, listen, (config.id, cluster)).await;
+        warn(listener, found);
+    }
+}
+
+fn warn(listener: &Listener, found: Option<String>) {
+    if let Some(words) = found {
+        eprintln!("Warning ({}): {words}.", listener.name);
+    }
 }
 
 async fn say_ready(config: &Config, node: &RunningNode) -> Progress {
