@@ -15,9 +15,13 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use varve_core::wire::describe_configs::{
+    DescribeConfigsResource, DescribeConfigsResourceResult, RESOURCE_TOPIC,
+};
 use varve_core::wire::metadata::{MetadataRequestTopic, MetadataResponseTopic};
 use varve_core::wire::{
-    DecodeError, EncodeError, ErrorCode, MetadataRequest, MetadataResponse, Request, Response, Str,
+    DecodeError, DescribeConfigsRequest, EncodeError, ErrorCode, MetadataRequest, MetadataResponse,
+    Request, Response, Str,
 };
 
 use connection::Connection;
@@ -51,6 +55,15 @@ pub enum ClientError {
     Unspeakable(EncodeError),
     /// The broker does not serve this API in any version that is known here.
     Unserved(&'static str),
+    /// A record that is larger by itself than the topic takes.
+    RecordTooLarge {
+        /// The topic.
+        topic: String,
+        /// The size of the batch that the record makes, in bytes.
+        size: usize,
+        /// The topic's `max.message.bytes`, where the cluster tells it.
+        limit: Option<usize>,
+    },
     /// Partitions of a topic that nobody leads for the moment.
     NoLeader(String, Vec<i32>),
     /// Kafka's error, with the broker's words where it gave some.
@@ -76,6 +89,16 @@ impl fmt::Display for ClientError {
                 write!(f, "the broker is too old for this request: {error}")
             }
             Self::Unserved(api) => write!(f, "the broker does not serve {api}"),
+            Self::RecordTooLarge { topic, size, limit } => {
+                write!(
+                    f,
+                    "a record of {size} bytes is too large for topic `{topic}`"
+                )?;
+                match limit {
+                    Some(limit) => write!(f, ", whose max.message.bytes is {limit}"),
+                    None => f.write_str(": see its max.message.bytes"),
+                }
+            }
             Self::NoLeader(topic, partitions) => {
                 let numbers: Vec<_> = partitions.iter().map(ToString::to_string).collect();
                 let (noun, verb) = match partitions.len() {
@@ -124,7 +147,10 @@ impl ClientError {
             // Not retriable in Kafka's table, since nobody answers it: here it is a leader that is not named yet.
             Self::Refused(ErrorCode::BrokerNotAvailable, _) => true,
             Self::Refused(code, _) => code.is_retriable(),
-            Self::Unreadable(..) | Self::Unspeakable(_) | Self::Unserved(_) => false,
+            Self::Unreadable(..)
+            | Self::Unspeakable(_)
+            | Self::Unserved(_)
+            | Self::RecordTooLarge { .. } => false,
         }
     }
 }
@@ -212,6 +238,33 @@ impl Client {
         }
         ClientError::check(topic.error_code, None)?;
         Ok(topic)
+    }
+
+    /// The configurations of a topic, with where each comes from.
+    ///
+    /// # Errors
+    /// As [`Self::metadata`], and [`ClientError::Refused`] where there is no such topic.
+    pub async fn topic_configs(
+        &mut self,
+        name: &str,
+    ) -> Result<Vec<DescribeConfigsResourceResult>, ClientError> {
+        let resource = DescribeConfigsResource {
+            resource_type: RESOURCE_TOPIC,
+            resource_name: Str::from(name),
+            configuration_keys: None,
+        };
+        let request = DescribeConfigsRequest {
+            resources: vec![resource],
+            ..DescribeConfigsRequest::default()
+        };
+        let request = Request::DescribeConfigs(request);
+        let Response::DescribeConfigs(answer) = self.ask(request).await? else {
+            unreachable!("an answer is read as that of its request");
+        };
+        let result = answer.results.into_iter().next();
+        let result = result.ok_or(ClientError::Refused(ErrorCode::UnknownServerError, None))?;
+        ClientError::check(result.error_code, result.error_message.as_ref())?;
+        Ok(result.configs)
     }
 
     /// What the cluster says of one topic, once it can say it. One that nobody knows may have been created a moment

@@ -1,6 +1,6 @@
 //! An idempotent producer: every record is written once and in order, whatever is retried.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -58,6 +58,16 @@ pub(super) struct Lane {
     next_sequence: i32,
 }
 
+/// What is under way to each partition, first things first: only the first batch of each is sent.
+type Open = BTreeMap<usize, VecDeque<Sent>>;
+
+/// A batch under way, with what it was made of: one that is too large is made again, as two.
+#[derive(Debug)]
+struct Sent {
+    records: Vec<Outgoing>,
+    batch: Batch,
+}
+
 impl Producer {
     /// A producer for a topic that exists.
     ///
@@ -109,10 +119,15 @@ impl Producer {
             Some(key) => partition_for_key(key, self.lanes.len()),
             None => self.sticky,
         };
-        let lane = &mut self.lanes[partition];
-        lane.bytes += record.key.as_ref().map_or(0, Vec::len)
+        let size = record.key.as_ref().map_or(0, Vec::len)
             + record.value.as_ref().map_or(0, Vec::len)
             + 16;
+        if size >= BATCH_BYTES_MAX {
+            // It travels alone: were it to be refused, the others would have to be sent again.
+            self.flush().await?;
+        }
+        let lane = &mut self.lanes[partition];
+        lane.bytes += size;
         lane.records.push(record);
         if lane.bytes >= BATCH_BYTES_MAX {
             self.flush().await?;
@@ -127,20 +142,17 @@ impl Producer {
     /// What cannot be retried, or still fails after the delivery timeout.
     pub async fn flush(&mut self) -> Result<(), ClientError> {
         let mut retry = Retry::new(self.delivery_timeout);
-        let mut open: BTreeMap<usize, (Batch, u64)> = BTreeMap::new();
-        for (partition, lane) in self.lanes.iter_mut().enumerate() {
-            if !lane.records.is_empty() {
-                let records = std::mem::take(&mut lane.records);
-                lane.bytes = 0;
-                let batch = build(
-                    &records,
-                    self.compression,
-                    (self.producer_id, self.producer_epoch),
-                    lane.next_sequence,
-                );
-                let count = batch.header.record_count;
-                lane.next_sequence = lane.next_sequence.wrapping_add(count) & i32::MAX;
-                open.insert(partition, (batch, records.len() as u64));
+        let mut open = Open::new();
+        for partition in 0..self.lanes.len() {
+            let lane = &mut self.lanes[partition];
+            let records = std::mem::take(&mut lane.records);
+            let sequence = lane.next_sequence;
+            lane.bytes = 0;
+            if !records.is_empty() {
+                let sent = self.build(records, sequence);
+                self.check_size(&sent).await?;
+                self.lanes[partition].next_sequence = sent.next_sequence();
+                open.insert(partition, [sent].into());
             }
         }
         while !open.is_empty() {
@@ -157,11 +169,9 @@ impl Producer {
         Ok(())
     }
 
-    /// One request to each leader; takes out of `open` what is acknowledged. Gives back why something is left.
-    async fn attempt(
-        &mut self,
-        open: &mut BTreeMap<usize, (Batch, u64)>,
-    ) -> Result<Option<ClientError>, ClientError> {
+    /// One request to each leader; takes out of `open` what is acknowledged. Gives back what went wrong, if anything
+    /// did.
+    async fn attempt(&mut self, open: &mut Open) -> Result<Option<ClientError>, ClientError> {
         let mut by_leader: BTreeMap<i32, Vec<usize>> = BTreeMap::new();
         for &partition in open.keys() {
             by_leader
@@ -175,7 +185,7 @@ impl Producer {
         }
         for (leader, partitions) in by_leader {
             let data = partitions.iter().map(|partition| {
-                let (batch, _) = &open[partition];
+                let batch = &open[partition][0].batch;
                 let header = Bytes::copy_from_slice(&batch.header.to_bytes());
                 PartitionProduceData {
                     index: partition_index(*partition),
@@ -214,16 +224,96 @@ impl Producer {
                 let index = usize::try_from(partition.index).unwrap_or(usize::MAX);
                 match ClientError::check(partition.error_code, partition.error_message.as_ref()) {
                     Ok(()) | Err(ClientError::Refused(ErrorCode::DuplicateSequenceNumber, _)) => {
-                        if let Some((_, records)) = open.remove(&index) {
-                            self.acknowledged += records;
-                        }
+                        self.acknowledge(index, open);
                     }
+                    Err(ClientError::Refused(
+                        ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge,
+                        _,
+                    )) => self.split(index, open).await?,
                     Err(error) if error.is_transient() => failed = Some(error),
                     Err(error) => return Err(error),
                 }
             }
         }
         Ok(failed)
+    }
+
+    fn acknowledge(&mut self, partition: usize, open: &mut Open) {
+        let Some(batches) = open.get_mut(&partition) else {
+            return;
+        };
+        if let Some(sent) = batches.pop_front() {
+            self.acknowledged += sent.records.len() as u64;
+        }
+        if batches.is_empty() {
+            open.remove(&partition);
+        }
+    }
+
+    /// Makes two batches of one that is too large. Nothing of it was written, so its sequence numbers are theirs.
+    async fn split(&mut self, partition: usize, open: &mut Open) -> Result<(), ClientError> {
+        let Some(mut large) = open.get_mut(&partition).and_then(VecDeque::pop_front) else {
+            return Ok(());
+        };
+        if large.records.len() == 1 {
+            let limit = self.size_limit().await;
+            return Err(self.too_large(&large, limit));
+        }
+        let behind = large.records.split_off(large.records.len() / 2);
+        let first = self.build(large.records, large.batch.header.base_sequence);
+        let second = self.build(behind, first.next_sequence());
+        let batches = open.entry(partition).or_default();
+        batches.push_front(second);
+        batches.push_front(first);
+        Ok(())
+    }
+
+    /// A batch that is long because of one record is measured first: a request that is longer than a broker reads at
+    /// all ends the connection, and nobody learns why.
+    async fn check_size(&mut self, sent: &Sent) -> Result<(), ClientError> {
+        if sent.records.len() > 1 || sent.batch.size() <= BATCH_BYTES_MAX {
+            return Ok(());
+        }
+        match self.size_limit().await {
+            Some(limit) if sent.batch.size() > limit => Err(self.too_large(sent, Some(limit))),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// The topic's `max.message.bytes`, where the cluster tells it.
+    async fn size_limit(&mut self) -> Option<usize> {
+        let name = self.topic.clone();
+        let configs = self.client.topic_configs(name.as_str()).await.ok()?;
+        let limit = configs
+            .iter()
+            .find(|config| config.name.as_str() == "max.message.bytes")?;
+        limit.value.as_ref()?.as_str().parse().ok()
+    }
+
+    fn too_large(&self, sent: &Sent, limit: Option<usize>) -> ClientError {
+        ClientError::RecordTooLarge {
+            topic: self.topic.as_str().to_owned(),
+            size: sent.batch.size(),
+            limit,
+        }
+    }
+
+    fn build(&self, records: Vec<Outgoing>, base_sequence: i32) -> Sent {
+        let mut batch = BatchBuilder::new(self.compression).producer(
+            self.producer_id,
+            self.producer_epoch,
+            base_sequence,
+        );
+        for record in &records {
+            let (key, value) = (record.key.as_deref(), record.value.as_deref());
+            batch
+                .push(Timestamp(record.timestamp), key, value, &[])
+                .expect("a batch is sent long before it is full");
+        }
+        Sent {
+            records,
+            batch: batch.build(),
+        }
     }
 
     fn no_leader(&self, partitions: &[usize]) -> ClientError {
@@ -251,6 +341,14 @@ fn partition_index(place: usize) -> i32 {
     i32::try_from(place).expect("a partition's index came as an i32")
 }
 
+impl Sent {
+    /// The sequence number of what comes behind it: they begin again at 0.
+    const fn next_sequence(&self) -> i32 {
+        let header = &self.batch.header;
+        header.base_sequence.wrapping_add(header.record_count) & i32::MAX
+    }
+}
+
 async fn init_producer_id(client: &mut Client) -> Result<(ProducerId, ProducerEpoch), ClientError> {
     let request = InitProducerIdRequest {
         transaction_timeout_ms: 60_000,
@@ -265,23 +363,6 @@ async fn init_producer_id(client: &mut Client) -> Result<(ProducerId, ProducerEp
         ProducerId(answer.producer_id),
         ProducerEpoch(answer.producer_epoch),
     ))
-}
-
-fn build(
-    records: &[Outgoing],
-    compression: Compression,
-    (producer_id, producer_epoch): (ProducerId, ProducerEpoch),
-    base_sequence: i32,
-) -> Batch {
-    let mut batch =
-        BatchBuilder::new(compression).producer(producer_id, producer_epoch, base_sequence);
-    for record in records {
-        let (key, value) = (record.key.as_deref(), record.value.as_deref());
-        batch
-            .push(Timestamp(record.timestamp), key, value, &[])
-            .expect("a batch is sent long before it is full");
-    }
-    batch.build()
 }
 
 /// The partition of a keyed record, as the Java client chooses it: murmur2 of the key.

@@ -8,13 +8,14 @@ use tokio::net::{TcpListener, TcpStream};
 use varve_core::ids::{Offset, TopicId};
 use varve_core::record::{Batch, BatchBuilder, Compression};
 use varve_core::wire::api_versions::ApiVersion;
+use varve_core::wire::describe_configs::DescribeConfigsResult;
 use varve_core::wire::fetch::{FetchableTopicResponse, PartitionData};
 use varve_core::wire::list_offsets::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
 use varve_core::wire::metadata::{MetadataResponseBroker, MetadataResponsePartition};
 use varve_core::wire::produce::{PartitionProduceResponse, TopicProduceResponse};
 use varve_core::wire::{
-    ApiKey, ApiVersionsResponse, FetchResponse, InitProducerIdResponse, ListOffsetsResponse,
-    ProduceRequest, ProduceResponse, Records, decode_request, encode_response,
+    ApiKey, ApiVersionsResponse, DescribeConfigsResponse, FetchResponse, InitProducerIdResponse,
+    ListOffsetsResponse, ProduceRequest, ProduceResponse, Records, decode_request, encode_response,
 };
 
 use super::*;
@@ -29,6 +30,8 @@ struct State {
     port: u16,
     /// What each partition holds, batch by batch.
     partitions: Vec<Vec<Batch>>,
+    /// The longest batch that is taken.
+    batch_bytes_max: usize,
     /// So many times the metadata names no leader yet.
     leaderless: usize,
 }
@@ -42,6 +45,7 @@ impl Broker {
         let broker = Self(Arc::new(Mutex::new(State {
             port: listener.local_addr().unwrap().port(),
             partitions: vec![Vec::new(); partitions],
+            batch_bytes_max: usize::MAX,
             leaderless: 0,
         })));
         let serving = broker.clone();
@@ -64,6 +68,12 @@ impl Broker {
 
     async fn client(&self) -> Client {
         Client::connect(vec![self.address()]).await.unwrap()
+    }
+
+    async fn producer(&self) -> Producer {
+        Producer::new(self.client().await, TOPIC, Compression::None, SOON)
+            .await
+            .unwrap()
     }
 
     /// The values of a partition.
@@ -106,6 +116,20 @@ impl State {
                 ..InitProducerIdResponse::default()
             }),
             Request::Produce(request) => Response::Produce(self.produce(&request)),
+            Request::DescribeConfigs(_) => {
+                let config = DescribeConfigsResourceResult {
+                    name: "max.message.bytes".into(),
+                    value: Some(self.batch_bytes_max.to_string().as_str().into()),
+                    ..DescribeConfigsResourceResult::default()
+                };
+                Response::DescribeConfigs(DescribeConfigsResponse {
+                    results: vec![DescribeConfigsResult {
+                        configs: vec![config],
+                        ..DescribeConfigsResult::default()
+                    }],
+                    ..DescribeConfigsResponse::default()
+                })
+            }
             Request::ListOffsets(request) => {
                 let asked = &request.topics[0].partitions[0];
                 let held = self.held(asked.partition_index);
@@ -187,6 +211,9 @@ impl State {
     }
 
     fn append(&mut self, partition: usize, batch: Batch) -> ErrorCode {
+        if batch.size() > self.batch_bytes_max {
+            return ErrorCode::MessageTooLarge;
+        }
         let due = self.partitions[partition].last().map_or(0, |last| {
             last.header.base_sequence + last.header.record_count
         });
@@ -322,4 +349,44 @@ async fn an_address_where_nobody_answers_leaves_the_others_their_turn() {
             && words.contains(&format!("{closed}: ")),
         "{words}"
     );
+}
+
+#[tokio::test]
+async fn a_batch_that_is_too_large_is_split_until_it_fits_and_stays_in_order() {
+    let broker = Broker::start(1).await;
+    let mut producer = broker.producer().await;
+    broker.with(|state| state.batch_bytes_max = 250);
+    let values: Vec<Vec<u8>> = (0..100_u8).map(|n| vec![n; 20]).collect();
+    for value in &values {
+        producer.send(record(value)).await.unwrap();
+    }
+    producer.flush().await.unwrap();
+    // The broker takes only what comes with the sequence number that is due.
+    assert_eq!(broker.values(0), values);
+    assert_eq!(producer.acknowledged(), 100);
+    producer.send(record(b"behind")).await.unwrap();
+    producer.flush().await.unwrap();
+    assert_eq!(broker.values(0).len(), 101);
+}
+
+#[tokio::test]
+async fn a_record_that_is_too_large_by_itself_is_told_with_its_size_and_the_limit() {
+    let broker = Broker::start(1).await;
+    for size in [1000, 3 << 20] {
+        let mut producer = broker.producer().await;
+        broker.with(|state| {
+            state.batch_bytes_max = 250;
+            state.partitions[0].clear();
+        });
+        producer.send(record(b"before")).await.unwrap();
+        let sending = match producer.send(record(&vec![7; size])).await {
+            Ok(()) => producer.flush().await,
+            failed => failed,
+        };
+        let words = sending.unwrap_err().to_string();
+        let told = format!("topic `{TOPIC}`, whose max.message.bytes is 250");
+        assert!(words.contains(&told), "{words}");
+        assert!(words.contains("a record of "), "{words}");
+        assert_eq!(broker.values(0), [b"before"]);
+    }
 }
