@@ -69,7 +69,8 @@ struct Sent {
 }
 
 impl Producer {
-    /// A producer for a topic that exists.
+    /// A producer for a topic that exists. `draw`, a random number, chooses the partition where keyless records begin:
+    /// were it always the first, whoever writes few records at a time would write to no other.
     ///
     /// # Errors
     /// Where it does not, or the cluster gives no producer id.
@@ -78,6 +79,7 @@ impl Producer {
         topic: &str,
         compression: Compression,
         delivery_timeout: Duration,
+        draw: u64,
     ) -> Result<Self, ClientError> {
         let mut retry = Retry::new(delivery_timeout);
         let (producer_id, producer_epoch) = loop {
@@ -101,6 +103,9 @@ impl Producer {
             acknowledged: 0,
         };
         producer.learn_leaders(&description);
+        let partitions = producer.lanes.len().max(1) as u64;
+        producer.sticky =
+            usize::try_from(draw % partitions).expect("it is less than a number of partitions");
         Ok(producer)
     }
 

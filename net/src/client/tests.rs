@@ -71,7 +71,7 @@ impl Broker {
     }
 
     async fn producer(&self) -> Producer {
-        Producer::new(self.client().await, TOPIC, Compression::None, SOON)
+        Producer::new(self.client().await, TOPIC, Compression::None, SOON, 0)
             .await
             .unwrap()
     }
@@ -277,7 +277,7 @@ async fn a_partition_that_has_no_leader_yet_is_waited_for_by_producer_and_consum
     let broker = Broker::start(1).await;
     let client = broker.client().await;
     broker.with(|state| state.leaderless = 3);
-    let mut producer = Producer::new(client, TOPIC, Compression::None, SOON)
+    let mut producer = Producer::new(client, TOPIC, Compression::None, SOON, 0)
         .await
         .unwrap();
     producer.send(record(b"a")).await.unwrap();
@@ -305,7 +305,7 @@ async fn a_partition_that_stays_without_a_leader_is_named() {
     let client = broker.client().await;
     broker.with(|state| state.leaderless = usize::MAX);
     let patience = Duration::from_millis(10);
-    let mut producer = Producer::new(client, TOPIC, Compression::None, patience)
+    let mut producer = Producer::new(client, TOPIC, Compression::None, patience, 0)
         .await
         .unwrap();
     for partition in 0..2 {
@@ -389,4 +389,19 @@ async fn a_record_that_is_too_large_by_itself_is_told_with_its_size_and_the_limi
         assert!(words.contains("a record of "), "{words}");
         assert_eq!(broker.values(0), [b"before"]);
     }
+}
+
+#[tokio::test]
+async fn keyless_records_begin_at_the_partition_that_was_drawn() {
+    let broker = Broker::start(3).await;
+    for draw in [4, u64::MAX] {
+        let client = broker.client().await;
+        let mut producer = Producer::new(client, TOPIC, Compression::None, SOON, draw)
+            .await
+            .unwrap();
+        producer.send(record(b"a")).await.unwrap();
+        producer.flush().await.unwrap();
+    }
+    let held: Vec<usize> = (0..3).map(|index| broker.values(index).len()).collect();
+    assert_eq!(held, [1, 1, 0]);
 }

@@ -1,17 +1,18 @@
 //! `varve produce`: lines in, records out.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueEnum;
 use serde::Serialize;
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use varve_core::record::Compression;
 use varve_net::client::{Outgoing, Producer};
 use varve_net::rt;
 
-use super::Failure;
-use super::show::{Access, progress};
+use super::lines::Lines;
+use super::show::{Access, progress, progress_in_bytes};
+use super::{Failure, draw_seed};
 
 /// Records that are waited for until they are sent, where the input is a person's typing.
 const IDLE: Duration = Duration::from_millis(50);
@@ -59,14 +60,7 @@ impl From<Codec> for Compression {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let input: Box<dyn AsyncRead + Unpin + Send> = match &arguments.file {
-        Some(path) => {
-            let text =
-                std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
-            Box::new(std::io::Cursor::new(text))
-        }
-        None => Box::new(tokio::io::stdin()),
-    };
+    let (mut lines, total) = open(arguments.file.as_deref())?;
     let client = arguments.access.connect().await?;
     let timeout = Duration::from_secs(arguments.timeout);
     let mut producer = Producer::new(
@@ -74,24 +68,36 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         &arguments.topic,
         arguments.compression.into(),
         timeout,
+        draw_seed()?,
     )
     .await?;
-    let bar = progress(None, "records written");
-    let mut lines = BufReader::with_capacity(1 << 20, input).split(b'\n');
+    let bar = match total {
+        Some(bytes) => progress_in_bytes(bytes),
+        None => progress(None, "records written"),
+    };
+    let unreadable = |error| match &arguments.file {
+        Some(path) => format!("{}: {error}", path.display()),
+        None => format!("standard input: {error}"),
+    };
+    let mut read = 0;
     loop {
         // Whoever types wants to see each line go; a file is sent in large batches.
-        let line = match tokio::time::timeout(IDLE, lines.next_segment()).await {
-            Ok(line) => line?,
+        let line = match tokio::time::timeout(IDLE, lines.next()).await {
+            Ok(line) => line.map_err(unreadable)?,
             Err(_) => {
                 producer.flush().await?;
-                lines.next_segment().await?
+                lines.next().await.map_err(unreadable)?
             }
         };
         let Some(line) = line else { break };
+        read += line.len() as u64 + 1;
         producer
             .send(record(&line, arguments.key_separator.as_deref()))
             .await?;
-        bar.set_position(producer.acknowledged());
+        bar.set_position(match total {
+            Some(_) => read,
+            None => producer.acknowledged(),
+        });
     }
     producer.flush().await?;
     bar.finish_and_clear();
@@ -109,6 +115,18 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         written.records, written.topic
     );
     arguments.access.done(&words, &written)
+}
+
+/// What to read, and how long it is where that is known.
+fn open(path: Option<&Path>) -> Result<(Lines, Option<u64>), Failure> {
+    let Some(path) = path else {
+        return Ok((Lines::of(std::io::stdin()), None));
+    };
+    let unreadable = |error| format!("{}: {error}", path.display());
+    let file = File::open(path).map_err(unreadable)?;
+    let metadata = file.metadata().map_err(unreadable)?;
+    let total = metadata.is_file().then_some(metadata.len());
+    Ok((Lines::of(file), total))
 }
 
 /// A line as a record. Lines end as text does, and hold any bytes.

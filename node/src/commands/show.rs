@@ -73,20 +73,31 @@ pub(crate) fn print_line(line: &str) -> Result<(), Failure> {
 
 /// Shows how far long work has come, where somebody watches.
 pub(crate) fn progress(total: Option<u64>, what: &'static str) -> ProgressBar {
+    match total {
+        Some(total) => bar(
+            ProgressBar::new(total).with_message(what),
+            "{msg} {wide_bar} {human_pos}/{human_len} {per_sec}",
+        ),
+        None => bar(
+            ProgressBar::new_spinner().with_message(what),
+            "{spinner} {msg} {human_pos} {per_sec}",
+        ),
+    }
+}
+
+/// Shows how much of so many bytes is done.
+pub(crate) fn progress_in_bytes(total: u64) -> ProgressBar {
+    bar(
+        ProgressBar::new(total),
+        "{wide_bar} {bytes}/{total_bytes} {bytes_per_sec}",
+    )
+}
+
+fn bar(bar: ProgressBar, template: &'static str) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let bar = match total {
-        Some(total) => ProgressBar::new(total),
-        None => ProgressBar::new_spinner(),
-    };
-    let template = if total.is_some() {
-        "{msg} {wide_bar} {human_pos}/{human_len} {per_sec}"
-    } else {
-        "{spinner} {msg} {human_pos} {per_sec}"
-    };
-    let style = ProgressStyle::with_template(template).expect("the template is a constant");
-    bar.with_style(style).with_message(what)
+    bar.with_style(ProgressStyle::with_template(template).expect("the template is a constant"))
 }
 
 /// Numbers, separated by commas.
