@@ -38,8 +38,22 @@ enum Command {
     Sim(commands::sim::Arguments),
 }
 
+impl Command {
+    /// Whether a program reads what this one says.
+    const fn json(&self) -> bool {
+        match self {
+            Self::Topic(arguments) => arguments.access.json,
+            Self::Produce(arguments) => arguments.access.json,
+            Self::Consume(arguments) => arguments.access.json,
+            Self::Cluster(arguments) => arguments.access.json,
+            Self::Dev(_) | Self::Format(_) | Self::Start(_) | Self::Sim(_) => false,
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let json = arguments.command.json();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -70,7 +84,11 @@ fn main() -> ExitCode {
         // Whoever read the output has seen enough, as in `varve consume TOPIC | head`.
         Err(reason) if is_broken_pipe(&*reason) => ExitCode::SUCCESS,
         Err(reason) => {
-            eprintln!("varve: {reason}");
+            if json {
+                eprintln!("{}", commands::failure_as_json(&*reason));
+            } else {
+                eprintln!("varve: {reason}");
+            }
             ExitCode::FAILURE
         }
     }

@@ -91,7 +91,7 @@ impl Consumer {
             .collect();
         if let Some(only) = partition.filter(|_| partitions.is_empty()) {
             let words = format!(
-                "topic `{topic}` has {} partitions, from 0 on, and none is numbered {only}",
+                "topic `{topic}` has no partition {only}: it has {}, numbered from 0 on",
                 consumer.leaders.len()
             );
             return Err(ClientError::Refused(

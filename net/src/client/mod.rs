@@ -139,6 +139,22 @@ impl ClientError {
         }
     }
 
+    /// Kafka's name for it, where it has one.
+    #[must_use]
+    pub const fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Refused(code, _) => Some(*code),
+            Self::NoLeader(..) => Some(ErrorCode::LeaderNotAvailable),
+            Self::RecordTooLarge { .. } => Some(ErrorCode::MessageTooLarge),
+            Self::Unreachable(_)
+            | Self::Broken(..)
+            | Self::Silent(..)
+            | Self::Unreadable(..)
+            | Self::Unspeakable(_)
+            | Self::Unserved(_) => None,
+        }
+    }
+
     /// Whether the same request may succeed later, or elsewhere.
     #[must_use]
     pub fn is_transient(&self) -> bool {

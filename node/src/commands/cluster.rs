@@ -6,12 +6,12 @@ use varve_core::wire::{DescribeClusterRequest, Request, Response};
 use varve_net::client::ClientError;
 
 use super::Failure;
-use super::show::{Access, print_line};
+use super::show::{Access, counted, print_line};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    access: Access,
+    pub(crate) access: Access,
     #[command(subcommand)]
     action: Action,
 }
@@ -58,8 +58,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         .map_or_else(|| "none".to_owned(), |id| format!("broker {id}"));
     print_line(&format!("controller  {controller}"))?;
     print_line(&format!(
-        "topics      {}, {} partitions",
-        status.topics, status.partitions
+        "topics      {}, with {}",
+        status.topics,
+        counted(status.partitions as u64, "partition", "partitions")
     ))?;
     let health = match (
         status.partitions_without_leader,
@@ -67,9 +68,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     ) {
         (0, 0) => "every partition has a leader and all its copies".to_owned(),
         (leaderless, behind) => {
-            format!(
-                "{leaderless} partitions without a leader, {behind} with copies missing or behind"
-            )
+            let leaderless = counted(leaderless as u64, "partition", "partitions");
+            format!("{leaderless} without a leader, {behind} with copies missing or behind")
         }
     };
     print_line(&format!("health      {health}\n"))?;

@@ -1,20 +1,22 @@
 //! `varve consume`: records in, lines out.
 
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
+use indicatif::ProgressBar;
 use serde::Serialize;
 use varve_core::ids::Offset;
 use varve_core::record::Record;
 use varve_net::client::{Consumed, Consumer, Start};
 
 use super::Failure;
-use super::show::{Access, print_line};
+use super::show::{Access, print_line, progress};
 
 /// Read records from the start of a topic to its end, or follow it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    access: Access,
+    pub(crate) access: Access,
     /// The topic.
     topic: String,
     /// Read this partition only.
@@ -99,10 +101,11 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     .await?;
     let mut left = arguments.max.unwrap_or(u64::MAX);
     let follow = arguments.follow || arguments.latest;
+    let bar = watch((!follow).then(|| consumer.left().min(left)));
     while left > 0 && (follow || !consumer.is_at_end()) {
         let records = match consumer.poll().await {
             Err(error) if follow && error.is_transient() => {
-                eprintln!("varve: still trying: {error}");
+                arguments.access.note(&format!("still trying: {error}"));
                 continue;
             }
             other => other?,
@@ -113,9 +116,22 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
             }
             left -= 1;
             print(&arguments, &consumed)?;
+            bar.inc(1);
+        }
+        if !follow {
+            bar.set_length(bar.position() + consumer.left().min(left));
         }
     }
+    bar.finish_and_clear();
     Ok(())
+}
+
+/// Shows how far reading has come, unless the records themselves show it. A topic that is followed has no end.
+fn watch(total: Option<u64>) -> ProgressBar {
+    if std::io::stdout().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    progress(total, "records read")
 }
 
 fn print(arguments: &Arguments, consumed: &Consumed) -> Result<(), Failure> {

@@ -12,8 +12,24 @@ pub(crate) mod sim;
 mod lines;
 mod show;
 
+use varve_net::client::ClientError;
+
 /// Why a command failed, in words for whoever gave it.
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// A failure, for a program: what happened, and Kafka's name for it where it has one.
+pub(crate) fn failure_as_json(
+    failure: &(dyn std::error::Error + Send + Sync + 'static),
+) -> serde_json::Value {
+    let mut told = serde_json::json!({ "error": failure.to_string() });
+    if let Some(code) = failure
+        .downcast_ref::<ClientError>()
+        .and_then(ClientError::code)
+    {
+        told["kafka_error"] = code.name().into();
+    }
+    told
+}
 
 /// A number that nobody has drawn before.
 pub(crate) fn draw() -> Result<u128, Failure> {
@@ -29,4 +45,23 @@ pub(crate) fn draw_seed() -> Result<u64, Failure> {
     getrandom::fill(&mut bytes)
         .map_err(|error| format!("the operating system gives no random numbers: {error}"))?;
     Ok(u64::from_le_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use varve_core::wire::ErrorCode;
+
+    #[test]
+    fn a_program_reads_the_words_of_a_failure_and_kafkas_name_for_it() {
+        let told = |failure: Failure| failure_as_json(&*failure).to_string();
+        assert_eq!(told("why \"not\"".into()), r#"{"error":"why \"not\""}"#);
+        let refused = ClientError::Refused(ErrorCode::TopicAlreadyExists, Some("it is".to_owned()));
+        assert_eq!(
+            told(refused.into()),
+            r#"{"error":"TOPIC_ALREADY_EXISTS: it is","kafka_error":"TOPIC_ALREADY_EXISTS"}"#
+        );
+        let leaderless = ClientError::NoLeader("t".to_owned(), vec![0]);
+        assert!(told(leaderless.into()).ends_with(r#""kafka_error":"LEADER_NOT_AVAILABLE"}"#));
+    }
 }

@@ -11,7 +11,7 @@ use varve_net::client::{Outgoing, Producer};
 use varve_net::rt;
 
 use super::lines::Lines;
-use super::show::{Access, progress, progress_in_bytes};
+use super::show::{Access, counted, progress, progress_in_bytes};
 use super::{Failure, draw_seed};
 
 /// Records that are waited for until they are sent, where the input is a person's typing.
@@ -21,7 +21,7 @@ const IDLE: Duration = Duration::from_millis(50);
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    access: Access,
+    pub(crate) access: Access,
     /// The topic.
     topic: String,
     /// Read this file instead of standard input.
@@ -111,8 +111,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         records: producer.acknowledged(),
     };
     let words = format!(
-        "{} records written to {}, all acknowledged",
-        written.records, written.topic
+        "{} written to {}, all acknowledged",
+        counted(written.records, "record", "records"),
+        written.topic
     );
     arguments.access.done(&words, &written)
 }

@@ -34,6 +34,15 @@ impl Access {
         Client::connect(self.bootstrap.iter().map(ToString::to_string).collect()).await
     }
 
+    /// Says on standard error what is no failure.
+    pub(crate) fn note(&self, words: &str) {
+        if self.json {
+            eprintln!("{}", serde_json::json!({ "note": words }));
+        } else {
+            eprintln!("varve: note: {words}");
+        }
+    }
+
     /// Prints rows under their headings, or the same as JSON.
     pub(crate) fn show<T: Serialize>(
         &self,
@@ -44,15 +53,7 @@ impl Access {
         if self.json {
             return print_line(&serde_json::to_string_pretty(rows)?);
         }
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING);
-        table.set_header(headings.to_vec());
-        for row in rows {
-            table.add_row(cells(row));
-        }
-        let text = table.to_string();
-        text.lines()
-            .try_for_each(|line| print_line(line.trim_end()))
+        print_table(headings, rows.iter().map(cells))
     }
 
     /// Says that something was done.
@@ -63,6 +64,28 @@ impl Access {
             print_line(words)
         }
     }
+}
+
+/// Prints rows under their headings.
+pub(crate) fn print_table(
+    headings: &[&str],
+    rows: impl Iterator<Item = Vec<String>>,
+) -> Result<(), Failure> {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(headings.to_vec());
+    for row in rows {
+        table.add_row(row);
+    }
+    let text = table.to_string();
+    text.lines()
+        .try_for_each(|line| print_line(line.trim_end()))
+}
+
+/// A number and what it counts.
+pub(crate) fn counted(number: u64, one: &str, many: &str) -> String {
+    let noun = if number == 1 { one } else { many };
+    format!("{number} {noun}")
 }
 
 /// Prints a line. A reader that has gone away (`| head`) is an error like any other, not a panic.

@@ -4,14 +4,18 @@ use clap::Subcommand;
 use serde::Serialize;
 use varve_core::wire::create_topics::{CreatableTopic, CreatableTopicConfig};
 use varve_core::wire::delete_topics::DeleteTopicState;
-use varve_core::wire::metadata::MetadataResponseTopic;
+use varve_core::wire::describe_configs::{
+    DescribeConfigsResourceResult, SOURCE_DEFAULT, SOURCE_DYNAMIC_BROKER,
+    SOURCE_DYNAMIC_DEFAULT_BROKER, SOURCE_STATIC_BROKER, SOURCE_TOPIC,
+};
+use varve_core::wire::metadata::{MetadataResponsePartition, MetadataResponseTopic};
 use varve_core::wire::{
     CreateTopicsRequest, DeleteTopicsRequest, ErrorCode, Request, Response, Str,
 };
 use varve_net::client::{Client, ClientError};
 
 use super::Failure;
-use super::show::{Access, list};
+use super::show::{Access, counted, list, print_line, print_table};
 
 /// How long the cluster may take to create or delete, in milliseconds.
 const TIMEOUT_MS: i32 = 30_000;
@@ -19,7 +23,7 @@ const TIMEOUT_MS: i32 = 30_000;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    access: Access,
+    pub(crate) access: Access,
     #[command(subcommand)]
     action: Action,
 }
@@ -42,7 +46,7 @@ enum Action {
     },
     /// List all topics.
     List,
-    /// Show the partitions of a topic.
+    /// Show a topic's configurations and partitions.
     Describe {
         /// Its name.
         name: String,
@@ -155,7 +159,7 @@ async fn create(
         .ok_or("the broker's answer does not name the topic")?;
     ClientError::check(created.error_code, created.error_message.as_ref())?;
     if let Some(warning) = &created.error_message {
-        eprintln!("varve: note: {}", warning.as_str());
+        access.note(warning.as_str());
     }
     let summary = Summary {
         name: name.as_str().to_owned(),
@@ -164,10 +168,19 @@ async fn create(
         replication_factor: usize::try_from(created.replication_factor).unwrap_or(0),
     };
     let words = format!(
-        "created topic {} with {} partitions, {} copies each",
-        summary.name, summary.partitions, summary.replication_factor
+        "created topic {} with {}, {}",
+        summary.name,
+        counted(summary.partitions as u64, "partition", "partitions"),
+        copies_each(&summary)
     );
     access.done(&words, &summary)
+}
+
+fn copies_each(summary: &Summary) -> String {
+    match (summary.partitions, summary.replication_factor) {
+        (1, copies) => counted(copies as u64, "copy", "copies"),
+        (_, copies) => counted(copies as u64, "copy each", "copies each"),
+    }
 }
 
 async fn delete(access: &Access, client: &mut Client, name: &str) -> Result<(), Failure> {
@@ -194,6 +207,43 @@ async fn delete(access: &Access, client: &mut Client, name: &str) -> Result<(), 
     access.done(&format!("deleted topic {name}"), &Deleted { deleted: name })
 }
 
+/// A topic, for programs.
+#[derive(Debug, Serialize)]
+struct Description {
+    name: String,
+    id: String,
+    configs: Vec<Config>,
+    partitions: Vec<Partition>,
+}
+
+#[derive(Debug, Serialize)]
+struct Config {
+    name: String,
+    /// `None` where it is a secret, or not set.
+    value: Option<String>,
+    source: &'static str,
+}
+
+impl Config {
+    fn of(config: &DescribeConfigsResourceResult) -> Self {
+        Self {
+            name: config.name.as_str().to_owned(),
+            value: config.value.as_ref().map(|value| value.as_str().to_owned()),
+            source: match config.config_source {
+                SOURCE_TOPIC => "topic",
+                SOURCE_DYNAMIC_BROKER | SOURCE_DYNAMIC_DEFAULT_BROKER | SOURCE_STATIC_BROKER => {
+                    "broker"
+                }
+                SOURCE_DEFAULT => DEFAULT,
+                _ => "unknown",
+            },
+        }
+    }
+}
+
+/// Where a configuration comes from that nobody has set.
+const DEFAULT: &str = "default";
+
 #[derive(Debug, Serialize)]
 struct Partition {
     partition: i32,
@@ -204,34 +254,117 @@ struct Partition {
     error: Option<&'static str>,
 }
 
-async fn describe(access: &Access, client: &mut Client, name: &str) -> Result<(), Failure> {
-    let topic = client.topic(name).await?;
-    let mut rows: Vec<Partition> = topic
-        .partitions
-        .iter()
-        .map(|partition| Partition {
+impl Partition {
+    fn of(partition: &MetadataResponsePartition) -> Self {
+        Self {
             partition: partition.partition_index,
             leader: (partition.leader_id >= 0).then_some(partition.leader_id),
             leader_epoch: partition.leader_epoch,
             replicas: partition.replica_nodes.clone(),
             isr: partition.isr_nodes.clone(),
             error: (partition.error_code != ErrorCode::None).then(|| partition.error_code.name()),
-        })
-        .collect();
-    rows.sort_by_key(|row| row.partition);
-    access.show(
+        }
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.partition.to_string(),
+            self.leader
+                .map_or_else(|| "none".to_owned(), |leader| leader.to_string()),
+            self.leader_epoch.to_string(),
+            list(&self.replicas),
+            list(&self.isr),
+            self.error.unwrap_or_default().to_owned(),
+        ]
+    }
+}
+
+async fn describe(access: &Access, client: &mut Client, name: &str) -> Result<(), Failure> {
+    let topic = client.topic(name).await?;
+    let configs = client.topic_configs(name).await?;
+    let mut partitions: Vec<Partition> = topic.partitions.iter().map(Partition::of).collect();
+    partitions.sort_by_key(|row| row.partition);
+    let description = Description {
+        name: name.to_owned(),
+        id: topic.topic_id.to_string(),
+        configs: configs.iter().map(Config::of).collect(),
+        partitions,
+    };
+    if access.json {
+        return print_line(&serde_json::to_string_pretty(&description)?);
+    }
+    print_line(&format!("topic       {name}"))?;
+    print_line(&format!("id          {}", description.id))?;
+    for line in config_lines(&description.configs) {
+        print_line(&line)?;
+    }
+    print_line("")?;
+    print_table(
         &["PARTITION", "LEADER", "EPOCH", "REPLICAS", "IN SYNC", ""],
-        &rows,
-        |row| {
-            vec![
-                row.partition.to_string(),
-                row.leader
-                    .map_or_else(|| "none".to_owned(), |leader| leader.to_string()),
-                row.leader_epoch.to_string(),
-                list(&row.replicas),
-                list(&row.isr),
-                row.error.unwrap_or_default().to_owned(),
-            ]
-        },
+        description.partitions.iter().map(Partition::cells),
     )
+}
+
+/// What is not as it is by default, a line each.
+fn config_lines(configs: &[Config]) -> Vec<String> {
+    let mut heading = "configured";
+    let set = configs.iter().filter(|config| config.source != DEFAULT);
+    let lines = set.map(
+        |Config {
+             name,
+             value,
+             source,
+         }| {
+            let value = value.as_deref().unwrap_or("(not shown)");
+            let line = format!("{heading:<11} {name} = {value} (set for the {source})");
+            heading = "";
+            line
+        },
+    );
+    lines.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_somebody_has_set_is_shown_to_people() {
+        let config = |name: &'static str, value: Option<&'static str>, config_source| {
+            Config::of(&DescribeConfigsResourceResult {
+                name: name.into(),
+                value: value.map(Str::from),
+                config_source,
+                ..DescribeConfigsResourceResult::default()
+            })
+        };
+        let configs = [
+            config("flush", Some("replicated"), SOURCE_TOPIC),
+            config("retention.ms", Some("1"), SOURCE_DEFAULT),
+            config("secret", None, SOURCE_STATIC_BROKER),
+        ];
+        assert_eq!(
+            config_lines(&configs),
+            [
+                "configured  flush = replicated (set for the topic)",
+                "            secret = (not shown) (set for the broker)",
+            ]
+        );
+    }
+
+    #[test]
+    fn one_is_no_plural() {
+        let summary = |partitions, replication_factor| Summary {
+            name: "t".to_owned(),
+            id: String::new(),
+            partitions,
+            replication_factor,
+        };
+        assert_eq!(copies_each(&summary(1, 1)), "1 copy");
+        assert_eq!(copies_each(&summary(1, 3)), "3 copies");
+        assert_eq!(copies_each(&summary(3, 1)), "1 copy each");
+        assert_eq!(copies_each(&summary(3, 3)), "3 copies each");
+        assert_eq!(counted(1, "partition", "partitions"), "1 partition");
+        assert_eq!(counted(0, "partition", "partitions"), "0 partitions");
+    }
 }
