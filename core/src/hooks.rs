@@ -46,6 +46,8 @@ list! {
         CommitsEarlierEpochs,
         /// The high watermark moves on the leader's own durability alone.
         CommitsAlone,
+        /// A learner stands in for a voter where a majority is counted.
+        CountsLearners,
         /// A note counts as committed where a majority has it in memory.
         CommitsNotesInMemory,
         /// A leader shows a high watermark before its opening is committed.
@@ -54,6 +56,8 @@ list! {
         IgnoresMinInsync,
         /// A vote is answered before it is durable.
         AnswersVoteBeforeDurable,
+        /// A new leader sends what it has, and nothing that opens its epoch.
+        LeadsWithoutOpening,
         /// A second vote is given in the same epoch.
         VotesTwice,
         /// A follower acknowledges as durable what is not.
@@ -70,6 +74,8 @@ list! {
         GrantsPreVoteUnderLeader,
         /// A wiped directory speaks by the name of the one before it (counter-example 5).
         IgnoresDirectoryId,
+        /// The voters of a note outlive its truncation.
+        KeepsTruncatedVoters,
         /// The leader changes voters before its opening has committed (counter-example 14).
         ChangesVotersBeforeOpening,
         /// The leader changes voters while an earlier change is not committed (counter-example 3).
@@ -86,6 +92,8 @@ list! {
         IgnoresStalledDisk,
         /// A follower trusts a leader whose broker has a new session, and waits for no renewed claim on it.
         TrustsWithoutRenewal,
+        /// A follower trusts its leader while it hears its broker, though it asks to be elected in a later epoch.
+        TrustsWhoAsks,
         /// A suspect counts its own vote like any other, and says nothing of possible loss.
         SuspectStands,
         /// A suspect's votes are not marked (counter-example 4).
@@ -112,6 +120,8 @@ list! {
         FiresDeadlinesInTurn,
         /// Producer state survives the truncation of the batches that made it.
         KeepsProducerStateOnTruncation,
+        /// A produce with `acks=1` is answered before the leader has it by the policy.
+        AnswersOneEarly,
         /// A produce with `acks=all` is answered when the leader has it.
         AnswersAllAsOne,
         /// A leader cut off from its majority goes on leading for ever.

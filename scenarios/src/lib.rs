@@ -846,7 +846,16 @@ impl Scenario {
 
     /// The interesting part starts here, in the middle of what goes wrong.
     pub fn trace_from_here(&mut self) {
-        let partition = self.partition();
+        self.trace_of(self.partition());
+    }
+
+    /// The interesting part starts here, and is what becomes of the metadata.
+    pub fn trace_metadata(&mut self) {
+        self.run_until_converged(PATIENCE);
+        self.trace_of(TopicPartition::METADATA);
+    }
+
+    fn trace_of(&mut self, partition: TopicPartition) {
         let nodes = self.options.nodes;
         let cluster = self.cluster_mut();
         let now = cluster.now();

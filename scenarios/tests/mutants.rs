@@ -37,6 +37,7 @@ killers! {
         CommitsEarlierEpochs: checker "LeaderHasAllCommitted",
     }
     two_candidates {
+        LeadsWithoutOpening: assertion "a leader's log ends in its epoch",
         VotesTwice: checker "VotesNeverChange",
     }
     deaf_follower {
@@ -51,6 +52,12 @@ killers! {
         AcknowledgesBeforeDurable: checker "WordsAreDurable",
         AnswersAllAsOne: checker "AcknowledgedByPolicy",
         CommitsAlone: checker "MajorityReachedHighWatermark",
+    }
+    word_of_the_leader {
+        AnswersOneEarly: checker "AcknowledgedByPolicy",
+    }
+    learners_do_not_count {
+        CountsLearners: checker "MajorityReachedHighWatermark",
     }
     hidden_high_watermark {
         ExposesBeforeOpening: checker "NothingGoesBack",
@@ -74,6 +81,9 @@ killers! {
     changes_before_the_opening {
         ChangesVotersBeforeOpening: checker "VotersChangeOneByOne",
     }
+    undone_change {
+        KeepsTruncatedVoters: checker "VotersAreOfTheLog",
+    }
     moved_away {
         DeletesOnTargetAlone: checker "CountingCopiesAreKept",
     }
@@ -82,6 +92,9 @@ killers! {
     }
     session_without_claim {
         TrustsWithoutRenewal: claim "does not happen within 5000ms",
+    }
+    heir_that_dies {
+        TrustsWhoAsks: claim "does not happen within 5000ms",
     }
     deleted_copy {
         CreatesUnknownReplica: checker "SuspicionEndsWhenCaughtUp",

@@ -320,7 +320,8 @@ impl Broker {
         fx: &mut Effects,
     ) -> Option<Append> {
         let appended = &landed.appended;
-        if acks == 0 || appended.duplicate && fx.mutant(Mutant::AnswersDuplicateEarly) {
+        let early = acks == 1 && fx.mutant(Mutant::AnswersOneEarly);
+        if acks == 0 || early || appended.duplicate && fx.mutant(Mutant::AnswersDuplicateEarly) {
             return None;
         }
         let policy = if acks == 1 || fx.mutant(Mutant::AnswersAllAsOne) {

@@ -14,7 +14,7 @@ use super::{Cx, Replica, Role};
 impl Replica {
     /// Moves the high watermark to what a majority has by the topic's policy.
     pub(super) fn advance_committed(&mut self, cx: &mut Cx<'_>) {
-        let durable = self.majority(self.orders.durable(), |progress| progress.durable);
+        let durable = self.majority(self.orders.durable(), |progress| progress.durable, cx);
         let Role::Leader(leading) = &self.role else {
             return;
         };
@@ -22,7 +22,7 @@ impl Replica {
         let mut reached = durable;
         if self.config.flush == Flush::Replicated {
             // Records count in memory, but a note is committed only where it is durable.
-            let appended = self.majority(self.appended(), |progress| progress.appended);
+            let appended = self.majority(self.appended(), |progress| progress.appended, cx);
             let bound = self
                 .notes
                 .get(durable.notes)
@@ -58,7 +58,12 @@ impl Replica {
     }
 
     /// The greatest position that a majority of the voters has, each voter's own being given by `of`.
-    fn majority(&self, mine: Position, of: impl Fn(&Progress) -> Position) -> Position {
+    fn majority(
+        &self,
+        mine: Position,
+        of: impl Fn(&Progress) -> Position,
+        cx: &mut Cx<'_>,
+    ) -> Position {
         let Role::Leader(leading) = &self.role else {
             return Position::default();
         };
@@ -76,6 +81,14 @@ impl Replica {
                 }
             })
             .collect();
+        if cx.fx.mutant(Mutant::CountsLearners) {
+            let learners = leading.progress.iter();
+            positions.extend(
+                learners
+                    .filter(|(learner, _)| !self.voters.contains(learner))
+                    .map(|(_, progress)| of(progress)),
+            );
+        }
         positions.sort_unstable_by(|a, b| b.cmp(a));
         positions
             .get(self.voters.len() / 2)

@@ -274,7 +274,8 @@ impl Replica {
         end: Position,
         cx: &mut Cx<'_>,
     ) {
-        if leader_epoch > self.vote.leader_epoch.next() {
+        let asks_anew = leader_epoch > self.vote.leader_epoch.next();
+        if asks_anew && !cx.fx.mutant(Mutant::TrustsWhoAsks) {
             // The asker has entered an epoch beyond this one: it leads this one no more, however well it is heard.
             self.on_resigned(from, self.vote.leader_epoch, cx);
         }

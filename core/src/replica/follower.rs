@@ -144,7 +144,9 @@ impl Replica {
         }
         self.holes.truncate_to(to.end_offset);
         self.end = to;
-        self.refresh_voters();
+        if !cx.fx.mutant(Mutant::KeepsTruncatedVoters) {
+            self.refresh_voters();
+        }
     }
 
     /// Whether a copy of this log on a broker whose disk is full takes no records. Those of the metadata log may use

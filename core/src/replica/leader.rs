@@ -112,8 +112,10 @@ impl Replica {
             transfer: None,
             tick_at: None,
         }));
-        self.push_entry(entry.clone());
-        self.order_append(before, vec![entry], Flush::Commit, cx);
+        if !cx.fx.mutant(Mutant::LeadsWithoutOpening) {
+            self.push_entry(entry.clone());
+            self.order_append(before, vec![entry], Flush::Commit, cx);
+        }
         // Its voters were heard when they voted; look again once that proves nothing any more.
         if let Role::Leader(leading) = &mut self.role {
             leading.tick_by(cx.now + cx.timing.election_timeout);

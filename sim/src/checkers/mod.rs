@@ -24,6 +24,7 @@ pub mod single_leader;
 pub mod suspects;
 pub mod suspicion;
 pub mod voters;
+pub mod voters_of_log;
 pub mod votes;
 
 use std::fmt;
@@ -98,6 +99,7 @@ impl Default for Checkers {
                 Box::new(leader_completeness::LeaderHasAllCommitted),
                 Box::new(monotonic::NothingGoesBack::default()),
                 Box::new(voters::VotersChangeOneByOne::default()),
+                Box::new(voters_of_log::VotersAreOfTheLog::default()),
                 Box::new(copies::CountingCopiesAreKept::default()),
                 Box::new(hearing::LeadersHearAMajority::default()),
                 Box::new(handover::SuccessorsHaveEverything),

@@ -1,0 +1,34 @@
+//! A leader hands over to C. B does not reach C and follows the leader as before. C asks for votes and dies: the former
+//! leader has voted, leads no more, and asks B whether it would be elected anew.
+//!
+//! Breaks if: B goes on trusting it, since it hears its broker in the same start and on the same connection: it refuses
+//! its vote to whoever it trusts, and nobody ever leads.
+
+use varve_scenarios::{Scenario, secs};
+
+pub(crate) fn cluster() -> Scenario {
+    Scenario::new(3).seed(3).quiet()
+}
+
+pub(crate) fn story(s: &mut Scenario) {
+    let a = s.elect_leader_beside_controller();
+    let c = s.controller();
+    let b = 6 - a - c;
+    let client = s.client();
+    s.produce_acked(&client, 1);
+    s.trace();
+    s.cut(b, c);
+    let leader_epoch = s.view(a).leader_epoch;
+    s.retarget(&[c, a, b]);
+    s.run_until(|s| s.view(a).leader_epoch > leader_epoch, secs(20));
+    s.kill(c);
+    s.run_until(|s| s.leader_if_any().is_some(), secs(5));
+    s.produce_acked(&client, 1);
+}
+
+#[test]
+fn a_leader_that_asks_to_be_elected_leads_no_more() {
+    let mut s = cluster();
+    story(&mut s);
+    s.assert_trace();
+}
