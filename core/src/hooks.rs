@@ -132,8 +132,16 @@ list! {
         NamesFormerLeaders,
         /// A fenced broker's leadership is hidden from clients (counter-example 11).
         FencingHidesLeader,
+        /// The latest claim on who leads is believed, whatever its epoch.
+        BelievesLatestClaim,
         /// A leader asks its successor to stand before that has caught up.
         TransfersTooEarly,
+        /// The controller answers before what it says is committed.
+        AnswersUncommitted,
+        /// A broker acts on metadata that are not committed.
+        AppliesUncommitted,
+        /// The controller places new partitions on fenced brokers as on others.
+        PlacesOnFenced,
         /// A read in a hole is answered with what lies behind it.
         ServesHoles,
         /// A replica with a hole truncates to it (counter-example 6).

@@ -229,20 +229,9 @@ impl Scenario {
         assert!(self.cluster.is_none(), "the cluster has been started");
         let mut cluster = Cluster::new(self.options.clone(), Draws::new(self.seed));
         cluster.start_all();
-        let admin = cluster.add_client(
-            TOPIC,
-            Work::CreateTopic {
-                partitions: 1,
-                replication_factor: i16::from(self.replicas),
-                configs: self.configs.clone(),
-                done: false,
-            },
-        );
         self.cluster = Some(cluster);
-        self.run_until(
-            |s| s.cluster().clients()[usize::from(admin) - 1].is_done(),
-            PATIENCE,
-        );
+        let admin = self.create_topic(TOPIC);
+        self.run_until(|s| s.is_created(&admin), PATIENCE);
         self.partition = Some(self.find_partition());
         self.run_until(
             |s| {
@@ -301,12 +290,21 @@ impl Scenario {
 
     /// A client with a producer id (`enable.idempotence`) that tries again until it is answered.
     pub fn idempotent_client(&mut self) -> Client {
-        let client = self.client_that(None, |producer| {
-            producer.idempotent = true;
-            producer.retries = true;
-        });
-        self.run_until(|s| s.producer(client).is_identified(), PATIENCE);
+        let client = self.client_that(None, is_idempotent);
+        self.run_until(|s| s.is_identified(&client), PATIENCE);
         client
+    }
+
+    /// Such a client that reaches no node but this one, and may still wait for its producer id.
+    #[track_caller]
+    pub fn idempotent_client_of(&mut self, node: u8) -> Client {
+        self.client_that(Some(node), is_idempotent)
+    }
+
+    /// Whether a client has its producer id.
+    #[must_use]
+    pub fn is_identified(&self, client: &Client) -> bool {
+        self.producer(*client).is_identified()
     }
 
     #[track_caller]
@@ -331,6 +329,37 @@ impl Scenario {
             PATIENCE,
         );
         client
+    }
+}
+
+// --- what administrators do -----------------------------------------------------------------------------------
+
+impl Scenario {
+    /// Asks for a second topic, like the first, until it has been created.
+    pub fn create_topic(&mut self, name: &str) -> Client {
+        let work = self.creation();
+        Client(self.cluster_mut().add_client(name, work))
+    }
+
+    /// The same by an administrator who reaches no node but this one.
+    pub fn create_topic_at(&mut self, node: u8, name: &str) -> Client {
+        let work = self.creation();
+        Client(self.cluster_mut().add_client_of(node, name, work))
+    }
+
+    fn creation(&self) -> Work {
+        Work::CreateTopic {
+            partitions: 1,
+            replication_factor: i16::from(self.replicas),
+            configs: self.configs.clone(),
+            done: false,
+        }
+    }
+
+    /// Whether an administrator has been told that the topic is there.
+    #[must_use]
+    pub fn is_created(&self, admin: &Client) -> bool {
+        self.cluster().clients()[usize::from(admin.0) - 1].is_done()
     }
 }
 
@@ -766,6 +795,13 @@ impl Scenario {
             .expect("the metadata have a leader")
     }
 
+    /// Somebody else is the controller.
+    #[must_use]
+    pub fn controller_other_than(&self, old: u8) -> bool {
+        self.leader_of(TopicPartition::METADATA)
+            .is_some_and(|controller| controller != old)
+    }
+
     fn leader_of(&self, partition: TopicPartition) -> Option<u8> {
         (1..=self.options.nodes)
             .filter_map(|node| Some((node, self.cluster().view(node, partition)?)))
@@ -877,6 +913,11 @@ impl Scenario {
         let now = cluster.now();
         cluster.trace.fault(now, text);
     }
+}
+
+fn is_idempotent(producer: &mut Producer) {
+    producer.idempotent = true;
+    producer.retries = true;
 }
 
 fn file_stem(at: &Location<'_>) -> String {

@@ -156,6 +156,18 @@ killers! {
     unreachable_leader {
         FencingHidesLeader: claim "does not happen within 30000ms",
     }
+    late_word {
+        BelievesLatestClaim: checker "NothingGoesBack",
+    }
+    unconfirmed_topic {
+        AppliesUncommitted: checker "MetadataAreCommitted",
+    }
+    same_producer_id {
+        AnswersUncommitted: checker "MetadataAreCommitted",
+    }
+    fenced_broker {
+        PlacesOnFenced: checker "FencedBrokersAreGivenNothing",
+    }
     rot_under_a_reader {
         ServesHoles: checker "HolesAreNotServed",
     }

@@ -11,6 +11,7 @@ use crate::cluster::{
     self, BrokerRegistration, ClusterImage, MetadataRecord, Planned, encode_records,
 };
 use crate::effect::Effects;
+use crate::hooks::Mutant;
 use crate::ids::{BrokerId, LeaderEpoch, Offset, TopicPartition, Voter};
 use crate::peer::{Answer, PeerIdentity, Question};
 
@@ -68,7 +69,11 @@ impl Broker {
             });
             self.keep_cluster(fx);
         }
-        let applied = self.metadata.applied();
+        let applied = if fx.mutant(Mutant::AnswersUncommitted) {
+            end
+        } else {
+            self.metadata.applied()
+        };
         while let Some(controller) = &mut self.controller
             && let Some(done) = controller
                 .pending
@@ -117,6 +122,11 @@ impl Broker {
                 request,
             } => {
                 let seed = self.draw();
+                let image = if fx.mutant(Mutant::PlacesOnFenced) {
+                    unfenced(&image)
+                } else {
+                    image
+                };
                 cluster::plan_client(&image, &self.setup.kafka, api_version, &request, seed)
             }
         };
@@ -276,4 +286,16 @@ impl Broker {
             .is_some_and(|replica| replica.is_current(preferred, &self.links));
         (preferred != self.voter() && active && settled && current).then_some(preferred)
     }
+}
+
+/// What a controller must never plan with: the image in which no broker is fenced.
+fn unfenced(image: &Arc<ClusterImage>) -> Arc<ClusterImage> {
+    let mut unfenced = ClusterImage::clone(image);
+    for broker in image.brokers() {
+        unfenced.apply(&MetadataRecord::UnfenceBroker {
+            broker: broker.registration.broker,
+            incarnation: broker.registration.incarnation,
+        });
+    }
+    Arc::new(unfenced)
 }

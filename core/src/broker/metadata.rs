@@ -146,13 +146,16 @@ impl Broker {
             let Some(replica) = self.replica(TopicPartition::METADATA) else {
                 break;
             };
-            let Some(end) = replica.high_watermark() else {
+            let Some(mut end) = replica.high_watermark() else {
                 break;
             };
+            if fx.mutant(Mutant::AppliesUncommitted) {
+                end = replica.log_end_offset();
+            }
             if self.metadata.applied >= end {
                 break;
             }
-            match replica.committed_batches(self.metadata.applied) {
+            match replica.batches_from(self.metadata.applied, end) {
                 Some(batches) => {
                     for batch in batches {
                         self.apply(&batch, &mut affected);

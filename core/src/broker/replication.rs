@@ -251,7 +251,8 @@ impl Broker {
     /// Takes another broker's word on who leads; the highest epoch wins, and in it the latest claim.
     fn learn_leader(&mut self, from: PeerIdentity, claim: LeaderClaim, fx: &mut Effects) {
         let known = self.leader_of(claim.partition);
-        if known.is_some_and(|known| {
+        let latest = fx.mutant(Mutant::BelievesLatestClaim);
+        if known.filter(|_| !latest).is_some_and(|known| {
             (claim.leader_epoch, claim.version) <= (known.leader_epoch, known.version)
         }) {
             return;

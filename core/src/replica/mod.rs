@@ -466,11 +466,10 @@ impl Replica {
             .push(OrderKind::SaveSnapshot { at, image }, self.end, self.id, cx);
     }
 
-    /// Committed batches from the one that holds `offset` on; `None` where memory does not hold them.
+    /// Batches from the one that holds `offset` on, below `end`; `None` where memory does not hold them.
     #[must_use]
-    pub(crate) fn committed_batches(&self, offset: Offset) -> Option<Vec<Batch>> {
-        self.tail
-            .batches_from(offset, self.committed.end_offset, usize::MAX)
+    pub(crate) fn batches_from(&self, offset: Offset, end: Offset) -> Option<Vec<Batch>> {
+        self.tail.batches_from(offset, end, usize::MAX)
     }
 
     /// The log's notes.

@@ -8,6 +8,7 @@ pub mod observed;
 
 pub mod acknowledgements;
 pub mod committed_data;
+pub mod committed_metadata;
 pub mod copies;
 pub mod directory_names;
 pub mod durable_words;
@@ -19,6 +20,7 @@ pub mod leader_completeness;
 pub mod log_matching;
 pub mod monotonic;
 pub mod orders;
+pub mod placement;
 pub mod producer_state;
 pub mod single_leader;
 pub mod suspects;
@@ -106,6 +108,8 @@ impl Default for Checkers {
                 Box::new(suspects::SuspectsNeverLead),
                 Box::new(suspicion::SuspicionEndsWhenCaughtUp::default()),
                 Box::new(directory_names::WipedDirectoriesAreSilent),
+                Box::new(committed_metadata::MetadataAreCommitted::default()),
+                Box::new(placement::FencedBrokersAreGivenNothing::default()),
                 Box::new(acknowledgements::AcknowledgedByPolicy::default()),
                 Box::new(holes::HolesAreNotServed::default()),
                 Box::new(producer_state::ProducerStateFollowsLog::default()),

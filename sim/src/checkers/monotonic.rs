@@ -1,16 +1,17 @@
 //! What must not go back does not: a replica's leader epoch across its restarts, its log start, what it has
-//! committed within one incarnation, and the high watermark and log start that clients are shown. A leader that
+//! committed within one incarnation, the epoch of the leader that one broker tells clients, and the high watermark and
+//! log start that clients are shown. A leader that
 //! has been replaced may show an older high watermark than its successors, but never one older than its
 //! predecessors showed.
 
 use std::collections::BTreeMap;
 
 use varve_core::effect::{Effect, RequestId};
-use varve_core::ids::{LeaderEpoch, Offset, TopicPartition, Voter};
+use varve_core::ids::{LeaderEpoch, Offset, PartitionIndex, TopicPartition, Voter};
 use varve_core::input::Input;
 use varve_core::log::Position;
 use varve_core::store::{OrderKind, Recovered};
-use varve_core::wire::ErrorCode;
+use varve_core::wire::{ErrorCode, MetadataResponse, Response};
 
 use super::{Checker, Observed, Step, fetched, served, show_partition, show_replica};
 
@@ -23,6 +24,8 @@ pub struct NothingGoesBack {
     /// Fetches that wait for an answer, each with what clients had been shown when it came: an answer may be as
     /// old as its question, and no older.
     asked: BTreeMap<(u8, RequestId), BTreeMap<TopicPartition, Shown>>,
+    /// The epoch of the latest leader that a node has told clients in this incarnation, or of which that there is none.
+    told: BTreeMap<(u8, TopicPartition), LeaderEpoch>,
 }
 
 /// By leader epoch: log start and high watermark.
@@ -70,6 +73,32 @@ impl NothingGoesBack {
     }
 }
 
+impl NothingGoesBack {
+    fn tells(&mut self, node: u8, response: &MetadataResponse) -> Result<(), String> {
+        for topic in &response.topics {
+            for data in topic
+                .partitions
+                .iter()
+                .filter(|data| data.leader_epoch >= 0)
+            {
+                let partition = TopicPartition {
+                    topic: topic.topic_id,
+                    partition: PartitionIndex(data.partition_index),
+                };
+                let is = LeaderEpoch(data.leader_epoch);
+                let was = self.told.insert((node, partition), is);
+                if let Some(was) = was.filter(|was| is < *was) {
+                    return Err(format!(
+                        "n{node} tells of the leader of {} in e{is}, having told of one in e{was}",
+                        show_partition(partition)
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Checker for NothingGoesBack {
     fn name(&self) -> &'static str {
         "NothingGoesBack"
@@ -79,6 +108,7 @@ impl Checker for NothingGoesBack {
     fn on_start(&mut self, seen: &Observed, recovered: &Recovered) -> Result<(), String> {
         let node = recovered.broker.0;
         self.asked.retain(|(asked, _), _| i32::from(*asked) != node);
+        self.told.retain(|(told, _), _| i32::from(*told) != node);
         for ((partition, voter), latest) in &mut self.replicas {
             if voter.broker == recovered.broker && voter.directory == recovered.directory {
                 latest.committed = Position::default();
@@ -141,6 +171,9 @@ impl Checker for NothingGoesBack {
             let Effect::Respond { request, response } = effect else {
                 continue;
             };
+            if let Response::Metadata(response) = &**response {
+                self.tells(step.node, response)?;
+            }
             let Some(served) = served(response) else {
                 continue;
             };

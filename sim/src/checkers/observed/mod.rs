@@ -6,13 +6,15 @@
 //! compares what a broker says with what it did.
 
 mod log;
+mod metadata;
 mod shadow;
 mod topics;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use varve_core::cluster::{ClusterImage, MetadataRecord, decode_batch};
 use varve_core::effect::Effect;
-use varve_core::ids::{Offset, TopicPartition, Voter};
+use varve_core::ids::{Offset, TopicId, TopicPartition, Voter};
 use varve_core::input::Input;
 use varve_core::log::{Entry, Position};
 use varve_core::record::BatchHeader;
@@ -25,6 +27,7 @@ pub use log::{Logged, epoch_before, index_of, voters_of};
 pub use shadow::{Shadow, Stored};
 
 use log::digest_batch;
+use metadata::CommittedMetadata;
 use shadow::Deed;
 use topics::Topics;
 
@@ -100,6 +103,7 @@ pub struct Observed {
     /// Every batch header that was ever ordered, by its digest.
     headers: BTreeMap<u64, BatchHeader>,
     topics: Topics,
+    metadata: CommittedMetadata,
     /// What the latest step did.
     pub facts: Vec<Fact>,
 }
@@ -187,7 +191,33 @@ impl Observed {
     /// Whether the partition's topic has been deleted.
     #[must_use]
     pub fn is_removed(&self, partition: TopicPartition) -> bool {
-        self.topics.is_removed(partition.topic)
+        self.is_topic_removed(partition.topic)
+    }
+
+    /// Whether this topic has been deleted.
+    #[must_use]
+    pub fn is_topic_removed(&self, topic: TopicId) -> bool {
+        self.topics.is_removed(topic)
+    }
+
+    /// The cluster as the committed metadata have it.
+    #[must_use]
+    pub const fn image(&self) -> &ClusterImage {
+        self.metadata.image()
+    }
+
+    /// The cluster as the metadata have it up to this position; `None` where that is not committed.
+    #[must_use]
+    pub fn image_at(&self, position: Position) -> Option<ClusterImage> {
+        let committed = self.committed(TopicPartition::METADATA);
+        let index = index_of(committed, position)?;
+        Some(self.metadata.image_of(&committed[..index]))
+    }
+
+    /// What the latest step has committed of the metadata, in order.
+    #[must_use]
+    pub fn metadata_news(&self) -> &[MetadataRecord] {
+        self.metadata.news()
     }
 
     /// Hears what a broker is about to be told.
@@ -218,6 +248,7 @@ impl Observed {
     /// Takes a step in.
     pub fn take(&mut self, step: &Step<'_>) {
         self.facts.clear();
+        self.metadata.forget_news();
         for effect in step.effects {
             if let Effect::Store(order) = effect {
                 self.take_order(step.me, order);
@@ -266,11 +297,13 @@ impl Observed {
         }
         for entry in entries {
             if let Entry::Batch(batch) = entry {
-                let before = self
-                    .headers
-                    .insert(digest_batch(&batch.header), batch.header);
+                let digest = digest_batch(&batch.header);
+                let before = self.headers.insert(digest, batch.header);
                 if partition == TopicPartition::METADATA && before.is_none() {
-                    self.topics.take(batch);
+                    let records =
+                        decode_batch(batch).expect("the controller writes what can be read");
+                    self.topics.take(&records);
+                    self.metadata.take(digest, records);
                 }
             }
         }
@@ -328,6 +361,9 @@ impl Observed {
             committed
                 .log
                 .extend_from_slice(&shadow.ordered.log[known..index]);
+            if partition == TopicPartition::METADATA {
+                self.metadata.follow(&committed.log);
+            }
             self.facts.push(Fact::Committed {
                 partition,
                 replica: me,
@@ -397,5 +433,8 @@ impl Observed {
             .take_while(|(one, other)| one == other)
             .count();
         committed.log.truncate(same);
+        if partition == TopicPartition::METADATA {
+            self.metadata.follow(&committed.log);
+        }
     }
 }

@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use varve_core::cluster::{ConfigResource, MetadataRecord, decode_batch};
+use varve_core::cluster::{ConfigResource, MetadataRecord};
 use varve_core::ids::TopicId;
-use varve_core::record::Batch;
 
 /// Of every record that was ever ordered of a metadata log, committed or not.
 #[derive(Clone, Debug, Default)]
@@ -14,9 +13,8 @@ pub(super) struct Topics {
 }
 
 impl Topics {
-    /// Takes a batch of the metadata log.
-    pub(super) fn take(&mut self, batch: &Batch) {
-        let records = decode_batch(batch).expect("the controller writes what can be read");
+    /// Takes the records of a batch of the metadata log.
+    pub(super) fn take(&mut self, records: &[MetadataRecord]) {
         for record in records {
             match record {
                 MetadataRecord::Config {
@@ -24,11 +22,11 @@ impl Topics {
                     key,
                     value,
                 } if key == "min.insync.replicas" => {
-                    let value = value.and_then(|value| value.parse().ok());
-                    self.insync_min.insert(topic, value.unwrap_or(1));
+                    let value = value.as_ref().and_then(|value| value.parse().ok());
+                    self.insync_min.insert(*topic, value.unwrap_or(1));
                 }
                 MetadataRecord::RemoveTopic { id } => {
-                    self.removed.insert(id);
+                    self.removed.insert(*id);
                 }
                 MetadataRecord::Config { .. }
                 | MetadataRecord::RegisterBroker { .. }
