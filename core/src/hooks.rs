@@ -52,6 +52,8 @@ list! {
         CommitsNotesInMemory,
         /// A leader shows a high watermark before its opening is committed.
         ExposesBeforeOpening,
+        /// A voter that lags stays in the ISR.
+        KeepsLaggards,
         /// `min.insync.replicas` is not looked at.
         IgnoresMinInsync,
         /// A vote is answered before it is durable.
@@ -94,6 +96,12 @@ list! {
         TrustsWithoutRenewal,
         /// A follower trusts its leader while it hears its broker, though it asks to be elected in a later epoch.
         TrustsWhoAsks,
+        /// After a break of the link a leader goes on sending where it was.
+        SendsOnAfterBreak,
+        /// A link to a start of a peer that is over is not dialled anew.
+        KeepsDeadLink,
+        /// A second node is let in under the id of one that is heard.
+        LetsNamesakesIn,
         /// A suspect counts its own vote like any other, and says nothing of possible loss.
         SuspectStands,
         /// A suspect's votes are not marked (counter-example 4).
@@ -134,6 +142,10 @@ list! {
         FencingHidesLeader,
         /// The latest claim on who leads is believed, whatever its epoch.
         BelievesLatestClaim,
+        /// A node that is told to stop hands nothing over.
+        NeverHandsOver,
+        /// A leader takes a successor with holes for as good as a whole one.
+        PrefersDamaged,
         /// A leader asks its successor to stand before that has caught up.
         TransfersTooEarly,
         /// The controller answers before what it says is committed.

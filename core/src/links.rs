@@ -112,6 +112,8 @@ fn is_over(known: &PeerIdentity, peer: &PeerIdentity) -> bool {
 pub struct Links {
     peers: BTreeMap<BrokerId, Link>,
     started_at: Instant,
+    /// What must never be: a second node is let in under the id of one that is heard.
+    lets_namesakes_in: bool,
 }
 
 impl Links {
@@ -121,7 +123,15 @@ impl Links {
         Self {
             peers: BTreeMap::new(),
             started_at: now,
+            lets_namesakes_in: false,
         }
+    }
+
+    /// The same, but for a clause that a mutant breaks.
+    #[must_use]
+    pub(crate) const fn letting_namesakes_in(mut self, broken: bool) -> Self {
+        self.lets_namesakes_in = broken;
+        self
     }
 
     /// One peer.
@@ -168,8 +178,8 @@ impl Links {
     #[must_use]
     pub fn rival(&self, peer: &PeerIdentity, now: Instant, timing: &Timing) -> Option<DirectoryId> {
         let known = self.get(peer.broker)?.incoming?;
-        (known.directory != peer.directory && self.hears(peer.broker, now, timing))
-            .then_some(known.directory)
+        let is_heard = self.hears(peer.broker, now, timing) && !self.lets_namesakes_in;
+        (known.directory != peer.directory && is_heard).then_some(known.directory)
     }
 
     /// Whether the peer's disk is full, as it last said.

@@ -826,6 +826,16 @@ impl Scenario {
             .collect()
     }
 
+    /// The nodes that the leader says are in sync, in order.
+    #[must_use]
+    pub fn in_sync(&self) -> Vec<u8> {
+        let process = self.cluster().node(self.leader()).process.as_ref();
+        let replica = process.and_then(|process| process.broker.replica(self.partition()));
+        let isr = replica.expect("the leader has a replica").isr().iter();
+        isr.filter_map(|broker| u8::try_from(broker.0).ok())
+            .collect()
+    }
+
     /// The partition's replica on a node.
     ///
     /// # Panics

@@ -6,9 +6,11 @@
 
 use varve_scenarios::{Outcome, Scenario, millis, secs};
 
-#[test]
-fn a_follower_back_at_once_after_a_power_cut_is_heard_and_led_at_once() {
-    let mut s = Scenario::new(3).seed(4).quiet();
+pub(crate) fn cluster() -> Scenario {
+    Scenario::new(3).seed(4).quiet()
+}
+
+pub(crate) fn story(s: &mut Scenario) {
     let leader = s.elect_leader_beside_controller();
     let c = s.client();
     s.produce_acked(&c, 2);
@@ -22,5 +24,11 @@ fn a_follower_back_at_once_after_a_power_cut_is_heard_and_led_at_once() {
     assert_eq!(s.outcome(&produced), Outcome::Acknowledged(2));
     assert_eq!(s.leader(), leader, "nobody had a reason to stand");
     assert_eq!(s.view(leader).leader_epoch, s.view(follower).leader_epoch);
+}
+
+#[test]
+fn a_follower_back_at_once_after_a_power_cut_is_heard_and_led_at_once() {
+    let mut s = cluster();
+    story(&mut s);
     s.assert_trace();
 }

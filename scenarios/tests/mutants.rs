@@ -76,6 +76,7 @@ killers! {
         KeepsDivergentTail: checker "LogsMatch",
     }
     two_authorities {
+        LetsNamesakesIn: checker "NamesakesAreNotRegistered",
         ChangesVotersTwiceAtOnce: checker "VotersChangeOneByOne",
     }
     changes_before_the_opening {
@@ -99,7 +100,18 @@ killers! {
     deleted_copy {
         CreatesUnknownReplica: checker "SuspicionEndsWhenCaughtUp",
     }
+    back_at_once {
+        SendsOnAfterBreak: claim "does not happen within 300ms",
+        KeepsDeadLink: claim "does not happen within 300ms",
+    }
+    laggard {
+        KeepsLaggards: claim "it lags for too long",
+    }
+    damaged_heir {
+        PrefersDamaged: claim "it has everything",
+    }
     successor_that_lags {
+        NeverHandsOver: claim "does not happen within 50ms",
         TransfersTooEarly: checker "SuccessorsHaveEverything",
     }
     fill_of_another_epoch {

@@ -164,7 +164,7 @@ impl Broker {
             rng: ChaCha8Rng::seed_from_u64(seed),
             now,
             wall: Timestamp(0),
-            links: Links::new(now),
+            links: Links::new(now).letting_namesakes_in(fx.mutant(Mutant::LetsNamesakesIn)),
             replicas: BTreeMap::new(),
             unsettled: BTreeSet::new(),
             leaders: BTreeMap::new(),
@@ -543,7 +543,7 @@ impl Broker {
     /// Hands every leadership to the voter best suited, where there is another voter and the configuration does not say
     /// otherwise.
     fn hand_over(&mut self, fx: &mut Effects) {
-        if !self.configs().controlled_shutdown() {
+        if !self.configs().controlled_shutdown() || fx.mutant(Mutant::NeverHandsOver) {
             return;
         }
         let led: Vec<TopicPartition> = self.led().collect();

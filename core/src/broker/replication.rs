@@ -151,7 +151,9 @@ impl Broker {
 
     /// Tells the replicas concerned. A change of one link touches only those that depend on that broker.
     fn apply_link_change(&mut self, change: LinkChange, fx: &mut Effects) {
-        if let LinkChange::Replaced(broker) = change {
+        if let LinkChange::Replaced(broker) = change
+            && !fx.mutant(Mutant::KeepsDeadLink)
+        {
             fx.push(Effect::Redial(broker));
         }
         let all: Vec<TopicPartition> = match change {

@@ -161,6 +161,7 @@ impl Replica {
         let Role::Leader(leading) = &self.role else {
             return;
         };
+        let keeps_laggards = cx.fx.mutant(Mutant::KeepsLaggards);
         let current = |voter: &&Voter| {
             **voter == self.me
                 || leading.progress.get(voter).is_some_and(|progress| {
@@ -169,7 +170,7 @@ impl Replica {
                     cx.links.reaches(**voter)
                         && cx.links.hears(voter.broker, cx.now, cx.timing)
                         && progress.replicating
-                        && (caught_up || !lags)
+                        && (caught_up || !lags || keeps_laggards)
                 })
         };
         let mut isr: Vec<BrokerId> = self

@@ -397,7 +397,7 @@ impl Replica {
                     "a follower matches no more than the leader has"
                 );
                 progress.matched(verified, appended, durable, end, cx.now);
-                progress.whole = whole;
+                progress.whole = whole || cx.fx.mutant(Mutant::PrefersDamaged);
                 if progress.waiting_since.is_some() {
                     leading.tick_by(retry_at);
                 }
@@ -497,7 +497,7 @@ impl Replica {
         match &mut self.role {
             Role::Leader(leading) => {
                 for (follower, progress) in &mut leading.progress {
-                    if follower.broker == broker {
+                    if follower.broker == broker && !cx.fx.mutant(Mutant::SendsOnAfterBreak) {
                         progress.ask_anew(self.end);
                     }
                 }

@@ -19,6 +19,7 @@ pub mod holes;
 pub mod leader_completeness;
 pub mod log_matching;
 pub mod monotonic;
+pub mod namesakes;
 pub mod orders;
 pub mod placement;
 pub mod producer_state;
@@ -110,6 +111,7 @@ impl Default for Checkers {
                 Box::new(directory_names::WipedDirectoriesAreSilent),
                 Box::new(committed_metadata::MetadataAreCommitted::default()),
                 Box::new(placement::FencedBrokersAreGivenNothing::default()),
+                Box::new(namesakes::NamesakesAreNotRegistered::default()),
                 Box::new(acknowledgements::AcknowledgedByPolicy::default()),
                 Box::new(holes::HolesAreNotServed::default()),
                 Box::new(producer_state::ProducerStateFollowsLog::default()),
