@@ -172,6 +172,20 @@ list! {
         TakesRotForTornTail,
         /// Recovery goes on with the epochs from before a truncation (counter-example 2).
         KeepsTruncatedEpochs,
+        /// What is deleted or truncated is removed at once, before that is durable.
+        RemovesBeforeDurable,
+        /// An append behind a truncation does not wait until that is durable.
+        OverwritesBeforeDurable,
+        /// Records acknowledged in memory are synced whenever something else is.
+        NeverFlushesReplicated,
+        /// Records may use what is kept free for the journal.
+        EatsReserve,
+        /// Recovery takes a bad tail of the last group for one that was never acknowledged.
+        TrustsTornTail,
+        /// Recovery believes the batch headers in a segment, whatever the journal says.
+        TrustsSegmentHeaders,
+        /// Recovery does not look at the second copies of votes.
+        VotesStandOnce,
         /// Recovery forgets the vote.
         ForgetsVote,
         /// A sync that has failed is tried again, and its success is believed.

@@ -715,6 +715,29 @@ impl Scenario {
         assert!(rotted, "{path} has a byte on the disk at {at}");
     }
 
+    /// Bits rot in the base offset of this offset's batch, which Kafka's checksum does not cover.
+    pub fn rot_header(&mut self, node: u8, offset: i64) {
+        let place = verdict::place_of(self.cluster(), node, self.partition(), Offset(offset));
+        let (path, bytes) = place;
+        self.told(format!(
+            "bits rot on n{node} in the header at offset {offset}"
+        ));
+        let rotted = self
+            .cluster()
+            .node(node)
+            .disk
+            .rot(&path, bytes.start + 4, 3);
+        assert!(rotted, "{path} has a byte there");
+    }
+
+    /// Bits rot in the first copy of the last vote in the node's journal.
+    pub fn rot_vote(&mut self, node: u8) {
+        let (path, at) = verdict::place_of_vote(self.cluster(), node);
+        self.told(format!("bits rot on n{node} in the record of its vote"));
+        let rotted = self.cluster().node(node).disk.rot(&path, at, 3);
+        assert!(rotted, "{path} has a byte at {at}");
+    }
+
     fn middle_of(&self, node: u8, offset: i64) -> (String, u64) {
         let offset = Offset(offset);
         let (path, bytes) = verdict::place_of(self.cluster(), node, self.partition(), offset);

@@ -230,3 +230,35 @@ pub(crate) fn place_of(
         }
     }
 }
+
+/// Where the first copy of the vote that was journalled last stands on the disk of a node: the file, and a place in the
+/// record. Blocks, groups and votes as in `docs/format.md`.
+pub(crate) fn place_of_vote(cluster: &Cluster, node: u8) -> (String, u64) {
+    const BLOCK: usize = 4096;
+    let disk = &cluster.node(node).disk;
+    let mut votes = Vec::new();
+    let files = disk.files().into_iter();
+    for (path, length) in files.filter(|(path, _)| path.starts_with("journal/")) {
+        let mut bytes = vec![0; usize::try_from(length).expect("a small file")];
+        let file = disk.open(&path).expect("it is there");
+        file.read_at(0, &mut bytes).expect("nothing fails");
+        for (block, start) in bytes.chunks(BLOCK).zip((0..length).step_by(BLOCK)) {
+            if block.starts_with(b"VJG1") {
+                let replicas = u64::from(u32::from_be_bytes(*field(block, 48)));
+                votes.push((None, path.clone(), start + 52 + 20 * replicas + 12));
+            } else if block.starts_with(b"VJV1")
+                && let Some((name, ..)) = votes.last_mut()
+            {
+                // Incarnation and number of the group that the copies stand behind.
+                *name = Some(*field::<16>(block, 8));
+            }
+        }
+    }
+    let latest = votes.into_iter().max_by_key(|(name, ..)| *name);
+    let (_, path, at) = latest.expect("a group has been journalled");
+    (path, at)
+}
+
+fn field<const N: usize>(bytes: &[u8], at: usize) -> &[u8; N] {
+    bytes[at..].first_chunk().expect("a block is longer")
+}

@@ -122,6 +122,7 @@ killers! {
     }
     disk_full {
         CountsRefusedAsDurable: checker "WordsAreDurable",
+        EatsReserve: claim "does not happen within 4000ms",
     }
     disk_that_hangs {
         IgnoresStalledDisk: claim "does not happen within 6000ms",
@@ -200,6 +201,24 @@ killers! {
     }
     rot_below_the_durable_end {
         TakesRotForTornTail: claim "the end stays where it was",
+    }
+    deletion_cut_short {
+        RemovesBeforeDurable: checker "RecoveryFindsWhatWasOrdered",
+    }
+    overwritten_tail {
+        OverwritesBeforeDurable: checker "RecoveryFindsWhatWasOrdered",
+    }
+    flushed_in_time {
+        NeverFlushesReplicated: claim "on every disk by now",
+    }
+    rot_in_the_last_group {
+        TrustsTornTail: checker "RecoveryFindsWhatWasOrdered",
+    }
+    rot_in_a_header {
+        TrustsSegmentHeaders: claim "found by the start",
+    }
+    second_copy_of_a_vote {
+        VotesStandOnce: checker "RecoveryFindsWhatWasOrdered",
     }
     failing_fsync {
         RetriesFailedSync: checker "RecoveryFindsWhatWasOrdered",

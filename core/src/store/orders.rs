@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 
+use crate::hooks::Mutant;
 use crate::ids::{Offset, TopicPartition, Voter};
 use crate::log::{Entry, Position};
 use crate::record::{Batch, BatchHeader, HEADER_SIZE};
@@ -97,16 +98,22 @@ impl<D: Disk> LogStore<D> {
             log.active = None;
         }
         self.stage(replica, &Record::Truncate { to })?;
-        let number = self.journal.number();
-        self.log_of(replica).truncated = Some(number);
+        self.log_of(replica).truncated = Some(self.journal.number());
         for segment in emptied {
-            self.doomed
-                .push_back((number, Doomed::Segment(replica, segment)));
+            self.doom(Doomed::Segment(replica, segment))?;
         }
-        if let Some((segment, length)) = last {
-            self.doomed
-                .push_back((number, Doomed::Tail(replica, segment, length)));
+        match last {
+            Some((segment, length)) => self.doom(Doomed::Tail(replica, segment, length)),
+            None => Ok(()),
         }
+    }
+
+    /// Has something done once the group that is being staged is durable.
+    fn doom(&mut self, doomed: Doomed) -> Result<(), DiskError> {
+        if self.hooks.is(Mutant::RemovesBeforeDurable) {
+            return self.remove_doomed(&doomed);
+        }
+        self.doomed.push_back((self.journal.number(), doomed));
         Ok(())
     }
 
@@ -121,9 +128,7 @@ impl<D: Disk> LogStore<D> {
         self.dirty_directories.remove(&directory);
         self.unnamed.remove(&directory);
         self.stage(replica, &Record::Delete)?;
-        let number = self.journal.number();
-        self.doomed.push_back((number, Doomed::Replica(replica)));
-        Ok(())
+        self.doom(Doomed::Replica(replica))
     }
 
     fn save_snapshot(
@@ -158,12 +163,10 @@ impl<D: Disk> LogStore<D> {
         self.sync_names_of(replica);
         let before = self.state_of(replica).snapshot.replace(snapshot);
         self.stage(replica, &Record::Snapshot(snapshot))?;
-        let number = self.journal.number();
-        if let Some(before) = before {
-            self.doomed
-                .push_back((number, Doomed::Snapshot(replica, before)));
+        match before {
+            Some(before) => self.doom(Doomed::Snapshot(replica, before)),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Makes the next group commit sync the names in a replica's directory.
@@ -252,15 +255,17 @@ impl<D: Disk> LogStore<D> {
             .truncated
             .take()
             .is_some_and(|number| number > self.journal.durable())
+            && !self.hooks.is(Mutant::OverwritesBeforeDurable)
         {
             // Bytes that the truncation dropped are about to be overwritten.
             self.commit_now()?;
         }
         let size = entries.iter().map(batch_size).sum::<usize>();
-        let reserve = if replica == TopicPartition::METADATA {
-            0
-        } else {
+        let spares = replica != TopicPartition::METADATA && !self.hooks.is(Mutant::EatsReserve);
+        let reserve = if spares {
             self.options.reserve_bytes
+        } else {
+            0
         };
         if !self.has_space_for(size, reserve)? {
             return Ok(self.refuse(replica));

@@ -20,7 +20,7 @@ use crate::store::record::{Appended, Record};
 use crate::store::replica::{Gap, Place, ReplicaState, Segment};
 use crate::store::segment::{self, FileKind};
 use crate::store::store::{FileName, ReplicaLog};
-use crate::store::{Disk, DiskError, DiskFile, Mark, StoreOptions};
+use crate::store::{Disk, DiskError, DiskFile, Mark, StoreOptions, Vote};
 
 /// Replays the journal over a checkpoint's state.
 pub(super) struct Replay<'a, D: Disk> {
@@ -97,11 +97,7 @@ impl<'a, D: Disk> Replay<'a, D> {
                     header,
                     recorded,
                 } => self.replay_group(&files[*file].file, *at, header, *recorded)?,
-                Found::Votes(votes) => {
-                    for &(replica, vote) in votes {
-                        self.replay(replica, Record::Vote(vote), &Bytes::new(), false)?;
-                    }
-                }
+                Found::Votes(votes) => self.replay_copies(votes, false)?,
                 Found::Lost { replicas } => {
                     let replicas = replicas
                         .clone()
@@ -166,12 +162,26 @@ impl<'a, D: Disk> Replay<'a, D> {
             let copies = VoteCopies::decode(copies, self.seed).filter(|copies| {
                 (copies.incarnation, copies.number) == (header.incarnation, header.number)
             });
-            for (replica, vote) in copies.map(|copies| copies.votes).unwrap_or_default() {
-                self.replay(replica, Record::Vote(vote), &Bytes::new(), recorded)?;
-            }
+            let votes = copies.map(|copies| copies.votes).unwrap_or_default();
+            self.replay_copies(&votes, recorded)?;
             for &replica in &header.replicas {
                 self.suspects.insert(replica);
             }
+        }
+        Ok(())
+    }
+
+    /// Takes the second copies of votes whose first are lost.
+    fn replay_copies(
+        &mut self,
+        votes: &[(TopicPartition, Vote)],
+        recorded: bool,
+    ) -> Result<(), DiskError> {
+        if self.hooks.is(Mutant::VotesStandOnce) {
+            return Ok(());
+        }
+        for &(replica, vote) in votes {
+            self.replay(replica, Record::Vote(vote), &Bytes::new(), recorded)?;
         }
         Ok(())
     }
@@ -325,7 +335,9 @@ impl<'a, D: Disk> Replay<'a, D> {
             if !is_whole && !recorded {
                 // It may never have been durable: a torn tail, or rot in the last group. Or it was truncated, and its
                 // bytes were overwritten just before the crash: then the truncation follows.
-                self.severed.insert(replica);
+                if !self.hooks.is(Mutant::TrustsTornTail) {
+                    self.severed.insert(replica);
+                }
                 return Ok(());
             }
             self.push_batch(replica, header, place)?;
@@ -451,7 +463,8 @@ impl<'a, D: Disk> Replay<'a, D> {
             Err(error) => return Err(error),
         };
         let batch = segment::read_batch(&file, place.position, header.size())?;
-        if batch.is_some_and(|batch| batch.header == *header) {
+        let any_header = self.hooks.is(Mutant::TrustsSegmentHeaders);
+        if batch.is_some_and(|batch| batch.header == *header || any_header) {
             // Only written, perhaps: the recovery checkpoint must sync it.
             self.files
                 .insert((replica, place.segment, FileKind::Log), file);

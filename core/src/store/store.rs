@@ -258,8 +258,10 @@ impl<D: Disk> LogStore<D> {
                 // Handed to the operating system, so that a killed process finds it again.
                 let written = self.journal.write();
                 self.done(written)?;
-                let due = now + self.options.replicated_flush_max;
-                self.flush_by = Some(self.flush_by.map_or(due, |by| by.min(due)));
+                if !self.hooks.is(Mutant::NeverFlushesReplicated) {
+                    let due = now + self.options.replicated_flush_max;
+                    self.flush_by = Some(self.flush_by.map_or(due, |by| by.min(due)));
+                }
                 Ok(Some(Completion {
                     stage: Stage::Written,
                     ..completion
@@ -520,7 +522,7 @@ impl<D: Disk> LogStore<D> {
         Ok(())
     }
 
-    fn remove_doomed(&mut self, doomed: &Doomed) -> Result<(), DiskError> {
+    pub(super) fn remove_doomed(&mut self, doomed: &Doomed) -> Result<(), DiskError> {
         match doomed {
             Doomed::Replica(replica) => remove_replica(&self.disk, *replica),
             Doomed::Segment(replica, segment) => {

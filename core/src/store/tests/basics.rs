@@ -42,3 +42,31 @@ fn what_was_committed_is_there_after_a_restart_and_reads_back_byte_for_byte() {
     assert_eq!(found.holes, []);
     assert_eq!(Driver::new(store).read_all(replica(0)), bytes_of(&batches));
 }
+
+#[test]
+fn a_large_append_acknowledged_from_memory_is_on_disk_within_its_bound() {
+    let disk = formatted();
+    let (store, _) = open(&disk);
+    let mut driver = Driver::new(store);
+    driver.create(replica(0));
+    driver.append(replica(0), vec![opening(1, 0)]).unwrap();
+    driver.commit();
+    let large = batch(0, 1, 3, 5000);
+    assert!(large.size() >= options().direct_append_bytes_min);
+    let entries = vec![Entry::Batch(large.clone())];
+    let written = driver
+        .append_as(replica(0), entries, Offset(0), Flush::Replicated)
+        .unwrap();
+    assert_eq!(written.map(|done| done.stage), Some(Stage::Written));
+    let due = NOW + options().replicated_flush_max;
+    assert_eq!(driver.store.next_flush_deadline(), Some(due));
+    assert!(driver.store.is_commit_due(due), "nothing else need happen");
+    assert_eq!(driver.commit().len(), 1);
+    let end = driver.end(replica(0));
+    disk.power_cut(&mut |_| 1);
+
+    let (store, recovered) = LogStore::open(disk.clone(), options(), BootId(8)).unwrap();
+    assert_eq!(recovered.replicas[0].end, end);
+    assert_eq!(recovered.replicas[0].holes, []);
+    assert_eq!(Driver::new(store).read_all(replica(0)), bytes_of(&[large]));
+}

@@ -274,6 +274,14 @@ impl Shadow {
                 .take_while(|pending| pending.seq <= self.written)
                 .count();
         }
+        if !fault.damaged
+            && let Some(hole) = found.and_then(|found| found.holes.first())
+        {
+            return Err(format!(
+                "recovery found a hole from {} to {} on a disk that nothing has damaged",
+                hole.start, hole.end
+            ));
+        }
         let mut state = self.durable.clone();
         // The last durable end is journalled with the group behind it: until then, rot at the log's end looks like a
         // torn tail. The replica is shorter then, and knows that it may be.
