@@ -128,6 +128,8 @@ list! {
         FiresDeadlinesInTurn,
         /// Producer state survives the truncation of the batches that made it.
         KeepsProducerStateOnTruncation,
+        /// Producers age by when their batches arrive, whatever time their records have.
+        ExpiresByArrival,
         /// A produce with `acks=1` is answered before the leader has it by the policy.
         AnswersOneEarly,
         /// A produce with `acks=all` is answered when the leader has it.

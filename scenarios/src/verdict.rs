@@ -9,6 +9,7 @@ use varve_core::ids::{Offset, TopicPartition};
 use varve_core::record::Batch;
 use varve_core::store::{Disk as _, DiskFile as _, Mark, Query, QueryId, QueryKind, QueryResult};
 use varve_sim::cluster::{Cluster, DiskOptions};
+use varve_sim::liveness::compare_producers;
 use varve_sim::network::NetworkOptions;
 
 use crate::{PATIENCE, Scenario, file_stem};
@@ -38,7 +39,8 @@ impl Scenario {
     }
 
     /// Heals everything, starts whoever does not run, waits until all replicas are equal, and demands that every
-    /// acknowledged record is read where it was acknowledged, in order and once.
+    /// acknowledged record is read where it was acknowledged, in order and once, and that replicas know of producers what
+    /// their logs give.
     pub fn judge(&mut self) {
         let nodes = self.options.nodes;
         let cluster = self.cluster_mut();
@@ -67,7 +69,8 @@ impl Scenario {
             },
             PATIENCE * 2,
         );
-        if let Err(violation) = self.cluster().history.judge() {
+        let judged = self.cluster().history.judge();
+        if let Err(violation) = judged.and_then(|()| compare_producers(self.cluster())) {
             self.fail(&violation.to_string());
         }
     }

@@ -148,6 +148,9 @@ killers! {
     early_duplicate {
         AnswersDuplicateEarly: checker "AcknowledgedByPolicy",
     }
+    duplicate_across_failover {
+        ExpiresByArrival: checker "ProducerStateFollowsLog",
+    }
     retry_after_truncation {
         KeepsProducerStateOnTruncation: assertion "batches are appended in order",
     }

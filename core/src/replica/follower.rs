@@ -116,7 +116,7 @@ impl Replica {
             return at;
         }
         for entry in &entries {
-            self.push_entry(entry.clone());
+            self.push_entry(entry.clone(), cx);
         }
         self.order_append(from, entries, flush, cx);
         self.end

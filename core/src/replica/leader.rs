@@ -113,7 +113,7 @@ impl Replica {
             tick_at: None,
         }));
         if !cx.fx.mutant(Mutant::LeadsWithoutOpening) {
-            self.push_entry(entry.clone());
+            self.push_entry(entry.clone(), cx);
             self.order_append(before, vec![entry], Flush::Commit, cx);
         }
         // Its voters were heard when they voted; look again once that proves nothing any more.
@@ -183,7 +183,7 @@ impl Replica {
     pub(super) fn append_entry(&mut self, entry: Entry, cx: &mut Cx<'_>) {
         assert!(self.is_leader(), "only a leader appends");
         let before = self.end;
-        self.push_entry(entry.clone());
+        self.push_entry(entry.clone(), cx);
         self.order_append(before, vec![entry], self.config.flush, cx);
         self.replicate(cx);
         self.assert_invariants();

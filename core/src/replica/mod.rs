@@ -32,7 +32,7 @@ use rand_chacha::rand_core::Rng as _;
 
 use crate::effect::{Effect, Effects, NoticeKind};
 use crate::hooks::{Mutant, Probe};
-use crate::ids::{BrokerId, LeaderEpoch, Offset, TopicPartition, Voter};
+use crate::ids::{BrokerId, LeaderEpoch, Offset, Timestamp, TopicPartition, Voter};
 use crate::links::{Links, Timing};
 use crate::log::{Entry, NoteIndex, NoteKind, Position, Tail};
 use crate::peer::{LeaderClaim, PeerMessage, ReplicaBody, ReplicaMessage};
@@ -615,11 +615,18 @@ impl Replica {
     }
 
     /// Puts an entry at the end of the log in memory. The caller orders it of the store.
-    fn push_entry(&mut self, entry: Entry) {
+    fn push_entry(&mut self, entry: Entry, cx: &mut Cx<'_>) {
         let after = entry.position_after(self.end);
         assert!(after > self.end, "an entry moves the log's end");
         match &entry {
-            Entry::Batch(batch) => self.producers.append(&batch.header),
+            Entry::Batch(batch) => {
+                let mut header = batch.header;
+                if cx.fx.mutant(Mutant::ExpiresByArrival) {
+                    let arrival = i64::try_from(cx.now.0 / 1000).unwrap_or(i64::MAX);
+                    header.max_timestamp = Timestamp(arrival);
+                }
+                self.producers.append(&header);
+            }
             Entry::Note(note) => {
                 self.notes.push(note.clone());
                 if matches!(note.kind, NoteKind::Voters(_)) {

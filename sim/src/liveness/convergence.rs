@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use varve_core::ids::{BrokerId, Offset, TopicPartition, Voter};
+use varve_core::producer::ProducerTable;
 use varve_core::store::{Query, QueryId, QueryKind, QueryResult};
 
 use crate::checkers::{Violation, show_partition};
@@ -127,6 +128,43 @@ fn told_of_leader(cluster: &Cluster, partition: TopicPartition) -> Result<(), St
                 show_partition(partition),
                 show(leader)
             ));
+        }
+    }
+    Ok(())
+}
+
+/// Demands of every replica that what it knows of producers is what its log gives, once nothing happens any more.
+///
+/// # Errors
+/// The replica that knows something else.
+pub fn compare_producers(cluster: &Cluster) -> Result<(), Violation> {
+    let seen = &cluster.checkers.seen;
+    for partition in seen.partitions() {
+        for node in cluster.nodes() {
+            let process = node.process.as_ref();
+            let Some(replica) = process.and_then(|process| process.broker.replica(partition))
+            else {
+                continue;
+            };
+            let me = Voter {
+                broker: node.broker(),
+                directory: node.directory,
+            };
+            let table = replica.producers().table();
+            let mut expected = ProducerTable::new(table.expiry());
+            for header in &seen.headers(partition, me) {
+                expected.apply(header);
+            }
+            if expected != *table {
+                return Err(Violation {
+                    checker: "ProducerStateFollowsLog",
+                    what: format!(
+                        "n{} knows other producers of {} than its log gives",
+                        node.number,
+                        show_partition(partition)
+                    ),
+                });
+            }
         }
     }
     Ok(())

@@ -24,6 +24,7 @@ use crate::draw::{Draw, Subsystem};
 use crate::nemesis::{Nemesis, set};
 use crate::network::{NetworkOptions, Place};
 
+pub use convergence::compare_producers;
 pub use sufficient::Core;
 
 use convergence::{compare_replicas, unfinished};
@@ -274,6 +275,7 @@ impl Liveness<'_> {
     /// Demands that all replicas are the same. Damage that nobody has read yet is excused, since it is found when
     /// somebody does; but where there is a scrub, that finds it in time, on the disk and under the page cache.
     fn compare(&mut self) -> Result<(), Violation> {
+        compare_producers(self.cluster)?;
         let interval = self.cluster.options().store.scrub_interval;
         if interval.is_zero() {
             return compare_replicas(self.cluster, self.nemesis.damaged());
