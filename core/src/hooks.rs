@@ -154,6 +154,8 @@ list! {
         AnswersUncommitted,
         /// A broker acts on metadata that are not committed.
         AppliesUncommitted,
+        /// A snapshot of the metadata is saved before what is in it is committed.
+        SnapshotsUncommitted,
         /// The controller places new partitions on fenced brokers as on others.
         PlacesOnFenced,
         /// A read in a hole is answered with what lies behind it.

@@ -177,6 +177,7 @@ killers! {
     }
     unconfirmed_topic {
         AppliesUncommitted: checker "MetadataAreCommitted",
+        SnapshotsUncommitted: checker "MetadataAreCommitted",
     }
     same_producer_id {
         AnswersUncommitted: checker "MetadataAreCommitted",

@@ -1,7 +1,7 @@
 //! The controller is cut off with an administrator, who asks it for a topic. The others elect another controller.
 //!
-//! Breaks if: the administrator is told that the topic has been created, or the controller makes its copy, while the
-//! topic is in one log only: the next controller has never heard of it.
+//! Breaks if: the administrator is told that the topic has been created, or the controller makes its copy or saves a
+//! snapshot that has it, while the topic is in one log only: the next controller has never heard of it.
 
 use varve_core::hooks::Probe;
 use varve_scenarios::{Rest, Scenario, secs};

@@ -183,6 +183,12 @@ impl Broker {
         for record in records {
             image.apply(record);
         }
+        if fx.mutant(Mutant::SnapshotsUncommitted) {
+            let decided = controller.image.encode().into();
+            self.with_replica(TopicPartition::METADATA, fx, |replica, cx| {
+                replica.save_snapshot(appended.end_offset, decided, cx)
+            });
+        }
         Some(appended.end_offset)
     }
 
