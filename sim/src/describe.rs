@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 
 use varve_core::effect::{Effect, NoticeKind, Resignation, TrustLost};
 use varve_core::ids::{Offset, TopicPartition};
+use varve_core::input::Input;
 use varve_core::log::{Entry, NoteKind, Position};
 use varve_core::peer::{AppendReply, PeerMessage, ReplicaBody, ReplicaMessage};
-use varve_core::store::{Mark, OrderKind};
+use varve_core::store::{Completion, Mark, OrderKind, QueryResult, StoreFailure};
 use varve_core::wire::{ErrorCode, Request, Response};
 
 /// A range of offsets, half open.
@@ -19,6 +20,63 @@ pub fn range(from: Offset, end: Offset) -> String {
 #[must_use]
 pub fn position(position: Position) -> String {
     format!("e{}@{}", position.leader_epoch, position.end_offset)
+}
+
+/// What a broker is told.
+#[must_use]
+pub fn input(input: &Input) -> String {
+    match input {
+        Input::Tick => "that time has passed".to_owned(),
+        Input::WallClock(now) => format!("the wall clock, {now}"),
+        Input::Request(request) => {
+            let call = self::request(request.id.number, &request.body);
+            let api = || request.body.api_key().name().to_owned();
+            format!("{} by {}", call.unwrap_or_else(api), request.client_host)
+        }
+        Input::Disconnected(_) => "that a client is gone".to_owned(),
+        Input::LinkUp(peer) => format!("that n{} is linked", peer.broker),
+        Input::LinkDown(peer) => format!("that n{peer} is not linked"),
+        Input::TurnedAway(words) => format!("that it is turned away: {words}"),
+        Input::Peer { from, message, .. } => {
+            let text = peer_message(message).map(|(_, text)| text);
+            let text = text.unwrap_or_else(|| message.to_string());
+            format!("{text} by n{}", from.broker)
+        }
+        Input::Stored(completions) => {
+            let mut text = String::from("done:");
+            for Completion {
+                seq,
+                position,
+                stage,
+                ..
+            } in completions
+            {
+                let _ = write!(
+                    text,
+                    " #{} {stage:?} to {};",
+                    seq.0,
+                    self::position(*position)
+                );
+            }
+            text.trim_end_matches(';').to_owned()
+        }
+        Input::StoreFailed(StoreFailure::Offline(reason)) => format!("directory offline: {reason}"),
+        Input::SpaceReturned => "that there is room again".to_owned(),
+        Input::QueryDone { result, .. } => match result {
+            QueryResult::Records(bytes) => format!("{} bytes of records", bytes.len()),
+            QueryResult::Found(Some((offset, ..))) => format!("found {offset}"),
+            QueryResult::Found(None) => "found nothing".to_owned(),
+            QueryResult::Failed(error) => format!("a read fails: {error:?}"),
+        },
+        Input::HolesFound { holes, .. } => {
+            let holes: Vec<String> = holes
+                .iter()
+                .map(|hole| range(hole.start, hole.end))
+                .collect();
+            format!("holes {}", holes.join(" "))
+        }
+        Input::Stop => "to stop".to_owned(),
+    }
 }
 
 /// A message between brokers; `None` for what only keeps things going.

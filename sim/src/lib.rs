@@ -10,6 +10,7 @@
 
 pub mod draw;
 pub mod hash;
+pub mod panics;
 pub mod clock;
 pub mod network;
 pub mod disk;

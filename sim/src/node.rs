@@ -86,6 +86,22 @@ pub enum DiskEvent {
     Failed(StoreFailure),
 }
 
+impl DiskEvent {
+    /// What happens, in words.
+    pub(crate) const fn describe(&self) -> &'static str {
+        match self {
+            Self::Start => "to execute what is queued",
+            Self::Synced => "that a group commit is synced",
+            Self::Checkpointed => "that a checkpoint is written",
+            Self::Queried(_) => "to look a query up",
+            Self::Scrub => "to scrub",
+            Self::Scrubbed(_) => "what the scrub has read",
+            Self::SpaceCheck => "to look for space",
+            Self::Failed(_) => "that its disk has failed",
+        }
+    }
+}
+
 /// A running process.
 #[derive(Debug)]
 pub struct Process {

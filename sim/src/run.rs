@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use varve_core::hooks::{Mutant, Probe};
@@ -19,6 +18,7 @@ use crate::draw::{Draw, Draws, Subsystem};
 use crate::liveness::{HealedFirst, Liveness};
 use crate::nemesis::{Kind, Nemesis};
 use crate::network::NetworkOptions;
+use crate::panics::caught;
 
 /// What the owner of a run may choose; the rest is drawn.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +36,8 @@ pub struct RunOptions {
 pub struct Outcome {
     /// The seed.
     pub seed: u64,
+    /// The clause of the protocol that was broken on purpose.
+    pub mutant: Option<Mutant>,
     /// What does not hold, if anything.
     pub violation: Option<Violation>,
     /// Broker steps.
@@ -62,7 +64,11 @@ impl Outcome {
     /// The one command that replays it.
     #[must_use]
     pub fn command(&self) -> String {
-        format!("varve sim run --seed {}", self.seed)
+        let seed = self.seed;
+        match self.mutant {
+            Some(mutant) => format!("varve sim run --seed {seed} --mutant {mutant}"),
+            None => format!("varve sim run --seed {seed}"),
+        }
     }
 }
 
@@ -256,101 +262,100 @@ fn draw_producers(draw: &mut Draw) -> Vec<Producer> {
 pub fn run(seed: u64, options: &RunOptions) -> Outcome {
     let draws = Draws::new(seed);
     let shape = Shape::draw(&draws);
-    let drawn = shape.describe();
-    match catch_unwind(AssertUnwindSafe(|| run_shape(seed, shape, draws, options))) {
-        Ok(outcome) => outcome,
-        Err(panic) => Outcome {
-            seed,
-            violation: Some(Violation {
-                checker: "BrokersDoNotPanic",
-                what: panic_text(&*panic),
-            }),
-            steps: 0,
-            simulated: Duration::ZERO,
-            chain: 0,
-            probes: BTreeSet::new(),
-            faults: BTreeMap::new(),
+    let mut life = Life::new(&shape, draws, options);
+    if let Err(panic) = caught(|| life.live(&shape)) {
+        life.cluster.fail(Violation {
+            checker: "SimulatorDoesNotPanic",
+            what: panic,
+        });
+    }
+    life.outcome(seed, &shape)
+}
+
+/// A cluster's whole life. What is known of it is known wherever it ends.
+struct Life<'a> {
+    options: &'a RunOptions,
+    cluster: Cluster,
+    nemesis: Option<Nemesis>,
+    healed_first: HealedFirst,
+}
+
+impl<'a> Life<'a> {
+    fn new(shape: &Shape, draws: Draws, options: &'a RunOptions) -> Self {
+        let mut cluster_options = ClusterOptions::new(shape.nodes);
+        cluster_options.mutant = options.mutant;
+        cluster_options.wall_skew_ms_max = 2000;
+        cluster_options.store.scrub_interval = shape.scrub_interval;
+        let mut cluster = Cluster::new(cluster_options, draws);
+        if options.trace {
+            cluster.trace.begin(SimTime::default(), None);
+        }
+        Self {
+            options,
+            cluster,
+            nemesis: None,
             healed_first: HealedFirst::default(),
-            records: (0, 0, 0),
-            drawn,
-            trace: None,
-        },
+        }
     }
-}
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    panic
-        .downcast_ref::<String>()
-        .cloned()
-        .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-        .unwrap_or_else(|| "a panic without a message".to_owned())
-}
-
-fn run_shape(seed: u64, shape: Shape, draws: Draws, options: &RunOptions) -> Outcome {
-    let mut cluster_options = ClusterOptions::new(shape.nodes);
-    cluster_options.mutant = options.mutant;
-    cluster_options.wall_skew_ms_max = 2000;
-    cluster_options.store.scrub_interval = shape.scrub_interval;
-    let drawn = shape.describe();
-    let mut cluster = Cluster::new(cluster_options, draws);
-    if options.trace {
-        cluster.trace.begin(SimTime::default(), None);
-    }
-    let mut faults = BTreeMap::new();
-    let mut healed_first = HealedFirst::default();
-    let safety = options.safety.unwrap_or(shape.safety);
-    if set_up(&mut cluster, &shape) {
+    fn live(&mut self, shape: &Shape) {
+        let cluster = &mut self.cluster;
+        if !set_up(cluster, shape) {
+            return;
+        }
         cluster.set_network_options(shape.network);
         cluster.set_disk_options(shape.disk);
         let mut producers = Vec::new();
-        for producer in shape.producers {
-            producers.push(cluster.add_client(TOPIC, Work::Produce(Box::new(producer))));
+        for producer in &shape.producers {
+            let work = Work::Produce(Box::new(producer.clone()));
+            producers.push(cluster.add_client(TOPIC, work));
         }
         cluster.add_client(TOPIC, Work::Consume(Consumer::default()));
-        let end = cluster.now() + safety;
-        let mut nemesis = Nemesis::new(
-            &mut cluster,
+        let end = cluster.now() + self.options.safety.unwrap_or(shape.safety);
+        let nemesis = self.nemesis.insert(Nemesis::new(
+            cluster,
             end,
             shape.replication_factor,
             shape.replicated,
-        );
+        ));
         cluster.run_until(end, |cluster, name| nemesis.on_event(cluster, name));
-        for (place, &count) in nemesis.struck.iter().enumerate() {
-            if count > 0 {
-                faults.insert(Kind::ALL[place], count);
-            }
+        if cluster.violation().is_some() {
+            return;
         }
-        if cluster.violation().is_none() {
-            let liveness = Liveness {
-                cluster: &mut cluster,
-                nemesis: &mut nemesis,
-                topic: TOPIC,
-                partitions: shape.partitions,
-                insync_min: usize::try_from(shape.insync_min).unwrap_or(1),
-                producers,
-            };
-            healed_first = liveness.run();
-        }
+        let liveness = Liveness {
+            cluster,
+            nemesis,
+            topic: TOPIC,
+            partitions: shape.partitions,
+            insync_min: usize::try_from(shape.insync_min).unwrap_or(1),
+            producers,
+        };
+        self.healed_first = liveness.run();
     }
-    let trace = options
-        .trace
-        .then(|| cluster.trace.render(&cluster.checkers.seen));
-    Outcome {
-        seed,
-        violation: cluster.violation().cloned(),
-        steps: cluster.steps(),
-        simulated: cluster.now().since(SimTime::default()),
-        chain: cluster.chain(),
-        probes: cluster.probes().collect(),
-        faults,
-        healed_first,
-        records: (
-            cluster.history.produced().len(),
-            cluster.history.acknowledged_count(),
-            cluster.history.read_count(),
-        ),
-        drawn,
-        trace,
+
+    fn outcome(self, seed: u64, shape: &Shape) -> Outcome {
+        let cluster = self.cluster;
+        let struck = self.nemesis.map_or_else(Vec::new, |nemesis| nemesis.struck);
+        let trace = self.options.trace;
+        let kinds = Kind::ALL.iter().copied();
+        Outcome {
+            seed,
+            mutant: self.options.mutant,
+            violation: cluster.violation().cloned(),
+            steps: cluster.steps(),
+            simulated: cluster.now().since(SimTime::default()),
+            chain: cluster.chain(),
+            probes: cluster.probes().collect(),
+            faults: kinds.zip(struck).filter(|(_, count)| *count > 0).collect(),
+            healed_first: self.healed_first,
+            records: (
+                cluster.history.produced().len(),
+                cluster.history.acknowledged_count(),
+                cluster.history.read_count(),
+            ),
+            drawn: shape.describe(),
+            trace: trace.then(|| cluster.trace.render(&cluster.checkers.seen)),
+        }
     }
 }
 

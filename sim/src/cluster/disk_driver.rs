@@ -16,6 +16,7 @@ use crate::cluster::{Cluster, Event};
 use crate::describe;
 use crate::draw::Subsystem;
 use crate::node::{Deferred, DiskEvent};
+use crate::panics::caught;
 
 const SPACE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -87,6 +88,13 @@ impl Cluster {
             self.schedule_disk(number, at, event);
             return;
         }
+        let told = event.describe();
+        if let Err(panic) = caught(|| self.on_disk_event(number, event)) {
+            self.panicked(number, told, panic);
+        }
+    }
+
+    fn on_disk_event(&mut self, number: u8, event: DiskEvent) {
         match event {
             DiskEvent::Start => self.run_orders(number),
             DiskEvent::Synced => self.end_commit(number),

@@ -18,6 +18,7 @@ use crate::disk::SimDisk;
 use crate::draw::Subsystem;
 use crate::network::{Listening, Place};
 use crate::node::{Deferred, Node, Process};
+use crate::panics::caught;
 
 const WALL_CLOCK_INTERVAL: Duration = Duration::from_millis(700);
 
@@ -40,7 +41,11 @@ impl Cluster {
         }
         let instant = node.clock.instant(now);
         let (disk, boot) = (node.disk.clone(), node.boot_id());
-        let opened = LogStore::open_with_hooks(disk, store_options, boot, hooks);
+        let opened = caught(|| LogStore::open_with_hooks(disk, store_options, boot, hooks));
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err(panic) => return self.panicked(number, "to open its directory", panic),
+        };
         let (store, recovered) = match opened {
             Ok(opened) => opened,
             Err(OpenError::Damaged(_) | OpenError::NotFormatted) => {
@@ -87,7 +92,14 @@ impl Cluster {
             .at(Subsystem::Broker, u64::from(number), run)
             .any();
         let mut effects = std::mem::take(&mut self.effects);
-        let broker = Broker::new(setup, recovered, seed, instant, &mut effects);
+        let started = caught(|| Broker::new(setup, recovered, seed, instant, &mut effects));
+        let broker = match started {
+            Ok(broker) => broker,
+            Err(panic) => {
+                self.effects = effects;
+                return self.panicked(number, "what its disk holds", panic);
+            }
+        };
         self.node_mut(number).process = Some(Process::new(run, broker, store, identity));
         self.network
             .set_listening(Place::Node(number), Listening::Yes);

@@ -9,9 +9,11 @@ use varve_core::input::Input;
 use varve_core::peer::PeerMessage;
 use varve_core::wire::Response;
 
-use crate::checkers::Step;
+use crate::checkers::{Step, Violation};
 use crate::cluster::{Cluster, Event};
+use crate::describe;
 use crate::node::{Deferred, DiskEvent};
+use crate::panics::caught;
 
 impl Cluster {
     /// Tells a broker something, or lets it wait where the process is paused.
@@ -38,8 +40,25 @@ impl Cluster {
             .process
             .as_mut()
             .expect("it was just there");
-        process.broker.step(instant, input, &mut effects);
+        let told = self.trace.is_on().then(|| describe::input(&input));
+        let stepped = caught(|| process.broker.step(instant, input, &mut effects));
+        if let Err(panic) = stepped {
+            self.effects = effects;
+            self.panicked(number, &told.unwrap_or_default(), panic);
+            return;
+        }
         self.after_step(number, effects);
+    }
+
+    /// A node's broker, or its store, has panicked when it was told or did this.
+    pub(super) fn panicked(&mut self, number: u8, told: &str, panic: String) {
+        let now = self.now();
+        let text = format!("panics, told: {told}");
+        self.trace.told(now, number, &text);
+        self.fail(Violation {
+            checker: "BrokersDoNotPanic",
+            what: format!("n{number}: {panic}"),
+        });
     }
 
     /// Tells a broker something unless its process has been replaced meanwhile.
