@@ -253,6 +253,7 @@ fn setup(id: i32) -> Setup {
         timing: varve_core::links::Timing::default(),
         kafka: BrokerConfig::new(BrokerId(id), ConfigMap::new()).unwrap(),
         metadata_voters_max: 3,
+        snapshot_interval: 1000,
         session_timeout: Duration::from_secs(9),
     }
 }

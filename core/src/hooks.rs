@@ -254,6 +254,10 @@ list! {
         DiskFull,
         /// A replica gave up what the full disk had refused.
         AppendRefused,
+        /// A snapshot of the metadata image was saved.
+        SnapshotSaved,
+        /// A broker started from a snapshot of the metadata image.
+        SnapshotRecovered,
     }
 }
 

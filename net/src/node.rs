@@ -381,6 +381,7 @@ fn setup(
         timing: Timing::default(),
         kafka,
         metadata_voters_max: METADATA_VOTERS_MAX,
+        snapshot_interval: SNAPSHOT_INTERVAL,
         session_timeout: SESSION_TIMEOUT,
     }
 }
@@ -427,6 +428,9 @@ fn host_and_port(host: &str, port: u16) -> String {
 
 /// Brokers that vote in `__cluster_metadata`, where there are as many.
 const METADATA_VOTERS_MAX: usize = 3;
+
+/// Batches of metadata after which a node saves a snapshot of them.
+const SNAPSHOT_INTERVAL: u64 = 1000;
 
 /// Kafka's default of `broker.session.timeout.ms`.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(9);

@@ -195,6 +195,13 @@ impl Scenario {
         self
     }
 
+    /// Every broker saves a snapshot of the metadata after this many batches of them.
+    #[must_use]
+    pub const fn snapshots_every(mut self, batches: u64) -> Self {
+        self.options.snapshot_interval = batches;
+        self
+    }
+
     /// Every store is scrubbed within this time.
     #[must_use]
     pub const fn scrubbed_within(mut self, interval: Duration) -> Self {
@@ -874,6 +881,16 @@ impl Scenario {
     #[must_use]
     pub fn log_end_offset(&self, node: u8) -> i64 {
         self.view(node).end.end_offset.0
+    }
+
+    /// How far the node has applied the metadata: the next offset.
+    ///
+    /// # Panics
+    /// Where the node does not run.
+    #[must_use]
+    pub fn metadata_offset(&self, node: u8) -> i64 {
+        let broker = self.cluster().broker(node);
+        broker.expect("the node runs").metadata_offset().0
     }
 
     /// The node as voters are named.

@@ -57,6 +57,7 @@ mod second_restart;
 mod session_without_claim;
 mod site_power_cut;
 mod sleeper;
+mod start_from_snapshot;
 mod sleeping_controller;
 mod slow_follower;
 mod stale_latest;

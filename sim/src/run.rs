@@ -124,6 +124,8 @@ struct Shape {
     safety: Duration,
     /// The stores' scrub interval.
     scrub_interval: Duration,
+    /// Batches of metadata between two snapshots.
+    snapshot_interval: u64,
     network: NetworkOptions,
     disk: DiskOptions,
     producers: Vec<Producer>,
@@ -163,6 +165,7 @@ impl Shape {
             } else {
                 Duration::ZERO
             },
+            snapshot_interval: draw(11).between(5, 50),
             network: draw_network(&mut draw(6)),
             disk: draw_disk(&mut draw(7)),
             producers: draw_producers(&mut draw(8)),
@@ -172,7 +175,7 @@ impl Shape {
     fn describe(&self) -> String {
         let plural = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
         format!(
-            "{}, {} on {}{}{}{}, {}",
+            "{}, {} on {}{}{}{}, snapshots every {} batches, {}",
             plural(usize::from(self.nodes), "node"),
             plural(usize::try_from(self.partitions).unwrap_or(0), "partition"),
             plural(
@@ -194,6 +197,7 @@ impl Shape {
             } else {
                 format!(", scrubbed in {}ms", self.scrub_interval.as_millis())
             },
+            self.snapshot_interval,
             plural(self.producers.len(), "producer")
         )
     }
@@ -286,6 +290,7 @@ impl<'a> Life<'a> {
         cluster_options.mutant = options.mutant;
         cluster_options.wall_skew_ms_max = 2000;
         cluster_options.store.scrub_interval = shape.scrub_interval;
+        cluster_options.snapshot_interval = shape.snapshot_interval;
         let mut cluster = Cluster::new(cluster_options, draws);
         if options.trace {
             cluster.trace.begin(SimTime::default(), None);

@@ -10,7 +10,7 @@ use crate::cluster::{
     BrokerState, ClusterImage, Configs, MetadataRecord, Role, TopicConfig, decode_batch,
 };
 use crate::effect::{Effect, Effects};
-use crate::hooks::Mutant;
+use crate::hooks::{Mutant, Probe};
 use crate::ids::{LeaderEpoch, Offset, TopicId, TopicPartition, Voter};
 use crate::peer::{PeerAddresses, Question};
 use crate::record::Batch;
@@ -21,8 +21,6 @@ use super::Broker;
 
 /// Bytes of metadata read from disk at a time.
 const READ_BYTES_MAX: u32 = 1 << 20;
-/// Batches applied after which a snapshot of the image is saved: it bounds what a start must read.
-const SNAPSHOT_INTERVAL: u64 = 1000;
 /// Numbers the questions that this module asks; a late answer to one says nothing that the image does not.
 const REGISTRATION: u64 = 0;
 
@@ -69,6 +67,7 @@ impl Broker {
             if let Some((position, image)) = replica.snapshot.take() {
                 let image = ClusterImage::decode(&image)
                     .expect("the store has checked the snapshot's checksum");
+                fx.probe(Probe::SnapshotRecovered);
                 self.metadata.image = Arc::new(image);
                 self.metadata.applied = position.end_offset;
             }
@@ -388,12 +387,13 @@ impl Broker {
     }
 
     fn save_snapshot(&mut self, fx: &mut Effects) {
-        if self.metadata.batches_since_snapshot < SNAPSHOT_INTERVAL {
+        if self.metadata.batches_since_snapshot < self.setup.snapshot_interval {
             return;
         }
         self.metadata.batches_since_snapshot = 0;
         let at = self.metadata.applied;
         let image = self.metadata.image.encode().into();
+        fx.probe(Probe::SnapshotSaved);
         self.with_replica(TopicPartition::METADATA, fx, |replica, cx| {
             replica.save_snapshot(at, image, cx)
         });

@@ -56,6 +56,8 @@ pub struct Setup {
     pub kafka: BrokerConfig,
     /// How many brokers are to vote in `__cluster_metadata`, where there are as many.
     pub metadata_voters_max: usize,
+    /// Batches of metadata applied after which a snapshot of the image is saved: it bounds what a start must read.
+    pub snapshot_interval: u64,
     /// How long a broker may be unheard before it is given no more replicas (`broker.session.timeout.ms`).
     pub session_timeout: Duration,
 }

@@ -33,6 +33,7 @@ pub(super) fn node(me: PeerIdentity, fx: &mut Effects) -> Broker {
         timing: Timing::default(),
         kafka: BrokerConfig::new(me.broker, ConfigMap::new()).expect("nothing is set"),
         metadata_voters_max: 3,
+        snapshot_interval: 1000,
         session_timeout: Duration::from_secs(9),
     };
     let recovered = Recovered {

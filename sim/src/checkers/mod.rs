@@ -14,6 +14,7 @@ pub mod directory_names;
 pub mod durable_words;
 pub mod handover;
 pub mod hearing;
+pub mod images;
 pub mod high_watermark;
 pub mod holes;
 pub mod leader_completeness;
@@ -115,6 +116,7 @@ impl Default for Checkers {
                 Box::new(acknowledgements::AcknowledgedByPolicy::default()),
                 Box::new(holes::HolesAreNotServed::default()),
                 Box::new(producer_state::ProducerStateFollowsLog::default()),
+                Box::new(images::ImagesAgree::default()),
             ],
         }
     }

@@ -60,6 +60,8 @@ pub struct ClusterOptions {
     pub wall_skew_ms_max: u64,
     /// What the brokers' `metadata_voters_max` is.
     pub metadata_voters_max: usize,
+    /// What the brokers' `snapshot_interval` is.
+    pub snapshot_interval: u64,
 }
 
 impl ClusterOptions {
@@ -76,6 +78,7 @@ impl ClusterOptions {
             mutant: None,
             wall_skew_ms_max: 0,
             metadata_voters_max: 3,
+            snapshot_interval: 1000,
         }
     }
 }

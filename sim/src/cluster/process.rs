@@ -142,6 +142,7 @@ impl Cluster {
             timing: self.options.timing,
             kafka,
             metadata_voters_max: self.options.metadata_voters_max,
+            snapshot_interval: self.options.snapshot_interval,
             session_timeout: Duration::from_secs(9),
         }
     }

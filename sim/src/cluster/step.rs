@@ -123,6 +123,8 @@ impl Cluster {
             me: process.identity.voter(),
             effects: carried,
             views: &views,
+            metadata: process.broker.metadata_offset(),
+            image: process.broker.image(),
             crashed,
         };
         if let Err(violation) = self.checkers.on_step(&step) {

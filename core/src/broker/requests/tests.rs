@@ -85,6 +85,7 @@ impl Node {
             timing: Timing::default(),
             kafka: BrokerConfig::new(ME.broker, kafka).expect("the test sets what there is"),
             metadata_voters_max: 3,
+            snapshot_interval: 1000,
             session_timeout: Duration::from_secs(9),
         };
         let metadata = RecoveredReplica::empty(TopicPartition::METADATA, vec![ME]);

@@ -44,6 +44,10 @@ pub struct Step<'a> {
     pub effects: &'a [Effect],
     /// The replicas that the step touched, as they are after it.
     pub views: &'a [(TopicPartition, ReplicaView)],
+    /// The end of the metadata that the broker has applied, exclusive.
+    pub metadata: Offset,
+    /// What it makes of them.
+    pub image: &'a ClusterImage,
     /// The broker crashed before it had carried everything out: its views speak of orders that were never given.
     pub crashed: bool,
 }
