@@ -93,6 +93,8 @@ kinds! {
     ReadFails "failing read",
     /// Bits of a segment rot on the disk while the page cache has them whole.
     RotUnderCache "rot under the cache",
+    /// A write fails, a part of it done; the node comes back on the same directory, or on an empty one.
+    WriteFails "failing write",
 }
 
 impl fmt::Display for Kind {
@@ -444,6 +446,14 @@ impl Nemesis {
                 cluster.node(node).disk.arm("", fault);
                 self.ends_after(cluster, kind, nth, long);
             }
+            Kind::WriteFails => {
+                if !self.may_damage(cluster, node) {
+                    return;
+                }
+                tell(cluster, format!("the next write of n{node} fails"));
+                cluster.node(node).disk.arm("", DiskFault::WriteFails);
+                self.ends_after(cluster, kind, nth, long);
+            }
             Kind::Wipe => {
                 if !self.may_damage(cluster, node) {
                     return;
@@ -561,7 +571,7 @@ impl Nemesis {
                 let capacity = cluster.options().disk.capacity;
                 cluster.node(node).disk.set_capacity(capacity);
             }
-            Kind::SyncFails => {
+            Kind::SyncFails | Kind::WriteFails => {
                 cluster.node(node).disk.disarm();
                 cluster.kill(node);
                 if draw.chance(500_000) && self.may_damage(cluster, node) {
@@ -669,6 +679,7 @@ impl Nemesis {
             | Kind::Stop
             | Kind::DiskFull
             | Kind::SyncFails
+            | Kind::WriteFails
             | Kind::Wipe
             | Kind::DiskStall
             | Kind::Rot
