@@ -8,7 +8,7 @@
 //! take *durable* data away strike one node, the run's victim, and only where every partition keeps a majority
 //! without it, none of which is a suspect; so any loss is a bug and never too many faults. Power, whose cut makes
 //! suspects, stays on while a voter's directory is gone. A topic with `flush = "replicated"` has its power
-//! cut one node at a time, and only while nobody is a suspect.
+//! cut one node at a time, and only while nobody is a suspect. Indexes are hints, and may rot anywhere.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -95,6 +95,8 @@ kinds! {
     RotUnderCache "rot under the cache",
     /// A write fails, a part of it done; the node comes back on the same directory, or on an empty one.
     WriteFails "failing write",
+    /// Bits of an index rot.
+    IndexRot "rot of an index",
 }
 
 impl fmt::Display for Kind {
@@ -474,6 +476,15 @@ impl Nemesis {
                 let bit = u8::try_from(draw.below(8)).unwrap_or(0);
                 cluster.node(node).disk.rot(&path, offset, bit);
             }
+            Kind::IndexRot => {
+                let is_index = |path: &str| path.ends_with("index");
+                let Some((path, offset)) = place_in(cluster, node, is_index, &mut draw) else {
+                    return;
+                };
+                tell(cluster, format!("a bit rots in n{node} {path} at {offset}"));
+                let bit = u8::try_from(draw.below(8)).unwrap_or(0);
+                cluster.node(node).disk.rot(&path, offset, bit);
+            }
             Kind::RotUnderCache => {
                 if !self.may_damage(cluster, node) {
                     return;
@@ -589,7 +600,8 @@ impl Nemesis {
             | Kind::StaleRead
             | Kind::MisdirectedRead
             | Kind::ReadFails
-            | Kind::RotUnderCache => {}
+            | Kind::RotUnderCache
+            | Kind::IndexRot => {}
         }
     }
 
@@ -690,6 +702,7 @@ impl Nemesis {
             | Kind::MisdirectedRead
             | Kind::ReadFails
             | Kind::RotUnderCache
+            | Kind::IndexRot
             | Kind::ClockJump => {
                 let mut draw = self.draw(kind, nth);
                 let _ = draw.any();
@@ -751,12 +764,22 @@ fn is_doubtful(cluster: &Cluster, node: &Node) -> bool {
 
 /// A place in a file with records.
 fn damage_place(cluster: &Cluster, node: u8, draw: &mut Draw) -> Option<(String, u64)> {
+    place_in(cluster, node, |path| path.ends_with(".log"), draw)
+}
+
+/// A place in one of the files whose path is wanted.
+fn place_in(
+    cluster: &Cluster,
+    node: u8,
+    wanted: impl Fn(&str) -> bool,
+    draw: &mut Draw,
+) -> Option<(String, u64)> {
     let files: Vec<(String, u64)> = cluster
         .node(node)
         .disk
         .files()
         .into_iter()
-        .filter(|(path, length)| path.ends_with(".log") && *length > 0)
+        .filter(|(path, length)| wanted(path) && *length > 0)
         .collect();
     let (path, length) = draw.pick(&files)?.clone();
     Some((path, draw.below(length)))

@@ -71,7 +71,7 @@ impl Cluster {
         let run = node.starts;
         let fault = Interruption {
             power_was_cut: std::mem::take(&mut node.power_was_cut),
-            damaged: node.disk.counts().sectors_damaged > 0,
+            damaged: node.disk.has_damaged(|path| path.ends_with(".log")),
         };
         node.paused = None;
         node.crash_after_effects = None;

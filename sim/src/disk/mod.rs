@@ -129,6 +129,8 @@ struct State {
     capacity: u64,
     used: u64,
     armed: Vec<(String, Fault)>,
+    /// Files of which something was damaged since the disk was last empty, removed ones included.
+    damaged: BTreeSet<String>,
     dead: bool,
     counts: DiskCounts,
 }
@@ -153,6 +155,7 @@ impl SimDisk {
                 capacity,
                 used: 0,
                 armed: Vec::new(),
+                damaged: BTreeSet::new(),
                 dead: false,
                 counts: DiskCounts::default(),
             })),
@@ -203,6 +206,7 @@ impl SimDisk {
         state.pending.clear();
         state.used = 0;
         state.armed.clear();
+        state.damaged.clear();
         state.dead = false;
     }
 
@@ -276,7 +280,7 @@ impl SimDisk {
             return false;
         }
         file.rot(offset, bit);
-        state.counts.sectors_damaged += 1;
+        state.damage(path);
         true
     }
 
@@ -289,7 +293,9 @@ impl SimDisk {
         };
         let file = state.file(id);
         let rotted = offset < file.length && file.rot_under_cache(offset, bit);
-        state.counts.sectors_damaged += u64::from(rotted);
+        if rotted {
+            state.damage(path);
+        }
         rotted
     }
 
@@ -304,8 +310,15 @@ impl SimDisk {
             return false;
         }
         file.unreadable.insert(offset / SECTOR_SIZE as u64);
-        state.counts.sectors_damaged += 1;
+        state.damage(path);
         true
+    }
+
+    /// Whether something has been damaged, since the disk was last empty, of a file whose path is wanted.
+    #[must_use]
+    pub fn has_damaged(&self, wanted: impl Fn(&str) -> bool) -> bool {
+        let state = self.state.borrow();
+        state.damaged.iter().any(|path| wanted(path))
     }
 
     /// Nothing written is still unsynced: neither bytes, lengths nor names.
@@ -320,6 +333,12 @@ impl State {
     fn draw(&mut self) -> Draw {
         self.ordinal += 1;
         self.draws.at(Subsystem::Disk, self.entity, self.ordinal)
+    }
+
+    /// Counts a sector of this file as damaged.
+    fn damage(&mut self, path: &str) {
+        self.counts.sectors_damaged += 1;
+        self.damaged.insert(path.to_owned());
     }
 
     fn alive(&self) -> Result<(), DiskError> {

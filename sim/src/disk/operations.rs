@@ -166,7 +166,9 @@ impl DiskFile for SimFile {
             )
         });
         let mut draw = struck.map(|_| state.draw());
-        state.counts.sectors_damaged += u64::from(struck.is_some());
+        if struck.is_some() {
+            state.damage(&self.path);
+        }
         let file = state.file(self.id);
         let available = file.length.saturating_sub(offset);
         let length = usize::try_from(available).unwrap_or(usize::MAX);
@@ -257,7 +259,7 @@ impl DiskFile for SimFile {
                 let mut draw = state.draw();
                 let elsewhere = struck == Some(Fault::MisdirectedWrite);
                 state.file(self.id).sync_but_one(&mut draw, elsewhere);
-                state.counts.sectors_damaged += 1;
+                state.damage(&self.path);
             }
             Some(_fails) => {
                 let mut draw = state.draw();

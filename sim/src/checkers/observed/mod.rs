@@ -57,7 +57,7 @@ pub struct Step<'a> {
 pub struct Interruption {
     /// Its power was cut, or pages that a failed sync marked clean have left the cache.
     pub power_was_cut: bool,
-    /// Something on its disk has been damaged at rest at some time.
+    /// Some segment on its disk has been damaged at some time.
     pub damaged: bool,
 }
 
