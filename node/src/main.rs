@@ -46,7 +46,11 @@ impl Command {
             Self::Produce(arguments) => arguments.access.json,
             Self::Consume(arguments) => arguments.access.json,
             Self::Cluster(arguments) => arguments.access.json,
-            Self::Dev(_) | Self::Format(_) | Self::Start(_) | Self::Sim(_) => false,
+            Self::Dev(_)
+            | Self::Format(_)
+            | Self::AcceptLoss(_)
+            | Self::Start(_)
+            | Self::Sim(_) => false,
         }
     }
 }
