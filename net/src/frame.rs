@@ -6,6 +6,9 @@
 //!
 //! What the bytes mean is for [`crate::connection`] and [`crate::peer_link`].
 
+#[cfg(any(test, fuzzing))]
+pub mod property;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, IoSlice};
