@@ -161,6 +161,7 @@ impl Consumer {
             stale = Some(self.no_leader(numbers.collect()));
         }
         for (leader, partitions) in by_leader {
+            let numbers: Vec<i32> = partitions.iter().map(|asked| asked.partition).collect();
             let topic = FetchTopic {
                 topic: self.topic.clone(),
                 topic_id: self.topic_id,
@@ -185,7 +186,7 @@ impl Consumer {
                     }
                 }
                 Ok(_) => unreachable!("an answer is read as that of its request"),
-                Err(error) if error.is_transient() => stale = Some(error),
+                Err(error) if error.is_transient() => stale = Some(error.of(&self.topic, numbers)),
                 Err(error) => return Err(error),
             }
         }
@@ -212,8 +213,14 @@ impl Consumer {
         let index = partition.partition_index;
         match ClientError::check(partition.error_code, None) {
             Ok(()) => {}
-            Err(error) if error.is_transient() => return Ok(Some(error)),
-            Err(error) => return Err(error),
+            Err(error) => {
+                let error = error.of(&self.topic, vec![index]);
+                return if error.is_transient() {
+                    Ok(Some(error))
+                } else {
+                    Err(error)
+                };
+            }
         }
         if partition.high_watermark >= 0 {
             self.ends.insert(index, Offset(partition.high_watermark));
@@ -292,7 +299,11 @@ impl Consumer {
         loop {
             match self.offset_now(partition, timestamp).await {
                 Ok(offset) => return Ok(offset),
-                Err(error) => retry.after(error).await?,
+                Err(error @ ClientError::NoLeader(..)) => retry.after(error).await?,
+                Err(error) => {
+                    let error = error.of(&self.topic, vec![partition]);
+                    retry.after(error).await?;
+                }
             }
             self.look_for_leaders().await?;
         }

@@ -66,6 +66,15 @@ pub enum ClientError {
     },
     /// Partitions of a topic that nobody leads for the moment.
     NoLeader(String, Vec<i32>),
+    /// What goes wrong with partitions that somebody leads.
+    Unanswered {
+        /// Their topic.
+        topic: String,
+        /// Which.
+        partitions: Vec<i32>,
+        /// What.
+        error: Box<Self>,
+    },
     /// Kafka's error, with the broker's words where it gave some.
     Refused(ErrorCode, Option<String>),
 }
@@ -100,17 +109,18 @@ impl fmt::Display for ClientError {
                 }
             }
             Self::NoLeader(topic, partitions) => {
-                let numbers: Vec<_> = partitions.iter().map(ToString::to_string).collect();
-                let (noun, verb) = match partitions.len() {
-                    1 => ("partition", "has"),
-                    _ => ("partitions", "have"),
-                };
-                let numbers = numbers.join(", ");
+                let verb = if partitions.len() == 1 { "has" } else { "have" };
+                let partitions = named(topic, partitions);
                 write!(
                     f,
-                    "{noun} {numbers} of topic `{topic}` {verb} no leader: are enough of its brokers up?"
+                    "{partitions} {verb} no leader: are enough of its brokers up?"
                 )
             }
+            Self::Unanswered {
+                topic,
+                partitions,
+                error,
+            } => write!(f, "{}: {error}", named(topic, partitions)),
             Self::Refused(code, Some(words)) => write!(f, "{}: {words}", code.name()),
             Self::Refused(code, None) => f.write_str(code.name()),
         }
@@ -118,6 +128,15 @@ impl fmt::Display for ClientError {
 }
 
 impl std::error::Error for ClientError {}
+
+fn named(topic: &str, partitions: &[i32]) -> String {
+    let noun = match partitions.len() {
+        1 => "partition",
+        _ => "partitions",
+    };
+    let numbers: Vec<_> = partitions.iter().map(ToString::to_string).collect();
+    format!("{noun} {} of topic `{topic}`", numbers.join(", "))
+}
 
 fn silence(waited: Duration) -> String {
     format!("no answer within {:.0} s", waited.as_secs_f64().ceil())
@@ -139,12 +158,22 @@ impl ClientError {
         }
     }
 
+    /// The same, with what it was about.
+    fn of(self, topic: &Str, partitions: Vec<i32>) -> Self {
+        Self::Unanswered {
+            topic: topic.as_str().to_owned(),
+            partitions,
+            error: Box::new(self),
+        }
+    }
+
     /// Kafka's name for it, where it has one.
     #[must_use]
     pub const fn code(&self) -> Option<ErrorCode> {
         match self {
             Self::Refused(code, _) => Some(*code),
             Self::NoLeader(..) => Some(ErrorCode::LeaderNotAvailable),
+            Self::Unanswered { error, .. } => error.code(),
             Self::RecordTooLarge { .. } => Some(ErrorCode::MessageTooLarge),
             Self::Unreachable(_)
             | Self::Broken(..)
@@ -163,6 +192,7 @@ impl ClientError {
             // Not retriable in Kafka's table, since nobody answers it: here it is a leader that is not named yet.
             Self::Refused(ErrorCode::BrokerNotAvailable, _) => true,
             Self::Refused(code, _) => code.is_retriable(),
+            Self::Unanswered { error, .. } => error.is_transient(),
             Self::Unreadable(..)
             | Self::Unspeakable(_)
             | Self::Unserved(_)

@@ -39,10 +39,10 @@ pub struct Producer {
     topic_id: TopicId,
     compression: Compression,
     /// How long a batch may be retried.
-    delivery_timeout: Duration,
+    pub(super) delivery_timeout: Duration,
     producer_id: ProducerId,
     producer_epoch: ProducerEpoch,
-    leaders: Vec<i32>,
+    pub(super) leaders: Vec<i32>,
     pub(super) lanes: Vec<Lane>,
     /// Keyless records stick to one partition until its batch is sent.
     sticky: usize,
@@ -216,7 +216,8 @@ impl Producer {
                 Ok(Response::Produce(answer)) => answer,
                 Ok(_) => unreachable!("an answer is read as that of its request"),
                 Err(error) if error.is_transient() => {
-                    failed = Some(error);
+                    let numbers = partitions.iter().copied().map(partition_index);
+                    failed = Some(error.of(&self.topic, numbers.collect()));
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -235,8 +236,13 @@ impl Producer {
                         ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge,
                         _,
                     )) => self.split(index, open).await?,
-                    Err(error) if error.is_transient() => failed = Some(error),
-                    Err(error) => return Err(error),
+                    Err(error) => {
+                        let error = error.of(&self.topic, vec![partition.index]);
+                        if !error.is_transient() {
+                            return Err(error);
+                        }
+                        failed = Some(error);
+                    }
                 }
             }
         }
@@ -363,7 +369,8 @@ async fn init_producer_id(client: &mut Client) -> Result<(ProducerId, ProducerEp
     else {
         unreachable!("an answer is read as that of its request");
     };
-    ClientError::check(answer.error_code, None)?;
+    let words = Str::from_static("no producer id is given: are enough of the cluster's nodes up?");
+    ClientError::check(answer.error_code, Some(&words))?;
     Ok((
         ProducerId(answer.producer_id),
         ProducerEpoch(answer.producer_epoch),

@@ -28,6 +28,8 @@ const SOON: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 struct State {
     port: u16,
+    /// Its number in the list of brokers; partitions are led by [`BROKER`].
+    broker: i32,
     /// What each partition holds, batch by batch.
     partitions: Vec<Vec<Batch>>,
     /// The longest batch that is taken.
@@ -44,6 +46,7 @@ impl Broker {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let broker = Self(Arc::new(Mutex::new(State {
             port: listener.local_addr().unwrap().port(),
+            broker: BROKER,
             partitions: vec![Vec::new(); partitions],
             batch_bytes_max: usize::MAX,
             leaderless: 0,
@@ -174,7 +177,7 @@ impl State {
         };
         MetadataResponse {
             brokers: vec![MetadataResponseBroker {
-                node_id: BROKER,
+                node_id: self.broker,
                 host: "127.0.0.1".into(),
                 port: self.port.into(),
                 rack: None,
@@ -404,4 +407,18 @@ async fn keyless_records_begin_at_the_partition_that_was_drawn() {
     }
     let held: Vec<usize> = (0..3).map(|index| broker.values(index).len()).collect();
     assert_eq!(held, [1, 1, 0]);
+}
+
+#[tokio::test]
+async fn a_partition_whose_leader_is_gone_is_named_too() {
+    let broker = Broker::start(1).await;
+    let mut producer = broker.producer().await;
+    producer.delivery_timeout = Duration::from_millis(10);
+    producer.leaders = vec![BROKER + 1];
+    broker.with(|state| state.broker = BROKER + 2);
+    producer.send(record(b"a")).await.unwrap();
+    let error = producer.flush().await.unwrap_err();
+    assert_eq!(error.code(), Some(ErrorCode::BrokerNotAvailable));
+    let words = error.to_string();
+    assert!(words.starts_with("partition 0 of topic `t`: "), "{words}");
 }
