@@ -57,13 +57,13 @@ pub(super) async fn maintain_link(
                 Ok(Dialled::Self_) => own = Some(address.clone()),
                 Ok(Dialled::Peer(stream, identity)) => {
                     context.met.note(&identity);
-                    telling.forget();
                     let up_since = tokio::time::Instant::now();
                     let (queue, end) = LinkQueue::new();
                     let used = Arc::clone(&end.used);
                     let ended = carry(link, *stream, identity, &context, queue, end).await;
                     if used.load(Ordering::Relaxed) {
                         tracing::info!(broker = identity.broker.0, %address, reason = %ended, "the link to a peer is down");
+                        telling.forget();
                         if up_since.elapsed() >= STEADY {
                             backoff = BACKOFF_MIN;
                         }
