@@ -26,6 +26,7 @@ mod fill_of_another_epoch;
 mod flushed_in_time;
 mod forgotten_epoch;
 mod heir_that_dies;
+mod heir_that_sleeps;
 mod hidden_high_watermark;
 mod laggard;
 mod last_vote;

@@ -557,7 +557,8 @@ impl Broker {
                 .map(|p| p.target.clone())
                 .unwrap_or_default();
             self.with_replica(partition, fx, |replica, cx| {
-                if let Some(successor) = replica.successor(&preference, cx.links) {
+                if let Some(successor) = replica.successor(&preference, cx.now, cx.timing, cx.links)
+                {
                     replica.transfer_to(successor, cx);
                 }
             });
@@ -566,10 +567,14 @@ impl Broker {
 
     /// Stops once nothing is led that others could lead, and nothing is under way to the disk.
     fn try_stop(&mut self, fx: &mut Effects) {
+        let has_successor = |replica: &Replica| {
+            let timing = &self.setup.timing;
+            let successor = replica.successor(&[], self.now, timing, &self.links);
+            successor.is_some()
+        };
+        let mut replicas = self.replicas.values();
         let led_with_others = self.configs().controlled_shutdown()
-            && self.replicas.values().any(|replica| {
-                replica.is_leader() && replica.successor(&[], &self.links).is_some()
-            });
+            && replicas.any(|replica| replica.is_leader() && has_successor(replica));
         if !led_with_others && self.unsettled.is_empty() {
             self.finish_stop(fx);
         }

@@ -7,6 +7,7 @@ use crate::links::{Links, Timing};
 use crate::peer::{LeaderClaim, ReplicaBody};
 use crate::time::Instant;
 
+use super::progress::Progress;
 use super::{Cx, Replica, Role};
 
 /// A transfer of leadership: nothing is appended until it is over.
@@ -79,12 +80,10 @@ impl Replica {
         let Role::Leader(leading) = &mut self.role else {
             return false;
         };
-        let reachable = cx.links.reaches(to)
-            && !cx.links.is_full(to.broker)
-            && leading
-                .progress
-                .get(&to)
-                .is_some_and(|p| p.replicating && p.whole);
+        let reachable = leading
+            .progress
+            .get(&to)
+            .is_some_and(|progress| may_take_over(to, progress, cx.now, cx.timing, cx.links));
         if !is_voter || !opened || !reachable || leading.transfer.is_some() {
             return false;
         }
@@ -119,9 +118,15 @@ impl Replica {
         self.send(to, ReplicaBody::TransferLeadership, cx);
     }
 
-    /// The voter best suited to take over, if any: reachable, whole, with room on its disk, and furthest; of equals the first in `preference`.
+    /// The voter best suited to take over, if any: of those that may, the furthest; of equals the first in `preference`.
     #[must_use]
-    pub(crate) fn successor(&self, preference: &[Voter], links: &Links) -> Option<Voter> {
+    pub(crate) fn successor(
+        &self,
+        preference: &[Voter],
+        now: Instant,
+        timing: &Timing,
+        links: &Links,
+    ) -> Option<Voter> {
         let Role::Leader(leading) = &self.role else {
             return None;
         };
@@ -134,12 +139,7 @@ impl Replica {
         self.voters
             .iter()
             .filter_map(|voter| Some((voter, leading.progress.get(voter)?)))
-            .filter(|(voter, progress)| {
-                links.reaches(**voter)
-                    && !links.is_full(voter.broker)
-                    && progress.replicating
-                    && progress.whole
-            })
+            .filter(|(voter, progress)| may_take_over(**voter, progress, now, timing, links))
             .max_by_key(|(voter, progress)| (progress.durable, std::cmp::Reverse(rank(voter))))
             .map(|(voter, _)| *voter)
     }
@@ -194,4 +194,20 @@ impl Replica {
             isr,
         });
     }
+}
+
+/// Whether a voter can be asked to take over: reached and heard, with room on its disk, following, and whole. One that
+/// sleeps would be waited for, and records refused meanwhile.
+fn may_take_over(
+    voter: Voter,
+    progress: &Progress,
+    now: Instant,
+    timing: &Timing,
+    links: &Links,
+) -> bool {
+    links.reaches(voter)
+        && links.hears(voter.broker, now, timing)
+        && !links.is_full(voter.broker)
+        && progress.replicating
+        && progress.whole
 }

@@ -146,7 +146,7 @@ impl Replica {
             return Some(voters);
         }
         // Only this leader is left to go: it hands over, and its successor removes it.
-        let successor = self.successor(&target, cx.links)?;
+        let successor = self.successor(&target, cx.now, cx.timing, cx.links)?;
         self.transfer_to(successor, cx);
         None
     }
