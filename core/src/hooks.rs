@@ -60,6 +60,8 @@ list! {
         AnswersVoteBeforeDurable,
         /// A new leader sends what it has, and nothing that opens its epoch.
         LeadsWithoutOpening,
+        /// A candidate asks for votes before its own is durable.
+        AsksBeforeVoteDurable,
         /// A second vote is given in the same epoch.
         VotesTwice,
         /// A follower acknowledges as durable what is not.
@@ -94,6 +96,10 @@ list! {
         IgnoresStalledDisk,
         /// A follower trusts a leader whose broker has a new session, and waits for no renewed claim on it.
         TrustsWithoutRenewal,
+        /// A follower trusts a leader of which it hears nothing.
+        TrustsForEver,
+        /// A follower trusts a leader that has resigned.
+        IgnoresResignation,
         /// A follower trusts its leader while it hears its broker, though it asks to be elected in a later epoch.
         TrustsWhoAsks,
         /// After a break of the link a leader goes on sending where it was.
@@ -146,6 +152,10 @@ list! {
         BelievesLatestClaim,
         /// A node that is told to stop hands nothing over.
         NeverHandsOver,
+        /// A leader that has asked another to stand goes on taking records.
+        AppendsWhileHandingOver,
+        /// A leader whose successor does not take over waits for it for ever.
+        NeverLeadsOn,
         /// A leader takes a successor with holes for as good as a whole one.
         PrefersDamaged,
         /// A leader asks its successor to stand before that has caught up.

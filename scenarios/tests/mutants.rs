@@ -45,6 +45,8 @@ killers! {
         GrantsPreVoteUnderLeader: claim "the leader is left in peace",
     }
     elections {
+        TrustsForEver: claim "does not happen within 2000ms",
+        AsksBeforeVoteDurable: checker "WordsAreDurable",
         AnswersVoteBeforeDurable: checker "WordsAreDurable",
         ForgetsVote: checker "RecoveryFindsWhatWasOrdered",
     }
@@ -93,6 +95,10 @@ killers! {
     }
     session_without_claim {
         TrustsWithoutRenewal: claim "does not happen within 5000ms",
+    }
+    heir_that_sleeps {
+        AppendsWhileHandingOver: checker "SuccessorsHaveEverything",
+        NeverLeadsOn: claim "does not happen within 20ms",
     }
     heir_that_dies {
         TrustsWhoAsks: claim "does not happen within 5000ms",
@@ -225,6 +231,7 @@ killers! {
         VotesStandOnce: checker "RecoveryFindsWhatWasOrdered",
     }
     failing_fsync {
+        IgnoresResignation: claim "a leader without a disk leads no more",
         RetriesFailedSync: checker "RecoveryFindsWhatWasOrdered",
     }
     last_vote {

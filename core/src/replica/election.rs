@@ -142,6 +142,7 @@ impl Replica {
         if let Role::Follower(following) = &self.role
             && leader_epoch == self.vote.leader_epoch
             && following.leader == Some(from)
+            && !cx.fx.mutant(Mutant::IgnoresResignation)
         {
             self.lose_trust(TrustLost::Resigned, cx);
         }
@@ -232,6 +233,9 @@ impl Replica {
             },
             cx,
         );
+        if cx.fx.mutant(Mutant::AsksBeforeVoteDurable) {
+            self.on_vote_stored(self.vote, cx);
+        }
     }
 
     /// A vote is durable: only now may it be told.
@@ -510,5 +514,6 @@ fn trust_lost(following: &Following, leader: Voter, cx: &Cx<'_>) -> Option<Trust
     } else {
         (link.session_since, TrustLost::NotRenewed)
     };
-    (cx.now.since(heard_at) >= cx.timing.election_timeout).then_some(lost)
+    let silent = cx.now.since(heard_at) >= cx.timing.election_timeout;
+    (silent && !cx.fx.mutant(Mutant::TrustsForEver)).then_some(lost)
 }

@@ -76,7 +76,10 @@ impl Replica {
     pub(crate) fn transfer_to(&mut self, to: Voter, cx: &mut Cx<'_>) -> bool {
         let is_voter = self.voters.contains(&to);
         let opened = self.high_watermark().is_some();
-        let ends_at = cx.now + cx.timing.election_timeout;
+        let mut ends_at = cx.now + cx.timing.election_timeout;
+        if cx.fx.mutant(Mutant::NeverLeadsOn) {
+            ends_at = Instant(u64::MAX);
+        }
         let Role::Leader(leading) = &mut self.role else {
             return false;
         };

@@ -137,7 +137,8 @@ impl Replica {
     ) -> Result<Appended, ProduceRefusal> {
         let leader_epoch = self.vote.leader_epoch;
         match &self.role {
-            Role::Leader(leading) if leading.transfer.is_none() => {}
+            Role::Leader(leading)
+                if leading.transfer.is_none() || cx.fx.mutant(Mutant::AppendsWhileHandingOver) => {}
             Role::Leader(_) | Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {
                 return Err(ProduceRefusal::NotLeader);
             }

@@ -1,5 +1,5 @@
 //! What a replica says is durable is durable: a vote before it is told, an end before it is acknowledged, a
-//! candidate's own vote before it leads, the epoch in which it denies that it ever had a record. Where records are
+//! candidate's own vote before it asks for others and leads, the epoch in which it denies that it ever had a record. Where records are
 //! acknowledged ahead of the disk, the mark that admits it is, and the epoch in which it is said.
 
 use varve_core::effect::{Effect, NoticeKind};
@@ -42,6 +42,14 @@ impl Checker for WordsAreDurable {
                             )
                         })
                     }
+                    ReplicaBody::Vote { .. } => {
+                        let vote = Vote {
+                            leader_epoch: message.leader_epoch,
+                            voted_for: Some(message.from),
+                        };
+                        (shadow.durable.vote != vote)
+                            .then(|| "asks for votes before its own is durable".to_owned())
+                    }
                     ReplicaBody::AppendReply(AppendReply::Matched {
                         appended, durable, ..
                     }) => {
@@ -65,7 +73,6 @@ impl Checker for WordsAreDurable {
                     | ReplicaBody::AppendReply(AppendReply::Diverged { .. })
                     | ReplicaBody::PreVote { .. }
                     | ReplicaBody::PreVoteReply { .. }
-                    | ReplicaBody::Vote { .. }
                     | ReplicaBody::Append(_)
                     | ReplicaBody::TransferLeadership
                     | ReplicaBody::Resigned

@@ -106,7 +106,7 @@ impl Default for Checkers {
                 Box::new(voters_of_log::VotersAreOfTheLog::default()),
                 Box::new(copies::CountingCopiesAreKept::default()),
                 Box::new(hearing::LeadersHearAMajority::default()),
-                Box::new(handover::SuccessorsHaveEverything),
+                Box::new(handover::SuccessorsHaveEverything::default()),
                 Box::new(suspects::SuspectsNeverLead),
                 Box::new(suspicion::SuspicionEndsWhenCaughtUp::default()),
                 Box::new(directory_names::WipedDirectoriesAreSilent),
