@@ -40,3 +40,28 @@ fn of_equals_an_undamaged_one_takes_over() {
     story(&mut s);
     s.assert_trace();
 }
+
+/// Claim: the leader hears of a hole that is filled, though nothing is appended meanwhile.
+#[test]
+fn who_has_filled_its_hole_is_as_good_as_any() {
+    let mut s = cluster();
+    let leader = s.elect_leader();
+    let [damaged, other] = s.followers()[..] else {
+        panic!("two follow");
+    };
+    let c = s.client();
+    for _ in 0..3 {
+        s.produce_acked(&c, 400);
+    }
+    s.retarget(&[leader, damaged, other]);
+    s.run_for(secs(1));
+    s.rot(damaged, 100);
+    s.restart(damaged);
+    assert_eq!(s.view(damaged).holes.len(), 1);
+    s.stall_disk(damaged, millis(200));
+    s.run_until_converged(secs(5));
+    s.run_for(millis(200));
+    s.stop(leader);
+    assert_eq!(s.leader_if_any(), Some(damaged), "it is preferred");
+    s.judge();
+}

@@ -33,8 +33,8 @@ pub(super) struct Following {
     pub(super) session: u64,
     /// This replica's log equals the leader's up to here; `None` until that has been found out.
     pub(super) verified: Option<Position>,
-    /// What was last acknowledged to it: appended, durable.
-    pub(super) acknowledged: Option<(Position, Position)>,
+    /// What was last acknowledged to it: appended, durable, and whether the log is whole.
+    pub(super) acknowledged: Option<(Position, Position, bool)>,
     /// When this replica will stand; none while it trusts the leader.
     pub(super) stand_at: Option<Instant>,
     /// Why it will.

@@ -155,9 +155,11 @@ impl Replica {
         full && self.id != TopicPartition::METADATA
     }
 
-    /// Tells the leader how far this log equals its own, where that has changed since it was last told.
+    /// Tells the leader how far this log equals its own, and whether it is whole, where that has changed since it was last
+    /// told.
     pub(super) fn acknowledge(&mut self, cx: &mut Cx<'_>) {
         let appended = self.appended();
+        let whole = self.holes.ranges().is_empty();
         let Role::Follower(following) = &mut self.role else {
             return;
         };
@@ -169,11 +171,10 @@ impl Replica {
         if cx.fx.mutant(Mutant::AcknowledgesBeforeDurable) {
             durable = verified;
         }
-        if following.acknowledged == Some((appended, durable)) {
+        if following.acknowledged == Some((appended, durable, whole)) {
             return;
         }
-        following.acknowledged = Some((appended, durable));
-        let whole = self.holes.ranges().is_empty();
+        following.acknowledged = Some((appended, durable, whole));
         let reply = AppendReply::Matched {
             verified,
             appended,

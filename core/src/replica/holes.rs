@@ -155,6 +155,7 @@ impl Replica {
             .notice(Some(self.id), NoticeKind::Hole(range.start, range.end));
         let hole = range.start..range.end.min(self.end.end_offset);
         self.holes.add(hole, cx.now, cx.timing.retry_interval);
+        self.acknowledge(cx);
         if cx.fx.mutant(Mutant::TruncatesToHole) && !self.is_leader() {
             self.truncate_to_hole(cx);
         }
