@@ -9,6 +9,8 @@
 //! without it, none of which is a suspect; so any loss is a bug and never too many faults. Power, whose cut makes
 //! suspects, stays on while a voter's directory is gone. A topic with `flush = "replicated"` has its power
 //! cut one node at a time, and only while nobody is a suspect. Indexes are hints, and may rot anywhere.
+//! Of the journal and the checkpoints one place rots, and the next not before the node has started again, which writes
+//! down anew what was there: so a checkpoint and the one before do not rot at once, nor do both copies of a vote.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -97,6 +99,10 @@ kinds! {
     WriteFails "failing write",
     /// Bits of an index rot.
     IndexRot "rot of an index",
+    /// A process is killed, and bits of its journal rot before it is started again.
+    JournalRot "rot of the journal",
+    /// The same of a checkpoint.
+    CheckpointRot "rot of a checkpoint",
 }
 
 impl fmt::Display for Kind {
@@ -117,6 +123,8 @@ pub struct Nemesis {
     replicated: bool,
     replication_factor: i16,
     nodes: u8,
+    /// The victim's start at which its journal or a checkpoint last rotted.
+    rotten_at_start: Option<u64>,
     /// How often each kind has struck.
     pub struck: Vec<u32>,
     /// Faults that have struck and not ended, by name.
@@ -124,6 +132,11 @@ pub struct Nemesis {
     /// Blocks in force, by the fault that made them.
     blocks: Vec<(u64, Vec<(Place, Place)>)>,
 }
+
+/// Blocks of the journal.
+const JOURNAL_BLOCK: usize = 4096;
+/// Of so many groups, the latest, one rots.
+const JOURNAL_GROUPS_ROTTEN: usize = 16;
 
 /// Set in an event's name where a fault ends.
 const ENDS: u64 = 1 << 40;
@@ -170,6 +183,7 @@ impl Nemesis {
             replicated,
             replication_factor,
             nodes,
+            rotten_at_start: None,
             struck: vec![0; Kind::ALL.len()],
             in_force: BTreeSet::new(),
             blocks: Vec::new(),
@@ -485,6 +499,30 @@ impl Nemesis {
                 let bit = u8::try_from(draw.below(8)).unwrap_or(0);
                 cluster.node(node).disk.rot(&path, offset, bit);
             }
+            Kind::JournalRot | Kind::CheckpointRot => {
+                let starts = cluster.node(node).starts;
+                if !self.may_damage(cluster, node) || self.rotten_at_start == Some(starts) {
+                    return;
+                }
+                let place = if kind == Kind::JournalRot {
+                    journal_place(cluster, node, &mut draw)
+                } else {
+                    let is_checkpoint = |path: &str| path.starts_with("checkpoint.");
+                    place_in(cluster, node, is_checkpoint, &mut draw)
+                };
+                let Some((path, offset)) = place else {
+                    return;
+                };
+                tell(
+                    cluster,
+                    format!("kill n{node}; a bit rots in {path} at {offset}"),
+                );
+                cluster.kill(node);
+                let bit = u8::try_from(draw.below(8)).unwrap_or(0);
+                cluster.node(node).disk.rot(&path, offset, bit);
+                self.rotten_at_start = Some(starts);
+                self.ends_after(cluster, kind, nth, short);
+            }
             Kind::RotUnderCache => {
                 if !self.may_damage(cluster, node) {
                     return;
@@ -561,7 +599,13 @@ impl Nemesis {
         let _ = draw.any();
         let node = number(&mut draw, self.nodes);
         match kind {
-            Kind::Kill | Kind::CrashMidStep | Kind::RestartLoop | Kind::PowerCut | Kind::Wipe => {
+            Kind::Kill
+            | Kind::CrashMidStep
+            | Kind::RestartLoop
+            | Kind::PowerCut
+            | Kind::Wipe
+            | Kind::JournalRot
+            | Kind::CheckpointRot => {
                 cluster.start(node);
             }
             Kind::PowerCutAll => {
@@ -703,6 +747,8 @@ impl Nemesis {
             | Kind::ReadFails
             | Kind::RotUnderCache
             | Kind::IndexRot
+            | Kind::JournalRot
+            | Kind::CheckpointRot
             | Kind::ClockJump => {
                 let mut draw = self.draw(kind, nth);
                 let _ = draw.any();
@@ -765,6 +811,35 @@ fn is_doubtful(cluster: &Cluster, node: &Node) -> bool {
 /// A place in a file with records.
 fn damage_place(cluster: &Cluster, node: u8, draw: &mut Draw) -> Option<(String, u64)> {
     place_in(cluster, node, |path| path.ends_with(".log"), draw)
+}
+
+/// A place in one of the latest groups of the journal, as `docs/format.md` has them: what stands before is mostly not
+/// needed any more.
+fn journal_place(cluster: &Cluster, node: u8, draw: &mut Draw) -> Option<(String, u64)> {
+    let disk = &cluster.node(node).disk;
+    let files = disk.files().into_iter();
+    let mut groups: Vec<([u8; 16], String, u64)> = Vec::new();
+    for (path, _) in files.filter(|(path, _)| path.starts_with("journal/")) {
+        for (block, bytes) in disk.bytes(&path).chunks(JOURNAL_BLOCK).enumerate() {
+            let number = bytes.get(16..32).and_then(<[u8]>::first_chunk);
+            if let (Some(number), true) = (number, bytes.starts_with(b"VJG1")) {
+                groups.push((*number, path.clone(), (block * JOURNAL_BLOCK) as u64));
+            }
+        }
+    }
+    // Incarnation and number, in the order of bytes.
+    groups.sort_unstable();
+    let latest = groups.len().saturating_sub(JOURNAL_GROUPS_ROTTEN);
+    let (_, path, start) = draw.pick(&groups[latest..])?.clone();
+    let length = disk.bytes(&path).len() as u64;
+    // Most of a block is padding.
+    let is_header = draw.chance(800_000);
+    let within = draw.below(if is_header {
+        512
+    } else {
+        2 * JOURNAL_BLOCK as u64
+    });
+    Some((path, (start + within).min(length - 1)))
 }
 
 /// A place in one of the files whose path is wanted.

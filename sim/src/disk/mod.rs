@@ -269,6 +269,19 @@ impl SimDisk {
         files
     }
 
+    /// What a file has, as written and as it was damaged; empty where there is no such file. No fault strikes.
+    #[must_use]
+    pub fn bytes(&self, path: &str) -> Vec<u8> {
+        let state = &mut *self.state.borrow_mut();
+        let Ok(id) = state.lookup(path) else {
+            return Vec::new();
+        };
+        let file = state.file(id);
+        let mut bytes = vec![0; usize::try_from(file.length).expect("files are in memory")];
+        file.read(0, &mut bytes);
+        bytes
+    }
+
     /// One bit of a file rots, on the disk and in every cache. False where there is no such byte.
     pub fn rot(&self, path: &str, offset: u64, bit: u8) -> bool {
         let state = &mut *self.state.borrow_mut();
