@@ -294,9 +294,15 @@ impl Broker {
                 });
                 self.insert_replica(replica);
             }
-            Some(_) if present => {
+            Some(assignment) if present => {
                 let config = self.replica_config(partition);
-                self.with_replica(partition, fx, |replica, _| replica.configure(config));
+                let is_current = self.metadata.caught_up;
+                self.with_replica(partition, fx, |replica, _| {
+                    replica.configure(config);
+                    if is_current {
+                        replica.learn_creation(&assignment.create_with);
+                    }
+                });
                 self.set_target(partition, fx);
             }
             None if present && self.metadata.caught_up => {

@@ -484,6 +484,14 @@ impl Replica {
         self.producers.set_expiry(config.producer_expiry);
     }
 
+    /// Hears with which voters it was created, where that was lost with the disk's bytes.
+    pub(crate) fn learn_creation(&mut self, voters: &[Voter]) {
+        if self.voters_at_creation.is_empty() {
+            self.voters_at_creation = voters.to_vec();
+            self.refresh_voters();
+        }
+    }
+
     /// When [`Self::fire`] is next due.
     #[must_use]
     pub(crate) fn next_deadline(&self) -> Option<Instant> {

@@ -37,6 +37,8 @@ pub(super) struct Replay<'a, D: Disk> {
     touched: BTreeSet<TopicPartition>,
     /// Replicas that a lost record may have touched.
     suspects: BTreeSet<TopicPartition>,
+    /// Replicas that were deleted and not created again.
+    deleted: BTreeSet<TopicPartition>,
     /// Replicas of which an append could not be taken whole.
     severed: BTreeSet<TopicPartition>,
     /// Replicas of which a truncation was replayed.
@@ -69,6 +71,7 @@ impl<'a, D: Disk> Replay<'a, D> {
             files: BTreeMap::new(),
             touched: BTreeSet::new(),
             suspects: BTreeSet::new(),
+            deleted: BTreeSet::new(),
             severed: BTreeSet::new(),
             truncated: BTreeSet::new(),
             decisions: Vec::new(),
@@ -99,11 +102,12 @@ impl<'a, D: Disk> Replay<'a, D> {
                 } => self.replay_group(&files[*file].file, *at, header, *recorded)?,
                 Found::Votes(votes) => self.replay_copies(votes, false)?,
                 Found::Lost { replicas } => {
-                    let replicas = replicas
-                        .clone()
-                        .unwrap_or_else(|| self.replicas.keys().copied().collect());
+                    let replicas = match replicas {
+                        Some(replicas) => replicas.clone(),
+                        None => self.possible_replicas()?,
+                    };
                     for replica in replicas {
-                        self.suspects.insert(replica);
+                        self.suspect(replica);
                     }
                 }
             }
@@ -165,7 +169,7 @@ impl<'a, D: Disk> Replay<'a, D> {
             let votes = copies.map(|copies| copies.votes).unwrap_or_default();
             self.replay_copies(&votes, recorded)?;
             for &replica in &header.replicas {
-                self.suspects.insert(replica);
+                self.suspect(replica);
             }
         }
         Ok(())
@@ -186,6 +190,26 @@ impl<'a, D: Disk> Replay<'a, D> {
         Ok(())
     }
 
+    /// All replicas that a group may have touched of which nothing can be read: those that are known, and those whose
+    /// creation it may be that is lost, which have a directory if they have ever stored a batch.
+    fn possible_replicas(&self) -> Result<Vec<TopicPartition>, DiskError> {
+        let names = self.disk.list("")?.into_iter();
+        let directories = names.filter_map(|name| segment::parse_directory(&name));
+        Ok(self.replicas.keys().copied().chain(directories).collect())
+    }
+
+    /// Something of this replica is lost. Where that is its creation, it is a replica whose voters nobody knows: it must
+    /// not be made anew, as if its name had never said anything.
+    fn suspect(&mut self, replica: TopicPartition) {
+        if replica == TopicPartition::default() || self.deleted.contains(&replica) {
+            return; // the record of a start is of no replica
+        }
+        let expiry = self.options.producer_expiry;
+        let unknown = || ReplicaLog::new(ReplicaState::new(Vec::new(), expiry));
+        self.replicas.entry(replica).or_insert_with(unknown);
+        self.suspects.insert(replica);
+    }
+
     fn replay(
         &mut self,
         replica: TopicPartition,
@@ -196,10 +220,14 @@ impl<'a, D: Disk> Replay<'a, D> {
         if let Record::Create { voters } = record {
             let state = ReplicaState::new(voters, self.options.producer_expiry);
             self.replicas.insert(replica, ReplicaLog::new(state));
+            self.deleted.remove(&replica);
             return Ok(());
         }
-        let Some(log) = self.replicas.get_mut(&replica) else {
+        if !self.replicas.contains_key(&replica) {
             // Its creation is lost with a damaged group; or this is the record of a start.
+            self.suspect(replica);
+        }
+        let Some(log) = self.replicas.get_mut(&replica) else {
             return Ok(());
         };
         let state = &mut log.state;
@@ -255,6 +283,7 @@ impl<'a, D: Disk> Replay<'a, D> {
             }
             Record::Delete => {
                 self.replicas.remove(&replica);
+                self.deleted.insert(replica);
                 self.touched.remove(&replica);
                 self.severed.remove(&replica);
                 self.suspects.remove(&replica);

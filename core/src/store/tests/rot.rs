@@ -152,6 +152,20 @@ fn segments_that_rot_are_holes_that_a_peer_can_fill_and_nothing_is_cut() {
     assert!(damaged > 5, "rot strikes what no journal makes good");
 }
 
+/// Where the groups of the journal stand, in order.
+fn journal_groups(disk: &TestDisk) -> Vec<(String, usize)> {
+    let journals = disk.paths().into_iter();
+    journals
+        .filter(|path| path.starts_with("journal/"))
+        .flat_map(|path| {
+            let bytes = disk.bytes(&path);
+            let starts = (0..bytes.len()).step_by(4096);
+            let groups = starts.filter(|&at| bytes[at..].starts_with(b"VJG1"));
+            groups.map(|at| (path.clone(), at)).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
 #[test]
 fn a_journal_group_that_rots_makes_a_suspect_that_has_what_its_segments_hold() {
     let write = || {
@@ -174,16 +188,7 @@ fn a_journal_group_that_rots_makes_a_suspect_that_has_what_its_segments_hold() {
         (disk, batches)
     };
     let (disk, _) = write();
-    let journals = disk.paths().into_iter();
-    let groups = journals
-        .filter(|path| path.starts_with("journal/"))
-        .flat_map(|path| {
-            let bytes = disk.bytes(&path);
-            let starts = (0..bytes.len()).step_by(4096);
-            let groups = starts.filter(|&at| bytes[at..].starts_with(b"VJG1"));
-            groups.map(|at| (path.clone(), at)).collect::<Vec<_>>()
-        });
-    let groups: Vec<(String, usize)> = groups.collect();
+    let groups = journal_groups(&disk);
     for (path, group) in &groups[groups.len() - 12..] {
         // The group's header, and its first record.
         for within in [30, 90] {
@@ -195,6 +200,46 @@ fn a_journal_group_that_rots_makes_a_suspect_that_has_what_its_segments_hold() {
             assert_eq!(what, (Offset(24), Mark::Suspect), "{path} {group}");
             let mut driver = Driver::new(store);
             assert_eq!(check_batches(&mut driver, &batches, 0), 0);
+        }
+    }
+}
+
+#[test]
+fn a_replica_whose_creation_rots_keeps_its_vote_and_is_a_suspect() {
+    let vote = Vote {
+        leader_epoch: LeaderEpoch(1),
+        voted_for: None,
+    };
+    let write = |apart: bool| {
+        let disk = formatted();
+        let (store, _) = open(&disk);
+        let mut driver = Driver::new(store);
+        driver.create(replica(0));
+        if apart {
+            driver.commit();
+        }
+        driver
+            .execute(replica(0), OrderKind::StoreVote(vote))
+            .unwrap();
+        driver.append(replica(0), vec![opening(1, 0)]).unwrap();
+        driver.commit();
+        // Its group takes the place of the trailer that names whom the group before has touched.
+        driver.create(replica(1));
+        driver.commit();
+        disk
+    };
+    for apart in [false, true] {
+        // The group's header, and its first record.
+        for within in [30, 90] {
+            let disk = write(apart);
+            let groups = journal_groups(&disk);
+            let (path, group) = &groups[groups.len() - if apart { 3 } else { 2 }];
+            disk.rot(path, group + within);
+            let (_, recovered) = open(&disk);
+            let mut replicas = recovered.replicas.iter();
+            let found = replicas.find(|found| found.replica == replica(0));
+            let found = found.expect("it is there");
+            assert_eq!((found.vote, found.mark), (vote, Mark::Suspect));
         }
     }
 }
