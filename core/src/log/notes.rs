@@ -111,6 +111,18 @@ impl NoteIndex {
         }
     }
 
+    /// The greatest position of this log that another log has which reaches to `position`: that position itself, unless
+    /// the other has lost a note of its last epoch with its journal. Then it is where the first such note stands.
+    #[must_use]
+    pub fn up_to(&self, position: Position, end: Position) -> Position {
+        if self.contains(position, end) {
+            return position;
+        }
+        let lost = self.get(position.notes).map(|note| note.offset);
+        let offset = lost.unwrap_or(end.end_offset).min(position.end_offset);
+        self.position_of_offset(offset)
+    }
+
     /// The position at the end of offset `offset`, before any note that stands there: where a batch that
     /// starts at `offset`'s predecessor ends.
     #[must_use]
@@ -198,6 +210,21 @@ mod tests {
             at(1, 5, 0),
         ] {
             assert!(!notes.contains(not_held, end), "{not_held}");
+        }
+    }
+
+    #[test]
+    fn what_a_log_without_a_note_shares_ends_before_that_note() {
+        let learned = Note {
+            kind: NoteKind::Voters(Vec::new()),
+            ..opening(1, 7)
+        };
+        let notes = NoteIndex::new(0, vec![opening(1, 0), learned]);
+        let end = at(1, 9, 2);
+        // Another log has the batches on both sides of the note, and not the note.
+        assert_eq!(notes.up_to(at(1, 9, 1), end), at(1, 7, 1));
+        for held in [at(1, 5, 1), at(1, 7, 1), at(1, 7, 2), end] {
+            assert_eq!(notes.up_to(held, end), held);
         }
     }
 

@@ -407,7 +407,7 @@ impl Replica {
             AppendReply::Diverged { previous, hint } => {
                 let ours = self.notes.end_of_epoch(hint.leader_epoch, end);
                 let common = if ours.leader_epoch == hint.leader_epoch {
-                    ours.min(hint)
+                    self.notes.up_to(ours.min(hint), end)
                 } else {
                     ours
                 };

@@ -72,6 +72,9 @@ impl Cluster {
         let fault = Interruption {
             power_was_cut: std::mem::take(&mut node.power_was_cut),
             damaged: node.disk.has_damaged(|path| path.ends_with(".log")),
+            journal_damaged: node.disk.has_damaged(|path| {
+                path.starts_with("journal/") || path.starts_with("checkpoint.")
+            }),
         };
         node.paused = None;
         node.crash_after_effects = None;

@@ -59,6 +59,8 @@ pub struct Interruption {
     pub power_was_cut: bool,
     /// Some segment on its disk has been damaged at some time.
     pub damaged: bool,
+    /// So has its journal, or a checkpoint.
+    pub journal_damaged: bool,
 }
 
 /// What all replicas of a partition agree on.

@@ -38,6 +38,29 @@ impl Stored {
     pub fn index_of(&self, position: Position) -> Option<usize> {
         index_of(&self.log, position)
     }
+
+    /// The log up to this position: from the front; or so up to where notes are lost with the journal, with those batches
+    /// behind them that are of the same epoch, which are found in the segments.
+    fn part(&self, end: Position) -> Option<Vec<Logged>> {
+        if let Some(kept) = self.index_of(end) {
+            return Some(self.log[..kept].to_vec());
+        }
+        let before = |logged: &Logged| logged.after.notes <= end.notes;
+        let (front, behind) = self.log.split_at(self.log.partition_point(before));
+        let mut part = front.to_vec();
+        let batches = behind.iter().filter(|logged| logged.crc != 0);
+        for batch in batches.filter(|batch| batch.after.leader_epoch == end.leader_epoch) {
+            let after = Position {
+                notes: end.notes,
+                ..batch.after
+            };
+            part.push(Logged { after, ..*batch });
+            if after == end {
+                return Some(part);
+            }
+        }
+        None
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -265,6 +288,62 @@ impl Shadow {
         found: Option<&RecoveredReplica>,
         fault: Interruption,
     ) -> Result<(), String> {
+        let state = match self.left_by_rotten_journal(found, fault) {
+            Some(state) => state,
+            None => self.left_by_crash(found, fault)?,
+        };
+        let same = state.log.iter().zip(&self.ordered.log);
+        let same = same.take_while(|(one, other)| one == other).count();
+        self.compared = self.compared.min(same);
+        self.ordered.clone_from(&state);
+        self.durable = state;
+        self.pending.clear();
+        self.refused = false;
+        self.written = OrderSeq::default();
+        Ok(())
+    }
+
+    /// What a journal with a rotten group leaves, where that is what was found: the replica knows that something is
+    /// lost, its votes stand twice and are all there, and its log is a part of what it was.
+    fn left_by_rotten_journal(
+        &self,
+        found: Option<&RecoveredReplica>,
+        fault: Interruption,
+    ) -> Option<Stored> {
+        let found = found.filter(|found| fault.journal_damaged && found.mark == Mark::Suspect)?;
+        let logs = [&self.ordered, &self.durable];
+        let part = |stored: &&Stored| stored.part(found.end);
+        let mut state = Stored {
+            exists: true,
+            log: logs.iter().find_map(part)?,
+            vote: self.durable.vote,
+            mark: Mark::Suspect,
+        };
+        let mut votes = self
+            .pending
+            .iter()
+            .filter_map(|pending| match &pending.change {
+                Change::Vote(vote) => Some((pending.seq, *vote)),
+                _no_vote => None,
+            });
+        let is_stored = |(seq, _): &(OrderSeq, Vote)| *seq <= self.written && !fault.power_was_cut;
+        let mut rest = votes.clone();
+        while let Some((_, vote)) = votes.next().filter(is_stored) {
+            state.vote = vote;
+            rest = votes.clone();
+        }
+        while !matches(&state, Some(found)) {
+            state.vote = rest.next()?.1;
+        }
+        Some(state)
+    }
+
+    /// What a crash leaves, and rot in a segment.
+    fn left_by_crash(
+        &self,
+        found: Option<&RecoveredReplica>,
+        fault: Interruption,
+    ) -> Result<Stored, String> {
         // What was written survives the process: only a power cut takes it back.
         let mut least = 0;
         if !fault.power_was_cut {
@@ -334,13 +413,7 @@ impl Shadow {
         {
             state.mark = Mark::Suspect;
         }
-        self.compared = self.compared.min(state.log.len());
-        self.ordered.clone_from(&state);
-        self.durable = state;
-        self.pending.clear();
-        self.refused = false;
-        self.written = OrderSeq::default();
-        Ok(())
+        Ok(state)
     }
 
     fn misrecovered(&self, found: Option<&RecoveredReplica>) -> String {
