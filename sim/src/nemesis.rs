@@ -138,6 +138,24 @@ const JOURNAL_BLOCK: usize = 4096;
 /// Of so many groups, the latest, one rots.
 const JOURNAL_GROUPS_ROTTEN: usize = 16;
 
+/// What may strike while the cluster is formed.
+const AT_FORMATION: &[Kind] = &[
+    Kind::Kill,
+    Kind::CrashMidStep,
+    Kind::Pause,
+    Kind::Partition,
+    Kind::OneWay,
+    Kind::Reset,
+    Kind::Clog,
+    Kind::DiskStall,
+    Kind::Stop,
+    Kind::ClientCut,
+    Kind::ClockJump,
+    Kind::RestartLoop,
+];
+/// The first fault of each kind while the cluster is formed: these have names of their own.
+const FORMATION: u64 = 1 << 32;
+
 /// Set in an event's name where a fault ends.
 const ENDS: u64 = 1 << 40;
 
@@ -161,35 +179,53 @@ impl Nemesis {
         replication_factor: i16,
         replicated: bool,
     ) -> Self {
-        let draws = cluster.draws().clone();
+        let rates = draw_rates(cluster.draws(), 1, Kind::ALL);
         let nodes = cluster.options().nodes;
-        let mut rates = Vec::new();
-        for &kind in Kind::ALL {
-            let mut draw = draws.at(Subsystem::Swarm, 1, kind as u64);
-            // A third of the kinds exist in a run, so that one does not hide what another would show.
-            if draw.chance(333_333) {
-                let mean = Duration::from_millis(draw.between(400, 8000));
-                rates.push((kind, mean));
-            }
-        }
-        let mut draw = draws.at(Subsystem::Swarm, 2, 0);
+        let mut draw = cluster.draws().at(Subsystem::Swarm, 2, 0);
         let may_damage = nodes >= 3 && replication_factor >= 3;
         let victim = may_damage.then(|| number(&mut draw, nodes));
+        Self::begin(
+            cluster,
+            rates,
+            0,
+            until,
+            victim,
+            replicated,
+            replication_factor,
+        )
+    }
+
+    /// The same for the time in which the cluster is formed: only what takes nothing but availability away.
+    #[must_use]
+    pub fn of_formation(cluster: &mut Cluster, until: SimTime) -> Self {
+        let rates = draw_rates(cluster.draws(), 3, AT_FORMATION);
+        Self::begin(cluster, rates, FORMATION, until, None, false, 1)
+    }
+
+    fn begin(
+        cluster: &mut Cluster,
+        rates: Vec<(Kind, Duration)>,
+        first: u64,
+        until: SimTime,
+        victim: Option<u8>,
+        replicated: bool,
+        replication_factor: i16,
+    ) -> Self {
         let this = Self {
-            draws,
+            draws: cluster.draws().clone(),
             rates,
             until,
             victim,
             replicated,
             replication_factor,
-            nodes,
+            nodes: cluster.options().nodes,
             rotten_at_start: None,
             struck: vec![0; Kind::ALL.len()],
             in_force: BTreeSet::new(),
             blocks: Vec::new(),
         };
         for &(kind, _) in &this.rates {
-            this.schedule(cluster, kind, 0);
+            this.schedule(cluster, kind, first);
         }
         this
     }
@@ -775,6 +811,19 @@ impl Nemesis {
             }
         }
     }
+}
+
+/// Which of these kinds exist, and how often. A third of them do, so that one does not hide what another would show.
+fn draw_rates(draws: &Draws, entity: u64, kinds: &[Kind]) -> Vec<(Kind, Duration)> {
+    let mut rates = Vec::new();
+    for &kind in kinds {
+        let mut draw = draws.at(Subsystem::Swarm, entity, kind as u64);
+        if draw.chance(333_333) {
+            let mean = Duration::from_millis(draw.between(400, 8000));
+            rates.push((kind, mean));
+        }
+    }
+    rates
 }
 
 /// The voters of every partition, as each running replica sees them.

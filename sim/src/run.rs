@@ -124,6 +124,8 @@ struct Shape {
     safety: Duration,
     /// The stores' scrub interval.
     scrub_interval: Duration,
+    /// For how long faults strike while the cluster is formed, where they do.
+    formation: Option<Duration>,
     /// Batches of metadata between two snapshots.
     snapshot_interval: u64,
     network: NetworkOptions,
@@ -165,6 +167,11 @@ impl Shape {
             } else {
                 Duration::ZERO
             },
+            formation: {
+                let mut draw = draw(12);
+                let strikes = draw.chance(333_333);
+                strikes.then(|| Duration::from_millis(draw.between(1_000, 10_000)))
+            },
             snapshot_interval: draw(11).between(5, 50),
             network: draw_network(&mut draw(6)),
             disk: draw_disk(&mut draw(7)),
@@ -175,8 +182,13 @@ impl Shape {
     fn describe(&self) -> String {
         let plural = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
         format!(
-            "{}, {} on {}{}{}{}, snapshots every {} batches, {}",
+            "{}{}, {} on {}{}{}{}, snapshots every {} batches, {}",
             plural(usize::from(self.nodes), "node"),
+            if self.formation.is_some() {
+                " formed under faults"
+            } else {
+                ""
+            },
             plural(usize::try_from(self.partitions).unwrap_or(0), "partition"),
             plural(
                 usize::try_from(self.replication_factor).unwrap_or(0),
@@ -280,6 +292,7 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
 struct Life<'a> {
     options: &'a RunOptions,
     cluster: Cluster,
+    formation: Option<Nemesis>,
     nemesis: Option<Nemesis>,
     healed_first: HealedFirst,
 }
@@ -298,6 +311,7 @@ impl<'a> Life<'a> {
         Self {
             options,
             cluster,
+            formation: None,
             nemesis: None,
             healed_first: HealedFirst::default(),
         }
@@ -305,7 +319,7 @@ impl<'a> Life<'a> {
 
     fn live(&mut self, shape: &Shape) {
         let cluster = &mut self.cluster;
-        if !set_up(cluster, shape) {
+        if !set_up(cluster, shape, &mut self.formation) {
             return;
         }
         cluster.set_network_options(shape.network);
@@ -340,9 +354,14 @@ impl<'a> Life<'a> {
 
     fn outcome(self, seed: u64, shape: &Shape) -> Outcome {
         let cluster = self.cluster;
-        let struck = self.nemesis.map_or_else(Vec::new, |nemesis| nemesis.struck);
+        let mut faults = BTreeMap::new();
+        for nemesis in self.formation.iter().chain(&self.nemesis) {
+            let struck = Kind::ALL.iter().zip(&nemesis.struck);
+            for (&kind, &count) in struck.filter(|(_, count)| **count > 0) {
+                *faults.entry(kind).or_default() += count;
+            }
+        }
         let trace = self.options.trace;
-        let kinds = Kind::ALL.iter().copied();
         Outcome {
             seed,
             mutant: self.options.mutant,
@@ -351,7 +370,7 @@ impl<'a> Life<'a> {
             simulated: cluster.now().since(SimTime::default()),
             chain: cluster.chain(),
             probes: cluster.probes().collect(),
-            faults: kinds.zip(struck).filter(|(_, count)| *count > 0).collect(),
+            faults,
             healed_first: self.healed_first,
             records: (
                 cluster.history.produced().len(),
@@ -364,8 +383,9 @@ impl<'a> Life<'a> {
     }
 }
 
-/// Starts the cluster and creates the topic, while nothing is wrong.
-fn set_up(cluster: &mut Cluster, shape: &Shape) -> bool {
+/// Starts the cluster and creates the topic: while nothing is wrong, or while faults strike that take only
+/// availability away, and then end.
+fn set_up(cluster: &mut Cluster, shape: &Shape, formation: &mut Option<Nemesis>) -> bool {
     cluster.start_all();
     let mut configs = Vec::new();
     if shape.replicated {
@@ -384,6 +404,16 @@ fn set_up(cluster: &mut Cluster, shape: &Shape) -> bool {
             done: false,
         },
     );
+    if let Some(length) = shape.formation {
+        cluster.set_network_options(shape.network);
+        cluster.set_disk_options(shape.disk);
+        let end = cluster.now() + length;
+        let nemesis = formation.insert(Nemesis::of_formation(cluster, end));
+        cluster.run_until(end, |cluster, name| nemesis.on_event(cluster, name));
+        if cluster.violation().is_none() {
+            nemesis.heal(cluster);
+        }
+    }
     let end = cluster.now() + SETUP_PATIENCE;
     while cluster.violation().is_none() && cluster.now() < end {
         let next = cluster.now() + Duration::from_millis(20);
@@ -393,8 +423,9 @@ fn set_up(cluster: &mut Cluster, shape: &Shape) -> bool {
         }
     }
     if cluster.violation().is_none() {
-        let what =
-            format!("no topic can be created within {SETUP_PATIENCE:?} although nothing is wrong");
+        let what = format!(
+            "no topic can be created within {SETUP_PATIENCE:?} although nothing is wrong any more"
+        );
         cluster.fail(Violation {
             checker: "EveryRequestIsAnswered",
             what,
