@@ -158,6 +158,29 @@ pub enum ReplicaBody {
     },
 }
 
+impl ReplicaBody {
+    /// The record batches that it carries, in order.
+    pub fn batches(&self) -> impl Iterator<Item = &Batch> {
+        let (entries, batches): (&[Entry], &[Batch]) = match self {
+            Self::Append(append) => (&append.entries, &[]),
+            Self::FillReply { batches, .. } => (&[], batches),
+            Self::PreVote { .. }
+            | Self::PreVoteReply { .. }
+            | Self::Vote { .. }
+            | Self::VoteReply { .. }
+            | Self::AppendReply(_)
+            | Self::TransferLeadership
+            | Self::Resigned
+            | Self::FillRequest { .. } => (&[], &[]),
+        };
+        let in_entries = entries.iter().filter_map(|entry| match entry {
+            Entry::Batch(batch) => Some(batch),
+            Entry::Note(_) => None,
+        });
+        in_entries.chain(batches)
+    }
+}
+
 /// Entries to append, or a probe or notice where there are none.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Append {

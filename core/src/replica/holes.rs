@@ -34,8 +34,15 @@ pub(super) struct Holes {
     ask_from: Offset,
     /// Where the hole started that was asked for last, and when.
     asked: Option<(Offset, Instant)>,
-    /// Voters that never had the record at an offset, as they say in an epoch.
-    lacking: (LeaderEpoch, Offset, BTreeSet<Voter>),
+    lacking: Lacking,
+}
+
+/// Who never had a record, as voters say in an epoch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Lacking {
+    leader_epoch: LeaderEpoch,
+    offset: Offset,
+    voters: BTreeSet<Voter>,
 }
 
 impl Holes {
@@ -46,7 +53,7 @@ impl Holes {
             ask_at,
             ask_from: Offset(0),
             asked: None,
-            lacking: Default::default(),
+            lacking: Lacking::default(),
         }
     }
 
@@ -95,11 +102,15 @@ impl Holes {
 
     /// Notes that this voter never had the record at `offset`. How many have said so in this epoch.
     fn lacks(&mut self, leader_epoch: LeaderEpoch, offset: Offset, voter: Voter) -> usize {
-        if (self.lacking.0, self.lacking.1) != (leader_epoch, offset) {
-            self.lacking = (leader_epoch, offset, BTreeSet::new());
+        if (self.lacking.leader_epoch, self.lacking.offset) != (leader_epoch, offset) {
+            self.lacking = Lacking {
+                leader_epoch,
+                offset,
+                voters: BTreeSet::new(),
+            };
         }
-        self.lacking.2.insert(voter);
-        self.lacking.2.len()
+        self.lacking.voters.insert(voter);
+        self.lacking.voters.len()
     }
 
     fn add(&mut self, hole: Range<Offset>, now: Instant, retry_interval: Duration) {

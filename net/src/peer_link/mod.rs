@@ -24,8 +24,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use varve_core::ids::{BrokerId, ClusterId};
-use varve_core::log::Entry;
-use varve_core::peer::{PeerIdentity, PeerMessage, ReplicaBody};
+use varve_core::peer::{PeerIdentity, PeerMessage};
 use varve_core::record::Batch;
 
 use crate::frame::Budget;
@@ -147,24 +146,15 @@ impl LinkQueue {
 /// Bytes that a message holds while it waits, roughly.
 fn weight(message: &PeerMessage) -> usize {
     const SMALL: usize = 256;
-    let PeerMessage::Replica(message) = message else {
-        return SMALL;
-    };
-    match &message.body {
-        ReplicaBody::Append(append) => {
-            SMALL + append.entries.iter().map(Entry::weight).sum::<usize>()
+    match message {
+        PeerMessage::Replica(message) => {
+            SMALL + message.body.batches().map(Batch::size).sum::<usize>()
         }
-        ReplicaBody::FillReply { batches, .. } => {
-            SMALL + batches.iter().map(Batch::size).sum::<usize>()
-        }
-        ReplicaBody::PreVote { .. }
-        | ReplicaBody::PreVoteReply { .. }
-        | ReplicaBody::Vote { .. }
-        | ReplicaBody::VoteReply { .. }
-        | ReplicaBody::AppendReply(_)
-        | ReplicaBody::TransferLeadership
-        | ReplicaBody::Resigned
-        | ReplicaBody::FillRequest { .. } => SMALL,
+        PeerMessage::Heartbeat(_)
+        | PeerMessage::Leaders(_)
+        | PeerMessage::Peers(_)
+        | PeerMessage::Ask { .. }
+        | PeerMessage::Answer { .. } => SMALL,
     }
 }
 

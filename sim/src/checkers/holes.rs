@@ -6,8 +6,7 @@ use std::collections::BTreeMap;
 use varve_core::effect::{Effect, RequestId};
 use varve_core::ids::{Offset, TopicPartition};
 use varve_core::input::Input;
-use varve_core::log::Entry;
-use varve_core::peer::{PeerMessage, ReplicaBody};
+use varve_core::peer::PeerMessage;
 use varve_core::record::{Batch, BatchHeader};
 use varve_core::store::{Order, OrderKind, Recovered};
 use varve_core::wire::ErrorCode;
@@ -61,26 +60,8 @@ impl Checker for HolesAreNotServed {
                     message: PeerMessage::Replica(message),
                     ..
                 } => {
-                    let headers: Vec<BatchHeader> = match &message.body {
-                        ReplicaBody::Append(append) => {
-                            let header = |entry: &Entry| match entry {
-                                Entry::Batch(batch) => Some(batch.header),
-                                Entry::Note(_) => None,
-                            };
-                            append.entries.iter().filter_map(header).collect()
-                        }
-                        ReplicaBody::FillReply { batches, .. } => {
-                            batches.iter().map(|batch| batch.header).collect()
-                        }
-                        ReplicaBody::PreVote { .. }
-                        | ReplicaBody::PreVoteReply { .. }
-                        | ReplicaBody::Vote { .. }
-                        | ReplicaBody::VoteReply { .. }
-                        | ReplicaBody::AppendReply(_)
-                        | ReplicaBody::TransferLeadership
-                        | ReplicaBody::Resigned
-                        | ReplicaBody::FillRequest { .. } => continue,
-                    };
+                    let headers: Vec<BatchHeader> =
+                        message.body.batches().map(|batch| batch.header).collect();
                     let shadow = seen.shadow(message.partition, step.me);
                     let log = shadow.map_or(&[][..], |shadow| &shadow.ordered.log);
                     stands_in(&headers, log).map_err(|what| {
