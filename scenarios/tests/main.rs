@@ -72,4 +72,5 @@ mod unconfirmed_topic;
 mod undone_change;
 mod unreachable_leader;
 mod unread_rot;
+mod wanted_no_more;
 mod word_of_the_leader;

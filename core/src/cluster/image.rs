@@ -396,8 +396,8 @@ impl ClusterImage {
     /// target have it.
     ///
     /// `own_note` is the latest voter note in the replica's own log, its epoch and number (0 and 0 without one).
-    /// A report that is older does not count: the replica may have become a voter since, and its word may stand
-    /// behind what was acknowledged.
+    /// A report that is older does not count, and none is older than any: the replica may have become a voter since, and
+    /// its word may stand behind what was acknowledged.
     #[must_use]
     pub fn may_delete(
         &self,
@@ -411,11 +411,9 @@ impl ClusterImage {
         let Some(image) = self.partition(partition) else {
             return true;
         };
-        image.role_of(voter).is_none()
-            && image
-                .reported
-                .as_ref()
-                .is_none_or(|reported| (reported.leader_epoch, reported.notes) >= own_note)
+        let reported = image.reported.as_ref();
+        let report = reported.map_or((LeaderEpoch(0), 0), |it| (it.leader_epoch, it.notes));
+        image.role_of(voter).is_none() && report >= own_note
     }
 
     /// The records that make this image out of an empty one, the fewest and always in the same order.
