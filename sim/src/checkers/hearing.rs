@@ -82,7 +82,8 @@ impl Checker for LeadersHearAMajority {
             for entry in entries {
                 match entry {
                     Entry::Note(note) => {
-                        if note.kind == (NoteKind::Opening { leader: step.me }) {
+                        let is_own = note.kind == (NoteKind::Opening { leader: step.me });
+                        if is_own && step.leads(order.replica) {
                             let key = (order.replica, step.me);
                             self.opened.insert(key, note.leader_epoch);
                         }

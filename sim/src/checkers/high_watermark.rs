@@ -1,13 +1,18 @@
 //! The high watermark is at most what a majority of the voters holds, durably (or in memory, where the topic's
 //! `flush` says so, but for notes), the leader's own disk not necessarily among them.
 
-use varve_core::ids::Voter;
+use std::collections::BTreeMap;
+
+use varve_core::ids::{TopicPartition, Voter};
 
 use super::{Checker, Fact, Observed, Step, show_partition, show_replica};
 
 /// See the module.
-#[derive(Debug)]
-pub struct MajorityReachedHighWatermark;
+#[derive(Debug, Default)]
+pub struct MajorityReachedHighWatermark {
+    /// The voters of each replica's log, as last seen.
+    voters: BTreeMap<(TopicPartition, Voter), Vec<Voter>>,
+}
 
 impl Checker for MajorityReachedHighWatermark {
     fn name(&self) -> &'static str {
@@ -31,22 +36,30 @@ impl Checker for MajorityReachedHighWatermark {
             let Some((_, view)) = step.views.iter().find(|(id, _)| id == partition) else {
                 continue;
             };
+            // A leader commits, and then may change the voters in the same step.
+            let before = self.voters.get(&(*partition, *replica));
+            let before = before.filter(|_| step.changes_voters(*partition));
+            let majority = |holds: &dyn Fn(&&Voter) -> bool| {
+                let count = |voters: &Vec<Voter>| voters.iter().filter(holds).count();
+                let is_majority = |voters: &Vec<Voter>| count(voters) * 2 > voters.len();
+                if before.is_some_and(is_majority) || is_majority(&view.voters) {
+                    Ok(())
+                } else {
+                    Err(count(&view.voters))
+                }
+            };
             let in_memory = seen.is_replicated(*partition);
             let index = committed.len();
-            let holders = view
-                .voters
-                .iter()
-                .filter(|voter| {
-                    seen.shadow(*partition, **voter).is_some_and(|shadow| {
-                        if in_memory {
-                            shadow.has_ordered(index, last)
-                        } else {
-                            shadow.has_durable(index, last)
-                        }
-                    })
+            let holds = |voter: &&Voter| {
+                seen.shadow(*partition, **voter).is_some_and(|shadow| {
+                    if in_memory {
+                        shadow.has_ordered(index, last)
+                    } else {
+                        shadow.has_durable(index, last)
+                    }
                 })
-                .count();
-            if holders * 2 <= view.voters.len() {
+            };
+            if let Err(holders) = majority(&holds) {
                 return Err(format!(
                     "{} of {} commits {} which only {holders} of {} voters hold",
                     show_replica(*replica),
@@ -62,8 +75,7 @@ impl Checker for MajorityReachedHighWatermark {
                     let shadow = seen.shadow(*partition, **voter);
                     shadow.is_some_and(|shadow| shadow.has_durable(place + 1, &committed[place]))
                 };
-                let holders = view.voters.iter().filter(holds).count();
-                if holders * 2 <= view.voters.len() {
+                if let Err(holders) = majority(&holds) {
                     return Err(format!(
                         "{} of {} commits the note at {} which only {holders} of {} voters have on disk",
                         show_replica(*replica),
@@ -73,6 +85,10 @@ impl Checker for MajorityReachedHighWatermark {
                     ));
                 }
             }
+        }
+        for (partition, view) in step.views {
+            let voters = self.voters.entry((*partition, step.me)).or_default();
+            voters.clone_from(&view.voters);
         }
         Ok(())
     }

@@ -99,7 +99,7 @@ impl Default for Checkers {
                 Box::new(durable_words::WordsAreDurable),
                 Box::new(log_matching::LogsMatch::default()),
                 Box::new(committed_data::ConsistentCommittedData),
-                Box::new(high_watermark::MajorityReachedHighWatermark),
+                Box::new(high_watermark::MajorityReachedHighWatermark::default()),
                 Box::new(leader_completeness::LeaderHasAllCommitted),
                 Box::new(monotonic::NothingGoesBack::default()),
                 Box::new(voters::VotersChangeOneByOne::default()),

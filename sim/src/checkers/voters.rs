@@ -63,6 +63,7 @@ impl Checker for VotersChangeOneByOne {
                 }
                 OrderKind::Delete => {
                     self.configurations.remove(&key);
+                    self.openings.remove(&key);
                 }
                 OrderKind::Append { after, entries, .. } => {
                     let mut position = *after;
@@ -73,7 +74,7 @@ impl Checker for VotersChangeOneByOne {
                         };
                         match &note.kind {
                             NoteKind::Opening { leader } => {
-                                if *leader == step.me {
+                                if *leader == step.me && step.leads(order.replica) {
                                     self.openings.insert(key, position);
                                 }
                             }

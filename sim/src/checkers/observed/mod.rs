@@ -52,6 +52,29 @@ pub struct Step<'a> {
     pub crashed: bool,
 }
 
+impl Step<'_> {
+    /// Whether the broker's replica of this partition leads after the step. An opening that names a replica may also come
+    /// back to it, as to any follower, once it has been moved away and back.
+    #[must_use]
+    pub fn leads(&self, partition: TopicPartition) -> bool {
+        let mut views = self.views.iter();
+        views.any(|(id, view)| *id == partition && view.role == "leader")
+    }
+
+    /// Whether the step appends other voters.
+    #[must_use]
+    pub fn changes_voters(&self, partition: TopicPartition) -> bool {
+        self.effects.iter().any(|effect| match effect {
+            Effect::Store(Order {
+                replica,
+                kind: OrderKind::Append { entries, .. },
+                ..
+            }) if *replica == partition => entries.iter().any(|entry| voters_of(entry).is_some()),
+            _other => false,
+        })
+    }
+}
+
 /// What has happened to a node since its process last ran.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Interruption {
