@@ -16,8 +16,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
-use varve_core::ids::Voter;
+use varve_core::ids::{TopicPartition, Voter};
 
+use crate::checkers::show_partition;
 use crate::clock::SimTime;
 use crate::cluster::Cluster;
 use crate::disk::Fault as DiskFault;
@@ -103,6 +104,8 @@ kinds! {
     JournalRot "rot of the journal",
     /// The same of a checkpoint.
     CheckpointRot "rot of a checkpoint",
+    /// An operator wants a partition's replicas elsewhere.
+    Move "planned move",
 }
 
 impl fmt::Display for Kind {
@@ -598,6 +601,19 @@ impl Nemesis {
             Kind::ReadFails => {
                 return self.arm(cluster, kind, DiskFault::ReadFails, node, &mut draw);
             }
+            Kind::Move => {
+                let partitions: Vec<TopicPartition> =
+                    partitions_held(cluster).into_iter().collect();
+                let Some(&partition) = draw.pick(&partitions) else {
+                    return;
+                };
+                let mut nodes: Vec<u8> = (1..=self.nodes).collect();
+                draw.shuffle(&mut nodes);
+                nodes.truncate(usize::try_from(self.replication_factor).unwrap_or(1));
+                let name = show_partition(partition);
+                tell(cluster, format!("{name} is wanted on {}", set(&nodes)));
+                cluster.retarget(partition, &nodes);
+            }
             Kind::ClockJump => {
                 let jump = i64::try_from(draw.below(20_000)).unwrap_or(0) - 10_000;
                 tell(cluster, format!("wall clock of n{node} jumps by {jump}ms"));
@@ -681,7 +697,8 @@ impl Nemesis {
             | Kind::MisdirectedRead
             | Kind::ReadFails
             | Kind::RotUnderCache
-            | Kind::IndexRot => {}
+            | Kind::IndexRot
+            | Kind::Move => {}
         }
     }
 
@@ -795,6 +812,7 @@ impl Nemesis {
             | Kind::OneWay
             | Kind::Reset
             | Kind::Clog
+            | Kind::Move
             | Kind::ClientCut => None,
         }
     }
@@ -824,6 +842,18 @@ fn draw_rates(draws: &Draws, entity: u64, kinds: &[Kind]) -> Vec<(Kind, Duration
         }
     }
     rates
+}
+
+/// The partitions of topics of which a running node has a replica.
+fn partitions_held(cluster: &Cluster) -> BTreeSet<TopicPartition> {
+    let processes = cluster
+        .nodes()
+        .iter()
+        .filter_map(|node| node.process.as_ref());
+    let held =
+        processes.flat_map(|process| process.broker.replicas().map(|(partition, _)| partition));
+    held.filter(|&partition| partition != TopicPartition::METADATA)
+        .collect()
 }
 
 /// The voters of every partition, as each running replica sees them.

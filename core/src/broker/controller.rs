@@ -236,7 +236,14 @@ impl Broker {
             records.extend(cluster::plan_liveness(broker, heard && current, silent));
         }
         if let Some((partition, target)) = fx.take_target() {
-            records.push(MetadataRecord::PartitionTarget { partition, target });
+            let registered = |voter: &Voter| {
+                let broker = image.broker(voter.broker);
+                broker.is_some_and(|broker| broker.voter() == *voter)
+            };
+            // What was wished for may be gone since.
+            if image.partition(partition).is_some() && target.iter().all(registered) {
+                records.push(MetadataRecord::PartitionTarget { partition, target });
+            }
         }
         self.append_metadata(&records, fx);
         let Some(controller) = &self.controller else {

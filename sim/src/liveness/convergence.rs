@@ -97,6 +97,17 @@ fn converged_end(cluster: &Cluster, partition: TopicPartition) -> Result<Offset,
         return Err(format!("{name} has {leaders} leaders"));
     }
     told_of_leader(cluster, partition)?;
+    let images = cluster
+        .nodes()
+        .iter()
+        .filter_map(|node| node.process.as_ref());
+    for process in images {
+        let known = process.broker.image().partition(partition);
+        let target = known.map(|known| known.target.iter().copied().collect());
+        if target.is_some_and(|target: BTreeSet<Voter>| !target.is_empty() && target != voters) {
+            return Err(format!("the voters of {name} are not those wanted"));
+        }
+    }
     if !voters.is_subset(&holders) {
         return Err(format!("a voter of {name} is a directory that is no more"));
     }
