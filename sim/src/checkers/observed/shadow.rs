@@ -413,6 +413,12 @@ impl Shadow {
         {
             state.mark = Mark::Suspect;
         }
+        // A mark survives the process like all that was written, though only what is durable is reported of it.
+        let marks = |pending: &Pending| pending.change == Change::Mark(Mark::Volatile);
+        if found.is_some_and(|found| found.mark == Mark::Volatile) && self.pending.iter().any(marks)
+        {
+            state.mark = Mark::Volatile;
+        }
         Ok(state)
     }
 
