@@ -29,6 +29,9 @@ impl Checker for WordsAreDurable {
                 let Some(shadow) = seen.shadow(message.partition, message.from) else {
                     continue;
                 };
+                if step.deletes(message.partition) {
+                    continue; // it said so before, and nothing is known any more of what it had then
+                }
                 let said = match &message.body {
                     ReplicaBody::VoteReply { granted: true, .. } => {
                         let vote = Vote {

@@ -27,6 +27,8 @@ pub struct LeadersHearAMajority {
     next: Option<(u8, BrokerId)>,
     /// The latest epoch that each replica has opened as its leader in this incarnation.
     opened: BTreeMap<(TopicPartition, Voter), LeaderEpoch>,
+    /// When each replica last changed voters as a leader: of the new ones it may have heard nobody yet.
+    changed: BTreeMap<(TopicPartition, Voter), SimTime>,
 }
 
 impl Default for LeadersHearAMajority {
@@ -36,6 +38,7 @@ impl Default for LeadersHearAMajority {
             heard: BTreeMap::new(),
             next: None,
             opened: BTreeMap::new(),
+            changed: BTreeMap::new(),
         }
     }
 }
@@ -76,9 +79,15 @@ impl Checker for LeadersHearAMajority {
             let Effect::Store(order) = effect else {
                 continue;
             };
+            if order.kind == OrderKind::Delete {
+                self.opened.remove(&(order.replica, step.me));
+            }
             let OrderKind::Append { entries, .. } = &order.kind else {
                 continue;
             };
+            if step.changes_voters(order.replica) && step.leads(order.replica) {
+                self.changed.insert((order.replica, step.me), step.at);
+            }
             for entry in entries {
                 match entry {
                     Entry::Note(note) => {
@@ -112,8 +121,10 @@ impl LeadersHearAMajority {
             return Ok(());
         };
         let heard = self.heard.get(&step.node);
+        let changed = self.changed.get(&(partition, step.me));
         let hears = |voter: &&Voter| {
             let at = heard.and_then(|heard| heard.get(&voter.broker));
+            let at = at.into_iter().chain(changed).max();
             **voter == step.me || at.is_some_and(|at| step.at.since(*at) < self.patience)
         };
         let count = view.voters.iter().filter(hears).count();

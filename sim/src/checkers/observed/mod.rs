@@ -61,6 +61,15 @@ impl Step<'_> {
         views.any(|(id, view)| *id == partition && view.role == "leader")
     }
 
+    /// Whether the step deletes the replica of this partition.
+    #[must_use]
+    pub fn deletes(&self, partition: TopicPartition) -> bool {
+        self.effects.iter().any(|effect| match effect {
+            Effect::Store(order) => order.replica == partition && order.kind == OrderKind::Delete,
+            _other => false,
+        })
+    }
+
     /// Whether the step appends other voters.
     #[must_use]
     pub fn changes_voters(&self, partition: TopicPartition) -> bool {
