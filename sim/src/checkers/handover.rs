@@ -95,7 +95,11 @@ impl SuccessorsHaveEverything {
             Entry::Batch(batch) => batch.header.leader_epoch == *leader_epoch,
             Entry::Note(_) => false,
         };
-        if entries.iter().any(takes) && step.at.since(*at) < self.patience {
+        // What it took as a leader comes back to it, as to any follower, once it has been moved away and back.
+        if step.leads(order.replica)
+            && entries.iter().any(takes)
+            && step.at.since(*at) < self.patience
+        {
             return Err(format!(
                 "{} of {} takes records of e{leader_epoch}, having asked another to stand",
                 show_replica(step.me),
