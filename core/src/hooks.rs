@@ -172,6 +172,8 @@ list! {
         ServesHoles,
         /// A replica with a hole truncates to it (counter-example 6).
         TruncatesToHole,
+        /// The disk is asked for records that a truncation which is under way drops.
+        ReadsWhatIsDropped,
         /// A hole is filled with batches of whatever epoch.
         FillsFromAnyEpoch,
         /// A leader gives up a hole as soon as one voter says that it never had the record.

@@ -40,6 +40,7 @@ mod mutants;
 mod nobody_may_lead;
 mod one_voice_is_not_enough;
 mod opening_on_disk;
+mod overtaken_truncation;
 mod overwritten_tail;
 mod phantom_epoch;
 mod power_cut_of_all;

@@ -194,6 +194,9 @@ killers! {
     rot_under_a_reader {
         ServesHoles: checker "HolesAreNotServed",
     }
+    overtaken_truncation {
+        ReadsWhatIsDropped: checker "ImagesAgree",
+    }
     unread_rot {
         NeverScrubs: claim "does not happen within 25000ms",
     }

@@ -277,7 +277,7 @@ impl Broker {
             request: id,
             partition,
             place,
-            end: high_watermark,
+            end: replica.readable_end(high_watermark, fx),
         };
         self.read_disk(lookup, offset, room.bytes, fx);
         Ok(Found::Reading(bounds))

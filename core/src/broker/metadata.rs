@@ -162,7 +162,13 @@ impl Broker {
                 }
                 // What is damaged is read once it is repaired; the repair touches the replica.
                 None if replica.is_damaged_at(self.metadata.applied) => break,
-                None => self.read_metadata(end, fx),
+                None => {
+                    let end = replica.readable_end(end, fx);
+                    if self.metadata.applied >= end {
+                        break; // the end of the truncation touches the replica
+                    }
+                    self.read_metadata(end, fx);
+                }
             }
         }
         if self.metadata.applied > before {

@@ -174,6 +174,7 @@ impl Broker {
             }
             return Ok(answer(end.0, replica.leader_epoch()));
         }
+        let end = replica.readable_end(end, fx);
         if start >= end {
             return Ok(answer(-1, LeaderEpoch(0)));
         }

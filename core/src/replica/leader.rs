@@ -306,7 +306,7 @@ impl Replica {
         let bytes_max = u32::try_from(MESSAGE_BYTES_MAX).expect("a constant that fits");
         let kind = QueryKind::Read {
             offset: next.end_offset,
-            end,
+            end: self.readable_end(end, cx.fx),
             bytes_max,
         };
         let id = cx.query(self.id, kind);
@@ -321,14 +321,12 @@ impl Replica {
     /// Reads batches from disk for a peer that has lost them.
     pub(super) fn read_for(&mut self, peer: Voter, offset: Offset, end: Offset, cx: &mut Cx<'_>) {
         let bytes_max = u32::try_from(MESSAGE_BYTES_MAX).expect("a constant that fits");
-        let id = cx.query(
-            self.id,
-            QueryKind::Read {
-                offset,
-                end,
-                bytes_max,
-            },
-        );
+        let kind = QueryKind::Read {
+            offset,
+            end: self.readable_end(end, cx.fx),
+            bytes_max,
+        };
+        let id = cx.query(self.id, kind);
         self.fills.insert(id, (peer, offset));
     }
 

@@ -472,6 +472,15 @@ impl Replica {
         self.tail.batches_from(offset, end, usize::MAX)
     }
 
+    /// Up to where the disk may be asked for records below `end`, exclusive: what is behind is in memory.
+    #[must_use]
+    pub(crate) fn readable_end(&self, end: Offset, cx: &Effects) -> Offset {
+        if cx.mutant(Mutant::ReadsWhatIsDropped) {
+            return end;
+        }
+        end.min(self.orders.readable_end(self.end.end_offset))
+    }
+
     /// The log's notes.
     #[must_use]
     pub const fn notes(&self) -> &NoteIndex {

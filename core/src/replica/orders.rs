@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use crate::effect::{Effect, Resignation};
 use crate::hooks::{Mutant, Probe};
-use crate::ids::{TopicPartition, Voter};
+use crate::ids::{Offset, TopicPartition, Voter};
 use crate::log::Position;
 use crate::store::{Completion, Mark, Order, OrderKind, OrderSeq, Stage, Vote};
 use crate::time::Instant;
@@ -56,7 +56,7 @@ enum Then {
     /// A mark holds.
     Marked(Mark),
     /// A hole is closed.
-    Filled(std::ops::Range<crate::ids::Offset>),
+    Filled(std::ops::Range<Offset>),
 }
 
 impl Orders {
@@ -124,6 +124,16 @@ impl Orders {
     /// Written up to here.
     pub(super) const fn written(&self) -> Position {
         self.written
+    }
+
+    /// Up to where the disk has this log or nothing, exclusive, of a log that ends at `end`. While a truncation is under way
+    /// it may still have what is dropped, and a query that overtakes it would find that.
+    pub(super) const fn readable_end(&self, end: Offset) -> Offset {
+        if self.truncations == 0 {
+            end
+        } else {
+            self.written.end_offset
+        }
     }
 
     /// When the oldest order was given that is not done.

@@ -33,7 +33,9 @@ impl Checker for VotersAreOfTheLog {
         for found in &recovered.replicas {
             let numbered = (found.notes_below + 1..).zip(&found.notes);
             let notes = numbered.filter_map(|(number, note)| Some((number, named_by(note)?)));
-            let named = std::iter::once((0, found.voters.clone())).chain(notes);
+            // Where the journal has lost with which voters it was created, the metadata tells the replica.
+            let creation = (!found.voters.is_empty()).then(|| (0, found.voters.clone()));
+            let named = creation.into_iter().chain(notes);
             self.named.insert((found.replica, me), named.collect());
         }
         Ok(())

@@ -78,6 +78,9 @@ fn converged_end(cluster: &Cluster, partition: TopicPartition) -> Result<Offset,
         let Some(view) = cluster.view(node.number, partition) else {
             continue;
         };
+        if is_left_over(cluster, node, partition) {
+            continue;
+        }
         if view.role == "leader" {
             leaders += 1;
             voters = view.voters.iter().copied().collect();
@@ -115,6 +118,24 @@ fn converged_end(cluster: &Cluster, partition: TopicPartition) -> Result<Offset,
         Some(end) if ends.len() == 1 && committed == ends => Ok(end.end_offset),
         Some(_) | None => Err(format!("the replicas of {name} have not converged")),
     }
+}
+
+/// Whether nobody counts on this copy any more: neither the leader's log nor the metadata name it. Where its own log ends
+/// with a voter note that was never committed, it is kept until a later report of the partition's voters.
+fn is_left_over(cluster: &Cluster, node: &Node, partition: TopicPartition) -> bool {
+    let me = Voter {
+        broker: node.broker(),
+        directory: node.directory,
+    };
+    partition != TopicPartition::METADATA
+        && cluster.nodes().iter().all(|other| {
+            let leads = cluster
+                .view(other.number, partition)
+                .is_some_and(|view| view.role == "leader" && view.voters.contains(&me));
+            let process = other.process.as_ref();
+            let known = process.and_then(|process| process.broker.image().partition(partition));
+            !leads && known.is_none_or(|known| !known.target.contains(&me))
+        })
 }
 
 /// Whether every broker tells its clients who leads a partition; who tells something else, in words.
@@ -193,6 +214,9 @@ pub(super) fn compare_replicas(
             let Some(view) = cluster.view(node, partition) else {
                 continue;
             };
+            if is_left_over(cluster, cluster.node(node), partition) {
+                continue;
+            }
             let bytes = match read_all(cluster, node, partition, view.committed.end_offset) {
                 Ok(bytes) => bytes,
                 // Damage that nobody has read yet is found when somebody does, and repaired then.

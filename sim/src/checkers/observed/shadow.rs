@@ -359,9 +359,9 @@ impl Shadow {
                 .take_while(|pending| pending.seq <= self.written)
                 .count();
         }
-        if !fault.damaged
-            && let Some(hole) = found.and_then(|found| found.holes.first())
-        {
+        // What only the journal had by then is gone with it.
+        let is_sound = !fault.damaged && !fault.journal_damaged;
+        if is_sound && let Some(hole) = found.and_then(|found| found.holes.first()) {
             return Err(format!(
                 "recovery found a hole from {} to {} on a disk that nothing has damaged",
                 hole.start, hole.end
