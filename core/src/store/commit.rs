@@ -36,7 +36,7 @@ impl<D: Disk> CommitTicket<D> {
             file.sync()?;
         }
         for directory in &self.directories {
-            self.disk.sync_directory(directory)?;
+            sync_names(&self.disk, directory)?;
         }
         for file in &self.journal {
             file.sync()?;
@@ -73,10 +73,18 @@ impl<D: Disk> CheckpointTicket<D> {
             file.sync()?;
         }
         for directory in &self.directories {
-            self.disk.sync_directory(directory)?;
+            sync_names(&self.disk, directory)?;
         }
         let file = self.disk.open(&checkpoint::path(self.generation))?;
         file.write_at(0, &[&self.bytes])?;
         file.sync()
+    }
+}
+
+/// Makes the names in a directory durable. One that is gone was that of a replica which has been deleted meanwhile.
+fn sync_names<D: Disk>(disk: &D, directory: &str) -> Result<(), DiskError> {
+    match disk.sync_directory(directory) {
+        Err(DiskError::NotFound) => Ok(()),
+        synced => synced,
     }
 }

@@ -307,6 +307,9 @@ impl Disk for TestDisk {
             if state.syncs_fail {
                 return Err(DiskError::SyncFailed("input/output error".to_owned()));
             }
+            if !path.is_empty() && !state.directories.contains(path) {
+                return Err(DiskError::NotFound);
+            }
             state.durable_names.retain(|name, _| parent(name) != path);
             let names = state.names.iter().filter(|(name, _)| parent(name) == path);
             let names: Vec<_> = names.map(|(name, id)| (name.clone(), *id)).collect();

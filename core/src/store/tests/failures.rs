@@ -24,6 +24,28 @@ fn a_directory_that_is_offline_waits_for_no_flush() {
 }
 
 #[test]
+fn a_replica_that_is_deleted_while_a_checkpoint_is_written_takes_nothing_with_it() {
+    let disk = formatted();
+    let (store, _) = open(&disk);
+    let mut driver = Driver::new(store);
+    for partition in 0..2 {
+        driver.create(replica(partition));
+        let entries = vec![opening(1, 0), Entry::Batch(batch(0, 1, 1, 300))];
+        driver.append(replica(partition), entries).unwrap();
+    }
+    driver.commit();
+    let ticket = driver.store.force_checkpoint().unwrap().unwrap();
+    driver.execute(replica(0), OrderKind::Delete).unwrap();
+    driver.commit();
+    let gone = segment::directory(replica(0));
+    assert_eq!(disk.list(&gone), Err(DiskError::NotFound));
+    let ran = ticket.run();
+    assert_eq!(driver.store.finish_checkpoint(&ticket, ran), Ok(()));
+    let (_, recovered) = open(&disk);
+    assert_eq!(recovered.replicas.len(), 1);
+}
+
+#[test]
 fn on_a_full_disk_appends_fail_whole_while_votes_truncations_and_deletes_go_on() {
     let disk = formatted();
     let (store, _) = open(&disk);
