@@ -191,6 +191,8 @@ impl Consumer {
             }
         }
         match stale {
+            // Told once what stands before it has been handed on.
+            Some(error) if consumed.is_empty() && is_lost(&error) => return Err(error),
             None => self.waiting = None,
             // What has come is handed on first: it is not read again.
             Some(_) if !consumed.is_empty() => self.look_for_leaders().await?,
@@ -213,6 +215,18 @@ impl Consumer {
         let index = partition.partition_index;
         match ClientError::check(partition.error_code, None) {
             Ok(()) => {}
+            Err(ClientError::Refused(ErrorCode::CorruptMessage, _)) => {
+                let position = self.positions.get(&index).copied().unwrap_or_default();
+                let words = format!(
+                    "the records of partition {index} of topic `{}` are damaged from offset {position} on, and there is \
+                     no other copy; `varve accept-loss` on its node gives them up",
+                    self.topic.as_str()
+                );
+                return Ok(Some(ClientError::Refused(
+                    ErrorCode::CorruptMessage,
+                    Some(words),
+                )));
+            }
             Err(error) => {
                 let error = error.of(&self.topic, vec![index]);
                 return if error.is_transient() {
@@ -343,4 +357,8 @@ impl Consumer {
         ClientError::check(found.error_code, None)?;
         Ok(Offset(found.offset))
     }
+}
+/// Whether the records are lost: a broker says that they are damaged only where no other copy can mend them.
+const fn is_lost(error: &ClientError) -> bool {
+    matches!(error, ClientError::Refused(ErrorCode::CorruptMessage, _))
 }

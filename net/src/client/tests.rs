@@ -36,6 +36,8 @@ struct State {
     batch_bytes_max: usize,
     /// So many times the metadata names no leader yet.
     leaderless: usize,
+    /// Whether the records are damaged.
+    damaged: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -50,6 +52,7 @@ impl Broker {
             partitions: vec![Vec::new(); partitions],
             batch_bytes_max: usize::MAX,
             leaderless: 0,
+            damaged: false,
         })));
         let serving = broker.clone();
         tokio::spawn(async move {
@@ -237,6 +240,13 @@ impl State {
 
     /// All of a partition, as of one producer without an id.
     fn fetch(&self, partition: i32) -> PartitionData {
+        if self.damaged {
+            return PartitionData {
+                partition_index: partition,
+                error_code: ErrorCode::CorruptMessage,
+                ..PartitionData::default()
+            };
+        }
         let mut all = BatchBuilder::new(Compression::None);
         for batch in &self.partitions[partition as usize] {
             for record in batch.records(usize::MAX).unwrap() {
@@ -300,6 +310,26 @@ async fn a_partition_that_has_no_leader_yet_is_waited_for_by_producer_and_consum
     }
     assert_eq!(read[0].record.value.as_deref(), Some(&b"a"[..]));
     assert_eq!(read[0].record.offset, Offset(0));
+}
+
+#[tokio::test]
+async fn records_that_are_lost_are_named_and_not_waited_for() {
+    let broker = Broker::start(1).await;
+    let mut producer = broker.producer().await;
+    producer.send(record(b"a")).await.unwrap();
+    producer.flush().await.unwrap();
+    broker.with(|state| state.damaged = true);
+    let client = broker.client().await;
+    let mut consumer = Consumer::new(client, TOPIC, None, Start::Earliest, SOON)
+        .await
+        .unwrap();
+    let words = consumer.poll().await.unwrap_err().to_string();
+    assert!(
+        words.starts_with(
+            "CORRUPT_MESSAGE: the records of partition 0 of topic `t` are damaged from offset 0"
+        ),
+        "{words}"
+    );
 }
 
 #[tokio::test]
