@@ -65,3 +65,26 @@ fn who_has_filled_its_hole_is_as_good_as_any() {
     assert_eq!(s.leader_if_any(), Some(damaged), "it is preferred");
     s.judge();
 }
+
+#[test]
+fn of_equals_an_undamaged_one_stands_first() {
+    for seed in 0..12 {
+        let mut s = cluster().seed(seed);
+        let leader = s.elect_leader();
+        let [damaged, whole] = s.followers()[..] else {
+            panic!("two follow");
+        };
+        let c = s.client();
+        s.produce_acked(&c, 400);
+        s.produce_acked(&c, 400);
+        s.rot(damaged, 100);
+        s.restart(damaged);
+        // The hole is known and cannot be filled for now.
+        s.stall_disk(damaged, millis(100));
+        s.kill(leader);
+        s.run_until(|s| s.leader_if_any().is_some(), secs(5));
+        assert_eq!(s.leader_if_any(), Some(whole), "seed {seed}");
+        s.start(leader);
+        s.judge();
+    }
+}

@@ -67,7 +67,7 @@ impl Replica {
         let wait = if alone {
             Duration::ZERO
         } else {
-            cx.timing.election_timeout + cx.jitter(cx.timing.election_jitter_max)
+            cx.timing.election_timeout + self.time_to_stand(cx)
         };
         self.role = Role::Follower(Following {
             stand_at: Some(cx.now + wait),
@@ -129,8 +129,20 @@ impl Replica {
         self.lose_trust(lost, cx);
     }
 
+    /// How long a replica waits before it stands, so that one is first. A damaged one lets all others go first: of equals
+    /// one that is whole should lead, who can be read everywhere.
+    fn time_to_stand(&self, cx: &mut Cx<'_>) -> Duration {
+        let jitter_max = cx.timing.election_jitter_max;
+        let behind_others = if self.holes.ranges().is_empty() {
+            Duration::ZERO
+        } else {
+            jitter_max
+        };
+        behind_others + cx.jitter(jitter_max)
+    }
+
     fn lose_trust(&mut self, lost: TrustLost, cx: &mut Cx<'_>) {
-        let stand_at = cx.now + cx.jitter(cx.timing.election_jitter_max);
+        let stand_at = cx.now + self.time_to_stand(cx);
         self.role = Role::Follower(Following {
             stand_at: Some(stand_at),
             lost: Some(lost),
