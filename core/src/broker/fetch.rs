@@ -8,7 +8,8 @@
 //! show: such a partition is waited for like one without new records, and told as `NOT_LEADER_OR_FOLLOWER`, at which
 //! every client looks again, if that takes longer than the fetch may wait. Damage is told as
 //! `KAFKA_STORAGE_ERROR`, which clients retry, and as `CORRUPT_MESSAGE`, which they show, where no other copy can mend
-//! it; what lies behind it is never served in its place. The last stable offset is the high watermark, and no transaction was aborted, as there are no transactions.
+//! it; what lies behind it is never served in its place. The last stable offset is the high watermark, and no
+//! transaction was aborted, as there are no transactions.
 //!
 //! Payload is not copied: an answer is made of stamped headers and slices of what was received or read.
 //!

@@ -200,11 +200,7 @@ pub(super) fn is_ascending_by_offset<F: DiskFile>(
             u32::from_be_bytes(position),
         )
     };
-    let keys = all(file, entries, key)?;
-    let is_ascending = keys
-        .windows(2)
-        .all(|it| it[0].0 < it[1].0 && it[0].1 < it[1].1);
-    Ok(is_ascending && keys.len() == length_of(entries))
+    is_ascending(file, entries, key)
 }
 
 /// Whether the file has its first `entries` entries, timestamps and offsets strictly ascending.
@@ -214,23 +210,23 @@ pub(super) fn is_ascending_by_time<F: DiskFile>(file: &F, entries: u32) -> Resul
         let offset = offset.first_chunk().expect("four bytes are left");
         (i64::from_be_bytes(*timestamp), i32::from_be_bytes(*offset))
     };
-    let keys = all(file, entries, key)?;
+    is_ascending(file, entries, key)
+}
+
+/// Whether the file has its first `entries` entries, both halves of their keys strictly ascending.
+fn is_ascending<F: DiskFile, A: PartialOrd, B: PartialOrd, const N: usize>(
+    file: &F,
+    entries: u32,
+    key: impl Fn([u8; N]) -> (A, B),
+) -> Result<bool, DiskError> {
+    let mut bytes = vec![0; length_of(entries) * N];
+    let length = file.read_at(0, &mut bytes)?;
+    let (found, _) = bytes[..length].as_chunks::<N>();
+    let keys: Vec<_> = found.iter().map(|entry| key(*entry)).collect();
     let is_ascending = keys
         .windows(2)
         .all(|it| it[0].0 < it[1].0 && it[0].1 < it[1].1);
     Ok(is_ascending && keys.len() == length_of(entries))
-}
-
-/// The file's first `entries` entries, as many as are there.
-fn all<F: DiskFile, K, const N: usize>(
-    file: &F,
-    entries: u32,
-    key: impl Fn([u8; N]) -> K,
-) -> Result<Vec<K>, DiskError> {
-    let mut bytes = vec![0; length_of(entries) * N];
-    let length = file.read_at(0, &mut bytes)?;
-    let (entries, _) = bytes[..length].as_chunks::<N>();
-    Ok(entries.iter().map(|entry| key(*entry)).collect())
 }
 
 /// How many of `entries` come before the first for which `is_before` does not hold.

@@ -13,7 +13,7 @@ use varve_core::store::{OrderKind, Recovered};
 
 use crate::clock::SimTime;
 
-use super::{Checker, Observed, Step, show_partition, show_replica};
+use super::{Checker, Observed, Step, show_partition, show_replica, spoken_by};
 
 /// See the module.
 #[derive(Debug)]
@@ -56,22 +56,7 @@ impl Checker for LeadersHearAMajority {
     }
 
     fn on_input(&mut self, node: u8, input: &Input) {
-        self.next = match input {
-            Input::Peer { from, .. } => Some((node, from.broker)),
-            Input::Tick
-            | Input::WallClock(_)
-            | Input::Request(_)
-            | Input::Disconnected(_)
-            | Input::LinkUp(_)
-            | Input::LinkDown(_)
-            | Input::TurnedAway(_)
-            | Input::Stored(_)
-            | Input::StoreFailed(_)
-            | Input::SpaceReturned
-            | Input::QueryDone { .. }
-            | Input::HolesFound { .. }
-            | Input::Stop => None,
-        };
+        self.next = spoken_by(input).map(|(from, _)| (node, from.broker));
     }
 
     fn on_step(&mut self, _seen: &Observed, step: &Step<'_>) -> Result<(), String> {

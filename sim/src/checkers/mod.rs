@@ -36,6 +36,7 @@ use std::fmt;
 use varve_core::effect::RequestId;
 use varve_core::ids::{Offset, PartitionIndex, TopicPartition, Voter};
 use varve_core::input::Input;
+use varve_core::peer::PeerIdentity;
 use varve_core::store::Recovered;
 use varve_core::wire::fetch::PartitionData;
 use varve_core::wire::{Request, Response};
@@ -172,6 +173,26 @@ impl Checkers {
                 })?;
         }
         Ok(())
+    }
+}
+
+/// Which broker's message the input is, and on which session, if it is one.
+const fn spoken_by(input: &Input) -> Option<(PeerIdentity, u64)> {
+    match input {
+        Input::Peer { from, session, .. } => Some((*from, *session)),
+        Input::Tick
+        | Input::WallClock(_)
+        | Input::Request(_)
+        | Input::Disconnected(_)
+        | Input::LinkUp(_)
+        | Input::LinkDown(_)
+        | Input::TurnedAway(_)
+        | Input::Stored(_)
+        | Input::StoreFailed(_)
+        | Input::SpaceReturned
+        | Input::QueryDone { .. }
+        | Input::HolesFound { .. }
+        | Input::Stop => None,
     }
 }
 

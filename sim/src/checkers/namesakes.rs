@@ -16,7 +16,7 @@ use varve_core::store::{Order, OrderKind, Recovered};
 
 use crate::clock::SimTime;
 
-use super::{Checker, Observed, Step};
+use super::{Checker, Observed, Step, spoken_by};
 
 /// See the module.
 #[derive(Debug)]
@@ -51,22 +51,7 @@ impl Checker for NamesakesAreNotRegistered {
     }
 
     fn on_input(&mut self, node: u8, input: &Input) {
-        self.next = match input {
-            Input::Peer { from, session, .. } => Some((node, *from, *session)),
-            Input::Tick
-            | Input::WallClock(_)
-            | Input::Request(_)
-            | Input::Disconnected(_)
-            | Input::LinkUp(_)
-            | Input::LinkDown(_)
-            | Input::TurnedAway(_)
-            | Input::Stored(_)
-            | Input::StoreFailed(_)
-            | Input::SpaceReturned
-            | Input::QueryDone { .. }
-            | Input::HolesFound { .. }
-            | Input::Stop => None,
-        };
+        self.next = spoken_by(input).map(|(from, session)| (node, from, session));
     }
 
     fn on_step(&mut self, _seen: &Observed, step: &Step<'_>) -> Result<(), String> {
