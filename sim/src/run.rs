@@ -434,7 +434,7 @@ fn set_up(cluster: &mut Cluster, shape: &Shape, formation: &mut Option<Nemesis>)
     false
 }
 
-/// What came of many runs.
+/// What came of many runs, whose order shows in that of the failures only.
 #[derive(Clone, Debug, Default)]
 pub struct FuzzSummary {
     /// Runs.
@@ -502,23 +502,4 @@ impl fmt::Display for FuzzSummary {
             Probe::ALL.len()
         )
     }
-}
-
-/// Runs seed after seed while `go_on` says so, and shows each outcome to `each`.
-pub fn fuzz(
-    seeds: impl IntoIterator<Item = u64>,
-    options: &RunOptions,
-    mut go_on: impl FnMut(&FuzzSummary) -> bool,
-    mut each: impl FnMut(&Outcome),
-) -> FuzzSummary {
-    let mut summary = FuzzSummary::default();
-    for seed in seeds {
-        if !go_on(&summary) {
-            break;
-        }
-        let outcome = run(seed, options);
-        each(&outcome);
-        summary.add(outcome);
-    }
-    summary
 }

@@ -9,6 +9,7 @@ pub(crate) mod consume;
 pub(crate) mod accept_loss;
 pub(crate) mod cluster;
 pub(crate) mod sim;
+mod jobs;
 mod lines;
 mod show;
 

@@ -2,15 +2,17 @@
 
 use std::fs::File;
 use std::io::Write as _;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Subcommand;
 use varve_core::hooks::{Mutant, Probe};
-use varve_sim::run::{FuzzSummary, RunOptions, fuzz, run as run_seed};
+use varve_sim::run::{FuzzSummary, Outcome, RunOptions, run as run_seed};
 
-use super::Failure;
 use super::show::{print_line, progress};
+use super::{Failure, jobs};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -33,25 +35,33 @@ enum Action {
         mutant: Option<Mutant>,
     },
     /// Run many seeds and report those that fail.
-    Fuzz {
-        /// How many seeds.
-        #[arg(
-            long,
-            conflicts_with = "for_",
-            required_unless_present = "for_",
-            value_parser = clap::value_parser!(u64).range(1..)
-        )]
-        seeds: Option<u64>,
-        /// For how long, as in 90s, 10m or 2h.
-        #[arg(long = "for", id = "for_", value_name = "TIME", value_parser = parse_duration)]
-        for_: Option<Duration>,
-        /// The first seed.
-        #[arg(long, default_value_t = 1)]
-        first: u64,
-        /// Break one clause of the protocol on purpose, to see a checker find it.
-        #[arg(long, value_parser = parse_mutant)]
-        mutant: Option<Mutant>,
-    },
+    Fuzz(Hunt),
+}
+
+/// Which seeds a fuzz runs, and how.
+#[derive(Debug, clap::Args)]
+struct Hunt {
+    /// How many seeds.
+    #[arg(
+        long,
+        conflicts_with = "for_",
+        required_unless_present = "for_",
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
+    seeds: Option<u64>,
+    /// For how long, as in 90s, 10m or 2h.
+    #[arg(long = "for", id = "for_", value_name = "TIME", value_parser = parse_duration)]
+    for_: Option<Duration>,
+    /// The first seed.
+    #[arg(long, default_value_t = 1)]
+    first: u64,
+    /// How many seeds to run at once; as many as this machine has cores where it is not given. What is found and
+    /// printed does not depend on it.
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZero<usize>>,
+    /// Break one clause of the protocol on purpose, to see a checker find it.
+    #[arg(long, value_parser = parse_mutant)]
+    mutant: Option<Mutant>,
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
@@ -61,12 +71,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
             trace,
             mutant,
         } => one(seed, trace, mutant),
-        Action::Fuzz {
-            seeds,
-            for_,
-            first,
-            mutant,
-        } => many(seeds, for_, first, mutant),
+        Action::Fuzz(hunt) => many(&hunt),
     }
 }
 
@@ -98,25 +103,22 @@ fn one(seed: u64, trace: Option<PathBuf>, mutant: Option<Mutant>) -> Result<(), 
     }
 }
 
-fn many(
-    seeds: Option<u64>,
-    time: Option<Duration>,
-    first: u64,
-    mutant: Option<Mutant>,
-) -> Result<(), Failure> {
+fn many(hunt: &Hunt) -> Result<(), Failure> {
     let options = RunOptions {
-        mutant,
+        mutant: hunt.mutant,
         ..RunOptions::default()
     };
-    let started = Instant::now();
-    let last = seeds.map_or(u64::MAX, |seeds| {
-        first.saturating_add(seeds).saturating_sub(1)
+    let last = hunt.seeds.map_or(u64::MAX, |seeds| {
+        hunt.first.saturating_add(seeds).saturating_sub(1)
     });
-    let bar = progress(seeds, "seeds");
+    let started = Instant::now();
+    let is_time_left = |_: &u64| hunt.for_.is_none_or(|time| started.elapsed() < time);
+    let cores = || thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+    let bar = progress(hunt.seeds, "seeds");
     let summary = fuzz(
-        first..=last,
+        (hunt.first..=last).take_while(is_time_left),
+        hunt.jobs.unwrap_or_else(cores),
         &options,
-        |_| time.is_none_or(|time| started.elapsed() < time),
         |outcome| {
             bar.inc(1);
             if outcome.violation.is_some() {
@@ -132,6 +134,22 @@ fn many(
         1 => Err("1 seed failed".into()),
         failed => Err(format!("{failed} seeds failed").into()),
     }
+}
+
+/// Runs seeds, so many at once, and shows each outcome to `each`, in the order of the seeds.
+fn fuzz(
+    seeds: impl Iterator<Item = u64> + Send,
+    jobs: NonZero<usize>,
+    options: &RunOptions,
+    mut each: impl FnMut(&Outcome),
+) -> FuzzSummary {
+    let mut summary = FuzzSummary::default();
+    let run = |seed| run_seed(seed, options);
+    jobs::in_order(seeds, jobs, run, |outcome| {
+        each(&outcome);
+        summary.add(outcome);
+    });
+    summary
 }
 
 /// Silence means something only where the rare places were reached.
@@ -170,4 +188,30 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
         .checked_mul(factor)
         .map(Duration::from_secs)
         .ok_or_else(expected)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_fuzz_finds_does_not_depend_on_how_many_seeds_it_runs_at_once() {
+        let options = RunOptions {
+            mutant: Some(Mutant::VotesTwice),
+            safety: Some(Duration::from_secs(3)),
+            ..RunOptions::default()
+        };
+        let found_with = |jobs: usize| {
+            let mut outcomes = String::new();
+            let summary = fuzz(1..=12, NonZero::new(jobs).unwrap(), &options, |outcome| {
+                outcomes += &format!("{outcome}\n");
+            });
+            let failed: Vec<u64> = summary.failures.iter().map(|it| it.seed).collect();
+            assert!((1..12).contains(&failed.len()), "{failed:?} fail of twelve");
+            format!("{outcomes}{failed:?}\n{summary}")
+        };
+        let one_at_a_time = found_with(1);
+        assert_eq!(found_with(2), one_at_a_time);
+        assert_eq!(found_with(5), one_at_a_time);
+    }
 }
