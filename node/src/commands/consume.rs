@@ -1,18 +1,28 @@
-//! `varve consume`: records in, lines out.
+//! `varve consume`: records in, lines out, byte for byte.
 
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::iter;
 use std::time::Duration;
 
 use indicatif::ProgressBar;
-use serde::Serialize;
+use tokio::time::timeout;
 use varve_core::ids::Offset;
 use varve_core::record::Record;
 use varve_net::client::{Consumed, Consumer, Start};
+use varve_net::rt;
 
 use super::Failure;
-use super::show::{Access, print_line, progress};
+use super::escapes::{NULL, escape};
+use super::output::Output;
+use super::record_json::RecordJson;
+use super::show::{Access, progress};
+
+/// How long what has been read may take to be written after the command was interrupted.
+const DRAIN_MAX: Duration = Duration::from_secs(1);
 
 /// Read records from the start of a topic to its end, or follow it.
+///
+/// Prints each value as it is and a newline behind it; a null value as nothing.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -42,45 +52,10 @@ pub(crate) struct Arguments {
     /// How long a partition may be without a leader, in seconds. With --follow it is waited for longer, and told.
     #[arg(long, default_value_t = 120)]
     timeout: u64,
-    /// Print partition, offset, timestamp and key before each value.
+    /// Print partition, offset, timestamp and key before each value, and headers behind it, separated by tabs. Bytes
+    /// that would break a column are shown as escapes, and null as \N.
     #[arg(long)]
     verbose: bool,
-}
-
-/// A record as JSON. Bytes that are no UTF-8 are shown with replacement characters.
-#[derive(Debug, Serialize)]
-struct Shown {
-    partition: i32,
-    offset: i64,
-    timestamp: i64,
-    key: Option<String>,
-    value: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    headers: Vec<(String, Option<String>)>,
-}
-
-impl Shown {
-    fn of(consumed: &Consumed) -> Self {
-        let Record {
-            offset,
-            timestamp,
-            key,
-            value,
-            headers,
-        } = &consumed.record;
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Self {
-            partition: consumed.partition,
-            offset: offset.0,
-            timestamp: timestamp.0,
-            key: key.as_deref().map(text),
-            value: value.as_deref().map(text),
-            headers: headers
-                .iter()
-                .map(|header| (text(&header.key), header.value.as_deref().map(text)))
-                .collect(),
-        }
-    }
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
@@ -99,53 +74,112 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         patience,
     )
     .await?;
-    let mut left = arguments.max.unwrap_or(u64::MAX);
     let follow = arguments.follow || arguments.latest;
-    let bar = watch((!follow).then(|| consumer.left().min(left)));
+    let mut output = Output::to_stdout();
+    let bar = watch((!follow).then(|| consumer.left().min(arguments.max.unwrap_or(u64::MAX))));
+    let interrupted = tokio::select! {
+        biased;
+        _ = rt::stop_signal() => true,
+        done = read(&arguments, follow, &mut consumer, &mut output, &bar) => {
+            done?;
+            false
+        }
+    };
+    bar.finish_and_clear();
+    if !interrupted {
+        return Ok(output.finish().await?);
+    }
+    // Whoever reads the output may stand still. What is written ends with a whole record.
+    if let Ok(written) = timeout(DRAIN_MAX, output.finish()).await {
+        written?;
+    }
+    if follow {
+        return Ok(());
+    }
+    Err(format!("interrupted before the end of topic `{}`", arguments.topic).into())
+}
+
+/// Reads to the end, or for ever.
+async fn read(
+    arguments: &Arguments,
+    follow: bool,
+    consumer: &mut Consumer,
+    output: &mut Output,
+    bar: &ProgressBar,
+) -> Result<(), Failure> {
+    let mut left = arguments.max.unwrap_or(u64::MAX);
     while left > 0 && (follow || !consumer.is_at_end()) {
-        let records = match consumer.poll().await {
+        let mut records = match consumer.poll().await {
             Err(error) if follow && error.is_transient() => {
                 arguments.access.note(&format!("still trying: {error}"));
                 continue;
             }
             other => other?,
         };
+        records.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+        left -= records.len() as u64;
+        bar.inc(records.len() as u64);
         for consumed in records {
-            if left == 0 {
-                break;
-            }
-            left -= 1;
-            print(&arguments, &consumed)?;
-            bar.inc(1);
+            put(arguments, &consumed, output.buffer())?;
+            output.flush_if_full().await?;
         }
+        output.flush().await?;
         if !follow {
             bar.set_length(bar.position() + consumer.left().min(left));
         }
     }
-    bar.finish_and_clear();
     Ok(())
 }
 
 /// Shows how far reading has come, unless the records themselves show it. A topic that is followed has no end.
 fn watch(total: Option<u64>) -> ProgressBar {
-    if std::io::stdout().is_terminal() {
+    if io::stdout().is_terminal() {
         return ProgressBar::hidden();
     }
     progress(total, "records read")
 }
 
-fn print(arguments: &Arguments, consumed: &Consumed) -> Result<(), Failure> {
-    let shown = Shown::of(consumed);
+/// Appends a record as it is shown, its end included.
+fn put(arguments: &Arguments, consumed: &Consumed, out: &mut Vec<u8>) -> io::Result<()> {
+    let record = &consumed.record;
     if arguments.access.json {
-        return print_line(&serde_json::to_string(&shown)?);
+        serde_json::to_writer(&mut *out, &RecordJson::of(consumed.partition, record))?;
+    } else if arguments.verbose {
+        put_columns(consumed, out)?;
+    } else {
+        out.extend_from_slice(record.value.as_deref().unwrap_or_default());
     }
-    let value = shown.value.as_deref().unwrap_or("(null)");
-    if arguments.verbose {
-        let key = shown.key.as_deref().unwrap_or("(null)");
-        return print_line(&format!(
-            "{}\t{}\t{}\t{key}\t{value}",
-            shown.partition, shown.offset, shown.timestamp
-        ));
+    out.push(b'\n');
+    Ok(())
+}
+
+fn put_columns(consumed: &Consumed, out: &mut Vec<u8>) -> io::Result<()> {
+    let Record {
+        offset,
+        timestamp,
+        key,
+        value,
+        headers,
+    } = &consumed.record;
+    write!(out, "{}\t{offset}\t{}\t", consumed.partition, timestamp.0)?;
+    put_escaped(key.as_deref(), b"", out);
+    out.push(b'\t');
+    put_escaped(value.as_deref(), b"", out);
+    for (header, separator) in headers
+        .iter()
+        .zip(iter::once(b'\t').chain(iter::repeat(b',')))
+    {
+        out.push(separator);
+        escape(&header.key, b"=,", out);
+        out.push(b'=');
+        put_escaped(header.value.as_deref(), b"=,", out);
     }
-    print_line(value)
+    Ok(())
+}
+
+fn put_escaped(bytes: Option<&[u8]>, also: &[u8], out: &mut Vec<u8>) {
+    match bytes {
+        None => out.extend_from_slice(NULL),
+        Some(bytes) => escape(bytes, also, out),
+    }
 }

@@ -10,7 +10,10 @@ pub(crate) mod accept_loss;
 pub(crate) mod cluster;
 pub(crate) mod sim;
 mod jobs;
+mod escapes;
 mod lines;
+mod output;
+mod record_json;
 mod show;
 
 use varve_net::client::ClientError;

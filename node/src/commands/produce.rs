@@ -130,9 +130,8 @@ fn open(path: Option<&Path>) -> Result<(Lines, Option<u64>), Failure> {
     Ok((Lines::of(file), total))
 }
 
-/// A line as a record. Lines end as text does, and hold any bytes.
+/// A line as a record. It holds any bytes, a carriage return included.
 fn record(line: &[u8], key_separator: Option<&str>) -> Outgoing {
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
     let keyed = key_separator.and_then(|separator| split_once(line, separator.as_bytes()));
     let (key, value) = keyed.map_or((None, line), |(key, value)| (Some(key.to_vec()), value));
     Outgoing {
@@ -163,7 +162,7 @@ mod tests {
         assert_eq!(parts(b"a:b", None), (None, b"a:b".to_vec()));
         assert_eq!(
             parts(b"a:b\r", Some(":")),
-            (Some(b"a".to_vec()), b"b".to_vec())
+            (Some(b"a".to_vec()), b"b\r".to_vec())
         );
         assert_eq!(parts(b"\xff::\0", Some("::")), (Some(vec![0xff]), vec![0]));
         assert_eq!(parts(b"no", Some("::")), (None, b"no".to_vec()));
