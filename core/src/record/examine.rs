@@ -84,7 +84,8 @@ pub struct BatchFacts {
 
 impl BatchFacts {
     /// Whether every record's timestamp lies within `message.timestamp.before.max.ms` and
-    /// `message.timestamp.after.max.ms` of `now`, both inclusive. A record without a timestamp always does.
+    /// `message.timestamp.after.max.ms` of `now`, both inclusive. A record without a timestamp always does, and one that
+    /// is further away than a number can say never does, whatever is allowed: that too is Kafka's answer.
     #[must_use]
     pub const fn timestamps_within(
         &self,
@@ -94,8 +95,12 @@ impl BatchFacts {
     ) -> bool {
         let none =
             self.max_timestamp.0 == Timestamp::NONE.0 && self.min_timestamp.0 == Timestamp::NONE.0;
-        none || now.0.saturating_sub(self.min_timestamp.0) <= before_max_ms
-            && self.max_timestamp.0.saturating_sub(now.0) <= after_max_ms
+        let before = now.0.checked_sub(self.min_timestamp.0);
+        let after = self.max_timestamp.0.checked_sub(now.0);
+        none || matches!(
+            (before, after),
+            (Some(before), Some(after)) if before <= before_max_ms && after <= after_max_ms
+        )
     }
 }
 
@@ -130,7 +135,10 @@ pub fn examine(
     } else if depth == Depth::Header {
         of_header(&batch.header, body_crc)
     } else {
-        let reader = BufReader::with_capacity(WALK_BUFFER, codec.reader(&batch.body)?);
+        let reader = codec
+            .reader(&batch.body)
+            .map_err(|_| RecordError::Corrupt)?;
+        let reader = BufReader::with_capacity(WALK_BUFFER, reader);
         walk(
             &batch.header,
             body_crc,
@@ -294,11 +302,11 @@ mod tests {
     }
 
     /// One uncompressed record of these bytes.
-    fn refused_record(record: &'static [u8]) -> RecordError {
+    fn refused_record(record: &[u8]) -> RecordError {
         let mut batch = batch(Compression::None);
         batch.header.record_count = 1;
         batch.header.last_offset_delta = 0;
-        judge(with_body(batch, Bytes::from_static(record))).expect_err("a rule is broken")
+        judge(with_body(batch, Bytes::copy_from_slice(record))).expect_err("a rule is broken")
     }
 
     fn with_body(mut batch: Batch, body: Bytes) -> Bytes {
@@ -493,7 +501,7 @@ mod tests {
 
     #[test]
     fn each_way_in_which_a_record_can_be_wrong_is_named() {
-        let fault = |record| {
+        let fault = |record: &[u8]| {
             let error = refused_record(record);
             let RecordError::Record { index: 0, fault } = error else {
                 panic!("{error}");
@@ -509,6 +517,10 @@ mod tests {
             fault(b"\x0c\0\0\x02\x01\x01\0"),
             RecordFault::OffsetDelta { found: 1 }
         );
+        for bit in [0x80, 0x08] {
+            let record = [0x0c, bit, 0, 0, 1, 1, 0];
+            assert_eq!(fault(&record), RecordFault::Attributes);
+        }
         assert_eq!(fault(b"\x0c\0\0\0\x03\x01\0"), RecordFault::Length);
         assert_eq!(fault(b"\x0c\0\0\0\x20\x01\0"), RecordFault::Length);
         assert_eq!(fault(b"\x0c\0\0\0\x01\x01\x01"), RecordFault::Length);
@@ -516,6 +528,10 @@ mod tests {
             fault(b"\x10\0\0\0\x01\x01\x02\x01\x01"),
             RecordFault::Length,
             "a header's key is never null"
+        );
+        assert_eq!(
+            fault(b"\x12\0\0\0\x01\x01\x02\x02\xff\x01"),
+            RecordFault::HeaderKey
         );
         assert_eq!(
             fault(b"\xff\xff\xff\xff\x7f\0\0\0\x01\x01\0"),
@@ -567,6 +583,24 @@ mod tests {
     }
 
     #[test]
+    fn a_timestamp_too_far_away_for_a_number_is_never_within_bounds() {
+        let facts = judge(batch(Compression::None).to_bytes())
+            .expect("it is true")
+            .facts;
+        let now = Timestamp(1_700_000_000_000);
+        let at = |timestamp| BatchFacts {
+            min_timestamp: Timestamp(timestamp),
+            ..facts
+        };
+        let within = |timestamp| at(timestamp).timestamps_within(now, i64::MAX, i64::MAX);
+        assert!(!within(i64::MIN));
+        assert!(!within(i64::MIN + now.0));
+        assert!(within(i64::MIN + now.0 + 1));
+        assert!(within(-2));
+        assert!(!facts.timestamps_within(Timestamp(i64::MIN), i64::MAX, i64::MAX));
+    }
+
+    #[test]
     fn timestamp_bounds_are_inclusive_and_spare_records_without_one() {
         let facts = judge(batch(Compression::None).to_bytes())
             .expect("it is true")
@@ -574,7 +608,6 @@ mod tests {
         assert!(facts.timestamps_within(Timestamp(4), 1, 1));
         assert!(!facts.timestamps_within(Timestamp(5), 1, 1));
         assert!(!facts.timestamps_within(Timestamp(3), 1, 1));
-        assert!(facts.timestamps_within(Timestamp(i64::MIN), 0, i64::MAX));
         let none = BatchFacts {
             min_timestamp: Timestamp::NONE,
             max_timestamp: Timestamp::NONE,

@@ -4,15 +4,19 @@
 //! size varint (bytes after this field)
 //! attributes i8 (none defined)   timestamp_delta varlong   offset_delta varint
 //! key length varint (-1 null), key    value length varint (-1 null), value
-//! header count varint, and for each:  key length varint, key    value length varint (-1 null), value
+//! header count varint, and for each:  key length varint, key (UTF-8)    value length varint (-1 null), value
 //! ```
-//! Varints are zigzag. Source: Kafka's `DefaultRecord`; where that skips over contradictions (a length below
-//! -1, bits beyond a number's width), this does not.
+//! Varints are zigzag, and may be longer than they need be. Source: Kafka's `DefaultRecord`; where that skips over
+//! contradictions (a length below -1, bits beyond a number's width), this does not, nor over what clients read
+//! otherwise: attributes are a varint to kafka-python, librdkafka sees LogAppendTime in them, and kafka-python cannot
+//! read a header's key that is no text.
 
 use std::fmt;
 use std::io::BufRead;
 
 use bytes::{Buf, Bytes};
+
+use super::compression::DecompressError;
 
 /// What is wrong with a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +29,10 @@ pub enum RecordFault {
     Varint,
     /// A length or a count is negative where it must not be, or beyond the record's end.
     Length,
+    /// Its attributes mean something to some client.
+    Attributes,
+    /// A header's key is no UTF-8.
+    HeaderKey,
     /// Its offset delta is not its place in the batch.
     OffsetDelta {
         /// In the record.
@@ -46,11 +54,13 @@ impl fmt::Display for RecordFault {
             Self::Size => f.write_str("its fields do not add up to its size"),
             Self::Varint => f.write_str("a number in it is too large for its field"),
             Self::Length => f.write_str("a length in it is out of bounds"),
+            Self::Attributes => {
+                f.write_str("its attributes have a bit set that clients read in different ways")
+            }
+            Self::HeaderKey => f.write_str("the key of a header is not UTF-8"),
             Self::OffsetDelta { found } => write!(f, "its offset delta is {found}"),
             Self::Corrupt => f.write_str("the batch cannot be decompressed beyond it"),
-            Self::TooLarge { cap } => {
-                write!(f, "the batch is more than {cap} bytes, decompressed")
-            }
+            Self::TooLarge { cap } => DecompressError::TooLarge { cap: *cap }.fmt(f),
         }
     }
 }
@@ -65,6 +75,9 @@ pub(super) trait Source {
 
     /// The next `length` bytes.
     fn chunk(&mut self, length: usize) -> Result<Self::Chunk, RecordFault>;
+
+    /// The next `length` bytes, which are to be UTF-8.
+    fn text(&mut self, length: usize) -> Result<Self::Chunk, RecordFault>;
 
     /// Whether nothing is left.
     fn is_at_end(&mut self) -> Result<bool, RecordFault>;
@@ -83,6 +96,11 @@ impl Source for Bytes {
             return Err(RecordFault::EndsEarly);
         }
         Ok(self.split_to(length))
+    }
+
+    /// Whoever reads takes what is stored, from wherever it came.
+    fn text(&mut self, length: usize) -> Result<Self::Chunk, RecordFault> {
+        self.chunk(length)
     }
 
     fn is_at_end(&mut self) -> Result<bool, RecordFault> {
@@ -144,6 +162,35 @@ impl<R: BufRead> Source for Skip<R> {
         Ok(())
     }
 
+    fn text(&mut self, mut length: usize) -> Result<(), RecordFault> {
+        // A character may lie across the end of what is available. Its beginning is kept here.
+        let mut cut = Vec::new();
+        while length > 0 {
+            let available = self.fill()?;
+            // With a character cut in two, one byte at a time, until it is whole.
+            let n = if cut.is_empty() {
+                length.min(available.len())
+            } else {
+                1
+            };
+            cut.extend_from_slice(&available[..n]);
+            self.consume(n);
+            length -= n;
+            match std::str::from_utf8(&cut) {
+                Ok(_) => cut.clear(),
+                Err(error) if error.error_len().is_none() => {
+                    cut.drain(..error.valid_up_to());
+                }
+                Err(_) => return Err(RecordFault::HeaderKey),
+            }
+        }
+        if cut.is_empty() {
+            Ok(())
+        } else {
+            Err(RecordFault::HeaderKey)
+        }
+    }
+
     fn is_at_end(&mut self) -> Result<bool, RecordFault> {
         match self.reader.fill_buf() {
             Ok(available) => Ok(available.is_empty()),
@@ -160,6 +207,9 @@ pub(super) struct Fields<Chunk> {
     pub(super) value: Option<Chunk>,
 }
 
+/// In a record's attributes: that a varint goes on, and LogAppendTime as in those of a batch.
+const ATTRIBUTES_READ_OTHERWISE: u8 = 0x88;
+
 /// Reads a record and hands each of its headers over. After an error the source stands anywhere.
 pub(super) fn read_record<S: Source>(
     source: &mut S,
@@ -170,7 +220,9 @@ pub(super) fn read_record<S: Source>(
         source,
         left: usize::try_from(size).map_err(|_| RecordFault::Size)?,
     };
-    record.byte()?;
+    if record.byte()? & ATTRIBUTES_READ_OTHERWISE != 0 {
+        return Err(RecordFault::Attributes);
+    }
     let fields = Fields {
         timestamp_delta: varint(|| record.byte(), 64)?,
         offset_delta: record.number()?,
@@ -182,7 +234,8 @@ pub(super) fn read_record<S: Source>(
         return Err(RecordFault::Length);
     }
     for _ in 0..headers {
-        let key = record.nullable()?.ok_or(RecordFault::Length)?;
+        let key = record.length()?.ok_or(RecordFault::Length)?;
+        let key = record.source.text(key)?;
         header(key, record.nullable()?);
     }
     if record.left == 0 {
@@ -208,14 +261,21 @@ impl<S: Source> Record<'_, S> {
         narrow(varint(|| self.byte(), 32)?)
     }
 
-    fn nullable(&mut self) -> Result<Option<S::Chunk>, RecordFault> {
+    /// How long what follows is, within the record; nothing for null.
+    fn length(&mut self) -> Result<Option<usize>, RecordFault> {
         let length = self.number()?;
         if length == -1 {
             return Ok(None);
         }
         let length = usize::try_from(length).map_err(|_| RecordFault::Length)?;
         self.left = self.left.checked_sub(length).ok_or(RecordFault::Length)?;
-        self.source.chunk(length).map(Some)
+        Ok(Some(length))
+    }
+
+    fn nullable(&mut self) -> Result<Option<S::Chunk>, RecordFault> {
+        self.length()?
+            .map(|length| self.source.chunk(length))
+            .transpose()
     }
 }
 
@@ -313,7 +373,39 @@ mod tests {
         assert_eq!(read(&[0x80, 0x80], 32), Err(RecordFault::EndsEarly));
     }
 
+    #[test]
+    fn a_number_may_be_longer_than_it_need_be_up_to_the_width_of_its_type() {
+        assert_eq!(read(&[0x82, 0x80, 0x80, 0x80, 0], 32), Ok(1));
+        assert_eq!(
+            read(&[0x82, 0x80, 0x80, 0x80, 0x80, 0], 32),
+            Err(RecordFault::Varint)
+        );
+        let mut longest = [0x80; 10];
+        (longest[0], longest[9]) = (0x82, 0);
+        assert_eq!(read(&longest, 64), Ok(1));
+    }
+
     proptest! {
+        /// However the buffer cuts it.
+        #[test]
+        fn text_is_what_utf8_is(
+            bytes in prop_oneof![
+                any::<String>().prop_map(String::into_bytes),
+                prop::collection::vec(any::<u8>(), 0..6),
+                (any::<String>(), prop::collection::vec(any::<u8>(), 0..3))
+                    .prop_map(|(text, more)| [text.as_bytes(), &more].concat()),
+            ],
+            buffer in 1..9_usize,
+        ) {
+            let reader = std::io::BufReader::with_capacity(buffer, &bytes[..]);
+            let mut source = Skip::new(reader, usize::MAX);
+            let expected = match std::str::from_utf8(&bytes) {
+                Ok(_) => Ok(()),
+                Err(_) => Err(RecordFault::HeaderKey),
+            };
+            prop_assert_eq!(source.text(bytes.len()), expected);
+        }
+
         #[test]
         fn every_number_survives_the_round_trip(number: i64) {
             let mut out = Vec::new();

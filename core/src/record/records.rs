@@ -26,7 +26,7 @@ pub struct Record {
 /// One header of a record.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RecordHeader {
-    /// UTF-8 by convention; no broker checks it.
+    /// UTF-8, which is asked of producers and not of what is stored.
     pub key: Bytes,
     /// Its value.
     pub value: Option<Bytes>,
