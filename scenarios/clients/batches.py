@@ -5,7 +5,9 @@ import struct
 import time
 import zlib
 
-NONE, GZIP = 0, 1
+NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)
+
+HEADER_SIZE = 61
 
 # Bits of a batch's attributes beside the codec.
 LOG_APPEND_TIME, TRANSACTIONAL, CONTROL, DELETE_HORIZON = 1 << 3, 1 << 4, 1 << 5, 1 << 6
@@ -98,6 +100,13 @@ def batch(
     checked += records
     rest = struct.pack(">ibI", leader_epoch, magic, crc32c(checked) ^ crc_error) + checked
     return struct.pack(">qi", base_offset, len(rest) + length_error) + rest
+
+
+def with_body(whole, body) -> bytes:
+    """A batch with another body, and the length and checksum that go with it."""
+    checked = whole[21:HEADER_SIZE] + body
+    length = struct.pack(">i", HEADER_SIZE - 12 + len(body))
+    return whole[:8] + length + whole[12:17] + struct.pack(">I", crc32c(checked)) + checked
 
 
 def old_message(value, key=None, *, magic=1, timestamp=None) -> bytes:

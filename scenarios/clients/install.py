@@ -135,7 +135,7 @@ def java(source: Path, name: str = "Client") -> list:
     """The program compiled against the jars of its `pom.xml`; the command that runs it."""
     libraries = jars(source)
     program = source / f"{name}.java"
-    with fresh(f"classes-{source.name}", source / "pom.xml", program) as (directory, stale):
+    with fresh(f"classes-{source.name}-{name}", source / "pom.xml", program) as (directory, stale):
         if stale:
             # Jars name others in their manifests that are not there, which is nothing to warn of.
             quietly(["javac", "-Xlint:all,-path", "-cp", f"{libraries}/*", "-d", directory, program])

@@ -15,6 +15,8 @@ import random
 from dataclasses import dataclass, replace
 from typing import Optional
 
+CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
+
 PARTITIONS = 3
 
 # The features of the plan that not every client can write.
