@@ -196,6 +196,8 @@ list! {
         NeverFlushesReplicated,
         /// Records may use what is kept free for the journal.
         EatsReserve,
+        /// Recovery cuts what a killed process has written, where it cannot be read, as a power cut might have torn it.
+        TakesKillForPowerCut,
         /// Recovery takes a bad tail of the last group for one that was never acknowledged.
         TrustsTornTail,
         /// Recovery believes the batch headers in a segment, whatever the journal says.

@@ -48,6 +48,7 @@ mod refused_leader;
 mod reopened_after_failed_sync;
 mod retry_after_truncation;
 mod rolling_restart;
+mod rot_after_a_kill;
 mod rot_below_the_durable_end;
 mod rot_in_a_header;
 mod rot_in_the_last_group;

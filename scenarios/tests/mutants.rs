@@ -224,6 +224,9 @@ killers! {
     flushed_in_time {
         NeverFlushesReplicated: claim "on every disk by now",
     }
+    rot_after_a_kill {
+        TakesKillForPowerCut: checker "RecoveryFindsWhatWasOrdered",
+    }
     rot_in_the_last_group {
         TrustsTornTail: checker "RecoveryFindsWhatWasOrdered",
     }

@@ -1,5 +1,5 @@
-//! A sector rots in the last batch that a follower has acknowledged, and the follower is killed before anything behind it
-//! says that it was durable.
+//! A sector rots in the last batch that a follower has acknowledged, and the follower loses its power before anything
+//! behind it says that it was durable.
 //!
 //! Breaks if: the start takes what it cannot read for a batch that was torn before anybody was told of it: then the
 //! follower votes, without a word, with a log that lacks what it helped to acknowledge.
@@ -20,7 +20,8 @@ pub(crate) fn story(s: &mut Scenario) {
     }
     s.trace();
     s.rot(follower, 500);
-    s.restart(follower);
+    s.power_cut(follower);
+    s.start(follower);
     assert_eq!(s.log_end_offset(follower), 400);
     assert_eq!(s.view(follower).mark, Mark::Suspect);
     s.run_until_converged(secs(5));

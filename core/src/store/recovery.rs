@@ -85,12 +85,18 @@ impl<D: Disk> LogStore<D> {
         for state in latest.replicas.values_mut() {
             state.producers.set_expiry(options.producer_expiry);
         }
-        let is_same_run = boot.is_same_run(latest.boot);
         let generation = latest.generation;
         let seed = journal::seed(identity.directory);
-        let mut replay = Replay::new(&disk, options, seed, latest.replicas, &hooks);
+        let mut replay = Replay::new(
+            &disk,
+            options,
+            seed,
+            latest.replicas,
+            boot.is_same_run(latest.boot),
+            &hooks,
+        );
         replay.run(&journal.files, &journal.found)?;
-        let forgotten = replay.judge_marks(is_same_run);
+        let forgotten = replay.judge_marks();
         let Replay {
             replicas,
             files,

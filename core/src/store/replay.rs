@@ -46,17 +46,21 @@ pub(super) struct Replay<'a, D: Disk> {
     /// What recovery decided, to be journalled.
     pub(super) decisions: Vec<(TopicPartition, Record)>,
     hooks: &'a Hooks,
+    /// Nothing but the process has died since the checkpoint: whatever was written is there.
+    is_same_run: bool,
     /// Replicas whose epochs a mutant leaves as they were before a truncation.
     stale_epochs: BTreeSet<TopicPartition>,
 }
 
 impl<'a, D: Disk> Replay<'a, D> {
-    /// Begins with what a checkpoint says of the replicas. `seed` is the directory's.
+    /// Begins with what a checkpoint says of the replicas. `seed` is the directory's; `is_same_run` says whether the
+    /// checkpoint was written in this run of the operating system.
     pub(super) fn new(
         disk: &'a D,
         options: StoreOptions,
         seed: u32,
         replicas: BTreeMap<TopicPartition, ReplicaState>,
+        is_same_run: bool,
         hooks: &'a Hooks,
     ) -> Self {
         let logs = replicas.into_iter();
@@ -76,6 +80,7 @@ impl<'a, D: Disk> Replay<'a, D> {
             truncated: BTreeSet::new(),
             decisions: Vec::new(),
             hooks,
+            is_same_run,
             stale_epochs: BTreeSet::new(),
         }
     }
@@ -99,7 +104,12 @@ impl<'a, D: Disk> Replay<'a, D> {
                     at,
                     header,
                     recorded,
-                } => self.replay_group(&files[*file].file, *at, header, *recorded)?,
+                } => {
+                    // The bodies of a group were written before it, and a killed process takes nothing with it.
+                    let tears = self.hooks.is(Mutant::TakesKillForPowerCut);
+                    let is_written = *recorded || self.is_same_run && !tears;
+                    self.replay_group(&files[*file].file, *at, header, is_written)?;
+                }
                 Found::Votes(votes) => self.replay_copies(votes, false)?,
                 Found::Lost { replicas } => {
                     let replicas = match replicas {
@@ -137,7 +147,7 @@ impl<'a, D: Disk> Replay<'a, D> {
         file: &D::File,
         at: u64,
         header: &GroupHeader,
-        recorded: bool,
+        is_written: bool,
     ) -> Result<(), DiskError> {
         let length = usize::try_from(header.length()).expect("a group fits memory");
         let mut bytes = vec![0; length];
@@ -156,7 +166,7 @@ impl<'a, D: Disk> Replay<'a, D> {
                 break;
             };
             remaining -= before - take.0.len();
-            self.replay(replica, record, &bytes.slice_ref(bodies), recorded)?;
+            self.replay(replica, record, &bytes.slice_ref(bodies), is_written)?;
         }
         if remaining > 0 {
             // The rest of the group is lost, but for the votes, which stand twice.
@@ -167,7 +177,7 @@ impl<'a, D: Disk> Replay<'a, D> {
                 (copies.incarnation, copies.number) == (header.incarnation, header.number)
             });
             let votes = copies.map(|copies| copies.votes).unwrap_or_default();
-            self.replay_copies(&votes, recorded)?;
+            self.replay_copies(&votes, is_written)?;
             for &replica in &header.replicas {
                 self.suspect(replica);
             }
@@ -179,13 +189,13 @@ impl<'a, D: Disk> Replay<'a, D> {
     fn replay_copies(
         &mut self,
         votes: &[(TopicPartition, Vote)],
-        recorded: bool,
+        is_written: bool,
     ) -> Result<(), DiskError> {
         if self.hooks.is(Mutant::VotesStandOnce) {
             return Ok(());
         }
         for &(replica, vote) in votes {
-            self.replay(replica, Record::Vote(vote), &Bytes::new(), recorded)?;
+            self.replay(replica, Record::Vote(vote), &Bytes::new(), is_written)?;
         }
         Ok(())
     }
@@ -215,7 +225,7 @@ impl<'a, D: Disk> Replay<'a, D> {
         replica: TopicPartition,
         record: Record,
         bodies: &Bytes,
-        recorded: bool,
+        is_written: bool,
     ) -> Result<(), DiskError> {
         if let Record::Create { voters } = record {
             let state = ReplicaState::new(voters, self.options.producer_expiry);
@@ -247,7 +257,7 @@ impl<'a, D: Disk> Replay<'a, D> {
                     self.severed.insert(replica);
                     return Ok(());
                 }
-                self.replay_append(replica, entries, bodies.clone(), recorded)?;
+                self.replay_append(replica, entries, bodies.clone(), is_written)?;
                 self.state_of(replica)
                     .advance_high_watermark(high_watermark);
             }
@@ -331,7 +341,7 @@ impl<'a, D: Disk> Replay<'a, D> {
         replica: TopicPartition,
         entries: Vec<Appended>,
         mut bodies: Bytes,
-        recorded: bool,
+        is_written: bool,
     ) -> Result<(), DiskError> {
         self.touched.insert(replica);
         for entry in entries {
@@ -361,7 +371,7 @@ impl<'a, D: Disk> Replay<'a, D> {
             if !is_whole && self.hooks.is(Mutant::TakesRotForTornTail) {
                 return Ok(());
             }
-            if !is_whole && !recorded {
+            if !is_whole && !is_written {
                 // It may never have been durable: a torn tail, or rot in the last group. Or it was truncated, and its
                 // bytes were overwritten just before the crash: then the truncation follows.
                 if !self.hooks.is(Mutant::TrustsTornTail) {
@@ -563,10 +573,10 @@ impl<'a, D: Disk> Replay<'a, D> {
 
     /// Judges the replicas once all is read. No mark in the journal clears a replica of what is lost now: whoever
     /// ordered it did not know. Returns whose suspicion is told and not journalled, where a mutant wants that.
-    pub(super) fn judge_marks(&mut self, is_same_run: bool) -> BTreeSet<TopicPartition> {
+    pub(super) fn judge_marks(&mut self) -> BTreeSet<TopicPartition> {
         let mut forgotten = BTreeSet::new();
         for (&replica, log) in &mut self.replicas {
-            let is_volatile = log.state.mark == Mark::Volatile && !is_same_run;
+            let is_volatile = log.state.mark == Mark::Volatile && !self.is_same_run;
             let is_suspect =
                 is_volatile || self.suspects.contains(&replica) || self.severed.contains(&replica);
             if is_suspect && self.hooks.is(Mutant::ForgetsSuspicion) {

@@ -368,9 +368,10 @@ impl Shadow {
             ));
         }
         let mut state = self.durable.clone();
-        // The last durable end is journalled with the group behind it: until then, rot at the log's end looks like a
-        // torn tail. The replica is shorter then, and knows that it may be.
+        // The last durable end is journalled with the group behind it: until then, rot at the log's end looks like what
+        // a power cut has torn. The replica is shorter then, and knows that it may be.
         if fault.damaged
+            && fault.power_was_cut
             && let Some(found) = found
             && found.mark == Mark::Suspect
             && found.end < state.end()
