@@ -125,6 +125,14 @@ impl fmt::Display for PeerMessage {
                 claims.iter().try_for_each(|claim| write!(f, " {claim}"))
             }
             Self::Peers(peers) => write!(f, "Peers {}", peers.len()),
+            Self::Release(request) => {
+                let partition = request.partition.partition;
+                write!(f, "Release p{partition} e{}", request.leader_epoch)
+            }
+            Self::Released {
+                partition,
+                leader_epoch,
+            } => write!(f, "Released p{} e{leader_epoch}", partition.partition),
             Self::Ask { question, .. } => write!(f, "Ask {question}"),
             Self::Answer { answer, .. } => write!(f, "Answer {answer}"),
         }

@@ -86,6 +86,8 @@ list! {
         ChangesVotersTwiceAtOnce,
         /// A replica is deleted as soon as the target lacks it (counter-example 3).
         DeletesOnTargetAlone,
+        /// A replica is deleted as soon as the target and the reported voters lack it, whatever the leader is about to do.
+        DeletesUnreleased,
         /// A message of an id that is not known creates the replica that it is meant for.
         CreatesUnknownReplica,
         /// A node on an empty directory makes a metadata quorum of its own instead of joining.

@@ -56,6 +56,15 @@ pub enum PeerMessage {
     /// How brokers are reached, as the sender knows. A node that starts knows its bootstrap addresses and an image
     /// that may be old; without this it could not answer a leader that it has not heard of.
     Peers(PeerAddresses),
+    /// A replica that is wanted no more asks the leader of its partition to let it go.
+    Release(ReleaseRequest),
+    /// The answer, where the leader does.
+    Released {
+        /// Which partition.
+        partition: TopicPartition,
+        /// The leader's epoch.
+        leader_epoch: LeaderEpoch,
+    },
     /// Something for the controller.
     Ask {
         /// Chosen by the sender, named in the answer.
@@ -235,6 +244,17 @@ pub struct LeaderClaim {
     pub version: u32,
     /// Voters whose end is current, ascending.
     pub isr: Vec<BrokerId>,
+}
+
+/// Neither the target nor the reported voters of a partition have the sender's replica: may it be deleted?
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct ReleaseRequest {
+    /// Which partition.
+    pub partition: TopicPartition,
+    /// The highest epoch that the replica has seen: no leader of an earlier one can tell.
+    pub leader_epoch: LeaderEpoch,
+    /// The metadata that say so are before this offset: no leader that has not applied them can tell.
+    pub metadata_offset: Offset,
 }
 
 /// What a broker asks of the controller.

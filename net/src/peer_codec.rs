@@ -296,7 +296,8 @@ mod tests {
     };
     use varve_core::log::{Note, NoteKind, Position};
     use varve_core::peer::{
-        Answer, Append, AppendReply, Heartbeat, LeaderClaim, Question, ReplicaMessage,
+        Answer, Append, AppendReply, Heartbeat, LeaderClaim, Question, ReleaseRequest,
+        ReplicaMessage,
     };
     use varve_core::record::BatchHeader;
     use varve_core::store::Flush;
@@ -526,6 +527,17 @@ mod tests {
             4 => replica,
             1 => heartbeat,
             1 => prop::collection::vec(claim, 0..4).prop_map(PeerMessage::Leaders),
+            1 => (partition(), any::<(i32, i64)>()).prop_map(|(partition, (epoch, offset))| {
+                PeerMessage::Release(ReleaseRequest {
+                    partition,
+                    leader_epoch: LeaderEpoch(epoch),
+                    metadata_offset: Offset(offset),
+                })
+            }),
+            1 => (partition(), any::<i32>()).prop_map(|(partition, epoch)| {
+                let leader_epoch = LeaderEpoch(epoch);
+                PeerMessage::Released { partition, leader_epoch }
+            }),
             1 => (any::<u64>(), question()).prop_map(|(id, question)| PeerMessage::Ask { id, question }),
             1 => (any::<u64>(), answer()).prop_map(|(id, answer)| PeerMessage::Answer { id, answer }),
         ]

@@ -1,5 +1,6 @@
 //! Every scenario, in one binary: what is told, claimed and shown stands in the scenario's own file.
 
+mod added_and_wanted_no_more;
 mod amnesiac_voter;
 mod asymmetric_partition;
 mod back_at_once;

@@ -103,6 +103,9 @@ killers! {
     heir_that_dies {
         TrustsWhoAsks: claim "does not happen within 5000ms",
     }
+    added_and_wanted_no_more {
+        DeletesUnreleased: checker "CountingCopiesAreKept",
+    }
     deleted_copy {
         CreatesUnknownReplica: checker "SuspicionEndsWhenCaughtUp",
     }
@@ -213,7 +216,7 @@ killers! {
         GivesUpHolesAlone: checker "ConsistentCommittedData",
     }
     rot_below_the_durable_end {
-        TakesRotForTornTail: claim "the end stays where it was",
+        TakesRotForTornTail: checker "RecoveryFindsWhatWasOrdered",
     }
     deletion_cut_short {
         RemovesBeforeDurable: checker "RecoveryFindsWhatWasOrdered",

@@ -86,6 +86,14 @@ pub fn peer_message(message: &PeerMessage) -> Option<(TopicPartition, String)> {
         PeerMessage::Replica(message) => {
             replica_message(message).map(|text| (message.partition, text))
         }
+        PeerMessage::Release(request) => {
+            let text = format!("Release e{}", request.leader_epoch);
+            Some((request.partition, text))
+        }
+        PeerMessage::Released {
+            partition,
+            leader_epoch,
+        } => Some((*partition, format!("Released e{leader_epoch}"))),
         PeerMessage::Heartbeat(_)
         | PeerMessage::Leaders(_)
         | PeerMessage::Peers(_)

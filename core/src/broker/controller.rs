@@ -201,6 +201,7 @@ impl Broker {
         }
         self.register(fx);
         self.report_again(fx);
+        self.ask_for_releases(fx);
         self.return_leadership(fx);
         self.keep_cluster(fx);
     }

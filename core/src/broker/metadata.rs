@@ -42,6 +42,9 @@ pub(super) struct Following {
     hinted: PeerAddresses,
     ready: bool,
     topic_configs: BTreeMap<TopicId, Arc<TopicConfig>>,
+    /// Partitions of which this node has a replica that neither the target nor the reported voters have: it is to be
+    /// deleted once the leader releases it.
+    pub(super) unwanted: BTreeSet<TopicPartition>,
     /// Partitions led here whose committed voters the image does not have, with the report last sent: epoch and number
     /// of the note.
     unreported: BTreeMap<TopicPartition, Option<(LeaderEpoch, u64)>>,
@@ -284,6 +287,7 @@ impl Broker {
         let present = self.replicas.contains_key(&partition);
         let mut assignment = image.assignment(partition, self.voter());
         let hasty = fx.mutant(Mutant::DeletesOnTargetAlone);
+        self.metadata.unwanted.remove(&partition);
         if hasty && let Some(partition) = image.partition(partition) {
             assignment = assignment.filter(|_| partition.target.contains(&self.voter()));
         }
@@ -312,13 +316,11 @@ impl Broker {
                 self.set_target(partition, fx);
             }
             None if present && self.metadata.caught_up => {
-                let own_note = self.replicas[&partition].last_voter_note();
-                if image.may_delete(partition, self.voter(), own_note) || hasty {
-                    self.with_replica(partition, fx, |replica, cx| replica.delete(cx));
-                    self.replicas.remove(&partition);
-                    self.account_orders(partition, None);
-                    self.arm(super::Timer::Replica(partition), None);
-                    self.wake_requests(partition, fx);
+                if image.partition(partition).is_none() || hasty {
+                    self.delete_replica(partition, fx);
+                } else {
+                    self.metadata.unwanted.insert(partition);
+                    self.ask_for_release(partition, fx);
                 }
             }
             Some(_) | None => {}

@@ -5,12 +5,13 @@
 //! changes state and need not know who waits for it.
 //!
 //! What stands where: `replication` moves messages between links and replicas, `metadata` follows
-//! `__cluster_metadata` and makes the node hold the replicas that it is assigned, `controller` leads it,
-//! `requests` and its neighbours answer clients.
+//! `__cluster_metadata` and makes the node hold the replicas that it is assigned, `release` lets go of them,
+//! `controller` leads it, `requests` and its neighbours answer clients.
 
 mod replication;
 mod metadata;
 mod controller;
+mod release;
 mod requests;
 mod lookup;
 mod produce;

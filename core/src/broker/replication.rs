@@ -144,6 +144,11 @@ impl Broker {
                     self.learn_leader(from, claim, fx);
                 }
             }
+            PeerMessage::Release(request) => self.on_release(from, request, fx),
+            PeerMessage::Released {
+                partition,
+                leader_epoch,
+            } => self.on_released(partition, leader_epoch, fx),
             PeerMessage::Ask { id, question } => self.on_question(from, id, question, fx),
             PeerMessage::Answer { id, answer } => self.on_answer(id, answer, fx),
         }

@@ -392,30 +392,6 @@ impl ClusterImage {
         })
     }
 
-    /// Whether a directory may delete its replica: the topic is gone, or neither the committed voters nor the
-    /// target have it.
-    ///
-    /// `own_note` is the latest voter note in the replica's own log, its epoch and number (0 and 0 without one).
-    /// A report that is older does not count, and none is older than any: the replica may have become a voter since, and
-    /// its word may stand behind what was acknowledged.
-    #[must_use]
-    pub fn may_delete(
-        &self,
-        partition: TopicPartition,
-        voter: Voter,
-        own_note: (LeaderEpoch, u64),
-    ) -> bool {
-        if partition == TopicPartition::METADATA {
-            return false;
-        }
-        let Some(image) = self.partition(partition) else {
-            return true;
-        };
-        let reported = image.reported.as_ref();
-        let report = reported.map_or((LeaderEpoch(0), 0), |it| (it.leader_epoch, it.notes));
-        image.role_of(voter).is_none() && report >= own_note
-    }
-
     /// The records that make this image out of an empty one, the fewest and always in the same order.
     #[must_use]
     pub fn to_records(&self) -> Vec<MetadataRecord> {

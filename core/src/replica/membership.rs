@@ -81,12 +81,7 @@ impl Replica {
         }
         let opened =
             self.committed >= leading.opening || cx.fx.mutant(Mutant::ChangesVotersBeforeOpening);
-        let last_change = self
-            .notes
-            .voters_at(self.notes.count())
-            .map_or(0, |(count, _)| count);
-        let settled =
-            last_change <= self.committed.notes || cx.fx.mutant(Mutant::ChangesVotersTwiceAtOnce);
+        let settled = self.has_settled_voters() || cx.fx.mutant(Mutant::ChangesVotersTwiceAtOnce);
         if !opened || !settled {
             return;
         }
@@ -102,6 +97,25 @@ impl Replica {
             self.refresh_progress(cx);
             self.update_claim(cx);
         }
+    }
+
+    /// Whether the last change of the voters is committed.
+    fn has_settled_voters(&self) -> bool {
+        let last_change = self.notes.voters_at(self.notes.count());
+        last_change.is_none_or(|(count, _)| count <= self.committed.notes)
+    }
+
+    /// Whether this replica leads, and counts on that one no more: it is no voter, committed or not, and will not be made
+    /// one.
+    #[must_use]
+    pub(crate) fn releases(&self, other: Voter) -> bool {
+        let Role::Leader(leading) = &self.role else {
+            return false;
+        };
+        self.committed >= leading.opening
+            && self.has_settled_voters()
+            && !self.voters.contains(&other)
+            && !leading.target.contains(&other)
     }
 
     /// The voters after the next step: one more, or one less.

@@ -442,15 +442,6 @@ impl Replica {
         }
     }
 
-    /// Epoch and number of the last voter note in this log; zeros without one.
-    #[must_use]
-    pub fn last_voter_note(&self) -> (LeaderEpoch, u64) {
-        let last = self.notes.voters_at(self.notes.count());
-        last.map_or((LeaderEpoch(0), 0), |(count, _)| {
-            (self.notes.epoch_at(count), count)
-        })
-    }
-
     /// Orders that nothing be left of it. The broker then forgets it.
     pub(crate) fn delete(&mut self, cx: &mut Cx<'_>) {
         self.orders.push(OrderKind::Delete, self.end, self.id, cx);

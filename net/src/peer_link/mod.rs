@@ -153,6 +153,8 @@ fn weight(message: &PeerMessage) -> usize {
         PeerMessage::Heartbeat(_)
         | PeerMessage::Leaders(_)
         | PeerMessage::Peers(_)
+        | PeerMessage::Release(_)
+        | PeerMessage::Released { .. }
         | PeerMessage::Ask { .. }
         | PeerMessage::Answer { .. } => SMALL,
     }

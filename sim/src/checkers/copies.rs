@@ -1,5 +1,6 @@
 //! A copy that still counts is kept: a replica is deleted only when the committed voters of its partition do without
-//! it, or when its topic is deleted. What the metadata want changes nothing of that.
+//! it, and those that the longest log names, committed or not, or when its topic is deleted. What the metadata want
+//! changes nothing of that.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +10,7 @@ use varve_core::log::Position;
 use varve_core::store::OrderKind;
 
 use super::observed::{index_of, voters_of};
-use super::{Checker, Observed, Step, show_partition, show_replica};
+use super::{Checker, Logged, Observed, Step, show_partition, show_replica};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -44,16 +45,28 @@ impl Checker for CountingCopiesAreKept {
                     }
                 }
                 OrderKind::Delete if !seen.is_removed(order.replica) => {
-                    let log = seen.committed(order.replica);
-                    let mut named = voters.iter().rev();
-                    let committed = named.find(|(position, _)| index_of(log, **position).is_some());
-                    if committed.is_some_and(|(_, voters)| voters.contains(&step.me)) {
-                        return Err(format!(
-                            "{} deletes its copy of {}, of which it is a committed voter",
-                            show_replica(step.me),
-                            show_partition(order.replica)
-                        ));
-                    }
+                    let counts = |log: &[Logged]| {
+                        let mut named = voters.iter().rev();
+                        let last = named.find(|(position, _)| index_of(log, **position).is_some());
+                        last.is_some_and(|(_, voters)| voters.contains(&step.me))
+                    };
+                    let copies = seen.shadows(order.replica);
+                    let logs = copies
+                        .filter(|(_, copy)| !copy.gone)
+                        .map(|(_, copy)| &copy.ordered);
+                    let longest = logs.max_by_key(|stored| stored.end());
+                    let why = if counts(seen.committed(order.replica)) {
+                        "it is a committed voter"
+                    } else if longest.is_some_and(|stored| counts(&stored.log)) {
+                        "the longest log makes it a voter"
+                    } else {
+                        continue;
+                    };
+                    return Err(format!(
+                        "{} deletes its copy of {}, of which {why}",
+                        show_replica(step.me),
+                        show_partition(order.replica)
+                    ));
                 }
                 OrderKind::Delete
                 | OrderKind::Truncate { .. }

@@ -149,32 +149,16 @@ fn another_directory_of_the_same_broker_is_another_replica() {
 }
 
 #[test]
-fn a_replica_is_deleted_only_when_report_and_target_both_lack_it() {
-    let none = (LeaderEpoch(0), 0);
+fn a_replica_is_assigned_until_report_and_target_both_lack_it() {
     let mut image = one_partition(&[1, 2, 3]);
-    assert!(!image.may_delete(P0, voter(3), none));
+    let is_assigned = |image: &ClusterImage| image.assignment(P0, voter(3)).is_some();
+    assert!(is_assigned(&image));
     aim(&mut image, &[1, 2]);
-    assert!(!image.may_delete(P0, voter(3), none), "still a voter");
+    assert!(is_assigned(&image), "still a voter");
     report(&mut image, 2, 2, &[1, 2]);
-    assert!(image.may_delete(P0, voter(3), none));
+    assert!(!is_assigned(&image));
     aim(&mut image, &[1, 2, 3]);
-    assert!(!image.may_delete(P0, voter(3), none), "desired again");
-    image.apply(&MetadataRecord::RemoveTopic { id: TOPIC });
-    assert!(image.may_delete(P0, voter(1), none));
-    assert!(!image.may_delete(TopicPartition::METADATA, voter(1), none));
-}
-
-/// {1,2}, and 4 is brought in: the note is committed by 1 and 4, which acknowledge a record that 2 does not
-/// have. The target goes back to {1,2} before the leader's report has arrived.
-#[test]
-fn a_report_older_than_the_replicas_own_voter_note_deletes_nothing() {
-    let mut image = one_partition(&[1, 2]);
-    report(&mut image, 1, 0, &[1, 2]);
-    assert!(image.may_delete(P0, voter(4), (LeaderEpoch(0), 0)));
-    assert!(!image.may_delete(P0, voter(4), (LeaderEpoch(1), 2)));
-    // The next leader takes it out again, and says so.
-    report(&mut image, 2, 4, &[1, 2]);
-    assert!(image.may_delete(P0, voter(4), (LeaderEpoch(1), 2)));
+    assert!(is_assigned(&image), "desired again");
 }
 
 #[test]
