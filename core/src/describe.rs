@@ -281,6 +281,7 @@ impl fmt::Display for TrustLost {
         f.write_str(match self {
             Self::NoLeader => "no leader",
             Self::Silent => "leader silent",
+            Self::ProcessGone => "leader's process has ended",
             Self::Restarted => "leader restarted",
             Self::DiskStalled => "leader's disk hangs",
             Self::Resigned => "leader resigned",

@@ -116,6 +116,8 @@ pub enum TrustLost {
     NoLeader,
     /// Nothing was heard from the leader's broker for the election timeout.
     Silent,
+    /// The leader's process has ended: its connection is closed, and nothing listens at its address.
+    ProcessGone,
     /// The leader's broker was started again.
     Restarted,
     /// The leader's disk hangs.

@@ -100,6 +100,10 @@ list! {
         TrustsWithoutRenewal,
         /// A follower trusts a leader of which it hears nothing.
         TrustsForEver,
+        /// A follower waits for the election timeout where its leader's process has ended.
+        WaitsForSilence,
+        /// A follower takes broken connections for the end of its leader's process, though nobody refuses new ones.
+        TakesBrokenLinkForGone,
         /// A follower trusts a leader that has resigned.
         IgnoresResignation,
         /// A follower trusts its leader while it hears its broker, though it asks to be elected in a later epoch.
@@ -246,6 +250,8 @@ list! {
         NotEnoughReplicas,
         /// A follower lost trust because its leader's incarnation changed.
         IncarnationChanged,
+        /// A follower lost trust because its leader's process had ended.
+        LeaderProcessGone,
         /// A follower lost trust because its leader's disk had stalled.
         LeaderDiskStalled,
         /// A replica started as a suspect.

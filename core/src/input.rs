@@ -28,6 +28,15 @@ pub enum Input {
     LinkUp(PeerIdentity),
     /// The outgoing link to a peer is down: what was sent may be lost.
     LinkDown(BrokerId),
+    /// A peer was dialled, and its machine refused at once: nothing listens at its address. Told at every such dial.
+    DialRefused(BrokerId),
+    /// The connection of one of a peer's sessions is closed. Told behind all that came on it.
+    SessionClosed {
+        /// Whose, as its hello said.
+        from: PeerIdentity,
+        /// Which.
+        session: u64,
+    },
     /// A peer has turned this node away: another node runs as the same broker, in these words.
     TurnedAway(String),
     /// A message from a peer.

@@ -7,6 +7,10 @@
 //!   in the incarnation that made the claim, with a disk that does not hang.
 //! - *proven*: the peer's heartbeats echo ours. A leader counts a voter for check-quorum from the moment it
 //!   *sent* what was echoed, so time lost on the way, or asleep, never makes a quorum look fresher than it is.
+//!
+//! A machine that falls silent is found by the election timeout. A process that has ended is found at once: its own
+//! connection is closed, and its machine refuses a new one. Either alone proves nothing, since a network breaks
+//! connections, and a listener may be unreachable while the process runs; see [`Link::is_gone`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,6 +28,9 @@ pub struct Timing {
     pub election_timeout: Duration,
     /// A replica that stands waits up to this much longer, drawn anew each time.
     pub election_jitter_max: Duration,
+    /// How far apart the voters start their elections, in the order of the voters, where all have learnt at the same
+    /// time that their leader leads no more; each waits up to half of it longer, drawn anew each time.
+    pub election_stagger: Duration,
     /// How long a directory's oldest order may wait before its leaderships are given up.
     pub disk_stall_max: Duration,
     /// How long a voter may lag behind and still be in the ISR (Kafka's `replica.lag.time.max.ms`).
@@ -38,6 +45,7 @@ impl Default for Timing {
             heartbeat_interval: Duration::from_millis(100),
             election_timeout: Duration::from_millis(1000),
             election_jitter_max: Duration::from_millis(300),
+            election_stagger: Duration::from_millis(40),
             disk_stall_max: Duration::from_millis(3000),
             replica_lag_time_max: Duration::from_secs(30),
             retry_interval: Duration::from_millis(500),
@@ -56,6 +64,10 @@ pub struct Link {
     pub session: u64,
     /// When the present session was first heard.
     pub session_since: Instant,
+    /// Whether the present session's connection is closed.
+    pub session_closed: bool,
+    /// Whether the peer's machine has refused to connect since the outgoing link was last up: nothing listens there.
+    pub refused: bool,
     /// When the peer was last heard.
     pub heard_at: Instant,
     /// When the latest of our heartbeats was sent that the peer's present incarnation has echoed.
@@ -88,6 +100,18 @@ pub enum LinkChange {
 }
 
 impl Link {
+    /// Whether the peer's process has ended, as far as a peer can see: nothing can come from it any more, and its machine
+    /// answers that nothing listens at its address.
+    #[must_use]
+    pub const fn is_gone(&self) -> bool {
+        self.session_closed && self.refused && self.outgoing.is_none()
+    }
+
+    /// Whether the peer has been heard within the election timeout.
+    fn is_heard(&self, now: Instant, timing: &Timing) -> bool {
+        self.incoming.is_some() && now.since(self.heard_at) < timing.election_timeout
+    }
+
     /// Another start of the peer speaks: what an earlier one has said and echoed is void.
     fn enter_start(&mut self, peer: PeerIdentity) -> [LinkChange; 2] {
         self.incoming = Some(peer);
@@ -177,8 +201,9 @@ impl Links {
     /// from another: two nodes are configured as one.
     #[must_use]
     pub fn rival(&self, peer: &PeerIdentity, now: Instant, timing: &Timing) -> Option<DirectoryId> {
-        let known = self.get(peer.broker)?.incoming?;
-        let is_heard = self.hears(peer.broker, now, timing) && !self.lets_namesakes_in;
+        let link = self.get(peer.broker)?;
+        let known = link.incoming?;
+        let is_heard = link.is_heard(now, timing) && !self.lets_namesakes_in;
         (known.directory != peer.directory && is_heard).then_some(known.directory)
     }
 
@@ -188,12 +213,11 @@ impl Links {
         self.get(broker).is_some_and(|link| link.disk_full)
     }
 
-    /// Whether the peer has been heard within the election timeout.
+    /// Whether the peer has been heard within the election timeout, and its process has not ended since.
     #[must_use]
     pub fn hears(&self, broker: BrokerId, now: Instant, timing: &Timing) -> bool {
-        self.get(broker).is_some_and(|link| {
-            link.incoming.is_some() && now.since(link.heard_at) < timing.election_timeout
-        })
+        self.get(broker)
+            .is_some_and(|link| link.is_heard(now, timing) && !link.is_gone())
     }
 
     /// When what the voter last echoed was sent; the broker's start where it has echoed nothing yet in this
@@ -219,6 +243,7 @@ impl Links {
             changes.extend(link.enter_start(peer));
         }
         link.outgoing = Some(peer);
+        link.refused = false;
         changes.push(LinkChange::Renewed(peer.broker));
         changes
     }
@@ -227,6 +252,29 @@ impl Links {
     pub(crate) fn down(&mut self, peer: BrokerId, now: Instant) -> LinkChange {
         self.link(peer, now).outgoing = None;
         LinkChange::Quorum(peer)
+    }
+
+    /// The peer's machine refuses to connect.
+    pub(crate) fn refused(&mut self, peer: BrokerId, now: Instant) -> Option<LinkChange> {
+        let link = self.link(peer, now);
+        let was_gone = link.is_gone();
+        link.refused = true;
+        (link.is_gone() && !was_gone).then_some(LinkChange::Trust(peer))
+    }
+
+    /// The connection of a session is closed: nothing more comes on it.
+    pub(crate) fn session_closed(
+        &mut self,
+        peer: PeerIdentity,
+        session: u64,
+    ) -> Option<LinkChange> {
+        let link = self.peers.get_mut(&peer.broker)?;
+        if link.incoming != Some(peer) || link.session != session {
+            return None; // a later one has replaced it
+        }
+        let was_gone = link.is_gone();
+        link.session_closed = true;
+        (link.is_gone() && !was_gone).then_some(LinkChange::Trust(peer.broker))
     }
 
     /// Something came in. Returns `None` where it must be ignored: it comes from an incarnation, or a connection of
@@ -264,6 +312,7 @@ impl Links {
             changes.push(LinkChange::Renewed(from.broker));
         }
         link.incoming = Some(from);
+        link.session_closed = false;
         link.heard_at = now;
         link.silent = false;
         Some(changes)
@@ -359,6 +408,8 @@ impl Links {
             incoming: None,
             session: 0,
             session_since: now,
+            session_closed: false,
+            refused: false,
             heard_at: now,
             proven_at: None,
             disk_stalled: Duration::ZERO,

@@ -243,8 +243,15 @@ impl Driver {
             }
             LinkEvent::Hello { identity, verdict } => {
                 let refusal = self.broker.turns_away(self.clock.now(), &identity);
+                if refusal.is_none() {
+                    self.links.wake(identity.broker);
+                }
                 // Where nobody waits for it any more, the connection is gone.
                 let _ = verdict.send(refusal);
+            }
+            LinkEvent::Refused(broker) => self.step(Input::DialRefused(broker)),
+            LinkEvent::SessionClosed { from, session } => {
+                self.step(Input::SessionClosed { from, session });
             }
             LinkEvent::TurnedAway(words) => self.step(Input::TurnedAway(words)),
             LinkEvent::Received {

@@ -255,14 +255,16 @@ impl Scenario {
         self.leader()
     }
 
-    /// The same, with a leader that is not the controller: whoever is both is restarted until it is not.
+    /// The same, with a leader that is not the controller: whoever is both is paused until another is the controller, and
+    /// gets its leadership back as the preferred replica.
     pub fn elect_leader_beside_controller(&mut self) -> u8 {
-        let mut leader = self.elect_leader();
+        let leader = self.elect_leader();
         while leader == self.controller() {
-            self.restart(leader);
-            self.run_until(|s| s.leader_other_than(leader), PATIENCE);
+            self.pause(leader);
+            self.run_until(|s| s.controller_other_than(leader), PATIENCE);
+            self.resume(leader);
+            self.run_until(|s| s.leader_if_any() == Some(leader), PATIENCE);
             self.run_until_converged(PATIENCE);
-            leader = self.leader();
         }
         leader
     }
@@ -540,6 +542,12 @@ impl Scenario {
         self.told(format!("reset n{one} - n{other}"));
         let (one, other) = (Place::Node(one), Place::Node(other));
         self.cluster_mut().reset_between(one, other);
+    }
+
+    /// The node's machine refuses new connections, though its process runs; those that there are stay.
+    pub fn refuse_dials(&mut self, node: u8) {
+        self.told(format!("n{node} refuses new connections"));
+        self.cluster_mut().set_refusing(node, true);
     }
 
     /// From now on every message takes this long.

@@ -7,7 +7,7 @@
 use varve_scenarios::{Rest, Scenario, secs};
 
 pub(crate) fn cluster() -> Scenario {
-    Scenario::new(5).seed(3).quiet().replicas(3)
+    Scenario::new(5).seed(2).quiet().replicas(3)
 }
 
 pub(crate) fn story(s: &mut Scenario) {

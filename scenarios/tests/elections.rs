@@ -1,4 +1,4 @@
-//! A leader dies; a follower that has the whole log takes its place.
+//! A leader's machine loses its power; a follower that has the whole log takes its place.
 //!
 //! Breaks if: a candidate is elected by a vote that was not durable, or a leader serves before its own opening is
 //! committed.
@@ -14,7 +14,7 @@ pub(crate) fn story(s: &mut Scenario) {
     let c = s.client();
     s.produce_acked(&c, 3);
     s.trace();
-    s.kill(old);
+    s.power_cut(old);
     s.run_until(|s| s.leader_other_than(old), secs(2));
     let after = s.produce_acked(&c, 1);
     s.start(old);
@@ -23,7 +23,7 @@ pub(crate) fn story(s: &mut Scenario) {
 }
 
 #[test]
-fn a_killed_leader_is_replaced_within_two_election_timeouts() {
+fn a_leader_without_power_is_replaced_within_two_election_timeouts() {
     let mut s = cluster();
     story(&mut s);
     s.assert_trace();

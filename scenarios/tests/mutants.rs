@@ -44,6 +44,12 @@ killers! {
         SkipsPreVote: claim "the leader is left in peace",
         GrantsPreVoteUnderLeader: claim "the leader is left in peace",
     }
+    killed_leader {
+        WaitsForSilence: claim "does not happen within 150ms",
+    }
+    broken_connections {
+        TakesBrokenLinkForGone: checker "GoneLeadersAreGone",
+    }
     elections {
         TrustsForEver: claim "does not happen within 2000ms",
         AsksBeforeVoteDurable: checker "WordsAreDurable",

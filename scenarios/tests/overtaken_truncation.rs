@@ -21,7 +21,7 @@ pub(crate) fn story(s: &mut Scenario) {
     s.cut(old, Rest);
     s.create_topic_at(old, "never");
     s.run_for(millis(50));
-    s.kill(old);
+    s.power_cut(old);
     s.run_until(|s| s.controller_other_than(old), secs(5));
     let admin = s.create_topic_at(s.controller(), "second");
     s.run_until(|s| s.is_created(&admin), secs(5));

@@ -36,6 +36,10 @@ pub fn input(input: &Input) -> String {
         Input::Disconnected(_) => "that a client is gone".to_owned(),
         Input::LinkUp(peer) => format!("that n{} is linked", peer.broker),
         Input::LinkDown(peer) => format!("that n{peer} is not linked"),
+        Input::DialRefused(peer) => format!("that n{peer} refuses to connect"),
+        Input::SessionClosed { from, session } => {
+            format!("that session {session} of n{} is closed", from.broker)
+        }
         Input::TurnedAway(words) => format!("that it is turned away: {words}"),
         Input::Peer { from, message, .. } => {
             let text = peer_message(message).map(|(_, text)| text);
@@ -265,6 +269,7 @@ pub fn notice(what: &NoticeKind) -> Option<String> {
         NoticeKind::Stands(_, why) => match why {
             TrustLost::NoLeader => "no leader",
             TrustLost::Silent => "leader silent",
+            TrustLost::ProcessGone => "leader's process has ended",
             TrustLost::Restarted => "leader restarted",
             TrustLost::DiskStalled => "leader's disk hangs",
             TrustLost::Resigned => "leader resigned",

@@ -106,6 +106,8 @@ kinds! {
     CheckpointRot "rot of a checkpoint",
     /// An operator wants a partition's replicas elsewhere.
     Move "planned move",
+    /// A node's machine refuses new connections while its process runs, and those that it has with another break.
+    Refuse "refused dials",
 }
 
 impl fmt::Display for Kind {
@@ -447,6 +449,13 @@ impl Nemesis {
                     cluster.reset_between(Place::Node(node), Place::Node(other));
                 }
             }
+            Kind::Refuse => {
+                let other = number(&mut draw, self.nodes);
+                tell(cluster, format!("n{node} refuses new connections"));
+                cluster.set_refusing(node, true);
+                cluster.reset_between(Place::Node(node), Place::Node(other));
+                self.ends_after(cluster, kind, nth, long);
+            }
             Kind::Clog => {
                 let other = number(&mut draw, self.nodes);
                 let pairs = vec![(Place::Node(node), Place::Node(other))];
@@ -666,6 +675,7 @@ impl Nemesis {
                 }
             }
             Kind::Pause => cluster.resume(node),
+            Kind::Refuse => cluster.set_refusing(node, false),
             Kind::Partition | Kind::OneWay | Kind::Clog | Kind::ClientCut => {
                 self.unblock(cluster, name(kind, nth));
             }
@@ -785,6 +795,7 @@ impl Nemesis {
             | Kind::RestartLoop
             | Kind::PowerCut
             | Kind::Pause
+            | Kind::Refuse
             | Kind::Stop
             | Kind::DiskFull
             | Kind::SyncFails

@@ -280,6 +280,8 @@ impl Broker {
             Input::Disconnected(connection) => self.on_disconnected(connection),
             Input::LinkUp(peer) => self.on_link_up(peer, fx),
             Input::LinkDown(peer) => self.on_link_down(peer, fx),
+            Input::DialRefused(peer) => self.on_dial_refused(peer, fx),
+            Input::SessionClosed { from, session } => self.on_session_closed(from, session, fx),
             Input::TurnedAway(words) => self.on_turned_away(words, fx),
             Input::Peer {
                 from,

@@ -47,6 +47,29 @@ impl Broker {
     pub(super) fn on_link_down(&mut self, peer: BrokerId, fx: &mut Effects) {
         let change = self.links.down(peer, self.now);
         self.apply_link_change(change, fx);
+        if fx.mutant(Mutant::TakesBrokenLinkForGone) {
+            self.on_dial_refused(peer, fx);
+        }
+    }
+
+    /// Nothing listens at a peer's address.
+    pub(super) fn on_dial_refused(&mut self, peer: BrokerId, fx: &mut Effects) {
+        let change = self.links.refused(peer, self.now);
+        if let Some(change) = change
+            && !fx.mutant(Mutant::WaitsForSilence)
+        {
+            self.apply_link_change(change, fx);
+        }
+    }
+
+    /// The connection of a peer's session is closed.
+    pub(super) fn on_session_closed(&mut self, from: PeerIdentity, session: u64, fx: &mut Effects) {
+        let change = self.links.session_closed(from, session);
+        if let Some(change) = change
+            && !fx.mutant(Mutant::WaitsForSilence)
+        {
+            self.apply_link_change(change, fx);
+        }
     }
 
     /// Why a node that dials this one is to be turned away: a node runs as the same broker on another directory, as far

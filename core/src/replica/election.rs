@@ -120,6 +120,7 @@ impl Replica {
         match lost {
             TrustLost::Restarted => cx.fx.probe(Probe::IncarnationChanged),
             TrustLost::DiskStalled => cx.fx.probe(Probe::LeaderDiskStalled),
+            TrustLost::ProcessGone => cx.fx.probe(Probe::LeaderProcessGone),
             TrustLost::NoLeader
             | TrustLost::Silent
             | TrustLost::Resigned
@@ -141,8 +142,35 @@ impl Replica {
         behind_others + cx.jitter(jitter_max)
     }
 
+    /// How long a replica waits before it stands, where all voters have learnt at the same time that their leader leads
+    /// no more: so short that a drawn time alone would let two of them stand at once, so each has its turn.
+    fn turn_to_stand(&self, cx: &mut Cx<'_>) -> Duration {
+        let stagger = cx.timing.election_stagger;
+        let others = self
+            .voters
+            .iter()
+            .filter(|&&voter| Some(voter) != self.leader());
+        let turn = others.take_while(|&&voter| voter != self.me).count();
+        let behind_others = if self.holes.ranges().is_empty() {
+            0
+        } else {
+            self.voters.len()
+        };
+        let turn = u32::try_from(turn + behind_others).expect("voters are few");
+        stagger * turn + cx.jitter(stagger / 2)
+    }
+
     fn lose_trust(&mut self, lost: TrustLost, cx: &mut Cx<'_>) {
-        let stand_at = cx.now + self.time_to_stand(cx);
+        let wait = match lost {
+            TrustLost::ProcessGone | TrustLost::Restarted => self.turn_to_stand(cx),
+            TrustLost::NoLeader
+            | TrustLost::Silent
+            | TrustLost::DiskStalled
+            | TrustLost::Resigned
+            | TrustLost::NotRenewed
+            | TrustLost::Transfer => self.time_to_stand(cx),
+        };
+        let stand_at = cx.now + wait;
         self.role = Role::Follower(Following {
             stand_at: Some(stand_at),
             lost: Some(lost),
@@ -300,8 +328,24 @@ impl Replica {
             && (!self.has_leader(cx) || cx.fx.mutant(Mutant::GrantsPreVoteUnderLeader));
         let marked = self.is_marked(cx);
         self.send(from, ReplicaBody::PreVoteReply { granted, marked }, cx);
-        if !granted {
+        if granted {
+            self.give_way(cx);
+        } else {
             self.remind(from, cx);
+        }
+        if !self.is_current_enough(end, cx) {
+            // It has no leader either, and may have said otherwise when this replica asked.
+            self.ask_again(from.broker, cx);
+        }
+    }
+
+    /// Another is about to ask for votes, as soon as its own is on its disk: to stand meanwhile would split them.
+    fn give_way(&mut self, cx: &mut Cx<'_>) {
+        let later = cx.now + cx.timing.election_jitter_max + self.turn_to_stand(cx);
+        if let Role::Follower(following) = &mut self.role
+            && let Some(stand_at) = &mut following.stand_at
+        {
+            *stand_at = later.max(*stand_at);
         }
     }
 
@@ -515,6 +559,9 @@ fn trust_lost(following: &Following, leader: Voter, cx: &Cx<'_>) -> Option<Trust
         .is_some_and(|peer| peer.voter() == leader && peer.incarnation == following.incarnation);
     if !same_start && !cx.fx.mutant(Mutant::IgnoresIncarnation) {
         return Some(TrustLost::Restarted);
+    }
+    if link.is_gone() && !cx.fx.mutant(Mutant::WaitsForSilence) {
+        return Some(TrustLost::ProcessGone);
     }
     if link.disk_stalled >= cx.timing.disk_stall_max && !cx.fx.mutant(Mutant::IgnoresStalledDisk) {
         return Some(TrustLost::DiskStalled);

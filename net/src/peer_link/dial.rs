@@ -11,6 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng as _;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use varve_core::ids::BrokerId;
 use varve_core::peer::PeerIdentity;
@@ -33,26 +34,30 @@ const STALL_MAX: Duration = Duration::from_secs(5);
 const GRACE: Duration = Duration::from_secs(5);
 
 /// A link that was in use for so long was a good one.
-const STEADY: Duration = Duration::from_secs(1);
+const STEADY: Duration = Duration::from_millis(100);
 
 /// The wait before dialling again, doubled from the first to the second.
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 
-/// Dials, sends until the link breaks, and dials again, for ever.
+/// Dials, sends until the link breaks, and dials again, for ever. The first of `candidates` is the peer's own address;
+/// `wake` ends a wait before the next dial.
 pub(super) async fn maintain_link(
     link: LinkId,
     expects: Option<BrokerId>,
     mut candidates: Vec<String>,
     context: LinkContext,
     mut jitter: ChaCha8Rng,
+    wake: Arc<Notify>,
 ) {
     let mut backoff = BACKOFF_MIN;
     let mut telling = Telling::default();
     let mut failing_since = tokio::time::Instant::now();
     loop {
         let mut own = None;
-        for address in &candidates {
+        let mut broke = false;
+        let mut refused = false;
+        for (nth, address) in candidates.iter().enumerate() {
             match dial(address, expects, &context).await {
                 Ok(Dialled::Self_) => own = Some(address.clone()),
                 Ok(Dialled::Peer(stream, identity)) => {
@@ -66,6 +71,7 @@ pub(super) async fn maintain_link(
                         telling.forget();
                         if up_since.elapsed() >= STEADY {
                             backoff = BACKOFF_MIN;
+                            broke = true;
                         }
                     } else {
                         // Another link leads there already. This one stands by for it.
@@ -91,6 +97,7 @@ pub(super) async fn maintain_link(
                     }
                 }
                 Err(error) => {
+                    refused |= nth == 0 && error.is_refusal();
                     // Not while nodes start, but for what does not pass by itself; and a peer that is down is
                     // dialled again every second.
                     let words = format!("{address}: {error}");
@@ -103,13 +110,30 @@ pub(super) async fn maintain_link(
                 }
             }
         }
+        if broke {
+            // Only a dial tells a broken connection from a process that has ended.
+            continue;
+        }
+        if let (true, Some(broker)) = (refused, expects)
+            && context
+                .events
+                .send(LinkEvent::Refused(broker))
+                .await
+                .is_err()
+        {
+            return;
+        }
         // An address that leads back here leads nowhere else later.
         candidates.retain(|address| own.as_ref() != Some(address));
         if candidates.is_empty() {
             return;
         }
         let share = jitter.next_u32() % 512;
-        sleep(backoff / 2 + backoff * share / 1024).await;
+        tokio::select! {
+            biased;
+            () = wake.notified() => {}
+            () = sleep(backoff / 2 + backoff * share / 1024) => {}
+        }
         backoff = (backoff * 2).min(BACKOFF_MAX);
     }
 }
@@ -139,6 +163,11 @@ pub(super) enum DialError {
 }
 
 impl DialError {
+    /// Whether the machine has answered that nothing listens at the address.
+    fn is_refusal(&self) -> bool {
+        matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused)
+    }
+
     /// Whether it takes a person to change it.
     const fn stays(&self) -> bool {
         match self {

@@ -57,6 +57,9 @@ where
     tracing::debug!(broker = from.broker.0, %remote, session, "a peer has linked to this node");
     let reason = receive(&mut reader, from, session, &context).await;
     tracing::debug!(broker = from.broker.0, %remote, session, %reason, "a peer's link has ended");
+    // A driver that is not there any more has stopped.
+    let closed = LinkEvent::SessionClosed { from, session };
+    let _ = context.events.send(closed).await;
 }
 
 /// Why a connection is not welcome.

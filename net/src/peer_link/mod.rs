@@ -72,6 +72,8 @@ pub enum LinkEvent {
         /// Who was at the other end.
         broker: BrokerId,
     },
+    /// A broker that was dialled at its own address is not there: its machine refuses to connect.
+    Refused(BrokerId),
     /// A node dials this one: may it?
     Hello {
         /// Who it says to be.
@@ -89,6 +91,13 @@ pub enum LinkEvent {
         session: u64,
         /// What.
         message: PeerMessage,
+    },
+    /// The connection of a session is closed: nothing more comes on it.
+    SessionClosed {
+        /// Whose, as its hello said.
+        from: PeerIdentity,
+        /// Which.
+        session: u64,
     },
 }
 

@@ -2,10 +2,12 @@
 //! then to these.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use varve_core::ids::BrokerId;
 use varve_core::peer::{PeerAddresses, PeerIdentity, PeerMessage};
@@ -39,6 +41,8 @@ struct Link {
     address: String,
     /// It was dialled before core named its broker, and looks for no other address.
     adopted: bool,
+    /// Ends its wait before the next dial.
+    wake: Arc<Notify>,
     task: JoinHandle<()>,
 }
 
@@ -185,6 +189,13 @@ impl PeerLinks {
         }
     }
 
+    /// A broker has dialled this node, so it is there: where the link to it is down, it is dialled without waiting.
+    pub fn wake(&self, broker: BrokerId) {
+        if let (false, Some(link)) = (self.up.contains_key(&broker), self.to_brokers.get(&broker)) {
+            link.wake.notify_one();
+        }
+    }
+
     /// Sends on a link that is up; otherwise the message is lost. A link that cannot take it breaks.
     ///
     /// # Errors
@@ -206,17 +217,20 @@ impl PeerLinks {
         self.next += 1;
         let id = LinkId(self.next);
         let jitter = ChaCha8Rng::seed_from_u64(self.seed.next_u64());
+        let wake = Arc::new(Notify::new());
         let task = self.runtime.spawn(maintain_link(
             id,
             expects,
             candidates,
             self.context.clone(),
             jitter,
+            Arc::clone(&wake),
         ));
         Link {
             id,
             address: String::new(),
             adopted: false,
+            wake,
             task,
         }
     }

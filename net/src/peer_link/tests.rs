@@ -155,6 +155,10 @@ async fn a_broken_link_is_told_and_comes_back_as_another_session() {
     links.send(BrokerId(2), heartbeat(2)).unwrap();
     assert!(matches!(
         b.event().await,
+        LinkEvent::SessionClosed { session: 1, .. }
+    ));
+    assert!(matches!(
+        b.event().await,
         LinkEvent::Received { session: 2, .. }
     ));
 }
@@ -299,4 +303,38 @@ async fn who_answers_at_an_address_is_told_apart() {
     assert!(words.contains("broker 3 belongs to cluster"), "{words}");
     let nobody = who_answers("127.0.0.1:1", &a.context).await;
     assert!(matches!(nobody, Answerer::Nobody(_)));
+}
+
+#[tokio::test]
+async fn a_broker_at_whose_address_nothing_listens_is_told_as_refused() {
+    let mut a = Node::new(identity(1)).await;
+    let mut links = a.links(&[]);
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = nobody.local_addr().unwrap().to_string();
+    drop(nobody);
+    let addresses = PeerAddresses::from([(BrokerId(2), address)]);
+    assert_eq!(links.keep(&addresses, true), vec![]);
+    match a.event().await {
+        LinkEvent::Refused(broker) => assert_eq!(broker, BrokerId(2)),
+        other => panic!("a refusal was due, not {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_a_session_is_told_behind_all_that_came_on_it() {
+    let (mut a, mut b) = (Node::new(identity(1)).await, Node::new(identity(2)).await);
+    let mut links = a.links(&[&b.address]);
+    a.up(&mut links).await;
+    links.send(BrokerId(2), heartbeat(7)).unwrap();
+    let LinkEvent::Received { session, .. } = b.event().await else {
+        panic!("a message was due");
+    };
+    drop(links);
+    match b.event().await {
+        LinkEvent::SessionClosed {
+            from,
+            session: closed,
+        } => assert_eq!((from, closed), (identity(1), session)),
+        other => panic!("the end of the session was due, not {other:?}"),
+    }
 }

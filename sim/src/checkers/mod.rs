@@ -12,6 +12,7 @@ pub mod committed_metadata;
 pub mod copies;
 pub mod directory_names;
 pub mod durable_words;
+pub mod gone_leaders;
 pub mod handover;
 pub mod hearing;
 pub mod images;
@@ -107,6 +108,7 @@ impl Default for Checkers {
                 Box::new(voters_of_log::VotersAreOfTheLog::default()),
                 Box::new(copies::CountingCopiesAreKept::default()),
                 Box::new(hearing::LeadersHearAMajority::default()),
+                Box::new(gone_leaders::GoneLeadersAreGone::default()),
                 Box::new(handover::SuccessorsHaveEverything::default()),
                 Box::new(suspects::SuspectsNeverLead),
                 Box::new(suspicion::SuspicionEndsWhenCaughtUp::default()),
@@ -186,6 +188,8 @@ const fn spoken_by(input: &Input) -> Option<(PeerIdentity, u64)> {
         | Input::Disconnected(_)
         | Input::LinkUp(_)
         | Input::LinkDown(_)
+        | Input::DialRefused(_)
+        | Input::SessionClosed { .. }
         | Input::TurnedAway(_)
         | Input::Stored(_)
         | Input::StoreFailed(_)

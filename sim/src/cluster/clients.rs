@@ -240,7 +240,11 @@ impl Cluster {
         let Some(process) = &mut self.node_mut(number).process else {
             return;
         };
-        process.incoming.remove(&connection);
+        let peer = process.incoming.remove(&connection);
+        if let Some((from, session)) = peer {
+            self.tell(number, Input::SessionClosed { from, session });
+            return;
+        }
         if let Some(id) = process.client_ids.remove(&connection) {
             process.clients.remove(&id);
             self.tell(number, Input::Disconnected(id));

@@ -3,7 +3,9 @@
 //! Faults of the network that the owner of the run asks for pass through here too.
 
 use varve_core::ids::BrokerId;
+use varve_core::input::Input;
 
+use crate::cluster::links::REDIAL_AFTER_FAILURE;
 use crate::cluster::{Cluster, Payload, network_events};
 use crate::network::{Connection, Happening, NetworkOptions, Place, Sent, Way};
 
@@ -20,9 +22,12 @@ impl Cluster {
             .unblock(now, from, to, &mut network_events(&mut self.queue));
     }
 
-    /// Lifts all blocks.
+    /// Lifts all blocks, and lets every machine take new connections.
     pub fn unblock_all(&mut self) {
         let now = self.now();
+        for number in 1..=self.options.nodes {
+            self.set_refusing(number, false);
+        }
         self.network
             .unblock_all(now, &mut network_events(&mut self.queue));
     }
@@ -44,6 +49,14 @@ impl Cluster {
         }
     }
 
+    /// Lets a node's machine refuse new connections, though its process listens, or no longer.
+    pub fn set_refusing(&mut self, number: u8, refuses: bool) {
+        self.network.set_refusing(Place::Node(number), refuses);
+        if refuses {
+            self.checkers.seen.refuses(BrokerId(i32::from(number)));
+        }
+    }
+
     /// Changes how the network behaves where nothing is wrong.
     pub fn set_network_options(&mut self, options: NetworkOptions) {
         self.network.set_options(options);
@@ -54,7 +67,10 @@ impl Cluster {
         for happening in happenings.drain(..) {
             match happening {
                 Happening::Connected(connection) => self.on_connected(connection),
-                Happening::DialFailed(connection) => self.on_dial_failed(connection),
+                Happening::DialFailed {
+                    connection,
+                    refused,
+                } => self.on_dial_failed(connection, refused),
                 Happening::Arrived {
                     connection,
                     way,
@@ -89,10 +105,14 @@ impl Cluster {
         }
     }
 
-    fn on_dial_failed(&mut self, connection: Connection) {
+    fn on_dial_failed(&mut self, connection: Connection, refused: bool) {
         match (connection.from, connection.to) {
             (Place::Node(caller), Place::Node(callee)) => {
-                self.redial_later(caller, BrokerId(i32::from(callee)), connection);
+                let peer = BrokerId(i32::from(callee));
+                self.redial_later(caller, peer, connection, REDIAL_AFTER_FAILURE);
+                if refused {
+                    self.tell(caller, Input::DialRefused(peer));
+                }
             }
             (Place::Client(client), Place::Node(callee)) => {
                 self.client_lost(client, callee, connection);

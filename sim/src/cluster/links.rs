@@ -15,6 +15,14 @@ use crate::draw::Subsystem;
 use crate::network::{Connection, Place, Way};
 use crate::node::Link;
 
+/// When a link that was up and broke is dialled again: soon, since only a dial tells a broken connection from a process
+/// that has ended.
+const REDIAL_AFTER_BREAK: (Duration, Duration) =
+    (Duration::from_millis(1), Duration::from_millis(10));
+/// When it is dialled again after a dial that failed.
+pub(super) const REDIAL_AFTER_FAILURE: (Duration, Duration) =
+    (Duration::from_millis(20), Duration::from_millis(120));
+
 impl Cluster {
     /// The node's broker names its peers: all there are, or some that it has heard of.
     pub(super) fn set_peers(
@@ -99,8 +107,14 @@ impl Cluster {
         }
     }
 
-    /// The link of this connection is to be dialled again, a short time from now.
-    pub(super) fn redial_later(&mut self, number: u8, peer: BrokerId, connection: Connection) {
+    /// The link of this connection is to be dialled again, a time from now that is drawn between these.
+    pub(super) fn redial_later(
+        &mut self,
+        number: u8,
+        peer: BrokerId,
+        connection: Connection,
+        (soonest, latest): (Duration, Duration),
+    ) {
         let nth = u64::from(connection.nth);
         let mut draw = self.draws.at(
             Subsystem::Process,
@@ -119,7 +133,7 @@ impl Cluster {
         }
         link.connection = None;
         link.up = false;
-        let delay = draw.duration(Duration::from_millis(20), Duration::from_millis(120));
+        let delay = draw.duration(soonest, latest);
         self.queue.after(
             delay,
             Event::Redial {
@@ -215,7 +229,12 @@ impl Cluster {
                 .get(&peer)
                 .is_some_and(|link| link.up && link.connection == Some(connection))
         });
-        self.redial_later(number, peer, connection);
+        let patience = if was_up {
+            REDIAL_AFTER_BREAK
+        } else {
+            REDIAL_AFTER_FAILURE
+        };
+        self.redial_later(number, peer, connection, patience);
         if was_up {
             self.tell(number, Input::LinkDown(peer));
         }

@@ -179,6 +179,9 @@ impl Cluster {
         if node.process.take().is_none() {
             return;
         }
+        let broker = node.broker();
+        self.checkers.seen.ended(broker);
+        let node = self.node_mut(number);
         if machine_up {
             node.power_was_cut |= node.disk.kill();
         }

@@ -242,6 +242,8 @@ fn touched_by_input(input: &Input, touched: &mut Vec<TopicPartition>) {
         | Input::Disconnected(_)
         | Input::LinkUp(_)
         | Input::LinkDown(_)
+        | Input::DialRefused(_)
+        | Input::SessionClosed { .. }
         | Input::TurnedAway(_)
         | Input::Peer { .. }
         | Input::StoreFailed(_)

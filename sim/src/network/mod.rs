@@ -15,7 +15,7 @@ mod breaks;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::clock::SimTime;
@@ -77,7 +77,12 @@ pub enum Happening<P> {
     /// A connection is up: told to both ends at once, by naming it.
     Connected(Connection),
     /// A dial was refused or ran out of time.
-    DialFailed(Connection),
+    DialFailed {
+        /// Which.
+        connection: Connection,
+        /// The machine that was dialled said so: nothing listens there.
+        refused: bool,
+    },
     /// A message arrives.
     Arrived {
         /// On which connection.
@@ -123,6 +128,8 @@ pub struct Network<P> {
     /// How many blocks stand in each direction between two places.
     blocks: BTreeMap<(Place, Place), u32>,
     listening: BTreeMap<Place, Listening>,
+    /// Whose machines refuse new connections, though a process listens.
+    refusing: BTreeSet<Place>,
     next_block: u64,
 }
 
@@ -150,6 +157,7 @@ impl<P> Network<P> {
             dials: BTreeMap::new(),
             blocks: BTreeMap::new(),
             listening: BTreeMap::new(),
+            refusing: BTreeSet::new(),
             next_block: 0,
         }
     }
@@ -168,6 +176,15 @@ impl<P> Network<P> {
     /// Whether a place answers dials.
     pub fn set_listening(&mut self, place: Place, listening: Listening) {
         self.listening.insert(place, listening);
+    }
+
+    /// Lets a place's machine refuse new connections, whoever listens there, or no longer.
+    pub fn set_refusing(&mut self, place: Place, refuses: bool) {
+        if refuses {
+            self.refusing.insert(place);
+        } else {
+            self.refusing.remove(&place);
+        }
     }
 
     fn draw(&self, connection: Connection, aspect: Aspect, ordinal: u64) -> Draw {
@@ -314,9 +331,14 @@ impl<P> Network<P> {
         happenings: &mut Vec<Happening<P>>,
     ) {
         let (from, to) = (connection.from, connection.to);
-        let reachable = !self.is_blocked(from, to)
-            && !self.is_blocked(to, from)
-            && self.listening.get(&to) == Some(&Listening::Yes);
+        let answered = !self.is_blocked(from, to) && !self.is_blocked(to, from);
+        let listening = match self.listening.get(&to) {
+            Some(Listening::Yes) if self.refusing.contains(&to) => Listening::Refused,
+            Some(&listening) => listening,
+            None => Listening::Silent,
+        };
+        let reachable = answered && listening == Listening::Yes;
+        let refused = answered && listening == Listening::Refused;
         let Some(state) = self.connections.get_mut(&connection) else {
             return;
         };
@@ -329,7 +351,10 @@ impl<P> Network<P> {
             let told = !state.dialler_gone;
             self.connections.remove(&connection);
             if told {
-                happenings.push(Happening::DialFailed(connection));
+                happenings.push(Happening::DialFailed {
+                    connection,
+                    refused,
+                });
             }
         }
     }

@@ -64,7 +64,7 @@ impl Bench {
         let arrived = |(_, what): &(SimTime, Happening<u32>)| match what {
             Happening::Arrived { payload, .. } => Some(*payload),
             Happening::Connected(_)
-            | Happening::DialFailed(_)
+            | Happening::DialFailed { .. }
             | Happening::Broken(..)
             | Happening::Lost { .. } => None,
         };
@@ -84,7 +84,7 @@ fn a_connection_delivers_everything_in_order() {
 
 #[test]
 fn a_reset_loses_a_suffix_and_tells_both_ends() {
-    let mut lengths = std::collections::BTreeSet::new();
+    let mut lengths = BTreeSet::new();
     for seed in 0..50 {
         let (mut bench, connection) = Bench::connected(seed);
         for n in 0..5 {
@@ -190,7 +190,11 @@ fn a_dead_process_refuses_and_a_dead_machine_is_silent() {
         let dialled = bench.queue.now();
         bench.run();
         let (failed, what) = bench.seen.last().unwrap();
-        assert_eq!(*what, Happening::DialFailed(again));
+        let outcome = Happening::DialFailed {
+            connection: again,
+            refused: machine_up,
+        };
+        assert_eq!(*what, outcome);
         assert_eq!(
             failed.since(dialled) < Duration::from_millis(100),
             machine_up

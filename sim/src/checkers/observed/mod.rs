@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use varve_core::cluster::{ClusterImage, MetadataRecord, decode_batch};
 use varve_core::effect::Effect;
-use varve_core::ids::{Offset, TopicId, TopicPartition, Voter};
+use varve_core::ids::{BrokerId, Incarnation, Offset, TopicId, TopicPartition, Voter};
 use varve_core::input::Input;
 use varve_core::log::{Entry, Position};
 use varve_core::record::BatchHeader;
@@ -142,6 +142,10 @@ pub struct Observed {
     headers: BTreeMap<u64, BatchHeader>,
     topics: Topics,
     metadata: CommittedMetadata,
+    /// The processes that run.
+    running: BTreeMap<BrokerId, Incarnation>,
+    /// Brokers whose machine has been made to refuse connections.
+    refusing: BTreeSet<BrokerId>,
     /// What the latest step did.
     pub facts: Vec<Fact>,
 }
@@ -416,6 +420,7 @@ impl Observed {
     /// # Errors
     /// What is wrong with it, in words.
     pub fn start(&mut self, recovered: &Recovered, fault: Interruption) -> Result<(), String> {
+        self.running.insert(recovered.broker, recovered.incarnation);
         let me = Voter {
             broker: recovered.broker,
             directory: recovered.directory,
@@ -441,6 +446,28 @@ impl Observed {
             )),
             None => Ok(()),
         }
+    }
+
+    /// A broker's process has ended.
+    pub fn ended(&mut self, broker: BrokerId) {
+        self.running.remove(&broker);
+    }
+
+    /// The start of a broker whose process runs.
+    #[must_use]
+    pub fn running(&self, broker: BrokerId) -> Option<Incarnation> {
+        self.running.get(&broker).copied()
+    }
+
+    /// A broker's machine refuses connections, whether its process runs or not.
+    pub fn refuses(&mut self, broker: BrokerId) {
+        self.refusing.insert(broker);
+    }
+
+    /// Whether it ever did.
+    #[must_use]
+    pub fn has_refused(&self, broker: BrokerId) -> bool {
+        self.refusing.contains(&broker)
     }
 
     /// A directory is gone for good. What it had acknowledged before counts: the leader was told so in good faith.
