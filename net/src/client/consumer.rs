@@ -90,14 +90,8 @@ impl Consumer {
             .filter(|&index| partition.is_none_or(|only| only == index))
             .collect();
         if let Some(only) = partition.filter(|_| partitions.is_empty()) {
-            let words = format!(
-                "topic `{topic}` has no partition {only}: it has {}, numbered from 0 on",
-                consumer.leaders.len()
-            );
-            return Err(ClientError::Refused(
-                ErrorCode::UnknownTopicOrPartition,
-                Some(words),
-            ));
+            let count = consumer.leaders.len();
+            return Err(ClientError::no_partition(topic, only, count));
         }
         for index in partitions {
             let end = consumer.offset(index, LATEST_TIMESTAMP).await?;
@@ -160,25 +154,30 @@ impl Consumer {
             let numbers = leaderless.iter().map(|asked| asked.partition);
             stale = Some(self.no_leader(numbers.collect()));
         }
-        for (leader, partitions) in by_leader {
-            let numbers: Vec<i32> = partitions.iter().map(|asked| asked.partition).collect();
+        // Where more is known to be, nobody waits for a partition that has none.
+        let max_wait_ms = if self.is_at_end() { FETCH_WAIT_MS } else { 0 };
+        let numbers: Vec<Vec<i32>> = by_leader
+            .values()
+            .map(|asked| asked.iter().map(|asked| asked.partition).collect())
+            .collect();
+        let requests = by_leader.into_iter().map(|(leader, partitions)| {
             let topic = FetchTopic {
                 topic: self.topic.clone(),
                 topic_id: self.topic_id,
                 partitions,
             };
             let request = FetchRequest {
-                max_wait_ms: FETCH_WAIT_MS,
+                max_wait_ms,
                 min_bytes: 1,
                 max_bytes: FETCH_BYTES_MAX,
                 topics: vec![topic],
                 ..FetchRequest::default()
             };
-            match self
-                .client
-                .ask_broker(leader, &Request::Fetch(request))
-                .await
-            {
+            (leader, Request::Fetch(request))
+        });
+        let answers = self.client.ask_brokers(requests.collect()).await;
+        for (numbers, answer) in numbers.into_iter().zip(answers) {
+            match answer {
                 Ok(Response::Fetch(answer)) => {
                     ClientError::check(answer.error_code, None)?;
                     for partition in answer.responses.iter().flat_map(|topic| &topic.partitions) {
@@ -187,7 +186,7 @@ impl Consumer {
                 }
                 Ok(_) => unreachable!("an answer is read as that of its request"),
                 Err(error) if error.is_transient() => stale = Some(error.of(&self.topic, numbers)),
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.of(&self.topic, numbers)),
             }
         }
         match stale {

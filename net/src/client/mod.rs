@@ -1,11 +1,12 @@
 //! A small Kafka client over the same message declarations as the broker: what the commands, and tests, use.
 //!
-//! It speaks to any Kafka-compatible cluster. It is plain rather than fast: one request at a time on each
-//! connection. Applications use the Kafka clients that they already have.
+//! It speaks to any Kafka-compatible cluster, one request at a time on each connection. Applications use the Kafka
+//! clients that they already have.
 
 mod connection;
 mod retry;
 mod producer;
+mod delivery;
 mod consumer;
 #[cfg(test)]
 mod tests;
@@ -28,7 +29,7 @@ use connection::Connection;
 use retry::Retry;
 
 pub use consumer::{Consumed, Consumer, Start};
-pub use producer::{Outgoing, Producer, partition_for_key};
+pub use producer::{Outgoing, Producer, Undelivered, partition_for_key};
 
 /// How long a broker may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -156,6 +157,13 @@ impl ClientError {
                 words.map(|words| words.as_str().to_owned()),
             ))
         }
+    }
+
+    fn no_partition(topic: &str, partition: i32, count: usize) -> Self {
+        let words = format!(
+            "topic `{topic}` has no partition {partition}: it has {count}, numbered from 0 on"
+        );
+        Self::Refused(ErrorCode::UnknownTopicOrPartition, Some(words))
     }
 
     /// The same, with what it was about.
@@ -370,6 +378,43 @@ impl Client {
         addresses
     }
 
+    /// Asks several brokers at once. Each answer, in the order of the requests, is as of [`Self::ask_broker`].
+    ///
+    /// # Panics
+    /// Where one broker is asked twice.
+    pub async fn ask_brokers(
+        &mut self,
+        requests: Vec<(i32, Request)>,
+    ) -> Vec<Result<Response, ClientError>> {
+        let mut asked = Vec::new();
+        for (broker, request) in requests {
+            let asking = self.address(broker).map(|address| {
+                let connection = self.connections.remove(&address);
+                let open_max = self.open_max;
+                tokio::spawn(async move {
+                    let answer = ask_over(connection, &address, &request, open_max).await;
+                    (address, answer)
+                })
+            });
+            asked.push(asking);
+        }
+        let mut answers = Vec::new();
+        for asking in asked {
+            let answer = match asking {
+                Ok(asking) => {
+                    let (address, answer) = asking.await.expect("asking does not panic");
+                    answer.map(|(connection, response)| {
+                        self.connections.insert(address, connection);
+                        response
+                    })
+                }
+                Err(error) => Err(error),
+            };
+            answers.push(answer);
+        }
+        answers
+    }
+
     /// Asks one broker.
     ///
     /// # Errors
@@ -379,14 +424,15 @@ impl Client {
         broker: i32,
         request: &Request,
     ) -> Result<Response, ClientError> {
-        let Some(address) = self.brokers.get(&broker).cloned() else {
-            let words = format!("broker {broker} is not among those that the cluster names");
-            return Err(ClientError::Refused(
-                ErrorCode::BrokerNotAvailable,
-                Some(words),
-            ));
-        };
+        let address = self.address(broker)?;
         self.ask_at(&address, request, self.open_max).await
+    }
+
+    fn address(&self, broker: i32) -> Result<String, ClientError> {
+        self.brokers.get(&broker).cloned().ok_or_else(|| {
+            let words = format!("broker {broker} is not among those that the cluster names");
+            ClientError::Refused(ErrorCode::BrokerNotAvailable, Some(words))
+        })
     }
 
     async fn ask_at(
@@ -395,15 +441,25 @@ impl Client {
         request: &Request,
         open_max: Duration,
     ) -> Result<Response, ClientError> {
-        let mut connection = match self.connections.remove(address) {
-            Some(connection) => connection,
-            None => Connection::open(address, open_max).await?,
-        };
-        let answer = connection.ask(request).await;
-        // After an error nobody knows what is still under way on the connection.
-        if answer.is_ok() {
-            self.connections.insert(address.to_owned(), connection);
-        }
-        answer
+        let connection = self.connections.remove(address);
+        let (connection, response) = ask_over(connection, address, request, open_max).await?;
+        self.connections.insert(address.to_owned(), connection);
+        Ok(response)
     }
+}
+
+/// Asks over a connection, or a new one. Gives it back with the answer: after an error nobody knows what is still under
+/// way on it.
+async fn ask_over(
+    connection: Option<Connection>,
+    address: &str,
+    request: &Request,
+    open_max: Duration,
+) -> Result<(Connection, Response), ClientError> {
+    let mut connection = match connection {
+        Some(connection) => connection,
+        None => Connection::open(address, open_max).await?,
+    };
+    let response = connection.ask(request).await?;
+    Ok((connection, response))
 }

@@ -1,71 +1,97 @@
 //! An idempotent producer: every record is written once and in order, whatever is retried.
+//!
+//! Records are gathered into batches here, and batches into rounds. A task of its own delivers one round after the
+//! other ([`super::delivery`]), so the next one is gathered meanwhile. A round takes everything that is gathered: when
+//! it fails, all records before it are acknowledged, and none behind it was sent.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use varve_core::ids::{ProducerEpoch, ProducerId, Timestamp, TopicId};
-use varve_core::record::{Batch, BatchBuilder, Compression};
-use varve_core::wire::metadata::MetadataResponseTopic;
-use varve_core::wire::produce::{PartitionProduceData, TopicProduceData};
-use varve_core::wire::{
-    ErrorCode, InitProducerIdRequest, ProduceRequest, Records, Request, Response, Str,
-};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use varve_core::ids::{ProducerEpoch, ProducerId};
+use varve_core::record::{BatchBuilder, Compression, HeaderRef};
+use varve_core::wire::{InitProducerIdRequest, Request, Response, Str};
 
+use super::delivery::{Delivery, Draft, Round};
 use super::retry::Retry;
-use super::{Client, ClientError, NO_LEADER};
+use super::{Client, ClientError};
 
-/// Bytes of records of one partition that are gathered before they are sent.
-const BATCH_BYTES_MAX: usize = 512 << 10;
-/// What a broker is given to have a batch acknowledged, in milliseconds.
-const PRODUCE_TIMEOUT_MS: i32 = 30_000;
+/// Bytes of a batch before compression, unless one record alone is larger. Topics take 1,048,588 by default.
+pub(super) const BATCH_BYTES_MAX: usize = 1_000_000;
+/// Bytes of all batches that are gathered while an earlier round is delivered.
+const ROUND_BYTES_MAX: usize = 4 << 20;
 
 /// A record to be written.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Outgoing {
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Outgoing<'a> {
+    /// The partition, where it is not for the key to decide.
+    pub partition: Option<i32>,
     /// Decides the partition, where there is one.
-    pub key: Option<Vec<u8>>,
+    pub key: Option<&'a [u8]>,
     /// The value; `None` is a tombstone.
-    pub value: Option<Vec<u8>>,
+    pub value: Option<&'a [u8]>,
+    /// The headers, in order.
+    pub headers: &'a [HeaderRef<'a>],
     /// CreateTime in milliseconds since the Unix epoch.
     pub timestamp: i64,
+}
+
+/// Why not all records were written, and which were. Records are numbered from 0 on, in the order of
+/// [`Producer::send`].
+#[derive(Debug)]
+pub struct Undelivered {
+    /// What went wrong.
+    pub error: ClientError,
+    /// The record that is at fault, where it is one.
+    pub record: Option<u64>,
+    /// The first record that is not acknowledged.
+    pub first_unacknowledged: u64,
+    /// How many are, before it and behind it.
+    pub acknowledged: u64,
+}
+
+impl fmt::Display for Undelivered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for Undelivered {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
 }
 
 /// Writes to one topic with `acks=all`.
 #[derive(Debug)]
 pub struct Producer {
-    client: Client,
-    topic: Str,
-    topic_id: TopicId,
+    topic: String,
     compression: Compression,
-    /// How long a batch may be retried.
-    pub(super) delivery_timeout: Duration,
     producer_id: ProducerId,
     producer_epoch: ProducerEpoch,
-    pub(super) leaders: Vec<i32>,
-    pub(super) lanes: Vec<Lane>,
-    /// Keyless records stick to one partition until its batch is sent.
+    lanes: Vec<Lane>,
+    /// Keyless records stick to one partition until a batch of it is full.
     sticky: usize,
-    /// Records acknowledged.
-    acknowledged: u64,
+    /// Batches that are full, by partition.
+    full: BTreeMap<usize, VecDeque<Draft>>,
+    /// Bytes of all that is gathered.
+    gathered: usize,
+    /// The next record's.
+    next_number: u64,
+    acknowledged: Arc<AtomicU64>,
+    rounds: mpsc::Sender<Round>,
+    delivery: JoinHandle<Result<(), Undelivered>>,
 }
 
 /// What is gathered for one partition.
-#[derive(Debug, Default)]
-pub(super) struct Lane {
-    pub(super) records: Vec<Outgoing>,
-    bytes: usize,
-    next_sequence: i32,
-}
-
-/// What is under way to each partition, first things first: only the first batch of each is sent.
-type Open = BTreeMap<usize, VecDeque<Sent>>;
-
-/// A batch under way, with what it was made of: one that is too large is made again, as two.
 #[derive(Debug)]
-struct Sent {
-    records: Vec<Outgoing>,
-    batch: Batch,
+struct Lane {
+    draft: Draft,
+    next_sequence: i32,
 }
 
 impl Producer {
@@ -89,54 +115,89 @@ impl Producer {
             }
         };
         let description = client.find_topic(topic, &mut retry).await?;
-        let mut producer = Self {
+        let partitions = description.partitions.len();
+        let acknowledged = Arc::default();
+        let delivery = Delivery::new(
             client,
-            topic: Str::from(topic),
-            topic_id: TopicId::ZERO,
-            compression,
+            topic,
+            &description,
             delivery_timeout,
+            Arc::clone(&acknowledged),
+        );
+        let (rounds, queue) = mpsc::channel(1);
+        let mut producer = Self {
+            topic: topic.to_owned(),
+            compression,
             producer_id,
             producer_epoch,
-            leaders: Vec::new(),
             lanes: Vec::new(),
             sticky: 0,
-            acknowledged: 0,
+            full: BTreeMap::new(),
+            gathered: 0,
+            next_number: 0,
+            acknowledged,
+            rounds,
+            delivery: tokio::spawn(delivery.run(queue)),
         };
-        producer.learn_leaders(&description);
-        let partitions = producer.lanes.len().max(1) as u64;
+        // Partitions added later are left alone: keys stay where they are.
+        producer.lanes = (0..partitions)
+            .map(|_| Lane {
+                draft: producer.draft(0),
+                next_sequence: 0,
+            })
+            .collect();
+        let places = partitions.max(1) as u64;
         producer.sticky =
-            usize::try_from(draw % partitions).expect("it is less than a number of partitions");
+            usize::try_from(draw % places).expect("it is less than a number of partitions");
         Ok(producer)
     }
 
     /// Number of records acknowledged so far.
     #[must_use]
-    pub const fn acknowledged(&self) -> u64 {
-        self.acknowledged
+    pub fn acknowledged(&self) -> u64 {
+        self.acknowledged.load(Ordering::Relaxed)
     }
 
-    /// Takes a record, and sends what is gathered when it is enough.
+    /// Number of records taken so far.
+    #[must_use]
+    pub const fn taken(&self) -> u64 {
+        self.next_number
+    }
+
+    /// Takes a record, and sends what is gathered when it is enough. A call that is given up has taken the record or has
+    /// not, which [`Self::taken`] tells.
     ///
     /// # Errors
-    /// As [`Self::flush`].
-    pub async fn send(&mut self, record: Outgoing) -> Result<(), ClientError> {
-        let partition = match &record.key {
-            Some(key) => partition_for_key(key, self.lanes.len()),
-            None => self.sticky,
+    /// What has gone wrong. Where it is this record that cannot be taken, those before it can still be flushed; after
+    /// any other failure the producer is of no use.
+    pub async fn send(&mut self, record: Outgoing<'_>) -> Result<(), Undelivered> {
+        let partition = match self.partition_for(&record) {
+            Ok(partition) => partition,
+            Err(error) => return Err(self.refused(error)),
         };
-        let size = record.key.as_ref().map_or(0, Vec::len)
-            + record.value.as_ref().map_or(0, Vec::len)
-            + 16;
-        if size >= BATCH_BYTES_MAX {
-            // It travels alone: were it to be refused, the others would have to be sent again.
-            self.flush().await?;
+        let size = size_of(&record);
+        let lane = &self.lanes[partition];
+        if !lane.draft.is_empty() && lane.draft.size() + size > BATCH_BYTES_MAX {
+            self.finish_batch(partition);
+            if record.partition.is_none() && record.key.is_none() {
+                self.sticky = (self.sticky + 1) % self.lanes.len();
+            }
+            self.send_round_if_due().await?;
         }
-        let lane = &mut self.lanes[partition];
-        lane.bytes += size;
-        lane.records.push(record);
-        if lane.bytes >= BATCH_BYTES_MAX {
-            self.flush().await?;
-            self.sticky = (self.sticky + 1) % self.lanes.len();
+        let number = self.next_number;
+        let pushed = self.lanes[partition].draft.push(number, &record);
+        if pushed.is_err() {
+            let error = ClientError::RecordTooLarge {
+                topic: self.topic.clone(),
+                size,
+                limit: None,
+            };
+            return Err(self.refused(error));
+        }
+        self.next_number += 1;
+        self.gathered += size;
+        if self.gathered >= ROUND_BYTES_MAX {
+            self.send_round(None).await?;
         }
         Ok(())
     }
@@ -145,219 +206,103 @@ impl Producer {
     ///
     /// # Errors
     /// What cannot be retried, or still fails after the delivery timeout.
-    pub async fn flush(&mut self) -> Result<(), ClientError> {
-        let mut retry = Retry::new(self.delivery_timeout);
-        let mut open = Open::new();
-        for partition in 0..self.lanes.len() {
-            let lane = &mut self.lanes[partition];
-            let records = std::mem::take(&mut lane.records);
-            let sequence = lane.next_sequence;
-            lane.bytes = 0;
-            if !records.is_empty() {
-                let sent = self.build(records, sequence);
-                self.check_size(&sent).await?;
-                self.lanes[partition].next_sequence = sent.next_sequence();
-                open.insert(partition, [sent].into());
-            }
-        }
-        while !open.is_empty() {
-            let failed = self.attempt(&mut open).await?;
-            let Some(failed) = failed else { continue };
-            retry.after(failed).await?;
-            let name = self.topic.clone();
-            match self.client.topic(name.as_str()).await {
-                Ok(topic) => self.learn_leaders(&topic),
-                Err(error) if error.is_transient() => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
-    /// One request to each leader; takes out of `open` what is acknowledged. Gives back what went wrong, if anything
-    /// did.
-    async fn attempt(&mut self, open: &mut Open) -> Result<Option<ClientError>, ClientError> {
-        let mut by_leader: BTreeMap<i32, Vec<usize>> = BTreeMap::new();
-        for &partition in open.keys() {
-            by_leader
-                .entry(self.leaders[partition])
-                .or_default()
-                .push(partition);
-        }
-        let mut failed = None;
-        if let Some(leaderless) = by_leader.remove(&NO_LEADER) {
-            failed = Some(self.no_leader(&leaderless));
-        }
-        for (leader, partitions) in by_leader {
-            let data = partitions.iter().map(|partition| {
-                let batch = &open[partition][0].batch;
-                let header = Bytes::copy_from_slice(&batch.header.to_bytes());
-                PartitionProduceData {
-                    index: partition_index(*partition),
-                    records: Some(Records::from_iter([header, batch.body.clone()])),
-                }
-            });
-            let topic = TopicProduceData {
-                name: self.topic.clone(),
-                topic_id: self.topic_id,
-                partition_data: data.collect(),
-            };
-            let request = ProduceRequest {
-                transactional_id: None,
-                acks: -1,
-                timeout_ms: PRODUCE_TIMEOUT_MS,
-                topic_data: vec![topic],
-            };
-            let answer = match self
-                .client
-                .ask_broker(leader, &Request::Produce(request))
-                .await
-            {
-                Ok(Response::Produce(answer)) => answer,
-                Ok(_) => unreachable!("an answer is read as that of its request"),
-                Err(error) if error.is_transient() => {
-                    let numbers = partitions.iter().copied().map(partition_index);
-                    failed = Some(error.of(&self.topic, numbers.collect()));
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
-            for partition in answer
-                .responses
-                .iter()
-                .flat_map(|topic| &topic.partition_responses)
-            {
-                let index = usize::try_from(partition.index).unwrap_or(usize::MAX);
-                match ClientError::check(partition.error_code, partition.error_message.as_ref()) {
-                    Ok(()) | Err(ClientError::Refused(ErrorCode::DuplicateSequenceNumber, _)) => {
-                        self.acknowledge(index, open);
-                    }
-                    Err(ClientError::Refused(
-                        ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge,
-                        _,
-                    )) => self.split(index, open).await?,
-                    Err(error) => {
-                        let error = error.of(&self.topic, vec![partition.index]);
-                        if !error.is_transient() {
-                            return Err(error);
-                        }
-                        failed = Some(error);
-                    }
-                }
-            }
-        }
-        Ok(failed)
-    }
-
-    fn acknowledge(&mut self, partition: usize, open: &mut Open) {
-        let Some(batches) = open.get_mut(&partition) else {
-            return;
-        };
-        if let Some(sent) = batches.pop_front() {
-            self.acknowledged += sent.records.len() as u64;
-        }
-        if batches.is_empty() {
-            open.remove(&partition);
+    pub async fn flush(&mut self) -> Result<(), Undelivered> {
+        let (done, delivered) = oneshot::channel();
+        self.send_round(Some(done)).await?;
+        match delivered.await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(self.failure().await),
         }
     }
 
-    /// Makes two batches of one that is too large. Nothing of it was written, so its sequence numbers are theirs.
-    async fn split(&mut self, partition: usize, open: &mut Open) -> Result<(), ClientError> {
-        let Some(mut large) = open.get_mut(&partition).and_then(VecDeque::pop_front) else {
-            return Ok(());
-        };
-        if large.records.len() == 1 {
-            let limit = self.size_limit().await;
-            return Err(self.too_large(&large, limit));
-        }
-        let behind = large.records.split_off(large.records.len() / 2);
-        let first = self.build(large.records, large.batch.header.base_sequence);
-        let second = self.build(behind, first.next_sequence());
-        let batches = open.entry(partition).or_default();
-        batches.push_front(second);
-        batches.push_front(first);
-        Ok(())
-    }
-
-    /// A batch that is long because of one record is measured first: a request that is longer than a broker reads at
-    /// all ends the connection, and nobody learns why.
-    async fn check_size(&mut self, sent: &Sent) -> Result<(), ClientError> {
-        if sent.records.len() > 1 || sent.batch.size() <= BATCH_BYTES_MAX {
-            return Ok(());
-        }
-        match self.size_limit().await {
-            Some(limit) if sent.batch.size() > limit => Err(self.too_large(sent, Some(limit))),
-            Some(_) | None => Ok(()),
+    /// The partition of a record: the one that it names, its key's, or the one that keyless records stick to.
+    fn partition_for(&self, record: &Outgoing<'_>) -> Result<usize, ClientError> {
+        match (record.partition, record.key) {
+            (Some(named), _) => usize::try_from(named)
+                .ok()
+                .filter(|&partition| partition < self.lanes.len())
+                .ok_or_else(|| ClientError::no_partition(&self.topic, named, self.lanes.len())),
+            (None, Some(key)) => Ok(partition_for_key(key, self.lanes.len())),
+            (None, None) => Ok(self.sticky),
         }
     }
 
-    /// The topic's `max.message.bytes`, where the cluster tells it.
-    async fn size_limit(&mut self) -> Option<usize> {
-        let name = self.topic.clone();
-        let configs = self.client.topic_configs(name.as_str()).await.ok()?;
-        let limit = configs
-            .iter()
-            .find(|config| config.name.as_str() == "max.message.bytes")?;
-        limit.value.as_ref()?.as_str().parse().ok()
-    }
-
-    fn too_large(&self, sent: &Sent, limit: Option<usize>) -> ClientError {
-        ClientError::RecordTooLarge {
-            topic: self.topic.as_str().to_owned(),
-            size: sent.batch.size(),
-            limit,
-        }
-    }
-
-    fn build(&self, records: Vec<Outgoing>, base_sequence: i32) -> Sent {
-        let mut batch = BatchBuilder::new(self.compression).producer(
+    fn draft(&self, sequence: i32) -> Draft {
+        Draft::new(BatchBuilder::new(self.compression).producer(
             self.producer_id,
             self.producer_epoch,
-            base_sequence,
-        );
-        for record in &records {
-            let (key, value) = (record.key.as_deref(), record.value.as_deref());
-            batch
-                .push(Timestamp(record.timestamp), key, value, &[])
-                .expect("a batch is sent long before it is full");
+            sequence,
+        ))
+    }
+
+    fn finish_batch(&mut self, partition: usize) {
+        let count = self.lanes[partition].draft.len();
+        if count == 0 {
+            return;
         }
-        Sent {
-            records,
-            batch: batch.build(),
+        // Sequence numbers begin again at 0.
+        let next_sequence = self.lanes[partition].next_sequence.wrapping_add(count) & i32::MAX;
+        let empty = self.draft(next_sequence);
+        let lane = &mut self.lanes[partition];
+        lane.next_sequence = next_sequence;
+        let draft = std::mem::replace(&mut lane.draft, empty);
+        self.full.entry(partition).or_default().push_back(draft);
+    }
+
+    /// Sends a round unless an earlier one waits already: what is gathered meanwhile goes to more partitions at once.
+    async fn send_round_if_due(&mut self) -> Result<(), Undelivered> {
+        if self.rounds.capacity() == 0 {
+            return Ok(());
+        }
+        self.send_round(None).await
+    }
+
+    /// A call that is given up has sent everything or nothing.
+    async fn send_round(&mut self, done: Option<oneshot::Sender<()>>) -> Result<(), Undelivered> {
+        let Ok(place) = self.rounds.clone().reserve_owned().await else {
+            return Err(self.failure().await);
+        };
+        for partition in 0..self.lanes.len() {
+            self.finish_batch(partition);
+        }
+        self.gathered = 0;
+        place.send(Round {
+            drafts: std::mem::take(&mut self.full),
+            done,
+        });
+        Ok(())
+    }
+
+    /// Why the delivery has ended.
+    async fn failure(&mut self) -> Undelivered {
+        match (&mut self.delivery).await {
+            Ok(Err(failure)) => failure,
+            Ok(Ok(())) => {
+                unreachable!("the delivery ends when it fails, or when the producer is dropped")
+            }
+            Err(panicked) => std::panic::resume_unwind(Box::new(panicked.to_string())),
         }
     }
 
-    fn no_leader(&self, partitions: &[usize]) -> ClientError {
-        let numbers = partitions.iter().copied().map(partition_index);
-        ClientError::NoLeader(self.topic.as_str().to_owned(), numbers.collect())
-    }
-
-    fn learn_leaders(&mut self, topic: &MetadataResponseTopic) {
-        self.topic_id = topic.topic_id;
-        let mut leaders: Vec<(i32, i32)> = topic
-            .partitions
-            .iter()
-            .map(|partition| (partition.partition_index, partition.leader_id))
-            .collect();
-        leaders.sort_unstable();
-        self.leaders = leaders.into_iter().map(|(_, leader)| leader).collect();
-        // Partitions added meanwhile are left alone: keys stay where they are.
-        if self.lanes.is_empty() {
-            self.lanes.resize_with(self.leaders.len(), Lane::default);
+    /// The next record cannot be taken. Nothing has happened to those before it.
+    fn refused(&self, error: ClientError) -> Undelivered {
+        Undelivered {
+            error,
+            record: Some(self.next_number),
+            first_unacknowledged: self.next_number,
+            acknowledged: self.acknowledged(),
         }
     }
 }
 
-fn partition_index(place: usize) -> i32 {
-    i32::try_from(place).expect("a partition's index came as an i32")
-}
-
-impl Sent {
-    /// The sequence number of what comes behind it: they begin again at 0.
-    const fn next_sequence(&self) -> i32 {
-        let header = &self.batch.header;
-        header.base_sequence.wrapping_add(header.record_count) & i32::MAX
-    }
+/// Bytes that a record takes in a batch, at most.
+fn size_of(record: &Outgoing<'_>) -> usize {
+    const LENGTHS: usize = 32;
+    let headers = record.headers.iter();
+    let headers: usize = headers
+        .map(|(key, value)| key.len() + value.map_or(0, <[u8]>::len) + LENGTHS)
+        .sum();
+    record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len) + headers + LENGTHS
 }
 
 async fn init_producer_id(client: &mut Client) -> Result<(ProducerId, ProducerEpoch), ClientError> {

@@ -278,9 +278,9 @@ fn versions() -> ApiVersionsResponse {
     }
 }
 
-fn record(value: &[u8]) -> Outgoing {
+fn record(value: &[u8]) -> Outgoing<'_> {
     Outgoing {
-        value: Some(value.to_vec()),
+        value: Some(value),
         ..Outgoing::default()
     }
 }
@@ -341,8 +341,13 @@ async fn a_partition_that_stays_without_a_leader_is_named() {
     let mut producer = Producer::new(client, TOPIC, Compression::None, patience, 0)
         .await
         .unwrap();
-    for partition in 0..2 {
-        producer.lanes[partition].records.push(record(b"a"));
+    for partition in [0, 1] {
+        let partition = Some(partition);
+        let record = Outgoing {
+            partition,
+            ..record(b"a")
+        };
+        producer.send(record).await.unwrap();
     }
     let words = producer.flush().await.unwrap_err().to_string();
     assert!(
@@ -416,7 +421,11 @@ async fn a_record_that_is_too_large_by_itself_is_told_with_its_size_and_the_limi
             Ok(()) => producer.flush().await,
             failed => failed,
         };
-        let words = sending.unwrap_err().to_string();
+        let failure = sending.unwrap_err();
+        assert_eq!(failure.record, Some(1));
+        assert_eq!(failure.first_unacknowledged, 1);
+        assert_eq!(failure.acknowledged, 1);
+        let words = failure.to_string();
         let told = format!("topic `{TOPIC}`, whose max.message.bytes is 250");
         assert!(words.contains(&told), "{words}");
         assert!(words.contains("a record of "), "{words}");
@@ -442,13 +451,82 @@ async fn keyless_records_begin_at_the_partition_that_was_drawn() {
 #[tokio::test]
 async fn a_partition_whose_leader_is_gone_is_named_too() {
     let broker = Broker::start(1).await;
-    let mut producer = broker.producer().await;
-    producer.delivery_timeout = Duration::from_millis(10);
-    producer.leaders = vec![BROKER + 1];
+    let client = broker.client().await;
     broker.with(|state| state.broker = BROKER + 2);
+    let patience = Duration::from_millis(10);
+    let mut producer = Producer::new(client, TOPIC, Compression::None, patience, 0)
+        .await
+        .unwrap();
     producer.send(record(b"a")).await.unwrap();
-    let error = producer.flush().await.unwrap_err();
+    let error = producer.flush().await.unwrap_err().error;
     assert_eq!(error.code(), Some(ErrorCode::BrokerNotAvailable));
     let words = error.to_string();
     assert!(words.starts_with("partition 0 of topic `t`: "), "{words}");
+}
+
+#[tokio::test]
+async fn keyless_records_are_gathered_while_others_are_delivered_and_stay_in_order() {
+    let broker = Broker::start(2).await;
+    let mut producer = broker.producer().await;
+    let values: Vec<Vec<u8>> = (0..40_000_u32)
+        .map(|n| n.to_be_bytes().repeat(50))
+        .collect();
+    for value in &values {
+        producer.send(record(value)).await.unwrap();
+    }
+    assert_eq!(producer.taken(), 40_000);
+    producer.flush().await.unwrap();
+    assert_eq!(producer.acknowledged(), 40_000);
+    let mut all = Vec::new();
+    for partition in 0..2 {
+        let held = broker.values(partition);
+        assert!(held.is_sorted(), "partition {partition} is out of order");
+        assert!(
+            held.len() > 10_000,
+            "partition {partition} got {}",
+            held.len()
+        );
+        all.extend(held);
+    }
+    all.sort_unstable();
+    assert_eq!(all, values);
+}
+
+#[tokio::test]
+async fn a_record_names_its_partition_and_keeps_its_headers() {
+    let broker = Broker::start(2).await;
+    let mut producer = broker.producer().await;
+    let headers: [(&[u8], Option<&[u8]>); 3] =
+        [(b"a", Some(b"1")), (b"a", None), (b"\xff", Some(b"\xfe"))];
+    let named = Outgoing {
+        partition: Some(1),
+        key: Some(b"k"),
+        value: None,
+        headers: &headers,
+        timestamp: 7,
+    };
+    producer.send(named).await.unwrap();
+    producer.flush().await.unwrap();
+    let batch = broker.with(|state| state.partitions[1][0].clone());
+    let stored = batch.records(usize::MAX).unwrap().next().unwrap().unwrap();
+    assert_eq!(stored.key.as_deref(), Some(&b"k"[..]));
+    assert_eq!(stored.value, None);
+    assert_eq!(stored.timestamp.0, 7);
+    let stored: Vec<_> = stored
+        .headers
+        .iter()
+        .map(|h| (&*h.key, h.value.as_deref()))
+        .collect();
+    assert_eq!(stored, headers);
+
+    let nowhere = Outgoing {
+        partition: Some(2),
+        ..record(b"a")
+    };
+    let failure = producer.send(nowhere).await.unwrap_err();
+    assert_eq!(failure.record, Some(1));
+    assert_eq!(
+        failure.to_string(),
+        "UNKNOWN_TOPIC_OR_PARTITION: topic `t` has no partition 2: it has 2, numbered from 0 on"
+    );
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use serde::Serialize;
+use tokio::time::timeout;
 use varve_core::record::Compression;
 use varve_net::client::{Outgoing, Producer};
 use varve_net::rt;
@@ -62,12 +63,11 @@ impl From<Codec> for Compression {
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let (mut lines, total) = open(arguments.file.as_deref())?;
     let client = arguments.access.connect().await?;
-    let timeout = Duration::from_secs(arguments.timeout);
     let mut producer = Producer::new(
         client,
         &arguments.topic,
         arguments.compression.into(),
-        timeout,
+        Duration::from_secs(arguments.timeout),
         draw_seed()?,
     )
     .await?;
@@ -82,22 +82,27 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let mut read = 0;
     loop {
         // Whoever types wants to see each line go; a file is sent in large batches.
-        let line = match tokio::time::timeout(IDLE, lines.next()).await {
-            Ok(line) => line.map_err(unreadable)?,
-            Err(_) => {
-                producer.flush().await?;
-                lines.next().await.map_err(unreadable)?
+        if !lines.is_here() {
+            let more = match timeout(IDLE, lines.wait()).await {
+                Ok(more) => more,
+                Err(_) => {
+                    producer.flush().await?;
+                    lines.wait().await
+                }
+            };
+            if !more.map_err(unreadable)? {
+                break;
             }
-        };
-        let Some(line) = line else { break };
+            bar.set_position(match total {
+                Some(_) => read,
+                None => producer.acknowledged(),
+            });
+        }
+        let line = lines.take();
         read += line.len() as u64 + 1;
         producer
-            .send(record(&line, arguments.key_separator.as_deref()))
+            .send(record(line, arguments.key_separator.as_deref()))
             .await?;
-        bar.set_position(match total {
-            Some(_) => read,
-            None => producer.acknowledged(),
-        });
     }
     producer.flush().await?;
     bar.finish_and_clear();
@@ -121,23 +126,24 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
 /// What to read, and how long it is where that is known.
 fn open(path: Option<&Path>) -> Result<(Lines, Option<u64>), Failure> {
     let Some(path) = path else {
-        return Ok((Lines::of(std::io::stdin()), None));
+        return Ok((Lines::of(std::io::stdin(), b"\n"), None));
     };
     let unreadable = |error| format!("{}: {error}", path.display());
     let file = File::open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
     let total = metadata.is_file().then_some(metadata.len());
-    Ok((Lines::of(file), total))
+    Ok((Lines::of(file, b"\n"), total))
 }
 
 /// A line as a record. It holds any bytes, a carriage return included.
-fn record(line: &[u8], key_separator: Option<&str>) -> Outgoing {
+fn record<'a>(line: &'a [u8], key_separator: Option<&str>) -> Outgoing<'a> {
     let keyed = key_separator.and_then(|separator| split_once(line, separator.as_bytes()));
-    let (key, value) = keyed.map_or((None, line), |(key, value)| (Some(key.to_vec()), value));
+    let (key, value) = keyed.map_or((None, line), |(key, value)| (Some(key), value));
     Outgoing {
         key,
-        value: Some(value.to_vec()),
+        value: Some(value),
         timestamp: rt::wall_clock().0,
+        ..Outgoing::default()
     }
 }
 
@@ -154,7 +160,10 @@ mod tests {
 
     fn parts(line: &[u8], separator: Option<&str>) -> (Option<Vec<u8>>, Vec<u8>) {
         let record = record(line, separator);
-        (record.key, record.value.unwrap())
+        (
+            record.key.map(<[u8]>::to_vec),
+            record.value.unwrap().to_vec(),
+        )
     }
 
     #[test]
