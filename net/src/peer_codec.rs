@@ -119,6 +119,12 @@ pub fn decode_hello_reply(frame: &[u8]) -> Result<HelloReply, PeerDecodeError> {
     decode_greeting(frame)
 }
 
+/// Whether a frame without its length is what the peer listener of some version says first.
+#[must_use]
+pub fn is_greeting(frame: &[u8]) -> bool {
+    frame.starts_with(&MAGIC)
+}
+
 fn encode_greeting<T: Encode>(greeting: &T) -> Bytes {
     let body = bincode::encode_to_vec(greeting, standard()).expect("a greeting can be written");
     let mut bytes = BytesMut::new();

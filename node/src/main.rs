@@ -12,7 +12,12 @@ use clap::{Parser, Subcommand};
 
 /// A distributed log that speaks the Kafka protocol.
 #[derive(Debug, Parser)]
-#[command(name = "varve", version, arg_required_else_help = true)]
+#[command(
+    name = "varve",
+    version,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

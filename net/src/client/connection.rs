@@ -14,6 +14,7 @@ use varve_core::wire::{
 };
 
 use super::{ANSWER_TIMEOUT, ClientError};
+use crate::peer_codec::is_greeting;
 
 /// The longest answer that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
@@ -100,6 +101,12 @@ impl Connection {
         let answer = exchange
             .map_err(|_| ClientError::Silent(self.address.clone(), ANSWER_TIMEOUT))?
             .map_err(|error| ClientError::Broken(self.address.clone(), error))?;
+        if self.served.is_empty() && is_greeting(&answer) {
+            let words =
+                "this is the peer listener of a varve node: clients connect to its client listener";
+            let error = io::Error::new(io::ErrorKind::InvalidData, words);
+            return Err(ClientError::Broken(self.address.clone(), error));
+        }
         self.read(api_key, api_version, correlation_id, &answer)
     }
 

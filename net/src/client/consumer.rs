@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use varve_core::ids::{Offset, TopicId};
+use varve_core::ids::{Offset, Timestamp, TopicId};
 use varve_core::record::{Batch, Record};
 use varve_core::wire::fetch::{FetchPartition, FetchTopic, PartitionData};
 use varve_core::wire::list_offsets::{
@@ -31,6 +31,11 @@ pub enum Start {
     Latest,
     /// With this offset.
     At(Offset),
+    /// So many records before the end of each partition, or with the first that is kept.
+    BeforeEnd(u64),
+    /// With the first record of this time or later, in milliseconds since the Unix epoch; at the end where there is
+    /// none.
+    Time(Timestamp),
 }
 
 /// A record that was read.
@@ -95,25 +100,44 @@ impl Consumer {
         }
         for index in partitions {
             let end = consumer.offset(index, LATEST_TIMESTAMP).await?;
-            let position = match start {
-                Start::Earliest => consumer.offset(index, EARLIEST_TIMESTAMP).await?,
-                Start::Latest => end,
-                Start::At(offset) => {
-                    let earliest = consumer.offset(index, EARLIEST_TIMESTAMP).await?;
-                    if !(earliest..=end).contains(&offset) {
-                        let words = format!("partition {index} holds [{earliest},{end})");
-                        return Err(ClientError::Refused(
-                            ErrorCode::OffsetOutOfRange,
-                            Some(words),
-                        ));
-                    }
-                    offset
-                }
-            };
+            let position = consumer.begin(index, start, end).await?;
             consumer.positions.insert(index, position);
             consumer.ends.insert(index, end);
         }
         Ok(consumer)
+    }
+
+    /// Where to begin in a partition that has this end.
+    async fn begin(
+        &mut self,
+        index: i32,
+        start: Start,
+        end: Offset,
+    ) -> Result<Offset, ClientError> {
+        match start {
+            Start::Latest => Ok(end),
+            Start::Earliest => self.offset(index, EARLIEST_TIMESTAMP).await,
+            Start::BeforeEnd(count) => {
+                let earliest = self.offset(index, EARLIEST_TIMESTAMP).await?;
+                let count = i64::try_from(count).unwrap_or(i64::MAX);
+                Ok(earliest.max(Offset(end.0.saturating_sub(count))))
+            }
+            Start::Time(time) => {
+                // No record that late is offset -1.
+                let first = self.offset(index, time.0).await?;
+                Ok(if first.0 < 0 { end } else { first })
+            }
+            Start::At(offset) => {
+                let earliest = self.offset(index, EARLIEST_TIMESTAMP).await?;
+                if (earliest..=end).contains(&offset) {
+                    return Ok(offset);
+                }
+                let words =
+                    format!("it holds [{earliest},{end}), and offset {offset} is not in it");
+                let error = ClientError::Refused(ErrorCode::OffsetOutOfRange, Some(words));
+                Err(error.of(self.topic.as_str(), vec![index]))
+            }
+        }
     }
 
     /// Whether every record that was there when last asked has been read.
@@ -179,14 +203,17 @@ impl Consumer {
         for (numbers, answer) in numbers.into_iter().zip(answers) {
             match answer {
                 Ok(Response::Fetch(answer)) => {
-                    ClientError::check(answer.error_code, None)?;
+                    ClientError::check(answer.error_code, None)
+                        .map_err(|error| error.of_topic(self.topic.as_str()))?;
                     for partition in answer.responses.iter().flat_map(|topic| &topic.partitions) {
                         stale = self.take(partition, &mut consumed)?.or(stale);
                     }
                 }
                 Ok(_) => unreachable!("an answer is read as that of its request"),
-                Err(error) if error.is_transient() => stale = Some(error.of(&self.topic, numbers)),
-                Err(error) => return Err(error.of(&self.topic, numbers)),
+                Err(error) if error.is_transient() => {
+                    stale = Some(error.of(self.topic.as_str(), numbers))
+                }
+                Err(error) => return Err(error.of(self.topic.as_str(), numbers)),
             }
         }
         match stale {
@@ -227,7 +254,7 @@ impl Consumer {
                 )));
             }
             Err(error) => {
-                let error = error.of(&self.topic, vec![index]);
+                let error = error.of(self.topic.as_str(), vec![index]);
                 return if error.is_transient() {
                     Ok(Some(error))
                 } else {
@@ -255,7 +282,11 @@ impl Consumer {
         batch: &Batch,
         consumed: &mut Vec<Consumed>,
     ) -> Result<(), ClientError> {
-        let damaged = |words: String| ClientError::Refused(ErrorCode::CorruptMessage, Some(words));
+        let topic = self.topic.clone();
+        let damaged = |words: String| {
+            ClientError::Refused(ErrorCode::CorruptMessage, Some(words))
+                .of(topic.as_str(), vec![index])
+        };
         batch.verify().map_err(|error| damaged(error.to_string()))?;
         let position = self.positions.get(&index).copied().unwrap_or_default();
         if !batch.header.is_control() {
@@ -314,7 +345,7 @@ impl Consumer {
                 Ok(offset) => return Ok(offset),
                 Err(error @ ClientError::NoLeader(..)) => retry.after(error).await?,
                 Err(error) => {
-                    let error = error.of(&self.topic, vec![partition]);
+                    let error = error.of(self.topic.as_str(), vec![partition]);
                     retry.after(error).await?;
                 }
             }

@@ -213,7 +213,7 @@ impl Delivery {
                 Ok(_) => unreachable!("an answer is read as that of its request"),
                 Err(error) => {
                     let numbers = partitions.iter().copied().map(partition_index);
-                    let error = error.of(&self.topic, numbers.collect());
+                    let error = error.of(self.topic.as_str(), numbers.collect());
                     if !error.is_transient() {
                         return Err(error.into());
                     }
@@ -274,7 +274,7 @@ impl Delivery {
                 Ok(None)
             }
             Err(error) => {
-                let error = error.of(&self.topic, vec![partition.index]);
+                let error = error.of(self.topic.as_str(), vec![partition.index]);
                 if error.is_transient() {
                     return Ok(Some(error));
                 }

@@ -67,11 +67,11 @@ pub enum ClientError {
     },
     /// Partitions of a topic that nobody leads for the moment.
     NoLeader(String, Vec<i32>),
-    /// What goes wrong with partitions that somebody leads.
-    Unanswered {
-        /// Their topic.
-        topic: String,
+    /// What goes wrong with a topic, or with partitions of it that somebody leads.
+    OfTopic {
         /// Which.
+        topic: String,
+        /// Which of its partitions; none where it is the topic itself.
         partitions: Vec<i32>,
         /// What.
         error: Box<Self>,
@@ -117,7 +117,7 @@ impl fmt::Display for ClientError {
                     "{partitions} {verb} no leader: are enough of its brokers up?"
                 )
             }
-            Self::Unanswered {
+            Self::OfTopic {
                 topic,
                 partitions,
                 error,
@@ -132,6 +132,7 @@ impl std::error::Error for ClientError {}
 
 fn named(topic: &str, partitions: &[i32]) -> String {
     let noun = match partitions.len() {
+        0 => return format!("topic `{topic}`"),
         1 => "partition",
         _ => "partitions",
     };
@@ -166,10 +167,16 @@ impl ClientError {
         Self::Refused(ErrorCode::UnknownTopicOrPartition, Some(words))
     }
 
-    /// The same, with what it was about.
-    fn of(self, topic: &Str, partitions: Vec<i32>) -> Self {
-        Self::Unanswered {
-            topic: topic.as_str().to_owned(),
+    /// The same, with the topic that it is about.
+    #[must_use]
+    pub fn of_topic(self, topic: &str) -> Self {
+        self.of(topic, Vec::new())
+    }
+
+    /// The same, with the partitions that it is about.
+    fn of(self, topic: &str, partitions: Vec<i32>) -> Self {
+        Self::OfTopic {
+            topic: topic.to_owned(),
             partitions,
             error: Box::new(self),
         }
@@ -181,7 +188,7 @@ impl ClientError {
         match self {
             Self::Refused(code, _) => Some(*code),
             Self::NoLeader(..) => Some(ErrorCode::LeaderNotAvailable),
-            Self::Unanswered { error, .. } => error.code(),
+            Self::OfTopic { error, .. } => error.code(),
             Self::RecordTooLarge { .. } => Some(ErrorCode::MessageTooLarge),
             Self::Unreachable(_)
             | Self::Broken(..)
@@ -200,12 +207,22 @@ impl ClientError {
             // Not retriable in Kafka's table, since nobody answers it: here it is a leader that is not named yet.
             Self::Refused(ErrorCode::BrokerNotAvailable, _) => true,
             Self::Refused(code, _) => code.is_retriable(),
-            Self::Unanswered { error, .. } => error.is_transient(),
+            Self::OfTopic { error, .. } => error.is_transient(),
             Self::Unreadable(..)
             | Self::Unspeakable(_)
             | Self::Unserved(_)
             | Self::RecordTooLarge { .. } => false,
         }
+    }
+}
+
+/// A broker's address as `--bootstrap` takes it and a socket is connected by: an IPv6 address stands in brackets.
+#[must_use]
+pub fn host_and_port(host: &str, port: i32) -> String {
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
     }
 }
 
@@ -267,10 +284,8 @@ impl Client {
             .brokers
             .iter()
             .map(|broker| {
-                (
-                    broker.node_id,
-                    format!("{}:{}", broker.host.as_str(), broker.port),
-                )
+                let address = host_and_port(broker.host.as_str(), broker.port);
+                (broker.node_id, address)
             })
             .collect();
         Ok(metadata)
@@ -290,7 +305,7 @@ impl Client {
         if topic.error_code == ErrorCode::UnknownTopicOrPartition {
             return Err(missing());
         }
-        ClientError::check(topic.error_code, None)?;
+        ClientError::check(topic.error_code, None).map_err(|error| error.of_topic(name))?;
         Ok(topic)
     }
 
@@ -317,7 +332,8 @@ impl Client {
         };
         let result = answer.results.into_iter().next();
         let result = result.ok_or(ClientError::Refused(ErrorCode::UnknownServerError, None))?;
-        ClientError::check(result.error_code, result.error_message.as_ref())?;
+        ClientError::check(result.error_code, result.error_message.as_ref())
+            .map_err(|error| error.of_topic(name))?;
         Ok(result.configs)
     }
 

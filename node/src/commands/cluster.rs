@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use serde::Serialize;
 use varve_core::wire::{DescribeClusterRequest, Request, Response};
-use varve_net::client::ClientError;
+use varve_net::client::{ClientError, host_and_port};
 
 use super::Failure;
 use super::show::{Access, counted, print_line};
@@ -111,7 +111,7 @@ async fn gather(access: &Access) -> Result<Status, Failure> {
         .iter()
         .map(|broker| Broker {
             id: broker.broker_id,
-            address: format!("{}:{}", broker.host.as_str(), broker.port),
+            address: host_and_port(broker.host.as_str(), broker.port),
             rack: broker.rack.as_ref().map(|rack| rack.as_str().to_owned()),
             fenced: broker.is_fenced,
             leads: partitions

@@ -1,46 +1,69 @@
 //! `varve consume`: records in, lines out, byte for byte.
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::iter;
 use std::time::Duration;
 
 use indicatif::ProgressBar;
 use tokio::time::timeout;
-use varve_core::ids::Offset;
+use varve_core::ids::{Offset, Timestamp};
 use varve_core::record::Record;
 use varve_net::client::{Consumed, Consumer, Start};
 use varve_net::rt;
 
 use super::Failure;
-use super::escapes::{NULL, escape};
+use super::escapes::{NULL, Separator, escape};
 use super::output::Output;
+use super::record_format::Format;
 use super::record_json::RecordJson;
 use super::show::{Access, progress};
+use super::times::parse_time;
+use super::topic::parse_name;
 
 /// How long what has been read may take to be written after the command was interrupted.
 const DRAIN_MAX: Duration = Duration::from_secs(1);
 
+const EXAMPLES: &str = r"Examples:
+  varve consume greetings --offset -10
+  varve consume greetings --from-time '1h ago' --follow
+  varve consume greetings --format '%p@%o %T %k: %s\n'
+  varve consume greetings --json | jq .value";
+
 /// Read records from the start of a topic to its end, or follow it.
 ///
-/// Prints each value as it is and a newline behind it; a null value as nothing.
+/// Prints each value byte for byte and a newline behind it; a null value as nothing.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) access: Access,
     /// The topic.
+    #[arg(value_parser = parse_name)]
     topic: String,
     /// Read this partition only.
     #[arg(long, allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(0..))]
     partition: Option<i32>,
-    /// Begin at this offset, in each partition that is read.
+    /// Begin at this offset, in each partition that is read: a number; -N for the last N records; `beginning` or
+    /// `end`.
     #[arg(
         long,
+        conflicts_with_all = ["latest", "from_time"],
+        allow_negative_numbers = true,
+        value_parser = parse_start
+    )]
+    offset: Option<Start>,
+    /// Begin with the first record of this time or later, in each partition that is read: milliseconds since 1970,
+    /// 2026-01-31T12:00:00Z, or "2h ago".
+    #[arg(
+        long,
+        value_name = "TIME",
         conflicts_with = "latest",
         allow_negative_numbers = true,
-        value_parser = clap::value_parser!(i64).range(0..)
+        value_parser = parse_time
     )]
-    offset: Option<i64>,
-    /// Begin with the next record that is written.
+    from_time: Option<Timestamp>,
+    /// Begin with the next record that is written, and go on until stopped.
     #[arg(long)]
     latest: bool,
     /// Go on at the end, until stopped.
@@ -50,20 +73,69 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N")]
     max: Option<u64>,
     /// How long a partition may be without a leader, in seconds. With --follow it is waited for longer, and told.
-    #[arg(long, default_value_t = 120)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     timeout: u64,
+    /// What is printed behind each record. \n, \r, \t, \0, \xHH and \\ stand for bytes.
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = r"\n",
+        value_parser = Separator::parse,
+        conflicts_with_all = ["format", "json"]
+    )]
+    delimiter: Separator,
+    /// Print the key before each value, and this in between, with the same escapes.
+    #[arg(
+        long,
+        value_name = "TEXT",
+        value_parser = Separator::parse,
+        conflicts_with_all = ["format", "json", "verbose"]
+    )]
+    key_separator: Option<Separator>,
+    /// What is printed for a key or value that is null.
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true,
+        conflicts_with_all = ["json", "verbose"]
+    )]
+    null_value: OsString,
+    /// Print each record in this form, with kcat's letters: %s value, %S its length, %R the same as 4 bytes, %k key, %K
+    /// its length, %T timestamp, %h headers, %t topic, %p partition, %o offset, %% a percent sign. Lengths of null are
+    /// -1. Escapes as in --delimiter.
+    #[arg(long, value_parser = Format::parse, conflicts_with_all = ["json", "verbose"])]
+    format: Option<Format>,
     /// Print partition, offset, timestamp and key before each value, and headers behind it, separated by tabs. Bytes
     /// that would break a column are shown as escapes, and null as \N.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "json")]
     verbose: bool,
+}
+
+/// Where to begin, as `--offset` has it.
+fn parse_start(text: &str) -> Result<Start, String> {
+    let known =
+        || "an offset is a number, -N for the last N records, `beginning` or `end`".to_owned();
+    match text {
+        "beginning" | "earliest" => Ok(Start::Earliest),
+        "end" | "latest" => Ok(Start::Latest),
+        _ => match text.strip_prefix('-') {
+            Some(count) => count.parse().map(Start::BeforeEnd).map_err(|_| known()),
+            None => match text.parse() {
+                Ok(offset) if offset >= 0 => Ok(Start::At(Offset(offset))),
+                Ok(_) | Err(_) => Err(known()),
+            },
+        },
+    }
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let client = arguments.access.connect().await?;
-    let start = match arguments.offset {
-        Some(offset) => Start::At(Offset(offset)),
-        None if arguments.latest => Start::Latest,
-        None => Start::Earliest,
+    let start = match (arguments.offset, arguments.from_time) {
+        (Some(start), _) => start,
+        (None, Some(time)) => Start::Time(time),
+        (None, None) if arguments.latest => Start::Latest,
+        (None, None) => Start::Earliest,
     };
     let patience = Duration::from_secs(arguments.timeout);
     let mut consumer = Consumer::new(
@@ -142,14 +214,22 @@ fn watch(total: Option<u64>) -> ProgressBar {
 /// Appends a record as it is shown, its end included.
 fn put(arguments: &Arguments, consumed: &Consumed, out: &mut Vec<u8>) -> io::Result<()> {
     let record = &consumed.record;
+    let null = arguments.null_value.as_encoded_bytes();
+    if let Some(format) = &arguments.format {
+        return format.put(&arguments.topic, consumed, null, out);
+    }
     if arguments.access.json {
         serde_json::to_writer(&mut *out, &RecordJson::of(consumed.partition, record))?;
     } else if arguments.verbose {
         put_columns(consumed, out)?;
     } else {
-        out.extend_from_slice(record.value.as_deref().unwrap_or_default());
+        if let Some(separator) = &arguments.key_separator {
+            out.extend_from_slice(record.key.as_deref().unwrap_or(null));
+            out.extend_from_slice(&separator.0);
+        }
+        out.extend_from_slice(record.value.as_deref().unwrap_or(null));
     }
-    out.push(b'\n');
+    out.extend_from_slice(&arguments.delimiter.0);
     Ok(())
 }
 
@@ -181,5 +261,22 @@ fn put_escaped(bytes: Option<&[u8]>, also: &[u8], out: &mut Vec<u8>) {
     match bytes {
         None => out.extend_from_slice(NULL),
         Some(bytes) => escape(bytes, also, out),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_offset_is_absolute_or_counted_from_the_end() {
+        assert_eq!(parse_start("7"), Ok(Start::At(Offset(7))));
+        assert_eq!(parse_start("-7"), Ok(Start::BeforeEnd(7)));
+        assert_eq!(parse_start("-0"), Ok(Start::BeforeEnd(0)));
+        assert_eq!(parse_start("beginning"), Ok(Start::Earliest));
+        assert_eq!(parse_start("end"), Ok(Start::Latest));
+        for text in ["", "-", "--1", "1.5", "first", "99999999999999999999"] {
+            assert!(parse_start(text).is_err(), "{text}");
+        }
     }
 }

@@ -1,4 +1,6 @@
-//! Bytes as text that fits one column of one line, and from which they can be told again.
+//! Bytes as text: as they are shown in one column of one line, and as they are given on the command line.
+
+use std::fmt;
 
 /// What stands for null, which no bytes are shown as: a backslash of theirs is doubled.
 pub(crate) const NULL: &[u8] = b"\\N";
@@ -37,6 +39,61 @@ fn put_hex(bytes: &[u8], out: &mut Vec<u8>) {
     }
 }
 
+/// The escapes that may be given, for whoever gave another.
+const ESCAPES: &str = r"the escapes are \n, \r, \t, \0, \xHH, and \\ for a backslash";
+
+/// The bytes of text with escapes.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub(crate) fn unescape(text: &str) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        bytes.extend_from_slice(&rest.as_bytes()[..at]);
+        let escape = &rest[at + 1..];
+        let (byte, length) = match escape.as_bytes() {
+            [b'n', ..] => (b'\n', 1),
+            [b'r', ..] => (b'\r', 1),
+            [b't', ..] => (b'\t', 1),
+            [b'0', ..] => (0, 1),
+            [b'\\', ..] => (b'\\', 1),
+            [b'x', ..] => {
+                let digits = escape.get(1..3);
+                let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+                (byte.ok_or(format!("\\x takes two digits: {ESCAPES}"))?, 3)
+            }
+            [..] => return Err(ESCAPES.to_owned()),
+        };
+        bytes.push(byte);
+        rest = &escape[length..];
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    Ok(bytes)
+}
+
+/// What separates one thing from the next, as it is given: text with escapes, and not empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Separator(pub(crate) Vec<u8>);
+
+impl Separator {
+    /// Reads it from the command line.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        match unescape(text)? {
+            bytes if bytes.is_empty() => Err("it is empty, and separates nothing".to_owned()),
+            bytes => Ok(Self(bytes)),
+        }
+    }
+}
+
+impl fmt::Display for Separator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = Vec::new();
+        escape(&self.0, b"", &mut shown);
+        f.write_str(&String::from_utf8_lossy(&shown))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,5 +112,18 @@ mod tests {
         assert_eq!(escaped("\u{85}".as_bytes(), b""), r"\xc2\x85");
         assert_eq!(escaped(b"a=b,c", b"=,"), r"a\x3db\x2cc");
         assert_ne!(escaped(br"\N", b"").as_bytes(), NULL);
+    }
+
+    #[test]
+    fn a_separator_is_text_with_escapes() {
+        let bytes = |text| Separator::parse(text).map(|separator| separator.0);
+        assert_eq!(bytes(r"\t"), Ok(b"\t".to_vec()));
+        assert_eq!(bytes(r"a\n\r\0\\é"), Ok("a\n\r\0\\é".as_bytes().to_vec()));
+        assert_eq!(bytes(r"\xff\x00-"), Ok(b"\xff\0-".to_vec()));
+        assert!(bytes("").is_err());
+        for text in [r"\", r"\q", r"a\x", r"\x1", r"\xgg", r"\x1é", r"\é"] {
+            assert!(bytes(text).unwrap_err().contains("escapes are"), "{text}");
+        }
+        assert_eq!(Separator(b"\t\xff,".to_vec()).to_string(), r"\t\xff,");
     }
 }

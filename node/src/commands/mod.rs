@@ -13,8 +13,10 @@ mod jobs;
 mod escapes;
 mod lines;
 mod output;
+mod record_format;
 mod record_json;
 mod show;
+mod times;
 
 use varve_net::client::ClientError;
 
@@ -26,10 +28,15 @@ pub(crate) fn failure_as_json(
     failure: &(dyn std::error::Error + Send + Sync + 'static),
 ) -> serde_json::Value {
     let mut told = serde_json::json!({ "error": failure.to_string() });
-    if let Some(code) = failure
+    let mut code = failure
         .downcast_ref::<ClientError>()
-        .and_then(ClientError::code)
-    {
+        .and_then(ClientError::code);
+    if let Some(unwritten) = failure.downcast_ref::<produce::Unwritten>() {
+        code = unwritten.code;
+        told["line"] = unwritten.line.into();
+        told["lines_written"] = unwritten.written.into();
+    }
+    if let Some(code) = code {
         told["kafka_error"] = code.name().into();
     }
     told

@@ -23,7 +23,7 @@ pub(crate) struct Access {
         global = true
     )]
     pub(crate) bootstrap: Vec<Address>,
-    /// Print JSON instead of a table.
+    /// Print JSON, for programs.
     #[arg(long, global = true)]
     pub(crate) json: bool,
 }

@@ -2,6 +2,7 @@
 
 use clap::Subcommand;
 use serde::Serialize;
+use varve_core::cluster::{InvalidName, check_topic_name};
 use varve_core::wire::create_topics::{CreatableTopic, CreatableTopicConfig};
 use varve_core::wire::delete_topics::DeleteTopicState;
 use varve_core::wire::describe_configs::{
@@ -16,6 +17,9 @@ use varve_net::client::{Client, ClientError};
 
 use super::Failure;
 use super::show::{Access, counted, list, print_line, print_table};
+
+/// Says in a request that the broker's default is wanted.
+const BROKERS_DEFAULT: i16 = -1;
 
 /// How long the cluster may take to create or delete, in milliseconds.
 const TIMEOUT_MS: i32 = 30_000;
@@ -33,27 +37,38 @@ enum Action {
     /// Create a topic.
     Create {
         /// Its name.
+        #[arg(value_parser = parse_name)]
         name: String,
         /// Number of partitions; the broker's num.partitions where it is not given.
-        #[arg(long, default_value_t = -1, hide_default_value = true)]
-        partitions: i32,
+        #[arg(
+            long,
+            allow_negative_numbers = true,
+            value_parser = clap::value_parser!(i32).range(1..)
+        )]
+        partitions: Option<i32>,
         /// Copies of each partition; the broker's default.replication.factor where it is not given.
-        #[arg(long, default_value_t = -1, hide_default_value = true)]
-        replication_factor: i16,
+        #[arg(
+            long,
+            allow_negative_numbers = true,
+            value_parser = clap::value_parser!(i16).range(1..)
+        )]
+        replication_factor: Option<i16>,
         /// A configuration of the topic, as KEY=VALUE; may be given more than once.
-        #[arg(long = "config", value_name = "KEY=VALUE")]
-        configs: Vec<String>,
+        #[arg(long = "config", value_name = "KEY=VALUE", value_parser = parse_config)]
+        configs: Vec<(String, String)>,
     },
     /// List all topics.
     List,
     /// Show a topic's configurations and partitions.
     Describe {
         /// Its name.
+        #[arg(value_parser = parse_name)]
         name: String,
     },
     /// Delete a topic and its records, for good.
     Delete {
         /// Its name.
+        #[arg(value_parser = parse_name)]
         name: String,
     },
 }
@@ -70,13 +85,16 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         } => {
             let topic = CreatableTopic {
                 name: Str::from(name.as_str()),
-                num_partitions: partitions,
-                replication_factor,
+                num_partitions: partitions.unwrap_or(BROKERS_DEFAULT.into()),
+                replication_factor: replication_factor.unwrap_or(BROKERS_DEFAULT),
                 assignments: Vec::new(),
                 configs: configs
                     .iter()
-                    .map(|config| parse_config(config))
-                    .collect::<Result<_, _>>()?,
+                    .map(|(name, value)| CreatableTopicConfig {
+                        name: Str::from(name.as_str()),
+                        value: Some(Str::from(value.as_str())),
+                    })
+                    .collect(),
             };
             create(&access, &mut client, topic).await
         }
@@ -101,14 +119,16 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     }
 }
 
-fn parse_config(config: &str) -> Result<CreatableTopicConfig, Failure> {
-    let (name, value) = config.split_once('=').ok_or_else(|| {
-        format!("--config {config}: expected KEY=VALUE, as in retention.ms=86400000")
-    })?;
-    Ok(CreatableTopicConfig {
-        name: Str::from(name),
-        value: Some(Str::from(value)),
-    })
+/// A topic's name, as any cluster would take it.
+pub(super) fn parse_name(name: &str) -> Result<String, InvalidName> {
+    check_topic_name(name).map(|()| name.to_owned())
+}
+
+fn parse_config(config: &str) -> Result<(String, String), String> {
+    match config.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        Some(_) | None => Err("expected KEY=VALUE, as in retention.ms=86400000".to_owned()),
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -157,7 +177,8 @@ async fn create(
         .topics
         .first()
         .ok_or("the broker's answer does not name the topic")?;
-    ClientError::check(created.error_code, created.error_message.as_ref())?;
+    ClientError::check(created.error_code, created.error_message.as_ref())
+        .map_err(|error| error.of_topic(name.as_str()))?;
     if let Some(warning) = &created.error_message {
         access.note(warning.as_str());
     }
@@ -199,7 +220,8 @@ async fn delete(access: &Access, client: &mut Client, name: &str) -> Result<(), 
         .responses
         .first()
         .ok_or("the broker's answer does not name the topic")?;
-    ClientError::check(deleted.error_code, deleted.error_message.as_ref())?;
+    ClientError::check(deleted.error_code, deleted.error_message.as_ref())
+        .map_err(|error| error.of_topic(name))?;
     #[derive(Serialize)]
     struct Deleted<'a> {
         deleted: &'a str,

@@ -1,8 +1,5 @@
 //! A `varve dev` of one broker, and commands that ask it.
 
-// A test's helper fails by panicking, like the test itself.
-#![allow(clippy::unwrap_used)]
-
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::path::Path;
