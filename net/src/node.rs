@@ -23,6 +23,7 @@ use varve_core::links::Timing;
 use varve_core::peer::PeerIdentity;
 use varve_core::store::{BootId, Disk, LogStore, OpenError, Recovered, StoreOptions};
 
+use crate::client::host_and_port;
 use crate::connection::{ClientContext, ClientSettings, serve_client};
 use crate::disk_thread;
 use crate::driver::{Driver, Progress, Sources};
@@ -416,14 +417,6 @@ fn endpoint(listener: &ListenerSettings, listening: &SocketAddr) -> Endpoint {
     let port = if port == 0 { listening.port() } else { port };
     let name = listener.name.clone();
     Endpoint { name, host, port }
-}
-
-fn host_and_port(host: &str, port: u16) -> String {
-    if host.contains(':') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    }
 }
 
 /// Brokers that vote in `__cluster_metadata`, where there are as many.

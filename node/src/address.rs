@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use varve_core::ids::{BrokerId, ClusterId};
 use varve_core::wire::MetadataResponse;
-use varve_net::client::{Client, ClientError};
+use varve_net::client::{Client, ClientError, host_and_port};
 
 /// A host and a port. IPv6 addresses stand in brackets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,11 +69,7 @@ impl FromStr for Address {
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
+        f.write_str(&host_and_port(&self.host, self.port))
     }
 }
 
@@ -97,6 +93,19 @@ impl Address {
             return Err("nobody can connect to port 0".to_owned());
         }
         Ok(())
+    }
+
+    /// Whether two listeners cannot both have these addresses.
+    #[must_use]
+    pub(crate) fn collides(&self, other: &Self) -> bool {
+        let any = |address: &Self| {
+            let ip = address.host.parse::<IpAddr>();
+            ip.is_ok_and(|ip| ip.is_unspecified())
+        };
+        // Port 0 is one that the operating system chooses.
+        self.port != 0
+            && self.port == other.port
+            && (self.host == other.host || any(self) || any(other))
     }
 
     /// Whether it leads to this machine alone.

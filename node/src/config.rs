@@ -167,6 +167,7 @@ impl Config {
                 "the log directory has an empty name",
             ));
         }
+        check_ports(file.listeners.iter().chain([&file.peers]))?;
         Ok(Self {
             id: BrokerId(id),
             data: PathBuf::from(file.node.data.into_inner()),
@@ -177,6 +178,25 @@ impl Config {
             broker: broker_settings(BrokerId(id), file.broker)?,
         })
     }
+}
+
+/// Sees that no two listeners take one port of the same address.
+fn check_ports<'a>(tables: impl Iterator<Item = &'a Spanned<ListenerTable>>) -> Result<(), Fault> {
+    let mut taken: Vec<Address> = Vec::new();
+    for table in tables {
+        let listen = &table.get_ref().listen;
+        // One that cannot be read is refused for that.
+        let Ok(address) = listen.get_ref().parse::<Address>() else {
+            continue;
+        };
+        if let Some(other) = taken.iter().find(|other| other.collides(&address)) {
+            let reason =
+                format!("two listeners cannot both have the port of {other}: give each its own");
+            return Err(Fault::at(listen, reason));
+        }
+        taken.push(address);
+    }
+    Ok(())
 }
 
 fn client_listeners(tables: Vec<Spanned<ListenerTable>>) -> Result<Vec<Listener>, Fault> {
@@ -260,29 +280,47 @@ fn bootstrap(addresses: &[Spanned<String>]) -> Result<Vec<Address>, Fault> {
 fn broker_settings(id: BrokerId, settings: Dotted) -> Result<ConfigMap, Fault> {
     let mut checked = ConfigMap::new();
     for (name, value) in settings.0 {
-        if let Some((_, instead)) = SET_ELSEWHERE.iter().find(|(key, _)| key == name.get_ref()) {
-            let reason = format!("`{}` is not set here, but by {instead}", name.get_ref());
-            return Err(Fault::at(&name, reason));
-        }
-        let one = ConfigMap::from([(name.get_ref().clone(), value.clone())]);
-        BrokerConfig::new(id, one).map_err(|error| {
-            let reason = match error {
-                InvalidConfig::UnknownBrokerKey(key) => {
-                    let near = nearest(id, &key);
-                    format!("`{key}` is no broker setting; did you mean `{near}`?")
-                }
-                InvalidConfig::Value { key, value, why } => {
-                    format!("`{key}` cannot be {value}: {why}")
-                }
-                InvalidConfig::UnknownTopicKey(_)
-                | InvalidConfig::Null(_)
-                | InvalidConfig::CompactionLags { .. } => error.to_string(),
-            };
-            Fault::at(&name, reason)
+        check_setting(id, name.get_ref(), &value).map_err(|error| match error {
+            SettingError::SetElsewhere(instead) => {
+                let reason = format!("`{}` is not set here, but by {instead}", name.get_ref());
+                Fault::at(&name, reason)
+            }
+            SettingError::Invalid(reason) => Fault::at(&name, reason),
         })?;
         checked.insert(name.into_inner(), value);
     }
     Ok(checked)
+}
+
+/// Why a broker setting is refused.
+#[derive(Debug)]
+pub(crate) enum SettingError {
+    /// A configuration file says it by this key of its own.
+    SetElsewhere(&'static str),
+    /// It is unknown, or its value makes no sense.
+    Invalid(String),
+}
+
+/// Judges one broker setting by itself.
+pub(crate) fn check_setting(id: BrokerId, name: &str, value: &str) -> Result<(), SettingError> {
+    if let Some((_, instead)) = SET_ELSEWHERE.iter().find(|(key, _)| *key == name) {
+        return Err(SettingError::SetElsewhere(instead));
+    }
+    let one = ConfigMap::from([(name.to_owned(), value.to_owned())]);
+    BrokerConfig::new(id, one).map(drop).map_err(|error| {
+        SettingError::Invalid(match error {
+            InvalidConfig::UnknownBrokerKey(key) => {
+                let near = nearest(id, &key);
+                format!("`{key}` is no broker setting; did you mean `{near}`?")
+            }
+            InvalidConfig::Value { key, value, why } => {
+                format!("`{key}` cannot be {value}: {why}")
+            }
+            InvalidConfig::UnknownTopicKey(_)
+            | InvalidConfig::Null(_)
+            | InvalidConfig::CompactionLags { .. } => error.to_string(),
+        })
+    })
 }
 
 /// What Kafka sets among its broker settings and this file sets by keys of its own.
@@ -551,5 +589,28 @@ advertised = "node3:9192"
         assert!(says.contains("two listeners are named"), "{says}");
         let says = refused(&MINIMAL.replace("[[listeners]]\nlisten = \"10.0.0.3:9092\"", ""));
         assert!(says.contains("[[listeners]]"), "{says}");
+    }
+
+    #[test]
+    fn one_port_for_two_listeners_is_refused() {
+        let says = refused(&MINIMAL.replace("0.0.0.0:9192", "0.0.0.0:9092"));
+        assert!(
+            says.contains("line 10: two listeners cannot both have the port of 10.0.0.3:9092"),
+            "{says}"
+        );
+        let more =
+            |listen| format!("{MINIMAL}\n[[listeners]]\nname = \"b\"\nlisten = \"{listen}\"\n");
+        let says = refused(&more("10.0.0.3:9092"));
+        assert!(says.contains("two listeners cannot"), "{says}");
+        parse(&more("10.0.0.4:9092"));
+        parse(&more("10.0.0.3:9093"));
+        parse(
+            &MINIMAL
+                .replace(
+                    "listen = \"10.0.0.3:9092\"",
+                    "listen = \"10.0.0.3:0\"\nadvertised = \"a:1\"",
+                )
+                .replace("0.0.0.0:9192", "0.0.0.0:0"),
+        );
     }
 }

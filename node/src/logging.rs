@@ -14,5 +14,7 @@ pub(crate) fn start(level: &str) {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
+        // It would be written to the same place, and would end the node where that is gone.
+        .log_internal_errors(false)
         .init();
 }

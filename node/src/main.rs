@@ -10,6 +10,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use commands::WrongCall;
+use commands::show::say_error;
+use config::ConfigError;
+
 /// A distributed log that speaks the Kafka protocol.
 #[derive(Debug, Parser)]
 #[command(
@@ -61,7 +65,10 @@ impl Command {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return say_usage(&error),
+    };
     let json = arguments.command.json();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -69,7 +76,7 @@ fn main() -> ExitCode {
     {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("varve: the operating system gives no threads: {error}");
+            say_error!("varve: the operating system gives no threads: {error}");
             return ExitCode::FAILURE;
         }
     };
@@ -94,13 +101,39 @@ fn main() -> ExitCode {
         Err(reason) if is_broken_pipe(&*reason) => ExitCode::SUCCESS,
         Err(reason) => {
             if json {
-                eprintln!("{}", commands::failure_as_json(&*reason));
+                say_error!("{}", commands::failure_as_json(&*reason));
             } else {
-                eprintln!("varve: {reason}");
+                say_error!("varve: {reason}");
             }
-            ExitCode::FAILURE
+            if reason.is::<WrongCall>() || reason.is::<ConfigError>() {
+                ExitCode::from(WRONG_CALL)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
+}
+
+/// The status of a command that was called wrongly.
+const WRONG_CALL: u8 = 2;
+
+/// Says how the command is called: because that was asked for, or because it was called wrongly.
+fn say_usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        // Whoever read the help has seen enough.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    // The call could not be read, so this is all that is known of it.
+    if std::env::args_os().any(|argument| argument == "--json") {
+        let words = error.to_string();
+        let words = words.strip_prefix("error: ").unwrap_or(&words);
+        let reason = words.split("\n\n").next().unwrap_or(words).trim();
+        say_error!("{}", serde_json::json!({ "error": reason }));
+    } else {
+        let _ = error.print();
+    }
+    ExitCode::from(WRONG_CALL)
 }
 
 fn is_broken_pipe(reason: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {

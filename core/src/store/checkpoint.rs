@@ -39,6 +39,11 @@ pub(super) fn path(generation: u64) -> String {
     format!("checkpoint.{}", generation % 2)
 }
 
+/// Whether a name in the directory is that of a checkpoint.
+pub(super) fn is_name(name: &str) -> bool {
+    (0..2).any(|generation| path(generation) == name)
+}
+
 /// Makes both files.
 pub(super) fn format<D: Disk>(disk: &D) -> Result<(), DiskError> {
     for generation in 0..2 {

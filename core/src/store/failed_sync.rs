@@ -21,6 +21,11 @@ const MAGIC: u32 = u32::from_be_bytes(*b"VSF1");
 const SIZE: usize = 512;
 const HEADER: usize = 24;
 
+/// Whether a name in the directory is this file's.
+pub(super) fn is_name(name: &str) -> bool {
+    name == PATH
+}
+
 /// Makes room for a note, and forgets one of an earlier run of the operating system.
 ///
 /// # Errors

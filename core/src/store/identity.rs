@@ -18,6 +18,11 @@ const MAGIC: u32 = u32::from_be_bytes(*b"VID1");
 const VERSION: u16 = 1;
 const SIZE: usize = 47;
 
+/// Whether a name in the directory is one of this file's.
+pub(super) fn is_name(name: &str) -> bool {
+    [PATH, TEMPORARY].contains(&name)
+}
+
 /// Whether the directory has been formatted.
 pub(super) fn exists<D: Disk>(disk: &D) -> Result<bool, DiskError> {
     match disk.open(PATH) {

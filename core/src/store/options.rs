@@ -61,6 +61,21 @@ pub struct StoreOptions {
     pub producer_expiry: Expiry,
 }
 
+impl StoreOptions {
+    /// Bytes that must be free for a directory to be formatted and written to: the journal's, and the reserve.
+    #[must_use]
+    pub fn bytes_min(&self) -> u64 {
+        self.journal_bytes().saturating_add(self.reserve_bytes)
+    }
+
+    /// Bytes of the journal files that are made in advance.
+    #[must_use]
+    pub fn journal_bytes(&self) -> u64 {
+        let files = u64::try_from(self.journal_files).unwrap_or(u64::MAX);
+        self.journal_file_bytes.saturating_mul(files)
+    }
+}
+
 impl Default for StoreOptions {
     fn default() -> Self {
         Self {

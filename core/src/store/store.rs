@@ -157,6 +157,22 @@ impl<D: Disk> LogStore<D> {
         Ok(identity::exists(disk)?)
     }
 
+    /// What lies in a directory that is to be formatted and no format has made.
+    ///
+    /// # Errors
+    /// Where it cannot be listed.
+    pub fn foreign_names(disk: &D) -> Result<Vec<String>, DiskError> {
+        let mut names = disk.list("")?;
+        names.retain(|name| {
+            let own = name == journal::DIRECTORY
+                || identity::is_name(name)
+                || failed_sync::is_name(name)
+                || checkpoint::is_name(name);
+            !own
+        });
+        Ok(names)
+    }
+
     /// Whose directory it is.
     #[must_use]
     pub const fn identity(&self) -> Identity {

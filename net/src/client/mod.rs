@@ -218,7 +218,7 @@ impl ClientError {
 
 /// A broker's address as `--bootstrap` takes it and a socket is connected by: an IPv6 address stands in brackets.
 #[must_use]
-pub fn host_and_port(host: &str, port: i32) -> String {
+pub fn host_and_port(host: &str, port: impl fmt::Display) -> String {
     if host.contains(':') {
         format!("[{host}]:{port}")
     } else {

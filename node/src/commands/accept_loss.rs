@@ -13,6 +13,7 @@ use varve_net::directory::{self, AcceptError, Damage};
 use varve_net::files::{RealDisk, boot_id};
 
 use super::Failure;
+use super::show::say;
 use crate::config::Config;
 
 /// List what is damaged in the log directory of a stopped node, or give it up where there is no other copy.
@@ -41,17 +42,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         let damage = directory::damage(disk, options, boot);
         let damage = damage.map_err(|error| format!("{place}: {error}"))?;
         if damage.is_empty() {
-            println!("Nothing is known to be damaged in {place}.");
+            say!("Nothing is known to be damaged in {place}.");
         }
-        damage
-            .iter()
-            .for_each(|each| println!("{}", describe(each)));
+        damage.iter().for_each(|each| say!("{}", describe(each)));
         return Ok(());
     }
     match directory::accept_loss(disk, options, boot, &arguments.partitions) {
         Ok(given_up) => {
             for each in &given_up {
-                println!("{}: given up {}", name(each.partition), ranges(each));
+                say!("{}: given up {}", name(each.partition), ranges(each));
             }
             Ok(())
         }

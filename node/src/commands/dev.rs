@@ -23,7 +23,9 @@ use varve_net::files::{RealDisk, boot_id};
 use varve_net::node::{self, ListenerSettings, NodeSettings, RunningNode};
 use varve_net::rt;
 
-use super::{Failure, draw, draw_seed};
+use super::show::say;
+use super::{Failure, WrongCall, draw, draw_seed, open_directory};
+use crate::config::{SettingError, check_setting};
 use crate::logging;
 
 /// Arguments of `varve dev`.
@@ -38,6 +40,23 @@ pub(crate) struct Arguments {
     /// The first broker's port; the others have the next ones, and their peer listeners those from 100 above on.
     #[arg(long, default_value_t = 9092, value_parser = clap::value_parser!(u16).range(1..=65_000))]
     port: u16,
+    /// A broker setting by Kafka's name, as in num.partitions=6, for this start of all brokers. May be given more than
+    /// once; node/varve.example.toml has every one.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_setting)]
+    set: Vec<(String, String)>,
+}
+
+fn parse_setting(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text
+        .split_once('=')
+        .ok_or("expected KEY=VALUE, as in num.partitions=6")?;
+    match check_setting(BrokerId(1), key, value) {
+        Ok(()) => Ok((key.to_owned(), value.to_owned())),
+        Err(SettingError::SetElsewhere(_)) => Err(format!(
+            "`{key}` is for varve dev to set, from --nodes, --port and --data"
+        )),
+        Err(SettingError::Invalid(reason)) => Err(reason),
+    }
 }
 
 /// Where all of it listens.
@@ -75,7 +94,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     };
     let mut running = Vec::new();
     for id in 1..=nodes {
-        let disk = open_directory(&node_directory(&arguments.data, id), id, store)?;
+        let disk = open_formatted(&node_directory(&arguments.data, id), id, store).await?;
         let settings = settings(&arguments, id, nodes, store)?;
         let node = node::start(disk, settings)
             .await
@@ -109,11 +128,11 @@ fn count_nodes(data: &Path, wanted: Option<u16>) -> Result<u16, Failure> {
     match wanted {
         None if existing > 0 => Ok(existing),
         None => Ok(NODES_DEFAULT),
-        Some(nodes) if nodes < existing => Err(format!(
+        Some(nodes) if nodes < existing => Err(WrongCall(format!(
             "the cluster in {} has {existing} nodes, and {nodes} may not be enough to keep its data; start it \
              without --nodes, or another one with --data",
             data.display()
-        )
+        ))
         .into()),
         Some(nodes) => Ok(nodes),
     }
@@ -166,8 +185,8 @@ fn peer_port(arguments: &Arguments, id: u16) -> u16 {
     arguments.port + PEER_PORTS + (id - 1)
 }
 
-fn open_directory(path: &Path, id: u16, options: StoreOptions) -> Result<RealDisk, Failure> {
-    let disk = RealDisk::open(path)?;
+async fn open_formatted(path: &Path, id: u16, options: StoreOptions) -> Result<RealDisk, Failure> {
+    let disk = open_directory(path).await?;
     let broker = BrokerId(id.into());
     let directory_id = DirectoryId(draw()?);
     let formatted = if id == 1 {
@@ -202,10 +221,11 @@ fn settings(
     };
     let replicas = nodes.min(NODES_DEFAULT).to_string();
     let data = node_directory(&arguments.data, id).display().to_string();
-    let kafka = ConfigMap::from([
+    let mut kafka = ConfigMap::from([
         ("default.replication.factor".to_owned(), replicas),
         ("log.dirs".to_owned(), data),
     ]);
+    kafka.extend(arguments.set.iter().cloned());
     Ok(NodeSettings {
         broker: BrokerId(id.into()),
         rack: None,
@@ -231,7 +251,7 @@ async fn wait_ready(running: &[RunningNode]) -> Result<(), Failure> {
                         format!("node {} has stopped by itself", node.identity.broker).into(),
                     );
                 }
-                Err(_) => println!(
+                Err(_) => say!(
                     "Node {} is not ready yet; still trying.",
                     node.identity.broker
                 ),
@@ -263,7 +283,7 @@ fn say_ready(arguments: &Arguments, running: &[RunningNode]) {
         9092 => String::new(),
         _ => format!(" --bootstrap {bootstrap}"),
     };
-    println!(
+    say!(
         "A cluster of {} is ready; its data is in {}.",
         match running.len() {
             1 => "one broker".to_owned(),
@@ -271,17 +291,17 @@ fn say_ready(arguments: &Arguments, running: &[RunningNode]) {
         },
         arguments.data.display()
     );
-    println!("\n  bootstrap address   {}\n", addresses.join(","));
-    println!("Try next, in another terminal:\n");
-    println!("  {varve} topic create greetings --partitions 3{option}");
-    println!("  echo hello | {varve} produce greetings{option}");
-    println!("  {varve} consume greetings{option}");
-    println!("\nor any Kafka client:  kcat -L -b {bootstrap}\n");
-    println!("Ctrl-C stops it; the next start finds the data.");
+    say!("\n  bootstrap address   {}\n", addresses.join(","));
+    say!("Try next, in another terminal:\n");
+    say!("  {varve} topic create greetings --partitions 3{option}");
+    say!("  echo hello | {varve} produce greetings{option}");
+    say!("  {varve} consume greetings{option}");
+    say!("\nor any Kafka client:  kcat -L -b {bootstrap}\n");
+    say!("Ctrl-C stops it; the next start finds the data.");
 }
 
 async fn stop(running: &[RunningNode], signal: &str) -> Result<(), Failure> {
-    println!("\n{signal}: stopping.");
+    say!("\n{signal}: stopping.");
     for node in running {
         node.stop();
     }
@@ -293,7 +313,7 @@ async fn stop(running: &[RunningNode], signal: &str) -> Result<(), Failure> {
     tokio::select! {
         biased;
         () = stopped => {
-            println!("Stopped.");
+            say!("Stopped.");
             Ok(())
         }
         _ = rt::stop_signal() => Err("ended at once; nothing acknowledged is lost".into()),
@@ -312,6 +332,7 @@ mod tests {
             nodes: None,
             data: data.to_owned(),
             port,
+            set: Vec::new(),
         }
     }
 

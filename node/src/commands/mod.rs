@@ -15,10 +15,30 @@ mod lines;
 mod output;
 mod record_format;
 mod record_json;
-mod show;
+pub(crate) mod show;
 mod times;
 
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
 use varve_net::client::ClientError;
+use varve_net::files::{OpenError, RealDisk};
+
+use show::say;
+
+/// The command cannot have been meant as it was called.
+#[derive(Debug)]
+pub(crate) struct WrongCall(pub(crate) String);
+
+impl fmt::Display for WrongCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for WrongCall {}
 
 /// Why a command failed, in words for whoever gave it.
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -40,6 +60,34 @@ pub(crate) fn failure_as_json(
         told["kafka_error"] = code.name().into();
     }
     told
+}
+
+/// How long a node waits for its directory while another process has it: one that was killed a moment ago lets go of
+/// it when the operating system has cleared it away.
+const LET_GO_MAX: Duration = Duration::from_secs(10);
+/// How often it looks.
+const LET_GO_REST: Duration = Duration::from_millis(100);
+
+/// Opens a log directory for a node that starts.
+///
+/// # Errors
+/// [`OpenError`]; [`OpenError::InUse`] where another process still has it after a while.
+pub(crate) async fn open_directory(path: &Path) -> Result<RealDisk, OpenError> {
+    let deadline = Instant::now() + LET_GO_MAX;
+    let mut waits = false;
+    loop {
+        match RealDisk::open(path) {
+            Err(error @ OpenError::InUse(_)) if Instant::now() < deadline => {
+                if !waits {
+                    let seconds = LET_GO_MAX.as_secs();
+                    say!("Waiting up to {seconds} seconds, since {error}.");
+                    waits = true;
+                }
+                sleep(LET_GO_REST).await;
+            }
+            opened => return opened,
+        }
+    }
 }
 
 /// A number that nobody has drawn before.

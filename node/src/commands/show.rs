@@ -1,5 +1,6 @@
 //! How commands show what they found: tables for people, JSON for programs.
 
+use std::fmt;
 use std::io::{IsTerminal as _, Write as _};
 
 use clap::Args;
@@ -37,9 +38,9 @@ impl Access {
     /// Says on standard error what is no failure.
     pub(crate) fn note(&self, words: &str) {
         if self.json {
-            eprintln!("{}", serde_json::json!({ "note": words }));
+            say_error!("{}", serde_json::json!({ "note": words }));
         } else {
-            eprintln!("varve: note: {words}");
+            say_error!("varve: note: {words}");
         }
     }
 
@@ -92,6 +93,23 @@ pub(crate) fn counted(number: u64, one: &str, many: &str) -> String {
 pub(crate) fn print_line(line: &str) -> Result<(), Failure> {
     writeln!(std::io::stdout().lock(), "{line}")?;
     Ok(())
+}
+
+/// Prints a line to standard output, whether or not anybody takes it: a node runs on when its terminal has gone.
+macro_rules! say {
+    ($($words:tt)*) => { $crate::commands::show::write_line(&mut std::io::stdout().lock(), format_args!($($words)*)) };
+}
+
+/// The same to standard error.
+macro_rules! say_error {
+    ($($words:tt)*) => { $crate::commands::show::write_line(&mut std::io::stderr().lock(), format_args!($($words)*)) };
+}
+
+pub(crate) use {say, say_error};
+
+pub(crate) fn write_line(out: &mut impl std::io::Write, words: fmt::Arguments<'_>) {
+    // Nobody is left to be told that it failed.
+    let _ = out.write_fmt(words).and_then(|()| out.write_all(b"\n"));
 }
 
 /// Shows how far long work has come, where somebody watches.

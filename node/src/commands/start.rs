@@ -14,6 +14,7 @@ use varve_net::node::{self, ListenerSettings, NodeSettings, RunningNode, WaitsFo
 use varve_net::peer_link::Answerer;
 use varve_net::rt;
 
+use super::show::{self, say};
 use super::{Failure, draw, draw_seed};
 use crate::address::{diagnose, diagnose_answers};
 use crate::config::{Config, Listener};
@@ -38,7 +39,7 @@ const STOP_MAX: Duration = Duration::from_secs(30);
 pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     logging::start("info");
     let config = Config::read(&arguments.config)?;
-    let disk = open_directory(&config)?;
+    let disk = open_directory(&config).await?;
     let node = node::start(disk, settings(&config)?).await?;
     say_listening(&config, &node);
     say_diagnoses(&config, &node).await;
@@ -59,8 +60,8 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 /// Opens the log directory. An empty one is made ready to join the cluster.
-fn open_directory(config: &Config) -> Result<RealDisk, Failure> {
-    let disk = RealDisk::open(&config.data)?;
+async fn open_directory(config: &Config) -> Result<RealDisk, Failure> {
+    let disk = super::open_directory(&config.data).await?;
     let unusable = |error: OpenError| format!("{}: {error}", config.data.display());
     if config.bootstrap.is_empty() && !LogStore::is_formatted(&disk).map_err(unusable)? {
         return Err(format!(
@@ -71,7 +72,7 @@ fn open_directory(config: &Config) -> Result<RealDisk, Failure> {
         .into());
     }
     match directory::format_to_join(&disk, config.id, DirectoryId(draw()?)) {
-        Ok(()) => println!(
+        Ok(()) => say!(
             "{} is new: the node joins a cluster.",
             config.data.display()
         ),
@@ -104,16 +105,18 @@ fn settings(config: &Config) -> Result<NodeSettings, Failure> {
 
 fn say_listening(config: &Config, node: &RunningNode) {
     let BrokerId(id) = config.id;
-    println!("Node {id} keeps its data in {}.", config.data.display());
+    say!("Node {id} keeps its data in {}.", config.data.display());
     for (listener, address) in config.listeners.iter().zip(&node.listening) {
-        println!(
+        say!(
             "Listening for clients on {address} ({}), advertised as {}.",
-            listener.name, listener.advertised
+            listener.name,
+            listener.advertised
         );
     }
-    println!(
+    say!(
         "Listening for peers on {}, advertised as {}.",
-        node.listening_peers, config.peers.advertised
+        node.listening_peers,
+        config.peers.advertised
     );
 }
 
@@ -166,7 +169,7 @@ async fn say_who_answers(config: &Config, node: &RunningNode) {
 
 fn warn(listener: &Listener, found: Option<String>) {
     if let Some(words) = found {
-        eprintln!("Warning ({}): {words}.", listener.name);
+        show::say_error!("Warning ({}): {words}.", listener.name);
     }
 }
 
@@ -176,13 +179,11 @@ async fn say_ready(config: &Config, node: &RunningNode) -> Progress {
     loop {
         match timeout(patience, node.ready()).await {
             Ok(Progress::Ready) => {
-                println!(
-                    "Node {id} is ready: registered, and caught up with the cluster's metadata."
-                );
+                say!("Node {id} is ready: registered, and caught up with the cluster's metadata.");
                 return Progress::Ready;
             }
             Ok(progress @ (Progress::Starting | Progress::Stopped)) => return progress,
-            Err(_) => println!(
+            Err(_) => say!(
                 "Node {id} is not ready yet: {}",
                 words_for(&node.waits_for(), config)
             ),
@@ -227,14 +228,14 @@ fn listed(brokers: &[BrokerId]) -> String {
 }
 
 async fn stop(node: &RunningNode, signal: &str) -> Result<(), Failure> {
-    println!(
+    say!(
         "{signal}: stopping. Leaderships are handed over first; once more ends the process at once."
     );
     node.stop();
     tokio::select! {
         biased;
         () = node.stopped() => {
-            println!("Stopped.");
+            say!("Stopped.");
             Ok(())
         }
         _ = rt::stop_signal() => Err("ended at once; nothing acknowledged is lost".into()),

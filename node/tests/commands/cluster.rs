@@ -129,7 +129,7 @@ fn dev(data: &Path, port: u16, more: &[&str]) -> Child {
 }
 
 /// A port that is free, and so is the one of its peer listener.
-fn free_ports() -> u16 {
+pub(crate) fn free_ports() -> u16 {
     loop {
         let port = TcpListener::bind("127.0.0.1:0")
             .and_then(|listener| listener.local_addr())

@@ -6,5 +6,7 @@
 mod cluster;
 
 mod bytes;
+mod calls;
 mod consume;
+mod nodes;
 mod produce;
