@@ -19,6 +19,8 @@ use super::requests::respond;
 
 /// From this version on a client says what software it is (KIP-511).
 const NAMED_FROM: i16 = 3;
+/// From this version on a client says whom it means (KIP-1242).
+const MEANT_FROM: i16 = 5;
 
 impl Broker {
     pub(super) fn on_api_versions(
@@ -29,15 +31,31 @@ impl Broker {
         fx: &mut Effects,
     ) {
         let names = [&body.client_software_name, &body.client_software_version];
-        let response = if api_version >= NAMED_FROM && !names.into_iter().all(is_software) {
-            ApiVersionsResponse {
-                error_code: ErrorCode::InvalidRequest,
-                ..ApiVersionsResponse::default()
-            }
+        let refused = |error_code| ApiVersionsResponse {
+            error_code,
+            ..ApiVersionsResponse::default()
+        };
+        let (says_who, says_whom) = (api_version >= NAMED_FROM, api_version >= MEANT_FROM);
+        // Whom it means is both of them, or nothing.
+        let is_half = body.cluster_id.is_some() != (body.node_id != -1);
+        let response = if says_who && !names.into_iter().all(is_software) || says_whom && is_half {
+            refused(ErrorCode::InvalidRequest)
+        } else if says_whom && !self.is_meant(body) {
+            refused(ErrorCode::RebootstrapRequired)
         } else {
             ApiVersionsResponse::of_all_served()
         };
         respond(id, response, fx);
+    }
+
+    /// Whether a client has come to the broker that it means: addresses are given to others, and a client that goes on
+    /// with what it knows of another cluster would read and write the wrong records (KIP-1242). It may not say.
+    fn is_meant(&self, body: &ApiVersionsRequest) -> bool {
+        let Some(meant) = &body.cluster_id else {
+            return true;
+        };
+        let own = self.cluster().map(|id| id.to_string());
+        own.as_deref() == Some(meant) && body.node_id == self.me.broker.0
     }
 
     pub(super) fn on_metadata(

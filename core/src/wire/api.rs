@@ -344,7 +344,7 @@ apis! {
     /// served because librdkafka compresses with lz4 only where it is.
     10 FindCoordinator: find_coordinator::FindCoordinatorRequest => find_coordinator::FindCoordinatorResponse, served 0..=6;
     /// Tells which versions of which APIs are served.
-    18 ApiVersions: api_versions::ApiVersionsRequest => api_versions::ApiVersionsResponse, served 0..=4;
+    18 ApiVersions: api_versions::ApiVersionsRequest => api_versions::ApiVersionsResponse, served 0..=5;
     /// Creates topics.
     19 CreateTopics: create_topics::CreateTopicsRequest => create_topics::CreateTopicsResponse, served 2..=7;
     /// Deletes topics.

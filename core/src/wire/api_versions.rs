@@ -5,18 +5,22 @@ use super::error_code::ErrorCode;
 use super::text::Str;
 
 message! {
-    /// Asks for the versions that are served, and says which client asks (KIP-511).
-    pub struct ApiVersionsRequest: versions 0..=4, flexible 3.. {
+    /// Asks for the versions that are served, and says which client asks (KIP-511) and whom it means (KIP-1242).
+    pub struct ApiVersionsRequest: versions 0..=5, flexible 3.. {
         /// The name of the client's library.
         pub client_software_name: Str [3.., ignorable],
         /// The version of the client's library.
         pub client_software_version: Str [3.., ignorable],
+        /// The cluster that the client means, if it knows one.
+        pub cluster_id: Option<Str> [5.., ignorable],
+        /// The broker that the client means, if it names its cluster too.
+        pub node_id: i32 [5.., ignorable] = -1,
     }
 }
 
 message! {
     /// The versions that are served, and the cluster's features (KIP-584).
-    pub struct ApiVersionsResponse: versions 0..=4, flexible 3.. {
+    pub struct ApiVersionsResponse: versions 0..=5, flexible 3.. {
         /// What went wrong, for the whole request.
         pub error_code: ErrorCode,
         /// The APIs and their versions.

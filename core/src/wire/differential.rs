@@ -149,6 +149,11 @@ fn words_of_ours(message: &impl Debug) -> Vec<String> {
         }
     }
     absent_is_null(&mut words);
+    // Fields of a version that is newer than their schemas (KIP-1242).
+    if words[0] == "ApiVersionsRequest" {
+        let newer = [",", "cluster_id", ":", "None", ",", "node_id", ":", "-1"];
+        replace(&mut words, &newer, &[]);
+    }
     // Neither payload nor its size: the bytes have been compared.
     while let Some(place) = words.iter().position(|word| word == "Records") {
         words.splice(place..place + 5, [String::from("RECORDS")]);
@@ -206,6 +211,9 @@ proptest! {
     }
 }
 
+/// The newest error of `kafka-protocol`; Kafka 4.4 has some more.
+const NEWEST_OF_THEIRS: i16 = 133;
+
 #[test]
 fn error_codes_are_those_of_kafka() {
     for &code in ErrorCode::ALL {
@@ -214,11 +222,15 @@ fn error_codes_are_those_of_kafka() {
             assert_eq!(code, ErrorCode::None);
             continue;
         };
-        assert_eq!(format!("{code:?}"), format!("{theirs:?}"));
         assert_eq!(
             code.name().replace('_', ""),
             format!("{code:?}").to_uppercase()
         );
+        if code.code() > NEWEST_OF_THEIRS {
+            assert!(matches!(theirs, ResponseError::Unknown(_)));
+            continue;
+        }
+        assert_eq!(format!("{code:?}"), format!("{theirs:?}"));
         // Kafka has made this one retriable since (KIP-890); its own table knows.
         let retriable = theirs.is_retriable() || code == ErrorCode::ConcurrentTransactions;
         assert_eq!(code.is_retriable(), retriable, "{code}");

@@ -325,6 +325,12 @@ error_codes! {
     132 StreamsTopologyFenced "STREAMS_TOPOLOGY_FENCED";
     /// There are as many share sessions as the broker allows.
     133 ShareSessionLimitReached "SHARE_SESSION_LIMIT_REACHED" retriable;
+    /// A group could not be deleted, for the reason that is given.
+    134 GroupDeletionFailed "GROUP_DELETION_FAILED";
+    /// The description of the topology could not be updated.
+    135 StreamsTopologyDescriptionUpdateFailed "STREAMS_TOPOLOGY_DESCRIPTION_UPDATE_FAILED";
+    /// No controller of this id is registered.
+    136 ControllerIdNotRegistered "CONTROLLER_ID_NOT_REGISTERED";
 }
 
 impl ErrorCode {

@@ -168,6 +168,7 @@ fn a_client_says_who_it_is_in_its_first_frame() {
         Request::ApiVersions(ApiVersionsRequest {
             client_software_name: Str::from_static("kafka-python"),
             client_software_version: Str::from_static("3.0.12"),
+            ..ApiVersionsRequest::default()
         })
     );
 }

@@ -335,7 +335,7 @@ fn a_request_that_cannot_be_served_says_why() {
         client_id: Some(Str::from_static("x")),
     };
     for (api_key, api_version) in [
-        (ApiKey::ApiVersions, 5),
+        (ApiKey::ApiVersions, 6),
         (ApiKey::ApiVersions, -1),
         (ApiKey::Produce, 2),
         (ApiKey::Fetch, 19),
@@ -435,7 +435,7 @@ fn the_answer_to_an_unknown_api_versions_is_written_in_version_0() {
             0, 0, 0, 7, // correlation id; no tagged fields follow
             0, 35, // UNSUPPORTED_VERSION
             0, 0, 0, 1, // one API:
-            0, 18, 0, 0, 0, 4, // ApiVersions 0 to 4
+            0, 18, 0, 0, 0, 5, // ApiVersions 0 to 5
         ][..]
     );
 }

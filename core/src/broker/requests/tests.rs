@@ -28,8 +28,9 @@ use crate::wire::metadata::MetadataRequestTopic;
 use crate::wire::offset_for_leader_epoch::{OffsetForLeaderPartition, OffsetForLeaderTopic};
 use crate::wire::produce::{PartitionProduceData, PartitionProduceResponse, TopicProduceData};
 use crate::wire::{
-    CreateTopicsRequest, DeleteTopicsRequest, FetchRequest, InitProducerIdRequest,
-    ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest, ProduceRequest, Str,
+    ApiVersionsRequest, CreateTopicsRequest, DeleteTopicsRequest, FetchRequest,
+    InitProducerIdRequest, ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest,
+    ProduceRequest, Str,
 };
 
 const ME: Voter = Voter {
@@ -913,6 +914,39 @@ fn topics_are_named_by_id_where_the_version_says_so() {
     };
     assert_eq!(fetch(known), Some(ErrorCode::None));
     assert_eq!(fetch(TopicId(99)), Some(ErrorCode::UnknownTopicId));
+}
+
+/// KIP-1242.
+#[test]
+fn a_client_that_means_another_broker_is_told_to_start_from_its_bootstrap_servers() {
+    let mut node = Node::new(None);
+    let (own, other) = (ClusterId(7).to_string(), ClusterId(8).to_string());
+    let mut ask = |version, cluster: Option<&str>, node_id| {
+        let request = ApiVersionsRequest {
+            client_software_name: Str::from_static("test"),
+            client_software_version: Str::from_static("1"),
+            cluster_id: cluster.map(Str::from),
+            node_id,
+        };
+        let id = node.send(version, request.into(), Vec::new());
+        match node.answers.remove(&id) {
+            Some(Response::ApiVersions(response)) => {
+                assert_eq!(response.api_keys.is_empty(), !response.error_code.is_none());
+                response.error_code
+            }
+            other => panic!("{other:?} answers no ApiVersions"),
+        }
+    };
+    let (here, elsewhere) = (ME.broker.0, ME.broker.0 + 1);
+    assert_eq!(ask(5, Some(&own), here), ErrorCode::None);
+    assert_eq!(ask(5, None, -1), ErrorCode::None);
+    for (cluster, node_id) in [(&other, here), (&own, elsewhere)] {
+        let answer = ask(5, Some(cluster), node_id);
+        assert_eq!(answer, ErrorCode::RebootstrapRequired);
+    }
+    for (cluster, node_id) in [(Some(&*own), -1), (None, here)] {
+        assert_eq!(ask(5, cluster, node_id), ErrorCode::InvalidRequest);
+    }
 }
 
 #[test]
