@@ -90,7 +90,8 @@ fn a_list_of_empty_strings_is_the_dearest_frame() {
     let info = allocation_counter::measure(|| {
         assert!(decode_request(&request).is_ok());
     });
-    let expected = 3_000 * size_of::<Str>() as u64;
+    // Room is made for a thousand, and made anew for all once those were there.
+    let expected = (1_000 + 3_000) * size_of::<Str>() as u64;
     assert!((expected..expected + 1_024).contains(&info.bytes_total));
 }
 

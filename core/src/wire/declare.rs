@@ -139,7 +139,7 @@ macro_rules! structs {
                     }
                 })*
                 if at.flexible {
-                    for _ in 0..reader.uvarint()? {
+                    for _ in 0..reader.tagged_fields()? {
                         let tag = reader.uvarint()?;
                         let size = reader.uvarint()?;
                         let mut content = reader.sized(size)?;

@@ -479,6 +479,9 @@ impl<T: Field> Field for Vec<T> {
     }
 }
 
+/// Elements for which room is made before any is there, as in Kafka. For the others it is made once these were.
+const ELEMENTS_FORESEEN_MAX: usize = 1_000;
+
 impl<T: Field> Nullable for Vec<T> {
     fn decode_nullable(reader: &mut Reader<'_>, at: At) -> Result<Option<Self>, DecodeError> {
         let Some(len) = decode_len(reader, at)? else {
@@ -490,8 +493,11 @@ impl<T: Field> Nullable for Vec<T> {
             return Err(DecodeError::Truncated);
         }
         reader.take_elements(len)?;
-        let mut elements = Self::with_capacity(len);
-        for _ in 0..len {
+        let mut elements = Self::with_capacity(len.min(ELEMENTS_FORESEEN_MAX));
+        for place in 0..len {
+            if place == ELEMENTS_FORESEEN_MAX {
+                elements.reserve_exact(len - place);
+            }
             elements.push(T::decode(reader, at, false)?);
         }
         Ok(Some(elements))

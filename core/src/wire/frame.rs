@@ -157,7 +157,7 @@ fn read_request_header(
 /// No tagged field is known in a header that clients write or read.
 fn skip_tagged_fields(reader: &mut Reader<'_>, flexible: bool) -> Result<(), DecodeError> {
     if flexible {
-        for _ in 0..reader.uvarint()? {
+        for _ in 0..reader.tagged_fields()? {
             reader.uvarint()?;
             let size = reader.uvarint()?;
             reader.sized(size)?;

@@ -10,6 +10,10 @@ use super::text::Str;
 /// answer to it, go with their number and not with its bytes: a million partitions would keep a broker from everybody
 /// else for seconds.
 pub const REQUEST_ELEMENTS_MAX: usize = 100_000;
+/// Elements of one array of any message, as in Kafka.
+pub(crate) const ARRAY_ELEMENTS_MAX: usize = 1_000_000;
+/// Tagged fields of one struct, as in Kafka.
+const TAGGED_FIELDS_MAX: u32 = 10_000;
 
 /// Why bytes are not the message that they claim to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +24,10 @@ pub enum DecodeError {
     TrailingBytes,
     /// The arrays of a request have more than [`REQUEST_ELEMENTS_MAX`] elements together.
     TooManyElements,
+    /// An array has more than a million elements.
+    ArrayTooLong,
+    /// A struct has more than ten thousand tagged fields.
+    TooManyTaggedFields,
     /// A null (any negative length, as in Kafka) stands where the version allows none.
     UnexpectedNull,
     /// A variable-length number goes on past its fifth byte or past 32 bits.
@@ -43,6 +51,8 @@ impl fmt::Display for DecodeError {
             }
             Self::Truncated => "the message is longer than its bytes",
             Self::TrailingBytes => "bytes follow the end of the message",
+            Self::ArrayTooLong => "an array has more elements than any may have",
+            Self::TooManyTaggedFields => "a struct has more tagged fields than any may have",
             Self::UnexpectedNull => "a field that cannot be null is",
             Self::InvalidVarint => "a variable-length number does not end in time",
             Self::InvalidUtf8 => "a string is not UTF-8",
@@ -84,6 +94,9 @@ impl<'a> Reader<'a> {
 
     /// Takes account of an array of `len` elements.
     pub(crate) const fn take_elements(&mut self, len: usize) -> Result<(), DecodeError> {
+        if len > ARRAY_ELEMENTS_MAX {
+            return Err(DecodeError::ArrayTooLong);
+        }
         match self.elements_left.checked_sub(len) {
             Some(left) => {
                 self.elements_left = left;
@@ -160,6 +173,15 @@ impl<'a> Reader<'a> {
             }
         }
         Err(DecodeError::InvalidVarint)
+    }
+
+    /// How many tagged fields follow.
+    pub(crate) fn tagged_fields(&mut self) -> Result<u32, DecodeError> {
+        let count = self.uvarint()?;
+        if count > TAGGED_FIELDS_MAX {
+            return Err(DecodeError::TooManyTaggedFields);
+        }
+        Ok(count)
     }
 
     /// The length written before a compact string, array or byte sequence: one more than it is, or 0 for null.

@@ -502,6 +502,54 @@ fn varints_end_within_five_bytes_and_32_bits() {
 }
 
 #[test]
+fn an_array_has_a_million_elements_at_most() {
+    // No error; APIs of three numbers each.
+    let read = |len: usize| {
+        let length = u32::try_from(len).unwrap().to_be_bytes();
+        let body = Bytes::from([&[0, 0], &length[..], &vec![0; 6 * len]].concat());
+        ApiVersionsResponse::from_body(&body, 0).map(|response| response.api_keys.len())
+    };
+    assert_eq!(read(read::ARRAY_ELEMENTS_MAX), Ok(1_000_000));
+    assert_eq!(
+        read(read::ARRAY_ELEMENTS_MAX + 1),
+        Err(DecodeError::ArrayTooLong)
+    );
+}
+
+#[test]
+fn a_struct_has_ten_thousand_tagged_fields_at_most() {
+    let fields = |count: u32| {
+        let mut writer = write::Writer::default();
+        writer.uvarint(count);
+        for _ in 0..count {
+            writer.put(&[0x7f, 0]);
+        }
+        writer.finish().to_bytes()
+    };
+    let nothing = MetadataRequest::default().to_body(9).unwrap().to_bytes();
+    let in_body = |count| {
+        // Its own end is the number of tagged fields, which is none.
+        let body = [&nothing[..nothing.len() - 1], &fields(count)].concat();
+        MetadataRequest::from_body(&Bytes::from(body), 9).map(|_| ())
+    };
+    let in_header = |count| {
+        let header = [0, 3, 0, 9, 0, 0, 0, 7, 0xff, 0xff];
+        let frame = [&header[..], &fields(count), &nothing].concat();
+        decode_request(&Bytes::from(frame)).map(|_| ())
+    };
+    assert_eq!(in_body(10_000), Ok(()));
+    assert_eq!(in_body(10_001), Err(DecodeError::TooManyTaggedFields));
+    assert_eq!(in_header(10_000), Ok(()));
+    assert!(matches!(
+        in_header(10_001),
+        Err(RequestError::Malformed {
+            error: DecodeError::TooManyTaggedFields,
+            ..
+        })
+    ));
+}
+
+#[test]
 fn a_tagged_field_that_is_shorter_than_its_size_is_refused() {
     // No error, no APIs, no throttling; one tagged field, number 1 (an i64), of nine bytes.
     let body = Bytes::from_static(&[0, 0, 1, 0, 0, 0, 0, 1, 1, 9, 0, 0, 0, 0, 0, 0, 0, 5, 0]);
