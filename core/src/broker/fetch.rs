@@ -158,6 +158,7 @@ impl Broker {
                         .min(bytes_max.saturating_sub(planned)),
                     at_least_one: planned == 0,
                 };
+                self.know(&mut fetch.targets[place], api_version);
                 let looked = self.look(&fetch.targets[place], api_version, id, place, room, fx);
                 planned += match &looked.found {
                     Found::Reading(_) => room.bytes.max(1),
@@ -214,15 +215,45 @@ impl Broker {
         let partition = self
             .find_topic(named)
             .and_then(|topic| self.find_partition(topic, target.partition));
-        let found = match partition {
-            Ok(partition) => self
-                .read(partition, target, id, place, room, fx)
-                .unwrap_or_else(Found::Refused),
-            Err(code) => Found::Refused(code),
+        match (partition, &target.known_as) {
+            (Ok(partition), _) => Looked {
+                partition: Some(partition),
+                found: self
+                    .read(partition, target, id, place, room, fx)
+                    .unwrap_or_else(Found::Refused),
+            },
+            (Err(ErrorCode::UnknownTopicId), Some(name)) => {
+                self.look_for_namesake(name, target.partition)
+            }
+            (Err(code), _) => Looked {
+                partition: None,
+                found: Found::Refused(code),
+            },
+        }
+    }
+
+    /// Keeps the name of a topic that is there by its id.
+    fn know(&self, target: &mut Target, api_version: i16) {
+        if api_version >= BY_ID_FROM && target.known_as.is_none() {
+            let topic = self.image().topic(target.topic_id);
+            target.known_as = topic.map(|topic| topic.name.clone());
+        }
+    }
+
+    /// What is told of a topic that has been deleted since it was found: as in Kafka, which then finds whatever has its
+    /// name.
+    fn look_for_namesake(&self, name: &str, partition: i32) -> Looked {
+        let namesake = self
+            .find_topic(Named::Name(name))
+            .and_then(|topic| self.find_partition(topic, partition));
+        let code = match namesake {
+            Ok(partition) if self.replica(partition).is_none() => ErrorCode::NotLeaderOrFollower,
+            Ok(_) => ErrorCode::InconsistentTopicId,
+            Err(code) => code,
         };
         Looked {
-            partition: partition.ok(),
-            found,
+            partition: namesake.ok(),
+            found: Found::Refused(code),
         }
     }
 

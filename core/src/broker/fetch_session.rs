@@ -31,6 +31,8 @@ const EVICTION_AGE: Duration = Duration::from_secs(120);
 pub(super) struct Target {
     pub(super) topic: Str,
     pub(super) topic_id: TopicId,
+    /// The name of a topic that was found by its id: another may have it once this one is deleted.
+    pub(super) known_as: Option<Arc<str>>,
     pub(super) partition: i32,
     /// Where to read from.
     pub(super) fetch_offset: i64,
@@ -196,7 +198,9 @@ impl Sessions {
         let Some(session) = self.sessions.get_mut(&id) else {
             return false;
         };
-        Arc::make_mut(session).tell(&target.key(), told, true)
+        let session = Arc::make_mut(session);
+        session.know(target);
+        session.tell(&target.key(), told, true)
     }
 
     fn make_room(&mut self, size: usize, sessions_max: usize, now: Instant) -> bool {
@@ -232,7 +236,8 @@ impl Session {
             .get(&key)
             .and_then(|turn| self.partitions.get_mut(turn))
         {
-            cached.target = target;
+            let known_as = cached.target.known_as.take();
+            cached.target = Target { known_as, ..target };
             return;
         }
         self.last_turn += 1;
@@ -250,6 +255,16 @@ impl Session {
     fn remove(&mut self, key: &Key) {
         if let Some(turn) = self.turns.remove(key) {
             self.partitions.remove(&turn);
+        }
+    }
+
+    /// Remembers the name under which a topic was found.
+    fn know(&mut self, target: &Target) {
+        if let Some(turn) = self.turns.get(&target.key())
+            && let Some(cached) = self.partitions.get_mut(turn)
+            && cached.target.known_as.is_none()
+        {
+            cached.target.known_as.clone_from(&target.known_as);
         }
     }
 
@@ -296,6 +311,7 @@ fn targets(topics: &[FetchTopic]) -> impl Iterator<Item = Target> {
     let target = |topic: &FetchTopic, partition: &FetchPartition| Target {
         topic: topic.topic.clone(),
         topic_id: topic.topic_id,
+        known_as: None,
         partition: partition.partition,
         fetch_offset: partition.fetch_offset,
         current_leader_epoch: partition.current_leader_epoch,

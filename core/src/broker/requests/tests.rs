@@ -28,7 +28,7 @@ use crate::wire::metadata::MetadataRequestTopic;
 use crate::wire::offset_for_leader_epoch::{OffsetForLeaderPartition, OffsetForLeaderTopic};
 use crate::wire::produce::{PartitionProduceData, PartitionProduceResponse, TopicProduceData};
 use crate::wire::{
-    ApiVersionsRequest, CreateTopicsRequest, DeleteTopicsRequest, FetchRequest,
+    ApiVersionsRequest, CreateTopicsRequest, DeleteTopicsRequest, FetchRequest, FetchResponse,
     InitProducerIdRequest, ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest,
     ProduceRequest, Str,
 };
@@ -947,6 +947,73 @@ fn a_client_that_means_another_broker_is_told_to_start_from_its_bootstrap_server
     for (cluster, node_id) in [(Some(&*own), -1), (None, here)] {
         assert_eq!(ask(5, cluster, node_id), ErrorCode::InvalidRequest);
     }
+}
+
+#[test]
+fn a_fetch_by_the_id_of_a_topic_that_is_deleted_and_made_again_is_told_so_and_does_not_wait() {
+    let mut node = Node::with_topic(None, &[]);
+    let topic_id = node.topic_id();
+    let request = |session_id, session_epoch, partitions: i32| {
+        let mut request = fetch_of(0, 30_000);
+        (request.session_id, request.session_epoch) = (session_id, session_epoch);
+        let partition = request.topics[0].partitions[0].clone();
+        let named = FetchTopic {
+            topic: Str::EMPTY,
+            topic_id,
+            partitions: (0..partitions)
+                .map(|index| FetchPartition {
+                    partition: index,
+                    ..partition.clone()
+                })
+                .collect(),
+        };
+        request.topics = vec![named];
+        request
+    };
+    let ask = |node: &mut Node, request: FetchRequest| {
+        let id = node.send(13, request.into(), Vec::new());
+        match node.answers.remove(&id) {
+            Some(Response::Fetch(response)) => response,
+            other => panic!("{other:?} answers no Fetch"),
+        }
+    };
+    let code = |response: &FetchResponse| response.responses[0].partitions[0].error_code;
+
+    // With a record to tell of, the session begins at once.
+    node.produce("t", -1, batch(1));
+    let session = ask(&mut node, request(0, 0, 1)).session_id;
+    assert_ne!(session, 0);
+    let waiting = {
+        let mut from_the_end = request(0, -1, 1);
+        from_the_end.topics[0].partitions[0].fetch_offset = 1;
+        node.send(13, from_the_end.into(), Vec::new())
+    };
+    assert!(!node.answers.contains_key(&waiting));
+
+    let delete = DeleteTopicsRequest {
+        topic_names: vec![Str::from_static("t")],
+        ..DeleteTopicsRequest::default()
+    };
+    node.send(5, delete.into(), Vec::new());
+    match node.answers.remove(&waiting) {
+        Some(Response::Fetch(response)) => {
+            assert_eq!(code(&response), ErrorCode::UnknownTopicOrPartition);
+        }
+        other => panic!("{other:?}: there is nothing to wait for"),
+    }
+    let told = ask(&mut node, request(session, 1, 0));
+    assert_eq!(code(&told), ErrorCode::UnknownTopicOrPartition);
+    let stranger = ask(&mut node, request(0, -1, 1));
+    assert_eq!(code(&stranger), ErrorCode::UnknownTopicId);
+
+    node.create_topic(&[]);
+    assert_ne!(node.topic_id(), topic_id);
+    let told = ask(&mut node, request(session, 2, 0));
+    assert_eq!(code(&told), ErrorCode::InconsistentTopicId);
+    let told = ask(&mut node, request(session, 3, 1));
+    assert_eq!(code(&told), ErrorCode::InconsistentTopicId);
+    let stranger = ask(&mut node, request(0, -1, 1));
+    assert_eq!(code(&stranger), ErrorCode::UnknownTopicId);
 }
 
 #[test]
