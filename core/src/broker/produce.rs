@@ -570,6 +570,17 @@ fn check_batch(examined: &Examined, config: &TopicConfig, now: Timestamp) -> Res
     if batch.header.is_transactional() {
         return Err(no_transactions());
     }
+    let largest_max = config.max_decompressed_message_bytes;
+    if let Some(largest) = facts.largest_record
+        && largest > largest_max.into()
+    {
+        return Err(Refusal::with(
+            ErrorCode::InvalidRecord,
+            format!(
+                "Invalid record size: {largest} exceeds the configured maximum record size of {largest_max}."
+            ),
+        ));
+    }
     if config.cleanup_compact
         && let Some(index) = facts.null_key
     {

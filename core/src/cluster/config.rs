@@ -579,6 +579,8 @@ impl Synonym {
 pub struct TopicConfig {
     /// `max.message.bytes`: the largest batch that is taken, in bytes, its header included.
     pub max_message_bytes: u32,
+    /// `max.decompressed.message.bytes`: the largest record that is taken in a compressed batch.
+    pub max_decompressed_message_bytes: u32,
     /// `min.insync.replicas`, at least 1.
     pub min_insync_replicas: u32,
     /// `flush`: when `acks=all` is answered.
@@ -645,6 +647,7 @@ impl TopicConfig {
         let policy = text("cleanup.policy");
         Self {
             max_message_bytes: int("max.message.bytes"),
+            max_decompressed_message_bytes: int("max.decompressed.message.bytes"),
             min_insync_replicas: int("min.insync.replicas"),
             flush: if text("flush").trim() == "replicated" {
                 Flush::Replicated

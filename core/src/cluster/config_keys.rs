@@ -80,6 +80,14 @@ pub(super) const TOPIC_KEYS: &[TopicKey] = &[
         doc: "How long compaction keeps a tombstone, so that a consumer that reads from the start sees it.",
     },
     TopicKey {
+        name: "errors.deadletterqueue.group.enable",
+        kind: ConfigType::Boolean,
+        default: "false",
+        rule: OneOf(&["false"]),
+        synonyms: &[],
+        doc: "Whether share groups may write here what could not be delivered. There are none, so it cannot be enabled.",
+    },
+    TopicKey {
         name: "file.delete.delay.ms",
         kind: ConfigType::Long,
         default: "60000",
@@ -171,6 +179,15 @@ pub(super) const TOPIC_KEYS: &[TopicKey] = &[
         doc: "The longest that a record may stay out of reach of compaction.",
     },
     TopicKey {
+        name: "max.decompressed.message.bytes",
+        kind: ConfigType::Int,
+        default: "2147483639",
+        rule: Between(1, 2_147_483_639),
+        synonyms: &[same("max.decompressed.message.bytes")],
+        doc: "The largest record that is taken in a compressed batch, once decompressed. All records of a batch \
+              together take 128 MiB at most, whatever is set here.",
+    },
+    TopicKey {
         name: "max.message.bytes",
         kind: ConfigType::Int,
         default: "1048588",
@@ -235,6 +252,23 @@ pub(super) const TOPIC_KEYS: &[TopicKey] = &[
         synonyms: &[same("log.preallocate")],
         doc: "Kafka's preallocation of segment files. The journal is always preallocated, segments are not, so it \
               changes nothing.",
+    },
+    TopicKey {
+        name: "remote.copy.lag.bytes",
+        kind: ConfigType::Long,
+        default: "-1",
+        rule: AtLeast(-1),
+        synonyms: &[same("log.remote.copy.lag.bytes")],
+        doc: "How many bytes are written before a segment is copied to tiered storage. There is none, so it changes \
+              nothing.",
+    },
+    TopicKey {
+        name: "remote.copy.lag.ms",
+        kind: ConfigType::Long,
+        default: "0",
+        rule: AtLeast(-1),
+        synonyms: &[same("log.remote.copy.lag.ms")],
+        doc: "How old a segment is before it is copied to tiered storage. There is none, so it changes nothing.",
     },
     TopicKey {
         name: "remote.log.copy.disable",
@@ -622,6 +656,22 @@ pub(super) const BROKER_KEYS: &[BrokerKey] = &[
         doc: "For topics without preallocate of their own.",
     },
     BrokerKey {
+        name: "log.remote.copy.lag.bytes",
+        kind: ConfigType::Long,
+        default: Some("-1"),
+        rule: AtLeast(-1),
+        update: Everywhere,
+        doc: "For topics without remote.copy.lag.bytes of their own.",
+    },
+    BrokerKey {
+        name: "log.remote.copy.lag.ms",
+        kind: ConfigType::Long,
+        default: Some("0"),
+        rule: AtLeast(-1),
+        update: Everywhere,
+        doc: "For topics without remote.copy.lag.ms of their own.",
+    },
+    BrokerKey {
         name: "log.retention.bytes",
         kind: ConfigType::Long,
         default: Some("-1"),
@@ -717,6 +767,14 @@ pub(super) const BROKER_KEYS: &[BrokerKey] = &[
         rule: AtLeast(0),
         update: PerBroker,
         doc: "The most client connections that are held at once.",
+    },
+    BrokerKey {
+        name: "max.decompressed.message.bytes",
+        kind: ConfigType::Int,
+        default: Some("2147483639"),
+        rule: Between(1, 2_147_483_639),
+        update: Everywhere,
+        doc: "For topics without max.decompressed.message.bytes of their own.",
     },
     BrokerKey {
         name: "max.incremental.fetch.session.cache.slots",

@@ -74,6 +74,9 @@ pub struct BatchFacts {
     pub walked: bool,
     /// Bytes of records after decompression, where they were looked at.
     pub uncompressed_size: Option<u64>,
+    /// The size of the largest record after decompression, as it stands before the record, where a compressed batch was
+    /// looked into.
+    pub largest_record: Option<u64>,
     /// The least timestamp of the records that have one; [`Timestamp::NONE`] where none has.
     pub min_timestamp: Timestamp,
     /// The greatest, likewise.
@@ -214,6 +217,7 @@ fn of_header(header: &BatchHeader, body_crc: u32) -> BatchFacts {
         body_crc,
         walked: false,
         uncompressed_size: None,
+        largest_record: None,
         min_timestamp: header.base_timestamp.min(header.max_timestamp),
         max_timestamp: header.max_timestamp,
         null_key: None,
@@ -228,6 +232,7 @@ fn walk<R: std::io::BufRead>(
 ) -> Result<BatchFacts, RecordError> {
     let mut timestamps: Option<(Timestamp, Timestamp)> = None;
     let mut null_key = None;
+    let mut largest_record = 0;
     for index in 0..header.record_count {
         let refuse = |fault| RecordError::Record { index, fault };
         let fields = read_record(&mut source, |(), _| ()).map_err(refuse)?;
@@ -236,6 +241,7 @@ fn walk<R: std::io::BufRead>(
                 found: fields.offset_delta,
             }));
         }
+        largest_record = largest_record.max(fields.size);
         if fields.key.is_none() {
             null_key = null_key.or(Some(index));
         }
@@ -254,6 +260,7 @@ fn walk<R: std::io::BufRead>(
         body_crc,
         walked: true,
         uncompressed_size: u64::try_from(source.read).ok(),
+        largest_record: (header.compression() != Compression::None.id()).then_some(largest_record),
         min_timestamp,
         max_timestamp,
         null_key,

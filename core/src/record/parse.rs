@@ -201,6 +201,8 @@ impl<R: BufRead> Source for Skip<R> {
 
 /// A record but for its headers.
 pub(super) struct Fields<Chunk> {
+    /// Bytes behind the size itself.
+    pub(super) size: u64,
     pub(super) timestamp_delta: i64,
     pub(super) offset_delta: i32,
     pub(super) key: Option<Chunk>,
@@ -215,7 +217,7 @@ pub(super) fn read_record<S: Source>(
     source: &mut S,
     mut header: impl FnMut(S::Chunk, Option<S::Chunk>),
 ) -> Result<Fields<S::Chunk>, RecordFault> {
-    let size = narrow(varint(|| source.byte(), 32)?)?;
+    let size = varint(|| source.byte(), 32)?;
     let mut record = Record {
         source,
         left: usize::try_from(size).map_err(|_| RecordFault::Size)?,
@@ -224,6 +226,7 @@ pub(super) fn read_record<S: Source>(
         return Err(RecordFault::Attributes);
     }
     let fields = Fields {
+        size: size.unsigned_abs(),
         timestamp_delta: varint(|| record.byte(), 64)?,
         offset_delta: record.number()?,
         key: record.nullable()?,

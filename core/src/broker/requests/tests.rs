@@ -16,7 +16,7 @@ use crate::ids::{
 use crate::input::Input;
 use crate::links::Timing;
 use crate::log::{Entry, Position};
-use crate::record::{Batch, BatchBuilder, Depth, Limits, examine};
+use crate::record::{Batch, BatchBuilder, Compression, Depth, Limits, examine};
 use crate::store::{
     Completion, OrderKind, Query, QueryKind, ReadError, Recovered, RecoveredReplica, Roll, Stage,
 };
@@ -502,6 +502,30 @@ fn mutants_answer_before_the_original_is_durable() {
     let duplicate = node.produce("t", -1, idempotent(0));
     assert!(node.produced(original).is_none());
     assert!(node.produced(duplicate).is_some());
+}
+
+#[test]
+fn a_record_of_a_compressed_batch_is_no_larger_than_its_topic_takes() {
+    let compressed = || build(BatchBuilder::new(Compression::Gzip), 1);
+    let topic_for = |size| Node::with_topic(None, &[("max.decompressed.message.bytes", size)]);
+    // Attributes, two deltas, the lengths of key and value, both, and the number of headers.
+    let mut node = topic_for("14");
+    let taken = node.produce("t", -1, compressed());
+    assert_eq!(
+        node.produced(taken).map(|answer| answer.error_code),
+        Some(ErrorCode::None)
+    );
+    let mut node = topic_for("13");
+    assert_eq!(
+        node.refused("t", -1, compressed()),
+        ErrorCode::InvalidRecord
+    );
+    // Nothing is decompressed of the other, and Kafka does not ask.
+    let plain = node.produce("t", -1, batch(1));
+    assert_eq!(
+        node.produced(plain).map(|answer| answer.error_code),
+        Some(ErrorCode::None)
+    );
 }
 
 #[test]
