@@ -594,9 +594,9 @@ impl<'a> Batch<'a> {
             ));
         }
         let additional = wanted - count;
+        self.count_partitions(additional)?;
         let placed = match &topic.assignments {
             None => {
-                self.count_partitions(additional)?;
                 let factor = i32::try_from(factor).expect("a replication factor is an i16");
                 self.place(additional, factor)?
             }
@@ -611,7 +611,6 @@ impl<'a> Batch<'a> {
                         ),
                     ));
                 }
-                self.count_partitions(additional)?;
                 let first = i32::try_from(count).expect("partitions were counted by an i32");
                 let placed = (first..)
                     .zip(assignments)
