@@ -54,7 +54,7 @@ class Allowed:
 NOT_SERVED_YET = (
     *(8, 9, 11, 12, 13, 14, 15, 16, 17, 21, 24, 25, 26, 27, 28, 29, 30, 31, 33, 34, 35, 36, 38, 39, 40, 41, 42, 43),
     *(44, 45, 46, 47, 48, 49, 50, 51, 55, 57, 61, 64, 65, 66, 68, 69, 74, 76, 77, 78, 79, 80, 81, 83, 84, 85, 86),
-    *(87, 88, 89, 90, 91, 92),
+    *(87, 88, 89, 90, 91, 92, 93, 94),
 )
 
 # How the names begin of settings of a broker for parts that varve does not have, or has without a choice.
@@ -64,7 +64,7 @@ NO_SUCH_PART = (
     # Security, policies, quotas.
     *(r"alter\.config\.policy", r"alter\.log\.dirs", r"authorizer\.", r"client\.quota\.", r"connection\.failed\.auth"),
     *(r"connections\.max\.reauth", r"controller\.quota\.", r"create\.topic\.policy", r"delegation\.token"),
-    *(r"early\.start", r"max\.connection\.creation", r"max\.connections\.per", r"principal\.", r"quota\."),
+    *(r"early\.start", r"errors\.deadletterqueue", r"max\.connection\.creation", r"max\.connections\.per", r"principal\.", r"quota\."),
     *(r"replication\.quota", r"sasl\.", r"security\.", r"ssl\."),
     # Kafka's own controller, replication, threads and buffers.
     *(r"background\.threads", r"broker\.heartbeat", r"broker\.session", r"config\.providers", r"controller\."),

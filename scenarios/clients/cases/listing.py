@@ -2,7 +2,7 @@
 
 import struct
 
-from peers import UNKNOWN_ID
+from peers import NIL, UNKNOWN_ID
 
 from . import create, last, name, story, topic_id, topics, versions, wait_for_leaders
 
@@ -18,17 +18,51 @@ def api_versions(side):
     for version in versions("ApiVersions"):
         side.ask("plain", "ApiVersions", version)
         side.ask("named", "ApiVersions", version, software)
+    meant = {"clusterId": cluster_id(side), "nodeId": 1}
+    for version in versions("ApiVersions", 5):
+        side.ask("means this broker", "ApiVersions", version, {**software, **meant})
+        side.ask("means another broker", "ApiVersions", version, {**software, **meant, "nodeId": 2})
+        side.ask("means no broker of this cluster", "ApiVersions", version, {**software, **meant, "nodeId": -1})
+        side.ask("means another cluster", "ApiVersions", version, {**software, **meant, "clusterId": NIL})
+        side.ask("means a cluster without a name", "ApiVersions", version, {**software, **meant, "clusterId": ""})
+        side.ask("means no cluster", "ApiVersions", version, {**software, "nodeId": 2})
+        side.ask("means another broker, and says nothing of itself", "ApiVersions", version, {**meant, "nodeId": 2})
     for word in ("", "-", "a b", "ünï", "a" * 300, "ok-1.2.3"):
         side.ask(f"name {word[:9]!r}", "ApiVersions", 3, {**software, "clientSoftwareName": word})
         side.ask(f"version {word[:9]!r}", "ApiVersions", 3, {**software, "clientSoftwareVersion": word})
     side.send("version -1", frame(18, -1), api="ApiVersions", answer_version=0, close=True)
-    for version in (5, 6, 99, 32_767):
+    for version in (6, 7, 99, 32_767):
         # With the flexible header that every later version has.
         side.send(f"version {version}", frame(18, version, b"\0"), api="ApiVersions", answer_version=0, close=True)
         # The client then asks again on the same connection.
         side.ask(f"after version {version}", "ApiVersions", 4, software)
     # A flexible header, and a body that no version has.
     side.send("body of nonsense", frame(18, 3, b"\0\xff\xff\xff"), api="ApiVersions", answer_version=3, close=True)
+
+
+def cluster_id(side) -> str:
+    """The cluster's own id."""
+    return side.tell({"api": "DescribeCluster", "version": 0, "request": {}})["answer"]["clusterId"]
+
+
+@story
+def decode_limits(side):
+    # Metadata, with its topics or with what nobody knows.
+    metadata = {"api": "Metadata", "close": True, "seconds": 5, "answer_version": 9}
+    for count in (10_000, 10_001):
+        tags = uvarint(count) + b"\x7f\0" * count
+        side.send(f"{count} tagged fields in the header", frame(3, 9, tags + b"\1\0\0\0\0"), **metadata)
+        side.send(f"{count} tagged fields in the body", frame(3, 9, b"\0\1\0\0\0" + tags), **metadata)
+    for count in (1_000_001, 4_000_000):
+        side.send(f"{count} topics", frame(3, 9, b"\0" + uvarint(count + 1) + bytes(4_100_000)), **metadata)
+
+
+def uvarint(number) -> bytes:
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes(out + bytes([number]))
 
 
 @story

@@ -5,7 +5,7 @@ import time
 from batches import GZIP, batch, now, record
 from peers import NIL, UNKNOWN_ID
 
-from . import create, last, name, story, topic_id, versions
+from . import create, found, last, name, story, topic_id, versions
 from .writing import writer
 
 
@@ -159,6 +159,50 @@ def fetch_sessions(side):
         read("replaced", partition(1, 10), sessionId=session, sessionEpoch=0)
         read("the one before", sessionId=session, sessionEpoch=1)
         read("a session of nothing", sessionEpoch=0)
+
+
+@story
+def fetch_sessions_of_a_topic_that_is_made_again(side):
+    for version in (12, 13, last("Fetch")):
+        topic = create(side, f"v{version}")
+        other = create(side, f"v{version}-other")
+        for each in (topic, other):
+            writer(side, last("Produce"), each)("write", batch(b"a"))
+        read = Reader(side, version, topic)
+        beside = Reader(side, version, other)
+        made = read("a session", partition(0, 0), sessionEpoch=0)
+        session = made["sessionId"] if made else 0
+
+        def goes_on(label, epoch, *partitions, reader=read, **fields):
+            # Where nothing is new, and no error is told at once.
+            waits = {"maxWaitMs": 2000, "minBytes": 1}
+            began = time.monotonic()
+            reader(label, *partitions, sessionId=session, sessionEpoch=epoch, **waits, **fields)
+            side.note(f"it {'waits' if time.monotonic() - began > 1.5 else 'does not wait'}")
+
+        goes_on("beside another topic", 1, partition(0, 1), reader=beside)
+        read("from its end", partition(0, 1), sessionId=session, sessionEpoch=2)
+        delete(side, topic)
+        goes_on("deleted", 3)
+        read("deleted, without waiting", sessionId=session, sessionEpoch=4)
+        read("deleted, without a session", partition(0, 0), sessionEpoch=-1)
+        again = create(side, f"v{version}")
+        goes_on("made again", 5)
+        goes_on("still", 6)
+        goes_on("asked by the id before", 7, partition(0, 0))
+        goes_on("asked by its own", 8, partition(0, 0), reader=Reader(side, version, again))
+        goes_on("forgotten", 9, forget=[0])
+        read("the id before, without a session", partition(0, 0), sessionEpoch=-1)
+
+
+def delete(side, topic):
+    """Deletes a topic, and waits until it is gone."""
+    request = {"topicNames": [topic], "timeoutMs": 20_000}
+    side.ask("delete", "DeleteTopics", 5, request)
+    for _ in range(200):
+        if found(side, topic)["errorCode"] == "UNKNOWN_TOPIC_OR_PARTITION":
+            break
+        time.sleep(0.05)
 
 
 @story
