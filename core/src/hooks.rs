@@ -68,6 +68,8 @@ list! {
         AcknowledgesBeforeDurable,
         /// A completion is taken by its offset, whatever order it reports (counter-example 9).
         IgnoresOrderSeq,
+        /// A replica that is created numbers its orders from 1, as one that was deleted there did.
+        NumbersOrdersAnew,
         /// A follower appends without checking the entry before.
         SkipsPreviousEntryCheck,
         /// A follower keeps its own entries where the leader's differ.

@@ -8,6 +8,7 @@ mod broken_connections;
 mod changes_before_the_opening;
 mod completion_of_another_append;
 mod controller_lost;
+mod copy_made_again;
 mod crash_before_sync;
 mod damaged_heir;
 mod deaf_follower;

@@ -79,6 +79,9 @@ killers! {
     completion_of_another_append {
         IgnoresOrderSeq: checker "WordsAreDurable",
     }
+    copy_made_again {
+        NumbersOrdersAnew: checker "WordsAreDurable",
+    }
     divergence {
         SkipsPreviousEntryCheck: assertion "the high watermark is within the log",
         KeepsDivergentTail: checker "LogsMatch",

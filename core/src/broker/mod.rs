@@ -38,7 +38,7 @@ use crate::links::{Links, Timing};
 use crate::peer::{Answer, LeaderClaim, PeerIdentity, Question};
 use crate::replica::{Cx, Replica, ReplicaView};
 use crate::store::{
-    Query, QueryId, QueryKind, QueryResult, ReadError, Recovered, Stage, StoreFailure,
+    OrderSeq, Query, QueryId, QueryKind, QueryResult, ReadError, Recovered, Stage, StoreFailure,
 };
 use crate::time::Instant;
 
@@ -104,6 +104,8 @@ pub struct Broker {
     queries: QueryId,
     /// Which replica a query under way is for.
     asked: BTreeMap<QueryId, TopicPartition>,
+    /// The greatest number that an order of any replica has, of one that has been deleted as well.
+    last_order: OrderSeq,
     timers: BTreeSet<(Instant, Timer)>,
     armed: BTreeMap<Timer, Instant>,
     /// Replicas that the present step has touched.
@@ -176,6 +178,7 @@ impl Broker {
             requests: Requests::default(),
             queries: QueryId(0),
             asked: BTreeMap::new(),
+            last_order: OrderSeq(0),
             oldest_orders: BTreeMap::new(),
             timers: BTreeSet::new(),
             armed: BTreeMap::new(),
@@ -374,6 +377,7 @@ impl Broker {
             fx,
             queries: &mut self.queries,
             asked: &mut self.asked,
+            last_order: &mut self.last_order,
             full: self.full,
         };
         self.touched.insert(partition);
@@ -394,6 +398,7 @@ impl Broker {
             fx,
             queries: &mut self.queries,
             asked: &mut self.asked,
+            last_order: &mut self.last_order,
             full: self.full,
         };
         make(self.me.voter(), &mut cx)

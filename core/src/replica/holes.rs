@@ -158,13 +158,14 @@ impl Holes {
 impl Replica {
     /// A read found damage.
     pub(crate) fn on_hole(&mut self, range: Range<Offset>, cx: &mut Cx<'_>) {
-        if range.start >= range.end || range.start >= self.end.end_offset {
-            return; // read before a truncation that has since removed it
+        let written = self.orders.written().end_offset;
+        if range.start >= range.end || range.start >= written {
+            return; // read before a truncation that has since removed it, or of a replica that was here before
         }
         cx.fx.probe(Probe::HoleFound);
         cx.fx
             .notice(Some(self.id), NoticeKind::Hole(range.start, range.end));
-        let hole = range.start..range.end.min(self.end.end_offset);
+        let hole = range.start..range.end.min(written);
         self.holes.add(hole, cx.now, cx.timing.retry_interval);
         self.acknowledge(cx);
         if cx.fx.mutant(Mutant::TruncatesToHole) && !self.is_leader() {

@@ -39,7 +39,7 @@ use crate::peer::{LeaderClaim, PeerMessage, ReplicaBody, ReplicaMessage};
 use crate::producer::{Expiry, ProducerLog};
 use crate::record::Batch;
 use crate::store::{
-    Flush, Mark, OrderKind, Query, QueryId, QueryKind, RecoveredReplica, Roll, Vote,
+    Flush, Mark, OrderKind, OrderSeq, Query, QueryId, QueryKind, RecoveredReplica, Roll, Vote,
 };
 use crate::time::Instant;
 
@@ -64,6 +64,8 @@ pub(crate) struct Cx<'a> {
     pub(crate) queries: &'a mut QueryId,
     /// Which replica a query under way is for.
     pub(crate) asked: &'a mut BTreeMap<QueryId, TopicPartition>,
+    /// The greatest number that an order of any of the node's replicas has.
+    pub(crate) last_order: &'a mut OrderSeq,
     /// Whether the broker's disk is full.
     pub(crate) full: bool,
 }
@@ -293,7 +295,7 @@ impl Replica {
             tail: Tail::default(),
             committed,
             producers,
-            orders: Orders::recovered(end),
+            orders: Orders::recovered(end, cx),
             unstored: None,
             holes: Holes::new(recovered.holes, cx.now),
             fills: BTreeMap::new(),

@@ -2,7 +2,7 @@
 //!
 //! Orders run in the order given. A completion names its order, so the account is by order and never by offset:
 //! the completion of an append that was truncated since says nothing of another append in its place
-//! (counter-example 9).
+//! (counter-example 9), nor that of an order to a replica that was deleted of one to the replica created in its place.
 
 use std::collections::VecDeque;
 
@@ -60,10 +60,16 @@ enum Then {
 }
 
 impl Orders {
-    /// Nothing is under way, and all of the recovered log is durable.
-    pub(super) const fn recovered(end: Position) -> Self {
+    /// Nothing is under way, and all of the recovered log is durable. Numbers go on from the node's greatest: a replica of
+    /// this partition may have been here before and been deleted, and its orders are still to be reported.
+    pub(super) fn recovered(end: Position, cx: &Cx<'_>) -> Self {
+        let numbers_anew = cx.fx.mutant(Mutant::NumbersOrdersAnew);
         Self {
-            last: OrderSeq(0),
+            last: if numbers_anew {
+                OrderSeq(0)
+            } else {
+                *cx.last_order
+            },
             pending: VecDeque::new(),
             durable: end,
             written: end,
@@ -81,6 +87,7 @@ impl Orders {
         cx: &mut Cx<'_>,
     ) {
         self.last.0 += 1;
+        *cx.last_order = self.last.max(*cx.last_order);
         let then = match &kind {
             OrderKind::Truncate { to } => {
                 self.durable = self.durable.min(*to);

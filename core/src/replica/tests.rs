@@ -11,7 +11,7 @@ use crate::cluster;
 use crate::ids::{DirectoryId, Incarnation, PartitionIndex, Timestamp, TopicId};
 use crate::peer::{Heartbeat, PeerIdentity};
 use crate::record::{BatchBuilder, Compression};
-use crate::store::{Completion, Order, Stage};
+use crate::store::{Completion, Order, OrderSeq, Stage};
 
 const PARTITION: TopicPartition = TopicPartition {
     topic: TopicId(7),
@@ -96,6 +96,7 @@ impl Quorum {
     fn with_cx<R>(&mut self, me: usize, act: impl FnOnce(&mut Cx<'_>) -> R) -> R {
         let mut fx = Effects::new();
         let (mut queries, mut asked) = (QueryId(0), BTreeMap::new());
+        let mut last_order = OrderSeq(0);
         let result = act(&mut Cx {
             now: self.now,
             timing: &self.timing,
@@ -104,6 +105,7 @@ impl Quorum {
             fx: &mut fx,
             queries: &mut queries,
             asked: &mut asked,
+            last_order: &mut last_order,
             full: false,
         });
         for effect in fx.drain() {

@@ -18,7 +18,8 @@ use crate::log::{Entry, Note, Position};
 use crate::producer::ProducerTable;
 use crate::record::BatchHeader;
 
-/// Numbers the orders of one replica from 1, within one incarnation of the node.
+/// Numbers the orders of one replica, one after the other. Within one incarnation of the node no number of a partition
+/// is used twice: a replica that is created begins behind the greatest that the node has used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct OrderSeq(pub u64);
 

@@ -245,13 +245,7 @@ impl Shadow {
                 break;
             }
             self.durable.apply(&pending.change);
-            let is_gone = pending.change == Change::Delete;
             self.pending.pop_front();
-            if is_gone {
-                // Whoever is created in its place numbers its orders anew.
-                self.written = OrderSeq::default();
-                break;
-            }
         }
     }
 
