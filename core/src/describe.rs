@@ -201,6 +201,12 @@ impl fmt::Display for ReplicaMessage {
             }
             ReplicaBody::TransferLeadership => write!(f, "TransferLeadership e{epoch}"),
             ReplicaBody::Resigned => write!(f, "Resigned e{epoch}"),
+            ReplicaBody::ConfirmLeadership { round } => {
+                write!(f, "ConfirmLeadership e{epoch} #{}", round.0)
+            }
+            ReplicaBody::ConfirmLeadershipReply { round } => {
+                write!(f, "ConfirmLeadership e{epoch} #{} answered", round.0)
+            }
             ReplicaBody::FillRequest { offset, end, .. } => {
                 write!(f, "FillRequest [{offset},{end})")
             }

@@ -134,7 +134,7 @@ list! {
         ClearsSuspectEarly,
         /// A duplicate is answered at once (counter-example 12).
         AnswersDuplicateEarly,
-        /// A leader that no majority hears answers reads that need leadership (counter-example 13).
+        /// A leader tells what only the latest one can without asking its voters (counter-example 13).
         ServesStaleLeader,
         /// Due deadlines fire after the input instead of before (counter-example 13).
         FiresDeadlinesLate,

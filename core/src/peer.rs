@@ -146,6 +146,16 @@ pub enum ReplicaBody {
     TransferLeadership,
     /// I do not lead this epoch any more; do not wait for the timeout.
     Resigned,
+    /// Are you still in my epoch? Asked by a leader for what only the latest one can tell (Raft dissertation, 6.4).
+    ConfirmLeadership {
+        /// Which time it asks.
+        round: LeadershipRound,
+    },
+    /// The answer: yes where it comes in the leader's own epoch.
+    ConfirmLeadershipReply {
+        /// As asked.
+        round: LeadershipRound,
+    },
     /// Send me what I have lost.
     FillRequest {
         /// First offset of the hole.
@@ -180,6 +190,8 @@ impl ReplicaBody {
             | Self::AppendReply(_)
             | Self::TransferLeadership
             | Self::Resigned
+            | Self::ConfirmLeadership { .. }
+            | Self::ConfirmLeadershipReply { .. }
             | Self::FillRequest { .. } => (&[], &[]),
         };
         let in_entries = entries.iter().filter_map(|entry| match entry {
@@ -187,6 +199,18 @@ impl ReplicaBody {
             Entry::Note(_) => None,
         });
         in_entries.chain(batches)
+    }
+}
+
+/// Numbers the times that a leader has its leadership confirmed, within its epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub struct LeadershipRound(pub u64);
+
+impl LeadershipRound {
+    /// The one behind it.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
     }
 }
 

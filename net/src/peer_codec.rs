@@ -28,7 +28,7 @@ use varve_core::record::{Batch, HeaderError};
 
 /// The version of everything in this file and of the messages in `varve_core::peer`, which travel as they are
 /// declared. A node refuses peers of another.
-pub const PEER_PROTOCOL_VERSION: u16 = 2;
+pub const PEER_PROTOCOL_VERSION: u16 = 3;
 
 /// The first bytes of every hello.
 const MAGIC: [u8; 6] = *b"varve\0";
@@ -275,6 +275,8 @@ fn batches(message: &mut PeerMessage) -> Vec<&mut Batch> {
         | ReplicaBody::AppendReply(_)
         | ReplicaBody::TransferLeadership
         | ReplicaBody::Resigned
+        | ReplicaBody::ConfirmLeadership { .. }
+        | ReplicaBody::ConfirmLeadershipReply { .. }
         | ReplicaBody::FillRequest { .. } => Vec::new(),
     }
 }
@@ -302,8 +304,8 @@ mod tests {
     };
     use varve_core::log::{Note, NoteKind, Position};
     use varve_core::peer::{
-        Answer, Append, AppendReply, Heartbeat, LeaderClaim, Question, ReleaseRequest,
-        ReplicaMessage,
+        Answer, Append, AppendReply, Heartbeat, LeaderClaim, LeadershipRound, Question,
+        ReleaseRequest, ReplicaMessage,
     };
     use varve_core::record::BatchHeader;
     use varve_core::store::Flush;
@@ -439,6 +441,12 @@ mod tests {
             }),
             Just(ReplicaBody::TransferLeadership),
             Just(ReplicaBody::Resigned),
+            any::<u64>().prop_map(|round| ReplicaBody::ConfirmLeadership {
+                round: LeadershipRound(round),
+            }),
+            any::<u64>().prop_map(|round| ReplicaBody::ConfirmLeadershipReply {
+                round: LeadershipRound(round),
+            }),
             any::<(i64, i32, i64)>().prop_map(|(offset, record_epoch, end)| {
                 ReplicaBody::FillRequest {
                     offset: Offset(offset),

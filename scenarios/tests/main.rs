@@ -35,6 +35,7 @@ mod killed_leader;
 mod laggard;
 mod last_vote;
 mod late_word;
+mod latest_after_handover;
 mod leader_back_too_soon;
 mod leader_that_is_no_more;
 mod learners_do_not_count;

@@ -178,7 +178,7 @@ killers! {
     sleeping_controller {
         FiresDeadlinesInTurn: checker "LeadersHearAMajority",
     }
-    stale_latest {
+    latest_after_handover {
         ServesStaleLeader: checker "LatestIsLatest",
     }
     asymmetric_partition {

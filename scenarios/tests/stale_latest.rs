@@ -1,7 +1,7 @@
 //! Counter-example 13, for a reader. A leader is cut off from the others and paused. They elect another, which
 //! acknowledges a record. A consumer that has heard of none of this asks the sleeper how far the partition goes.
 //!
-//! Breaks if: the sleeper answers before it looks at the clock: the offset that it tells is long superseded.
+//! Breaks if: the sleeper answers from what it knew when it fell asleep: the offset that it tells is long superseded.
 
 use varve_scenarios::{Rest, Scenario, millis, secs};
 

@@ -6,19 +6,20 @@
 //! `LEADER_NOT_AVAILABLE`: the one before it may have told more (KIP-207). There is no remote storage, so what is
 //! local is everything, and nothing is tiered.
 //!
-//! The latest offset is told only while check-quorum is fresh: a leader that was asleep, or is cut off, may have been
-//! succeeded, and its latest is long past (counter-example 13). Records below a high watermark are committed for
-//! good, so Fetch needs no such care.
+//! The latest offset is told only by the latest leader: one that was asleep, is cut off, or has handed leadership over may
+//! have been succeeded, and its latest is long past (counter-example 13). So its voters are asked first, see
+//! `replica::confirmation`. Records below a high watermark are committed for good, so Fetch needs no such care.
 //!
 //! Sources: `ReplicaManager.fetchOffset`, `UnifiedLog.fetchOffsetByTimestamp`, `Partition.fetchOffsetForTimestamp`,
 //! KIP-207, KIP-320, KIP-405, KIP-734, KIP-1005, KIP-1023.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::effect::{Effects, RequestId};
-use crate::hooks::Mutant;
 use crate::ids::{LeaderEpoch, Offset, Timestamp, TopicPartition};
+use crate::peer::LeadershipRound;
+use crate::replica::{Confirmation, Replica};
 use crate::store::{QueryKind, QueryResult};
 use crate::wire::list_offsets::{
     EARLIEST_LOCAL_TIMESTAMP, EARLIEST_PENDING_UPLOAD_TIMESTAMP, EARLIEST_TIMESTAMP,
@@ -35,14 +36,14 @@ use crate::wire::{
 
 use super::Broker;
 use super::lookup::{Named, end_of_epoch};
-use super::requests::{Lookup, What, respond};
+use super::requests::{Lookup, Requests, What, respond};
 
 /// From this version on `OFFSET_NOT_AVAILABLE` is known to clients.
 const NOT_AVAILABLE_FROM: i16 = 5;
 /// How long a lookup may take where the request does not say.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Lookups that the store has not all answered.
+/// Lookups that the store, and leaders that their voters, have not all answered.
 #[derive(Clone, Debug)]
 pub(super) struct WaitingOffsets {
     api_version: i16,
@@ -51,12 +52,23 @@ pub(super) struct WaitingOffsets {
     places: Vec<(usize, usize)>,
     /// The places that are open, by their places in `places`.
     open: BTreeSet<usize>,
+    /// Of these, those that wait for a leader's voters.
+    confirming: BTreeMap<usize, Confirming>,
+}
+
+/// A leadership that is being confirmed.
+#[derive(Clone, Copy, Debug)]
+struct Confirming {
+    partition: TopicPartition,
+    leader_epoch: LeaderEpoch,
+    round: LeadershipRound,
 }
 
 /// What ListOffsets asks of one partition.
 enum Found {
     Known(ListOffsetsPartitionResponse),
     Lookup(TopicPartition, QueryKind, Offset),
+    Latest(TopicPartition),
 }
 
 impl Broker {
@@ -72,6 +84,7 @@ impl Broker {
             response: ListOffsetsResponse::default(),
             places: Vec::new(),
             open: BTreeSet::new(),
+            confirming: BTreeMap::new(),
         };
         let twice = asked_twice(&body.topics);
         let mut told = BTreeSet::new();
@@ -97,9 +110,7 @@ impl Broker {
                     Ok(Found::Known(known)) => answer = known,
                     Ok(Found::Lookup(partition, kind, end)) => {
                         let query = self.query(partition, kind, fx);
-                        let place_number = waiting.places.len();
-                        waiting.places.push((topic_place, place));
-                        waiting.open.insert(place_number);
+                        let place_number = waiting.open_place(topic_place, place);
                         let lookup = Lookup {
                             request: id,
                             partition,
@@ -107,6 +118,20 @@ impl Broker {
                             end,
                         };
                         self.requests.lookups.insert(query, lookup);
+                    }
+                    Ok(Found::Latest(partition)) => {
+                        let (leader_epoch, round) = self
+                            .with_replica(partition, fx, Replica::confirm_leadership)
+                            .expect("it was just seen to lead");
+                        let place_number = waiting.open_place(topic_place, place);
+                        let confirming = Confirming {
+                            partition,
+                            leader_epoch,
+                            round,
+                        };
+                        waiting.confirming.insert(place_number, confirming);
+                        let waiters = self.requests.confirming.entry(partition).or_default();
+                        waiters.insert((id, place_number));
                     }
                     Err(code) => answer.error_code = code,
                 }
@@ -168,11 +193,7 @@ impl Broker {
                 ErrorCode::LeaderNotAvailable
             })?;
         if asked.timestamp == LATEST_TIMESTAMP {
-            let fresh = replica.is_fresh(self.now, &self.setup.timing, &self.links);
-            if !fresh && !fx.mutant(Mutant::ServesStaleLeader) {
-                return Err(ErrorCode::NotLeaderOrFollower);
-            }
-            return Ok(answer(end.0, replica.leader_epoch()));
+            return Ok(Found::Latest(partition));
         }
         let end = replica.readable_end(end, fx);
         if start >= end {
@@ -218,10 +239,75 @@ impl Broker {
                 answer.error_code = ErrorCode::KafkaStorageError;
             }
         }
-        if offsets.open.is_empty()
-            && let Some(What::Offsets(offsets)) = self.requests.take(lookup.request)
-        {
-            respond(lookup.request, offsets.response, fx);
+        self.end_offsets(lookup.request, fx);
+    }
+
+    /// Something has changed about a partition: its leader may have been confirmed, or lead no more.
+    pub(super) fn wake_latest(&mut self, partition: TopicPartition, fx: &mut Effects) {
+        let Some(waiters) = self.requests.confirming.get(&partition) else {
+            return;
+        };
+        let waiters: Vec<(RequestId, usize)> = waiters.iter().copied().collect();
+        for (id, place) in waiters {
+            self.answer_latest(id, place, fx);
+        }
+    }
+
+    fn answer_latest(&mut self, id: RequestId, place: usize, fx: &mut Effects) {
+        let Some(What::Offsets(offsets)) =
+            self.requests.waiting.get(&id).map(|waiting| &waiting.what)
+        else {
+            unreachable!(
+                "whoever waits for a leader to be confirmed is forgotten with its request"
+            );
+        };
+        let Confirming {
+            partition,
+            leader_epoch,
+            round,
+        } = offsets.confirming[&place];
+        let replica = self.replica(partition);
+        let confirmation = replica.map_or(Confirmation::Lost, |replica| {
+            replica.confirmation(leader_epoch, round)
+        });
+        let latest = match confirmation {
+            Confirmation::Open => return,
+            Confirmation::Confirmed => replica.and_then(Replica::high_watermark),
+            Confirmation::Lost => None,
+        };
+        self.requests.forget_confirming(id, place, partition);
+        let Some(What::Offsets(offsets)) = self
+            .requests
+            .waiting
+            .get_mut(&id)
+            .map(|waiting| &mut waiting.what)
+        else {
+            unreachable!("it was just seen");
+        };
+        offsets.open.remove(&place);
+        offsets.confirming.remove(&place);
+        let api_version = offsets.api_version;
+        let answer = offsets.answer_at(place);
+        match latest {
+            Some(latest) => {
+                answer.offset = latest.0;
+                answer.leader_epoch = epoch_told(leader_epoch, api_version);
+            }
+            None => answer.error_code = ErrorCode::NotLeaderOrFollower,
+        }
+        self.end_offsets(id, fx);
+    }
+
+    /// Answers a request of which nothing is open any more.
+    fn end_offsets(&mut self, id: RequestId, fx: &mut Effects) {
+        let is_open =
+            |what: &What| matches!(what, What::Offsets(offsets) if !offsets.open.is_empty());
+        let waiting = self.requests.waiting.get(&id);
+        if waiting.is_none_or(|waiting| is_open(&waiting.what)) {
+            return;
+        }
+        if let Some(What::Offsets(offsets)) = self.requests.take(id) {
+            respond(id, offsets.response, fx);
         }
     }
 
@@ -273,7 +359,33 @@ impl Broker {
     }
 }
 
+impl Requests {
+    /// Forgets which leaders a request waits for.
+    pub(super) fn forget_latest(&mut self, id: RequestId, offsets: &WaitingOffsets) {
+        for (&place, confirming) in &offsets.confirming {
+            self.forget_confirming(id, place, confirming.partition);
+        }
+    }
+
+    fn forget_confirming(&mut self, id: RequestId, place: usize, partition: TopicPartition) {
+        if let Some(waiters) = self.confirming.get_mut(&partition) {
+            waiters.remove(&(id, place));
+            if waiters.is_empty() {
+                self.confirming.remove(&partition);
+            }
+        }
+    }
+}
+
 impl WaitingOffsets {
+    /// Leaves a place in the answer open. Returns its place in `places`.
+    fn open_place(&mut self, topic: usize, partition: usize) -> usize {
+        let place = self.places.len();
+        self.places.push((topic, partition));
+        self.open.insert(place);
+        place
+    }
+
     fn answer_at(&mut self, place: usize) -> &mut ListOffsetsPartitionResponse {
         let (topic, partition) = self.places[place];
         &mut self.response.topics[topic].partitions[partition]

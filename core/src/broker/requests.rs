@@ -5,7 +5,7 @@
 //!
 //! - a produce, for its batches to meet the acks policy (`produce`);
 //! - a fetch, for enough bytes, or for the disk (`fetch`);
-//! - lookups by time, for the disk (`offsets`);
+//! - lookups by time, for the disk, and of the latest offset, for the leader's voters (`offsets`);
 //! - a producer that wants an id, for a block of them (`producer_ids`);
 //! - an administrative request, for the controller, and then for this broker's own image (`admin`).
 //!
@@ -44,6 +44,8 @@ pub(super) struct Requests {
     pub(super) appends: BTreeMap<TopicPartition, Appends>,
     /// Fetches that wait for more of a partition, with the place of that partition in them.
     pub(super) readers: BTreeMap<TopicPartition, BTreeSet<(RequestId, usize)>>,
+    /// Lookups of the latest offset that wait for the partition's leader to be confirmed, with their place in the answer.
+    pub(super) confirming: BTreeMap<TopicPartition, BTreeSet<(RequestId, usize)>>,
     /// Lookups under way, and what for.
     pub(super) lookups: BTreeMap<QueryId, Lookup>,
     pub(super) sessions: Sessions,
@@ -127,7 +129,7 @@ impl Requests {
         match &what {
             What::Produce(produce) => self.forget_appends(id, produce),
             What::Fetch(fetch) => self.forget_reader(id, fetch),
-            What::Offsets(_) => {}
+            What::Offsets(offsets) => self.forget_latest(id, offsets),
             What::Admin(admin) => self.forget_admin(id, admin),
             What::ProducerId => self.producer_ids.forget(id),
         }
@@ -193,6 +195,7 @@ impl Broker {
     pub(super) fn wake_requests(&mut self, partition: TopicPartition, fx: &mut Effects) {
         self.wake_produces(partition, fx);
         self.wake_fetches(partition, fx);
+        self.wake_latest(partition, fx);
     }
 
     /// Has the broker called when the next request has waited long enough.

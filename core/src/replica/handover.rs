@@ -23,21 +23,16 @@ pub(super) struct Transfer {
 impl Replica {
     /// Whether a majority of the voters has proven, within the election timeout, that it hears this leader.
     pub(super) fn has_quorum(&self, cx: &Cx<'_>) -> bool {
-        self.is_fresh(cx.now, cx.timing, cx.links)
-    }
-
-    /// The same, for whoever is to answer a read that only the present leader can (counter-example 13).
-    #[must_use]
-    pub(crate) fn is_fresh(&self, now: Instant, timing: &Timing, links: &Links) -> bool {
         let Role::Leader(leading) = &self.role else {
             return false;
         };
         let fresh = |voter: &&Voter| {
-            let proven_at = links
+            let proven_at = cx
+                .links
                 .proven_at(**voter)
                 .unwrap_or(leading.since)
                 .max(leading.since);
-            **voter == self.me || now.since(proven_at) < timing.election_timeout
+            **voter == self.me || cx.now.since(proven_at) < cx.timing.election_timeout
         };
         self.voters.iter().filter(fresh).count() > self.voters.len() / 2
     }
@@ -47,8 +42,7 @@ impl Replica {
         if !self.is_leader() {
             return;
         }
-        let leads_on = [Mutant::NeverChecksQuorum, Mutant::ServesStaleLeader];
-        if self.has_quorum(cx) || leads_on.into_iter().any(|mutant| cx.fx.mutant(mutant)) {
+        if self.has_quorum(cx) || cx.fx.mutant(Mutant::NeverChecksQuorum) {
             self.update_claim(cx);
             return;
         }

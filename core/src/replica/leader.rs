@@ -14,6 +14,7 @@ use crate::record::Batch;
 use crate::store::{Flush, QueryId, QueryKind};
 use crate::time::Instant;
 
+use super::confirmation::Rounds;
 use super::handover::Transfer;
 use super::progress::Progress;
 use super::{Cx, Replica, Role};
@@ -38,6 +39,8 @@ pub(super) struct Leading {
     pub(super) target: Vec<Voter>,
     /// A transfer of leadership under way.
     pub(super) transfer: Option<Transfer>,
+    /// What its voters have been asked of its leadership.
+    pub(super) rounds: Rounds,
     /// When something that waits must be looked after.
     tick_at: Option<Instant>,
 }
@@ -110,6 +113,7 @@ impl Replica {
             observers: Vec::new(),
             target: Vec::new(),
             transfer: None,
+            rounds: Rounds::default(),
             tick_at: None,
         }));
         if !cx.fx.mutant(Mutant::LeadsWithoutOpening) {
@@ -453,6 +457,8 @@ impl Replica {
         self.update_claim(cx);
         self.replicate(cx);
         self.change_voters(cx);
+        self.count_confirmations(cx);
+        self.ask_round_again(None, cx);
         self.keep_ticking(cx);
     }
 
@@ -502,6 +508,7 @@ impl Replica {
                 }
                 self.replicate(cx);
                 self.update_claim(cx);
+                self.ask_round_again(Some(broker), cx);
             }
             Role::PreCandidate(_) | Role::Candidate(_) => self.ask_again(broker, cx),
             Role::Follower(following) => {

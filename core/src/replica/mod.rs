@@ -7,7 +7,8 @@
 //!
 //! What stands where: `orders` keeps account of what the store has been told and has done, `election` decides
 //! who leads, `follower` takes the leader's entries, `leader` sends them, `commit` says what a majority
-//! has, `handover` when leadership ends, `membership` changes voters, `holes` repairs damage.
+//! has, `confirmation` whether a leader is still the latest, `handover` when leadership ends, `membership` changes voters,
+//! `holes` repairs damage.
 //!
 //! A replica knows nothing of clients, topics' names or the controller. It is told its target by the broker, which
 //! reads it in the metadata.
@@ -17,6 +18,7 @@ mod election;
 mod follower;
 mod leader;
 mod commit;
+mod confirmation;
 mod handover;
 mod progress;
 mod membership;
@@ -48,6 +50,7 @@ use holes::Holes;
 use leader::Leading;
 use orders::Orders;
 
+pub(crate) use confirmation::Confirmation;
 pub use leader::{Appended, ProduceRefusal};
 
 /// Bytes of entries that a replica keeps in memory beyond what is not durable yet.
@@ -560,6 +563,13 @@ impl Replica {
             ReplicaBody::AppendReply(reply) => self.on_append_reply(from, leader_epoch, reply, cx),
             ReplicaBody::TransferLeadership => self.on_transfer_leadership(from, leader_epoch, cx),
             ReplicaBody::Resigned => self.on_resigned(from, leader_epoch, cx),
+            ReplicaBody::ConfirmLeadership { round } => {
+                // In a later epoch the answer tells the sender of that.
+                self.send(from, ReplicaBody::ConfirmLeadershipReply { round }, cx);
+            }
+            ReplicaBody::ConfirmLeadershipReply { round } => {
+                self.on_confirm_leadership_reply(from, leader_epoch, round, cx);
+            }
             ReplicaBody::FillRequest {
                 offset,
                 record_epoch,

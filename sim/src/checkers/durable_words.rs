@@ -79,6 +79,8 @@ impl Checker for WordsAreDurable {
                     | ReplicaBody::Append(_)
                     | ReplicaBody::TransferLeadership
                     | ReplicaBody::Resigned
+                    | ReplicaBody::ConfirmLeadership { .. }
+                    | ReplicaBody::ConfirmLeadershipReply { .. }
                     | ReplicaBody::FillRequest { .. }
                     | ReplicaBody::FillReply {
                         never_had: false, ..

@@ -1,0 +1,157 @@
+//! Whether a leader is still the latest one, for what only the latest can tell (counter-example 13).
+//!
+//! A leader that has been succeeded may not know it. Its voters' brokers hear it as before, and where it handed
+//! leadership over itself, they voted for another without ever having doubted it: check-quorum says nothing of that.
+//! So, once such a request *has come*, it asks its voters whether they are in its epoch, and answers when a majority
+//! says so (ReadIndex; Raft dissertation, 6.4). A leader of a later epoch was elected by one of these, who was still in
+//! this epoch when it was asked: after the request had come. No clock enters into it.
+//!
+//! One round is under way at a time. Requests that come meanwhile were not there when it began: they share the next.
+
+use std::collections::BTreeMap;
+
+use crate::hooks::Mutant;
+use crate::ids::{BrokerId, LeaderEpoch, Voter};
+use crate::peer::{LeadershipRound, ReplicaBody};
+
+use super::{Cx, Replica, Role};
+
+/// The rounds of one leadership.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Rounds {
+    /// The latest that was begun.
+    begun: LeadershipRound,
+    /// The latest that a majority has confirmed: `begun`, or the one before.
+    confirmed: LeadershipRound,
+    /// Somebody waits for the one behind `begun`.
+    next_is_wanted: bool,
+    /// The latest that each voter has answered.
+    answered: BTreeMap<Voter, LeadershipRound>,
+}
+
+/// What has become of a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Confirmation {
+    /// Not enough voters have answered yet.
+    Open,
+    /// This replica led the latest epoch, after the round was asked for.
+    Confirmed,
+    /// That leadership is over.
+    Lost,
+}
+
+impl Rounds {
+    fn is_under_way(&self) -> bool {
+        self.confirmed < self.begun
+    }
+}
+
+impl Replica {
+    /// Has this leadership confirmed. Returns the epoch and the round to wait for; `None` where this replica leads nothing.
+    pub(crate) fn confirm_leadership(
+        &mut self,
+        cx: &mut Cx<'_>,
+    ) -> Option<(LeaderEpoch, LeadershipRound)> {
+        let leader_epoch = self.vote.leader_epoch;
+        let Role::Leader(leading) = &mut self.role else {
+            return None;
+        };
+        let round = leading.rounds.begun.next();
+        if leading.rounds.is_under_way() {
+            leading.rounds.next_is_wanted = true;
+        } else {
+            self.begin_round(cx);
+        }
+        Some((leader_epoch, round))
+    }
+
+    /// What has become of a round of that epoch.
+    #[must_use]
+    pub(crate) fn confirmation(
+        &self,
+        leader_epoch: LeaderEpoch,
+        round: LeadershipRound,
+    ) -> Confirmation {
+        match &self.role {
+            Role::Leader(leading) if self.vote.leader_epoch == leader_epoch => {
+                if leading.rounds.confirmed >= round {
+                    Confirmation::Confirmed
+                } else {
+                    Confirmation::Open
+                }
+            }
+            Role::Leader(_) | Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {
+                Confirmation::Lost
+            }
+        }
+    }
+
+    fn begin_round(&mut self, cx: &mut Cx<'_>) {
+        let Role::Leader(leading) = &mut self.role else {
+            return;
+        };
+        leading.rounds.begun = leading.rounds.begun.next();
+        leading.rounds.next_is_wanted = false;
+        self.ask_round_again(None, cx);
+        self.count_confirmations(cx);
+    }
+
+    /// Asks the voters that have not answered the round under way: those of this broker, or all.
+    pub(super) fn ask_round_again(&mut self, broker: Option<BrokerId>, cx: &mut Cx<'_>) {
+        let others = self.other_voters();
+        let Role::Leader(leading) = &mut self.role else {
+            return;
+        };
+        if !leading.rounds.is_under_way() {
+            return;
+        }
+        leading.tick_by(cx.now + cx.timing.retry_interval);
+        let rounds = &leading.rounds;
+        let round = rounds.begun;
+        let open = |voter: &Voter| {
+            broker.is_none_or(|broker| voter.broker == broker)
+                && rounds.answered.get(voter) != Some(&round)
+                && cx.links.reaches(*voter)
+        };
+        let asked: Vec<Voter> = others.into_iter().filter(open).collect();
+        for voter in asked {
+            self.send(voter, ReplicaBody::ConfirmLeadership { round }, cx);
+        }
+    }
+
+    pub(super) fn on_confirm_leadership_reply(
+        &mut self,
+        from: Voter,
+        leader_epoch: LeaderEpoch,
+        round: LeadershipRound,
+        cx: &mut Cx<'_>,
+    ) {
+        if leader_epoch != self.vote.leader_epoch {
+            return; // a later epoch has been entered by `receive`; an earlier one had other rounds
+        }
+        let Role::Leader(leading) = &mut self.role else {
+            return;
+        };
+        let answered = leading.rounds.answered.entry(from).or_default();
+        *answered = round.max(*answered);
+        self.count_confirmations(cx);
+    }
+
+    /// Confirms the round under way once a majority of the voters has answered it.
+    pub(super) fn count_confirmations(&mut self, cx: &mut Cx<'_>) {
+        let Role::Leader(leading) = &mut self.role else {
+            return;
+        };
+        let rounds = &mut leading.rounds;
+        let answers = self.voters.iter().filter(|voter| {
+            **voter == self.me || rounds.answered.get(voter).copied() >= Some(rounds.begun)
+        });
+        if answers.count() <= self.voters.len() / 2 && !cx.fx.mutant(Mutant::ServesStaleLeader) {
+            return;
+        }
+        rounds.confirmed = rounds.begun;
+        if rounds.next_is_wanted {
+            self.begin_round(cx);
+        }
+    }
+}
