@@ -201,6 +201,7 @@ impl fmt::Display for ReplicaMessage {
             }
             ReplicaBody::TransferLeadership => write!(f, "TransferLeadership e{epoch}"),
             ReplicaBody::Resigned => write!(f, "Resigned e{epoch}"),
+            ReplicaBody::EpochEntered => write!(f, "EpochEntered e{epoch}"),
             ReplicaBody::ConfirmLeadership { round } => {
                 write!(f, "ConfirmLeadership e{epoch} #{}", round.0)
             }

@@ -146,6 +146,8 @@ pub enum ReplicaBody {
     TransferLeadership,
     /// I do not lead this epoch any more; do not wait for the timeout.
     Resigned,
+    /// I have entered this epoch, and follow the leader of an earlier one no more.
+    EpochEntered,
     /// Are you still in my epoch? Asked by a leader for what only the latest one can tell (Raft dissertation, 6.4).
     ConfirmLeadership {
         /// Which time it asks.
@@ -190,6 +192,7 @@ impl ReplicaBody {
             | Self::AppendReply(_)
             | Self::TransferLeadership
             | Self::Resigned
+            | Self::EpochEntered
             | Self::ConfirmLeadership { .. }
             | Self::ConfirmLeadershipReply { .. }
             | Self::FillRequest { .. } => (&[], &[]),

@@ -275,6 +275,7 @@ fn batches(message: &mut PeerMessage) -> Vec<&mut Batch> {
         | ReplicaBody::AppendReply(_)
         | ReplicaBody::TransferLeadership
         | ReplicaBody::Resigned
+        | ReplicaBody::EpochEntered
         | ReplicaBody::ConfirmLeadership { .. }
         | ReplicaBody::ConfirmLeadershipReply { .. }
         | ReplicaBody::FillRequest { .. } => Vec::new(),
@@ -441,6 +442,7 @@ mod tests {
             }),
             Just(ReplicaBody::TransferLeadership),
             Just(ReplicaBody::Resigned),
+            Just(ReplicaBody::EpochEntered),
             any::<u64>().prop_map(|round| ReplicaBody::ConfirmLeadership {
                 round: LeadershipRound(round),
             }),

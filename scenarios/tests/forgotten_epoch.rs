@@ -27,7 +27,7 @@ pub(crate) fn story(s: &mut Scenario) {
     s.retarget(&[l, d, x, y, f]);
     s.run_until(|s| s.view(l).role == "candidate", secs(20));
     s.trace_from_here();
-    s.cut_one_way([l, x, y], d);
+    s.cut_one_way([l, x, y, f], d);
     s.stall_disk(f, millis(20));
     s.run_until(|s| s.leader_other_than(d), millis(20));
     s.cut(l, y);
@@ -38,7 +38,9 @@ pub(crate) fn story(s: &mut Scenario) {
     assert_eq!(s.log_end_offset(f), 2);
     s.power_cut(f);
     s.syncs_take(millis(1));
+    s.heal();
     s.cut([l, x], Rest);
+    s.cut_one_way(y, d);
     s.start(f);
     s.run_until(|s| s.view(f).mark != Mark::Suspect, millis(500));
     assert_eq!(s.view(d).role, "leader", "D has cleared F");

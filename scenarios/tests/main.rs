@@ -39,6 +39,7 @@ mod latest_after_handover;
 mod leader_back_too_soon;
 mod leader_that_is_no_more;
 mod learners_do_not_count;
+mod left_in_silence;
 mod lost_by_the_only_one;
 mod moved_away;
 mod mutants;

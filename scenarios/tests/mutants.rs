@@ -96,6 +96,9 @@ killers! {
     undone_change {
         KeepsTruncatedVoters: checker "VotersAreOfTheLog",
     }
+    left_in_silence {
+        LeavesInSilence: claim "does not happen within 100ms",
+    }
     moved_away {
         DeletesOnTargetAlone: checker "CountingCopiesAreKept",
     }

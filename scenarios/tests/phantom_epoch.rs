@@ -27,7 +27,7 @@ pub(crate) fn story(s: &mut Scenario) {
         |s| s.view(old).end.leader_epoch == s.view(s.leader()).end.leader_epoch,
         secs(3),
     );
-    s.run_for(millis(27));
+    s.run_for(millis(47));
     s.power_cut(old);
     s.syncs_take(millis(1));
     s.start(old);

@@ -137,6 +137,7 @@ fn replica_message(message: &ReplicaMessage) -> Option<String> {
         }
         ReplicaBody::TransferLeadership => format!("TransferLeadership e{epoch}"),
         ReplicaBody::Resigned => format!("Resigned e{epoch}"),
+        ReplicaBody::EpochEntered => format!("EpochEntered e{epoch}"),
         ReplicaBody::ConfirmLeadership { .. } => format!("ConfirmLeadership e{epoch}"),
         ReplicaBody::ConfirmLeadershipReply { .. } => {
             format!("ConfirmLeadership answered in e{epoch}")

@@ -154,6 +154,15 @@ impl NoteIndex {
         self.position_before_record(offset).leader_epoch
     }
 
+    /// Who opened the log's last epoch, where that is known.
+    #[must_use]
+    pub fn last_leader(&self) -> Option<Voter> {
+        self.notes.iter().rev().find_map(|note| match note.kind {
+            NoteKind::Opening { leader } => Some(leader),
+            NoteKind::Voters(_) | NoteKind::LogStart(_) => None,
+        })
+    }
+
     /// The last voter note at or before `count` notes, with its own count.
     #[must_use]
     pub fn voters_at(&self, count: u64) -> Option<(u64, &[Voter])> {

@@ -76,8 +76,10 @@ impl Replica {
         });
     }
 
-    /// Takes a higher epoch. Whatever this replica was, it is a follower of nobody yet.
-    pub(super) fn enter_epoch(&mut self, leader_epoch: LeaderEpoch, cx: &mut Cx<'_>) {
+    /// Takes a higher epoch, which another replica is in. Whatever this replica was, it is a follower of nobody yet.
+    ///
+    /// Its former leader may not reach that other, and goes on being heard by this replica's broker: it is told.
+    pub(super) fn enter_epoch(&mut self, leader_epoch: LeaderEpoch, other: Voter, cx: &mut Cx<'_>) {
         assert!(
             leader_epoch > self.vote.leader_epoch,
             "leader epochs never go back"
@@ -98,6 +100,13 @@ impl Replica {
             cx,
         );
         self.wait_for_leader(cx);
+        let former = self.notes.last_leader();
+        if let Some(former) = former.filter(|former| *former != self.me && *former != other)
+            && cx.links.reaches(former)
+            && !cx.fx.mutant(Mutant::LeavesInSilence)
+        {
+            self.send(former, ReplicaBody::EpochEntered, cx);
+        }
     }
 
     fn store_vote(&mut self, vote: Vote, cx: &mut Cx<'_>) {

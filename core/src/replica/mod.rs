@@ -548,7 +548,7 @@ impl Replica {
         // A pre-vote names an epoch that nobody has entered; every other message's sender is in its epoch.
         let entered = !matches!(body, ReplicaBody::PreVote { .. });
         if entered && leader_epoch > self.vote.leader_epoch {
-            self.enter_epoch(leader_epoch, cx);
+            self.enter_epoch(leader_epoch, from, cx);
         }
         match body {
             ReplicaBody::PreVote { end } => self.on_pre_vote(from, leader_epoch, end, cx),
@@ -563,6 +563,7 @@ impl Replica {
             ReplicaBody::AppendReply(reply) => self.on_append_reply(from, leader_epoch, reply, cx),
             ReplicaBody::TransferLeadership => self.on_transfer_leadership(from, leader_epoch, cx),
             ReplicaBody::Resigned => self.on_resigned(from, leader_epoch, cx),
+            ReplicaBody::EpochEntered => {} // which this replica has entered with it
             ReplicaBody::ConfirmLeadership { round } => {
                 // In a later epoch the answer tells the sender of that.
                 self.send(from, ReplicaBody::ConfirmLeadershipReply { round }, cx);

@@ -79,6 +79,7 @@ impl Checker for WordsAreDurable {
                     | ReplicaBody::Append(_)
                     | ReplicaBody::TransferLeadership
                     | ReplicaBody::Resigned
+                    | ReplicaBody::EpochEntered
                     | ReplicaBody::ConfirmLeadership { .. }
                     | ReplicaBody::ConfirmLeadershipReply { .. }
                     | ReplicaBody::FillRequest { .. }
