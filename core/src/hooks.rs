@@ -48,6 +48,8 @@ list! {
         CommitsAlone,
         /// A learner stands in for a voter where a majority is counted.
         CountsLearners,
+        /// What a learner had counts as soon as it is a voter, whether or not it knows that.
+        CountsWhatLearnersHad,
         /// A note counts as committed where a majority has it in memory.
         CommitsNotesInMemory,
         /// A leader shows a high watermark before its opening is committed.

@@ -38,6 +38,7 @@ mod late_word;
 mod latest_after_handover;
 mod leader_back_too_soon;
 mod leader_that_is_no_more;
+mod learner_wanted_no_more;
 mod learners_do_not_count;
 mod left_in_silence;
 mod lost_by_the_only_one;

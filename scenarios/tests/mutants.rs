@@ -99,6 +99,9 @@ killers! {
     left_in_silence {
         LeavesInSilence: claim "does not happen within 100ms",
     }
+    learner_wanted_no_more {
+        CountsWhatLearnersHad: checker "MajorityReachedHighWatermark",
+    }
     moved_away {
         DeletesOnTargetAlone: checker "CountingCopiesAreKept",
     }

@@ -154,6 +154,27 @@ impl NoteIndex {
         self.position_before_record(offset).leader_epoch
     }
 
+    /// The count of the note that made this voter one, of those that the last voter note names; 0 for one of the creation
+    /// that has been a voter ever since.
+    #[must_use]
+    pub fn voter_since(&self, voter: Voter, at_creation: &[Voter]) -> u64 {
+        let mut since = 0;
+        for (place, note) in self.notes.iter().enumerate().rev() {
+            match &note.kind {
+                NoteKind::Voters(voters) if voters.contains(&voter) => {
+                    since = self.below + place as u64 + 1;
+                }
+                NoteKind::Voters(_) => return since,
+                NoteKind::Opening { .. } | NoteKind::LogStart(_) => {}
+            }
+        }
+        if at_creation.contains(&voter) {
+            0
+        } else {
+            since
+        }
+    }
+
     /// Who opened the log's last epoch, where that is known.
     #[must_use]
     pub fn last_leader(&self) -> Option<Voter> {

@@ -1,6 +1,7 @@
 //! Committing: what a majority has, and what may be acknowledged.
 //!
-//! "Has" is meant by the topic's `flush`: durably, or for records in memory.
+//! "Has" is meant by the topic's `flush`: durably, or for records in memory. A voter has nothing that counts before it
+//! has the note that made it one: until then it is a learner to itself, and is deleted where the metadata want it no more.
 
 use crate::effect::Resignation;
 use crate::hooks::Mutant;
@@ -67,17 +68,24 @@ impl Replica {
         let Role::Leader(leading) = &self.role else {
             return Position::default();
         };
+        let any_counts = cx.fx.mutant(Mutant::CountsWhatLearnersHad);
         let mut positions: Vec<Position> = self
             .voters
             .iter()
-            .map(|voter| {
-                if *voter == self.me {
+            .zip(&self.voters_since)
+            .map(|(voter, since)| {
+                let position = if *voter == self.me {
                     mine
                 } else {
                     leading
                         .progress
                         .get(voter)
                         .map_or_else(Position::default, &of)
+                };
+                if position.notes >= *since || any_counts {
+                    position
+                } else {
+                    Position::default()
                 }
             })
             .collect();
@@ -108,16 +116,17 @@ impl Replica {
         {
             return false;
         }
-        let reached = |voter: &&Voter| {
+        let reached = |(voter, since): &(&Voter, &u64)| {
             let position = match (leading.progress.get(voter), self.config.flush) {
-                (None, _) if **voter == self.me => self.mine(),
+                (None, _) if *voter == &self.me => self.mine(),
                 (None, _) => Position::default(),
                 (Some(progress), Flush::Commit) => progress.durable,
                 (Some(progress), Flush::Replicated) => progress.appended,
             };
-            position.end_offset >= end_offset
+            position.end_offset >= end_offset && position.notes >= **since
         };
-        self.voters.iter().filter(reached).count() >= insync_min
+        let voters = self.voters.iter().zip(&self.voters_since);
+        voters.filter(reached).count() >= insync_min
     }
 
     /// Whether a record that ends at `end_offset` may be acknowledged to a producer with `acks=1`.

@@ -129,6 +129,8 @@ pub struct Replica {
     voters_at_creation: Vec<Voter>,
     /// Voters at the log's end, sorted: effective when appended, not when committed.
     voters: Vec<Voter>,
+    /// Of each of them, the count of the note that made it one. Without that, what it has does not count.
+    voters_since: Vec<u64>,
     /// The highest epoch seen and the vote in it, as ordered; durable once the order is done.
     vote: Vote,
     mark: Mark,
@@ -289,6 +291,7 @@ impl Replica {
             role: Role::Follower(Following::default()),
             voters_at_creation: recovered.voters,
             voters: Vec::new(),
+            voters_since: Vec::new(),
             vote,
             mark: recovered.mark,
             suspect_until: None,
@@ -633,6 +636,8 @@ impl Replica {
             |(_, voters)| voters.to_vec(),
         );
         self.voters.sort_unstable();
+        let since = |&voter: &Voter| self.notes.voter_since(voter, &self.voters_at_creation);
+        self.voters_since = self.voters.iter().map(since).collect();
     }
 
     /// Puts an entry at the end of the log in memory. The caller orders it of the store.
