@@ -70,8 +70,31 @@ struct PendingBatch {
     sequence: i32,
     timestamp: Timestamp,
     padding: usize,
+    /// The batch itself, once it has been made to be sent.
+    records: Option<Records>,
     under_way: bool,
     backoff: Backoff,
+}
+
+impl PendingBatch {
+    /// The batch as it is sent, however often.
+    fn build(&self, identity: Option<(ProducerId, ProducerEpoch)>) -> Records {
+        let mut builder = BatchBuilder::new(Compression::None);
+        if let Some((producer_id, producer_epoch)) = identity {
+            builder = builder.producer(producer_id, producer_epoch, self.sequence);
+        }
+        let mut bytes = vec![0; 8 + self.padding];
+        for value in &self.values {
+            bytes[..8].copy_from_slice(&value.0.to_be_bytes());
+            builder
+                .push(self.timestamp, Some(b"key"), Some(&bytes), &[])
+                .expect("batches are small");
+        }
+        let built = builder.build();
+        let mut bytes = built.header.to_bytes().to_vec();
+        bytes.extend_from_slice(&built.body);
+        Records::from(Bytes::from(bytes))
+    }
 }
 
 impl Producer {
@@ -198,6 +221,7 @@ impl Producer {
                 sequence: base_sequence,
                 timestamp: Timestamp(wall),
                 padding: self.padding,
+                records: None,
                 under_way: false,
                 backoff: Backoff::default(),
             });
@@ -268,26 +292,13 @@ impl Producer {
         queue.remove(place)
     }
 
-    fn request(&self, topic: TopicId, partition: i32, id: u64) -> Option<ProduceRequest> {
-        let batch = self
-            .partitions
-            .get(&partition)?
-            .iter()
-            .find(|batch| batch.id == id)?;
-        let mut builder = BatchBuilder::new(Compression::None);
-        if let Some((producer_id, producer_epoch)) = self.identity {
-            builder = builder.producer(producer_id, producer_epoch, batch.sequence);
+    fn request(&mut self, topic: TopicId, partition: i32, id: u64) -> Option<ProduceRequest> {
+        let identity = self.identity;
+        let batch = self.find(partition, id)?;
+        if batch.records.is_none() {
+            batch.records = Some(batch.build(identity));
         }
-        for value in &batch.values {
-            let mut bytes = vec![0; 8 + batch.padding];
-            bytes[..8].copy_from_slice(&value.0.to_be_bytes());
-            builder
-                .push(batch.timestamp, Some(b"key"), Some(&bytes), &[])
-                .expect("batches are small");
-        }
-        let built = builder.build();
-        let mut bytes = built.header.to_bytes().to_vec();
-        bytes.extend_from_slice(&built.body);
+        let records = batch.records.clone();
         Some(ProduceRequest {
             transactional_id: None,
             acks: self.acks,
@@ -297,7 +308,7 @@ impl Producer {
                 topic_id: topic,
                 partition_data: vec![PartitionProduceData {
                     index: partition,
-                    records: Some(Records::from(Bytes::from(bytes))),
+                    records,
                 }],
             }],
         })
@@ -336,7 +347,7 @@ impl Client {
                 self.want_metadata(now);
                 continue;
             };
-            let Work::Produce(producer) = &self.work else {
+            let Work::Produce(producer) = &mut self.work else {
                 return;
             };
             let Some(request) = producer.request(known.topic, partition, id) else {

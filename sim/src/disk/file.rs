@@ -66,29 +66,41 @@ impl File {
     }
 
     pub(super) fn read(&self, offset: u64, buffer: &mut [u8]) {
-        buffer.fill(0);
-        let end = offset + buffer.len() as u64;
-        let first = offset / PAGE_SIZE as u64;
-        let last = end.div_ceil(PAGE_SIZE as u64);
-        for (&number, page) in self.pages.range(first..last) {
-            overlay(offset, buffer, number * PAGE_SIZE as u64, &page.written[..]);
-        }
+        self.read_pages(offset, buffer, |_, _, _| {});
     }
 
     /// Reads past the cache: what was written and not synced reaches the disk first.
     pub(super) fn read_uncached(&self, offset: u64, buffer: &mut [u8]) {
-        buffer.fill(0);
+        self.read_pages(offset, buffer, |page, at, buffer| {
+            for (within, bytes) in page.not_on_disk() {
+                overlay(offset, buffer, at + within as u64, bytes);
+            }
+        });
+    }
+
+    /// Fills the buffer with what was written from `offset` on, and lets `correct` change what comes of each page and
+    /// where that stands. Where nothing was ever written there are zeros.
+    fn read_pages(
+        &self,
+        offset: u64,
+        buffer: &mut [u8],
+        mut correct: impl FnMut(&Page, u64, &mut [u8]),
+    ) {
+        let within = |at: u64| usize::try_from(at - offset).expect("within the buffer");
         let end = offset + buffer.len() as u64;
         let first = offset / PAGE_SIZE as u64;
         let last = end.div_ceil(PAGE_SIZE as u64);
+        let mut read_to = offset;
         for (&number, page) in self.pages.range(first..last) {
-            overlay(
-                offset,
-                buffer,
-                number * PAGE_SIZE as u64,
-                &page.on_disk()[..],
-            );
+            let at = number * PAGE_SIZE as u64;
+            if read_to < at {
+                buffer[within(read_to)..within(at)].fill(0);
+            }
+            overlay(offset, buffer, at, &page.written[..]);
+            correct(page, at, buffer);
+            read_to = (at + PAGE_SIZE as u64).min(end);
         }
+        buffer[within(read_to)..].fill(0);
     }
 
     pub(super) fn write(&mut self, offset: u64, mut bytes: &[u8]) {
@@ -285,18 +297,19 @@ impl Page {
         }
     }
 
-    /// What the disk has, or will have once it is synced.
-    fn on_disk(&self) -> Box<[u8; PAGE_SIZE]> {
-        let mut bytes = self.written.clone();
-        if let Some(durable) = &self.durable {
-            for place in (0..SECTORS_PER_PAGE).filter(|&place| self.phantom[place]) {
-                let range = place * SECTOR_SIZE..(place + 1) * SECTOR_SIZE;
-                if self.dirty[place].0 == self.dirty[place].1 {
-                    bytes[range.clone()].copy_from_slice(&durable[range]);
-                }
-            }
-        }
-        bytes
+    /// The sectors of which the disk will not have what is written once it is synced: where each begins, and what the
+    /// disk has there.
+    fn not_on_disk(&self) -> impl Iterator<Item = (usize, &[u8])> {
+        self.durable.iter().flat_map(|durable| {
+            let places = (0..SECTORS_PER_PAGE).filter(|&place| {
+                let is_clean = self.dirty[place].0 == self.dirty[place].1;
+                self.phantom[place] && is_clean
+            });
+            places.map(|place| {
+                let start = place * SECTOR_SIZE;
+                (start, &durable[start..start + SECTOR_SIZE])
+            })
+        })
     }
 
     /// What is written in this sector reaches the disk.
