@@ -324,6 +324,8 @@ impl<D: Disk> Reader<'_, D> {
         Ok(gaps)
     }
 
+    /// The unknown damage of a segment within `range`, and before it from where the walk begins: every batch on the way is
+    /// checked, since one whose length has rotted leads to a place where no batch begins.
     fn gaps_in_segment(
         &self,
         index: usize,
@@ -340,11 +342,7 @@ impl<D: Disk> Reader<'_, D> {
             }
             match walk.peek()? {
                 Step::End => break,
-                Step::Header(header)
-                    if header.next_offset() <= range.start || walk.batch(&header)?.is_some() =>
-                {
-                    walk.pass(&header);
-                }
+                Step::Header(header) if walk.batch(&header)?.is_some() => walk.pass(&header),
                 Step::Header(_) | Step::Damaged => {
                     let Some(gap) = self.gap_from(index, file, walk.position, walk.expected)?
                     else {

@@ -74,6 +74,28 @@ fn a_hole_ends_with_the_log_whatever_a_damaged_header_says() {
 }
 
 #[test]
+fn a_hole_begins_with_the_damaged_batch_whoever_comes_upon_it_from_behind() {
+    let disk = formatted();
+    let (mut driver, batches) = with_batches(&disk, &[60; 40]);
+    checkpoint(&mut driver);
+    let log = driver.store.replicas.get_mut(&replica(0)).unwrap();
+    log.state.tail.clear();
+    // A bit of a batch's length, by which whoever reads behind it comes to a place where no batch begins.
+    disk.rot(&log_path(), byte_of(&batches, 2) + 11);
+    let QueryResult::Failed(ReadError::Hole(hole)) = driver.read(replica(0), 8, 100_000) else {
+        panic!("the way there is damaged");
+    };
+    let holes = driver.store.examine(replica(0), hole).unwrap();
+    assert_eq!(holes.first().map(|hole| hole.start), Some(Offset(4)));
+    let fill = OrderKind::Fill {
+        batches: batches[2..].to_vec(),
+    };
+    driver.execute(replica(0), fill).unwrap();
+    driver.commit();
+    assert_eq!(driver.read_all(replica(0)), bytes_of(&batches));
+}
+
+#[test]
 fn a_hole_is_no_wider_than_its_batch_whatever_two_damaged_headers_say() {
     let disk = formatted();
     let (mut driver, batches) = with_batches(&disk, &[300; 60]);
