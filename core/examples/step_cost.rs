@@ -32,7 +32,7 @@ use varve_core::log::Position;
 use varve_core::peer::{AppendReply, PeerIdentity, PeerMessage, ReplicaBody};
 use varve_core::record::{Batch, BatchBuilder, Compression, Depth, Limits, examine};
 use varve_core::store::{Completion, QueryResult, ReadError, Recovered, RecoveredReplica, Stage};
-use varve_core::time::Instant;
+use varve_core::time::{Instant, Now};
 use varve_core::wire::create_topics::CreatableTopic;
 use varve_core::wire::fetch::{FetchPartition, FetchTopic};
 use varve_core::wire::produce::{PartitionProduceData, TopicProduceData};
@@ -59,6 +59,14 @@ fn identity(id: i32) -> PeerIdentity {
     }
 }
 
+/// This time, by a wall clock that stands still.
+const fn at(instant: Instant) -> Now {
+    Now {
+        instant,
+        wall: Timestamp(1_700_000_000_000),
+    }
+}
+
 /// Three brokers, number 1 to 3.
 struct Cluster {
     now: Instant,
@@ -81,7 +89,13 @@ impl Cluster {
         };
         for id in 1..=3 {
             let mut fx = Effects::new();
-            let broker = Broker::new(setup(id), recovered(id), id as u64, cluster.now, &mut fx);
+            let broker = Broker::new(
+                setup(id),
+                recovered(id),
+                id as u64,
+                at(cluster.now),
+                &mut fx,
+            );
             cluster.brokers.push(broker);
             let effects: Vec<Effect> = fx.drain().collect();
             for effect in effects {
@@ -92,7 +106,6 @@ impl Cluster {
             for to in (1..=3).filter(|&to| to != from) {
                 cluster.step(from, Input::LinkUp(identity(to)));
             }
-            cluster.step(from, Input::WallClock(Timestamp(1_700_000_000_000)));
         }
         cluster.run(Duration::from_secs(20));
         cluster
@@ -112,7 +125,7 @@ impl Cluster {
     fn step_alone(&mut self, id: i32, input: Input) {
         let now = self.now;
         let mut fx = std::mem::take(&mut self.fx);
-        self.broker(id).step(now, input, &mut fx);
+        self.broker(id).step(at(now), input, &mut fx);
         let effects: Vec<Effect> = fx.drain().collect();
         self.fx = fx;
         for effect in effects {
@@ -284,7 +297,7 @@ impl Times {
         let mut nanos = 0;
         let counted = allocation_counter::measure(|| {
             let start = Clock::now();
-            broker.step(now, input, fx);
+            broker.step(at(now), input, fx);
             nanos = start.elapsed().as_nanos() as u64;
         });
         self.allocations += counted.count_total;
@@ -461,7 +474,7 @@ fn fetches(cluster: &mut Cluster, leader: i32, partition: TopicPartition) {
     let mut first = fetch_request("t", end.0 - 1);
     first.session_epoch = 0;
     let input = cluster.request(12, first.into(), None);
-    cluster.broker(leader).step(now, input, &mut fx);
+    cluster.broker(leader).step(at(now), input, &mut fx);
     let (session_id, _) = answered_bytes(cluster, leader, &mut fx);
     assert_ne!(session_id, 0, "a session is made");
     for epoch in 1..=ROUNDS {

@@ -226,6 +226,8 @@ list! {
         LeadsOnAfterRefusal,
         /// An append that the full disk has refused counts as durable.
         CountsRefusedAsDurable,
+        /// LogAppendTime is what the wall clock showed when the broker last had nothing to do.
+        StampsStaleTime,
     }
 }
 

@@ -3,13 +3,13 @@
 use std::ops::Range;
 
 use crate::effect::RequestId;
-use crate::ids::{BrokerId, Offset, Timestamp, TopicPartition};
+use crate::ids::{BrokerId, Offset, TopicPartition};
 use crate::peer::{PeerIdentity, PeerMessage};
 use crate::record::{Examined, RecordError};
 use crate::store::{Completion, QueryId, QueryResult, StoreFailure};
 use crate::wire::Request;
 
-/// A fact. Told together with the time at which it is taken in.
+/// A fact. Told together with what the node's clocks show when it is taken in ([`crate::time::Now`]).
 #[derive(Clone, Debug, PartialEq)]
 #[allow(
     clippy::large_enum_variant,
@@ -18,8 +18,6 @@ use crate::wire::Request;
 pub enum Input {
     /// Nothing but that time has passed: a deadline may be due.
     Tick,
-    /// The wall clock, told at least once a second and before the first request. May jump either way.
-    WallClock(Timestamp),
     /// A client's request.
     Request(Box<ClientRequest>),
     /// A client's connection is gone: its waiting requests need no answer any more.

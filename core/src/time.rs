@@ -1,4 +1,4 @@
-//! Core's clock is an argument: a monotonic number of microseconds that the caller hands in.
+//! Core's clocks are arguments: a monotonic number of microseconds, and the wall clock, that the caller hands in.
 
 use std::fmt;
 use std::ops::{Add, Sub};
@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
+
+use crate::ids::Timestamp;
 
 /// Microseconds of the caller's monotonic clock. Its zero has no meaning; it never goes back within one
 /// incarnation of a node, and goes on while the node is paused.
@@ -54,6 +56,18 @@ impl Sub<Duration> for Instant {
                 .saturating_sub(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)),
         )
     }
+}
+
+/// Both clocks of a node, read when an input is taken in and no earlier: a stamp that is taken from them is never
+/// before the arrival of what it stamps.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Encode, Decode, Serialize, Deserialize,
+)]
+pub struct Now {
+    /// The monotonic clock, by which everything is waited for.
+    pub instant: Instant,
+    /// The wall clock, which records are stamped and judged with. May be wrong, and may jump either way.
+    pub wall: Timestamp,
 }
 
 impl fmt::Display for Instant {

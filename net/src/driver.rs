@@ -1,6 +1,6 @@
 //! The thread that owns a broker: facts in, orders out.
 //!
-//! It takes what clients, peers and disk threads have to tell, calls [`Broker::step`] with the time, and carries
+//! It takes what clients, peers and disk threads have to tell, calls [`Broker::step`] with the time at which it takes each in, and carries
 //! the effects out: orders to the disk, messages to links, responses to connections. It waits no longer than until
 //! the broker's next deadline. No protocol decision is taken here, and nothing here waits for anything but facts:
 //! every queue that it fills either has room by construction or is given up when it has none.
@@ -23,14 +23,13 @@ use crate::connection::{ClientEvent, ReplyQueue};
 use crate::disk_thread::{DiskHandle, DiskReport};
 use crate::notice;
 use crate::peer_link::{LinkEvent, PeerLinks};
-use crate::rt::{self, Clock};
+use crate::rt::Clock;
 
 /// How many facts of one kind are taken before the others have their turn.
 const BATCH_MAX: usize = 256;
 
-/// How often the wall clock is told and the disk reminded of the time.
+/// How often the disk is reminded of the time.
 const TICK_MS: u64 = 25;
-const WALL_CLOCK_MS: u64 = 250;
 
 /// How long the broker may be kept waiting, or keep others waiting, before that is worth telling: a good part of the
 /// time after which its peers give it up.
@@ -74,7 +73,6 @@ pub struct Driver {
     orders: Vec<Order>,
     /// Links that broke while effects were carried out; the broker is told after.
     broken: Vec<BrokerId>,
-    next_wall_clock: Instant,
     next_tick: Instant,
     stopped: bool,
 }
@@ -103,7 +101,6 @@ impl Driver {
             clients: BTreeMap::new(),
             orders: Vec::new(),
             broken: Vec::new(),
-            next_wall_clock: now,
             next_tick: now,
             stopped: false,
         }
@@ -195,10 +192,6 @@ impl Driver {
     /// Tells the time, to the broker and to the disk.
     fn drive_clock(&mut self) {
         let now = self.clock.now();
-        if now >= self.next_wall_clock {
-            self.next_wall_clock = now + Duration::from_millis(WALL_CLOCK_MS);
-            self.step(Input::WallClock(rt::wall_clock()));
-        }
         if now >= self.next_tick {
             self.next_tick = now + Duration::from_millis(TICK_MS);
             self.disk.tick();
@@ -282,7 +275,8 @@ impl Driver {
     }
 
     fn step(&mut self, input: Input) {
-        self.broker.step(self.clock.now(), input, &mut self.effects);
+        let now = self.clock.both();
+        self.broker.step(now, input, &mut self.effects);
         self.drive_effects();
     }
 
@@ -297,8 +291,9 @@ impl Driver {
             let Some(broker) = self.broken.pop() else {
                 return;
             };
+            let now = self.clock.both();
             self.broker
-                .step(self.clock.now(), Input::LinkDown(broker), &mut self.effects);
+                .step(now, Input::LinkDown(broker), &mut self.effects);
         }
     }
 

@@ -255,7 +255,7 @@ where
         report_sender,
     );
     let mut effects = Effects::new();
-    let broker = Broker::new(setup, recovered, settings.seed, clock.now(), &mut effects);
+    let broker = Broker::new(setup, recovered, settings.seed, clock.both(), &mut effects);
     let identity = broker.identity();
 
     let (identity_sender, identity_receiver) = watch::channel(identity);

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use varve_core::ids::Timestamp;
-use varve_core::time::Instant;
+use varve_core::time::{Instant, Now};
 
 /// The node's monotonic clock: microseconds since the clock was made.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +40,15 @@ impl Clock {
             .duration_since(self.zero)
             .as_micros();
         Instant(u64::try_from(micros).unwrap_or(u64::MAX))
+    }
+
+    /// The time by this clock and by the wall's.
+    #[must_use]
+    pub fn both(&self) -> Now {
+        Now {
+            instant: self.now(),
+            wall: wall_clock(),
+        }
     }
 
     /// Waits until the clock shows this time.

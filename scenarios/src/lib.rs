@@ -15,7 +15,7 @@ use std::panic::Location;
 use std::time::Duration;
 
 use varve_core::hooks::{Mutant, Probe};
-use varve_core::ids::{Offset, PartitionIndex, TopicPartition, Voter};
+use varve_core::ids::{Offset, PartitionIndex, Timestamp, TopicPartition, Voter};
 use varve_core::replica::ReplicaView;
 use varve_sim::client::{Consumer, Producer, Work};
 use varve_sim::cluster::{Cluster, ClusterOptions, DiskOptions};
@@ -675,6 +675,12 @@ impl Scenario {
         self.cluster_mut().kill(node);
     }
 
+    /// The node's wall clock jumps, forth or back.
+    pub fn jump_wall_clock(&mut self, node: u8, millis: i64) {
+        self.told(format!("wall clock of n{node} jumps by {millis}ms"));
+        self.cluster_mut().jump_wall_clock(node, millis);
+    }
+
     /// The node's disk answers nothing for this long.
     pub fn stall_disk(&mut self, node: u8, length: Duration) {
         self.told(format!(
@@ -889,6 +895,24 @@ impl Scenario {
     #[must_use]
     pub fn log_end_offset(&self, node: u8) -> i64 {
         self.view(node).end.end_offset.0
+    }
+
+    /// What the node's wall clock shows.
+    #[must_use]
+    pub fn wall_clock(&self, node: u8) -> Timestamp {
+        let cluster = self.cluster();
+        cluster.node(node).clock.wall(cluster.now())
+    }
+
+    /// The greatest timestamp of the batch that begins at this offset of the node's log.
+    ///
+    /// # Panics
+    /// Where none does.
+    #[must_use]
+    pub fn timestamp_at(&self, node: u8, offset: i64) -> Timestamp {
+        let seen = &self.cluster().checkers.seen;
+        let header = seen.header_at(self.partition(), self.voter(node), Offset(offset));
+        header.expect("a batch begins there").max_timestamp
     }
 
     /// How far the node has applied the metadata: the next offset.

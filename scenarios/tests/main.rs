@@ -41,6 +41,7 @@ mod leader_that_is_no_more;
 mod learner_wanted_no_more;
 mod learners_do_not_count;
 mod left_in_silence;
+mod log_append_time;
 mod lost_by_the_only_one;
 mod moved_away;
 mod mutants;

@@ -169,11 +169,14 @@ killers! {
     opening_on_disk {
         CommitsNotesInMemory: checker "MajorityReachedHighWatermark",
     }
+    log_append_time {
+        StampsStaleTime: checker "StampsLieWithinTheirRequest",
+    }
     early_duplicate {
         AnswersDuplicateEarly: checker "AcknowledgedByPolicy",
     }
     duplicate_across_failover {
-        ExpiresByArrival: checker "ProducerStateFollowsLog",
+        ExpiresByArrival: checker "StampsLieWithinTheirRequest",
     }
     retry_after_truncation {
         KeepsProducerStateOnTruncation: assertion "batches are appended in order",

@@ -2,7 +2,7 @@
 //!
 //! Events are keyed by (time, ordinal), so that two events at one microsecond happen in the order in which they
 //! were scheduled. Nodes never see simulated time itself: each has a monotonic clock that started somewhere
-//! else, and a wall clock that is wrong by an amount of its own and may jump.
+//! else, and a wall clock that is wrong by an amount of its own, goes at a pace of its own, and may jump.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -11,7 +11,7 @@ use std::ops::{Add, Sub};
 use std::time::Duration;
 
 use varve_core::ids::Timestamp;
-use varve_core::time::Instant;
+use varve_core::time::{Instant, Now};
 
 /// Microseconds since the run began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -150,8 +150,10 @@ impl<E> EventQueue<E> {
 pub struct NodeClock {
     /// What its monotonic clock showed when the run began.
     pub monotonic_offset: Duration,
-    /// What its wall clock showed when the run began.
+    /// What its wall clock showed when the run began; jumps change it.
     pub wall_offset_ms: i64,
+    /// How many microseconds too many its wall clock counts in a second.
+    pub wall_drift_ppm: i64,
 }
 
 impl NodeClock {
@@ -170,14 +172,39 @@ impl NodeClock {
     /// Its wall clock.
     #[must_use]
     pub fn wall(&self, now: SimTime) -> Timestamp {
-        let millis = i64::try_from(now.millis()).expect("runs are shorter than 292 million years");
+        let rate = 1_000_000 + i128::from(self.wall_drift_ppm);
+        let millis = i64::try_from(i128::from(now.0) * rate / 1_000_000_000)
+            .expect("runs are shorter than 292 million years");
         Timestamp(self.wall_offset_ms + millis)
+    }
+
+    /// Both.
+    #[must_use]
+    pub fn both(&self, now: SimTime) -> Now {
+        Now {
+            instant: self.instant(now),
+            wall: self.wall(now),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wall_clock_that_drifts_never_goes_back_by_itself() {
+        for wall_drift_ppm in [-50_000, 0, 50_000] {
+            let clock = NodeClock {
+                wall_drift_ppm,
+                ..NodeClock::default()
+            };
+            let shown = (0..3000).map(|millis| clock.wall(SimTime(millis * 1000)));
+            assert!(shown.is_sorted(), "{wall_drift_ppm}");
+            let end = clock.wall(SimTime(100_000_000));
+            assert_eq!(end, Timestamp(100_000 + wall_drift_ppm / 10));
+        }
+    }
 
     #[test]
     fn events_happen_by_time_and_then_in_the_order_of_scheduling() {

@@ -27,7 +27,6 @@ pub fn position(position: Position) -> String {
 pub fn input(input: &Input) -> String {
     match input {
         Input::Tick => "that time has passed".to_owned(),
-        Input::WallClock(now) => format!("the wall clock, {now}"),
         Input::Request(request) => {
             let call = self::request(request.id.number, &request.body);
             let api = || request.body.api_key().name().to_owned();

@@ -626,7 +626,7 @@ impl Nemesis {
             Kind::ClockJump => {
                 let jump = i64::try_from(draw.below(20_000)).unwrap_or(0) - 10_000;
                 tell(cluster, format!("wall clock of n{node} jumps by {jump}ms"));
-                cluster.node_mut(node).clock.wall_offset_ms += jump;
+                cluster.jump_wall_clock(node, jump);
             }
         }
         self.struck[kind as usize] += 1;

@@ -126,6 +126,8 @@ struct Shape {
     scrub_interval: Duration,
     /// For how long faults strike while the cluster is formed, where they do.
     formation: Option<Duration>,
+    /// Records are stamped when they are appended.
+    stamped: bool,
     /// Batches of metadata between two snapshots.
     snapshot_interval: u64,
     network: NetworkOptions,
@@ -172,6 +174,7 @@ impl Shape {
                 let strikes = draw.chance(333_333);
                 strikes.then(|| Duration::from_millis(draw.between(1_000, 10_000)))
             },
+            stamped: draw(13).chance(250_000),
             snapshot_interval: draw(11).between(5, 50),
             network: draw_network(&mut draw(6)),
             disk: draw_disk(&mut draw(7)),
@@ -182,7 +185,7 @@ impl Shape {
     fn describe(&self) -> String {
         let plural = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
         format!(
-            "{}{}, {} on {}{}{}{}, snapshots every {} batches, {}",
+            "{}{}, {} on {}{}{}{}{}, snapshots every {} batches, {}",
             plural(usize::from(self.nodes), "node"),
             if self.formation.is_some() {
                 " formed under faults"
@@ -199,6 +202,7 @@ impl Shape {
             } else {
                 ""
             },
+            if self.stamped { ", LogAppendTime" } else { "" },
             if self.insync_min > 1 {
                 format!(", min.insync.replicas={}", self.insync_min)
             } else {
@@ -302,6 +306,7 @@ impl<'a> Life<'a> {
         let mut cluster_options = ClusterOptions::new(shape.nodes);
         cluster_options.mutant = options.mutant;
         cluster_options.wall_skew_ms_max = 2000;
+        cluster_options.wall_drift_ppm_max = 10_000;
         cluster_options.store.scrub_interval = shape.scrub_interval;
         cluster_options.snapshot_interval = shape.snapshot_interval;
         let mut cluster = Cluster::new(cluster_options, draws);
@@ -390,6 +395,10 @@ fn set_up(cluster: &mut Cluster, shape: &Shape, formation: &mut Option<Nemesis>)
     let mut configs = Vec::new();
     if shape.replicated {
         configs.push(("flush".to_owned(), "replicated".to_owned()));
+    }
+    if shape.stamped {
+        let name = "message.timestamp.type".to_owned();
+        configs.push((name, "LogAppendTime".to_owned()));
     }
     if shape.insync_min > 1 {
         let value = shape.insync_min.to_string();

@@ -40,7 +40,7 @@ use crate::replica::{Cx, Replica, ReplicaView};
 use crate::store::{
     OrderSeq, Query, QueryId, QueryKind, QueryResult, ReadError, Recovered, Stage, StoreFailure,
 };
-use crate::time::Instant;
+use crate::time::{Instant, Now};
 
 use controller::Controller;
 use metadata::Following;
@@ -87,7 +87,7 @@ pub struct Broker {
     me: PeerIdentity,
     rng: ChaCha8Rng,
     now: Instant,
-    /// The wall clock, as last told.
+    /// The wall clock, as read for the present step.
     wall: Timestamp,
     links: Links,
     /// Each replica is copied only when it is changed while a snapshot of the broker is held.
@@ -138,13 +138,7 @@ const HOUSEKEEPING_INTERVAL: Duration = Duration::from_millis(500);
 impl Broker {
     /// A broker on what its directory held. All randomness it will ever use comes from `seed`.
     #[must_use]
-    pub fn new(
-        setup: Setup,
-        recovered: Recovered,
-        seed: u64,
-        now: Instant,
-        fx: &mut Effects,
-    ) -> Self {
+    pub fn new(setup: Setup, recovered: Recovered, seed: u64, now: Now, fx: &mut Effects) -> Self {
         let me = PeerIdentity {
             cluster: recovered.cluster,
             broker: setup.registration.broker,
@@ -167,9 +161,9 @@ impl Broker {
             setup,
             me,
             rng: ChaCha8Rng::seed_from_u64(seed),
-            now,
-            wall: Timestamp(0),
-            links: Links::new(now).letting_namesakes_in(fx.mutant(Mutant::LetsNamesakesIn)),
+            now: now.instant,
+            wall: now.wall,
+            links: Links::new(now.instant).letting_namesakes_in(fx.mutant(Mutant::LetsNamesakesIn)),
             replicas: BTreeMap::new(),
             unsettled: BTreeSet::new(),
             leaders: BTreeMap::new(),
@@ -189,8 +183,8 @@ impl Broker {
             stopped: false,
             turned_away: None,
         };
-        broker.arm(Timer::Heartbeat, Some(now));
-        broker.arm(Timer::Housekeeping, Some(now));
+        broker.arm(Timer::Heartbeat, Some(now.instant));
+        broker.arm(Timer::Housekeeping, Some(now.instant));
         broker.start_metadata(recovered.replicas, fx);
         broker.settle(fx);
         broker
@@ -198,8 +192,11 @@ impl Broker {
 
     /// Takes one input at `now`, and gives the orders that follow from it. What was due before `now` is done
     /// first, so a node that was paused never answers from a past in which it still led (counter-example 13).
-    pub fn step(&mut self, now: Instant, input: Input, fx: &mut Effects) {
-        self.now = self.now.max(now);
+    pub fn step(&mut self, now: Now, input: Input, fx: &mut Effects) {
+        self.now = self.now.max(now.instant);
+        if matches!(input, Input::Tick) || !fx.mutant(Mutant::StampsStaleTime) {
+            self.wall = now.wall;
+        }
         if self.stopped {
             return;
         }
@@ -278,7 +275,6 @@ impl Broker {
     fn take(&mut self, input: Input, fx: &mut Effects) {
         match input {
             Input::Tick => {}
-            Input::WallClock(wall) => self.wall = wall,
             Input::Request(request) => self.on_request(*request, fx),
             Input::Disconnected(connection) => self.on_disconnected(connection),
             Input::LinkUp(peer) => self.on_link_up(peer, fx),

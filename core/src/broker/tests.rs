@@ -43,11 +43,18 @@ pub(super) fn node(me: PeerIdentity, fx: &mut Effects) -> Broker {
         incarnation: me.incarnation,
         replicas: Vec::new(),
     };
-    Broker::new(setup, recovered, 1, Instant(0), fx)
+    Broker::new(setup, recovered, 1, Now::default(), fx)
 }
 
 fn at(seconds: u64) -> Instant {
     Instant(0) + Duration::from_secs(seconds)
+}
+
+fn now(seconds: u64) -> Now {
+    Now {
+        instant: at(seconds),
+        ..Now::default()
+    }
 }
 
 fn heartbeat(from: PeerIdentity, session: u64, sent_at: Instant) -> Input {
@@ -69,12 +76,12 @@ fn a_second_node_with_the_id_of_one_that_is_heard_is_turned_away_and_not_listene
     let mut broker = node(identity(1, 11), &mut fx);
     let (first, second) = (identity(2, 21), identity(2, 22));
     assert_eq!(broker.turns_away(at(1), &first), None);
-    broker.step(at(1), heartbeat(first, 1, at(1)), &mut fx);
+    broker.step(now(1), heartbeat(first, 1, at(1)), &mut fx);
     let words = broker
         .turns_away(at(1), &second)
         .expect("the first is heard");
     assert!(words.contains("DUPLICATE_BROKER_REGISTRATION"), "{words}");
-    broker.step(at(1), heartbeat(second, 2, at(1)), &mut fx);
+    broker.step(now(1), heartbeat(second, 2, at(1)), &mut fx);
     let heard = broker.links.get(BrokerId(2)).and_then(|link| link.incoming);
     assert_eq!(heard, Some(first), "the first goes on");
     assert_eq!(broker.turns_away(at(1), &first), None);
@@ -85,9 +92,9 @@ fn a_node_whose_directory_was_lost_is_welcome_once_the_old_one_is_silent() {
     let mut fx = Effects::new();
     let mut broker = node(identity(1, 11), &mut fx);
     let (old, new) = (identity(2, 21), identity(2, 22));
-    broker.step(at(1), heartbeat(old, 1, at(1)), &mut fx);
+    broker.step(now(1), heartbeat(old, 1, at(1)), &mut fx);
     assert_eq!(broker.turns_away(at(2), &new), None);
-    broker.step(at(2), heartbeat(new, 2, at(2)), &mut fx);
+    broker.step(now(2), heartbeat(new, 2, at(2)), &mut fx);
     let heard = broker.links.get(BrokerId(2)).and_then(|link| link.incoming);
     assert_eq!(heard, Some(new));
     assert!(broker.turns_away(at(2), &old).is_some());
@@ -110,10 +117,10 @@ fn a_node_that_is_turned_away_for_the_session_timeout_stops_and_says_why() {
         fx.as_slice().iter().any(words) && fx.as_slice().last() == Some(&Effect::Stopped)
     };
     for second in 0..9 {
-        broker.step(at(second), Input::TurnedAway("words".to_owned()), &mut fx);
+        broker.step(now(second), Input::TurnedAway("words".to_owned()), &mut fx);
         assert!(!told(&fx), "the other may be about to die");
     }
-    broker.step(at(9), Input::TurnedAway("words".to_owned()), &mut fx);
+    broker.step(now(9), Input::TurnedAway("words".to_owned()), &mut fx);
     assert!(told(&fx));
     assert_eq!(broker.next_deadline(), None);
 }

@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 
 use varve_core::effect::{Effect, RequestId};
-use varve_core::ids::{Offset, PartitionIndex, TopicPartition, Voter};
+use varve_core::ids::{Offset, PartitionIndex, Timestamp, TopicPartition, Voter};
 use varve_core::input::Input;
-use varve_core::record::TimestampType;
+use varve_core::record::{Batch, TimestampType};
 use varve_core::wire::{ErrorCode, Request, Response};
 
 use super::{Checker, Logged, Observed, Step, show_partition};
@@ -21,8 +21,15 @@ pub struct AcknowledgedByPolicy {
 #[derive(Debug)]
 struct Waiting {
     acks: i16,
-    /// By partition: the batch's CRC.
-    batches: BTreeMap<TopicPartition, u32>,
+    /// By partition: the batch and the CRC of its body.
+    batches: BTreeMap<TopicPartition, (Batch, u32)>,
+}
+
+/// The CRCs that a log may have this batch with: as it was sent, and stamped with the time that the answer tells.
+fn crcs(batch: &Batch, body_crc: u32, log_append_time: Timestamp) -> [u32; 2] {
+    let mut stamped = batch.clone();
+    stamped.stamp_log_append_time(log_append_time, body_crc);
+    [batch, &stamped].map(|batch| batch.header.crc.max(1))
 }
 
 impl Checker for AcknowledgedByPolicy {
@@ -56,7 +63,8 @@ impl Checker for AcknowledgedByPolicy {
                             topic: topic.topic_id,
                             partition: PartitionIndex(data.index),
                         };
-                        batches.insert(partition, examined.batch.header.crc.max(1));
+                        let batch = examined.batch.clone();
+                        batches.insert(partition, (batch, examined.facts.body_crc));
                     }
                 }
             }
@@ -87,19 +95,20 @@ impl Checker for AcknowledgedByPolicy {
                         topic: topic.topic_id,
                         partition: PartitionIndex(data.index),
                     };
-                    let Some(&crc) = waiting.batches.get(&partition) else {
+                    let Some((batch, body_crc)) = waiting.batches.get(&partition) else {
                         continue;
                     };
                     if data.error_code != ErrorCode::None {
                         continue;
                     }
+                    let crcs = crcs(batch, *body_crc, Timestamp(data.log_append_time_ms));
                     let base_offset = Offset(data.base_offset);
                     let held = |log: &[Logged]| {
                         let place = log.partition_point(|logged| logged.offset < base_offset);
                         log[place..]
                             .iter()
                             .take_while(|logged| logged.offset == base_offset)
-                            .any(|logged| logged.crc == crc)
+                            .any(|logged| crcs.contains(&logged.crc))
                     };
                     let shadow = seen.shadow(partition, step.me);
                     let (met, policy) = if waiting.acks == -1 {

@@ -7,6 +7,7 @@
 pub mod observed;
 
 pub mod acknowledgements;
+pub mod append_times;
 pub mod committed_data;
 pub mod committed_metadata;
 pub mod copies;
@@ -35,7 +36,7 @@ pub mod votes;
 use std::fmt;
 
 use varve_core::effect::RequestId;
-use varve_core::ids::{Offset, PartitionIndex, TopicPartition, Voter};
+use varve_core::ids::{Offset, PartitionIndex, Timestamp, TopicPartition, Voter};
 use varve_core::input::Input;
 use varve_core::peer::PeerIdentity;
 use varve_core::store::Recovered;
@@ -63,6 +64,12 @@ impl fmt::Display for Violation {
 pub trait Checker: fmt::Debug {
     /// Its name, as it stands in a violation.
     fn name(&self) -> &'static str;
+
+    /// Hears that a request has reached a node, whose wall clock shows this. A paused process takes it in later.
+    fn on_arrival(&mut self, _node: u8, _request: RequestId, _wall: Timestamp) {}
+
+    /// Hears that a node's wall clock jumps.
+    fn on_clock_jump(&mut self, _node: u8, _from: Timestamp, _to: Timestamp) {}
 
     /// Hears what a broker is about to be told.
     fn on_input(&mut self, _node: u8, _input: &Input) {}
@@ -117,6 +124,7 @@ impl Default for Checkers {
                 Box::new(placement::FencedBrokersAreGivenNothing::default()),
                 Box::new(namesakes::NamesakesAreNotRegistered::default()),
                 Box::new(acknowledgements::AcknowledgedByPolicy::default()),
+                Box::new(append_times::StampsLieWithinTheirRequest::default()),
                 Box::new(holes::HolesAreNotServed::default()),
                 Box::new(producer_state::ProducerStateFollowsLog::default()),
                 Box::new(images::ImagesAgree::default()),
@@ -126,6 +134,20 @@ impl Default for Checkers {
 }
 
 impl Checkers {
+    /// Tells every checker that a request has reached a node.
+    pub fn on_arrival(&mut self, node: u8, request: RequestId, wall: Timestamp) {
+        for checker in &mut self.checkers {
+            checker.on_arrival(node, request, wall);
+        }
+    }
+
+    /// Tells every checker that a node's wall clock jumps.
+    pub fn on_clock_jump(&mut self, node: u8, from: Timestamp, to: Timestamp) {
+        for checker in &mut self.checkers {
+            checker.on_clock_jump(node, from, to);
+        }
+    }
+
     /// Tells every checker what a broker is about to be told.
     pub fn on_input(&mut self, node: u8, me: Voter, input: &Input) {
         self.seen.take_input(me, input);
@@ -183,7 +205,6 @@ const fn spoken_by(input: &Input) -> Option<(PeerIdentity, u64)> {
     match input {
         Input::Peer { from, session, .. } => Some((*from, *session)),
         Input::Tick
-        | Input::WallClock(_)
         | Input::Request(_)
         | Input::Disconnected(_)
         | Input::LinkUp(_)

@@ -212,6 +212,8 @@ impl Cluster {
             client.answers.push_back((call_number, None));
         }
         client.numbers.insert(request.number, call_number);
+        let wall = self.node(number).clock.wall(self.now());
+        self.checkers.on_arrival(number, request, wall);
         let request = ClientRequest {
             id: request,
             api_version,

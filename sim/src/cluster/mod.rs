@@ -57,11 +57,6 @@ enum Event {
         run: u64,
         at: SimTime,
     },
-    /// A node's wall clock is told.
-    WallClock {
-        node: u8,
-        run: u64,
-    },
     Disk {
         node: u8,
         run: u64,
@@ -346,11 +341,6 @@ impl Cluster {
                 {
                     process.tick_at = None;
                     self.tell(node, Input::Tick);
-                }
-            }
-            Event::WallClock { node, run } => {
-                if self.node(node).run() == Some(run) {
-                    self.tell_wall_clock(node, run);
                 }
             }
             Event::Disk { node, run, event } => {

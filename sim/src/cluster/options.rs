@@ -58,6 +58,8 @@ pub struct ClusterOptions {
     pub mutant: Option<Mutant>,
     /// Wall clocks are wrong by up to this.
     pub wall_skew_ms_max: u64,
+    /// Wall clocks are too fast or too slow by up to this many microseconds in a second.
+    pub wall_drift_ppm_max: u64,
     /// What the brokers' `metadata_voters_max` is.
     pub metadata_voters_max: usize,
     /// What the brokers' `snapshot_interval` is.
@@ -77,6 +79,7 @@ impl ClusterOptions {
             kafka: ConfigMap::new(),
             mutant: None,
             wall_skew_ms_max: 0,
+            wall_drift_ppm_max: 0,
             metadata_voters_max: 3,
             snapshot_interval: 1000,
         }

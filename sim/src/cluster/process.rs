@@ -13,14 +13,15 @@ use varve_core::store::{Identity, LogStore, OpenError, Order, OrderKind, OrderSe
 
 use crate::checkers::Interruption;
 use crate::clock::{NodeClock, SimTime};
-use crate::cluster::{Cluster, DiskOptions, Event, WALL_START_MS, id, network_events};
+use crate::cluster::{Cluster, DiskOptions, WALL_START_MS, id, network_events};
 use crate::disk::SimDisk;
-use crate::draw::Subsystem;
+use crate::draw::{Draw, Subsystem};
 use crate::network::{Listening, Place};
 use crate::node::{Deferred, Node, Process};
 use crate::panics::caught;
 
-const WALL_CLOCK_INTERVAL: Duration = Duration::from_millis(700);
+/// Names the draw of how a wall clock drifts; directories have the ordinals from 0.
+const DRIFT: u64 = u64::MAX;
 
 impl Cluster {
     /// Starts a node's process on what its disk holds. A directory that cannot be opened any more comes back
@@ -39,7 +40,7 @@ impl Cluster {
         if node.process.is_some() {
             return;
         }
-        let instant = node.clock.instant(now);
+        let clocks = node.clock.both(now);
         let (disk, boot) = (node.disk.clone(), node.boot_id());
         let opened = caught(|| LogStore::open_with_hooks(disk, store_options, boot, hooks));
         let opened = match opened {
@@ -95,7 +96,7 @@ impl Cluster {
             .at(Subsystem::Broker, u64::from(number), run)
             .any();
         let mut effects = std::mem::take(&mut self.effects);
-        let started = caught(|| Broker::new(setup, recovered, seed, instant, &mut effects));
+        let started = caught(|| Broker::new(setup, recovered, seed, clocks, &mut effects));
         let broker = match started {
             Ok(broker) => broker,
             Err(panic) => {
@@ -115,16 +116,7 @@ impl Cluster {
         for peer in peers {
             self.want_link(number, peer);
         }
-        self.tell_wall_clock(number, run);
         self.schedule_scrub(number);
-    }
-
-    /// Tells a node's broker what its wall clock shows, and again in a while.
-    pub(super) fn tell_wall_clock(&mut self, number: u8, run: u64) {
-        let wall = self.node(number).clock.wall(self.now());
-        self.queue
-            .after(WALL_CLOCK_INTERVAL, Event::WallClock { node: number, run });
-        self.tell(number, Input::WallClock(wall));
     }
 
     fn setup(&self, me: &PeerIdentity, kafka: BrokerConfig) -> Setup {
@@ -254,6 +246,16 @@ impl Cluster {
         }
     }
 
+    /// A node's wall clock jumps, forth or back.
+    pub fn jump_wall_clock(&mut self, number: u8, millis: i64) {
+        let now = self.now();
+        let clock = &mut self.node_mut(number).clock;
+        let from = clock.wall(now);
+        clock.wall_offset_ms += millis;
+        let to = clock.wall(now);
+        self.checkers.on_clock_jump(number, from, to);
+    }
+
     /// A node's disk answers nothing for a while.
     pub fn stall_disk(&mut self, number: u8, duration: Duration) {
         let until = self.now() + duration;
@@ -270,11 +272,12 @@ impl Cluster {
 
     pub(super) fn make_node(&self, number: u8) -> Node {
         let mut draw = self.draws.at(Subsystem::Identity, u64::from(number), 0);
-        let skew = i64::try_from(draw.below(self.options.wall_skew_ms_max * 2 + 1)).unwrap_or(0)
-            - i64::try_from(self.options.wall_skew_ms_max).unwrap_or(0);
+        let mut drift = self.draws.at(Subsystem::Identity, u64::from(number), DRIFT);
+        let skew = either_way(&mut draw, self.options.wall_skew_ms_max);
         let clock = NodeClock {
             monotonic_offset: Duration::from_secs(draw.between(1, 1_000_000)),
             wall_offset_ms: WALL_START_MS + skew,
+            wall_drift_ppm: either_way(&mut drift, self.options.wall_drift_ppm_max),
         };
         Node {
             number,
@@ -336,4 +339,10 @@ impl Cluster {
             self.checkers.seen.founded(me, &order);
         }
     }
+}
+
+/// A number in `[-max, max]`.
+fn either_way(draw: &mut Draw, max: u64) -> i64 {
+    let max = i64::try_from(max).expect("clocks are wrong by less than that");
+    i64::try_from(draw.below(max.unsigned_abs() * 2 + 1)).expect("it is below twice the most") - max
 }

@@ -27,7 +27,7 @@ impl Cluster {
             deferred.push(Deferred::Input(input));
             return;
         }
-        let instant = node.clock.instant(now);
+        let clocks = node.clock.both(now);
         let Some(process) = &mut node.process else {
             return;
         };
@@ -41,7 +41,7 @@ impl Cluster {
             .as_mut()
             .expect("it was just there");
         let told = self.trace.is_on().then(|| describe::input(&input));
-        let stepped = caught(|| process.broker.step(instant, input, &mut effects));
+        let stepped = caught(|| process.broker.step(clocks, input, &mut effects));
         if let Err(panic) = stepped {
             self.effects = effects;
             self.panicked(number, &told.unwrap_or_default(), panic);
@@ -119,6 +119,7 @@ impl Cluster {
         self.touched.clear();
         let step = Step {
             at: now,
+            wall: self.node(number).clock.wall(now),
             node: number,
             me: process.identity.voter(),
             effects: carried,
@@ -237,7 +238,6 @@ fn touched_by_input(input: &Input, touched: &mut Vec<TopicPartition>) {
         }
         Input::HolesFound { replica, .. } => touch(*replica, touched),
         Input::Tick
-        | Input::WallClock(_)
         | Input::Request(_)
         | Input::Disconnected(_)
         | Input::LinkUp(_)

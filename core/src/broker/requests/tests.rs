@@ -20,6 +20,7 @@ use crate::record::{Batch, BatchBuilder, Compression, Depth, Limits, examine};
 use crate::store::{
     Completion, OrderKind, Query, QueryKind, ReadError, Recovered, RecoveredReplica, Roll, Stage,
 };
+use crate::time::Now;
 use crate::wire::create_topics::{CreatableTopic, CreatableTopicConfig};
 use crate::wire::fetch::{FetchPartition, FetchTopic, PartitionData};
 use crate::wire::find_coordinator::KEY_TRANSACTION;
@@ -38,6 +39,11 @@ const ME: Voter = Voter {
     directory: DirectoryId(11),
 };
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
+
+/// This time, by a wall clock that stands still.
+const fn at(instant: Instant) -> Now {
+    Now { instant, wall: NOW }
+}
 
 /// A cluster of one.
 struct Node {
@@ -99,7 +105,7 @@ impl Node {
         };
         let mut fx = Effects::with_hooks(Hooks::with_mutant(mutant));
         let now = Instant(1_000_000);
-        let broker = Broker::new(setup, recovered, 42, now, &mut fx);
+        let broker = Broker::new(setup, recovered, 42, at(now), &mut fx);
         let mut node = Self {
             broker,
             now,
@@ -117,7 +123,6 @@ impl Node {
             requests: 0,
         };
         node.pump();
-        node.step(Input::WallClock(NOW));
         node.run(Duration::from_secs(5));
         node
     }
@@ -154,7 +159,7 @@ impl Node {
     }
 
     fn step(&mut self, input: Input) {
-        self.broker.step(self.now, input, &mut self.fx);
+        self.broker.step(at(self.now), input, &mut self.fx);
         self.pump();
     }
 
@@ -211,7 +216,7 @@ impl Node {
                     Some(held) if order.replica != TopicPartition::METADATA => held.push(done),
                     Some(_) | None => {
                         self.broker
-                            .step(self.now, Input::Stored(vec![done]), &mut self.fx);
+                            .step(at(self.now), Input::Stored(vec![done]), &mut self.fx);
                     }
                 }
             }
@@ -222,7 +227,7 @@ impl Node {
                     id: query.id,
                     result,
                 };
-                self.broker.step(self.now, done, &mut self.fx);
+                self.broker.step(at(self.now), done, &mut self.fx);
             }
             Effect::Respond { request, response } => {
                 let again = self.answers.insert(request.number, *response);
@@ -1110,7 +1115,7 @@ fn a_broker_that_has_stopped_has_no_deadline_and_gives_no_orders() {
     node.run(Duration::from_secs(11));
     assert!(node.stopped);
     assert_eq!(node.broker.next_deadline(), None);
-    node.broker.step(node.now, Input::Tick, &mut node.fx);
+    node.broker.step(at(node.now), Input::Tick, &mut node.fx);
     assert_eq!(node.fx.as_slice(), []);
 }
 

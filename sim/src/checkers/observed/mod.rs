@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use varve_core::cluster::{ClusterImage, MetadataRecord, decode_batch};
 use varve_core::effect::Effect;
-use varve_core::ids::{BrokerId, Incarnation, Offset, TopicId, TopicPartition, Voter};
+use varve_core::ids::{BrokerId, Incarnation, Offset, Timestamp, TopicId, TopicPartition, Voter};
 use varve_core::input::Input;
 use varve_core::log::{Entry, Position};
 use varve_core::record::BatchHeader;
@@ -36,6 +36,8 @@ use topics::Topics;
 pub struct Step<'a> {
     /// When.
     pub at: SimTime,
+    /// What the node's wall clock shows.
+    pub wall: Timestamp,
     /// Which node.
     pub node: u8,
     /// The broker and its directory.
