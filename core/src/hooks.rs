@@ -186,6 +186,8 @@ list! {
         TruncatesToHole,
         /// The disk is asked for records that a truncation which is under way drops.
         ReadsWhatIsDropped,
+        /// A directory is given up where something in it cannot be read.
+        GivesUpUnreadable,
         /// A hole is filled with batches of whatever epoch.
         FillsFromAnyEpoch,
         /// A leader gives up a hole as soon as one voter says that it never had the record.

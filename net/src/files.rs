@@ -275,6 +275,12 @@ impl DiskFile for RealFile {
         }
     }
 
+    fn discard(&self, offset: u64, length: u64) -> Result<(), DiskError> {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        rustix::fs::fallocate(&*self.file, flags, offset, length)
+            .map_err(|error| describe(error.into()))
+    }
+
     fn length(&self) -> Result<u64, DiskError> {
         Ok(self.file.metadata().map_err(describe)?.len())
     }

@@ -759,6 +759,23 @@ impl Scenario {
         assert!(rotted, "{path} has a byte at {at}");
     }
 
+    /// The sector in the middle of this offset's batch cannot be read on this node until it is written again.
+    pub fn make_unreadable(&mut self, node: u8, offset: i64) {
+        let (path, at) = self.middle_of(node, offset);
+        self.told(format!("n{node} cannot read under offset {offset}"));
+        let found = self.cluster().node(node).disk.make_unreadable(&path, at);
+        assert!(found, "{path} has a byte at {at}");
+    }
+
+    /// The next read of each of the node's files fails, once.
+    pub fn fail_reads_once(&mut self, node: u8) {
+        self.told(format!("the next read of every file of n{node} fails"));
+        let disk = &self.cluster().node(node).disk;
+        for (path, _) in disk.files() {
+            disk.arm(&path, Fault::ReadFails);
+        }
+    }
+
     fn middle_of(&self, node: u8, offset: i64) -> (String, u64) {
         let offset = Offset(offset);
         let (path, bytes) = verdict::place_of(self.cluster(), node, self.partition(), offset);

@@ -82,5 +82,6 @@ mod unconfirmed_topic;
 mod undone_change;
 mod unreachable_leader;
 mod unread_rot;
+mod unreadable_sector;
 mod wanted_no_more;
 mod word_of_the_leader;

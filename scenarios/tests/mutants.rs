@@ -221,6 +221,9 @@ killers! {
     unread_rot {
         NeverScrubs: claim "does not happen within 25000ms",
     }
+    unreadable_sector {
+        GivesUpUnreadable: checker "OnlyWritesTakeDirectoriesOffline",
+    }
     rot_under_the_cache {
         ScrubsCache: claim "does not happen within 25000ms",
     }

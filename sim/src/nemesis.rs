@@ -8,8 +8,8 @@
 //! take *durable* data away strike one node, the run's victim, and only where every partition keeps a majority
 //! without it, none of which is a suspect; so any loss is a bug and never too many faults. Power, whose cut makes
 //! suspects, stays on while a voter's directory is gone. A topic with `flush = "replicated"` has its power
-//! cut one node at a time, and only while nobody is a suspect. Indexes are hints, and may rot anywhere.
-//! Of the journal and the checkpoints one place rots, and the next not before the node has started again, which writes
+//! cut one node at a time, and only while nobody is a suspect. Indexes are hints, and may rot anywhere; a read that fails once costs nothing.
+//! Of the journal and the checkpoints one place rots or cannot be read, and the next not before the node has started again, which writes
 //! down anew what was there: so a checkpoint and the one before do not rot at once, nor do both copies of a vote.
 
 use std::collections::BTreeSet;
@@ -92,11 +92,11 @@ kinds! {
     StaleRead "stale read",
     /// A read of a segment gives what stands elsewhere.
     MisdirectedRead "misdirected read",
-    /// A read of a segment fails once.
+    /// A read fails once.
     ReadFails "failing read",
     /// Bits of a segment rot on the disk while the page cache has them whole.
     RotUnderCache "rot under the cache",
-    /// A write fails, a part of it done; the node comes back on the same directory, or on an empty one.
+    /// Writes fail, a part of each done; the node comes back on the same directory, or on an empty one.
     WriteFails "failing write",
     /// Bits of an index rot.
     IndexRot "rot of an index",
@@ -108,6 +108,12 @@ kinds! {
     Move "planned move",
     /// A node's machine refuses new connections while its process runs, and those that it has with another break.
     Refuse "refused dials",
+    /// A sector of an index cannot be read.
+    IndexReadError "read error of an index",
+    /// A process is killed, and a sector of its journal cannot be read when it is started again.
+    JournalReadError "read error of the journal",
+    /// The same of a checkpoint.
+    CheckpointReadError "read error of a checkpoint",
 }
 
 impl fmt::Display for Kind {
@@ -514,8 +520,8 @@ impl Nemesis {
                 if !self.may_damage(cluster, node) {
                     return;
                 }
-                tell(cluster, format!("the next write of n{node} fails"));
-                cluster.node(node).disk.arm("", DiskFault::WriteFails);
+                tell(cluster, format!("the next writes of n{node} fail"));
+                cluster.node(node).disk.arm("", DiskFault::WritesFail);
                 self.ends_after(cluster, kind, nth, long);
             }
             Kind::Wipe => {
@@ -538,21 +544,29 @@ impl Nemesis {
                 let bit = u8::try_from(draw.below(8)).unwrap_or(0);
                 cluster.node(node).disk.rot(&path, offset, bit);
             }
-            Kind::IndexRot => {
+            Kind::IndexRot | Kind::IndexReadError => {
                 let is_index = |path: &str| path.ends_with("index");
                 let Some((path, offset)) = place_in(cluster, node, is_index, &mut draw) else {
                     return;
                 };
-                tell(cluster, format!("a bit rots in n{node} {path} at {offset}"));
-                let bit = u8::try_from(draw.below(8)).unwrap_or(0);
-                cluster.node(node).disk.rot(&path, offset, bit);
+                if kind == Kind::IndexReadError {
+                    tell(cluster, format!("n{node} cannot read {path} at {offset}"));
+                    cluster.node(node).disk.make_unreadable(&path, offset);
+                } else {
+                    tell(cluster, format!("a bit rots in n{node} {path} at {offset}"));
+                    let bit = u8::try_from(draw.below(8)).unwrap_or(0);
+                    cluster.node(node).disk.rot(&path, offset, bit);
+                }
             }
-            Kind::JournalRot | Kind::CheckpointRot => {
+            Kind::JournalRot
+            | Kind::CheckpointRot
+            | Kind::JournalReadError
+            | Kind::CheckpointReadError => {
                 let starts = cluster.node(node).starts;
                 if !self.may_damage(cluster, node) || self.rotten_at_start == Some(starts) {
                     return;
                 }
-                let place = if kind == Kind::JournalRot {
+                let place = if matches!(kind, Kind::JournalRot | Kind::JournalReadError) {
                     journal_place(cluster, node, &mut draw)
                 } else {
                     let is_checkpoint = |path: &str| path.starts_with("checkpoint.");
@@ -561,13 +575,21 @@ impl Nemesis {
                 let Some((path, offset)) = place else {
                     return;
                 };
-                tell(
-                    cluster,
-                    format!("kill n{node}; a bit rots in {path} at {offset}"),
-                );
                 cluster.kill(node);
-                let bit = u8::try_from(draw.below(8)).unwrap_or(0);
-                cluster.node(node).disk.rot(&path, offset, bit);
+                if matches!(kind, Kind::JournalRot | Kind::CheckpointRot) {
+                    tell(
+                        cluster,
+                        format!("kill n{node}; a bit rots in {path} at {offset}"),
+                    );
+                    let bit = u8::try_from(draw.below(8)).unwrap_or(0);
+                    cluster.node(node).disk.rot(&path, offset, bit);
+                } else {
+                    tell(
+                        cluster,
+                        format!("kill n{node}; it cannot read {path} at {offset}"),
+                    );
+                    cluster.node(node).disk.make_unreadable(&path, offset);
+                }
                 self.rotten_at_start = Some(starts);
                 self.ends_after(cluster, kind, nth, short);
             }
@@ -608,7 +630,11 @@ impl Nemesis {
                 return self.arm(cluster, kind, DiskFault::MisdirectedRead, node, &mut draw);
             }
             Kind::ReadFails => {
-                return self.arm(cluster, kind, DiskFault::ReadFails, node, &mut draw);
+                let Some((path, _)) = place_in(cluster, node, |_| true, &mut draw) else {
+                    return;
+                };
+                tell(cluster, format!("{kind} ahead in n{node} {path}"));
+                cluster.node(node).disk.arm(&path, DiskFault::ReadFails);
             }
             Kind::Move => {
                 let partitions: Vec<TopicPartition> =
@@ -666,7 +692,9 @@ impl Nemesis {
             | Kind::PowerCut
             | Kind::Wipe
             | Kind::JournalRot
-            | Kind::CheckpointRot => {
+            | Kind::CheckpointRot
+            | Kind::JournalReadError
+            | Kind::CheckpointReadError => {
                 cluster.start(node);
             }
             Kind::PowerCutAll => {
@@ -708,6 +736,7 @@ impl Nemesis {
             | Kind::ReadFails
             | Kind::RotUnderCache
             | Kind::IndexRot
+            | Kind::IndexReadError
             | Kind::Move => {}
         }
     }
@@ -811,8 +840,11 @@ impl Nemesis {
             | Kind::ReadFails
             | Kind::RotUnderCache
             | Kind::IndexRot
+            | Kind::IndexReadError
             | Kind::JournalRot
             | Kind::CheckpointRot
+            | Kind::JournalReadError
+            | Kind::CheckpointReadError
             | Kind::ClockJump => {
                 let mut draw = self.draw(kind, nth);
                 let _ = draw.any();

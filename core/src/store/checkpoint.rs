@@ -10,10 +10,9 @@ use crate::ids::{DirectoryId, Incarnation, ProducerEpoch, ProducerId, TopicParti
 use crate::producer::{Expiry, ProducedBatch, ProducerState, ProducerTable};
 use crate::store::codec::{Decoded, Malformed, Put, Take};
 use crate::store::journal::{self, GroupNumber, JournalPlace, seal};
-use crate::store::journal_reader::read_or_nothing;
 use crate::store::record::{put_gap, put_place, put_snapshot, take_gap, take_place, take_snapshot};
 use crate::store::replica::{ReplicaState, Segment, TailBatch};
-use crate::store::{BootId, Disk, DiskError, DiskFile, OpenError};
+use crate::store::{BootId, Disk, DiskError, DiskFile, OpenError, bad_sectors};
 
 const MAGIC: u32 = u32::from_be_bytes(*b"VCP1");
 const VERSION: u16 = 1;
@@ -69,7 +68,7 @@ pub(super) fn read<D: Disk>(
         };
         let length = usize::try_from(file.length()?).unwrap_or(usize::MAX);
         let mut bytes = vec![0; length];
-        let length = read_or_nothing(&file, 0, &mut bytes)?;
+        let length = bad_sectors::read(&file, 0, &mut bytes)?;
         found.extend(decode(&bytes[..length], directory));
     }
     found.sort_by_key(|checkpoint| std::cmp::Reverse(checkpoint.generation));

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use crate::store::journal::{GroupNumber, JournalPlace};
-use crate::store::{BootId, Disk, DiskError, DiskFile, checkpoint, failed_sync};
+use crate::store::{BootId, Disk, DiskError, DiskFile, bad_sectors, checkpoint, failed_sync};
 
 /// A group commit: everything that was executed before it.
 #[derive(Clone, Debug)]
@@ -76,7 +76,7 @@ impl<D: Disk> CheckpointTicket<D> {
             sync_names(&self.disk, directory)?;
         }
         let file = self.disk.open(&checkpoint::path(self.generation))?;
-        file.write_at(0, &[&self.bytes])?;
+        bad_sectors::write_over(&file, 0, &[&self.bytes])?;
         file.sync()
     }
 }

@@ -106,6 +106,13 @@ pub trait DiskFile: Clone {
     /// [`DiskError::NoSpace`] or [`DiskError::Io`].
     fn allocate(&self, length: u64) -> Result<(), DiskError>;
 
+    /// Gives up the bytes of whole pages of 4096, which read as zeros until they are written again: for those that
+    /// cannot be read. The file keeps its length.
+    ///
+    /// # Errors
+    /// [`DiskError::Io`].
+    fn discard(&self, offset: u64, length: u64) -> Result<(), DiskError>;
+
     /// Length in bytes.
     ///
     /// # Errors

@@ -14,7 +14,7 @@
 
 use crate::store::codec::{Decoded, Malformed, Put, Take};
 use crate::store::journal::{check, seal};
-use crate::store::{BootId, Disk, DiskError, DiskFile, OpenError};
+use crate::store::{BootId, Disk, DiskError, OpenError, bad_sectors};
 
 const PATH: &str = "failed-sync";
 const MAGIC: u32 = u32::from_be_bytes(*b"VSF1");
@@ -36,14 +36,14 @@ pub(super) fn check_none<D: Disk>(disk: &D, boot: BootId) -> Result<(), OpenErro
         file => file?,
     };
     let mut bytes = [0; SIZE];
-    let length = file.read_at(0, &mut bytes)?;
+    let length = bad_sectors::try_read(&file, 0, &mut bytes)?;
     // A torn note is one that a power cut has torn: the run is over.
     if let Ok((run, reason)) = decode(&bytes[..length])
         && (boot == run || boot == BootId::UNKNOWN || run == BootId::UNKNOWN)
     {
         return Err(OpenError::SyncFailed(reason));
     }
-    file.write_at(0, &[&[0; SIZE]])?;
+    bad_sectors::write_over(&file, 0, &[&[0; SIZE]])?;
     Ok(())
 }
 
@@ -57,7 +57,7 @@ pub(super) fn note<D: Disk, T>(
         && let Ok(file) = disk.open(PATH)
     {
         // Where even this fails nothing more can be done, and the sync's own failure is what counts.
-        let _ = file.write_at(0, &[&encode(boot, reason)]);
+        let _ = bad_sectors::write_over(&file, 0, &[&encode(boot, reason)]);
     }
     outcome
 }

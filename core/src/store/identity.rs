@@ -9,7 +9,7 @@
 use crate::ids::{BrokerId, ClusterId, DirectoryId};
 use crate::store::codec::{Decoded, Malformed, Put, Take};
 use crate::store::journal::{check, seal};
-use crate::store::{Disk, DiskError, DiskFile, Identity, OpenError};
+use crate::store::{Disk, DiskError, DiskFile, Identity, OpenError, bad_sectors};
 
 const PATH: &str = "identity";
 const TEMPORARY: &str = "identity.tmp";
@@ -39,7 +39,7 @@ pub(super) fn read<D: Disk>(disk: &D) -> Result<Identity, OpenError> {
         Err(error) => return Err(error.into()),
     };
     let mut bytes = [0; SIZE];
-    file.read_at(0, &mut bytes)?;
+    bad_sectors::read(&file, 0, &mut bytes)?;
     let (version, identity) =
         decode(&bytes).map_err(|Malformed| OpenError::Damaged("the identity file".to_owned()))?;
     if version == VERSION {

@@ -10,7 +10,7 @@
 
 use crate::ids::{Offset, Timestamp};
 use crate::store::replica::{IndexEntries, Segment};
-use crate::store::{DiskError, DiskFile};
+use crate::store::{DiskError, DiskFile, bad_sectors};
 
 /// Bytes of an entry of the offset index.
 const OFFSET_ENTRY: usize = 8;
@@ -97,13 +97,13 @@ impl IndexTail {
             bytes.extend_from_slice(&relative(entry.offset, base).to_be_bytes());
             bytes.extend_from_slice(&entry.position.to_be_bytes());
         }
-        offsets.write_at(at(self.offsets_written, OFFSET_ENTRY), &[&bytes])?;
+        bad_sectors::write_over(offsets, at(self.offsets_written, OFFSET_ENTRY), &[&bytes])?;
         bytes.clear();
         for entry in &self.times {
             bytes.extend_from_slice(&entry.timestamp.0.to_be_bytes());
             bytes.extend_from_slice(&relative(entry.offset, base).to_be_bytes());
         }
-        times.write_at(at(self.times_written, TIME_ENTRY), &[&bytes])?;
+        bad_sectors::write_over(times, at(self.times_written, TIME_ENTRY), &[&bytes])?;
         self.offsets_written += count(self.offsets.len());
         self.times_written += count(self.times.len());
         self.offsets.clear();
@@ -220,7 +220,7 @@ fn is_ascending<F: DiskFile, A: PartialOrd, B: PartialOrd, const N: usize>(
     key: impl Fn([u8; N]) -> (A, B),
 ) -> Result<bool, DiskError> {
     let mut bytes = vec![0; length_of(entries) * N];
-    let length = file.read_at(0, &mut bytes)?;
+    let length = bad_sectors::read(file, 0, &mut bytes)?;
     let (found, _) = bytes[..length].as_chunks::<N>();
     let keys: Vec<_> = found.iter().map(|entry| key(*entry)).collect();
     let is_ascending = keys
@@ -253,7 +253,7 @@ pub(super) fn read_offset<F: DiskFile>(
     index: u32,
 ) -> Result<Option<OffsetEntry>, DiskError> {
     let mut bytes = [0; OFFSET_ENTRY];
-    if file.read_at(at(index, OFFSET_ENTRY), &mut bytes)? < OFFSET_ENTRY {
+    if bad_sectors::read(file, at(index, OFFSET_ENTRY), &mut bytes)? < OFFSET_ENTRY {
         return Ok(None);
     }
     let [a, b, c, d, position @ ..] = bytes;
@@ -270,7 +270,7 @@ pub(super) fn read_time<F: DiskFile>(
     index: u32,
 ) -> Result<Option<TimeEntry>, DiskError> {
     let mut bytes = [0; TIME_ENTRY];
-    if file.read_at(at(index, TIME_ENTRY), &mut bytes)? < TIME_ENTRY {
+    if bad_sectors::read(file, at(index, TIME_ENTRY), &mut bytes)? < TIME_ENTRY {
         return Ok(None);
     }
     let (timestamp, offset) = bytes.split_first_chunk().expect("twelve bytes");

@@ -9,7 +9,7 @@ use crate::ids::{DirectoryId, Incarnation, TopicPartition};
 use crate::store::journal::{
     self, BLOCK, BLOCK_U64, Block, FileHeader, GroupHeader, GroupNumber, JournalPlace, VoteCopies,
 };
-use crate::store::{Disk, DiskError, DiskFile, Vote};
+use crate::store::{Disk, DiskError, DiskFile, Vote, bad_sectors};
 
 /// A journal file that was found.
 #[derive(Debug)]
@@ -270,12 +270,12 @@ impl<F: DiskFile> RunReader<'_, F> {
     /// Takes the votes that stand here, if they are of a group whose header could not be read.
     fn save_votes(&mut self, file: usize, at: u64, expected: GroupNumber) -> Result<(), DiskError> {
         let mut start = [0; 4];
-        read_or_nothing(&self.files[file].file, at, &mut start)?;
+        bad_sectors::read(&self.files[file].file, at, &mut start)?;
         if !VoteCopies::may_start(&start) {
             return Ok(());
         }
         let mut bytes = vec![0; VoteCopies::LENGTH_MAX];
-        let length = read_or_nothing(&self.files[file].file, at, &mut bytes)?;
+        let length = bad_sectors::read(&self.files[file].file, at, &mut bytes)?;
         let copies = VoteCopies::decode(&bytes[..length], self.seed);
         if let Some(copies) = copies
             && copies.incarnation == self.incarnation
@@ -295,36 +295,10 @@ impl<F: DiskFile> RunReader<'_, F> {
     }
 }
 
-/// A block; shorter at the end of the file, and empty where it cannot be read.
+/// A block; shorter at the end of the file.
 fn read_block<F: DiskFile>(file: &F, at: u64) -> Result<Vec<u8>, DiskError> {
     let mut block = vec![0; BLOCK];
-    let length = read_or_nothing(file, at, &mut block)?;
+    let length = bad_sectors::read(file, at, &mut block)?;
     block.truncate(length);
     Ok(block)
-}
-
-/// Reads, taking a failure to read as bytes that are not there: what it means is judged as damage.
-pub(super) fn read_or_nothing<F: DiskFile>(
-    file: &F,
-    at: u64,
-    buffer: &mut [u8],
-) -> Result<usize, DiskError> {
-    match file.read_at(at, buffer) {
-        Err(DiskError::Io(_)) => Ok(0),
-        read => read,
-    }
-}
-
-/// The same for a buffer of which only the first `least` bytes, no more than it has, are wanted at once: a sector behind
-/// them that cannot be read hides nothing of what stands before it.
-pub(super) fn read_ahead<F: DiskFile>(
-    file: &F,
-    at: u64,
-    buffer: &mut [u8],
-    least: usize,
-) -> Result<usize, DiskError> {
-    match read_or_nothing(file, at, buffer)? {
-        0 => read_or_nothing(file, at, &mut buffer[..least]),
-        read => Ok(read),
-    }
 }

@@ -13,6 +13,7 @@ mod order;
 )]
 mod store;
 
+mod bad_sectors;
 mod checkpoint;
 mod codec;
 mod commit;

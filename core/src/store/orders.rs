@@ -14,7 +14,9 @@ use crate::store::record::{Appended, Record};
 use crate::store::replica::{Gap, Place, ReplicaState, Segment, Snapshot};
 use crate::store::segment::{self, FileKind};
 use crate::store::store::{Doomed, LogStore, ReplicaLog, Room};
-use crate::store::{Disk, DiskError, DiskFile, Flush, OrderKind, Roll, StoreFailure, journal};
+use crate::store::{
+    Disk, DiskError, DiskFile, Flush, OrderKind, Roll, StoreFailure, bad_sectors, journal,
+};
 
 /// What an entry adds to a record besides its header, at most: a tag, a place, or a note.
 const ENTRY_OVERHEAD: usize = 128;
@@ -204,7 +206,11 @@ impl<D: Disk> LogStore<D> {
                 self.name_made(replica);
                 self.sync_names_of(replica);
             }
-            match file.write_at(place.position.into(), &[&header.to_bytes(), &batch.body]) {
+            match bad_sectors::write_over(
+                &file,
+                place.position.into(),
+                &[&header.to_bytes(), &batch.body],
+            ) {
                 Ok(()) => {}
                 Err(DiskError::NoSpace) => {
                     all_fit = false;
@@ -267,11 +273,16 @@ impl<D: Disk> LogStore<D> {
         } else {
             0
         };
-        if !self.has_space_for(size, reserve)? {
+        if !self.has_space_for(size, reserve) {
             return Ok(self.refuse(replica));
         }
         let direct = size >= self.direct_append_bytes_min();
-        let placed = match self.write_batches(replica, entries, direct, roll) {
+        let written = match self.write_batches(replica, entries, direct, roll, false) {
+            // Perhaps because the last page of its segment cannot be read.
+            Err(DiskError::Io(_)) => self.write_batches(replica, entries, direct, roll, true),
+            written => written,
+        };
+        let placed = match written {
             Ok(placed) => placed,
             Err(DiskError::NoSpace) => return Ok(self.refuse(replica)),
             Err(error) => return self.done(Err(error)),
@@ -313,18 +324,17 @@ impl<D: Disk> LogStore<D> {
 
     /// Whether `size` more bytes leave `reserve` alone. What the disk says is believed for a quarter of the reserve,
     /// since others may fill the disk as well.
-    fn has_space_for(&mut self, size: usize, reserve: u64) -> Result<bool, StoreFailure> {
+    fn has_space_for(&mut self, size: usize, reserve: u64) -> bool {
         let size = to_u64(size);
         if self.space_left < size {
-            let free = self.disk.free_bytes();
-            let room = self.done(free)?.saturating_sub(reserve);
+            let room = self.free_bytes().saturating_sub(reserve);
             if room < size {
-                return Ok(false);
+                return false;
             }
             self.space_left = room.min(reserve / 4).max(size);
         }
         self.space_left -= size;
-        Ok(true)
+        true
     }
 
     fn direct_append_bytes_min(&self) -> usize {
@@ -332,13 +342,15 @@ impl<D: Disk> LogStore<D> {
         self.options.direct_append_bytes_min.min(most)
     }
 
-    /// Writes batches to their segments, neighbours together. Returns the place of each.
+    /// Writes batches to their segments, neighbours together, the first to a new one where that is wanted. Returns the
+    /// place of each.
     fn write_batches(
         &mut self,
         replica: TopicPartition,
         entries: &[Entry],
         direct: bool,
         roll: Roll,
+        anew: bool,
     ) -> Result<Vec<Option<Place>>, DiskError> {
         let roll = Roll {
             bytes: roll.bytes.min(self.options.segment_bytes_max),
@@ -352,7 +364,7 @@ impl<D: Disk> LogStore<D> {
             })
             .collect();
         let state = &self.log_of(replica).state;
-        let mut last = state.segments.last().copied();
+        let mut last = state.segments.last().copied().filter(|_| !anew);
         let mut placed = Vec::with_capacity(entries.len());
         let mut writes: Vec<(Place, Vec<&[u8]>)> = Vec::new();
         for (entry, header) in entries.iter().zip(&headers) {
@@ -382,7 +394,7 @@ impl<D: Disk> LogStore<D> {
         }
         for (place, parts) in &writes {
             let file = self.segment_file(replica, place.segment)?;
-            file.write_at(place.position.into(), parts)?;
+            bad_sectors::write(&file, place.position.into(), parts)?;
             let name = (replica, place.segment, FileKind::Log);
             if direct {
                 self.unsynced.insert(name, file.clone());
@@ -418,7 +430,7 @@ impl<D: Disk> LogStore<D> {
         let length = known.map_or(0, |known| known.length);
         if !made && file.length()? > u64::from(length) {
             // Bytes of an append that was truncated, or that failed.
-            file.truncate(u64::from(length))?;
+            bad_sectors::cut(&file, u64::from(length))?;
         }
         self.log_of(replica).active = Some((segment, file.clone()));
         Ok(file)

@@ -8,21 +8,21 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
+use crate::hooks::Mutant;
 use crate::ids::{LeaderEpoch, Offset, Timestamp, TopicPartition};
 use crate::record::{Batch, BatchHeader};
 use crate::store::index::{self, OffsetEntry, TimeEntry};
-use crate::store::journal_reader::{read_ahead, read_or_nothing};
 use crate::store::replica::{Gap, ReplicaState, Segment};
 use crate::store::segment::{self, FileKind, Step, Walk, is_plausible, read_batch};
 use crate::store::store::{LogStore, ReplicaLog};
 use crate::store::{
-    Disk, DiskError, DiskFile, Query, QueryKind, QueryResult, ReadError, StoreFailure,
+    Disk, DiskError, DiskFile, Query, QueryKind, QueryResult, ReadError, StoreFailure, bad_sectors,
 };
 
 /// A batch is not opened up beyond this many bytes.
 const DECOMPRESSED_MAX: usize = 256 << 20;
 
-/// A read that the disk refuses says nothing about the log: the replica is unavailable.
+/// A file that the disk does not give says nothing about the log: the replica is unavailable until it does.
 impl From<DiskError> for ReadError {
     fn from(_: DiskError) -> Self {
         Self::Unavailable
@@ -85,7 +85,12 @@ impl<D: Disk> LogStore<D> {
             log,
         };
         let found = reader.gaps_in(&range);
-        for gap in self.done(found)? {
+        if self.hooks.is(Mutant::GivesUpUnreadable) && reader.is_unreadable(&range) {
+            self.fail("input/output error".to_owned());
+            self.check_online()?;
+        }
+        // Where it cannot be looked at, nothing is known to be damaged: whoever asked asks again.
+        for gap in found.unwrap_or_default() {
             let added = self.add_gap(replica, gap);
             self.done(added)?;
             self.commit_wanted = true;
@@ -142,7 +147,7 @@ impl<D: Disk> Reader<'_, D> {
             return Err(ReadError::OutOfRange);
         };
         let segment = &state.segments[index];
-        let file = self.open(segment)?;
+        let file = self.open_for_answer(index)?;
         let Some((position, header)) = self.find(index, &file, offset)? else {
             return self.damaged(index, &file, offset);
         };
@@ -182,6 +187,18 @@ impl<D: Disk> Reader<'_, D> {
                 let path = segment::path(self.replica, segment.base_offset, FileKind::Log);
                 self.disk.open(&path)
             }
+        }
+    }
+
+    /// The same for an answer, which a segment that is missing is a hole in.
+    fn open_for_answer(&self, index: usize) -> Answer<D::File> {
+        let segment = &self.state().segments[index];
+        match self.open(segment) {
+            Err(DiskError::NotFound) => {
+                let end = self.state().segment_end(index);
+                Err(ReadError::Hole(segment.base_offset..end))
+            }
+            opened => Ok(opened?),
         }
     }
 
@@ -248,7 +265,7 @@ impl<D: Disk> Reader<'_, D> {
         if let Some(entry) = tail.and_then(|tail| tail.lookup(offset)) {
             return Ok(Some(entry));
         }
-        match self.open_index(segment, FileKind::OffsetIndex, in_file.0)? {
+        match self.open_index(segment, FileKind::OffsetIndex, in_file.0) {
             Some(file) => index::lookup(&file, segment.base_offset, in_file.0, offset),
             None => Ok(None),
         }
@@ -262,23 +279,16 @@ impl<D: Disk> Reader<'_, D> {
         }
     }
 
+    /// An index is a hint: one that cannot be opened is done without.
     pub(super) fn open_index(
         &self,
         segment: &Segment,
         kind: FileKind,
         entries: u32,
-    ) -> Result<Option<D::File>, DiskError> {
-        if entries == 0 {
-            return Ok(None);
-        }
-        match self
-            .disk
-            .open(&segment::path(self.replica, segment.base_offset, kind))
-        {
-            Ok(file) => Ok(Some(file)),
-            Err(DiskError::NotFound) => Ok(None),
-            Err(error) => Err(error),
-        }
+    ) -> Option<D::File> {
+        let path = segment::path(self.replica, segment.base_offset, kind);
+        let file = (entries > 0).then(|| self.disk.open(&path))?;
+        file.ok()
     }
 
     /// The header of the batch that an index entry points at, if the batch is there and the entry its own.
@@ -290,7 +300,7 @@ impl<D: Disk> Reader<'_, D> {
     ) -> Result<Option<BatchHeader>, DiskError> {
         let mut bytes = [0; crate::record::HEADER_SIZE];
         if entry.position >= segment.length
-            || read_or_nothing(file, entry.position.into(), &mut bytes)? < bytes.len()
+            || bad_sectors::read(file, entry.position.into(), &mut bytes)? < bytes.len()
         {
             return Ok(None);
         }
@@ -322,6 +332,20 @@ impl<D: Disk> Reader<'_, D> {
             }
         }
         Ok(gaps)
+    }
+
+    /// What a directory must never be given up for: whether a byte of a segment in `range` cannot be read.
+    fn is_unreadable(&self, range: &Range<Offset>) -> bool {
+        let state = self.state();
+        let segments = state.segments.iter().enumerate();
+        let mut asked = segments.filter(|&(index, segment)| {
+            segment.base_offset < range.end && state.segment_end(index) > range.start
+        });
+        asked.any(|(_, segment)| {
+            let mut bytes = vec![0; segment.length as usize];
+            let read = self.open(segment).map(|file| file.read_at(0, &mut bytes));
+            matches!(read, Ok(Err(DiskError::Io(_))))
+        })
     }
 
     /// The unknown damage of a segment within `range`, and before it from where the walk begins: every batch on the way is
@@ -419,7 +443,7 @@ impl<D: Disk> Reader<'_, D> {
         position: u32,
     ) -> Result<Option<OffsetEntry>, DiskError> {
         let (tail, in_file) = self.index_of(segment);
-        if let Some(file) = self.open_index(segment, FileKind::OffsetIndex, in_file.0)?
+        if let Some(file) = self.open_index(segment, FileKind::OffsetIndex, in_file.0)
             && let Some(entry) = index::after(&file, segment.base_offset, in_file.0, position)?
         {
             return Ok(Some(entry));
@@ -461,7 +485,7 @@ impl<D: Disk> Reader<'_, D> {
         let (tail, in_file) = self.index_of(segment);
         let entry = match tail.and_then(|tail| tail.lookup_time(timestamp)) {
             Some(entry) => Some(entry),
-            None => match self.open_index(segment, FileKind::TimeIndex, in_file.1)? {
+            None => match self.open_index(segment, FileKind::TimeIndex, in_file.1) {
                 Some(file) => index::lookup_time(&file, segment.base_offset, in_file.1, timestamp)?,
                 None => None,
             },
@@ -478,7 +502,10 @@ impl<D: Disk> Reader<'_, D> {
 
     /// Whether the batch that an entry of a time index names is there and has its timestamp.
     pub(super) fn is_borne_out(&self, index: usize, entry: TimeEntry) -> Result<bool, DiskError> {
-        let file = self.open(&self.state().segments[index])?;
+        let file = match self.open(&self.state().segments[index]) {
+            Err(DiskError::NotFound) => return Ok(false),
+            opened => opened?,
+        };
         let found = self.find(index, &file, entry.offset)?;
         Ok(found.is_some_and(|(_, header)| {
             header.base_offset == entry.offset && header.max_timestamp == entry.timestamp
@@ -551,7 +578,7 @@ impl<D: Disk> Reader<'_, D> {
         mut take: impl FnMut(&Batch) -> Option<FoundRecord>,
     ) -> Answer<Option<FoundRecord>> {
         let state = self.state();
-        let file = self.open(&state.segments[index])?;
+        let file = self.open_for_answer(index)?;
         let mut walk = self.walk_to(index, &file, start)?;
         loop {
             if let Some(gap) = state.gap_at(walk.expected) {
@@ -655,7 +682,7 @@ fn read_run<F: DiskFile>(
     let one = segment::size(first).min(length - position);
     let wanted = bytes_max.max(one).min(length - position);
     let mut bytes = vec![0; wanted as usize];
-    let read = read_ahead(file, position.into(), &mut bytes, one as usize)?;
+    let read = bad_sectors::read(file, position.into(), &mut bytes)?;
     bytes.truncate(read);
     let bytes = Bytes::from(bytes);
     let mut rest = bytes.clone();

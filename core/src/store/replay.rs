@@ -15,12 +15,12 @@ use crate::record::{Batch, BatchHeader, HEADER_SIZE};
 use crate::store::codec::Take;
 use crate::store::index::IndexTail;
 use crate::store::journal::{self, GroupHeader, VoteCopies};
-use crate::store::journal_reader::{self, Found, FoundFile};
+use crate::store::journal_reader::{Found, FoundFile};
 use crate::store::record::{Appended, Record};
 use crate::store::replica::{Gap, Place, ReplicaState, Segment};
 use crate::store::segment::{self, FileKind};
 use crate::store::store::{FileName, ReplicaLog};
-use crate::store::{Disk, DiskError, DiskFile, Mark, StoreOptions, Vote};
+use crate::store::{Disk, DiskError, DiskFile, Mark, StoreOptions, Vote, bad_sectors};
 
 /// Replays the journal over a checkpoint's state.
 pub(super) struct Replay<'a, D: Disk> {
@@ -135,7 +135,7 @@ impl<'a, D: Disk> Replay<'a, D> {
                 let there = segment::read_batch(&file, place.position, batch.header.size())?;
                 if there.as_ref() != Some(&batch) {
                     let header = batch.header.to_bytes();
-                    file.write_at(place.position.into(), &[&header, &batch.body])?;
+                    bad_sectors::write_over(&file, place.position.into(), &[&header, &batch.body])?;
                 }
             }
         }
@@ -151,7 +151,7 @@ impl<'a, D: Disk> Replay<'a, D> {
     ) -> Result<(), DiskError> {
         let length = usize::try_from(header.length()).expect("a group fits memory");
         let mut bytes = vec![0; length];
-        let read = journal_reader::read_or_nothing(file, at, &mut bytes)?;
+        let read = bad_sectors::read(file, at, &mut bytes)?;
         bytes.truncate(read);
         let bytes = Bytes::from(bytes);
         let start = header.header_length().min(bytes.len());
@@ -446,7 +446,7 @@ impl<'a, D: Disk> Replay<'a, D> {
         };
         let room = file.length()?.saturating_sub(place.position.into());
         let mut bytes = [0; HEADER_SIZE];
-        let read = journal_reader::read_or_nothing(&file, place.position.into(), &mut bytes)?;
+        let read = bad_sectors::read(&file, place.position.into(), &mut bytes)?;
         let belongs = |header: &BatchHeader| {
             let state = &self.replicas[&replica].state;
             let room = u32::try_from(room).unwrap_or(u32::MAX);
@@ -606,7 +606,7 @@ impl<'a, D: Disk> Replay<'a, D> {
             if let Some(file) = self.files.get(&name)
                 && file.length()? > u64::from(last.length)
             {
-                file.truncate(u64::from(last.length))?;
+                bad_sectors::cut(file, u64::from(last.length))?;
             }
         }
         Ok(())

@@ -21,7 +21,7 @@ use crate::store::query::Reader;
 use crate::store::replica::{ReplicaState, Segment};
 use crate::store::segment::{self, FileKind, Step, Walk};
 use crate::store::store::{LogStore, ReplicaLog};
-use crate::store::{Disk, DiskError, DiskFile, StoreFailure};
+use crate::store::{Disk, DiskError, StoreFailure, bad_sectors};
 use crate::time::Instant;
 
 /// Bytes that a step reads, about: what a disk reads at once without keeping others waiting.
@@ -215,13 +215,16 @@ impl<D: Disk> LogStore<D> {
             replica,
             log,
         };
-        let cached = reader.whole_batches(range);
-        let Some((segment, file, batches)) = self.done(cached)? else {
+        // Where it cannot be looked at, the next round does.
+        let Ok(Some((segment, file, batches))) = reader.whole_batches(range) else {
             return Ok(false);
         };
         for (position, batch) in &batches {
-            let written =
-                file.write_at((*position).into(), &[&batch.header.to_bytes(), &batch.body]);
+            let written = bad_sectors::write(
+                &file,
+                (*position).into(),
+                &[&batch.header.to_bytes(), &batch.body],
+            );
             self.done(written)?;
         }
         let name = (replica, segment, FileKind::Log);
@@ -323,7 +326,7 @@ impl<D: Disk> Reader<'_, D> {
         let segment = &self.log.state.segments[index];
         let (_, (offsets, times)) = self.index_of(segment);
         if let Some(count) = offsets.checked_sub(1) {
-            let Some(file) = self.open_index(segment, FileKind::OffsetIndex, offsets)? else {
+            let Some(file) = self.open_index(segment, FileKind::OffsetIndex, offsets) else {
                 return Ok(false);
             };
             let is_ascending = index::is_ascending_by_offset(&file, offsets)?;
@@ -338,7 +341,7 @@ impl<D: Disk> Reader<'_, D> {
         let Some(count) = times.checked_sub(1) else {
             return Ok(true);
         };
-        let Some(file) = self.open_index(segment, FileKind::TimeIndex, times)? else {
+        let Some(file) = self.open_index(segment, FileKind::TimeIndex, times) else {
             return Ok(false);
         };
         let is_ascending = index::is_ascending_by_time(&file, times)?;

@@ -8,9 +8,8 @@ use bytes::Bytes;
 
 use crate::ids::{Offset, PartitionIndex, TopicPartition};
 use crate::record::{Batch, BatchHeader, HEADER_SIZE};
-use crate::store::journal_reader::{read_ahead, read_or_nothing};
 use crate::store::replica::{ReplicaState, Snapshot};
-use crate::store::{Disk, DiskError, DiskFile};
+use crate::store::{Disk, DiskError, DiskFile, bad_sectors};
 
 /// Bytes read at once while looking for an offset.
 const WALK_CHUNK: usize = 16 << 10;
@@ -85,7 +84,7 @@ pub(super) fn read_snapshot<D: Disk>(
         return Ok(None);
     }
     let mut bytes = vec![0; snapshot.length as usize];
-    let read = read_or_nothing(&file, 0, &mut bytes)?;
+    let read = bad_sectors::read(&file, 0, &mut bytes)?;
     let crc = crc32c::crc32c_append(seed, &bytes);
     Ok((read == bytes.len() && crc == snapshot.crc).then(|| Bytes::from(bytes)))
 }
@@ -169,7 +168,7 @@ impl<'a, F: DiskFile> Walk<'a, F> {
             None => {
                 self.chunk.resize(WALK_CHUNK, 0);
                 let at = self.position.into();
-                let length = read_ahead(self.file, at, &mut self.chunk, HEADER_SIZE)?;
+                let length = bad_sectors::read(self.file, at, &mut self.chunk)?;
                 self.chunk.truncate(length);
                 self.chunk_at = self.position;
                 0
@@ -216,7 +215,7 @@ pub(super) fn read_batch<F: DiskFile>(
     size: usize,
 ) -> Result<Option<Batch>, DiskError> {
     let mut bytes = vec![0; size];
-    let length = read_or_nothing(file, position.into(), &mut bytes)?;
+    let length = bad_sectors::read(file, position.into(), &mut bytes)?;
     bytes.truncate(length);
     let mut bytes = Bytes::from(bytes);
     Ok(Batch::split_from(&mut bytes)

@@ -22,7 +22,7 @@ use crate::store::scrub::Scrub;
 use crate::store::segment::{self, FileKind};
 use crate::store::{
     BootId, Completion, Disk, DiskError, DiskFile, Flush, Identity, OpenError, Order, OrderKind,
-    Stage, StoreFailure, StoreOptions, checkpoint, failed_sync, identity, journal,
+    Stage, StoreFailure, StoreOptions, bad_sectors, checkpoint, failed_sync, identity, journal,
 };
 use crate::time::Instant;
 
@@ -448,10 +448,13 @@ impl<D: Disk> LogStore<D> {
     /// [`StoreFailure::Offline`].
     pub fn has_space(&mut self) -> Result<bool, StoreFailure> {
         self.check_online()?;
-        let free = self.disk.free_bytes();
-        let free = self.done(free)?;
         // Twice the reserve, so that it is not gone again with the next append.
-        Ok(free >= self.options.reserve_bytes.saturating_mul(2))
+        Ok(self.free_bytes() >= self.options.reserve_bytes.saturating_mul(2))
+    }
+
+    /// Bytes that can still be written. Where the disk does not say, the write will tell.
+    pub(super) fn free_bytes(&self) -> u64 {
+        self.disk.free_bytes().unwrap_or(u64::MAX)
     }
 
     /// Takes the directory out of service: every later call fails. For a driver that has learnt of a failure
@@ -553,7 +556,7 @@ impl<D: Disk> LogStore<D> {
                 let path = segment::path(*replica, *segment, FileKind::Log);
                 match self.disk.open(&path) {
                     Ok(file) if file.length()? > u64::from(*length) => {
-                        file.truncate(u64::from(*length))
+                        bad_sectors::cut(&file, u64::from(*length))
                     }
                     Ok(_) => Ok(()),
                     Err(DiskError::NotFound) => Ok(()),

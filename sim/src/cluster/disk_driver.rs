@@ -11,6 +11,7 @@ use varve_core::store::{
     Completion, Findings, Query, QueryResult, ReadError, Scrubbed, Stage, StoreFailure,
 };
 
+use crate::checkers::Violation;
 use crate::clock::SimTime;
 use crate::cluster::{Cluster, Event};
 use crate::describe;
@@ -103,7 +104,7 @@ impl Cluster {
             DiskEvent::Scrub => self.begin_scrub(number),
             DiskEvent::Scrubbed(scrubbed) => self.end_scrub(number, &scrubbed),
             DiskEvent::SpaceCheck => self.check_space(number),
-            DiskEvent::Failed(failure) => self.tell(number, Input::StoreFailed(failure)),
+            DiskEvent::Failed(failure) => self.on_failure(number, failure),
         }
     }
 
@@ -223,11 +224,21 @@ impl Cluster {
         self.schedule_disk(number, at, DiskEvent::SpaceCheck);
     }
 
+    /// A directory is given up, which only a write or a sync that failed is a reason for.
     fn on_failure(&mut self, number: u8, failure: StoreFailure) {
         let Some(process) = &mut self.node_mut(number).process else {
             return;
         };
-        process.offline = true;
+        if std::mem::replace(&mut process.offline, true) {
+            return;
+        }
+        if !self.node(number).disk.has_refused() {
+            let StoreFailure::Offline(reason) = &failure;
+            self.fail(Violation {
+                checker: "OnlyWritesTakeDirectoriesOffline",
+                what: format!("n{number} gives up its directory: {reason}"),
+            });
+        }
         self.tell(number, Input::StoreFailed(failure));
     }
 

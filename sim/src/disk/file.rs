@@ -1,6 +1,7 @@
 //! One file: what is written and what is durable, sector by sector.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use crate::draw::Draw;
 
@@ -103,6 +104,33 @@ impl File {
         buffer[within(read_to)..].fill(0);
     }
 
+    /// Whether these bytes cannot be read: none of a page can be whose sectors cannot all be, but past the cache.
+    pub(super) fn is_unreadable(&self, bytes: Range<u64>, uncached: bool) -> bool {
+        let unit = if uncached { SECTOR_SIZE } else { PAGE_SIZE } as u64;
+        let from = bytes.start / unit * unit / SECTOR_SIZE as u64;
+        let to = bytes.end.next_multiple_of(unit) / SECTOR_SIZE as u64;
+        self.unreadable.range(from..to).next().is_some()
+    }
+
+    /// Whether a write of these bytes needs the rest of a page that cannot be read.
+    pub(super) fn is_unreadable_around(&self, bytes: Range<u64>) -> bool {
+        let page = PAGE_SIZE as u64;
+        let first = bytes.start / page * page;
+        let last = bytes.end / page * page;
+        (bytes.start > first && self.is_unreadable(first..first + page, false))
+            || (bytes.end > last && self.is_unreadable(last..last + page, false))
+    }
+
+    /// Gives up the bytes of whole pages.
+    pub(super) fn discard(&mut self, offset: u64, length: u64) {
+        let (end, kept) = ((offset + length).min(self.length), self.length);
+        let zeros = vec![0; usize::try_from(end - offset).expect("pages are in memory")];
+        self.unreadable
+            .retain(|sector| !(offset..offset + length).contains(&(sector * SECTOR_SIZE as u64)));
+        self.write(offset, &zeros);
+        self.length = kept;
+    }
+
     pub(super) fn write(&mut self, offset: u64, mut bytes: &[u8]) {
         let mut at = offset;
         while !bytes.is_empty() {
@@ -136,6 +164,8 @@ impl File {
             }
         }
         self.length = length;
+        self.unreadable
+            .split_off(&length.div_ceil(SECTOR_SIZE as u64));
     }
 
     pub(super) fn sync(&mut self) {
@@ -411,7 +441,7 @@ fn within_sectors(sector: u64) -> usize {
 }
 
 /// The sector's bytes within its page.
-fn sector_range(sector: u64) -> std::ops::Range<usize> {
+fn sector_range(sector: u64) -> Range<usize> {
     let start = within_sectors(sector) * SECTOR_SIZE;
     start..start + SECTOR_SIZE
 }

@@ -38,10 +38,10 @@ pub enum Fault {
     SyncFails,
     /// All syncs fail from now on.
     SyncsFail,
-    /// A read fails.
+    /// A read fails, and would not were it tried again: nothing is damaged.
     ReadFails,
-    /// A write fails, a part of it done.
-    WriteFails,
+    /// All writes fail from now on, a part of each done.
+    WritesFail,
     /// One sector of a sync is reported done and was not written.
     LostWrite,
     /// One sector of a sync is written at another sector of the same file.
@@ -132,6 +132,8 @@ struct State {
     /// Files of which something was damaged since the disk was last empty, removed ones included.
     damaged: BTreeSet<String>,
     dead: bool,
+    /// Something that changes the disk has failed since it was last empty or mended.
+    refuses: bool,
     counts: DiskCounts,
 }
 
@@ -157,6 +159,7 @@ impl SimDisk {
                 armed: Vec::new(),
                 damaged: BTreeSet::new(),
                 dead: false,
+                refuses: false,
                 counts: DiskCounts::default(),
             })),
         }
@@ -208,14 +211,16 @@ impl SimDisk {
         state.armed.clear();
         state.damaged.clear();
         state.dead = false;
+        state.refuses = false;
     }
 
-    /// Arms a fault for files and directories whose path starts with `prefix`.
+    /// Arms a fault for files and directories whose path starts with `prefix`. Reads that fail once do so one at a time.
     pub fn arm(&self, prefix: &str, fault: Fault) {
-        self.state
-            .borrow_mut()
-            .armed
-            .push((prefix.to_owned(), fault));
+        let armed = &mut self.state.borrow_mut().armed;
+        let fault = (prefix.to_owned(), fault);
+        if fault.1 != Fault::ReadFails || !armed.contains(&fault) {
+            armed.push(fault);
+        }
     }
 
     /// Takes back every armed fault, and a dead disk works again.
@@ -223,12 +228,24 @@ impl SimDisk {
         let mut state = self.state.borrow_mut();
         state.armed.clear();
         state.dead = false;
+        state.refuses = false;
     }
 
-    /// Whether an armed fault still waits to strike.
+    /// Whether an armed fault that can cost anything still waits to strike.
     #[must_use]
     pub fn is_armed(&self) -> bool {
-        !self.state.borrow().armed.is_empty()
+        let state = self.state.borrow();
+        state
+            .armed
+            .iter()
+            .any(|(_, fault)| *fault != Fault::ReadFails)
+    }
+
+    /// Whether a write or a sync has failed since the disk was last empty or mended: what a directory may be given up
+    /// for.
+    #[must_use]
+    pub fn has_refused(&self) -> bool {
+        self.state.borrow().refuses
     }
 
     /// Every operation fails from now on.
@@ -312,7 +329,7 @@ impl SimDisk {
         rotted
     }
 
-    /// The sector with this byte cannot be read until it is written again. False where there is no such byte.
+    /// The sector with this byte cannot be read until its page is written again or discarded. False where there is no such byte.
     pub fn make_unreadable(&self, path: &str, offset: u64) -> bool {
         let state = &mut *self.state.borrow_mut();
         let Ok(id) = state.lookup(path) else {
@@ -354,8 +371,9 @@ impl State {
         self.damaged.insert(path.to_owned());
     }
 
-    fn alive(&self) -> Result<(), DiskError> {
+    fn alive(&mut self) -> Result<(), DiskError> {
         if self.dead {
+            self.refuses = true;
             Err(io("the device is gone"))
         } else {
             Ok(())
@@ -392,7 +410,7 @@ impl State {
             .position(|(prefix, fault)| path.starts_with(prefix.as_str()) && wanted(*fault))?;
         self.counts.faults_struck += 1;
         let fault = self.armed[place].1;
-        if fault != Fault::SyncsFail {
+        if !matches!(fault, Fault::SyncsFail | Fault::WritesFail) {
             self.armed.remove(place);
         }
         Some(fault)

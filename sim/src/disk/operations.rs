@@ -11,7 +11,7 @@ impl Disk for SimDisk {
     type File = SimFile;
 
     fn open(&self, path: &str) -> Result<SimFile, DiskError> {
-        let state = self.state.borrow();
+        let state = &mut *self.state.borrow_mut();
         state.alive()?;
         Ok(SimFile {
             state: Rc::clone(&self.state),
@@ -93,7 +93,7 @@ impl Disk for SimDisk {
     }
 
     fn list(&self, path: &str) -> Result<Vec<String>, DiskError> {
-        let state = self.state.borrow();
+        let state = &mut *self.state.borrow_mut();
         state.alive()?;
         let names = state.written.get(path).ok_or(DiskError::NotFound)?;
         Ok(names.keys().cloned().collect())
@@ -141,6 +141,7 @@ impl Disk for SimDisk {
             })
             .is_some()
         {
+            state.refuses = true;
             return Err(sync_failed());
         }
         state.sync_names(path);
@@ -149,7 +150,7 @@ impl Disk for SimDisk {
     }
 
     fn free_bytes(&self) -> Result<u64, DiskError> {
-        let state = self.state.borrow();
+        let state = &mut *self.state.borrow_mut();
         state.alive()?;
         Ok(state.capacity.saturating_sub(state.used))
     }
@@ -166,8 +167,10 @@ impl DiskFile for SimFile {
             )
         });
         let mut draw = struck.map(|_| state.draw());
-        if struck.is_some() {
-            state.damage(&self.path);
+        match struck {
+            None => {}
+            Some(Fault::ReadFails) => return Err(io("input/output error")),
+            Some(_gives_what_is_wrong) => state.damage(&self.path),
         }
         let file = state.file(self.id);
         let available = file.length.saturating_sub(offset);
@@ -176,11 +179,9 @@ impl DiskFile for SimFile {
         if length == 0 {
             return Ok(0);
         }
-        let sectors =
-            offset / SECTOR_SIZE as u64..=(offset + length as u64 - 1) / SECTOR_SIZE as u64;
-        if struck == Some(Fault::ReadFails)
-            || file.unreadable.range(sectors.clone()).next().is_some()
-        {
+        let end = offset + length as u64;
+        let sectors = offset / SECTOR_SIZE as u64..=(end - 1) / SECTOR_SIZE as u64;
+        if file.is_unreadable(offset..end, self.uncached) {
             return Err(io("input/output error"));
         }
         if self.uncached {
@@ -218,9 +219,10 @@ impl DiskFile for SimFile {
         state.alive()?;
         let length: u64 = parts.iter().map(|part| part.len() as u64).sum();
         let fails = state
-            .strike(&self.path, |fault| fault == Fault::WriteFails)
+            .strike(&self.path, |fault| fault == Fault::WritesFail)
             .is_some();
         let refused = if fails {
+            state.refuses = true;
             Err(io("input/output error"))
         } else {
             state.reserve(self.id, offset + length)
@@ -234,6 +236,9 @@ impl DiskFile for SimFile {
         }
         state.counts.bytes_written += allowed;
         let file = state.file(self.id);
+        if file.is_unreadable_around(offset..offset + length) {
+            return Err(io("input/output error"));
+        }
         let mut at = offset;
         for part in parts {
             let left = usize::try_from(offset + allowed - at).unwrap_or(usize::MAX);
@@ -264,6 +269,7 @@ impl DiskFile for SimFile {
             Some(_fails) => {
                 let mut draw = state.draw();
                 state.file(self.id).sync_failing(&mut draw);
+                state.refuses = true;
                 return Err(sync_failed());
             }
         }
@@ -278,6 +284,9 @@ impl DiskFile for SimFile {
             state.reserve(self.id, length)?;
         }
         let file = state.file(self.id);
+        if file.is_unreadable_around(length..file.length.max(length)) {
+            return Err(io("input/output error"));
+        }
         file.truncate(length);
         let kept = length.next_multiple_of(SECTOR_SIZE as u64);
         let freed = file.allocated.saturating_sub(kept);
@@ -292,6 +301,13 @@ impl DiskFile for SimFile {
         state.reserve(self.id, length)?;
         let file = state.file(self.id);
         file.length = file.length.max(length);
+        Ok(())
+    }
+
+    fn discard(&self, offset: u64, length: u64) -> Result<(), DiskError> {
+        let state = &mut *self.state.borrow_mut();
+        state.alive()?;
+        state.file(self.id).discard(offset, length);
         Ok(())
     }
 

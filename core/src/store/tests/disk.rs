@@ -5,11 +5,13 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::rc::Rc;
 
 use crate::store::{Disk, DiskError, DiskFile};
 
 const SECTOR: usize = 512;
+const PAGE: u64 = 4096;
 
 #[derive(Clone, Debug)]
 pub(super) struct TestDisk(Rc<RefCell<State>>);
@@ -34,6 +36,8 @@ struct State {
     operations_left: Option<u64>,
     free: u64,
     syncs_fail: bool,
+    /// Bytes of a file that cannot be read, and how often, where that is not for ever.
+    unreadable: Option<(u64, Range<u64>, Option<u32>)>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -73,6 +77,12 @@ impl TestDisk {
 
     pub(super) fn mend_syncs(&self) {
         self.0.borrow_mut().syncs_fail = false;
+    }
+
+    /// Reads of the pages of these bytes fail: so many times, or until they are written again as a whole.
+    pub(super) fn fail_reads(&self, path: &str, bytes: Range<u64>, times: Option<u32>) {
+        let state = &mut *self.0.borrow_mut();
+        state.unreadable = Some((state.names[path], bytes, times));
     }
 
     /// The process dies, the page cache lives.
@@ -328,7 +338,16 @@ impl Disk for TestDisk {
 
 impl DiskFile for TestFile {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, DiskError> {
-        let state = self.disk.0.borrow();
+        let state = &mut *self.disk.0.borrow_mut();
+        if let Some((id, bytes, times)) = &mut state.unreadable
+            && *id == self.id
+            && offset < bytes.end.next_multiple_of(PAGE)
+            && bytes.start / PAGE * PAGE < offset + buffer.len() as u64
+            && *times != Some(0)
+        {
+            *times = times.map(|left| left - 1);
+            return Err(DiskError::Io("input/output error".to_owned()));
+        }
         let file = &state.files[&self.id];
         let from = usize::try_from(offset).unwrap().min(file.written.len());
         let count = buffer.len().min(file.written.len() - from);
@@ -347,6 +366,17 @@ impl DiskFile for TestFile {
             let file = state.files.get_mut(&self.id).unwrap();
             let at = usize::try_from(offset).unwrap();
             let bytes = parts.concat();
+            let end = offset + bytes.len() as u64;
+            if let Some((id, unreadable, _)) = &state.unreadable
+                && *id == self.id
+            {
+                let page = unreadable.start / PAGE * PAGE..unreadable.end.next_multiple_of(PAGE);
+                if offset <= page.start && page.end <= end {
+                    state.unreadable = None;
+                } else if offset < page.end && page.start < end {
+                    return Err(DiskError::Io("input/output error".to_owned()));
+                }
+            }
             let grown = (at + bytes.len()).saturating_sub(file.written.len());
             if grown as u64 > state.free {
                 return Err(DiskError::NoSpace);
@@ -391,6 +421,21 @@ impl DiskFile for TestFile {
             if file.written.len() < length {
                 file.written.resize(length, 0);
             }
+            Ok(())
+        })
+    }
+
+    fn discard(&self, offset: u64, length: u64) -> Result<(), DiskError> {
+        self.disk.change(|state| {
+            let range = offset..offset + length;
+            let is_in = |bytes: &Range<u64>| range.start <= bytes.start && bytes.end <= range.end;
+            state
+                .unreadable
+                .take_if(|(id, bytes, _)| *id == self.id && is_in(bytes));
+            let file = state.files.get_mut(&self.id).unwrap();
+            let end = range.end.min(file.written.len() as u64);
+            file.written[range.start as usize..end as usize].fill(0);
+            file.resized = true;
             Ok(())
         })
     }

@@ -1,5 +1,7 @@
 //! A full disk, a sync that fails, and what stays possible.
 
+use std::ops::Range;
+
 use super::*;
 
 #[test]
@@ -288,4 +290,129 @@ fn a_directory_is_formatted_once_and_opened_only_when_it_is() {
     disk.rot("identity", 30);
     let opened = LogStore::open(disk, options(), BOOT);
     assert!(matches!(opened.err(), Some(OpenError::Damaged(_))));
+}
+
+/// A log of twelve batches in several segments, with indexes, of which some bytes cannot be read.
+fn unreadable(file: &str, bytes: Range<u64>, times: Option<u32>) -> (TestDisk, Vec<Batch>) {
+    let disk = formatted();
+    let (store, _) = open(&disk);
+    let mut driver = Driver::new(store);
+    driver.create(replica(0));
+    driver.append(replica(0), vec![opening(1, 0)]).unwrap();
+    let batches: Vec<Batch> = (0..12).map(|n| batch(n, 1, 1, 9000)).collect();
+    for batch in &batches {
+        let entries = vec![Entry::Batch(batch.clone())];
+        driver.append(replica(0), entries).unwrap();
+        driver.commit();
+    }
+    drop(driver);
+    open(&disk); // its checkpoint has it all
+    let path = disk.paths().into_iter().find(|it| it.contains(file));
+    disk.fail_reads(&path.expect("it is there"), bytes, times);
+    (disk, batches)
+}
+
+const FILES: [&str; 5] = [
+    "00000.log",
+    "00000.index",
+    "00000.timeindex",
+    "journal/",
+    "checkpoint.",
+];
+
+#[test]
+fn a_read_that_fails_is_tried_again_and_costs_nothing() {
+    for file in FILES {
+        let (disk, batches) = unreadable(file, 0..100_000, Some(2));
+        let (store, recovered) = open(&disk);
+        assert_eq!(recovered.replicas[0].mark, Mark::Clean, "{file}");
+        assert_eq!(recovered.replicas[0].end.end_offset, Offset(12), "{file}");
+        let driver = Driver::new(store);
+        assert_eq!(driver.read_all(replica(0)), bytes_of(&batches), "{file}");
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_damage_of_that_alone_and_the_directory_goes_on() {
+    for file in FILES {
+        // In the second batch of the segment; everywhere in the others.
+        let bytes = if file == "00000.log" {
+            12_300..12_512
+        } else {
+            0..512
+        };
+        let (disk, batches) = unreadable(file, bytes, None);
+        let (store, recovered) = open(&disk);
+        let found = &recovered.replicas[0];
+        assert_eq!(found.end.end_offset, Offset(12), "{file}");
+        let mut driver = Driver::new(store);
+        let found = driver.store.examine(replica(0), Offset(0)..Offset(12));
+        if file == "00000.log" {
+            assert_eq!(found, Ok(vec![Offset(1)..Offset(2)]), "the batch alone");
+            let fill = OrderKind::Fill {
+                batches: vec![batches[1].clone()],
+            };
+            driver.execute(replica(0), fill).unwrap();
+        } else {
+            assert_eq!(found, Ok(vec![]), "{file}");
+        }
+        assert_eq!(driver.read_all(replica(0)), bytes_of(&batches), "{file}");
+        let more = vec![Entry::Batch(batch(12, 1, 1, 100))];
+        driver.append(replica(0), more).unwrap();
+        driver.commit();
+    }
+}
+
+#[test]
+fn a_segment_that_is_missing_is_a_hole_for_whoever_reads_it() {
+    let (disk, batches) = unreadable("00000.log", 0..0, None);
+    let path = disk
+        .paths()
+        .into_iter()
+        .find(|it| it.ends_with("00000.log"));
+    let (store, _) = open(&disk);
+    disk.drop_file(&path.unwrap());
+    let mut driver = Driver::new(store);
+    let QueryResult::Failed(ReadError::Hole(hole)) = driver.read(replica(0), 2, 100) else {
+        panic!("nothing is there");
+    };
+    assert_eq!(
+        driver.store.examine(replica(0), hole.clone()),
+        Ok(vec![hole])
+    );
+    assert_eq!(
+        driver.read(replica(0), 11, 100),
+        QueryResult::Records(bytes_of(&batches[11..]).into())
+    );
+}
+
+#[test]
+fn a_log_whose_last_page_cannot_be_read_goes_on_in_a_new_segment() {
+    let (disk, batches) = unreadable("00000.log", 0..0, None);
+    let logs = || -> Vec<String> {
+        let paths = disk.paths().into_iter();
+        paths.filter(|path| path.ends_with(".log")).collect()
+    };
+    let before = logs();
+    let last = before.last().unwrap();
+    let end = disk.bytes(last).len() as u64;
+    disk.fail_reads(last, end - 1..end, None);
+    let (store, _) = open(&disk);
+    let mut driver = Driver::new(store);
+    let more = batch(12, 1, 1, 100);
+    let entries = vec![Entry::Batch(more.clone())];
+    driver.append(replica(0), entries).unwrap();
+    driver.commit();
+    assert_eq!(logs().len(), before.len() + 1);
+    // The batch before is a hole, and a fill gives the page up.
+    let hole = driver.store.examine(replica(0), Offset(11)..Offset(12));
+    assert_eq!(hole, Ok(vec![Offset(11)..Offset(12)]));
+    let fill = OrderKind::Fill {
+        batches: vec![batches[11].clone()],
+    };
+    driver.execute(replica(0), fill).unwrap();
+    driver.commit();
+    let (store, _) = open(&disk);
+    let all = [&batches[..], &[more]].concat();
+    assert_eq!(Driver::new(store).read_all(replica(0)), bytes_of(&all));
 }
