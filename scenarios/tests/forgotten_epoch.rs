@@ -11,7 +11,7 @@ use varve_scenarios::{Acks, Outcome, Rest, Scenario, millis, secs};
 
 pub(crate) fn cluster() -> Scenario {
     Scenario::new(5)
-        .seed(3)
+        .seed(2)
         .quiet()
         .config("flush", "replicated")
 }

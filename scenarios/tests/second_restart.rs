@@ -9,7 +9,7 @@ use varve_scenarios::{Scenario, secs};
 
 pub(crate) fn cluster() -> Scenario {
     Scenario::new(3)
-        .seed(3)
+        .seed(2)
         .quiet()
         .config("flush", "replicated")
 }

@@ -77,6 +77,13 @@ impl<D: Disk> LogStore<D> {
         };
         let state = ReplicaState::new(voters, self.options.producer_expiry);
         self.replicas.insert(replica, ReplicaLog::new(state));
+        // Its name says that it was there, should the group be lost that creates it.
+        match self.disk.create_directory(&segment::directory(replica)) {
+            Ok(()) | Err(DiskError::NoSpace) => {}
+            Err(error) => return Err(error),
+        }
+        self.name_made(replica);
+        self.unsynced_directories.insert(String::new());
         self.stage(replica, &record)
     }
 

@@ -201,7 +201,7 @@ impl<'a, D: Disk> Replay<'a, D> {
     }
 
     /// All replicas that a group may have touched of which nothing can be read: those that are known, and those whose
-    /// creation it may be that is lost, which have a directory if they have ever stored a batch.
+    /// creation it may be that is lost, which have a directory.
     fn possible_replicas(&self) -> Result<Vec<TopicPartition>, DiskError> {
         let names = self.disk.list("")?.into_iter();
         let directories = names.filter_map(|name| segment::parse_directory(&name));

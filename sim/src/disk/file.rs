@@ -273,6 +273,8 @@ impl File {
                 }
             }
             self.durable_length = length;
+            self.unreadable
+                .split_off(&length.div_ceil(SECTOR_SIZE as u64));
         }
         self.allocated = self
             .allocated

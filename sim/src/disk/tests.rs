@@ -206,13 +206,17 @@ fn reads_fail_rot_and_lie_when_told_to() {
     disk.arm("a", Fault::ReadFails);
     assert!(file.read_at(0, &mut [0; 8]).is_err());
     assert!(disk.make_unreadable("a", 600));
-    assert!(file.read_at(0, &mut [0; 8]).is_ok());
-    assert!(file.read_at(500, &mut [0; 20]).is_err());
-    file.write_at(512, &[&[2; SECTOR_SIZE]]).unwrap();
-    assert!(
-        file.read_at(500, &mut [0; 20]).is_ok(),
-        "written again, it can be read"
-    );
+    let read = |file: &SimFile, at| file.read_at(at, &mut [0; 8]);
+    assert!(read(&file, 0).is_err(), "nothing of its page can be read");
+    let uncached = disk.open_uncached("a").unwrap();
+    assert!(read(&uncached, 0).is_ok() && read(&uncached, 508).is_err());
+    let sector = [2; SECTOR_SIZE];
+    let refused = file.write_at(512, &[&sector]);
+    assert!(refused.is_err(), "the rest of the page is needed");
+    file.discard(0, 4096).unwrap();
+    file.write_at(0, &[&[1; SECTOR_SIZE], &sector]).unwrap();
+    file.sync().unwrap();
+    assert!(read(&file, 508).is_ok(), "given up, it can be written");
     assert!(disk.rot("a", 3, 0) && !disk.rot("a", 2000, 0));
     disk.power_cut();
     assert_eq!(contents(&disk, "a").unwrap()[3], 0);
