@@ -13,7 +13,7 @@ use varve_core::wire::metadata::MetadataResponseTopic;
 use varve_core::wire::produce::{PartitionProduceData, PartitionProduceResponse, TopicProduceData};
 use varve_core::wire::{ErrorCode, ProduceRequest, Records, Request, Response, Str};
 
-use super::producer::{BATCH_BYTES_MAX, Outgoing, Undelivered};
+use super::producer::{BATCH_BYTES_MAX, DeliveryError, Outgoing};
 use super::retry::Retry;
 use super::{Client, ClientError, NO_LEADER};
 
@@ -66,11 +66,11 @@ pub(super) struct Round {
 }
 
 /// What of a round is not acknowledged yet: only the first batch of each partition is sent.
-type Open = BTreeMap<usize, VecDeque<Sent>>;
+type Open = BTreeMap<usize, VecDeque<BatchInFlight>>;
 
 /// A batch under way.
 #[derive(Debug)]
-struct Sent {
+struct BatchInFlight {
     batch: Batch,
     /// Which records are in it.
     numbers: Vec<u64>,
@@ -78,7 +78,7 @@ struct Sent {
     measured: bool,
 }
 
-impl From<Draft> for Sent {
+impl From<Draft> for BatchInFlight {
     fn from(draft: Draft) -> Self {
         Self {
             batch: draft.builder.build(),
@@ -90,12 +90,12 @@ impl From<Draft> for Sent {
 
 /// What went wrong, and with which record where it is one.
 #[derive(Debug)]
-struct Fault {
+struct DeliveryFault {
     error: ClientError,
     record: Option<u64>,
 }
 
-impl From<ClientError> for Fault {
+impl From<ClientError> for DeliveryFault {
     fn from(error: ClientError) -> Self {
         Self {
             error,
@@ -142,16 +142,17 @@ impl Delivery {
     pub(super) async fn run(
         mut self,
         mut rounds: mpsc::Receiver<Round>,
-    ) -> Result<(), Undelivered> {
+    ) -> Result<(), DeliveryError> {
         while let Some(round) = rounds.recv().await {
-            let batches = |drafts: VecDeque<Draft>| drafts.into_iter().map(Sent::from).collect();
+            let batches =
+                |drafts: VecDeque<Draft>| drafts.into_iter().map(BatchInFlight::from).collect();
             let mut open: Open = round
                 .drafts
                 .into_iter()
                 .map(|(partition, drafts)| (partition, batches(drafts)))
                 .collect();
             if let Err(fault) = self.deliver(&mut open).await {
-                return Err(self.undelivered(fault, &open));
+                return Err(self.delivery_error(fault, &open));
             }
             if let Some(done) = round.done {
                 // Whoever waited may have been interrupted.
@@ -161,10 +162,10 @@ impl Delivery {
         Ok(())
     }
 
-    fn undelivered(&self, fault: Fault, open: &Open) -> Undelivered {
+    fn delivery_error(&self, fault: DeliveryFault, open: &Open) -> DeliveryError {
         let left = open.values().flatten().flat_map(|sent| &sent.numbers);
         let first = left.min().or(fault.record.as_ref());
-        Undelivered {
+        DeliveryError {
             first_unacknowledged: *first.expect("a round that failed is not delivered"),
             error: fault.error,
             record: fault.record,
@@ -172,7 +173,7 @@ impl Delivery {
         }
     }
 
-    async fn deliver(&mut self, open: &mut Open) -> Result<(), Fault> {
+    async fn deliver(&mut self, open: &mut Open) -> Result<(), DeliveryFault> {
         let mut retry = Retry::new(self.timeout);
         while !open.is_empty() {
             let failed = self.attempt(open).await?;
@@ -190,7 +191,7 @@ impl Delivery {
 
     /// One request to each leader; takes out of `open` what is acknowledged. Gives back what went wrong, if anything
     /// did.
-    async fn attempt(&mut self, open: &mut Open) -> Result<Option<ClientError>, Fault> {
+    async fn attempt(&mut self, open: &mut Open) -> Result<Option<ClientError>, DeliveryFault> {
         self.check_sizes(open).await?;
         let mut by_leader: BTreeMap<i32, Vec<usize>> = BTreeMap::new();
         for &partition in open.keys() {
@@ -259,7 +260,7 @@ impl Delivery {
         &mut self,
         partition: &PartitionProduceResponse,
         open: &mut Open,
-    ) -> Result<Option<ClientError>, Fault> {
+    ) -> Result<Option<ClientError>, DeliveryFault> {
         let index = usize::try_from(partition.index).unwrap_or(usize::MAX);
         match ClientError::check(partition.error_code, partition.error_message.as_ref()) {
             Ok(()) | Err(ClientError::Refused(ErrorCode::DuplicateSequenceNumber, _)) => {
@@ -283,7 +284,7 @@ impl Delivery {
                     let place = usize::try_from(record.batch_index).ok()?;
                     sent.numbers.get(place).copied()
                 });
-                Err(Fault {
+                Err(DeliveryFault {
                     error,
                     record: at_fault,
                 })
@@ -305,7 +306,7 @@ impl Delivery {
     }
 
     /// Makes two batches of one that is too large. Nothing of it was written, so its sequence numbers are theirs.
-    async fn split(&mut self, partition: usize, open: &mut Open) -> Result<(), Fault> {
+    async fn split(&mut self, partition: usize, open: &mut Open) -> Result<(), DeliveryFault> {
         let Some(large) = open.get(&partition).and_then(VecDeque::front) else {
             return Ok(());
         };
@@ -325,7 +326,7 @@ impl Delivery {
 
     /// A batch that is long because of one record is measured before it is sent: a request that is longer than a broker
     /// reads at all ends the connection, and nobody learns why.
-    async fn check_sizes(&mut self, open: &mut Open) -> Result<(), Fault> {
+    async fn check_sizes(&mut self, open: &mut Open) -> Result<(), DeliveryFault> {
         for sent in open.values_mut().filter_map(VecDeque::front_mut) {
             let size = sent.batch.size();
             if sent.measured || sent.numbers.len() > 1 || size <= BATCH_BYTES_MAX {
@@ -350,8 +351,8 @@ impl Delivery {
         limit.value.as_ref()?.as_str().parse().ok()
     }
 
-    fn too_large(&self, size: usize, record: u64, limit: Option<usize>) -> Fault {
-        Fault {
+    fn too_large(&self, size: usize, record: u64, limit: Option<usize>) -> DeliveryFault {
+        DeliveryFault {
             error: ClientError::RecordTooLarge {
                 topic: self.topic.as_str().to_owned(),
                 size,
@@ -378,7 +379,7 @@ impl Delivery {
     }
 }
 
-impl Sent {
+impl BatchInFlight {
     /// Its records as two batches.
     fn halve(&self) -> [Self; 2] {
         let header = &self.batch.header;

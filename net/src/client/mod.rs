@@ -29,7 +29,7 @@ use connection::Connection;
 use retry::Retry;
 
 pub use consumer::{Consumed, Consumer, Start};
-pub use producer::{Outgoing, Producer, Undelivered, partition_for_key};
+pub use producer::{DeliveryError, Outgoing, Producer, partition_for_key};
 
 /// How long a broker may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);

@@ -43,7 +43,7 @@ pub struct Outgoing<'a> {
 /// Why not all records were written, and which were. Records are numbered from 0 on, in the order of
 /// [`Producer::send`].
 #[derive(Debug)]
-pub struct Undelivered {
+pub struct DeliveryError {
     /// What went wrong.
     pub error: ClientError,
     /// The record that is at fault, where it is one.
@@ -54,13 +54,13 @@ pub struct Undelivered {
     pub acknowledged: u64,
 }
 
-impl fmt::Display for Undelivered {
+impl fmt::Display for DeliveryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.error.fmt(f)
     }
 }
 
-impl std::error::Error for Undelivered {
+impl std::error::Error for DeliveryError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(&self.error)
     }
@@ -84,7 +84,7 @@ pub struct Producer {
     next_number: u64,
     acknowledged: Arc<AtomicU64>,
     rounds: mpsc::Sender<Round>,
-    delivery: JoinHandle<Result<(), Undelivered>>,
+    delivery: JoinHandle<Result<(), DeliveryError>>,
 }
 
 /// What is gathered for one partition.
@@ -170,10 +170,10 @@ impl Producer {
     /// # Errors
     /// What has gone wrong. Where it is this record that cannot be taken, those before it can still be flushed; after
     /// any other failure the producer is of no use.
-    pub async fn send(&mut self, record: Outgoing<'_>) -> Result<(), Undelivered> {
+    pub async fn send(&mut self, record: Outgoing<'_>) -> Result<(), DeliveryError> {
         let partition = match self.partition_for(&record) {
             Ok(partition) => partition,
-            Err(error) => return Err(self.refused(error)),
+            Err(error) => return Err(self.record_error(error)),
         };
         let size = size_of(&record);
         let lane = &self.lanes[partition];
@@ -192,7 +192,7 @@ impl Producer {
                 size,
                 limit: None,
             };
-            return Err(self.refused(error));
+            return Err(self.record_error(error));
         }
         self.next_number += 1;
         self.gathered += size;
@@ -206,7 +206,7 @@ impl Producer {
     ///
     /// # Errors
     /// What cannot be retried, or still fails after the delivery timeout.
-    pub async fn flush(&mut self) -> Result<(), Undelivered> {
+    pub async fn flush(&mut self) -> Result<(), DeliveryError> {
         let (done, delivered) = oneshot::channel();
         self.send_round(Some(done)).await?;
         match delivered.await {
@@ -250,7 +250,7 @@ impl Producer {
     }
 
     /// Sends a round unless an earlier one waits already: what is gathered meanwhile goes to more partitions at once.
-    async fn send_round_if_due(&mut self) -> Result<(), Undelivered> {
+    async fn send_round_if_due(&mut self) -> Result<(), DeliveryError> {
         if self.rounds.capacity() == 0 {
             return Ok(());
         }
@@ -258,7 +258,7 @@ impl Producer {
     }
 
     /// A call that is given up has sent everything or nothing.
-    async fn send_round(&mut self, done: Option<oneshot::Sender<()>>) -> Result<(), Undelivered> {
+    async fn send_round(&mut self, done: Option<oneshot::Sender<()>>) -> Result<(), DeliveryError> {
         let Ok(place) = self.rounds.clone().reserve_owned().await else {
             return Err(self.failure().await);
         };
@@ -274,7 +274,7 @@ impl Producer {
     }
 
     /// Why the delivery has ended.
-    async fn failure(&mut self) -> Undelivered {
+    async fn failure(&mut self) -> DeliveryError {
         match (&mut self.delivery).await {
             Ok(Err(failure)) => failure,
             Ok(Ok(())) => {
@@ -285,8 +285,8 @@ impl Producer {
     }
 
     /// The next record cannot be taken. Nothing has happened to those before it.
-    fn refused(&self, error: ClientError) -> Undelivered {
-        Undelivered {
+    fn record_error(&self, error: ClientError) -> DeliveryError {
+        DeliveryError {
             error,
             record: Some(self.next_number),
             first_unacknowledged: self.next_number,

@@ -43,12 +43,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Some(cluster) => cluster,
         None => ClusterId(draw()?),
     };
-    let mut before = Before::of(&config.data);
-    match make(&config, cluster, &mut before) {
+    let mut snapshot = DirectorySnapshot::of(&config.data);
+    match make(&config, cluster, &mut snapshot) {
         Ok(()) => {}
         Err(FormatError::Taken(reason)) => return Err(reason),
         Err(FormatError::Failed(reason)) => {
-            before.restore();
+            snapshot.restore();
             return Err(reason);
         }
     }
@@ -68,14 +68,18 @@ enum FormatError {
     Failed(Failure),
 }
 
-fn make(config: &Config, cluster: ClusterId, before: &mut Before) -> Result<(), FormatError> {
+fn make(
+    config: &Config,
+    cluster: ClusterId,
+    snapshot: &mut DirectorySnapshot,
+) -> Result<(), FormatError> {
     let failed = |reason: String| FormatError::Failed(reason.into());
     let disk = RealDisk::open(&config.data).map_err(|error| match error {
         files::OpenError::InUse(_) => FormatError::Taken(error.into()),
         files::OpenError::Io(..) => FormatError::Failed(error.into()),
     })?;
     let place = config.data.display();
-    before
+    snapshot
         .list()
         .map_err(|error| failed(format!("{place}: {error}")))?;
     let options = StoreOptions::default();
@@ -138,7 +142,7 @@ fn warn_of_foreign(path: &Path, disk: &RealDisk) -> Result<(), OpenError> {
 }
 
 /// What there was before the format.
-struct Before {
+struct DirectorySnapshot {
     data: PathBuf,
     /// Directories that did not exist, the outermost last.
     missing: Vec<PathBuf>,
@@ -149,7 +153,7 @@ struct Before {
 
 const LOCK_FILE: &str = ".lock";
 
-impl Before {
+impl DirectorySnapshot {
     fn of(data: &Path) -> Self {
         let above = data.ancestors();
         let missing = above.take_while(|path| !path.as_os_str().is_empty() && !path.exists());
@@ -214,22 +218,22 @@ mod tests {
     fn what_was_not_there_is_taken_back_and_nothing_else() {
         let root = tempfile::tempdir().unwrap();
         let data = root.path().join("a/b");
-        let mut before = Before::of(&data);
+        let mut snapshot = DirectorySnapshot::of(&data);
         fs::create_dir_all(&data).unwrap();
-        before.list().unwrap();
+        snapshot.list().unwrap();
         fs::write(data.join(LOCK_FILE), b"").unwrap();
         fs::create_dir(data.join("journal")).unwrap();
         fs::write(data.join("journal/0"), b"x").unwrap();
-        before.restore();
+        snapshot.restore();
         assert!(!root.path().join("a").exists());
 
         fs::create_dir_all(&data).unwrap();
         fs::write(data.join("mine"), b"x").unwrap();
-        let mut before = Before::of(&data);
+        let mut snapshot = DirectorySnapshot::of(&data);
         fs::write(data.join(LOCK_FILE), b"").unwrap();
-        before.list().unwrap();
+        snapshot.list().unwrap();
         fs::write(data.join("identity"), b"x").unwrap();
-        before.restore();
+        snapshot.restore();
         let left: Vec<_> = fs::read_dir(&data)
             .unwrap()
             .map(|e| e.unwrap().file_name())

@@ -51,10 +51,10 @@ pub(crate) fn failure_as_json(
     let mut code = failure
         .downcast_ref::<ClientError>()
         .and_then(ClientError::code);
-    if let Some(unwritten) = failure.downcast_ref::<produce::Unwritten>() {
-        code = unwritten.code;
-        told["line"] = unwritten.line.into();
-        told["lines_written"] = unwritten.written.into();
+    if let Some(produce_error) = failure.downcast_ref::<produce::ProduceError>() {
+        code = produce_error.code;
+        told["line"] = produce_error.line.into();
+        told["lines_written"] = produce_error.written.into();
     }
     if let Some(code) = code {
         told["kafka_error"] = code.name().into();

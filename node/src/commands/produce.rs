@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use varve_core::ids::Timestamp;
 use varve_core::record::{Compression, HeaderRef};
 use varve_core::wire::ErrorCode;
-use varve_net::client::{Outgoing, Producer, Undelivered};
+use varve_net::client::{DeliveryError, Outgoing, Producer};
 use varve_net::rt;
 
 use super::escapes::Separator;
@@ -170,12 +170,12 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     };
     let fed = tokio::select! {
         biased;
-        _ = rt::stop_signal() => Err(Stop::Interrupted),
+        _ = rt::stop_signal() => Err(StopReason::Interrupted),
         fed = feed(&arguments, &mut lines, &mut producer, &bar) => fed,
     };
-    let settled = settle(fed, &mut producer).await;
+    let finished = finish(fed, &mut producer).await;
     bar.finish_and_clear();
-    settled?;
+    finished?;
     #[derive(Serialize)]
     struct Written {
         topic: String,
@@ -215,7 +215,7 @@ fn unreadable(path: Option<&Path>, error: &io::Error) -> String {
 
 /// Why no more lines are taken before their end.
 #[derive(Debug)]
-enum Stop {
+enum StopReason {
     /// By a signal.
     Interrupted,
     /// A line is no record, or no more can be read.
@@ -223,12 +223,12 @@ enum Stop {
     /// No line has the key separator.
     SeparatorNeverFound(String),
     /// Records could not be written.
-    Undelivered(Undelivered),
+    Delivery(DeliveryError),
 }
 
-impl From<Undelivered> for Stop {
-    fn from(failure: Undelivered) -> Self {
-        Self::Undelivered(failure)
+impl From<DeliveryError> for StopReason {
+    fn from(failure: DeliveryError) -> Self {
+        Self::Delivery(failure)
     }
 }
 
@@ -238,8 +238,8 @@ async fn feed(
     lines: &mut Lines,
     producer: &mut Producer,
     bar: &ProgressBar,
-) -> Result<(), Stop> {
-    let mut records = Records::of(arguments);
+) -> Result<(), StopReason> {
+    let mut parser = LineParser::of(arguments);
     loop {
         if !lines.is_here() {
             // Whoever types wants to see each line go; a file is sent in large batches.
@@ -250,23 +250,23 @@ async fn feed(
                     lines.wait().await
                 }
             };
-            let more = more.map_err(|error| Stop::Input {
+            let more = more.map_err(|error| StopReason::Input {
                 line: None,
                 reason: unreadable(arguments.file.as_deref(), &error),
             })?;
             if !more {
-                return records.check_separator(producer.taken(), true);
+                return parser.check_separator(producer.taken(), true);
             }
             bar.set_position(match bar.length() {
-                Some(_) => records.read,
+                Some(_) => parser.read,
                 None => producer.acknowledged(),
             });
         }
         let line = lines.take();
-        records.read += (line.len() + arguments.delimiter.0.len()) as u64;
+        parser.read += (line.len() + arguments.delimiter.0.len()) as u64;
         if arguments.json_lines {
             let number = producer.taken() + 1;
-            let record = RecordJson::parse(line).map_err(|reason| Stop::Input {
+            let record = RecordJson::parse(line).map_err(|reason| StopReason::Input {
                 line: Some(number),
                 reason,
             })?;
@@ -274,16 +274,16 @@ async fn feed(
                 .send(of_json(arguments, &record, &record.headers()))
                 .await?;
         } else {
-            let keyed = records.split(line);
-            records.check_separator(producer.taken() + 1, false)?;
-            producer.send(records.record(line, keyed)).await?;
+            let keyed = parser.split(line);
+            parser.check_separator(producer.taken() + 1, false)?;
+            producer.send(parser.record(line, keyed)).await?;
         }
     }
 }
 
-/// What lines are made into.
+/// Makes records of lines.
 #[derive(Debug)]
-struct Records<'a> {
+struct LineParser<'a> {
     arguments: &'a Arguments,
     separator: Option<memmem::Finder<'a>>,
     headers: Vec<HeaderRef<'a>>,
@@ -292,7 +292,7 @@ struct Records<'a> {
     separator_found: bool,
 }
 
-impl<'a> Records<'a> {
+impl<'a> LineParser<'a> {
     fn of(arguments: &'a Arguments) -> Self {
         let separator = arguments.key_separator.as_ref();
         let headers = arguments.headers.iter();
@@ -334,7 +334,7 @@ impl<'a> Records<'a> {
     }
 
     /// Whether the separator was in one of so many lines, as far as these can tell.
-    fn check_separator(&self, lines: u64, all: bool) -> Result<(), Stop> {
+    fn check_separator(&self, lines: u64, all: bool) -> Result<(), StopReason> {
         let Some(separator) = self.arguments.key_separator.as_ref() else {
             return Ok(());
         };
@@ -346,7 +346,7 @@ impl<'a> Records<'a> {
             1 => format!("the key separator `{separator}` is not in the only line"),
             lines => format!("the key separator `{separator}` is in none of {lines} lines"),
         };
-        Err(Stop::SeparatorNeverFound(reason))
+        Err(StopReason::SeparatorNeverFound(reason))
     }
 }
 
@@ -371,22 +371,22 @@ fn split_once<'a>(text: &'a [u8], separator: &[u8]) -> Option<(&'a [u8], &'a [u8
 }
 
 /// Has what was taken acknowledged, and says what is written where that is not everything.
-async fn settle(fed: Result<(), Stop>, producer: &mut Producer) -> Result<(), Unwritten> {
+async fn finish(fed: Result<(), StopReason>, producer: &mut Producer) -> Result<(), ProduceError> {
     let mut code = None;
     let (line, reason) = match fed {
-        Ok(()) => return producer.flush().await.map_err(Unwritten::of),
+        Ok(()) => return producer.flush().await.map_err(ProduceError::of),
         // The line could not be taken, and those before it are still to be delivered.
-        Err(Stop::Undelivered(failure)) if failure.record == Some(producer.taken()) => {
+        Err(StopReason::Delivery(failure)) if failure.record == Some(producer.taken()) => {
             code = failure.error.code();
             (Some(producer.taken() + 1), failure.to_string())
         }
-        Err(Stop::Undelivered(failure)) => return Err(Unwritten::of(failure)),
-        Err(Stop::SeparatorNeverFound(reason)) => {
+        Err(StopReason::Delivery(failure)) => return Err(ProduceError::of(failure)),
+        Err(StopReason::SeparatorNeverFound(reason)) => {
             let written = producer.acknowledged();
-            return Err(Unwritten::because(reason, None, written, Some(written)));
+            return Err(ProduceError::because(reason, None, written, Some(written)));
         }
-        Err(Stop::Interrupted) => (None, "interrupted".to_owned()),
-        Err(Stop::Input { line, reason }) => (line, reason),
+        Err(StopReason::Interrupted) => (None, "interrupted".to_owned()),
+        Err(StopReason::Input { line, reason }) => (line, reason),
     };
     let settled = tokio::select! {
         biased;
@@ -399,15 +399,15 @@ async fn settle(fed: Result<(), Stop>, producer: &mut Producer) -> Result<(), Un
         None => None,
     };
     let written = producer.acknowledged();
-    Err(Unwritten {
+    Err(ProduceError {
         code,
-        ..Unwritten::because(reason, line, written, first_unwritten)
+        ..ProduceError::because(reason, line, written, first_unwritten)
     })
 }
 
 /// Why not every line is written, and which are. Every line is one record, so records and lines have the same numbers.
 #[derive(Debug)]
-pub(crate) struct Unwritten {
+pub(crate) struct ProduceError {
     reason: String,
     pub(crate) code: Option<ErrorCode>,
     /// The line that is at fault, from 1 on.
@@ -418,8 +418,8 @@ pub(crate) struct Unwritten {
     written_before: Option<u64>,
 }
 
-impl Unwritten {
-    fn of(failure: Undelivered) -> Self {
+impl ProduceError {
+    fn of(failure: DeliveryError) -> Self {
         Self {
             code: failure.error.code(),
             line: failure.record.map(|number| number + 1),
@@ -445,7 +445,7 @@ impl Unwritten {
     }
 }
 
-impl fmt::Display for Unwritten {
+impl fmt::Display for ProduceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(line) = self.line {
             write!(f, "line {line}: ")?;
@@ -471,7 +471,7 @@ impl fmt::Display for Unwritten {
     }
 }
 
-impl std::error::Error for Unwritten {}
+impl std::error::Error for ProduceError {}
 
 #[cfg(test)]
 mod tests {
@@ -491,9 +491,9 @@ mod tests {
 
     fn parts(line: &[u8], more: &[&str]) -> (Option<Vec<u8>>, Option<Vec<u8>>) {
         let arguments = arguments(more);
-        let mut records = Records::of(&arguments);
-        let keyed = records.split(line);
-        let record = records.record(line, keyed);
+        let mut parser = LineParser::of(&arguments);
+        let keyed = parser.split(line);
+        let record = parser.record(line, keyed);
         (
             record.key.map(<[u8]>::to_vec),
             record.value.map(<[u8]>::to_vec),
@@ -554,7 +554,7 @@ mod tests {
     #[test]
     fn what_is_written_is_said_and_what_is_not() {
         let says = |line, written, before| {
-            Unwritten::because("why".to_owned(), line, written, before).to_string()
+            ProduceError::because("why".to_owned(), line, written, before).to_string()
         };
         assert_eq!(says(Some(1), 0, Some(0)), "line 1: why; no line is written");
         assert_eq!(
