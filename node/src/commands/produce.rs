@@ -232,7 +232,7 @@ impl From<DeliveryError> for StopReason {
     }
 }
 
-/// Hands every line to the producer.
+/// Hands every line to the producer, and has all of them acknowledged.
 async fn feed(
     arguments: &Arguments,
     lines: &mut Lines,
@@ -255,7 +255,8 @@ async fn feed(
                 reason: unreadable(arguments.file.as_deref(), &error),
             })?;
             if !more {
-                return parser.check_separator(producer.taken(), true);
+                parser.check_separator(producer.taken(), true)?;
+                return Ok(producer.flush().await?);
             }
             bar.set_position(match bar.length() {
                 Some(_) => parser.read,
@@ -374,7 +375,7 @@ fn split_once<'a>(text: &'a [u8], separator: &[u8]) -> Option<(&'a [u8], &'a [u8
 async fn finish(fed: Result<(), StopReason>, producer: &mut Producer) -> Result<(), ProduceError> {
     let mut code = None;
     let (line, reason) = match fed {
-        Ok(()) => return producer.flush().await.map_err(ProduceError::of),
+        Ok(()) => return Ok(()),
         // The line could not be taken, and those before it are still to be delivered.
         Err(StopReason::Delivery(failure)) if failure.record == Some(producer.taken()) => {
             code = failure.error.code();

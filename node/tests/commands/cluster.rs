@@ -16,13 +16,13 @@ pub(crate) fn varve() -> Command {
 
 /// What a command that has ended left behind.
 #[derive(Debug)]
-pub(crate) struct Ended {
+pub(crate) struct CommandOutput {
     pub(crate) status: i32,
     pub(crate) out: Vec<u8>,
     pub(crate) err: String,
 }
 
-impl Ended {
+impl CommandOutput {
     /// What it printed, where all went well and nothing else was to be said.
     pub(crate) fn ok(self) -> Vec<u8> {
         assert_eq!((self.status, self.err.as_str()), (0, ""));
@@ -36,7 +36,7 @@ impl Ended {
 }
 
 /// Runs a command to its end.
-pub(crate) fn run(mut command: Command, input: &[u8]) -> Ended {
+pub(crate) fn run(mut command: Command, input: &[u8]) -> CommandOutput {
     let mut process = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -49,11 +49,18 @@ pub(crate) fn run(mut command: Command, input: &[u8]) -> Ended {
     let writing = std::thread::spawn(move || drop(stdin.write_all(&input)));
     let output = process.wait_with_output().unwrap();
     writing.join().unwrap();
-    Ended {
+    CommandOutput {
         status: output.status.code().unwrap_or(-1),
         out: output.stdout,
         err: String::from_utf8(output.stderr).unwrap(),
     }
+}
+
+/// Sends a process a signal.
+pub(crate) fn send_signal(process: &Child, signal: &str) {
+    let mut kill = Command::new("kill");
+    kill.args([signal, &process.id().to_string()]);
+    run(kill, b"").ok();
 }
 
 /// A cluster of one broker, killed when it is dropped.
@@ -93,8 +100,13 @@ impl Cluster {
         command
     }
 
-    pub(crate) fn run(&self, arguments: &[&str], input: &[u8]) -> Ended {
+    pub(crate) fn run(&self, arguments: &[&str], input: &[u8]) -> CommandOutput {
         run(self.command(arguments), input)
+    }
+
+    /// Sends the broker a signal.
+    pub(crate) fn signal(&self, signal: &str) {
+        send_signal(&self.process, signal);
     }
 
     pub(crate) fn create(&self, topic: &str, partitions: u32) {

@@ -1,9 +1,9 @@
 //! `varve consume`: where it begins, and how it shows records.
 
 use std::io::Read as _;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
-use crate::cluster::{Cluster, run};
+use crate::cluster::{Cluster, send_signal};
 
 #[test]
 fn reading_begins_where_it_is_told_to() {
@@ -129,9 +129,7 @@ fn whoever_follows_a_topic_ends_well_when_interrupted() {
         out.read_exact(&mut line).unwrap();
         assert_eq!(&line, b"a line\n", "in round {round}");
     }
-    let mut kill = Command::new("kill");
-    kill.args(["-INT", &process.id().to_string()]);
-    run(kill, b"").ok();
+    send_signal(&process, "-INT");
     let mut rest = Vec::new();
     out.read_to_end(&mut rest).unwrap();
     assert_eq!(rest, b"");
@@ -155,9 +153,7 @@ fn whoever_is_interrupted_before_the_end_ends_with_a_whole_record() {
     let mut out = process.stdout.take().unwrap();
     let mut read = vec![0; 5_000];
     out.read_exact(&mut read).unwrap();
-    let mut kill = Command::new("kill");
-    kill.args(["-INT", &process.id().to_string()]);
-    run(kill, b"").ok();
+    send_signal(&process, "-INT");
     // The reader goes on, slowly; nothing is torn.
     out.read_to_end(&mut read).unwrap();
     assert_eq!(read.len() % line.len(), 0, "{} bytes", read.len());

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::cluster::{Cluster, Ended, free_ports, run, varve};
+use crate::cluster::{Cluster, CommandOutput, free_ports, run, varve};
 
 /// A node's directory and configuration.
 struct Node {
@@ -50,7 +50,7 @@ impl Node {
         command
     }
 
-    fn run(&self, name: &str) -> Ended {
+    fn run(&self, name: &str) -> CommandOutput {
         run(self.command(name), b"")
     }
 

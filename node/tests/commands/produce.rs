@@ -3,11 +3,11 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, Ended, run};
+use crate::cluster::{Cluster, CommandOutput, run, send_signal};
 
 fn records(cluster: &Cluster, topic: &str) -> Vec<Value> {
     let text = cluster.run(&["consume", topic, "--json"], b"").text();
@@ -17,7 +17,7 @@ fn records(cluster: &Cluster, topic: &str) -> Vec<Value> {
         .collect()
 }
 
-fn failed(ended: &Ended, words: &str) {
+fn failed(ended: &CommandOutput, words: &str) {
     assert_eq!(ended.status, 1, "{ended:?}");
     assert!(ended.err.contains(words), "{}", ended.err);
     assert_eq!(ended.out, b"");
@@ -182,9 +182,7 @@ fn whoever_is_interrupted_says_how_many_lines_are_written() {
             break;
         }
     }
-    let mut kill = Command::new("kill");
-    kill.args(["-INT", &process.id().to_string()]);
-    run(kill, b"").ok();
+    send_signal(&process, "-INT");
     let ended = process.wait_with_output().unwrap();
     assert_eq!(ended.status.code(), Some(1));
     assert_eq!(
@@ -193,6 +191,37 @@ fn whoever_is_interrupted_says_how_many_lines_are_written() {
     );
     assert_eq!(cluster.run(&["consume", "t"], b"").ok(), b"a\nb\nc\n");
     drop(stdin);
+}
+
+#[test]
+fn whoever_waits_for_a_broker_that_is_paused_can_be_interrupted() {
+    let cluster = Cluster::start();
+    cluster.create("t", 1);
+    let mut process = cluster
+        .command(&["produce", "t"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = process.stdin.take().unwrap();
+    stdin.write_all(b"a\n").unwrap();
+    while cluster.run(&["consume", "t"], b"").ok() != b"a\n" {
+        sleep(Duration::from_millis(50));
+    }
+    cluster.signal("-STOP");
+    stdin.write_all(b"b\n").unwrap();
+    drop(stdin);
+    sleep(Duration::from_millis(500));
+    let begun = Instant::now();
+    send_signal(&process, "-INT");
+    let ended = process.wait_with_output().unwrap();
+    cluster.signal("-CONT");
+    assert!(begun.elapsed() < Duration::from_secs(20));
+    assert_eq!(ended.status.code(), Some(1));
+    assert_eq!(
+        String::from_utf8(ended.stderr).unwrap(),
+        "varve: interrupted; 1 line is written and acknowledged\n"
+    );
 }
 
 #[test]
