@@ -98,14 +98,16 @@ impl Address {
     /// Whether two listeners cannot both have these addresses.
     #[must_use]
     pub(crate) fn collides(&self, other: &Self) -> bool {
-        let any = |address: &Self| {
-            let ip = address.host.parse::<IpAddr>();
-            ip.is_ok_and(|ip| ip.is_unspecified())
-        };
         // Port 0 is one that the operating system chooses.
-        self.port != 0
-            && self.port == other.port
-            && (self.host == other.host || any(self) || any(other))
+        if self.port == 0 || self.port != other.port {
+            return false;
+        }
+        let covers = |one: &Self, another: &Self| {
+            let ip = one.host.parse::<IpAddr>();
+            ip.is_ok_and(|ip| ip.is_unspecified())
+                || one.host == "localhost" && another.is_loopback()
+        };
+        self.host == other.host || covers(self, other) || covers(other, self)
     }
 
     /// Whether it leads to this machine alone.
@@ -243,6 +245,24 @@ mod tests {
         ] {
             assert!(text.parse::<Address>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn listeners_collide_where_one_port_of_an_address_would_be_both() {
+        let collide = |one: &str, another: &str| {
+            let (one, another): (Address, Address) =
+                (one.parse().unwrap(), another.parse().unwrap());
+            assert_eq!(one.collides(&another), another.collides(&one));
+            one.collides(&another)
+        };
+        assert!(collide("10.0.0.1:1", "10.0.0.1:1"));
+        assert!(collide("0.0.0.0:1", "10.0.0.1:1"));
+        assert!(collide("[::]:1", "127.0.0.1:1"));
+        assert!(collide("localhost:1", "[::1]:1"));
+        assert!(!collide("10.0.0.1:1", "10.0.0.1:2"));
+        assert!(!collide("10.0.0.1:1", "10.0.0.2:1"));
+        assert!(!collide("127.0.0.1:1", "127.0.0.2:1"));
+        assert!(!collide("0.0.0.0:0", "0.0.0.0:0"));
     }
 
     #[tokio::test]
