@@ -34,6 +34,7 @@ impl fmt::Display for NoteKind {
                     .try_for_each(|voter| write!(f, " n{}", voter.broker))
             }
             Self::LogStart(offset) => write!(f, "log start {offset}"),
+            Self::ClockTick(clock) => write!(f, "clock tick {clock}"),
         }
     }
 }

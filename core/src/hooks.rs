@@ -146,8 +146,12 @@ list! {
         FiresDeadlinesInTurn,
         /// Producer state survives the truncation of the batches that made it.
         KeepsProducerStateOnTruncation,
-        /// Producers age by when their batches arrive, whatever time their records have.
-        ExpiresByArrival,
+        /// Producers age by when their batches reach a replica, whatever the log's clock shows.
+        AgesByOwnClock,
+        /// The log's clock ticks with every batch of a producer, however little time has passed.
+        TicksTooOften,
+        /// The log's clock stands still.
+        NeverTicks,
         /// A produce with `acks=1` is answered before the leader has it by the policy.
         AnswersOneEarly,
         /// A produce with `acks=all` is answered when the leader has it.
@@ -290,6 +294,8 @@ list! {
         SnapshotSaved,
         /// A broker started from a snapshot of the metadata image.
         SnapshotRecovered,
+        /// A log's clock has ticked.
+        ClockTicked,
     }
 }
 

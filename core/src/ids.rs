@@ -92,6 +92,10 @@ number!(
     /// Milliseconds since the Unix epoch, as Kafka's record timestamps have them; `-1` means *none*.
     Timestamp(i64)
 );
+number!(
+    /// A log's own clock: how many clock ticks stand before a place in it, and so how old what stands before them is.
+    LogClock(u64)
+);
 
 uuid!(
     /// A topic's id, given at its creation and never used again.

@@ -1,8 +1,9 @@
 //! Idempotent producers: what a partition remembers of each producer id.
 //!
 //! Producer state is a *function of the log prefix*. [`ProducerTable::apply`] takes the headers of the log in
-//! order and nothing else: no wall clock, no sweep that runs now and then. So every replica arrives at the
-//! same table, and a [`ProducerLog`] can take back what truncation removed.
+//! order, each with what the log's own clock shows to it, and nothing else: no clock of the node, no configuration,
+//! no sweep that runs now and then. So every replica arrives at the same table, and a [`ProducerLog`] can take back
+//! what truncation removed.
 //!
 //! Rules of Kafka's `ProducerStateManager` and `ProducerAppendInfo`, in their words:
 //!
@@ -14,12 +15,13 @@
 //! - A producer that the partition does not know may start at any epoch and sequence (KIP-360): its state may
 //!   have expired. An epoch that is known by a control batch only has no sequence yet, so it starts at 0.
 //!
-//! **Expiry** is ours. Kafka forgets a producer once the *wall clock* is `producer.id.expiration.ms` past its
-//! last timestamp; here the clock is the log's own, the greatest timestamp of the prefix, and a producer's age
-//! counts from what that clock showed when its last batch was appended. A producer that writes last year's
-//! rows is therefore not old at once. Since record timestamps can jump, age alone forgets nobody among the
-//! [`Expiry::kept_min`] producers that wrote last: a retry that arrives behind another producer's jump must
-//! still find its original. [`Expiry::kept_max`] bounds the memory that a flood of producer ids can take.
+//! **Expiry** is ours. Kafka forgets a producer once the wall clock is `producer.id.expiration.ms` past its last
+//! timestamp, on each replica at another moment, and all at once where the clock jumps. Here the log has a clock: a
+//! leader that appends a batch of a producer puts a *clock tick* before it, a note, where a fourth of the expiration
+//! has passed since it took the last one. A producer is forgotten when more than [`TICKS_REMEMBERED`] ticks stand
+//! behind its last batch. Of these the first may come at once, and every other comes a fourth of the expiration later
+//! than the one before at least, so who has written within the expiration is known. A jump of a clock, an outage, or
+//! a time in which nobody writes is one tick at most. [`PRODUCERS_MAX`] bounds what a flood of producer ids can take.
 //!
 //! Not here: open transactions and coordinator epochs, which need a control batch's body.
 
@@ -27,40 +29,22 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
 
-use bincode::de::{BorrowDecoder, Decoder};
-use bincode::enc::Encoder;
-use bincode::error::{DecodeError, EncodeError};
-use bincode::{BorrowDecode, Decode, Encode};
-
-use crate::ids::{Offset, ProducerEpoch, ProducerId, Timestamp};
+use crate::ids::{LogClock, Offset, ProducerEpoch, ProducerId, Timestamp};
 use crate::record::BatchHeader;
 
 /// How many batches of a producer are remembered, as in Kafka: what a client may have in flight.
 pub const BATCHES_REMEMBERED: usize = 5;
 
-/// When a producer is forgotten. Part of the table, so that whoever applies the same log to it forgets the
-/// same producers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
-pub struct Expiry {
-    /// Kafka's `producer.id.expiration.ms`: a producer of this age, or older, may be forgotten. Milliseconds by
-    /// the log's own clock.
-    pub age_ms: i64,
-    /// This many producers, those that wrote last, are not forgotten for their age.
-    pub kept_min: usize,
-    /// No more producers than this are kept, whatever their age. At least 1.
-    pub kept_max: usize,
-}
+/// This many ticks of the log's clock may stand behind the last batch of a producer that is remembered. Ticks are
+/// this part of `producer.id.expiration.ms` apart.
+pub const TICKS_REMEMBERED: u32 = 4;
 
-impl Default for Expiry {
-    /// Kafka's default of one day.
-    fn default() -> Self {
-        Self {
-            age_ms: 86_400_000,
-            kept_min: 64,
-            kept_max: 100_000,
-        }
-    }
-}
+/// No more producers than this are remembered, whatever their age: then those are forgotten that wrote least
+/// recently. Replicas of one partition must agree on it.
+pub const PRODUCERS_MAX: usize = 100_000;
+
+/// A batch forgets no more producers than this, so that no step takes long. It adds one at most.
+const FORGOTTEN_AT_ONCE: usize = 2;
 
 /// Producer state of one partition at one offset.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -68,13 +52,12 @@ pub struct ProducerTable {
     producers: BTreeMap<ProducerId, ProducerState>,
     /// Every producer by its `last_offset`, so the one that wrote least recently is first.
     recency: BTreeMap<Offset, ProducerId>,
-    /// The greatest timestamp of the prefix; [`Timestamp::NONE`] before the first.
-    log_time: Timestamp,
-    expiry: Expiry,
+    /// [`PRODUCERS_MAX`], but for tests.
+    producers_max: usize,
 }
 
 /// What is remembered of one producer.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ProducerState {
     /// The highest epoch seen.
     pub producer_epoch: ProducerEpoch,
@@ -84,12 +67,12 @@ pub struct ProducerState {
     pub last_timestamp: Timestamp,
     /// Offset of the last record of its last batch, inclusive; control batches count.
     pub last_offset: Offset,
-    /// The log's clock behind its last batch, from which its age counts.
-    pub log_time: Timestamp,
+    /// What the log's clock showed to its last batch, from which its age counts.
+    pub clock: LogClock,
 }
 
 /// One remembered batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ProducedBatch {
     /// Sequence of its first record.
     pub base_sequence: i32,
@@ -120,38 +103,23 @@ pub enum SequenceCheck {
 }
 
 impl Default for ProducerTable {
+    /// The table of an empty log.
     fn default() -> Self {
-        Self::new(Expiry::default())
+        Self::of_at_most(PRODUCERS_MAX)
     }
 }
 
 impl ProducerTable {
-    /// The table of an empty log.
-    ///
-    /// # Panics
-    /// Where `expiry` would keep nobody.
-    #[must_use]
-    pub fn new(expiry: Expiry) -> Self {
-        let mut table = Self {
+    fn of_at_most(producers_max: usize) -> Self {
+        assert!(
+            producers_max >= 1,
+            "the producer of the last batch is always known"
+        );
+        Self {
             producers: BTreeMap::new(),
             recency: BTreeMap::new(),
-            log_time: Timestamp::NONE,
-            expiry,
-        };
-        table.set_expiry(expiry);
-        table
-    }
-
-    /// Takes a changed configuration; it tells from the next batch on.
-    ///
-    /// # Panics
-    /// Where `expiry` would keep nobody.
-    pub fn set_expiry(&mut self, expiry: Expiry) {
-        assert!(
-            expiry.kept_max >= 1,
-            "the producer of the last batch is always kept"
-        );
-        self.expiry = expiry;
+            producers_max,
+        }
     }
 
     /// Judges a batch that would be next in the log.
@@ -171,35 +139,15 @@ impl ProducerTable {
         self.producers.iter().map(|(&id, state)| (id, state))
     }
 
-    /// The table that once listed these states, by [`ProducerTable::iter`], with this [`ProducerTable::log_time`].
-    ///
-    /// # Panics
-    /// Where `expiry` would keep nobody.
+    /// The table that once listed these states, by [`ProducerTable::iter`].
     #[must_use]
-    pub fn restore(
-        states: impl IntoIterator<Item = (ProducerId, ProducerState)>,
-        log_time: Timestamp,
-        expiry: Expiry,
-    ) -> Self {
-        let mut table = Self::new(expiry);
-        table.log_time = log_time;
+    pub fn restore(states: impl IntoIterator<Item = (ProducerId, ProducerState)>) -> Self {
+        let mut table = Self::default();
         for (id, state) in states {
             table.recency.insert(state.last_offset, id);
             table.producers.insert(id, state);
         }
         table
-    }
-
-    /// The greatest timestamp of the prefix; [`Timestamp::NONE`] before the first batch.
-    #[must_use]
-    pub const fn log_time(&self) -> Timestamp {
-        self.log_time
-    }
-
-    /// When producers are forgotten.
-    #[must_use]
-    pub const fn expiry(&self) -> Expiry {
-        self.expiry
     }
 
     /// How many producers are remembered.
@@ -214,26 +162,26 @@ impl ProducerTable {
         self.producers.is_empty()
     }
 
-    /// Takes the next batch of the log. It is in the log: nothing is judged here.
-    pub fn apply(&mut self, header: &BatchHeader) {
-        self.apply_undoably(header);
+    /// Takes the next batch of the log, to which the log's clock shows `clock`. It is in the log: nothing is judged.
+    pub fn apply(&mut self, header: &BatchHeader, clock: LogClock) {
+        self.apply_undoably(header, clock);
     }
 
-    /// Takes the next batch of the log and tells how to take it back.
-    fn apply_undoably(&mut self, header: &BatchHeader) -> Undo {
-        let log_time = self.log_time;
-        self.log_time = log_time.max(header.max_timestamp);
-        let changed = (header.producer_id != ProducerId::NONE)
-            .then(|| (header.producer_id, self.advance(header)));
-        Undo {
-            log_time,
-            changed,
-            expired: self.expire(),
+    /// Takes the next batch of the log and tells how to take it back; `None` where it changes nothing.
+    fn apply_undoably(&mut self, header: &BatchHeader, clock: LogClock) -> Option<Undo> {
+        if header.producer_id == ProducerId::NONE {
+            return None;
         }
+        let before = self.advance(header, clock);
+        Some(Undo {
+            producer_id: header.producer_id,
+            before,
+            forgotten: self.forget(clock),
+        })
     }
 
     /// Moves the producer of `header`, which has one, behind that batch.
-    fn advance(&mut self, header: &BatchHeader) -> Before {
+    fn advance(&mut self, header: &BatchHeader, clock: LogClock) -> Before {
         let last_offset = header.last_offset();
         let before = match self.producers.entry(header.producer_id) {
             Entry::Vacant(entry) => {
@@ -242,7 +190,7 @@ impl ProducerTable {
                     batches: Vec::with_capacity(BATCHES_REMEMBERED),
                     last_timestamp: header.max_timestamp,
                     last_offset,
-                    log_time: self.log_time,
+                    clock,
                 };
                 state.remember(header);
                 entry.insert(state);
@@ -255,7 +203,7 @@ impl ProducerTable {
                 let last = LastBatch {
                     timestamp: mem::replace(&mut state.last_timestamp, header.max_timestamp),
                     offset: mem::replace(&mut state.last_offset, last_offset),
-                    log_time: mem::replace(&mut state.log_time, self.log_time),
+                    clock: mem::replace(&mut state.clock, clock),
                 };
                 if whole {
                     let epoch = mem::replace(&mut state.producer_epoch, header.producer_epoch);
@@ -271,40 +219,41 @@ impl ProducerTable {
         before
     }
 
-    /// Forgets the producers that are too old or too many, those that wrote least recently first. The log's
-    /// clock never goes back, so they are also the oldest.
-    fn expire(&mut self) -> Vec<(ProducerId, ProducerState)> {
-        let mut expired = Vec::new();
-        while let Some(oldest) = self.recency.first_entry() {
+    /// Forgets producers that are too old or too many, those that wrote least recently first: the log's clock never
+    /// goes back, so they are also the oldest. Never the one that wrote last.
+    fn forget(&mut self, clock: LogClock) -> Vec<(ProducerId, ProducerState)> {
+        let mut forgotten = Vec::new();
+        while forgotten.len() < FORGOTTEN_AT_ONCE
+            && let Some(oldest) = self.recency.first_entry()
+        {
             let id = *oldest.get();
             let state = self
                 .producers
                 .get(&id)
                 .expect("recency names producers of the table");
-            let age_ms = self.log_time.0.saturating_sub(state.log_time.0);
-            let many = self.producers.len() > self.expiry.kept_max;
-            let old = self.producers.len() > self.expiry.kept_min && age_ms >= self.expiry.age_ms;
-            // The last batch's own producer has age 0, and an `age_ms` of 0 must not forget it.
-            if !many && (!old || self.producers.len() == 1) {
+            let age = clock.0.saturating_sub(state.clock.0);
+            let is_old = age > u64::from(TICKS_REMEMBERED);
+            if !is_old && self.producers.len() <= self.producers_max {
                 break;
             }
             oldest.remove();
-            expired.extend(self.producers.remove_entry(&id));
+            forgotten.extend(self.producers.remove_entry(&id));
         }
-        expired
+        forgotten
     }
 
-    /// Takes back the last batch.
+    /// Takes back the last batch that changed something.
     fn undo(&mut self, undo: Undo) {
-        self.log_time = undo.log_time;
-        // A batch never expires its own producer, so the two kinds of change do not meet.
-        for (id, state) in undo.expired {
+        let Undo {
+            producer_id: id,
+            before,
+            forgotten,
+        } = undo;
+        // A batch never forgets its own producer, so the two kinds of change do not meet.
+        for (id, state) in forgotten {
             self.recency.insert(state.last_offset, id);
             self.producers.insert(id, state);
         }
-        let Some((id, before)) = undo.changed else {
-            return;
-        };
         let state = self
             .producers
             .get_mut(&id)
@@ -327,7 +276,7 @@ impl ProducerTable {
         };
         state.last_timestamp = last.timestamp;
         state.last_offset = last.offset;
-        state.log_time = last.log_time;
+        state.clock = last.clock;
         self.recency.insert(last.offset, id);
     }
 }
@@ -361,15 +310,14 @@ impl ProducerState {
     }
 }
 
-/// What one batch changed.
+/// What one batch of a producer changed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Undo {
-    /// The log's clock before it.
-    log_time: Timestamp,
-    /// Its producer with what was known of it before.
-    changed: Option<(ProducerId, Before)>,
+    producer_id: ProducerId,
+    /// What was known of it before.
+    before: Before,
     /// Those that it made the table forget.
-    expired: Vec<(ProducerId, ProducerState)>,
+    forgotten: Vec<(ProducerId, ProducerState)>,
 }
 
 /// What was known of a producer, as far as its next batch changed it: the common case takes no allocation.
@@ -397,7 +345,7 @@ enum Remembered {
 struct LastBatch {
     timestamp: Timestamp,
     offset: Offset,
-    log_time: Timestamp,
+    clock: LogClock,
 }
 
 /// Producer state at the end of a log whose tail may still be truncated.
@@ -421,7 +369,7 @@ pub struct ProducerLog {
 struct Pending {
     base_offset: Offset,
     next_offset: Offset,
-    undo: Undo,
+    undo: Option<Undo>,
 }
 
 impl ProducerLog {
@@ -441,11 +389,11 @@ impl ProducerLog {
         self.table.check(header)
     }
 
-    /// Takes the next batch of the log, whose offsets are assigned.
+    /// Takes the next batch of the log, whose offsets are assigned and to which the log's clock shows `clock`.
     ///
     /// # Panics
     /// Where it does not stand behind the last one.
-    pub fn append(&mut self, header: &BatchHeader) {
+    pub fn append(&mut self, header: &BatchHeader, clock: LogClock) {
         assert!(
             header.base_offset >= self.end_offset(),
             "batches are appended in order"
@@ -453,7 +401,7 @@ impl ProducerLog {
         self.pending.push_back(Pending {
             base_offset: header.base_offset,
             next_offset: header.next_offset(),
-            undo: self.table.apply_undoably(header),
+            undo: self.table.apply_undoably(header, clock),
         });
     }
 
@@ -482,7 +430,9 @@ impl ProducerLog {
                 last.base_offset >= offset,
                 "a log is truncated between batches"
             );
-            self.table.undo(last.undo);
+            if let Some(undo) = last.undo {
+                self.table.undo(undo);
+            }
         }
     }
 
@@ -497,18 +447,11 @@ impl ProducerLog {
     #[must_use]
     pub fn committed(&self) -> (ProducerTable, Offset) {
         let mut table = self.table.clone();
-        for pending in self.pending.iter().rev() {
-            table.undo(pending.undo.clone());
+        let pending = self.pending.iter().rev();
+        for undo in pending.filter_map(|pending| pending.undo.clone()) {
+            table.undo(undo);
         }
         (table, self.committed)
-    }
-
-    /// Takes a changed configuration; it tells from the next batch on.
-    ///
-    /// # Panics
-    /// Where `expiry` would keep nobody.
-    pub fn set_expiry(&mut self, expiry: Expiry) {
-        self.table.set_expiry(expiry);
     }
 
     /// Where the next batch stands at the earliest.
@@ -565,50 +508,6 @@ fn last_sequence(header: &BatchHeader) -> i32 {
 /// Sequences count from 0 to `i32::MAX` and begin again.
 const fn sequence_after(sequence: i32, n: i32) -> i32 {
     sequence.wrapping_add(n) & i32::MAX
-}
-
-// The order of recency follows from the states, so it is not encoded: bytes cannot contradict it.
-
-impl Encode for ProducerTable {
-    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
-        self.producers.encode(encoder)?;
-        self.log_time.encode(encoder)?;
-        self.expiry.encode(encoder)
-    }
-}
-
-impl<Context> Decode<Context> for ProducerTable {
-    fn decode<D: Decoder<Context = Context>>(decoder: &mut D) -> Result<Self, DecodeError> {
-        let producers: BTreeMap<ProducerId, ProducerState> = Decode::decode(decoder)?;
-        let log_time = Decode::decode(decoder)?;
-        let expiry: Expiry = Decode::decode(decoder)?;
-        let recency: BTreeMap<_, _> = producers
-            .iter()
-            .map(|(&id, state)| (state.last_offset, id))
-            .collect();
-        if recency.len() != producers.len() {
-            return Err(DecodeError::Other(
-                "two producers cannot have written the same record",
-            ));
-        }
-        if expiry.kept_max == 0 {
-            return Err(DecodeError::Other("a producer table keeps somebody"));
-        }
-        Ok(Self {
-            producers,
-            recency,
-            log_time,
-            expiry,
-        })
-    }
-}
-
-impl<'de, Context> BorrowDecode<'de, Context> for ProducerTable {
-    fn borrow_decode<D: BorrowDecoder<'de, Context = Context>>(
-        decoder: &mut D,
-    ) -> Result<Self, DecodeError> {
-        Self::decode(decoder)
-    }
 }
 
 #[cfg(test)]

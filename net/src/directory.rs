@@ -176,7 +176,9 @@ fn damage_in(recovered: &Recovered) -> Vec<Damage> {
                 .rev()
                 .find_map(|note| match &note.kind {
                     NoteKind::Voters(voters) => Some(voters),
-                    NoteKind::Opening { .. } | NoteKind::LogStart(_) => None,
+                    NoteKind::Opening { .. } | NoteKind::LogStart(_) | NoteKind::ClockTick(_) => {
+                        None
+                    }
                 });
             let voters = changes.unwrap_or(&replica.voters).iter();
             Damage {

@@ -336,7 +336,6 @@ where
     D::File: Send + Sync,
 {
     let options = StoreOptions {
-        producer_expiry: kafka.producer_expiry(),
         scrub_interval: kafka.scrub_interval(),
         ..settings.store
     };

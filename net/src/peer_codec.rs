@@ -300,8 +300,8 @@ mod tests {
     use proptest::prelude::*;
     use varve_core::cluster::{AdminRequest, BrokerRegistration, VoterReport};
     use varve_core::ids::{
-        ClusterId, DirectoryId, Incarnation, LeaderEpoch, Offset, PartitionIndex, ProducerEpoch,
-        ProducerId, Timestamp, TopicId, TopicPartition, Voter,
+        ClusterId, DirectoryId, Incarnation, LeaderEpoch, LogClock, Offset, PartitionIndex,
+        ProducerEpoch, ProducerId, Timestamp, TopicId, TopicPartition, Voter,
     };
     use varve_core::log::{Note, NoteKind, Position};
     use varve_core::peer::{
@@ -371,10 +371,10 @@ mod tests {
             prop::collection::vec(voter(), 0..4),
         )
             .prop_map(|((epoch, offset), leader, voters)| {
-                let kind = if voters.is_empty() {
-                    NoteKind::Opening { leader }
-                } else {
-                    NoteKind::Voters(voters)
+                let kind = match voters.len() {
+                    0 => NoteKind::Opening { leader },
+                    1 => NoteKind::ClockTick(LogClock(offset.unsigned_abs())),
+                    _more => NoteKind::Voters(voters),
                 };
                 Entry::Note(Note {
                     leader_epoch: LeaderEpoch(epoch),

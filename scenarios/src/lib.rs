@@ -932,6 +932,17 @@ impl Scenario {
         header.expect("a batch begins there").max_timestamp
     }
 
+    /// How many idempotent producers the node's replica knows.
+    ///
+    /// # Panics
+    /// Where the node does not run or has none.
+    #[must_use]
+    pub fn producers_known(&self, node: u8) -> usize {
+        let broker = self.cluster().broker(node).expect("the node runs");
+        let replica = broker.replica(self.partition());
+        replica.expect("it has a replica").producers().table().len()
+    }
+
     /// How far the node has applied the metadata: the next offset.
     ///
     /// # Panics

@@ -176,7 +176,13 @@ killers! {
         AnswersDuplicateEarly: checker "AcknowledgedByPolicy",
     }
     duplicate_across_failover {
-        ExpiresByArrival: checker "StampsLieWithinTheirRequest",
+        AgesByOwnClock: checker "ProducerStateFollowsLog",
+    }
+    retries_behind_a_jump {
+        TicksTooOften: checker "ClockTicksAreApart",
+    }
+    forgotten_producer {
+        NeverTicks: claim "a silent producer is forgotten",
     }
     retry_after_truncation {
         KeepsProducerStateOnTruncation: assertion "batches are appended in order",

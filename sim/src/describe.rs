@@ -191,6 +191,7 @@ pub fn entries(previous: Position, entries: &[Entry]) -> String {
                         names
                     }
                     NoteKind::LogStart(offset) => format!("log start {offset}"),
+                    NoteKind::ClockTick(clock) => format!("clock tick {clock}"),
                 });
             }
         }

@@ -128,6 +128,9 @@ struct Shape {
     formation: Option<Duration>,
     /// Records are stamped when they are appended.
     stamped: bool,
+    /// The brokers' `producer.id.expiration.ms`: a day, or so little that clocks tick, and not so little that anybody is
+    /// forgotten before he has tried again.
+    producer_expiration: Duration,
     /// Batches of metadata between two snapshots.
     snapshot_interval: u64,
     network: NetworkOptions,
@@ -175,6 +178,11 @@ impl Shape {
                 strikes.then(|| Duration::from_millis(draw.between(1_000, 10_000)))
             },
             stamped: draw(13).chance(250_000),
+            producer_expiration: Duration::from_secs(if draw(14).chance(250_000) {
+                60
+            } else {
+                86_400
+            }),
             snapshot_interval: draw(11).between(5, 50),
             network: draw_network(&mut draw(6)),
             disk: draw_disk(&mut draw(7)),
@@ -307,6 +315,9 @@ impl<'a> Life<'a> {
         cluster_options.mutant = options.mutant;
         cluster_options.wall_skew_ms_max = 2000;
         cluster_options.wall_drift_ppm_max = 10_000;
+        let expiration = shape.producer_expiration.as_millis().to_string();
+        let name = "producer.id.expiration.ms".to_owned();
+        cluster_options.kafka.insert(name, expiration);
         cluster_options.store.scrub_interval = shape.scrub_interval;
         cluster_options.snapshot_interval = shape.snapshot_interval;
         let mut cluster = Cluster::new(cluster_options, draws);

@@ -115,12 +115,11 @@ impl Broker {
             };
             (config.flush, roll)
         };
-        let producer_expiry = self.setup.kafka.producer_expiry();
         ReplicaConfig {
             flush,
             roll,
             eager,
-            producer_expiry,
+            clock_tick_min: self.setup.kafka.clock_tick_min(),
         }
     }
 

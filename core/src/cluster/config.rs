@@ -16,7 +16,7 @@ use super::config_keys::{BROKER_KEYS, TOPIC_KEYS};
 use super::image::ClusterImage;
 use super::record::{ConfigMap, ConfigResource};
 use crate::ids::{BrokerId, TopicId};
-use crate::producer::Expiry;
+use crate::producer::TICKS_REMEMBERED;
 use crate::record::TimestampType;
 use crate::store::{Flush, StoreOptions};
 use crate::wire::describe_configs as wire;
@@ -251,16 +251,14 @@ impl BrokerConfig {
         Ok(Self { id, values })
     }
 
-    /// When a partition forgets a silent producer: `producer.id.expiration.ms`, by the log's own clock.
+    /// How much time passes at least between two ticks of a log's clock: as many as are remembered make up
+    /// `producer.id.expiration.ms`. Never less than a second, for every tick is a note that is kept in memory.
     #[must_use]
-    pub fn producer_expiry(&self) -> Expiry {
+    pub fn clock_tick_min(&self) -> Duration {
         let said = self.values.get("producer.id.expiration.ms");
-        let age_ms = said.and_then(|value| value.trim().parse().ok());
-        let default = Expiry::default();
-        Expiry {
-            age_ms: age_ms.unwrap_or(default.age_ms),
-            ..default
-        }
+        let ms = said.and_then(|value| value.trim().parse().ok());
+        let expiration = ms.map_or(Duration::from_hours(24), Duration::from_millis);
+        (expiration / TICKS_REMEMBERED).max(Duration::from_secs(1))
     }
 
     /// Within which time the whole log is read and checked: `log.scrub.interval.ms`; zero: never.

@@ -830,7 +830,8 @@ pub(super) const BROKER_KEYS: &[BrokerKey] = &[
         default: Some("86400000"),
         rule: AtLeast(1),
         update: Everywhere,
-        doc: "How long a partition remembers a producer that is silent, by the time of its records.",
+        doc: "How long a partition remembers an idempotent producer that is silent: this long at least, and about a \
+              quarter longer while others write. It remembers no more than 100,000 producers.",
     },
     BrokerKey {
         name: "queued.max.request.bytes",

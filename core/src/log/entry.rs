@@ -9,7 +9,7 @@ use std::fmt;
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{LeaderEpoch, Offset, Voter};
+use crate::ids::{LeaderEpoch, LogClock, Offset, Voter};
 use crate::record::Batch;
 
 /// A place between two entries: everything before it, in the log of the leader of its epoch.
@@ -74,6 +74,8 @@ pub enum NoteKind {
     Voters(Vec<Voter>),
     /// Records below this offset are deleted once the note is committed.
     LogStart(Offset),
+    /// The log's clock shows this from here on: one more than before. Producers age by it.
+    ClockTick(LogClock),
 }
 
 /// One entry of a log.

@@ -5,5 +5,5 @@ mod notes;
 mod tail;
 
 pub use entry::{Entry, Note, NoteKind, Position};
-pub use notes::NoteIndex;
+pub use notes::{NoteIndex, clock_at};
 pub use tail::Tail;

@@ -4,7 +4,7 @@
 //! last opening at or before it. No other epoch table exists that could disagree with the log
 //! (counter-example 2, the phantom epoch).
 
-use crate::ids::{LeaderEpoch, Offset, Voter};
+use crate::ids::{LeaderEpoch, LogClock, Offset, Voter};
 use crate::log::{Note, NoteKind, Position};
 
 /// All notes of a log from some count on, in order.
@@ -15,13 +15,41 @@ pub struct NoteIndex {
     /// How many notes stood before the first of `notes`.
     below: u64,
     notes: Vec<Note>,
+    /// What the log's clock shows behind the last of `notes`.
+    clock: LogClock,
+}
+
+/// What the clock of a log with these notes shows to a batch that begins at `offset`.
+#[must_use]
+pub fn clock_at(notes: &[Note], offset: Offset) -> LogClock {
+    let before = notes.partition_point(|note| note.offset <= offset);
+    clock_behind(&notes[..before])
+}
+
+fn clock_behind(notes: &[Note]) -> LogClock {
+    let last = notes.iter().rev().find_map(|note| match note.kind {
+        NoteKind::ClockTick(clock) => Some(clock),
+        NoteKind::Opening { .. } | NoteKind::Voters(_) | NoteKind::LogStart(_) => None,
+    });
+    last.unwrap_or_default()
 }
 
 impl NoteIndex {
     /// The notes of a recovered log.
     #[must_use]
-    pub const fn new(below: u64, notes: Vec<Note>) -> Self {
-        Self { below, notes }
+    pub fn new(below: u64, notes: Vec<Note>) -> Self {
+        let clock = clock_behind(&notes);
+        Self {
+            below,
+            notes,
+            clock,
+        }
+    }
+
+    /// What the log's clock shows at its end.
+    #[must_use]
+    pub const fn clock(&self) -> LogClock {
+        self.clock
     }
 
     /// Number of notes since the log's beginning.
@@ -48,6 +76,9 @@ impl NoteIndex {
                 "leader epochs never go back"
             );
         }
+        if let NoteKind::ClockTick(clock) = note.kind {
+            self.clock = clock;
+        }
         self.notes.push(note);
     }
 
@@ -58,6 +89,7 @@ impl NoteIndex {
             "notes below the log's start are not truncated"
         );
         self.notes.truncate((count - self.below) as usize);
+        self.clock = clock_behind(&self.notes);
     }
 
     /// The note that makes the count `count + 1`, if it is kept.
@@ -165,7 +197,7 @@ impl NoteIndex {
                     since = self.below + place as u64 + 1;
                 }
                 NoteKind::Voters(_) => return since,
-                NoteKind::Opening { .. } | NoteKind::LogStart(_) => {}
+                NoteKind::Opening { .. } | NoteKind::LogStart(_) | NoteKind::ClockTick(_) => {}
             }
         }
         if at_creation.contains(&voter) {
@@ -180,7 +212,7 @@ impl NoteIndex {
     pub fn last_leader(&self) -> Option<Voter> {
         self.notes.iter().rev().find_map(|note| match note.kind {
             NoteKind::Opening { leader } => Some(leader),
-            NoteKind::Voters(_) | NoteKind::LogStart(_) => None,
+            NoteKind::Voters(_) | NoteKind::LogStart(_) | NoteKind::ClockTick(_) => None,
         })
     }
 
@@ -196,7 +228,7 @@ impl NoteIndex {
             .rev()
             .find_map(|(place, note)| match &note.kind {
                 NoteKind::Voters(voters) => Some((self.below + place as u64 + 1, &voters[..])),
-                NoteKind::Opening { .. } | NoteKind::LogStart(_) => None,
+                NoteKind::Opening { .. } | NoteKind::LogStart(_) | NoteKind::ClockTick(_) => None,
             })
     }
 }
@@ -256,6 +288,26 @@ mod tests {
         for held in [at(1, 5, 1), at(1, 7, 1), at(1, 7, 2), end] {
             assert_eq!(notes.up_to(held, end), held);
         }
+    }
+
+    #[test]
+    fn a_clock_shows_the_last_tick_at_or_before_a_batch_and_goes_back_when_that_is_truncated() {
+        let tick = |clock, offset| Note {
+            kind: NoteKind::ClockTick(LogClock(clock)),
+            ..opening(1, offset)
+        };
+        let all = vec![opening(1, 0), tick(1, 3), tick(2, 7), opening(2, 9)];
+        let shown = |offset| clock_at(&all, Offset(offset));
+        assert_eq!(
+            [0, 2, 3, 6, 7, 12].map(shown),
+            [0, 0, 1, 1, 2, 2].map(LogClock)
+        );
+        let mut notes = NoteIndex::new(0, all);
+        assert_eq!(notes.clock(), LogClock(2));
+        notes.truncate(2);
+        assert_eq!(notes.clock(), LogClock(1));
+        notes.push(tick(2, 5));
+        assert_eq!(notes.clock(), LogClock(2));
     }
 
     #[test]

@@ -31,30 +31,19 @@ fn batch(
     }
 }
 
-fn at(mut header: BatchHeader, timestamp: i64) -> BatchHeader {
-    header.max_timestamp = Timestamp(timestamp);
-    header
-}
-
 fn marker(producer_id: i64, producer_epoch: i16, base_offset: i64) -> BatchHeader {
     let mut header = batch(producer_id, producer_epoch, -1, base_offset, 1);
     header.attributes = CONTROL_AND_TRANSACTIONAL;
     header
 }
 
-fn table_of<'a>(
-    expiry: Expiry,
-    headers: impl IntoIterator<Item = &'a BatchHeader>,
-) -> ProducerTable {
-    let mut table = ProducerTable::new(expiry);
+/// The table of a log of these batches in which the clock never ticks.
+fn after(headers: &[BatchHeader]) -> ProducerTable {
+    let mut table = ProducerTable::default();
     for header in headers {
-        table.apply(header);
+        table.apply(header, LogClock(0));
     }
     table
-}
-
-fn after(headers: &[BatchHeader]) -> ProducerTable {
-    table_of(Expiry::default(), headers)
 }
 
 #[test]
@@ -136,7 +125,7 @@ fn a_newer_epoch_starts_at_zero_and_forgets_the_older_batches() {
     );
     let new = batch(1, 1, 0, 1, 1);
     assert_eq!(table.check(&new), SequenceCheck::InOrder);
-    table.apply(&new);
+    table.apply(&new, LogClock(0));
     assert_eq!(table.get(ProducerId(1)).expect("it wrote").batches.len(), 1);
     assert_eq!(table.check(&old), SequenceCheck::Fenced);
 }
@@ -160,54 +149,58 @@ fn a_control_batch_keeps_the_sequences_of_its_epoch_and_fences_older_ones() {
     assert_eq!(table.check(&marker(1, 2, 3)), SequenceCheck::Fenced);
 }
 
-const SMALL: Expiry = Expiry {
-    age_ms: 100,
-    kept_min: 1,
-    kept_max: 3,
-};
-
 #[test]
-fn a_producer_is_forgotten_once_the_logs_clock_is_past_its_age() {
-    let first = at(batch(1, 0, 0, 0, 1), 1000);
-    let table = table_of(SMALL, [&first, &at(batch(2, 0, 0, 1, 1), 1099)]);
-    assert_eq!(table.len(), 2);
-    let table = table_of(SMALL, [&first, &at(batch(2, 0, 0, 1, 1), 1100)]);
+fn a_producer_is_forgotten_once_more_ticks_than_are_remembered_stand_behind_its_last_batch() {
+    let first = batch(1, 0, 0, 0, 1);
+    let ticks = u64::from(TICKS_REMEMBERED);
+    let mut table = ProducerTable::default();
+    table.apply(&first, LogClock(7));
+    table.apply(&batch(2, 0, 0, 1, 1), LogClock(7 + ticks));
+    assert!(matches!(table.check(&first), SequenceCheck::Duplicate(_)));
+    table.apply(&batch(2, 0, 1, 2, 1), LogClock(7 + ticks + 1));
     assert_eq!(table.get(ProducerId(1)), None);
     assert_eq!(table.len(), 1);
 }
 
 #[test]
-fn batches_without_a_producer_move_the_logs_clock_too() {
-    let log = [
-        at(batch(1, 0, 0, 0, 1), 1000),
-        at(batch(2, 0, 0, 1, 1), 1000),
-        at(batch(-1, -1, -1, 2, 1), 1100),
-    ];
-    assert_eq!(table_of(SMALL, &log).len(), 1);
+fn whatever_the_timestamps_of_records_do_makes_no_retry_a_new_batch() {
+    let mut log: Vec<_> = (0..100).map(|id| batch(id, 0, 0, id, 1)).collect();
+    for (place, header) in (0..).zip(&mut log) {
+        header.max_timestamp = Timestamp(if place % 2 == 0 { -1 } else { i64::MAX - place });
+    }
+    let table = after(&log);
+    for header in &log {
+        assert!(matches!(table.check(header), SequenceCheck::Duplicate(_)));
+    }
 }
 
 #[test]
-fn a_producer_of_old_timestamps_is_as_young_as_its_last_batch() {
-    let log = [
-        at(batch(1, 0, 0, 0, 1), 1_000_000),
-        at(batch(2, 0, 0, 1, 1), 5),
-        at(batch(1, 0, 1, 2, 1), 1_000_099),
-    ];
-    let table = table_of(SMALL, &log);
-    assert!(matches!(
-        table.check(&log[1]),
-        SequenceCheck::Duplicate(original) if original.timestamp == Timestamp(5)
-    ));
+fn a_producer_that_writes_again_is_as_young_as_that() {
+    let mut table = ProducerTable::default();
+    for clock in 0..20 {
+        let n = i32::try_from(clock).expect("it is small");
+        table.apply(&batch(1, 0, n, i64::from(n), 1), LogClock(clock));
+    }
+    let last = table.get(ProducerId(1)).expect("it wrote");
+    assert_eq!(
+        (last.clock, last.batches.len()),
+        (LogClock(19), BATCHES_REMEMBERED)
+    );
 }
 
 #[test]
-fn a_jump_in_the_timestamps_does_not_make_a_retry_a_new_batch() {
-    let first = at(batch(1, 0, 0, 0, 1), 0);
-    let jump = at(batch(2, 0, 0, 1, 1), i64::MAX);
-    assert!(matches!(
-        after(&[first, jump]).check(&first),
-        SequenceCheck::Duplicate(_)
-    ));
+fn a_step_forgets_few_and_the_next_ones_the_rest() {
+    let mut table = ProducerTable::default();
+    for id in 0..10 {
+        table.apply(&batch(id, 0, 0, id, 1), LogClock(0));
+    }
+    let later = LogClock(u64::from(TICKS_REMEMBERED) + 1);
+    let mut known = Vec::new();
+    for n in 0..6 {
+        table.apply(&batch(99, 0, n, 10 + i64::from(n), 1), later);
+        known.push(table.len());
+    }
+    assert_eq!(known, [9, 7, 5, 3, 1, 1]);
 }
 
 #[test]
@@ -215,7 +208,10 @@ fn a_flood_of_producers_costs_bounded_memory_and_forgets_who_wrote_least_recentl
     let mut log: Vec<_> = (0..3).map(|id| batch(id, 0, 0, id, 1)).collect();
     log.push(batch(0, 0, 1, 3, 1));
     log.push(batch(9, 0, 0, 4, 1));
-    let table = table_of(SMALL, &log);
+    let mut table = ProducerTable::of_at_most(3);
+    for header in &log {
+        table.apply(header, LogClock(0));
+    }
     let ids: Vec<_> = table.iter().map(|(id, _)| id.0).collect();
     assert_eq!(ids, [0, 2, 9]);
 }
@@ -224,9 +220,9 @@ fn a_flood_of_producers_costs_bounded_memory_and_forgets_who_wrote_least_recentl
 fn an_uncommitted_batch_is_a_duplicate_until_it_is_truncated() {
     let mut log = ProducerLog::default();
     let (first, second) = (batch(1, 0, 0, 0, 1), batch(1, 0, 1, 1, 1));
-    log.append(&first);
+    log.append(&first, LogClock(0));
     log.commit_to(Offset(1));
-    log.append(&second);
+    log.append(&second, LogClock(0));
     assert!(matches!(log.check(&second), SequenceCheck::Duplicate(_)));
     log.truncate_to(Offset(1));
     assert_eq!(log.check(&second), SequenceCheck::InOrder);
@@ -236,12 +232,12 @@ fn an_uncommitted_batch_is_a_duplicate_until_it_is_truncated() {
 #[test]
 fn committing_within_a_batch_or_behind_the_end_takes_whole_batches() {
     let mut log = ProducerLog::default();
-    log.append(&batch(1, 0, 0, 0, 3));
+    log.append(&batch(1, 0, 0, 0, 3), LogClock(0));
     log.commit_to(Offset(2));
     assert_eq!(log.committed(), (ProducerTable::default(), Offset(0)));
     log.commit_to(Offset(900));
     assert_eq!(log.committed().1, Offset(3));
-    log.append(&batch(1, 0, 3, 3, 1));
+    log.append(&batch(1, 0, 3, 3, 1), LogClock(0));
     log.truncate_to(Offset(3));
 }
 
@@ -249,29 +245,21 @@ fn committing_within_a_batch_or_behind_the_end_takes_whole_batches() {
 #[should_panic(expected = "what is committed is never truncated")]
 fn truncating_what_is_committed_is_a_bug() {
     let mut log = ProducerLog::default();
-    log.append(&batch(1, 0, 0, 0, 3));
+    log.append(&batch(1, 0, 0, 0, 3), LogClock(0));
     log.commit_to(Offset(3));
     log.truncate_to(Offset(0));
-}
-
-fn round_trip(table: &ProducerTable) -> ProducerTable {
-    let config = bincode::config::standard();
-    let bytes = bincode::encode_to_vec(table, config).expect("memory takes all");
-    let (decoded, read) = bincode::decode_from_slice(&bytes, config).expect("it was just encoded");
-    assert_eq!(read, bytes.len());
-    decoded
 }
 
 /// What happens to a log.
 #[derive(Clone, Debug)]
 enum Step {
-    /// Few producers, so that they meet; timestamps that jump, so that some expire.
+    /// Few producers, so that they meet; ticks before some batches, so that some expire.
     Append {
         producer_id: i64,
         producer_epoch: i16,
         base_sequence: i32,
         records: i32,
-        timestamp: i64,
+        ticks: u64,
     },
     /// To the end of the batch at this share of the uncommitted ones.
     Commit(u8),
@@ -281,13 +269,13 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => (-1..6_i64, 0..2_i16, -1..4_i32, 1..4_i32, -1..400_i64).prop_map(
-            |(producer_id, producer_epoch, base_sequence, records, timestamp)| Step::Append {
+        6 => (-1..6_i64, 0..2_i16, -1..4_i32, 1..4_i32, 0..3_u64).prop_map(
+            |(producer_id, producer_epoch, base_sequence, records, ticks)| Step::Append {
                 producer_id,
                 producer_epoch,
                 base_sequence,
                 records,
-                timestamp,
+                ticks,
             }
         ),
         1 => any::<u8>().prop_map(Step::Commit),
@@ -295,47 +283,57 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// The table that these batches give, each with what the log's clock shows to it.
+fn table_of(log: &[(BatchHeader, LogClock)]) -> ProducerTable {
+    let mut table = ProducerTable::of_at_most(FEW);
+    for (header, clock) in log {
+        table.apply(header, *clock);
+    }
+    table
+}
+
+/// A flood, here.
+const FEW: usize = 3;
+
 proptest! {
-    /// The model: the headers that are in the log, and a table made of nothing else.
+    /// The model: the batches that are in the log, and a table made of nothing else.
     #[test]
     fn producer_state_is_a_function_of_the_log_prefix(
         steps in prop::collection::vec(step(), 0..60),
     ) {
-        let mut log = ProducerLog::new(ProducerTable::new(SMALL), Offset(0));
-        let mut headers: Vec<BatchHeader> = Vec::new();
+        let mut log = ProducerLog::new(ProducerTable::of_at_most(FEW), Offset(0));
+        let mut entries: Vec<(BatchHeader, LogClock)> = Vec::new();
         let mut committed = 0;
         for step in steps {
-            let share =
-                |share: u8, headers: &[BatchHeader]| usize::from(share) * (headers.len() - committed) / 255;
+            let share = |share: u8, entries: &[_]| usize::from(share) * (entries.len() - committed) / 255;
             match step {
-                Step::Append { producer_id, producer_epoch, base_sequence, records, timestamp } => {
-                    let end = headers.last().map_or(Offset(0), BatchHeader::next_offset);
-                    let header = at(
-                        batch(producer_id, producer_epoch, base_sequence, end.0, records),
-                        timestamp,
-                    );
-                    log.append(&header);
-                    headers.push(header);
+                Step::Append { producer_id, producer_epoch, base_sequence, records, ticks } => {
+                    let (end, clock) = entries.last().map_or_else(Default::default, |(header, clock)| {
+                        (header.next_offset(), *clock)
+                    });
+                    let header = batch(producer_id, producer_epoch, base_sequence, end.0, records);
+                    let clock = LogClock(clock.0 + ticks);
+                    log.append(&header, clock);
+                    entries.push((header, clock));
                 }
                 Step::Commit(part) => {
-                    committed += share(part, &headers);
+                    committed += share(part, &entries);
                     if let Some(last) = committed.checked_sub(1) {
-                        log.commit_to(headers[last].next_offset());
+                        log.commit_to(entries[last].0.next_offset());
                     }
                 }
                 Step::Truncate(part) => {
-                    let kept = committed + share(part, &headers);
-                    if let Some(first) = headers.get(kept) {
+                    let kept = committed + share(part, &entries);
+                    if let Some((first, _)) = entries.get(kept) {
                         log.truncate_to(first.base_offset);
                     }
-                    headers.truncate(kept);
+                    entries.truncate(kept);
                 }
             }
-            let prefix = table_of(SMALL, &headers);
+            let prefix = table_of(&entries);
             prop_assert_eq!(log.table(), &prefix);
-            prop_assert!(prefix.len() <= SMALL.kept_max);
-            prop_assert_eq!(log.committed().0, table_of(SMALL, &headers[..committed]));
-            prop_assert_eq!(round_trip(&prefix), prefix);
+            prop_assert!(prefix.len() <= FEW);
+            prop_assert_eq!(log.committed().0, table_of(&entries[..committed]));
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::hooks::{Mutant, Probe};
-use crate::ids::{BrokerId, LeaderEpoch, Offset, Timestamp, Voter};
+use crate::ids::{BrokerId, LeaderEpoch, LogClock, Offset, ProducerId, Timestamp, Voter};
 use crate::log::{Entry, Note, NoteKind, Position};
 use crate::peer::{Append, AppendReply, ReplicaBody};
 use crate::producer::{ProducedBatch, SequenceCheck};
@@ -170,6 +170,9 @@ impl Replica {
             SequenceCheck::OutOfOrder { .. } => return Err(ProduceRefusal::OutOfOrderSequence),
             SequenceCheck::Fenced => return Err(ProduceRefusal::Fenced),
         }
+        if batch.header.producer_id != ProducerId::NONE {
+            self.tick_clock(cx);
+        }
         batch.stamp(self.end.end_offset, leader_epoch);
         if let Some((timestamp, body_crc)) = log_append_time {
             batch.stamp_log_append_time(timestamp, body_crc);
@@ -182,6 +185,23 @@ impl Replica {
             leader_epoch,
             duplicate: false,
         })
+    }
+
+    /// Moves the log's clock on, by which producers age, where it is time: a producer is about to write. However long it
+    /// was silent, and whatever has happened meanwhile, that is one tick.
+    fn tick_clock(&mut self, cx: &mut Cx<'_>) {
+        let due = cx.now.since(self.ticked_at) >= self.config.clock_tick_min
+            || cx.fx.mutant(Mutant::TicksTooOften);
+        if !due || cx.fx.mutant(Mutant::NeverTicks) {
+            return;
+        }
+        let note = Note {
+            leader_epoch: self.vote.leader_epoch,
+            offset: self.end.end_offset,
+            kind: NoteKind::ClockTick(LogClock(self.notes.clock().0 + 1)),
+        };
+        cx.fx.probe(Probe::ClockTicked);
+        self.append_entry(Entry::Note(note), cx);
     }
 
     /// Appends an entry of this leader's own epoch and sends it on its way.

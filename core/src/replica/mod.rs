@@ -34,11 +34,11 @@ use rand_chacha::rand_core::Rng as _;
 
 use crate::effect::{Effect, Effects, NoticeKind};
 use crate::hooks::{Mutant, Probe};
-use crate::ids::{BrokerId, LeaderEpoch, Offset, Timestamp, TopicPartition, Voter};
+use crate::ids::{BrokerId, LeaderEpoch, LogClock, Offset, TopicPartition, Voter};
 use crate::links::{Links, Timing};
-use crate::log::{Entry, NoteIndex, NoteKind, Position, Tail};
+use crate::log::{Entry, NoteIndex, NoteKind, Position, Tail, clock_at};
 use crate::peer::{LeaderClaim, PeerMessage, ReplicaBody, ReplicaMessage};
-use crate::producer::{Expiry, ProducerLog};
+use crate::producer::ProducerLog;
 use crate::record::Batch;
 use crate::store::{
     Flush, Mark, OrderKind, OrderSeq, Query, QueryId, QueryKind, RecoveredReplica, Roll, Vote,
@@ -100,8 +100,8 @@ pub struct ReplicaConfig {
     /// Whether followers are told of a commit at once rather than with the next entries: the metadata log,
     /// whose followers act on it.
     pub eager: bool,
-    /// When it forgets a silent producer.
-    pub producer_expiry: Expiry,
+    /// How much time passes at least between two ticks of the log's clock that it makes as a leader.
+    pub clock_tick_min: Duration,
 }
 
 /// What a replica is at present.
@@ -147,6 +147,8 @@ pub struct Replica {
     /// **Invariant:** `committed <= end`.
     committed: Position,
     producers: ProducerLog,
+    /// When it took the last tick of the log's clock, from a leader or as one, and in this incarnation.
+    ticked_at: Instant,
     orders: Orders,
     /// The store's log ends here, for want of space; what is behind it is committed and in memory only. A replica in
     /// this state takes nothing more and does not stand: any majority has a voter that stored it.
@@ -267,9 +269,8 @@ impl Replica {
             cx.fx.probe(Probe::RecoveredTrailingOpening);
         }
         let mut producers = ProducerLog::new(recovered.producers, recovered.producers_offset);
-        producers.set_expiry(config.producer_expiry);
         for header in &recovered.headers {
-            producers.append(header);
+            producers.append(header, clock_at(notes.as_slice(), header.base_offset));
         }
         // The log's last epoch was entered even where the order that stored it was lost with the crash.
         let entered = recovered.vote.leader_epoch >= end.leader_epoch;
@@ -301,6 +302,7 @@ impl Replica {
             tail: Tail::default(),
             committed,
             producers,
+            ticked_at: cx.now,
             orders: Orders::recovered(end, cx),
             unstored: None,
             holes: Holes::new(recovered.holes, cx.now),
@@ -489,7 +491,6 @@ impl Replica {
     /// Takes its topic's configuration.
     pub(crate) fn configure(&mut self, config: ReplicaConfig) {
         self.config = config;
-        self.producers.set_expiry(config.producer_expiry);
     }
 
     /// Hears with which voters it was created, where that was lost with the disk's bytes.
@@ -646,17 +647,19 @@ impl Replica {
         assert!(after > self.end, "an entry moves the log's end");
         match &entry {
             Entry::Batch(batch) => {
-                let mut header = batch.header;
-                if cx.fx.mutant(Mutant::ExpiresByArrival) {
-                    let arrival = i64::try_from(cx.now.0 / 1000).unwrap_or(i64::MAX);
-                    header.max_timestamp = Timestamp(arrival);
-                }
-                self.producers.append(&header);
+                let clock = if cx.fx.mutant(Mutant::AgesByOwnClock) {
+                    LogClock(cx.now.0)
+                } else {
+                    self.notes.clock()
+                };
+                self.producers.append(&batch.header, clock);
             }
             Entry::Note(note) => {
                 self.notes.push(note.clone());
-                if matches!(note.kind, NoteKind::Voters(_)) {
-                    self.refresh_voters();
+                match note.kind {
+                    NoteKind::Voters(_) => self.refresh_voters(),
+                    NoteKind::ClockTick(_) => self.ticked_at = cx.now,
+                    NoteKind::Opening { .. } | NoteKind::LogStart(_) => {}
                 }
             }
         }

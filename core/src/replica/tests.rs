@@ -74,7 +74,7 @@ impl Quorum {
                 flush: Flush::Commit,
                 roll: Roll::default(),
                 eager: true,
-                producer_expiry: Expiry::default(),
+                clock_tick_min: Duration::from_secs(3600),
             };
             let voters = voters.clone();
             let replica = quorum.with_cx(me, |cx| {
@@ -306,7 +306,7 @@ fn voters_change_one_at_a_time_until_the_target_is_reached() {
         .iter()
         .filter_map(|note| match &note.kind {
             NoteKind::Voters(voters) => Some(voters.len()),
-            NoteKind::Opening { .. } | NoteKind::LogStart(_) => None,
+            NoteKind::Opening { .. } | NoteKind::LogStart(_) | NoteKind::ClockTick(_) => None,
         })
         .collect();
     assert_eq!(sizes, [4, 3], "one in, then one out");

@@ -6,8 +6,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::ids::{DirectoryId, Incarnation, ProducerEpoch, ProducerId, TopicPartition};
-use crate::producer::{Expiry, ProducedBatch, ProducerState, ProducerTable};
+use crate::ids::{DirectoryId, Incarnation, LogClock, ProducerEpoch, ProducerId, TopicPartition};
+use crate::log::clock_at;
+use crate::producer::{ProducedBatch, ProducerState, ProducerTable};
 use crate::store::codec::{Decoded, Malformed, Put, Take};
 use crate::store::journal::{self, GroupNumber, JournalPlace, seal};
 use crate::store::record::{put_gap, put_place, put_snapshot, take_gap, take_place, take_snapshot};
@@ -15,7 +16,9 @@ use crate::store::replica::{ReplicaState, Segment, TailBatch};
 use crate::store::{BootId, Disk, DiskError, DiskFile, OpenError, bad_sectors};
 
 const MAGIC: u32 = u32::from_be_bytes(*b"VCP1");
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
+/// Producers aged by the timestamps of records, and what was configured of that stood beside them.
+const VERSION_OF_RECORD_TIME: u16 = 1;
 /// Magic, checksum, version, length.
 const PREFIX: usize = 18;
 
@@ -114,7 +117,7 @@ fn decode(bytes: &[u8], directory: DirectoryId) -> Option<Checkpoint> {
         let length = usize::try_from(take.u64()?).map_err(|_| Malformed)?;
         let bytes = bytes.get(..length).ok_or(Malformed)?;
         journal::check(bytes, MAGIC, journal::seed(directory))?;
-        if version != VERSION {
+        if ![VERSION_OF_RECORD_TIME, VERSION].contains(&version) {
             return Err(Malformed);
         }
         let mut take = Take(bytes.get(PREFIX..).ok_or(Malformed)?);
@@ -128,7 +131,7 @@ fn decode(bytes: &[u8], directory: DirectoryId) -> Option<Checkpoint> {
                 number: GroupNumber(take.u64()?),
             },
             replicas: take
-                .list(|take| Ok((take.replica()?, take_replica(take)?)))?
+                .list(|take| Ok((take.replica()?, take_replica(take, version)?)))?
                 .into_iter()
                 .collect(),
         };
@@ -181,8 +184,8 @@ fn put_replica(out: &mut Vec<u8>, state: &ReplicaState) {
     }
 }
 
-fn take_replica(take: &mut Take<'_>) -> Decoded<ReplicaState> {
-    Ok(ReplicaState {
+fn take_replica(take: &mut Take<'_>, version: u16) -> Decoded<ReplicaState> {
+    let mut state = ReplicaState {
         voters: take.voters()?,
         log_start_offset: take.offset()?,
         notes_below: take.u64()?,
@@ -193,17 +196,24 @@ fn take_replica(take: &mut Take<'_>) -> Decoded<ReplicaState> {
         mark: take.mark()?,
         gaps: take.list(take_gap)?,
         segments: take.list(take_segment)?,
-        tail: VecDeque::from(take.list(|take| {
-            Ok(TailBatch {
-                place: take_place(take)?,
-                header: take.header()?,
-                before: optional(take, take_segment)?,
-            })
-        })?),
-        producers_offset: take.offset()?,
-        producers: take_producers(take)?,
-        snapshot: optional(take, take_snapshot)?,
-    })
+        ..ReplicaState::default()
+    };
+    let notes = &state.notes;
+    state.clock = clock_at(notes, state.end.end_offset);
+    state.tail = VecDeque::from(take.list(|take| {
+        let place = take_place(take)?;
+        let header = take.header()?;
+        Ok(TailBatch {
+            header,
+            clock: clock_at(notes, header.base_offset),
+            place,
+            before: optional(take, take_segment)?,
+        })
+    })?);
+    state.producers_offset = take.offset()?;
+    state.producers = take_producers(take, version)?;
+    state.snapshot = optional(take, take_snapshot)?;
+    Ok(state)
 }
 
 fn optional<'a, T>(
@@ -244,19 +254,13 @@ fn take_segment(take: &mut Take<'_>) -> Decoded<Segment> {
 }
 
 fn put_producers(out: &mut Vec<u8>, table: &ProducerTable) {
-    let expiry = table.expiry();
-    let kept = |count: usize| u64::try_from(count).expect("a count fits 64 bits");
-    out.i64(expiry.age_ms);
-    out.u64(kept(expiry.kept_min));
-    out.u64(kept(expiry.kept_max));
-    out.timestamp(table.log_time());
     out.count(table.len());
     for (id, state) in table.iter() {
         out.i64(id.0);
         out.put(&state.producer_epoch.0.to_be_bytes());
         out.timestamp(state.last_timestamp);
         out.offset(state.last_offset);
-        out.timestamp(state.log_time);
+        out.u64(state.clock.0);
         out.count(state.batches.len());
         for batch in &state.batches {
             out.i32(batch.base_sequence);
@@ -268,24 +272,18 @@ fn put_producers(out: &mut Vec<u8>, table: &ProducerTable) {
     }
 }
 
-fn take_producers(take: &mut Take<'_>) -> Decoded<ProducerTable> {
-    let kept = |count: u64| usize::try_from(count).map_err(|_| Malformed);
-    let expiry = Expiry {
-        age_ms: take.i64()?,
-        kept_min: kept(take.u64()?)?,
-        kept_max: kept(take.u64()?)?,
-    };
-    if expiry.kept_max == 0 {
-        return Err(Malformed);
+fn take_producers(take: &mut Take<'_>, version: u16) -> Decoded<ProducerTable> {
+    let by_record_time = version == VERSION_OF_RECORD_TIME;
+    if by_record_time {
+        take.bytes(4 * 8)?; // three numbers that were configured, and the greatest timestamp
     }
-    let log_time = take.timestamp()?;
     let states = take.list(|take| {
         let id = ProducerId(take.i64()?);
         let state = ProducerState {
             producer_epoch: ProducerEpoch(take.u16()?.cast_signed()),
             last_timestamp: take.timestamp()?,
             last_offset: take.offset()?,
-            log_time: take.timestamp()?,
+            clock: take_clock(take, by_record_time)?,
             batches: take.list(|take| {
                 Ok(ProducedBatch {
                     base_sequence: take.i32()?,
@@ -298,5 +296,59 @@ fn take_producers(take: &mut Take<'_>) -> Decoded<ProducerTable> {
         };
         Ok((id, state))
     })?;
-    Ok(ProducerTable::restore(states, log_time, expiry))
+    Ok(ProducerTable::restore(states))
+}
+
+/// A log of the first version has no tick, so its clock shows 0 to every batch.
+fn take_clock(take: &mut Take<'_>, by_record_time: bool) -> Decoded<LogClock> {
+    let clock = LogClock(take.u64()?);
+    Ok(if by_record_time { LogClock(0) } else { clock })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Offset, Timestamp};
+
+    #[test]
+    fn producers_of_the_first_version_are_read_as_if_they_had_just_written() {
+        let batch = ProducedBatch {
+            base_sequence: 3,
+            last_sequence: 4,
+            base_offset: Offset(10),
+            last_offset: Offset(11),
+            timestamp: Timestamp(1_700_000_000_123),
+        };
+        let mut bytes = Vec::new();
+        for configured in [86_400_000, 64, 100_000] {
+            bytes.i64(configured);
+        }
+        bytes.timestamp(Timestamp(1_700_000_000_456));
+        bytes.count(1);
+        bytes.i64(4711);
+        bytes.put(&2_i16.to_be_bytes());
+        bytes.timestamp(batch.timestamp);
+        bytes.offset(batch.last_offset);
+        bytes.timestamp(Timestamp(1_700_000_000_456));
+        bytes.count(1);
+        bytes.i32(batch.base_sequence);
+        bytes.i32(batch.last_sequence);
+        bytes.offset(batch.base_offset);
+        bytes.offset(batch.last_offset);
+        bytes.timestamp(batch.timestamp);
+        let mut take = Take(&bytes);
+        let table = take_producers(&mut take, VERSION_OF_RECORD_TIME).expect("it is whole");
+        assert_eq!(take.end(), Ok(()));
+        let state = ProducerState {
+            producer_epoch: ProducerEpoch(2),
+            batches: vec![batch],
+            last_timestamp: batch.timestamp,
+            last_offset: batch.last_offset,
+            clock: LogClock(0),
+        };
+        assert_eq!(table, ProducerTable::restore([(ProducerId(4711), state)]));
+        let mut again = Vec::new();
+        put_producers(&mut again, &table);
+        assert_eq!(take_producers(&mut Take(&again), VERSION), Ok(table));
+    }
 }

@@ -6,8 +6,8 @@
 use std::ops::Range;
 
 use crate::ids::{
-    BrokerId, DirectoryId, LeaderEpoch, Offset, PartitionIndex, Timestamp, TopicId, TopicPartition,
-    Voter,
+    BrokerId, DirectoryId, LeaderEpoch, LogClock, Offset, PartitionIndex, Timestamp, TopicId,
+    TopicPartition, Voter,
 };
 use crate::log::{Note, NoteKind, Position};
 use crate::record::{BatchHeader, HEADER_SIZE};
@@ -111,6 +111,10 @@ pub(super) trait Put {
             NoteKind::LogStart(offset) => {
                 self.u8(2);
                 self.offset(*offset);
+            }
+            NoteKind::ClockTick(clock) => {
+                self.u8(3);
+                self.u64(clock.0);
             }
         }
     }
@@ -234,6 +238,7 @@ impl<'a> Take<'a> {
                 },
                 1 => NoteKind::Voters(self.voters()?),
                 2 => NoteKind::LogStart(self.offset()?),
+                3 => NoteKind::ClockTick(LogClock(self.u64()?)),
                 _ => return Err(Malformed),
             },
         })

@@ -14,8 +14,11 @@ use crate::store::{Disk, DiskError, DiskFile, Identity, OpenError, bad_sectors};
 const PATH: &str = "identity";
 const TEMPORARY: &str = "identity.tmp";
 const MAGIC: u32 = u32::from_be_bytes(*b"VID1");
-/// Version of the whole directory's format.
-const VERSION: u16 = 1;
+/// Version of the whole directory's format. A directory of an earlier one is read, and is of this one from then on: what
+/// is written there means nothing to a program that does not know it, which refuses it by the version.
+const VERSION: u16 = 2;
+/// The earliest that is read.
+const VERSION_MIN: u16 = 1;
 const SIZE: usize = 47;
 
 /// Whether a name in the directory is one of this file's.
@@ -33,6 +36,10 @@ pub(super) fn exists<D: Disk>(disk: &D) -> Result<bool, DiskError> {
 }
 
 pub(super) fn read<D: Disk>(disk: &D) -> Result<Identity, OpenError> {
+    Ok(read_with_version(disk)?.1)
+}
+
+fn read_with_version<D: Disk>(disk: &D) -> Result<(u16, Identity), OpenError> {
     let file = match disk.open(PATH) {
         Ok(file) => file,
         Err(DiskError::NotFound) => return Err(OpenError::NotFormatted),
@@ -42,11 +49,19 @@ pub(super) fn read<D: Disk>(disk: &D) -> Result<Identity, OpenError> {
     bad_sectors::read(&file, 0, &mut bytes)?;
     let (version, identity) =
         decode(&bytes).map_err(|Malformed| OpenError::Damaged("the identity file".to_owned()))?;
-    if version == VERSION {
-        Ok(identity)
+    if (VERSION_MIN..=VERSION).contains(&version) {
+        Ok((version, identity))
     } else {
         Err(OpenError::Version(version))
     }
+}
+
+/// Makes a directory of an earlier version one of this version.
+pub(super) fn renew<D: Disk>(disk: &D, identity: Identity) -> Result<(), OpenError> {
+    if read_with_version(disk)?.0 < VERSION {
+        write(disk, identity)?;
+    }
+    Ok(())
 }
 
 /// Writes the file anew, in place of any before it, and makes it durable.

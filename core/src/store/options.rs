@@ -4,7 +4,6 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::ids::{BrokerId, ClusterId, DirectoryId};
-use crate::producer::Expiry;
 use crate::store::DiskError;
 
 /// Whose directory it is. Written once by [`crate::store::LogStore::format`]; only the cluster id is filled in later.
@@ -57,8 +56,6 @@ pub struct StoreOptions {
     pub index_interval_bytes: u32,
     /// The scrub reads every byte within about this time; zero: never.
     pub scrub_interval: Duration,
-    /// When a producer is forgotten: the same as the broker on this directory goes by.
-    pub producer_expiry: Expiry,
 }
 
 impl StoreOptions {
@@ -89,7 +86,6 @@ impl Default for StoreOptions {
             segment_bytes_max: i32::MAX.unsigned_abs(),
             index_interval_bytes: 4096,
             scrub_interval: Duration::from_hours(7 * 24),
-            producer_expiry: Expiry::default(),
         }
     }
 }

@@ -75,7 +75,7 @@ impl<D: Disk> LogStore<D> {
         let record = Record::Create {
             voters: voters.clone(),
         };
-        let state = ReplicaState::new(voters, self.options.producer_expiry);
+        let state = ReplicaState::new(voters);
         self.replicas.insert(replica, ReplicaLog::new(state));
         // Its name says that it was there, should the group be lost that creates it.
         match self.disk.create_directory(&segment::directory(replica)) {

@@ -78,13 +78,11 @@ impl<D: Disk> LogStore<D> {
         boot: BootId,
         hooks: Hooks,
     ) -> Result<(Self, Recovered), OpenError> {
+        identity::renew(&disk, identity)?;
         let checkpoints = checkpoint::read(&disk, identity.directory)?;
-        let mut latest = latest(checkpoints, &disk, identity)?;
+        let latest = latest(checkpoints, &disk, identity)?;
         let journal =
             journal_reader::read(&disk, identity.directory, latest.incarnation, latest.place)?;
-        for state in latest.replicas.values_mut() {
-            state.producers.set_expiry(options.producer_expiry);
-        }
         let generation = latest.generation;
         let seed = journal::seed(identity.directory);
         let mut replay = Replay::new(

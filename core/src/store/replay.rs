@@ -214,8 +214,7 @@ impl<'a, D: Disk> Replay<'a, D> {
         if replica == TopicPartition::default() || self.deleted.contains(&replica) {
             return; // the record of a start is of no replica
         }
-        let expiry = self.options.producer_expiry;
-        let unknown = || ReplicaLog::new(ReplicaState::new(Vec::new(), expiry));
+        let unknown = || ReplicaLog::new(ReplicaState::new(Vec::new()));
         self.replicas.entry(replica).or_insert_with(unknown);
         self.suspects.insert(replica);
     }
@@ -228,7 +227,7 @@ impl<'a, D: Disk> Replay<'a, D> {
         is_written: bool,
     ) -> Result<(), DiskError> {
         if let Record::Create { voters } = record {
-            let state = ReplicaState::new(voters, self.options.producer_expiry);
+            let state = ReplicaState::new(voters);
             self.replicas.insert(replica, ReplicaLog::new(state));
             self.deleted.remove(&replica);
             return Ok(());

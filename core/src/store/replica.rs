@@ -7,9 +7,9 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use crate::ids::{Offset, Timestamp, TopicPartition, Voter};
-use crate::log::{Note, NoteKind, Position};
-use crate::producer::{Expiry, ProducerTable};
+use crate::ids::{LogClock, Offset, Timestamp, TopicPartition, Voter};
+use crate::log::{Note, NoteKind, Position, clock_at};
+use crate::producer::ProducerTable;
 use crate::record::BatchHeader;
 use crate::store::index::{OffsetEntry, TimeEntry};
 use crate::store::{Mark, RecoveredReplica, Roll, Vote};
@@ -27,6 +27,8 @@ pub(super) struct ReplicaState {
     pub(super) notes: Vec<Note>,
     /// The log's end.
     pub(super) end: Position,
+    /// What the log's clock shows there.
+    pub(super) clock: LogClock,
     /// The greatest high watermark that an append has named; at most the end.
     pub(super) high_watermark: Offset,
     pub(super) vote: Vote,
@@ -71,6 +73,8 @@ pub(super) struct Segment {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TailBatch {
     pub(super) header: BatchHeader,
+    /// What the log's clock shows to it.
+    pub(super) clock: LogClock,
     /// Its first byte in the last segment as it was before.
     pub(super) place: Place,
     /// That segment before it: what truncation goes back to. `None` where the batch is its first.
@@ -184,10 +188,9 @@ impl Segment {
 }
 
 impl ReplicaState {
-    pub(super) fn new(voters: Vec<Voter>, expiry: Expiry) -> Self {
+    pub(super) fn new(voters: Vec<Voter>) -> Self {
         Self {
             voters,
-            producers: ProducerTable::new(expiry),
             ..Self::default()
         }
     }
@@ -218,6 +221,7 @@ impl ReplicaState {
         let entries = segment.push(&header, interval);
         self.tail.push_back(TailBatch {
             header,
+            clock: self.clock,
             place,
             before,
         });
@@ -235,6 +239,9 @@ impl ReplicaState {
             end_offset: note.offset,
             notes: self.end.notes + 1,
         };
+        if let NoteKind::ClockTick(clock) = note.kind {
+            self.clock = clock;
+        }
         self.notes.push(note);
     }
 
@@ -244,7 +251,7 @@ impl ReplicaState {
         while let Some(first) = self.tail.front()
             && first.header.next_offset() <= self.high_watermark
         {
-            self.producers.apply(&first.header);
+            self.producers.apply(&first.header, first.clock);
             self.producers_offset = first.header.next_offset();
             self.tail.pop_front();
         }
@@ -289,6 +296,7 @@ impl ReplicaState {
         let kept = usize::try_from(to.notes - self.notes_below)
             .expect("as many notes as are kept in memory");
         self.notes.truncate(kept);
+        self.clock = clock_at(&self.notes, to.end_offset);
         let last = self
             .segments
             .last()

@@ -6,7 +6,6 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use varve_core::cluster::BrokerConfig;
 use varve_core::ids::{PartitionIndex, TopicPartition};
 use varve_core::store::{BootId, StoreOptions};
 use varve_net::directory::{self, AcceptError, Damage};
@@ -32,11 +31,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let config = Config::read(&arguments.config)?;
     let disk = RealDisk::open(&config.data)?;
     let boot = boot_id().map_or(BootId::UNKNOWN, BootId);
-    let broker = BrokerConfig::new(config.id, config.broker)?;
-    let options = StoreOptions {
-        producer_expiry: broker.producer_expiry(),
-        ..StoreOptions::default()
-    };
+    let options = StoreOptions::default();
     let place = config.data.display();
     if arguments.partitions.is_empty() {
         let damage = directory::damage(disk, options, boot);

@@ -8,6 +8,7 @@ pub mod observed;
 
 pub mod acknowledgements;
 pub mod append_times;
+pub mod clock_ticks;
 pub mod committed_data;
 pub mod committed_metadata;
 pub mod copies;
@@ -127,6 +128,7 @@ impl Default for Checkers {
                 Box::new(append_times::StampsLieWithinTheirRequest::default()),
                 Box::new(holes::HolesAreNotServed::default()),
                 Box::new(producer_state::ProducerStateFollowsLog::default()),
+                Box::new(clock_ticks::ClockTicksAreApart::default()),
                 Box::new(images::ImagesAgree::default()),
             ],
         }

@@ -1,12 +1,11 @@
-//! Producer state is what the log prefix implies: what a replica recovers equals the table that the headers of
-//! its log give, and the log itself never holds one batch of an idempotent producer twice.
+//! Producer state is what the log prefix implies: what a replica recovers equals the table that the headers and
+//! clock ticks of its log give, and the log itself never holds one batch of an idempotent producer twice.
 
 use std::collections::BTreeMap;
 
 use varve_core::effect::Effect;
 use varve_core::ids::{Offset, ProducerEpoch, ProducerId, TopicPartition, Voter};
 use varve_core::log::Entry;
-use varve_core::producer::ProducerTable;
 use varve_core::record::BatchHeader;
 use varve_core::store::{OrderKind, Recovered};
 
@@ -57,13 +56,7 @@ impl Checker for ProducerStateFollowsLog {
             directory: recovered.directory,
         };
         for replica in &recovered.replicas {
-            let headers = seen.headers(replica.replica, me);
-            let cut =
-                headers.partition_point(|header| header.base_offset < replica.producers_offset);
-            let mut expected = ProducerTable::new(replica.producers.expiry());
-            for header in &headers[..cut] {
-                expected.apply(header);
-            }
+            let (partition, offset) = (replica.replica, replica.producers_offset);
             let said = |what: &str| {
                 Err(format!(
                     "{} of {} recovers {what} {}",
@@ -72,10 +65,10 @@ impl Checker for ProducerStateFollowsLog {
                     replica.producers_offset
                 ))
             };
-            if expected != replica.producers {
+            if seen.producers_at(partition, me, offset) != replica.producers {
                 return said("a producer table that its log does not give at");
             }
-            if headers[cut..] != replica.headers[..] {
+            if seen.headers_from(partition, me, offset) != replica.headers {
                 return said("other batches than it was ordered to store from");
             }
         }

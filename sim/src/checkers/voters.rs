@@ -82,7 +82,7 @@ impl Checker for VotersChangeOneByOne {
                                 let voters = voters.iter().copied().collect();
                                 self.change(seen, key, position, voters)?;
                             }
-                            NoteKind::LogStart(_) => {}
+                            NoteKind::LogStart(_) | NoteKind::ClockTick(_) => {}
                         }
                     }
                 }

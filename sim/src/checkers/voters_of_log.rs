@@ -92,6 +92,6 @@ impl Checker for VotersAreOfTheLog {
 fn named_by(note: &Note) -> Option<Vec<Voter>> {
     match &note.kind {
         NoteKind::Voters(voters) => Some(voters.clone()),
-        NoteKind::Opening { .. } | NoteKind::LogStart(_) => None,
+        NoteKind::Opening { .. } | NoteKind::LogStart(_) | NoteKind::ClockTick(_) => None,
     }
 }

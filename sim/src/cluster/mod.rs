@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::hash::Hasher as _;
 
 use varve_core::broker::Broker;
+use varve_core::cluster::BrokerConfig;
 use varve_core::effect::Effects;
 use varve_core::hooks::{Hooks, Probe};
 use varve_core::ids::{BrokerId, ClusterId, TopicPartition, Voter};
@@ -162,6 +163,10 @@ impl Cluster {
             let node = this.make_node(number);
             this.nodes.push(node);
         }
+        this.checkers.seen.clock_tick_min =
+            BrokerConfig::new(BrokerId(1), this.options.kafka.clone())
+                .expect("the owner of the run gives keys that exist")
+                .clock_tick_min();
         let voters: Vec<Voter> = this
             .nodes
             .iter()

@@ -99,6 +99,5 @@ fn small_store() -> StoreOptions {
         segment_bytes_max: 64 << 10,
         index_interval_bytes: 256,
         scrub_interval: Duration::ZERO,
-        ..StoreOptions::default()
     }
 }

@@ -9,7 +9,7 @@ use varve_core::hooks::Hooks;
 use varve_core::ids::{BrokerId, DirectoryId, TopicPartition, Voter};
 use varve_core::input::Input;
 use varve_core::peer::PeerIdentity;
-use varve_core::store::{Identity, LogStore, OpenError, Order, OrderKind, OrderSeq, StoreOptions};
+use varve_core::store::{Identity, LogStore, OpenError, Order, OrderKind, OrderSeq};
 
 use crate::checkers::Interruption;
 use crate::clock::{NodeClock, SimTime};
@@ -31,10 +31,7 @@ impl Cluster {
         let broker = BrokerId(i32::from(number));
         let kafka = BrokerConfig::new(broker, self.options.kafka.clone())
             .expect("the owner of the run gives keys that exist");
-        let store_options = StoreOptions {
-            producer_expiry: kafka.producer_expiry(),
-            ..self.options.store
-        };
+        let store_options = self.options.store;
         let hooks = Hooks::with_mutant(self.options.mutant);
         let node = self.node_mut(number);
         if node.process.is_some() {

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use varve_core::ids::{BrokerId, Offset, TopicPartition, Voter};
-use varve_core::producer::ProducerTable;
 use varve_core::store::{Query, QueryId, QueryKind, QueryResult};
 
 use crate::checkers::{Violation, show_partition};
@@ -183,11 +182,7 @@ pub fn compare_producers(cluster: &Cluster) -> Result<(), Violation> {
                 directory: node.directory,
             };
             let table = replica.producers().table();
-            let mut expected = ProducerTable::new(table.expiry());
-            for header in &seen.headers(partition, me) {
-                expected.apply(header);
-            }
-            if expected != *table {
+            if seen.producers_at(partition, me, Offset(i64::MAX)) != *table {
                 return Err(Violation {
                     checker: "ProducerStateFollowsLog",
                     what: format!(

@@ -1122,7 +1122,7 @@ fn a_broker_that_has_stopped_has_no_deadline_and_gives_no_orders() {
 #[test]
 fn a_partition_forgets_a_producer_when_the_brokers_setting_says() {
     let mut kafka = ConfigMap::new();
-    kafka.insert("producer.id.expiration.ms".to_owned(), "1234".to_owned());
+    kafka.insert("producer.id.expiration.ms".to_owned(), "8000".to_owned());
     let mut node = Node::configured(None, kafka);
     node.create_topic(&[]);
     let topic = node
@@ -1135,8 +1135,19 @@ fn a_partition_forgets_a_producer_when_the_brokers_setting_says() {
         topic,
         partition: crate::ids::PartitionIndex(0),
     };
-    let replica = node.broker.replica(partition).expect("it is held");
-    assert_eq!(replica.producers().table().expiry().age_ms, 1234);
+    let silent = node.produce("t", 1, idempotent(0));
+    assert!(node.produced(silent).is_some());
+    let mut known = Vec::new();
+    for sequence in 0..6 {
+        node.run(Duration::from_secs(2));
+        let other = BatchBuilder::default().producer(ProducerId(6), ProducerEpoch(0), sequence);
+        let id = node.produce("t", 1, build(other, 1));
+        assert!(node.produced(id).is_some());
+        let replica = node.broker.replica(partition).expect("it is held");
+        known.push(replica.producers().table().len());
+    }
+    // After 8 s it is known; the fifth tick behind its batch comes with the next batch.
+    assert_eq!(known, [2, 2, 2, 2, 1, 1]);
 }
 
 #[test]

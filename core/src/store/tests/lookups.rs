@@ -279,8 +279,50 @@ fn producer_state_comes_back_as_the_log_implies_it() {
     assert_eq!(found.producers_offset, Offset(1198));
     let mut table = crate::producer::ProducerTable::default();
     for batch in &batches[..599] {
-        table.apply(&batch.header);
+        table.apply(&batch.header, LogClock(0));
     }
     assert_eq!(found.producers, table);
     assert_eq!(found.headers, [batches[599].header]);
+}
+
+#[test]
+fn producers_age_by_the_ticks_before_their_batches_after_a_start_too() {
+    let disk = formatted();
+    let (store, _) = open(&disk);
+    let mut driver = Driver::new(store);
+    driver.create(replica(0));
+    let batches = [0, 1, 2, 3].map(|offset| batch(offset, 1, 1, 100));
+    let mut entries = vec![opening(1, 0)];
+    let mut expected = crate::producer::ProducerTable::default();
+    for (place, batch) in (0..).zip(&batches) {
+        // The last tick stands where the log is committed, and is not.
+        entries.push(Entry::Batch(batch.clone()));
+        entries.push(clock_tick(place + 1, 1, batch.header.next_offset().0));
+        if place < 3 {
+            expected.apply(&batch.header, LogClock(place));
+        }
+    }
+    driver
+        .append_as(replica(0), entries, Offset(3), Flush::Commit)
+        .unwrap();
+    driver.commit();
+    for checkpointed in [false, true] {
+        if checkpointed {
+            let ticket = driver.store.force_checkpoint().unwrap().expect("it is new");
+            let ran = ticket.run();
+            driver.store.finish_checkpoint(&ticket, ran).unwrap();
+        }
+        drop(driver);
+        let (store, recovered) = open(&disk);
+        let found = &recovered.replicas[0];
+        assert_eq!(found.producers, expected);
+        assert_eq!(found.producers_offset, Offset(3));
+        assert_eq!(found.headers, [batches[3].header]);
+        let state = &store.replicas[&replica(0)].state;
+        assert_eq!(
+            (state.clock, state.tail[0].clock),
+            (LogClock(4), LogClock(3))
+        );
+        driver = Driver::new(store);
+    }
 }

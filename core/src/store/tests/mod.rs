@@ -8,12 +8,13 @@ mod holes;
 mod lookups;
 mod rot;
 mod scrub;
+mod versions;
 
 use bytes::Bytes;
 
 use super::*;
 use crate::ids::{
-    BrokerId, ClusterId, DirectoryId, LeaderEpoch, Offset, PartitionIndex, ProducerEpoch,
+    BrokerId, ClusterId, DirectoryId, LeaderEpoch, LogClock, Offset, PartitionIndex, ProducerEpoch,
     ProducerId, Timestamp, TopicId, TopicPartition, Voter,
 };
 use crate::log::{Entry, Note, NoteKind, Position};
@@ -110,6 +111,14 @@ fn opening(leader_epoch: i32, offset: i64) -> Entry {
         leader_epoch: LeaderEpoch(leader_epoch),
         offset: Offset(offset),
         kind: NoteKind::Opening { leader: voter(1) },
+    })
+}
+
+fn clock_tick(clock: u64, leader_epoch: i32, offset: i64) -> Entry {
+    Entry::Note(Note {
+        leader_epoch: LeaderEpoch(leader_epoch),
+        offset: Offset(offset),
+        kind: NoteKind::ClockTick(LogClock(clock)),
     })
 }
 

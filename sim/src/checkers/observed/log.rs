@@ -3,7 +3,7 @@
 use std::hash::{Hash as _, Hasher as _};
 
 use varve_core::ids::{LeaderEpoch, Offset, Voter};
-use varve_core::log::{Entry, NoteKind, Position};
+use varve_core::log::{Entry, Note, NoteKind, Position};
 use varve_core::record::BatchHeader;
 
 use crate::hash::StableHasher;
@@ -44,17 +44,19 @@ pub(super) fn log_entry(entry: &Entry, after: Position) -> Logged {
             offset: batch.header.base_offset,
             crc: batch.header.crc.max(1),
         },
-        Entry::Note(note) => {
-            let mut hasher = StableHasher::default();
-            note.hash(&mut hasher);
-            Logged {
-                after,
-                digest: hasher.finish(),
-                offset: note.offset,
-                crc: 0,
-            }
-        }
+        Entry::Note(note) => Logged {
+            after,
+            digest: digest_note(note),
+            offset: note.offset,
+            crc: 0,
+        },
     }
+}
+
+pub(super) fn digest_note(note: &Note) -> u64 {
+    let mut hasher = StableHasher::default();
+    note.hash(&mut hasher);
+    hasher.finish()
 }
 
 pub(super) fn digest_batch(header: &BatchHeader) -> u64 {
@@ -69,7 +71,7 @@ pub fn voters_of(entry: &Entry) -> Option<&[Voter]> {
     match entry {
         Entry::Note(note) => match &note.kind {
             NoteKind::Voters(voters) => Some(voters),
-            NoteKind::Opening { .. } | NoteKind::LogStart(_) => None,
+            NoteKind::Opening { .. } | NoteKind::LogStart(_) | NoteKind::ClockTick(_) => None,
         },
         Entry::Batch(_) => None,
     }

@@ -11,12 +11,16 @@ mod shadow;
 mod topics;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use varve_core::cluster::{ClusterImage, MetadataRecord, decode_batch};
 use varve_core::effect::Effect;
-use varve_core::ids::{BrokerId, Incarnation, Offset, Timestamp, TopicId, TopicPartition, Voter};
+use varve_core::ids::{
+    BrokerId, Incarnation, LogClock, Offset, Timestamp, TopicId, TopicPartition, Voter,
+};
 use varve_core::input::Input;
-use varve_core::log::{Entry, Position};
+use varve_core::log::{Entry, NoteKind, Position};
+use varve_core::producer::ProducerTable;
 use varve_core::record::BatchHeader;
 use varve_core::replica::ReplicaView;
 use varve_core::store::{Completion, Flush, Mark, Order, OrderKind, OrderSeq, Recovered, Stage};
@@ -26,7 +30,7 @@ use crate::clock::SimTime;
 pub use log::{Logged, epoch_before, index_of, voters_of};
 pub use shadow::{Shadow, Stored};
 
-use log::digest_batch;
+use log::{digest_batch, digest_note};
 use metadata::CommittedMetadata;
 use shadow::Deed;
 use topics::Topics;
@@ -142,6 +146,10 @@ pub struct Observed {
     replicated: BTreeSet<TopicPartition>,
     /// Every batch header that was ever ordered, by its digest.
     headers: BTreeMap<u64, BatchHeader>,
+    /// Every tick of a log's clock that was ever ordered, by its digest.
+    ticks: BTreeMap<u64, LogClock>,
+    /// How much time passes at least between two of them in one log.
+    pub clock_tick_min: Duration,
     topics: Topics,
     metadata: CommittedMetadata,
     /// The processes that run.
@@ -181,16 +189,65 @@ impl Observed {
             .map_or(&[], |committed| &committed.log)
     }
 
-    /// Headers of the batches in a replica's log, in order.
+    /// Headers of the batches in a replica's log, in order, each with what the log's clock shows to it.
+    fn batches(
+        &self,
+        partition: TopicPartition,
+        replica: Voter,
+    ) -> impl Iterator<Item = (&BatchHeader, LogClock)> {
+        let shadow = self.shadow(partition, replica);
+        let log = shadow.map_or(&[][..], |shadow| &shadow.ordered.log);
+        let mut clock = LogClock::default();
+        log.iter().filter_map(move |logged| {
+            if logged.crc != 0 {
+                return Some((self.headers.get(&logged.digest)?, clock));
+            }
+            clock = self.ticks.get(&logged.digest).copied().unwrap_or(clock);
+            None
+        })
+    }
+
+    /// Headers of the batches in a replica's log from this offset on, in order.
     #[must_use]
-    pub fn headers(&self, partition: TopicPartition, replica: Voter) -> Vec<BatchHeader> {
-        self.shadow(partition, replica)
-            .map_or_else(Vec::new, |shadow| {
-                let batches = shadow.ordered.log.iter().filter(|logged| logged.crc != 0);
-                batches
-                    .filter_map(|logged| self.headers.get(&logged.digest).copied())
-                    .collect()
-            })
+    pub fn headers_from(
+        &self,
+        partition: TopicPartition,
+        replica: Voter,
+        offset: Offset,
+    ) -> Vec<BatchHeader> {
+        let batches = self.batches(partition, replica).map(|(header, _)| *header);
+        batches
+            .filter(|header| header.base_offset >= offset)
+            .collect()
+    }
+
+    /// What the batches before this offset of a replica's log tell of their producers.
+    #[must_use]
+    pub fn producers_at(
+        &self,
+        partition: TopicPartition,
+        replica: Voter,
+        offset: Offset,
+    ) -> ProducerTable {
+        let mut table = ProducerTable::default();
+        for (header, clock) in self.batches(partition, replica) {
+            if header.base_offset < offset {
+                table.apply(header, clock);
+            }
+        }
+        table
+    }
+
+    /// The ticks in a replica's log, in order, each by its digest.
+    pub fn ticks(
+        &self,
+        partition: TopicPartition,
+        replica: Voter,
+    ) -> impl DoubleEndedIterator<Item = (u64, LogClock)> {
+        let shadow = self.shadow(partition, replica);
+        let log = shadow.map_or(&[][..], |shadow| &shadow.ordered.log);
+        let notes = log.iter().filter(|logged| logged.crc == 0);
+        notes.filter_map(|logged| Some((logged.digest, *self.ticks.get(&logged.digest)?)))
     }
 
     /// Header of the batch that begins at this offset of a replica's log.
@@ -340,6 +397,11 @@ impl Observed {
             self.replicated.insert(partition);
         }
         for entry in entries {
+            if let Entry::Note(note) = entry
+                && let NoteKind::ClockTick(clock) = note.kind
+            {
+                self.ticks.insert(digest_note(note), clock);
+            }
             if let Entry::Batch(batch) = entry {
                 let digest = digest_batch(&batch.header);
                 let before = self.headers.insert(digest, batch.header);
