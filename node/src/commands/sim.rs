@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn what_a_fuzz_finds_does_not_depend_on_how_many_seeds_it_runs_at_once() {
         let options = RunOptions {
-            mutant: Some(Mutant::VotesTwice),
+            mutant: Some(Mutant::CountsLearners),
             safety: Some(Duration::from_secs(3)),
             ..RunOptions::default()
         };
