@@ -72,7 +72,7 @@ pub(super) fn write<F: DiskFile>(file: &F, offset: u64, parts: &[&[u8]]) -> Resu
 /// The same for what is lost where it stood, or can be made anew: pages that cannot be read are given up for it.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub(super) fn write_over<F: DiskFile>(
     file: &F,
     offset: u64,
