@@ -7,9 +7,11 @@ prints `acknowledged N` as N grows, `failed REASON` for what the library reports
 the file ACKNOWLEDGEMENTS.
 """
 
+import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import tables
 from acknowledgements import Acknowledgements
@@ -103,7 +105,80 @@ class KafkaPython:
         self.producer.close(10)
 
 
-LIBRARIES = {"confluent-kafka": Confluent, "kafka-python": KafkaPython}
+class Default(Confluent):
+    """librdkafka as it comes, but for idempotence, without which a retry may stand twice."""
+
+    def __init__(self, bootstrap, topic, acknowledgements):
+        from confluent_kafka import Producer
+
+        self.topic = topic
+        self.acknowledgements = acknowledgements
+        self.producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "log_level": 0})
+
+
+class Program:
+    """A client as it comes, in a program of its own: the verb `stream` of the programs in `../clients`."""
+
+    # Records that may be on their way to the program and back.
+    UNDER_WAY_MAX = 10_000
+
+    def __init__(self, command, bootstrap, topic, acknowledgements):
+        self.acknowledgements = acknowledgements
+        self.sent = 0
+        self.answered = 0
+        self.process = subprocess.Popen(
+            [*command, "stream", bootstrap, topic], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.listener = threading.Thread(target=self.listen, daemon=True)
+        self.listener.start()
+
+    def listen(self):
+        for line in self.process.stdout:
+            word, index, rest = line.split(None, 2)
+            self.answered += 1
+            if word == "acknowledged":
+                partition, offset = rest.split()
+                self.acknowledgements.acknowledged(int(index), int(partition), int(offset))
+            else:
+                self.acknowledgements.failed(int(index), rest)
+
+    def send(self, index, row):
+        while self.sent - self.answered > self.UNDER_WAY_MAX and self.process.poll() is None:
+            time.sleep(0.01)
+        key = "-" if row.key is None else "x" + row.key.hex()
+        self.process.stdin.write(f"0 {row.timestamp} {key} x{row.value.hex()} -\n")
+        self.process.stdin.flush()
+        self.sent += 1
+
+    def wait(self, seconds):
+        time.sleep(seconds)
+
+    def finish(self):
+        self.process.stdin.close()
+        status = self.process.wait(DELIVERY_SECONDS_MAX)
+        self.listener.join(5)
+        if status != 0 or self.answered != self.sent:
+            text = f"{self.sent - self.answered} records without an answer, exit status {status}"
+            self.acknowledgements.failed(-1, text)
+
+
+def program(name):
+    sys.path.append(str(CLIENTS))
+    import install
+
+    command = {"franz-go": install.go, "java": install.java}[name](CLIENTS / name)
+    return lambda *arguments: Program(command, *arguments)
+
+
+CLIENTS = Path(__file__).resolve().parent.parent / "clients"
+
+LIBRARIES = {
+    "confluent-kafka": lambda: Confluent,
+    "kafka-python": lambda: KafkaPython,
+    "librdkafka": lambda: Default,
+    "franz-go": lambda: program("franz-go"),
+    "java": lambda: program("java"),
+}
 
 
 class Allowance:
@@ -135,7 +210,7 @@ def main():
     library, bootstrap, table, topic, count, rows_per_second, file = sys.argv[1:]
     rows = tables.rows(table, int(count))
     acknowledgements = Acknowledgements(len(rows))
-    writer = LIBRARIES[library](bootstrap, topic, acknowledgements)
+    writer = LIBRARIES[library]()(bootstrap, topic, acknowledgements)
     threading.Thread(target=report_progress, args=(acknowledgements,), daemon=True).start()
     allowance = Allowance()
     pause = 1 / float(rows_per_second)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -156,6 +157,38 @@ func produce(bootstrap, topic, codec string) error {
 	return nil
 }
 
+// Produces every line of the input as it comes, with the client's defaults and its own choice of partitions, and says of
+// each record what became of it.
+func stream(bootstrap, topic string) error {
+	client, err := connect(bootstrap, kgo.DefaultProduceTopic(topic))
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	var printing sync.Mutex
+	lines := bufio.NewScanner(os.Stdin)
+	lines.Buffer(nil, lineBytesMax)
+	for index := 0; lines.Scan(); index++ {
+		record, err := decodeRecord(lines.Text())
+		if err != nil {
+			return err
+		}
+		client.Produce(context.Background(), record, func(record *kgo.Record, err error) {
+			printing.Lock()
+			defer printing.Unlock()
+			if err != nil {
+				fmt.Println("failed", index, strings.ReplaceAll(err.Error(), "\n", " "))
+			} else {
+				fmt.Println("acknowledged", index, record.Partition, record.Offset)
+			}
+		})
+	}
+	if err := lines.Err(); err != nil {
+		return err
+	}
+	return client.Flush(context.Background())
+}
+
 func consume(bootstrap string, topics []string) error {
 	output := bufio.NewWriter(os.Stdout)
 	for _, topic := range topics {
@@ -219,6 +252,8 @@ func main() {
 		err = create(bootstrap, rest)
 	case "produce":
 		err = produce(bootstrap, rest[0], rest[1])
+	case "stream":
+		err = stream(bootstrap, rest[0])
 	case "consume":
 		err = consume(bootstrap, rest)
 	default:

@@ -102,6 +102,27 @@ public final class Client {
         }
     }
 
+    /**
+     * Produces every line of the input as it comes, with the client's defaults and its own choice of partitions, and says
+     * of each record what became of it.
+     */
+    private static void stream(String bootstrap, String topic) throws Exception {
+        BufferedReader input = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.US_ASCII));
+        try (KafkaProducer<byte[], byte[]> producer =
+                new KafkaProducer<>(connectTo(bootstrap), new ByteArraySerializer(), new ByteArraySerializer())) {
+            int next = 0;
+            for (String line = input.readLine(); line != null; line = input.readLine()) {
+                ProducerRecord<byte[], byte[]> read = decodeRecord(topic, line);
+                int index = next++;
+                producer.send(new ProducerRecord<>(topic, null, read.timestamp(), read.key(), read.value()),
+                    (metadata, error) -> System.out.println(error != null
+                        ? "failed " + index + " " + error.toString().replace('\n', ' ')
+                        : "acknowledged " + index + " " + metadata.partition() + " " + metadata.offset()));
+            }
+            producer.flush();
+        }
+    }
+
     private static void consume(String bootstrap, String[] topics) {
         Properties properties = connectTo(bootstrap);
         properties.put("enable.auto.commit", false);
@@ -146,6 +167,7 @@ public final class Client {
         switch (arguments[0]) {
             case "create" -> create(bootstrap, rest);
             case "produce" -> produce(bootstrap, rest[0], rest[1]);
+            case "stream" -> stream(bootstrap, rest[0]);
             case "consume" -> consume(bootstrap, rest);
             default -> throw new IllegalArgumentException(arguments[0]);
         }
