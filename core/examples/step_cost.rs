@@ -174,6 +174,7 @@ impl Cluster {
             | Effect::Redial(_)
             | Effect::Joined(_)
             | Effect::Ready
+            | Effect::CloseClients
             | Effect::Stopped
             | Effect::Notice(_) => {}
         }
@@ -397,6 +398,7 @@ fn measure(partitions: i32, replication_factor: i16) {
                 | Effect::Redial(_)
                 | Effect::Joined(_)
                 | Effect::Ready
+                | Effect::CloseClients
                 | Effect::Stopped
                 | Effect::Notice(_)) => cluster.carry_out(leader, other),
             }

@@ -136,6 +136,14 @@ impl fmt::Display for PeerMessage {
             } => write!(f, "Released p{} e{leader_epoch}", partition.partition),
             Self::Ask { question, .. } => write!(f, "Ask {question}"),
             Self::Answer { answer, .. } => write!(f, "Answer {answer}"),
+            Self::ReadIndex { round } => write!(f, "ReadIndex #{round}"),
+            Self::ReadIndexReply(reply) => {
+                write!(f, "ReadIndex #{} e{}", reply.round, reply.leader_epoch)?;
+                match &reply.leader {
+                    Some(leader) => write!(f, " {}", leader.end),
+                    None => Ok(()),
+                }
+            }
         }
     }
 }

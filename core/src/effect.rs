@@ -57,6 +57,9 @@ pub enum Effect {
     Joined(ClusterId),
     /// The node is registered and has caught up with the metadata: clients may come.
     Ready,
+    /// Let clients go: answer what they have asked, and what whoever has just come asks first, and close each connection
+    /// once nothing is asked on it. Done when `Input::ClientsClosed` says so.
+    CloseClients,
     /// The node has stopped in good order. Nothing follows.
     Stopped,
     /// Something worth telling. Changes nothing.

@@ -168,6 +168,8 @@ list! {
         BelievesLatestClaim,
         /// A node that is told to stop hands nothing over.
         NeverHandsOver,
+        /// A node that has handed over stops without another word to its clients.
+        StopsUnderClients,
         /// A leader that has asked another to stand goes on taking records.
         AppendsWhileHandingOver,
         /// A leader whose successor does not take over waits for it for ever.
@@ -184,6 +186,16 @@ list! {
         SnapshotsUncommitted,
         /// The controller places new partitions on fenced brokers as on others.
         PlacesOnFenced,
+        /// Clients are answered from the image as it is.
+        AnswersUnconfirmed,
+        /// Whoever leads the metadata is believed without a majority of its voters.
+        ConfirmsByLeaderAlone,
+        /// A round that was begun before a request came confirms the answer to it.
+        JoinsRoundUnderWay,
+        /// What the image lacks is said not to exist though no round has succeeded.
+        DeniesUnconfirmed,
+        /// Clients are let in before the image has this start of the broker.
+        ReadyBeforeCaughtUp,
         /// A read in a hole is answered with what lies behind it.
         ServesHoles,
         /// A replica with a hole truncates to it (counter-example 6).
@@ -296,6 +308,8 @@ list! {
         SnapshotRecovered,
         /// A log's clock has ticked.
         ClockTicked,
+        /// A client was answered though no majority of the metadata's voters could be asked.
+        ReadIndexTimedOut,
     }
 }
 

@@ -66,8 +66,11 @@ pub enum Input {
         /// Which, ascending. The store has journalled them.
         holes: Vec<Range<Offset>>,
     },
-    /// Stop in good order: hand leadership over first. Ends with [`crate::effect::Effect::Stopped`].
+    /// Stop in good order, no client being let in any more: hand leadership over, then let clients go. Ends with
+    /// [`crate::effect::Effect::Stopped`].
     Stop,
+    /// Clients have been let go, as ordered: none has a connection any more.
+    ClientsClosed,
 }
 
 /// Numbers a node's client connections within an incarnation.

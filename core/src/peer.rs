@@ -79,6 +79,33 @@ pub enum PeerMessage {
         /// What.
         answer: Answer,
     },
+    /// To every voter of the metadata: up to where may anybody have been told of the cluster?
+    ReadIndex {
+        /// Numbers the rounds of the sender.
+        round: u64,
+    },
+    /// The answer.
+    ReadIndexReply(ReadIndexReply),
+}
+
+/// What a voter of the metadata knows of where they end (Raft dissertation, 6.4).
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ReadIndexReply {
+    /// As asked.
+    pub round: u64,
+    /// The latest leader epoch of the metadata that the voter has entered.
+    pub leader_epoch: LeaderEpoch,
+    /// What a leader has to say whose opening is committed.
+    pub leader: Option<ReadIndex>,
+}
+
+/// A leader's word on where its log ends, as far as it is committed.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ReadIndex {
+    /// Its high watermark.
+    pub end: Offset,
+    /// The voters at its log end.
+    pub voters: Vec<Voter>,
 }
 
 /// Liveness of the sender, for all partitions at once.

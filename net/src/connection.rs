@@ -16,12 +16,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use varve_core::effect::RequestId;
 use varve_core::input::{ClientRequest, ConnectionId};
 use varve_core::record::{Depth, Examined, Limits, RecordError, examine};
@@ -42,6 +43,18 @@ const ASKING_MAX: usize = 1;
 
 /// How long a client may take no byte of an answer while answers take more memory than they should.
 const CROWDED_STALL_MAX: Duration = Duration::from_secs(1);
+
+/// How long a connection that is to be closed must be without a request. A client that is answered without a break looks
+/// elsewhere by itself: it is told that nothing is led here.
+const QUIET: Duration = Duration::from_millis(20);
+
+/// How long a client that has just come may take to ask something before the node stops. franz-go takes the end of a
+/// connection on which it has had no answer for a mistake in its configuration, and gives its records up.
+const FIRST_REQUEST_WAIT: Duration = Duration::from_secs(1);
+
+/// How long a client may take to hang up once it has been told that nothing more comes. What it has sent meanwhile is
+/// taken off the socket: otherwise the system would reset the connection, and the last answers with it.
+const HANG_UP_WAIT: Duration = Duration::from_millis(500);
 
 /// What all client connections of a node share.
 #[derive(Clone, Debug)]
@@ -82,6 +95,8 @@ enum Reply {
         response: Box<Response>,
     },
     Close,
+    /// Close once nothing is asked.
+    Finish,
 }
 
 impl ReplyQueue {
@@ -93,6 +108,12 @@ impl ReplyQueue {
     /// Closes the connection.
     pub fn close(&self) {
         self.put(Reply::Close);
+    }
+
+    /// Closes the connection in good order: once what has been asked is answered, and whoever has just come has had an
+    /// answer to something.
+    pub fn finish(&self) {
+        self.put(Reply::Finish);
     }
 
     fn put(&self, reply: Reply) {
@@ -138,6 +159,8 @@ enum Ended {
     Io(io::Error),
     /// A response could not be said in the version of its request: a mistake of ours.
     Unsayable(EncodeError),
+    /// The node stops, and nothing was asked any more.
+    Finished,
     /// The node stops.
     NodeStops,
 }
@@ -152,14 +175,14 @@ impl fmt::Display for Ended {
             Self::ByBroker => f.write_str("the broker closed it"),
             Self::Io(error) => error.fmt(f),
             Self::Unsayable(error) => write!(f, "a response cannot be encoded: {error}"),
-            Self::NodeStops => f.write_str("the node stops"),
+            Self::Finished | Self::NodeStops => f.write_str("the node stops"),
         }
     }
 }
 
 /// Serves a connection until it ends.
 pub async fn serve_client<S: AsyncRead + AsyncWrite>(stream: S, context: ClientContext) {
-    let (reply_sender, replies) = mpsc::channel(IN_FLIGHT_MAX + 1);
+    let (reply_sender, replies) = mpsc::channel(IN_FLIGHT_MAX + 2);
     let connected = ClientEvent::Connected(context.id, ReplyQueue(reply_sender));
     if context.driver.send(connected).await.is_err() {
         return;
@@ -172,7 +195,12 @@ pub async fn serve_client<S: AsyncRead + AsyncWrite>(stream: S, context: ClientC
         Ended::Unsayable(_) => {
             tracing::error!(client = %context.host, reason = %ended, "closed a client's connection");
         }
-        Ended::Closed | Ended::Idle | Ended::ByBroker | Ended::Io(_) | Ended::NodeStops => {
+        Ended::Closed
+        | Ended::Idle
+        | Ended::ByBroker
+        | Ended::Io(_)
+        | Ended::Finished
+        | Ended::NodeStops => {
             tracing::debug!(client = %context.host, reason = %ended, "a client's connection ended");
         }
     }
@@ -190,11 +218,18 @@ async fn serve_requests<S: AsyncRead + AsyncWrite>(
 ) -> Ended {
     let (read, write) = tokio::io::split(stream);
     let (pending_sender, pending) = mpsc::channel(IN_FLIGHT_MAX + 1);
-    let mut reading = std::pin::pin!(read_requests(read, pending_sender, context));
-    let mut writing = std::pin::pin!(write_responses(write, pending, replies, &context.settings,));
+    let finished = AtomicBool::new(false);
+    let mut reading = std::pin::pin!(read_requests(read, pending_sender, context, &finished));
+    let mut writing = std::pin::pin!(write_responses(write, pending, replies, &context.settings));
     tokio::select! {
         biased;
-        ended = &mut writing => ended,
+        ended = &mut writing => {
+            if let Ended::Finished = ended {
+                finished.store(true, Ordering::Relaxed);
+                let _ = timeout(HANG_UP_WAIT, reading).await;
+            }
+            ended
+        }
         ended = &mut reading => {
             if let Ended::Refused(_) | Ended::Frame(_) = ended {
                 // What came before is answered. The reader has dropped its end, so the writer ends by itself.
@@ -213,6 +248,8 @@ struct Pending {
     api_version: i16,
     /// The response, where it was known without asking core.
     known: Option<Box<Response>>,
+    /// It asks what can be asked, as the first request of a connection does.
+    is_greeting: bool,
     _held: Held,
 }
 
@@ -230,6 +267,7 @@ async fn read_requests<R: AsyncRead + Unpin>(
     read: R,
     pending: mpsc::Sender<Pending>,
     context: &ClientContext,
+    finished: &AtomicBool,
 ) -> Ended {
     let settings = &context.settings;
     let mut reader = FrameReader::new(read, settings.request_bytes_max, settings.budget.clone());
@@ -245,6 +283,9 @@ async fn read_requests<R: AsyncRead + Unpin>(
                 Ok(None) => return Ended::Closed,
                 Err(ended) => return ended,
             };
+        if finished.load(Ordering::Relaxed) {
+            continue; // nobody answers any more
+        }
         let held = Held {
             _in_flight: slot,
             _connection_bytes: connection_bytes,
@@ -305,6 +346,7 @@ async fn take_request(
         correlation_id: header.correlation_id,
         api_version: header.api_version,
         known,
+        is_greeting: header.api_key == ApiKey::ApiVersions,
         _held: held,
     };
     let (header, mut body) = match decode_request(frame) {
@@ -390,6 +432,10 @@ async fn write_responses<W: AsyncWrite + Unpin>(
     let mut outbox = Outbox::default();
     loop {
         if let Some(ended) = collect(&mut outbox, &mut pending, &mut replies).await {
+            if let Ended::Finished = ended {
+                // A client that has hung up already has nothing to be told.
+                let _ = write.shutdown().await;
+            }
             return ended;
         }
         let mut segments = VecDeque::new();
@@ -399,6 +445,7 @@ async fn write_responses<W: AsyncWrite + Unpin>(
                 Ok(encoded) => segments.extend(encoded.iter().cloned()),
                 Err(error) => return Ended::Unsayable(error),
             }
+            outbox.has_served |= !entry.is_greeting;
             written.push(entry);
         }
         if segments.is_empty() {
@@ -423,8 +470,12 @@ async fn collect(
         reply = replies.recv() => match reply {
             Some(Reply::Response { number, response }) => outbox.take(number, response),
             Some(Reply::Close) => return Some(Ended::ByBroker),
+            Some(Reply::Finish) => outbox.finishing = true,
             None => return Some(Ended::NodeStops),
         },
+        () = sleep(outbox.patience()), if outbox.finishing && outbox.awaited.is_empty() => {
+            return Some(Ended::Finished);
+        }
     }
     while let Ok(entry) = pending.try_recv() {
         outbox.expect(Some(entry));
@@ -433,6 +484,7 @@ async fn collect(
         match reply {
             Reply::Response { number, response } => outbox.take(number, response),
             Reply::Close => return Some(Ended::ByBroker),
+            Reply::Finish => outbox.finishing = true,
         }
     }
     (outbox.reader_ended && outbox.awaited.is_empty()).then_some(Ended::Closed)
@@ -446,9 +498,22 @@ struct Outbox {
     /// Responses that came before it was their turn, or before the reader said that they are awaited.
     early: BTreeMap<u64, Box<Response>>,
     reader_ended: bool,
+    /// The connection is to be closed once nothing is asked.
+    finishing: bool,
+    /// Something was answered besides what can be asked.
+    has_served: bool,
 }
 
 impl Outbox {
+    /// How long nothing must be asked before a connection that is to be closed is closed.
+    const fn patience(&self) -> Duration {
+        if self.has_served {
+            QUIET
+        } else {
+            FIRST_REQUEST_WAIT
+        }
+    }
+
     fn expect(&mut self, entry: Option<Pending>) {
         match entry {
             Some(entry) => self.awaited.push_back(entry),
@@ -474,7 +539,7 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+    use tokio::io::{AsyncReadExt as _, DuplexStream};
     use tokio::task::JoinHandle;
     use varve_core::wire::{
         ErrorCode, FetchRequest, FetchResponse, MetadataRequest, MetadataResponse, ProduceRequest,
@@ -758,7 +823,7 @@ mod tests {
         let mut f = Fixture::new(1 << 16, STALL).await;
         f.send(1, 12, MetadataRequest::default()).await;
         let number = f.request().await.id.number;
-        tokio::time::sleep(STALL * 3).await;
+        sleep(STALL * 3).await;
         f.replies.respond(number, metadata(0));
         assert_eq!(f.response(ApiKey::Metadata, 12).await.0, 1);
         f.ends().await;

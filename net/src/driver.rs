@@ -74,6 +74,8 @@ pub struct Driver {
     /// Links that broke while effects were carried out; the broker is told after.
     broken: Vec<BrokerId>,
     next_tick: Instant,
+    /// Clients are being let go; the broker is told when they are gone.
+    closing_clients: bool,
     stopped: bool,
 }
 
@@ -102,6 +104,7 @@ impl Driver {
             orders: Vec::new(),
             broken: Vec::new(),
             next_tick: now,
+            closing_clients: false,
             stopped: false,
         }
     }
@@ -129,6 +132,7 @@ impl Driver {
             for event in facts.clients.drain(..) {
                 self.drive_client(event);
             }
+            self.tell_if_clients_are_gone();
             self.disk.order(&mut self.orders);
             let took = self.clock.now().since(woken);
             if took > LATE {
@@ -175,6 +179,12 @@ impl Driver {
             && let Ok(event) = sources.clients.try_recv()
         {
             facts.clients.push(event);
+        }
+    }
+
+    fn tell_if_clients_are_gone(&mut self) {
+        if self.closing_clients && self.clients.is_empty() && !self.stopped {
+            self.step(Input::ClientsClosed);
         }
     }
 
@@ -264,6 +274,9 @@ impl Driver {
     fn drive_client(&mut self, event: ClientEvent) {
         match event {
             ClientEvent::Connected(id, replies) => {
+                if self.closing_clients {
+                    replies.finish();
+                }
                 self.clients.insert(id, replies);
             }
             ClientEvent::Request(request, _held) => self.step(Input::Request(request)),
@@ -321,6 +334,10 @@ impl Driver {
             }
             Effect::Ready => {
                 self.progress.send_replace(Progress::Ready);
+            }
+            Effect::CloseClients => {
+                self.closing_clients = true;
+                self.clients.values().for_each(ReplyQueue::finish);
             }
             Effect::Stopped => self.stopped = true,
             Effect::Notice(notice) => notice::tell(self.broker.identity().broker, &notice),

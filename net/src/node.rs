@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use varve_core::broker::{Broker, Setup};
@@ -24,12 +24,12 @@ use varve_core::peer::PeerIdentity;
 use varve_core::store::{BootId, Disk, LogStore, OpenError, Recovered, StoreOptions};
 
 use crate::client::host_and_port;
-use crate::connection::{ClientContext, ClientSettings, serve_client};
+use crate::connection::{ClientContext, ClientEvent, ClientSettings, serve_client};
 use crate::disk_thread;
 use crate::driver::{Driver, Progress, Sources};
 use crate::frame::{Answers, Budget};
 use crate::peer_link::{Answerer, LinkContext, PeerLinks, serve_peer, who_answers};
-use crate::rt::{self, Clock};
+use crate::rt::{self, BoundPort, Clock};
 
 /// Events of clients and of links that may wait for the driver.
 const EVENTS_MAX: usize = 1024;
@@ -159,28 +159,27 @@ impl WaitsFor {
 pub struct RunningNode {
     /// Who it is, as far as is known at the start.
     pub identity: PeerIdentity,
-    /// Where it listens for clients, listener by listener.
+    /// Where it listens for clients once it is ready, listener by listener.
     pub listening: Vec<SocketAddr>,
     /// Where it listens for peers.
     pub listening_peers: SocketAddr,
     links: LinkContext,
     progress: watch::Receiver<Progress>,
+    /// Clients are let in.
+    open: watch::Receiver<bool>,
     stop: watch::Sender<bool>,
-    accepting: Vec<JoinHandle<()>>,
-}
-
-impl Drop for RunningNode {
-    fn drop(&mut self) {
-        for task in &self.accepting {
-            task.abort();
-        }
-    }
+    _accepting: Vec<Accepting>,
 }
 
 impl RunningNode {
-    /// Waits until the node is registered and has caught up with the metadata, or has stopped before.
+    /// Waits until the node is registered, has caught up with the metadata and lets clients in, or has stopped before.
     pub async fn ready(&self) -> Progress {
-        self.at_least(Progress::Ready).await
+        let mut open = self.open.clone();
+        // The task that opens the door ends without where the node stops.
+        match open.wait_for(|&open| open).await {
+            Ok(_) => self.at_least(Progress::Ready).await,
+            Err(_) => self.at_least(Progress::Stopped).await,
+        }
     }
 
     /// What a node that is not ready waits for.
@@ -229,15 +228,19 @@ where
     D: Disk + Send + Sync + 'static,
     D::File: Send + Sync,
 {
-    // Listening comes first: a port that is taken is the likeliest mistake, and must cost no incarnation.
-    let peer_listener = listen(&settings.peers.listen).await?;
-    let mut listeners = Vec::new();
+    // Ports come first: one that is taken is the likeliest mistake, and must cost no incarnation.
+    let peer_port = bind(&settings.peers.listen).await?;
+    let peer_listener = peer_port.listen().map_err(|error| StartError::Listen {
+        address: settings.peers.listen.clone(),
+        error,
+    })?;
+    let mut ports = Vec::new();
     for listener in &settings.listeners {
-        listeners.push(listen(&listener.listen).await?);
+        ports.push(bind(&listener.listen).await?);
     }
-    let addresses = |listener: &TcpListener| local_address(listener);
-    let listening: Vec<SocketAddr> = listeners.iter().map(addresses).collect::<Result<_, _>>()?;
-    let listening_peers = local_address(&peer_listener)?;
+    let address = |port: &BoundPort| port.local_addr().map_err(unnamed);
+    let listening: Vec<SocketAddr> = ports.iter().map(address).collect::<Result<_, _>>()?;
+    let listening_peers = peer_listener.local_addr().map_err(unnamed)?;
 
     let kafka = BrokerConfig::new(settings.broker, kafka_settings(&settings, &listening))
         .map_err(StartError::Config)?;
@@ -266,6 +269,7 @@ where
     let (client_sender, clients) = mpsc::channel(EVENTS_MAX);
     let (progress_sender, progress) = watch::channel(Progress::Starting);
     let (stop_sender, stop) = watch::channel(false);
+    let (driver_stop_sender, driver_stop) = watch::channel(false);
     let driver = Driver::new(
         broker,
         effects,
@@ -281,49 +285,142 @@ where
             reports,
             links: link_events,
             clients,
-            stop,
+            stop: driver_stop,
         }),
     );
 
     let serving = links.clone();
-    let mut accepting = vec![tokio::spawn(accept(
+    let peers = accept(
         peer_listener,
+        std::future::pending(),
         move |stream, remote| serve_peer(stream, remote.to_string(), serving.clone()),
-    ))];
-    let connections = Arc::new(AtomicU64::new(0));
-    let places = Arc::new(Semaphore::new(connections_max));
-    for (listener, index) in listeners.into_iter().zip(0..) {
-        let (limits, driver) = (limits.clone(), client_sender.clone());
-        let (connections, places) = (Arc::clone(&connections), Arc::clone(&places));
-        accepting.push(tokio::spawn(accept(
-            listener,
-            move |stream, remote: SocketAddr| {
-                let context = ClientContext {
-                    id: ConnectionId(connections.fetch_add(1, Ordering::Relaxed) + 1),
-                    host: remote.ip().to_string(),
-                    listener: index,
-                    settings: limits.clone(),
-                    driver: driver.clone(),
-                };
-                let place = Arc::clone(&places).try_acquire_owned();
-                async move {
-                    match place {
-                        Ok(_place) => serve_client(stream, context).await,
-                        Err(_) => tracing::warn!(client = %context.host, "too many connections"),
-                    }
-                }
-            },
-        )));
-    }
+    );
+    let (door, open) = watch::channel(false);
+    let clients = ClientListeners {
+        ports,
+        limits,
+        driver: client_sender,
+        connections: Arc::new(AtomicU64::new(0)),
+        places: Arc::new(Semaphore::new(connections_max)),
+    };
+    let admitting = clients.admit(progress.clone(), door, stop, driver_stop_sender);
+    let accepting = vec![
+        Accepting(tokio::spawn(peers)),
+        Accepting(tokio::spawn(admitting)),
+    ];
     Ok(RunningNode {
         identity,
         listening,
         listening_peers,
         links,
         progress,
+        open,
         stop: stop_sender,
-        accepting,
+        _accepting: accepting,
     })
+}
+
+/// Where clients come in.
+struct ClientListeners {
+    /// In the order of the configuration.
+    ports: Vec<BoundPort>,
+    limits: ClientSettings,
+    driver: mpsc::Sender<ClientEvent>,
+    /// Numbers the connections.
+    connections: Arc<AtomicU64>,
+    /// One for each connection that there may be at once.
+    places: Arc<Semaphore>,
+}
+
+impl ClientListeners {
+    /// Lets clients in while the node can answer them: from when it is ready until it is told to stop. Before and after who
+    /// connects is refused, and tries another node; whoever has been let in by then is served.
+    async fn admit(
+        self,
+        progress: watch::Receiver<Progress>,
+        open: watch::Sender<bool>,
+        stop: watch::Receiver<bool>,
+        driver_stop: watch::Sender<bool>,
+    ) {
+        tokio::select! {
+            biased;
+            () = told_to_stop(stop.clone()) => {}
+            () = reached(progress.clone(), Progress::Ready) => {
+                self.listen(progress, open, stop).await;
+            }
+        }
+        driver_stop.send_replace(true);
+    }
+
+    /// Ends when the node is to stop, has stopped, or cannot listen.
+    async fn listen(
+        mut self,
+        progress: watch::Receiver<Progress>,
+        open: watch::Sender<bool>,
+        stop: watch::Receiver<bool>,
+    ) {
+        let listeners: io::Result<Vec<TcpListener>> =
+            self.ports.drain(..).map(BoundPort::listen).collect();
+        let listeners = match listeners {
+            Ok(listeners) => listeners,
+            Err(error) => {
+                tracing::error!(%error, "cannot listen for clients, and stops");
+                return;
+            }
+        };
+        open.send_replace(true);
+        let this = Arc::new(self);
+        let mut accepting = Vec::new();
+        for (listener, index) in listeners.into_iter().zip(0..) {
+            let this = Arc::clone(&this);
+            let serve = move |stream, remote| this.serve(stream, remote, index);
+            let (progress, stop) = (progress.clone(), stop.clone());
+            let until = async {
+                tokio::select! {
+                    biased;
+                    () = told_to_stop(stop) => {}
+                    () = reached(progress, Progress::Stopped) => {}
+                }
+            };
+            accepting.push(Accepting(tokio::spawn(accept(listener, until, serve))));
+        }
+        for mut task in accepting {
+            // A task that has panicked accepts no more either.
+            let _ = (&mut task.0).await;
+        }
+    }
+
+    fn serve(
+        &self,
+        stream: TcpStream,
+        remote: SocketAddr,
+        listener: u16,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let context = ClientContext {
+            id: ConnectionId(self.connections.fetch_add(1, Ordering::Relaxed) + 1),
+            host: remote.ip().to_string(),
+            listener,
+            settings: self.limits.clone(),
+            driver: self.driver.clone(),
+        };
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        async move {
+            match place {
+                Ok(_place) => serve_client(stream, context).await,
+                Err(_) => tracing::warn!(client = %context.host, "too many connections"),
+            }
+        }
+    }
+}
+
+/// A task that ends with whoever holds this.
+#[derive(Debug)]
+struct Accepting(JoinHandle<()>);
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 async fn open_store<D>(
@@ -452,8 +549,8 @@ fn client_limits(kafka: &BrokerConfig) -> ClientSettings {
     }
 }
 
-async fn listen(address: &str) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address)
+async fn bind(address: &str) -> Result<BoundPort, StartError> {
+    BoundPort::bind(address)
         .await
         .map_err(|error| StartError::Listen {
             address: address.to_owned(),
@@ -461,21 +558,41 @@ async fn listen(address: &str) -> Result<TcpListener, StartError> {
         })
 }
 
-fn local_address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
-    listener.local_addr().map_err(|error| StartError::Listen {
+fn unnamed(error: io::Error) -> StartError {
+    StartError::Listen {
         address: "a bound socket".to_owned(),
         error,
-    })
+    }
 }
 
-/// Accepts connections for ever, and serves each on a task of its own.
-async fn accept<F, S>(listener: TcpListener, serve: F)
+/// Waits until somebody tells the node to stop.
+async fn told_to_stop(mut stop: watch::Receiver<bool>) {
+    if stop.wait_for(|&stop| stop).await.is_err() {
+        // Nobody can tell it any more.
+        std::future::pending().await
+    }
+}
+
+/// Waits until the node has come this far. One that has stopped has come to everything.
+async fn reached(mut progress: watch::Receiver<Progress>, wanted: Progress) {
+    // The sender lives as long as the driver, which says that it has stopped before it ends.
+    let _ = progress.wait_for(|&reached| reached >= wanted).await;
+}
+
+/// Accepts connections, and serves each on a task of its own. What has been connected by then is accepted at the end.
+async fn accept<F, S>(listener: TcpListener, until: impl Future<Output = ()>, serve: F)
 where
-    F: Fn(tokio::net::TcpStream, SocketAddr) -> S,
+    F: Fn(TcpStream, SocketAddr) -> S,
     S: Future<Output = ()> + Send + 'static,
 {
+    let mut until = std::pin::pin!(until);
     loop {
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            biased;
+            accepted = listener.accept() => accepted,
+            () = &mut until => return,
+        };
+        match accepted {
             Ok((stream, remote)) => {
                 rt::prepare_stream(&stream);
                 tokio::spawn(serve(stream, remote));

@@ -305,8 +305,8 @@ mod tests {
     };
     use varve_core::log::{Note, NoteKind, Position};
     use varve_core::peer::{
-        Answer, Append, AppendReply, Heartbeat, LeaderClaim, LeadershipRound, Question,
-        ReleaseRequest, ReplicaMessage,
+        Answer, Append, AppendReply, Heartbeat, LeaderClaim, LeadershipRound, Question, ReadIndex,
+        ReadIndexReply, ReleaseRequest, ReplicaMessage,
     };
     use varve_core::record::BatchHeader;
     use varve_core::store::Flush;
@@ -509,6 +509,21 @@ mod tests {
         ]
     }
 
+    fn read_index_reply() -> impl Strategy<Value = PeerMessage> {
+        let leader = (any::<i64>(), prop::collection::vec(voter(), 0..5));
+        let leader = leader.prop_map(|(end, voters)| ReadIndex {
+            end: Offset(end),
+            voters,
+        });
+        (any::<(u64, i32)>(), prop::option::of(leader)).prop_map(|((round, epoch), leader)| {
+            PeerMessage::ReadIndexReply(ReadIndexReply {
+                round,
+                leader_epoch: LeaderEpoch(epoch),
+                leader,
+            })
+        })
+    }
+
     fn message() -> impl Strategy<Value = PeerMessage> {
         let replica = (partition(), voter(), voter(), any::<i32>(), body()).prop_map(
             |(partition, from, to, epoch, body)| {
@@ -556,6 +571,8 @@ mod tests {
             }),
             1 => (any::<u64>(), question()).prop_map(|(id, question)| PeerMessage::Ask { id, question }),
             1 => (any::<u64>(), answer()).prop_map(|(id, answer)| PeerMessage::Answer { id, answer }),
+            1 => any::<u64>().prop_map(|round| PeerMessage::ReadIndex { round }),
+            1 => read_index_reply(),
         ]
     }
 

@@ -8,9 +8,12 @@
 //! has come in. In simulation a worker is a task, and its function still blocks, but only on a simulated disk.
 
 use std::fmt;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use varve_core::ids::Timestamp;
 use varve_core::time::{Instant, Now};
@@ -229,6 +232,78 @@ pub async fn stop_signal() -> &'static str {
             .expect("Ctrl-C can be handled");
         "Ctrl-C"
     }
+}
+
+/// A port that is this process's own, where nobody is answered yet: who connects is refused.
+#[derive(Debug)]
+pub struct BoundPort {
+    #[cfg(not(madsim))]
+    socket: tokio::net::TcpSocket,
+    #[cfg(madsim)]
+    listener: TcpListener,
+}
+
+impl BoundPort {
+    /// Takes a port, of `host:port`.
+    ///
+    /// # Errors
+    /// What the operating system says; most likely that another process listens there.
+    pub async fn bind(address: &str) -> io::Result<Self> {
+        #[cfg(not(madsim))]
+        {
+            let mut last = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
+            for address in tokio::net::lookup_host(address).await? {
+                match bind_socket(address) {
+                    Ok(socket) => return Ok(Self { socket }),
+                    Err(error) => last = error,
+                }
+            }
+            Err(last)
+        }
+        // The stand-in cannot take a port without listening there: who connects waits.
+        #[cfg(madsim)]
+        Ok(Self {
+            listener: TcpListener::bind(address).await?,
+        })
+    }
+
+    /// Which port it is.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        #[cfg(not(madsim))]
+        return self.socket.local_addr();
+        #[cfg(madsim)]
+        return self.listener.local_addr();
+    }
+
+    /// Begins to answer.
+    ///
+    /// # Errors
+    /// What the operating system says: another process may have taken the port as well, and listened first.
+    pub fn listen(self) -> io::Result<TcpListener> {
+        #[cfg(not(madsim))]
+        return self.socket.listen(BACKLOG);
+        #[cfg(madsim)]
+        return Ok(self.listener);
+    }
+}
+
+/// Connections that may wait to be accepted.
+#[cfg(not(madsim))]
+const BACKLOG: u32 = 1024;
+
+#[cfg(not(madsim))]
+fn bind_socket(address: SocketAddr) -> io::Result<tokio::net::TcpSocket> {
+    let socket = match address {
+        SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
+    };
+    // Connections of the process before this one may be winding down on the port.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
 }
 
 /// Sets what our streams need: small writes leave at once, since whoever writes has batched already.

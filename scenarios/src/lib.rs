@@ -365,6 +365,19 @@ impl Scenario {
         }
     }
 
+    /// A client that reaches no node but this one and asks it about a topic, again and again, until it knows who leads it.
+    /// See [`Self::leader_known_to`].
+    pub fn ask_about(&mut self, node: u8, topic: &str) -> Client {
+        let work = Work::Produce(Box::new(Producer::new(0, secs(1))));
+        Client(self.cluster_mut().add_client_of(node, topic, work))
+    }
+
+    /// Whether a client has a connection to a node.
+    #[must_use]
+    pub fn is_connected(&self, client: &Client, node: u8) -> bool {
+        self.cluster().clients()[usize::from(client.0) - 1].is_connected(node)
+    }
+
     /// Whether an administrator has been told that the topic is there.
     #[must_use]
     pub fn is_created(&self, admin: &Client) -> bool {
@@ -661,10 +674,15 @@ impl Scenario {
         self.check();
     }
 
-    /// Asks the node to stop in good order, and waits until it has; then its process ends.
-    pub fn stop(&mut self, node: u8) {
+    /// Asks the node to stop in good order.
+    pub fn begin_stop(&mut self, node: u8) {
         self.told(format!("stop n{node}"));
         self.cluster_mut().stop(node);
+    }
+
+    /// The same, and waits until it has; then its process ends.
+    pub fn stop(&mut self, node: u8) {
+        self.begin_stop(node);
         self.run_until(
             |s| {
                 let process = &s.cluster().node(node).process;
@@ -906,6 +924,17 @@ impl Scenario {
         self.cluster()
             .view(node, self.partition())
             .expect("the node runs and has a replica")
+    }
+
+    /// The metadata's replica on a node.
+    ///
+    /// # Panics
+    /// Where the node does not run.
+    #[must_use]
+    pub fn view_of_metadata(&self, node: u8) -> ReplicaView {
+        self.cluster()
+            .view(node, TopicPartition::METADATA)
+            .expect("the node runs")
     }
 
     /// The end of the node's log: the next offset.

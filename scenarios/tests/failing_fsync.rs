@@ -6,7 +6,7 @@
 use varve_scenarios::{Acks, Scenario, millis, secs};
 
 pub(crate) fn cluster() -> Scenario {
-    Scenario::new(3).seed(8).quiet()
+    Scenario::new(3).seed(9).quiet()
 }
 
 pub(crate) fn story(s: &mut Scenario) {

@@ -11,7 +11,7 @@ use varve_scenarios::{Acks, Outcome, Rest, Scenario, millis, secs};
 
 pub(crate) fn cluster() -> Scenario {
     Scenario::new(5)
-        .seed(2)
+        .seed(6)
         .quiet()
         .config("flush", "replicated")
 }

@@ -5,7 +5,6 @@
 //! Breaks if: the former leader answers because a majority has lately heard it: it was elected away by its own word, so
 //! nobody had to lose it out of hearing first.
 
-use varve_core::hooks::Probe;
 use varve_scenarios::{Rest, Scenario, millis, secs};
 
 pub(crate) fn cluster() -> Scenario {
@@ -13,7 +12,7 @@ pub(crate) fn cluster() -> Scenario {
 }
 
 pub(crate) fn story(s: &mut Scenario) {
-    let leader = s.elect_leader();
+    let leader = s.elect_leader_beside_controller();
     let [heir, other] = s.followers()[..] else {
         panic!("two follow");
     };
@@ -24,8 +23,7 @@ pub(crate) fn story(s: &mut Scenario) {
     s.run_for(secs(10));
     s.trace();
     s.retarget(&[heir, leader, other]);
-    s.run_until(|s| s.reached(Probe::LeadershipTransferred), secs(10));
-    s.run_until(|s| s.view(heir).role == "candidate", millis(5));
+    s.run_until(|s| s.view(heir).role == "candidate", secs(10));
     s.cut(leader, Rest);
     s.run_until(|s| s.leader_other_than(leader), millis(20));
     let d = s.client_of(heir);

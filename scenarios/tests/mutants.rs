@@ -132,11 +132,14 @@ killers! {
         KeepsLaggards: claim "it lags for too long",
     }
     damaged_heir {
-        PrefersDamaged: claim "it has everything",
+        PrefersDamaged: claim "does not happen within 10ms",
     }
     successor_that_lags {
         NeverHandsOver: claim "does not happen within 50ms",
         TransfersTooEarly: checker "SuccessorsHaveEverything",
+    }
+    stop_under_a_reader {
+        StopsUnderClients: checker "StopsAnswerWhatWasAsked",
     }
     fill_of_another_epoch {
         FillsFromAnyEpoch: checker "HolesAreNotServed",
@@ -211,6 +214,19 @@ killers! {
     unconfirmed_topic {
         AppliesUncommitted: checker "MetadataAreCommitted",
         SnapshotsUncommitted: checker "MetadataAreCommitted",
+    }
+    unheard_of_topic {
+        AnswersUnconfirmed: checker "ClusterViewNeverGoesBack",
+        DeniesUnconfirmed: checker "ClusterViewNeverGoesBack",
+    }
+    former_controller {
+        ConfirmsByLeaderAlone: checker "ClusterViewNeverGoesBack",
+    }
+    late_read_index {
+        JoinsRoundUnderWay: checker "ClusterViewNeverGoesBack",
+    }
+    starting_node {
+        ReadyBeforeCaughtUp: claim "it knows too little to let anybody in",
     }
     same_producer_id {
         AnswersUncommitted: checker "MetadataAreCommitted",

@@ -6,7 +6,7 @@
 use varve_scenarios::{Scenario, secs};
 
 pub(crate) fn cluster() -> Scenario {
-    Scenario::new(3).seed(6).quiet()
+    Scenario::new(3).seed(4).quiet()
 }
 
 pub(crate) fn story(s: &mut Scenario) {

@@ -31,9 +31,11 @@ pub(crate) fn story(s: &mut Scenario) {
     s.stop(second);
     s.run_until(|s| s.leader_other_than(second), secs(3));
     assert_eq!(s.leader(), first);
-    let d = s.client_of(first);
     s.heal();
+    s.cut_client_off(&c);
+    let d = s.client_of(first);
     s.produce_acked(&d, 1);
+    s.heal();
     s.run_until(|s| s.is_acknowledged(&batch), secs(10));
 }
 

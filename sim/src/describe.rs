@@ -79,6 +79,7 @@ pub fn input(input: &Input) -> String {
             format!("holes {}", holes.join(" "))
         }
         Input::Stop => "to stop".to_owned(),
+        Input::ClientsClosed => "that its clients are gone".to_owned(),
     }
 }
 
@@ -101,7 +102,9 @@ pub fn peer_message(message: &PeerMessage) -> Option<(TopicPartition, String)> {
         | PeerMessage::Leaders(_)
         | PeerMessage::Peers(_)
         | PeerMessage::Ask { .. }
-        | PeerMessage::Answer { .. } => None,
+        | PeerMessage::Answer { .. }
+        | PeerMessage::ReadIndex { .. }
+        | PeerMessage::ReadIndexReply(_) => None,
     }
 }
 
@@ -261,6 +264,7 @@ pub fn doings(effects: &[Effect], partition: TopicPartition, end_before: Option<
             | Effect::Redial(_)
             | Effect::Joined(_)
             | Effect::Ready
+            | Effect::CloseClients
             | Effect::Stopped => {}
         }
     }

@@ -145,6 +145,8 @@ pub struct Process {
     pub offline: bool,
     /// It has said that it has stopped in good order.
     pub stopped: bool,
+    /// Its clients are being let go.
+    pub closing_clients: bool,
 }
 
 /// An outgoing link.
@@ -233,6 +235,7 @@ impl Process {
             ready: false,
             offline: false,
             stopped: false,
+            closing_clients: false,
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::wire::{
 };
 
 use super::Broker;
-use super::requests::{Requests, What, respond};
+use super::requests::{Due, Requests, What, respond};
 
 /// After this long a question is asked again where the broker asked was not the controller, or nobody could be asked.
 const RETRY_SOON: Duration = Duration::from_millis(100);
@@ -130,7 +130,8 @@ impl Broker {
         let id = self.requests.next_question();
         self.requests.last_question += 1;
         let ask_at = self.now + RETRY_LATE;
-        self.requests.move_question(id, None, Some(ask_at));
+        self.requests
+            .move_due(Due::Question(id), None, Some(ask_at));
         let asked = Question {
             question: question.clone(),
             purpose,
@@ -228,6 +229,7 @@ impl Broker {
     /// The image has advanced: answers what it now shows.
     pub(super) fn image_moved(&mut self, fx: &mut Effects) {
         self.requests.fetch_bytes_max = None;
+        self.finish_round(fx);
         let unseen: Vec<RequestId> = self.requests.unseen.requests.iter().copied().collect();
         for id in unseen {
             self.show(id, fx);
@@ -278,12 +280,12 @@ impl Requests {
             return;
         };
         let before = std::mem::replace(&mut asked.ask_at, at);
-        self.move_question(id, Some(before), Some(at));
+        self.move_due(Due::Question(id), Some(before), Some(at));
     }
 
     fn drop_question(&mut self, id: u64) -> Option<Purpose> {
         let asked = self.questions.remove(&id)?;
-        self.move_question(id, Some(asked.ask_at), None);
+        self.move_due(Due::Question(id), Some(asked.ask_at), None);
         Some(asked.purpose)
     }
 

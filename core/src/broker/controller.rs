@@ -8,12 +8,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::cluster::{
-    self, BrokerRegistration, ClusterImage, MetadataRecord, Planned, encode_records,
+    self, BrokerImage, BrokerRegistration, BrokerState, ClusterImage, MetadataRecord, Planned,
+    encode_records,
 };
 use crate::effect::Effects;
 use crate::hooks::Mutant;
 use crate::ids::{BrokerId, LeaderEpoch, Offset, TopicPartition, Voter};
 use crate::peer::{Answer, PeerIdentity, Question};
+use crate::replica::Replica;
 
 use super::{Broker, HOUSEKEEPING_INTERVAL, Timer};
 
@@ -69,6 +71,7 @@ impl Broker {
             });
             self.keep_cluster(fx);
         }
+        self.admit_brokers(fx);
         let applied = if fx.mutant(Mutant::AnswersUncommitted) {
             end
         } else {
@@ -215,26 +218,12 @@ impl Broker {
         let image = Arc::clone(&controller.image);
         let mut records = Vec::new();
         for broker in image.brokers() {
-            let id = broker.registration.broker;
-            let me = id == self.me.broker;
-            // Another start of the broker speaks for itself alone.
-            let heard = if me {
-                broker.registration == self.setup.registration
-            } else {
-                self.links
-                    .speaks(broker.voter(), broker.registration.incarnation)
-                    && self.links.hears(id, self.now, &self.setup.timing)
-            };
             let heard_at = self
                 .links
                 .heard_at(broker.voter(), broker.registration.incarnation);
-            let silent =
-                !me && heard_at.is_none_or(|at| self.now.since(at) >= self.setup.session_timeout);
-            let current = me
-                || self
-                    .replica(TopicPartition::METADATA)
-                    .is_some_and(|replica| replica.is_current(broker.voter(), &self.links));
-            records.extend(cluster::plan_liveness(broker, heard && current, silent));
+            let silent = broker.registration.broker != self.me.broker
+                && heard_at.is_none_or(|at| self.now.since(at) >= self.setup.session_timeout);
+            records.extend(cluster::plan_liveness(broker, self.is_fit(broker), silent));
         }
         if let Some((partition, target)) = fx.take_target() {
             let registered = |voter: &Voter| {
@@ -258,6 +247,36 @@ impl Broker {
             self.setup.metadata_voters_max,
         );
         self.append_metadata(&records, fx);
+    }
+
+    /// Whether a broker is heard and has the metadata: it can be given work.
+    fn is_fit(&self, broker: &BrokerImage) -> bool {
+        let registration = &broker.registration;
+        if registration.broker == self.me.broker {
+            return *registration == self.setup.registration;
+        }
+        // Another start of the broker speaks for itself alone.
+        let speaks = self.links.speaks(broker.voter(), registration.incarnation);
+        let metadata = self.replica(TopicPartition::METADATA);
+        speaks
+            && self
+                .links
+                .hears(registration.broker, self.now, &self.setup.timing)
+            && metadata.is_some_and(|replica| replica.is_current(broker.voter(), &self.links))
+    }
+
+    /// As controller: gives work to a broker that has come back as soon as it can take it.
+    fn admit_brokers(&mut self, fx: &mut Effects) {
+        let returns =
+            |broker: &BrokerImage| broker.state == BrokerState::Fenced && self.is_fit(broker);
+        let metadata = self.replica(TopicPartition::METADATA);
+        if self.failure.is_some() || !metadata.is_some_and(Replica::takes_records) {
+            return; // what cannot be written now is looked at again with the next housekeeping
+        }
+        let image = self.controller.as_ref().map(|controller| &controller.image);
+        if image.is_some_and(|image| image.brokers().any(returns)) {
+            self.keep_cluster(fx);
+        }
     }
 
     /// Hands leaderships back to whom the placement prefers, once that broker is current and given work.
@@ -290,7 +309,7 @@ impl Broker {
         let preferred = *image.partition(partition)?.target.first()?;
         let active = image
             .broker(preferred.broker)
-            .is_some_and(|broker| broker.state == cluster::BrokerState::Active);
+            .is_some_and(|broker| broker.state == BrokerState::Active);
         let settled = self
             .links
             .get(preferred.broker)

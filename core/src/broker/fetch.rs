@@ -521,7 +521,7 @@ impl Broker {
                 sessions.create(told, by_id, sessions_max, self.now, || self.draw());
             self.requests.sessions = sessions;
         }
-        respond(id, response, fx);
+        self.respond_data(id, response, fx);
     }
 
     /// Says who leads, to a client that asked the wrong broker or in the wrong epoch.
@@ -604,7 +604,11 @@ impl Requests {
     fn fetch_mut(&mut self, id: RequestId) -> Option<&mut WaitingFetch> {
         match &mut self.waiting.get_mut(&id)?.what {
             What::Fetch(fetch) => Some(fetch),
-            What::Produce(_) | What::Offsets(_) | What::ProducerId | What::Admin(_) => None,
+            What::Produce(_)
+            | What::Offsets(_)
+            | What::ProducerId
+            | What::Admin(_)
+            | What::Unconfirmed(..) => None,
         }
     }
 

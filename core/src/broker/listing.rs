@@ -4,14 +4,14 @@
 //! they are asked for, and a topic that nobody knows is created where client and cluster want that: the client
 //! is told at once that it does not exist, as in Kafka, and asks again.
 
-use crate::cluster::{Answering, BrokerImage, BrokerState, ClusterView};
-use crate::effect::{Effects, RequestId};
+use crate::cluster::{Answering, BrokerImage, BrokerState, ClusterView, lists_all_topics};
+use crate::effect::{Effect, Effects, RequestId};
 use crate::hooks::{Hooks, Mutant};
 use crate::ids::{BrokerId, TopicPartition};
 use crate::peer::LeaderClaim;
 use crate::wire::{
     ApiVersionsRequest, ApiVersionsResponse, DescribeClusterRequest, DescribeConfigsRequest,
-    DescribeTopicPartitionsRequest, ErrorCode, MetadataRequest, Str,
+    DescribeTopicPartitionsRequest, ErrorCode, MetadataRequest, Response, Str,
 };
 
 use super::Broker;
@@ -21,6 +21,23 @@ use super::requests::respond;
 const NAMED_FROM: i16 = 3;
 /// From this version on a client says whom it means (KIP-1242).
 const MEANT_FROM: i16 = 5;
+
+/// A request that is answered from the image.
+#[derive(Clone, Debug)]
+pub(super) struct ImageRequest {
+    pub(super) api_version: i16,
+    pub(super) listener: u16,
+    pub(super) body: ImageRequestBody,
+}
+
+/// What it asks.
+#[derive(Clone, Debug)]
+pub(super) enum ImageRequestBody {
+    Metadata(MetadataRequest),
+    DescribeCluster(DescribeClusterRequest),
+    DescribeTopicPartitions(DescribeTopicPartitionsRequest),
+    DescribeConfigs(DescribeConfigsRequest),
+}
 
 impl Broker {
     pub(super) fn on_api_versions(
@@ -58,63 +75,57 @@ impl Broker {
         own.as_deref() == Some(meant) && body.node_id == self.me.broker.0
     }
 
-    pub(super) fn on_metadata(
+    /// Answers a request from the image. `confirmed` says whether that is known to be current.
+    pub(super) fn answer_from_image(
         &mut self,
         id: RequestId,
-        api_version: i16,
-        listener: u16,
-        body: &MetadataRequest,
+        request: ImageRequest,
+        confirmed: bool,
         fx: &mut Effects,
     ) {
-        let answer = self.answering(listener, fx, |it| it.metadata(body, api_version));
-        respond(id, answer.response, fx);
-        self.auto_create(answer.to_create, fx);
-    }
-
-    pub(super) fn on_describe_cluster(
-        &self,
-        id: RequestId,
-        listener: u16,
-        body: &DescribeClusterRequest,
-        fx: &mut Effects,
-    ) {
-        let response = self.answering(listener, fx, |it| it.describe_cluster(body));
+        let ImageRequest {
+            api_version,
+            listener,
+            body,
+        } = request;
+        let lists_all = match &body {
+            ImageRequestBody::Metadata(body) => lists_all_topics(body, api_version),
+            ImageRequestBody::DescribeTopicPartitions(body) => body.topics.is_empty(),
+            ImageRequestBody::DescribeCluster(_) | ImageRequestBody::DescribeConfigs(_) => false,
+        };
+        if lists_all && !confirmed {
+            fx.push(Effect::Close(id.connection));
+            return;
+        }
+        let mut to_create = Vec::new();
+        let response: Response = self.answering(listener, confirmed, fx, |it| match &body {
+            ImageRequestBody::Metadata(body) => {
+                let answer = it.metadata(body, api_version);
+                to_create = answer.to_create;
+                answer.response.into()
+            }
+            ImageRequestBody::DescribeCluster(body) => it.describe_cluster(body).into(),
+            ImageRequestBody::DescribeTopicPartitions(body) => {
+                it.describe_topic_partitions(body).into()
+            }
+            ImageRequestBody::DescribeConfigs(body) => it.describe_configs(body).into(),
+        });
         respond(id, response, fx);
-    }
-
-    pub(super) fn on_describe_topic_partitions(
-        &self,
-        id: RequestId,
-        listener: u16,
-        body: &DescribeTopicPartitionsRequest,
-        fx: &mut Effects,
-    ) {
-        let response = self.answering(listener, fx, |it| it.describe_topic_partitions(body));
-        respond(id, response, fx);
-    }
-
-    pub(super) fn on_describe_configs(
-        &self,
-        id: RequestId,
-        listener: u16,
-        body: &DescribeConfigsRequest,
-        fx: &mut Effects,
-    ) {
-        let response = self.answering(listener, fx, |it| it.describe_configs(body));
-        respond(id, response, fx);
+        self.auto_create(to_create, fx);
     }
 
     /// Who leads a partition, as clients of this broker are told. `hooks` are what the simulator plants in its steps.
     #[must_use]
     pub fn told_leader(&self, partition: TopicPartition, hooks: &Hooks) -> Option<BrokerId> {
         let fx = Effects::with_hooks(hooks.clone());
-        self.answering(0, &fx, |it| it.leader(partition))
+        self.answering(0, true, &fx, |it| it.leader(partition))
     }
 
     /// Answers a client that came through one of this broker's listeners.
     fn answering<R>(
         &self,
         listener: u16,
+        confirmed: bool,
         fx: &Effects,
         answer: impl FnOnce(Answering<'_>) -> R,
     ) -> R {
@@ -129,6 +140,7 @@ impl Broker {
             view: &view,
             cluster: self.cluster(),
             controller: self.controller_id(),
+            confirmed,
             listener: listeners
                 .get(usize::from(listener))
                 .map_or("", |listener| &listener.name),

@@ -11,7 +11,7 @@ use crate::cluster::{
 };
 use crate::effect::{Effect, Effects};
 use crate::hooks::{Mutant, Probe};
-use crate::ids::{LeaderEpoch, Offset, TopicId, TopicPartition, Voter};
+use crate::ids::{BrokerId, LeaderEpoch, Offset, TopicId, TopicPartition, Voter};
 use crate::peer::{PeerAddresses, Question};
 use crate::record::Batch;
 use crate::replica::{Replica, ReplicaConfig};
@@ -41,6 +41,8 @@ pub(super) struct Following {
     /// What peers have said of how brokers are reached, while the image may be older than that.
     hinted: PeerAddresses,
     ready: bool,
+    /// Whom this start was last registered with, as far as it knows.
+    asked_to_register: Option<BrokerId>,
     topic_configs: BTreeMap<TopicId, Arc<TopicConfig>>,
     /// Partitions of which this node has a replica that neither the target nor the reported voters have: it is to be
     /// deleted once the leader releases it.
@@ -417,7 +419,8 @@ impl Broker {
         let active = self
             .registered()
             .is_some_and(|state| state == BrokerState::Active);
-        if active && !self.metadata.ready {
+        let early = fx.mutant(Mutant::ReadyBeforeCaughtUp);
+        if (active || early) && !self.metadata.ready {
             self.metadata.ready = true;
             fx.push(Effect::Ready);
         }
@@ -427,6 +430,24 @@ impl Broker {
     pub(super) fn registered(&self) -> Option<BrokerState> {
         let known = self.metadata.image.broker(self.me.broker)?;
         (known.registration == self.setup.registration).then_some(known.state)
+    }
+
+    /// Registers this start at once with a controller that it can reach and has not asked yet: clients wait for it.
+    pub(super) fn register_promptly(&mut self, fx: &mut Effects) {
+        if self.metadata.caught_up {
+            return;
+        }
+        let reached = self.controller_id().filter(|&id| {
+            let mut peers = self.links.reachable();
+            match id == self.me.broker {
+                true => self.is_controller(),
+                false => peers.any(|peer| peer.broker == id),
+            }
+        });
+        if reached.is_some() && reached != self.metadata.asked_to_register {
+            self.metadata.asked_to_register = reached;
+            self.register(fx);
+        }
     }
 
     /// Registers this start with the controller until the image has it.
@@ -480,7 +501,6 @@ impl Broker {
 mod tests {
     use super::super::tests::{identity, node};
     use super::*;
-    use crate::ids::BrokerId;
 
     #[test]
     fn a_learner_that_registers_before_its_founder_keeps_the_link_to_it() {

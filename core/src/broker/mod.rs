@@ -20,6 +20,7 @@ mod fetch_session;
 mod offsets;
 mod producer_ids;
 mod listing;
+mod read_index;
 mod admin;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -115,6 +116,8 @@ pub struct Broker {
     /// The disk is full: it takes no records of clients and followers.
     full: bool,
     stopping: bool,
+    /// Clients are being let go.
+    closing_clients: bool,
     stopped: bool,
     /// Since when, and when last, peers have turned this node away.
     turned_away: Option<(Instant, Instant)>,
@@ -132,6 +135,8 @@ struct Told {
 
 /// How long a node that is told to stop tries to hand its leaderships over.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
+/// How long it waits then for its clients to go.
+const CLIENTS_PATIENCE: Duration = Duration::from_secs(3);
 /// How often a broker looks after what no event brings.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -180,6 +185,7 @@ impl Broker {
             failure: None,
             full: false,
             stopping: false,
+            closing_clients: false,
             stopped: false,
             turned_away: None,
         };
@@ -307,6 +313,7 @@ impl Broker {
                 }
             }
             Input::Stop => self.on_stop(fx),
+            Input::ClientsClosed => self.finish_stop(fx),
         }
     }
 
@@ -322,7 +329,8 @@ impl Broker {
                 Timer::Replica(partition) => self.with_replica(partition, fx, Replica::fire),
                 Timer::Housekeeping => self.keep_house(fx),
                 Timer::Requests => self.expire_requests(fx),
-                Timer::Stop => self.finish_stop(fx),
+                Timer::Stop if self.closing_clients => self.finish_stop(fx),
+                Timer::Stop => self.close_clients(fx),
             }
             self.settle(fx);
         }
@@ -416,8 +424,18 @@ impl Broker {
         self.rng.next_u64()
     }
 
-    /// Looks once at every replica that was touched: timers, claims, waiting requests, metadata.
     fn settle(&mut self, fx: &mut Effects) {
+        self.settle_replicas(fx);
+        self.register_promptly(fx);
+        self.settle_replicas(fx);
+        self.arm_timers();
+        if self.stopping && !self.closing_clients && !self.stopped {
+            self.try_stop(fx);
+        }
+    }
+
+    /// Looks once at every replica that was touched: timers, claims, waiting requests, metadata.
+    fn settle_replicas(&mut self, fx: &mut Effects) {
         let mut rounds = 0;
         while let Some(partition) = self.touched.pop_first() {
             rounds += 1;
@@ -436,12 +454,12 @@ impl Broker {
             }
             self.wake_requests(partition, fx);
         }
+    }
+
+    fn arm_timers(&mut self) {
         let deadline = self.links.next_deadline(&self.setup.timing);
         self.arm(Timer::Links, deadline);
         self.arm_requests();
-        if self.stopping && !self.stopped {
-            self.try_stop(fx);
-        }
     }
 
     fn account_orders(&mut self, partition: TopicPartition, oldest: Option<Instant>) {
@@ -569,7 +587,7 @@ impl Broker {
         }
     }
 
-    /// Stops once nothing is led that others could lead, and nothing is under way to the disk.
+    /// Lets clients go once nothing is led that others could lead, and nothing is under way to the disk.
     fn try_stop(&mut self, fx: &mut Effects) {
         let has_successor = |replica: &Replica| {
             let timing = &self.setup.timing;
@@ -580,13 +598,26 @@ impl Broker {
         let led_with_others = self.configs().controlled_shutdown()
             && replicas.any(|replica| replica.is_leader() && has_successor(replica));
         if !led_with_others && self.unsettled.is_empty() {
-            self.finish_stop(fx);
+            self.close_clients(fx);
         }
+    }
+
+    /// Nobody leads here what others could: whatever waits is answered, and clients find what they look for elsewhere.
+    fn close_clients(&mut self, fx: &mut Effects) {
+        if fx.mutant(Mutant::StopsUnderClients) {
+            self.stopped = true;
+            return;
+        }
+        self.closing_clients = true;
+        self.fail_requests(fx);
+        self.arm(Timer::Stop, Some(self.now + CLIENTS_PATIENCE));
+        fx.push(Effect::CloseClients);
     }
 
     fn finish_stop(&mut self, fx: &mut Effects) {
         self.resign_all(Resignation::Transferred, fx);
         self.fail_requests(fx);
+        self.abandon_unconfirmed(fx);
         self.stopped = true;
     }
 

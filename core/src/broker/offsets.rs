@@ -36,7 +36,7 @@ use crate::wire::{
 
 use super::Broker;
 use super::lookup::{Named, end_of_epoch};
-use super::requests::{Lookup, Requests, What, respond};
+use super::requests::{Lookup, Requests, What};
 
 /// From this version on `OFFSET_NOT_AVAILABLE` is known to clients.
 const NOT_AVAILABLE_FROM: i16 = 5;
@@ -143,7 +143,7 @@ impl Broker {
             });
         }
         if waiting.open.is_empty() {
-            respond(id, waiting.response, fx);
+            self.respond_data(id, waiting.response, fx);
             return;
         }
         let patience = match u64::try_from(body.timeout_ms) {
@@ -307,12 +307,12 @@ impl Broker {
             return;
         }
         if let Some(What::Offsets(offsets)) = self.requests.take(id) {
-            respond(id, offsets.response, fx);
+            self.respond_data(id, offsets.response, fx);
         }
     }
 
     pub(super) fn on_offset_for_leader_epoch(
-        &self,
+        &mut self,
         id: RequestId,
         body: OffsetForLeaderEpochRequest,
         fx: &mut Effects,
@@ -344,7 +344,21 @@ impl Broker {
             topics: topics.collect(),
             ..OffsetForLeaderEpochResponse::default()
         };
-        respond(id, response, fx);
+        self.respond_data(id, response, fx);
+    }
+
+    /// Answers with what was found, and this error for the rest.
+    pub(super) fn fail_offsets(
+        &mut self,
+        id: RequestId,
+        mut offsets: WaitingOffsets,
+        code: ErrorCode,
+        fx: &mut Effects,
+    ) {
+        for place in std::mem::take(&mut offsets.open) {
+            offsets.answer_at(place).error_code = code;
+        }
+        self.respond_data(id, offsets.response, fx);
     }
 
     fn end_of_asked_epoch(
@@ -389,14 +403,6 @@ impl WaitingOffsets {
     fn answer_at(&mut self, place: usize) -> &mut ListOffsetsPartitionResponse {
         let (topic, partition) = self.places[place];
         &mut self.response.topics[topic].partitions[partition]
-    }
-
-    /// Answers with what was found, and this error for the rest.
-    pub(super) fn fail(mut self, id: RequestId, code: ErrorCode, fx: &mut Effects) {
-        for place in std::mem::take(&mut self.open) {
-            self.answer_at(place).error_code = code;
-        }
-        respond(id, self.response, fx);
     }
 }
 

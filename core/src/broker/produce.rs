@@ -31,7 +31,7 @@ use crate::wire::{ErrorCode, ProduceRequest, ProduceResponse, Str};
 
 use super::Broker;
 use super::lookup::Named;
-use super::requests::{Requests, What, respond};
+use super::requests::{Requests, What};
 
 /// From this version on topics are named by id.
 const BY_ID_FROM: i16 = 13;
@@ -220,7 +220,7 @@ impl Broker {
             return;
         }
         if produce.open.is_empty() {
-            respond(id, produce.response, fx);
+            self.respond_data(id, produce.response, fx);
             return;
         }
         for (partition, append) in &produce.open {
@@ -380,21 +380,26 @@ impl Broker {
             }
         }
         if last && let Some(What::Produce(produce)) = self.requests.take(append.request) {
-            respond(append.request, produce.response, fx);
+            self.respond_data(append.request, produce.response, fx);
         }
     }
 
     /// Answers a request whose time is over.
-    pub(super) fn time_out_produce(id: RequestId, mut produce: WaitingProduce, fx: &mut Effects) {
+    pub(super) fn time_out_produce(
+        &mut self,
+        id: RequestId,
+        mut produce: WaitingProduce,
+        fx: &mut Effects,
+    ) {
         for (_, append) in std::mem::take(&mut produce.open) {
             produce.fail_place(append.place, ErrorCode::RequestTimedOut, None);
         }
-        respond(id, produce.response, fx);
+        self.respond_data(id, produce.response, fx);
     }
 
     /// Answers a request before its time.
     pub(super) fn fail_produce(
-        &self,
+        &mut self,
         id: RequestId,
         mut produce: WaitingProduce,
         code: ErrorCode,
@@ -404,7 +409,7 @@ impl Broker {
             let hint = self.produce_hint(partition, produce.api_version, produce.listener, code);
             produce.fail_place(append.place, code, hint);
         }
-        respond(id, produce.response, fx);
+        self.respond_data(id, produce.response, fx);
     }
 
     /// Who leads instead, where the answer can say so and the client has asked the wrong broker.

@@ -174,6 +174,8 @@ impl Broker {
             } => self.on_released(partition, leader_epoch, fx),
             PeerMessage::Ask { id, question } => self.on_question(from, id, question, fx),
             PeerMessage::Answer { id, answer } => self.on_answer(id, answer, fx),
+            PeerMessage::ReadIndex { round } => self.on_read_index(from, round, fx),
+            PeerMessage::ReadIndexReply(reply) => self.on_read_index_reply(from, reply, fx),
         }
     }
 

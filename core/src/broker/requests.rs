@@ -7,7 +7,8 @@
 //! - a fetch, for enough bytes, or for the disk (`fetch`);
 //! - lookups by time, for the disk, and of the latest offset, for the leader's voters (`offsets`);
 //! - a producer that wants an id, for a block of them (`producer_ids`);
-//! - an administrative request, for the controller, and then for this broker's own image (`admin`).
+//! - an administrative request, for the controller, and then for this broker's own image (`admin`);
+//! - whatever is answered from the image, until that is known to be current (`read_index`).
 //!
 //! Whoever waits for a partition is found by that partition, so a change of one partition costs nothing to those
 //! that wait for others. The order of answers on one connection is the connection's business.
@@ -29,9 +30,11 @@ use crate::wire::{
 use super::admin::{Admin, Question, Unseen};
 use super::fetch::WaitingFetch;
 use super::fetch_session::Sessions;
+use super::listing::{ImageRequest, ImageRequestBody};
 use super::offsets::WaitingOffsets;
 use super::produce::{Appends, WaitingProduce};
 use super::producer_ids::ProducerIds;
+use super::read_index::{ReadIndexes, Unconfirmed};
 use super::{Broker, Timer};
 
 /// Everything that waits on behalf of clients.
@@ -55,6 +58,7 @@ pub(super) struct Requests {
     /// Numbers the questions.
     pub(super) last_question: u64,
     pub(super) unseen: Unseen,
+    pub(super) read_indexes: ReadIndexes,
     /// `fetch.max.bytes`, read again once the image has moved.
     pub(super) fetch_bytes_max: Option<i32>,
 }
@@ -75,6 +79,8 @@ pub(super) enum What {
     Offsets(WaitingOffsets),
     ProducerId,
     Admin(Box<Admin>),
+    /// With the first round that counts for it.
+    Unconfirmed(u64, Box<Unconfirmed>),
 }
 
 /// What a lookup in a log is for.
@@ -92,11 +98,13 @@ pub(super) struct Lookup {
 
 /// What may come due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Due {
+pub(super) enum Due {
     /// A request has waited long enough.
     Request(RequestId),
     /// A question is to be asked again.
     Question(u64),
+    /// The voters of the metadata are to be asked again where these end.
+    ReadIndex,
 }
 
 impl Requests {
@@ -113,18 +121,18 @@ impl Requests {
         Some(waiting.what)
     }
 
-    /// A question comes due at another time.
-    pub(super) fn move_question(&mut self, id: u64, from: Option<Instant>, to: Option<Instant>) {
+    /// Something comes due at another time.
+    pub(super) fn move_due(&mut self, due: Due, from: Option<Instant>, to: Option<Instant>) {
         if let Some(from) = from {
-            self.deadlines.remove(&(from, Due::Question(id)));
+            self.deadlines.remove(&(from, due));
         }
         if let Some(to) = to {
-            self.deadlines.insert((to, Due::Question(id)));
+            self.deadlines.insert((to, due));
         }
     }
 
     /// Takes a request out, with every place where it is looked for.
-    fn forget(&mut self, id: RequestId) -> Option<What> {
+    pub(super) fn forget(&mut self, id: RequestId) -> Option<What> {
         let what = self.take(id)?;
         match &what {
             What::Produce(produce) => self.forget_appends(id, produce),
@@ -132,6 +140,7 @@ impl Requests {
             What::Offsets(offsets) => self.forget_latest(id, offsets),
             What::Admin(admin) => self.forget_admin(id, admin),
             What::ProducerId => self.producer_ids.forget(id),
+            What::Unconfirmed(round, _) => self.read_indexes.forget(*round, id),
         }
         Some(what)
     }
@@ -148,6 +157,14 @@ impl Broker {
             examined,
             ..
         } = request;
+        let mut read_image = |body| {
+            let request = ImageRequest {
+                api_version,
+                listener,
+                body,
+            };
+            self.confirm(id, Unconfirmed::Request(request), fx);
+        };
         match body {
             Request::Produce(body) => {
                 self.on_produce(id, api_version, listener, body, examined, fx);
@@ -156,13 +173,13 @@ impl Broker {
             Request::ListOffsets(body) => self.on_list_offsets(id, api_version, body, fx),
             Request::OffsetForLeaderEpoch(body) => self.on_offset_for_leader_epoch(id, body, fx),
             Request::InitProducerId(body) => self.on_init_producer_id(id, &body, fx),
-            Request::Metadata(body) => self.on_metadata(id, api_version, listener, &body, fx),
             Request::ApiVersions(body) => self.on_api_versions(id, api_version, &body, fx),
-            Request::DescribeCluster(body) => self.on_describe_cluster(id, listener, &body, fx),
+            Request::Metadata(body) => read_image(ImageRequestBody::Metadata(body)),
+            Request::DescribeCluster(body) => read_image(ImageRequestBody::DescribeCluster(body)),
             Request::DescribeTopicPartitions(body) => {
-                self.on_describe_topic_partitions(id, listener, &body, fx);
+                read_image(ImageRequestBody::DescribeTopicPartitions(body));
             }
-            Request::DescribeConfigs(body) => self.on_describe_configs(id, listener, &body, fx),
+            Request::DescribeConfigs(body) => read_image(ImageRequestBody::DescribeConfigs(body)),
             Request::CreateTopics(body) => {
                 self.on_admin(id, api_version, AdminRequest::CreateTopics(body), fx);
             }
@@ -211,38 +228,46 @@ impl Broker {
         {
             match due {
                 Due::Request(id) => match self.requests.forget(id) {
-                    Some(What::Produce(produce)) => Self::time_out_produce(id, produce, fx),
+                    Some(What::Produce(produce)) => self.time_out_produce(id, produce, fx),
                     Some(What::Fetch(fetch)) => self.time_out_fetch(id, fetch, fx),
                     Some(What::Offsets(offsets)) => {
-                        offsets.fail(id, ErrorCode::RequestTimedOut, fx);
+                        self.fail_offsets(id, offsets, ErrorCode::RequestTimedOut, fx);
                     }
                     Some(What::ProducerId) => Self::refuse_producer_id(id, fx),
                     Some(What::Admin(admin)) => {
                         self.end_admin(id, *admin, ErrorCode::RequestTimedOut, fx);
                     }
+                    Some(What::Unconfirmed(_, what)) => self.time_out_unconfirmed(id, *what, fx),
                     None => unreachable!("a deadline is kept for a request that waits"),
                 },
                 Due::Question(id) => self.ask_again(id, fx),
+                Due::ReadIndex => self.retry_read_index(fx),
             }
         }
     }
 
-    /// Answers everything that waits, in such words that clients try elsewhere: this broker stops.
+    /// Answers everything that waits, in such words that clients try elsewhere: this broker stops. What waits for a read
+    /// index goes on waiting, since it is soon confirmed.
     pub(super) fn fail_requests(&mut self, fx: &mut Effects) {
-        while let Some((&id, _)) = self.requests.waiting.first_key_value() {
+        let waiting = self.requests.waiting.iter();
+        let failing: Vec<RequestId> = waiting
+            .filter(|(_, waiting)| !matches!(waiting.what, What::Unconfirmed(..)))
+            .map(|(&id, _)| id)
+            .collect();
+        for id in failing {
             match self.requests.forget(id) {
                 Some(What::Produce(produce)) => {
                     self.fail_produce(id, produce, ErrorCode::NotLeaderOrFollower, fx);
                 }
                 Some(What::Fetch(fetch)) => self.end_fetch(id, *fetch, fx),
                 Some(What::Offsets(offsets)) => {
-                    offsets.fail(id, ErrorCode::NotLeaderOrFollower, fx);
+                    self.fail_offsets(id, offsets, ErrorCode::NotLeaderOrFollower, fx);
                 }
                 Some(What::ProducerId) => Self::refuse_producer_id(id, fx),
                 Some(What::Admin(admin)) => {
                     self.end_admin(id, *admin, ErrorCode::NotController, fx);
                 }
-                None => unreachable!("the request was just seen"),
+                Some(What::Unconfirmed(..)) | None => unreachable!("the request was just seen"),
             }
         }
     }
@@ -266,7 +291,7 @@ impl Broker {
             match &waiting.what {
                 What::Fetch(_) => self.on_fetched(lookup, result, fx),
                 What::Offsets(_) => self.on_offset_found(lookup, result, fx),
-                What::Produce(_) | What::ProducerId | What::Admin(_) => {
+                What::Produce(_) | What::ProducerId | What::Admin(_) | What::Unconfirmed(..) => {
                     unreachable!("only fetches and lookups of offsets ask the store")
                 }
             }

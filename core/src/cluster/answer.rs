@@ -6,7 +6,8 @@
 //! (counter-example 11): to hide a leader that its quorum follows only keeps clients away from it. Who is heard neither
 //! by the controller nor here, or has been started anew since it said so, leads nothing as far as clients are told.
 //!
-//! Nothing here decides or waits. Where topics are to be created for having been asked about, the answer names
+//! Nothing here decides or waits: whether the image is known to be current is told, and where it is not, a topic that it
+//! lacks may exist all the same. Where topics are to be created for having been asked about, the answer names
 //! them, and tells the client meanwhile what Kafka does: that it should ask again.
 
 use std::collections::BTreeSet;
@@ -66,6 +67,8 @@ pub struct Answering<'a> {
     pub cluster: Option<ClusterId>,
     /// The leader of the metadata quorum, where it is known.
     pub controller: Option<BrokerId>,
+    /// The image is known to be current: what it lacks does not exist.
+    pub confirmed: bool,
     /// The name of the listener that the client came through: it is told those of the same name.
     pub listener: &'a str,
 }
@@ -118,11 +121,7 @@ impl<'a> Answering<'a> {
         }
         let mut to_create = Vec::new();
         let mut topics = Vec::new();
-        let all = request
-            .topics
-            .as_ref()
-            .is_none_or(|topics| api_version == 0 && topics.is_empty());
-        if all {
+        if lists_all_topics(request, api_version) {
             for topic in self.image().topics() {
                 topics.push(self.metadata_topic(topic, api_version));
             }
@@ -275,7 +274,7 @@ impl<'a> Answering<'a> {
                         .response
                         .topics
                         .push(DescribeTopicPartitionsResponseTopic {
-                            error_code: name_error(name),
+                            error_code: self.missing(name),
                             name: Some(name.into()),
                             is_internal: is_internal(name),
                             topic_authorized_operations: TOPIC_OPERATIONS,
@@ -413,10 +412,11 @@ impl<'a> Answering<'a> {
 
     fn asked_topic(&self, asked: &MetadataRequestTopic) -> Result<&'a TopicImage, ErrorCode> {
         if is_by_id(asked) {
-            return self
-                .image()
-                .topic(asked.topic_id)
-                .ok_or(ErrorCode::UnknownTopicId);
+            return self.image().topic(asked.topic_id).ok_or(if self.confirmed {
+                ErrorCode::UnknownTopicId
+            } else {
+                ErrorCode::LeaderNotAvailable
+            });
         }
         let name = asked
             .name
@@ -424,7 +424,16 @@ impl<'a> Answering<'a> {
             .expect("a sound request names what it asks for");
         self.image()
             .topic_named(name)
-            .ok_or_else(|| name_error(name))
+            .ok_or_else(|| self.missing(name))
+    }
+
+    /// Why the image has no topic of this name.
+    fn missing(&self, name: &str) -> ErrorCode {
+        match check_topic_name(name) {
+            Ok(()) if self.confirmed => ErrorCode::UnknownTopicOrPartition,
+            Ok(()) => ErrorCode::LeaderNotAvailable,
+            Err(_) => ErrorCode::InvalidTopicException,
+        }
     }
 
     fn metadata_topic(&self, topic: &TopicImage, api_version: i16) -> MetadataResponseTopic {
@@ -552,8 +561,14 @@ impl<'a> Answering<'a> {
                 check_topic_name(name)
                     .map_err(|error| (ErrorCode::InvalidTopicException, error.to_string()))?;
                 let topic = self.image().topic_named(name).ok_or_else(|| {
-                    let message = "This server does not host this topic-partition.".to_owned();
-                    (ErrorCode::UnknownTopicOrPartition, message)
+                    let (code, message) = if self.confirmed {
+                        let message = "This server does not host this topic-partition.";
+                        (ErrorCode::UnknownTopicOrPartition, message)
+                    } else {
+                        let message = "The controller has not answered.";
+                        (ErrorCode::RequestTimedOut, message)
+                    };
+                    (code, message.to_owned())
                 })?;
                 Ok(self.configs.topic_entries(&topic.config))
             }
@@ -618,12 +633,11 @@ fn numbers(brokers: &[BrokerId]) -> Vec<i32> {
     brokers.iter().map(|broker| broker.0).collect()
 }
 
-/// Why there is no topic of this name.
-fn name_error(name: &str) -> ErrorCode {
-    match check_topic_name(name) {
-        Ok(()) => ErrorCode::UnknownTopicOrPartition,
-        Err(_) => ErrorCode::InvalidTopicException,
-    }
+/// Whether a client asks for every topic that there is.
+#[must_use]
+pub fn lists_all_topics(request: &MetadataRequest, api_version: i16) -> bool {
+    let topics = request.topics.as_ref();
+    topics.is_none_or(|topics| api_version == 0 && topics.is_empty())
 }
 
 fn is_by_id(asked: &MetadataRequestTopic) -> bool {

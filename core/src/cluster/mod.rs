@@ -17,7 +17,7 @@ mod controller;
 mod answer;
 
 pub use administration::AdminRequest;
-pub use answer::{Answering, ClusterView, MetadataAnswer};
+pub use answer::{Answering, ClusterView, MetadataAnswer, lists_all_topics};
 pub use config::{
     BrokerConfig, ConfigEntry, ConfigSource, ConfigSynonym, ConfigType, Configs, InvalidConfig,
     TopicConfig, check_topic,

@@ -66,6 +66,11 @@ impl Replica {
         self.wait_for_leader(cx);
     }
 
+    /// Whether this replica leads and takes records: it takes none while it hands over.
+    pub(crate) fn takes_records(&self) -> bool {
+        matches!(&self.role, Role::Leader(leading) if leading.transfer.is_none())
+    }
+
     /// Begins to hand leadership to a voter. Returns whether it can.
     pub(crate) fn transfer_to(&mut self, to: Voter, cx: &mut Cx<'_>) -> bool {
         let is_voter = self.voters.contains(&to);

@@ -165,7 +165,9 @@ fn weight(message: &PeerMessage) -> usize {
         | PeerMessage::Release(_)
         | PeerMessage::Released { .. }
         | PeerMessage::Ask { .. }
-        | PeerMessage::Answer { .. } => SMALL,
+        | PeerMessage::Answer { .. }
+        | PeerMessage::ReadIndex { .. }
+        | PeerMessage::ReadIndexReply(_) => SMALL,
     }
 }
 

@@ -42,7 +42,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let disk = open_directory(&config).await?;
     let node = node::start(disk, settings(&config)?).await?;
     say_listening(&config, &node);
-    say_diagnoses(&config, &node).await;
+    say_peer_diagnoses(&config, &node).await;
     tokio::select! {
         biased;
         signal = rt::stop_signal() => stop(&node, signal).await,
@@ -108,7 +108,7 @@ fn say_listening(config: &Config, node: &RunningNode) {
     say!("Node {id} keeps its data in {}.", config.data.display());
     for (listener, address) in config.listeners.iter().zip(&node.listening) {
         say!(
-            "Listening for clients on {address} ({}), advertised as {}.",
+            "Clients are let in on {address} ({}) once the node is ready, advertised as {}.",
             listener.name,
             listener.advertised
         );
@@ -120,14 +120,15 @@ fn say_listening(config: &Config, node: &RunningNode) {
     );
 }
 
-/// What a node that is ready does besides: it looks at its addresses once more, and runs.
+/// What a node that is ready does besides: it looks at its clients' addresses, and runs.
 async fn ask_and_wait(config: &Config, node: &RunningNode) {
+    say_client_diagnoses(config, node).await;
     say_who_answers(config, node).await;
     node.stopped().await;
 }
 
-/// Tries the advertised addresses, and says what may be wrong with them.
-async fn say_diagnoses(config: &Config, node: &RunningNode) {
+/// Tries the addresses that clients are told, and says what may be wrong with them.
+async fn say_client_diagnoses(config: &Config, node: &RunningNode) {
     let others = !config.bootstrap.is_empty();
     for (listener, &listen) in config.listeners.iter().zip(&node.listening) {
         warn(
@@ -135,6 +136,11 @@ async fn say_diagnoses(config: &Config, node: &RunningNode) {
             diagnose(&listener.advertised, listen, others).await,
         );
     }
+}
+
+/// The same of the address that peers are told.
+async fn say_peer_diagnoses(config: &Config, node: &RunningNode) {
+    let others = !config.bootstrap.is_empty();
     let (peers, listen) = (&config.peers, node.listening_peers);
     let found = match diagnose(&peers.advertised, listen, others).await {
         Some(words) => Some(words),

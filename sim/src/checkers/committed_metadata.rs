@@ -57,6 +57,7 @@ impl Checker for MetadataAreCommitted {
                 | Effect::Redial(_)
                 | Effect::Joined(_)
                 | Effect::Ready
+                | Effect::CloseClients
                 | Effect::Stopped
                 | Effect::Notice(_) => None,
             };

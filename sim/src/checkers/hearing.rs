@@ -85,7 +85,8 @@ impl Checker for LeadersHearAMajority {
                     Entry::Batch(batch) => {
                         let opened = self.opened.get(&(order.replica, step.me));
                         if opened == Some(&batch.header.leader_epoch) {
-                            self.hears_majority(order.replica, step)?;
+                            let epoch = batch.header.leader_epoch;
+                            self.hears_majority(order.replica, epoch, step)?;
                         }
                     }
                 }
@@ -101,10 +102,18 @@ impl Checker for LeadersHearAMajority {
 }
 
 impl LeadersHearAMajority {
-    fn hears_majority(&self, partition: TopicPartition, step: &Step<'_>) -> Result<(), String> {
+    fn hears_majority(
+        &self,
+        partition: TopicPartition,
+        leader_epoch: LeaderEpoch,
+        step: &Step<'_>,
+    ) -> Result<(), String> {
         let Some((_, view)) = step.views.iter().find(|(id, _)| *id == partition) else {
             return Ok(());
         };
+        if view.leader_epoch != leader_epoch {
+            return Ok(()); // it takes back what it has lost of an epoch that it led
+        }
         let heard = self.heard.get(&step.node);
         let changed = self.changed.get(&(partition, step.me));
         let hears = |voter: &&Voter| {

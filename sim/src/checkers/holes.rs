@@ -97,6 +97,7 @@ impl Checker for HolesAreNotServed {
                 | Effect::Redial(_)
                 | Effect::Joined(_)
                 | Effect::Ready
+                | Effect::CloseClients
                 | Effect::Stopped
                 | Effect::Notice(_) => {}
             }

@@ -9,6 +9,7 @@ pub mod observed;
 pub mod acknowledgements;
 pub mod append_times;
 pub mod clock_ticks;
+pub mod cluster_view;
 pub mod committed_data;
 pub mod committed_metadata;
 pub mod copies;
@@ -130,6 +131,7 @@ impl Default for Checkers {
                 Box::new(producer_state::ProducerStateFollowsLog::default()),
                 Box::new(clock_ticks::ClockTicksAreApart::default()),
                 Box::new(images::ImagesAgree::default()),
+                Box::new(cluster_view::ClusterViewNeverGoesBack::default()),
             ],
         }
     }
@@ -219,7 +221,8 @@ const fn spoken_by(input: &Input) -> Option<(PeerIdentity, u64)> {
         | Input::SpaceReturned
         | Input::QueryDone { .. }
         | Input::HolesFound { .. }
-        | Input::Stop => None,
+        | Input::Stop
+        | Input::ClientsClosed => None,
     }
 }
 

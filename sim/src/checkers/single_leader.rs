@@ -72,6 +72,7 @@ impl Checker for SingleLeaderPerEpoch {
                 | Effect::Redial(_)
                 | Effect::Joined(_)
                 | Effect::Ready
+                | Effect::CloseClients
                 | Effect::Stopped => {}
             }
         }

@@ -79,6 +79,7 @@ impl Checker for SuspicionEndsWhenCaughtUp {
                 | Effect::Joined(_)
                 | Effect::Redial(_)
                 | Effect::Ready
+                | Effect::CloseClients
                 | Effect::Stopped => {}
             }
         }

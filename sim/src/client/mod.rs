@@ -157,9 +157,18 @@ impl Client {
     /// The same where no node but this one can be reached.
     #[must_use]
     pub fn that_reaches_only(mut self, node: u8) -> Self {
+        if matches!(self.work, Work::CreateTopic { .. }) {
+            self.metadata_wanted = None; // it has nobody else to learn of
+        }
         let others = (1..=self.nodes).filter(|&other| other != node);
         self.unreachable = others.map(|other| (other, SimTime(u64::MAX))).collect();
         self
+    }
+
+    /// Whether it has a connection to this node.
+    #[must_use]
+    pub fn is_connected(&self, node: u8) -> bool {
+        self.links.get(&node).is_some_and(|link| link.up)
     }
 
     /// Nothing is left to do.

@@ -250,6 +250,7 @@ impl Cluster {
         if let Some(id) = process.client_ids.remove(&connection) {
             process.clients.remove(&id);
             self.tell(number, Input::Disconnected(id));
+            self.close_idle_clients(number);
         }
     }
 
@@ -271,6 +272,40 @@ impl Cluster {
         let connection = client.connection;
         for (call, response) in client.answer(call, response) {
             self.send(connection, Way::Back, Payload::Response(call, response));
+        }
+        self.close_idle_clients(number);
+    }
+
+    /// The node's broker lets its clients go.
+    pub(super) fn close_clients(&mut self, number: u8) {
+        if let Some(process) = &mut self.node_mut(number).process {
+            process.closing_clients = true;
+        }
+        self.close_idle_clients(number);
+    }
+
+    /// Closes the connections of a node that lets its clients go, but for those on which something is asked.
+    fn close_idle_clients(&mut self, number: u8) {
+        let Some(process) = &self.node(number).process else {
+            return;
+        };
+        if !process.closing_clients {
+            return;
+        }
+        let run = process.run;
+        let clients = process.clients.iter();
+        let idle: Vec<ConnectionId> = clients
+            .filter(|(_, client)| client.answers.is_empty())
+            .map(|(&id, _)| id)
+            .collect();
+        for id in idle {
+            self.close_client(number, id);
+        }
+        let process = self.node(number).process.as_ref();
+        if process.is_some_and(|process| process.clients.is_empty()) {
+            let now = self.now();
+            self.queue
+                .at(now, Event::ClientsClosed { node: number, run });
         }
     }
 }

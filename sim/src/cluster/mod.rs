@@ -63,6 +63,11 @@ enum Event {
         run: u64,
         event: DiskEvent,
     },
+    /// No client has a connection to a node that is about to stop.
+    ClientsClosed {
+        node: u8,
+        run: u64,
+    },
     /// A link is to be dialled.
     Redial {
         node: u8,
@@ -353,6 +358,7 @@ impl Cluster {
                     self.on_disk(node, event);
                 }
             }
+            Event::ClientsClosed { node, run } => self.tell_run(node, run, Input::ClientsClosed),
             Event::Redial { node, run, peer } => {
                 if self.node(node).run() == Some(run) {
                     self.dial_peer(node, peer);

@@ -103,7 +103,7 @@ impl Cluster {
         };
         self.node_mut(number).process = Some(Process::new(run, broker, store, identity));
         self.network
-            .set_listening(Place::Node(number), Listening::Yes);
+            .set_listening(Place::Node(number), Listening::ToPeers);
         self.after_step(number, effects);
         // Until the broker says whom it wants, it is linked with everybody its configuration names.
         let peers: Vec<BrokerId> = (1..=self.options.nodes)
@@ -232,6 +232,10 @@ impl Cluster {
 
     /// Asks a node to stop in good order.
     pub fn stop(&mut self, number: u8) {
+        if self.node(number).process.is_some() {
+            let place = Place::Node(number);
+            self.network.set_listening(place, Listening::ToPeers);
+        }
         self.tell(number, Input::Stop);
     }
 

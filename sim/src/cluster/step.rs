@@ -12,6 +12,7 @@ use varve_core::wire::Response;
 use crate::checkers::{Step, Violation};
 use crate::cluster::{Cluster, Event};
 use crate::describe;
+use crate::network::{Listening, Place};
 use crate::node::{Deferred, DiskEvent};
 use crate::panics::caught;
 
@@ -93,12 +94,31 @@ impl Cluster {
             .as_ref()
             .is_some_and(|process| process.stopped);
         if stopped {
+            self.judge_stop(number);
             // The driver's last act: a clean stop leaves a checkpoint, and the process ends.
             self.leave_checkpoint(number);
             self.kill(number);
             return;
         }
         self.schedule_tick(number, run);
+    }
+
+    /// A node that has stopped in good order has answered everything that it was asked.
+    fn judge_stop(&mut self, number: u8) {
+        let process = self.node(number).process.as_ref();
+        let mut clients = process
+            .into_iter()
+            .flat_map(|process| process.clients.values());
+        if let Some(client) = clients.find(|client| !client.answers.is_empty()) {
+            let what = format!(
+                "n{number} stops and owes {} an answer",
+                client.connection.from
+            );
+            self.fail(Violation {
+                checker: "StopsAnswerWhatWasAsked",
+                what,
+            });
+        }
     }
 
     /// Shows the checkers what a step ordered, writes it down and adds it to the hash of all steps.
@@ -211,8 +231,11 @@ impl Cluster {
                 if let Some(process) = &mut self.node_mut(number).process {
                     process.ready = true;
                 }
+                self.network
+                    .set_listening(Place::Node(number), Listening::Yes);
                 self.trace.told(now, number, "ready for clients");
             }
+            Effect::CloseClients => self.close_clients(number),
             Effect::Stopped => {
                 if let Some(process) = &mut self.node_mut(number).process {
                     process.stopped = true;
@@ -249,7 +272,8 @@ fn touched_by_input(input: &Input, touched: &mut Vec<TopicPartition>) {
         | Input::StoreFailed(_)
         | Input::SpaceReturned
         | Input::QueryDone { .. }
-        | Input::Stop => {}
+        | Input::Stop
+        | Input::ClientsClosed => {}
     }
 }
 
@@ -302,6 +326,7 @@ fn touched_by_effects(effects: &[Effect], touched: &mut Vec<TopicPartition>) {
             | Effect::Redial(_)
             | Effect::Joined(_)
             | Effect::Ready
+            | Effect::CloseClients
             | Effect::Stopped => {}
         }
     }

@@ -138,6 +138,8 @@ pub struct Network<P> {
 pub enum Listening {
     /// It does.
     Yes,
+    /// It answers nodes: no client is let in yet.
+    ToPeers,
     /// Its machine refuses: no process listens.
     Refused,
     /// Nothing answers: the machine is off.
@@ -333,7 +335,11 @@ impl<P> Network<P> {
         let (from, to) = (connection.from, connection.to);
         let answered = !self.is_blocked(from, to) && !self.is_blocked(to, from);
         let listening = match self.listening.get(&to) {
-            Some(Listening::Yes) if self.refusing.contains(&to) => Listening::Refused,
+            Some(Listening::Yes | Listening::ToPeers) if self.refusing.contains(&to) => {
+                Listening::Refused
+            }
+            Some(Listening::ToPeers) if matches!(from, Place::Node(_)) => Listening::Yes,
+            Some(Listening::ToPeers) => Listening::Refused,
             Some(&listening) => listening,
             None => Listening::Silent,
         };

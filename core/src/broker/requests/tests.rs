@@ -235,6 +235,10 @@ impl Node {
             }
             Effect::Close(connection) => self.closed.push(connection),
             Effect::Send { .. } => panic!("a cluster of one has nobody to send to"),
+            Effect::CloseClients => {
+                self.broker
+                    .step(at(self.now), Input::ClientsClosed, &mut self.fx)
+            }
             Effect::Stopped => self.stopped = true,
             Effect::Peers { .. }
             | Effect::Redial(_)

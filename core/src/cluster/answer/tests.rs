@@ -129,6 +129,7 @@ impl Known {
             view: self,
             cluster: Some(ClusterId(5)),
             controller: Some(BrokerId(3)),
+            confirmed: true,
             listener,
         }
     }

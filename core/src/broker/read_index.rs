@@ -1,0 +1,381 @@
+//! What clients are told of the cluster is current: Raft's read index (dissertation, 6.4), asked of the voters of the
+//! metadata by whichever broker is to answer.
+//!
+//! A broker's image is a committed prefix of the metadata, and may be an old one: the broker has just been started,
+//! follows slowly, or is cut off. What another broker has told of, or has acknowledged, may be missing in it, and
+//! clients take *does not exist* for the truth: librdkafka fails the records of a topic that it is told has fewer
+//! partitions. So whatever is answered from the image waits until the image is known to have all that anybody had been
+//! told of when the request came. That is asked in *rounds*: one message to each voter of the metadata, one round under
+//! way at a time, for all requests that came before it was begun.
+//!
+//! A voter answers with the latest leader epoch that it has entered, and a leader with its high watermark besides. When
+//! a leader of epoch *e* has answered, and a majority of its voters has entered no epoch above *e* since the round
+//! began, then nobody had committed anything in a later epoch by then: who leads a later epoch has the votes of a
+//! majority, and two majorities share a voter. What the leader has committed is therefore all there was. No clock is
+//! asked.
+//!
+//! Where no round succeeds in time, topics that the image has are told of as it has them, since partitions go on without
+//! a controller, and what it lacks is `LEADER_NOT_AVAILABLE`, which every client retries and none takes for *does not
+//! exist*. A list of all topics cannot say that something may be missing: the connection is closed, and the client asks
+//! another broker.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::effect::{Effect, Effects, RequestId};
+use crate::hooks::{Mutant, Probe};
+use crate::ids::{BrokerId, LeaderEpoch, Offset, TopicId, TopicPartition, Voter};
+use crate::peer::{PeerIdentity, PeerMessage, ReadIndex, ReadIndexReply};
+use crate::replica::Replica;
+use crate::time::Instant;
+use crate::wire::{ErrorCode, Response};
+
+use super::Broker;
+use super::listing::ImageRequest;
+use super::lookup::Named;
+use super::requests::{Due, What, respond};
+
+/// How long a request waits for a round to succeed.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// The same from when one has waited in vain until a round succeeds: whoever asks a broker that is cut off is not to wait
+/// long for each answer.
+const PATIENCE_CUT_OFF: Duration = Duration::from_millis(100);
+/// After this long the voters are asked again, since messages are lost and leaders change.
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What waits until the image is known to be current.
+#[derive(Clone, Debug)]
+pub(super) enum Unconfirmed {
+    /// A request that is answered from the image.
+    Request(ImageRequest),
+    /// An answer by which something that the request names does not exist.
+    Answer(Box<Response>),
+}
+
+/// Rounds, and who waits for them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ReadIndexes {
+    last_round: u64,
+    round: Option<Round>,
+    /// The requests that wait, by the first round that counts for them.
+    waiting: BTreeSet<(u64, RequestId)>,
+    /// When the voters are asked again.
+    retry_at: Option<Instant>,
+    /// A request has waited in vain, and no round has succeeded since.
+    cut_off: bool,
+}
+
+/// What was heard in a round.
+#[derive(Clone, Debug)]
+struct Round {
+    number: u64,
+    /// Of each voter, the earliest leader epoch that it has named: it had entered no later one when the round began.
+    epochs: BTreeMap<Voter, LeaderEpoch>,
+    /// Of those that lead, the latest.
+    leader: Option<(LeaderEpoch, ReadIndex)>,
+}
+
+impl Round {
+    fn hear(&mut self, from: Voter, reply: ReadIndexReply) {
+        let epoch = self.epochs.entry(from).or_insert(reply.leader_epoch);
+        *epoch = reply.leader_epoch.min(*epoch);
+        let known = self.leader.as_ref().map(|(epoch, _)| *epoch);
+        if let Some(leader) = reply.leader
+            && known <= Some(reply.leader_epoch)
+        {
+            self.leader = Some((reply.leader_epoch, leader));
+        }
+    }
+
+    /// Where everything ended that anybody had been told of when the round began; `None` while that is not known.
+    fn end(&self, alone: bool) -> Option<Offset> {
+        let (leader_epoch, leader) = self.leader.as_ref()?;
+        let follows = |voter: &&Voter| {
+            let entered = self.epochs.get(voter);
+            entered.is_some_and(|entered| entered <= leader_epoch)
+        };
+        let count = leader.voters.iter().filter(follows).count();
+        (alone || count > leader.voters.len() / 2).then_some(leader.end)
+    }
+}
+
+impl ReadIndexes {
+    pub(super) fn forget(&mut self, round: u64, id: RequestId) {
+        self.waiting.remove(&(round, id));
+    }
+}
+
+impl Broker {
+    /// Answers once the image is known to have all that anybody has been told of by now.
+    pub(super) fn confirm(&mut self, id: RequestId, what: Unconfirmed, fx: &mut Effects) {
+        if fx.mutant(Mutant::AnswersUnconfirmed) {
+            self.answer_unconfirmed(id, what, true, fx);
+            return;
+        }
+        let reads = &mut self.requests.read_indexes;
+        let late = reads.round.is_some() && !fx.mutant(Mutant::JoinsRoundUnderWay);
+        let next = reads.last_round + u64::from(late || reads.round.is_none());
+        reads.waiting.insert((next, id));
+        let patience = if reads.cut_off {
+            PATIENCE_CUT_OFF
+        } else {
+            PATIENCE
+        };
+        let deadline = self.now + patience;
+        self.requests
+            .wait(id, deadline, What::Unconfirmed(next, Box::new(what)));
+        if self.requests.read_indexes.round.is_none() {
+            self.begin_round(fx);
+        }
+    }
+
+    fn begin_round(&mut self, fx: &mut Effects) {
+        let reads = &mut self.requests.read_indexes;
+        reads.last_round += 1;
+        reads.round = Some(Round {
+            number: reads.last_round,
+            epochs: BTreeMap::new(),
+            leader: None,
+        });
+        self.ask_voters(fx);
+    }
+
+    fn ask_voters(&mut self, fx: &mut Effects) {
+        let Some(round) = &self.requests.read_indexes.round else {
+            return;
+        };
+        let number = round.number;
+        self.retry_read_index_at(Some(self.now + RETRY_INTERVAL));
+        let voters = self.replica(TopicPartition::METADATA);
+        let voters = voters.map_or(&[][..], Replica::voters).iter();
+        let mut asked: BTreeSet<BrokerId> = voters.map(|voter| voter.broker).collect();
+        // The voters may be others than this broker's log has it.
+        asked.extend(self.controller_id());
+        for to in asked {
+            if self.links.reachable().any(|peer| peer.broker == to) {
+                fx.push(Effect::Send {
+                    to,
+                    message: PeerMessage::ReadIndex { round: number },
+                });
+            }
+        }
+        let own = self.read_index(number);
+        self.on_read_index_reply(self.me, own, fx);
+    }
+
+    fn read_index(&self, round: u64) -> ReadIndexReply {
+        let replica = self.replica(TopicPartition::METADATA);
+        let leader = replica.filter(|replica| replica.is_leader());
+        ReadIndexReply {
+            round,
+            leader_epoch: replica.map_or(LeaderEpoch(0), Replica::leader_epoch),
+            leader: leader.and_then(|replica| {
+                Some(ReadIndex {
+                    end: replica.high_watermark()?,
+                    voters: replica.voters().to_vec(),
+                })
+            }),
+        }
+    }
+
+    /// A broker asks where the metadata end.
+    pub(super) fn on_read_index(&self, from: PeerIdentity, round: u64, fx: &mut Effects) {
+        fx.push(Effect::Send {
+            to: from.broker,
+            message: PeerMessage::ReadIndexReply(self.read_index(round)),
+        });
+    }
+
+    pub(super) fn on_read_index_reply(
+        &mut self,
+        from: PeerIdentity,
+        reply: ReadIndexReply,
+        fx: &mut Effects,
+    ) {
+        if let Some(round) = &mut self.requests.read_indexes.round
+            && round.number == reply.round
+        {
+            round.hear(from.voter(), reply);
+            self.finish_round(fx);
+        }
+    }
+
+    /// Answers what the present round confirms, once the image has all that it has found.
+    pub(super) fn finish_round(&mut self, fx: &mut Effects) {
+        let applied = self.metadata_offset();
+        let reads = &mut self.requests.read_indexes;
+        let alone = fx.mutant(Mutant::ConfirmsByLeaderAlone);
+        let confirmed = |round: &mut Round| round.end(alone).is_some_and(|end| end <= applied);
+        let Some(round) = reads.round.take_if(confirmed) else {
+            return;
+        };
+        reads.cut_off = false;
+        let later = (round.number + 1, RequestId::default());
+        let waiting = reads.waiting.split_off(&later);
+        let confirmed = std::mem::replace(&mut reads.waiting, waiting);
+        for (_, id) in confirmed {
+            if let Some(What::Unconfirmed(_, what)) = self.requests.take(id) {
+                self.answer_unconfirmed(id, *what, true, fx);
+            }
+        }
+        if self.requests.read_indexes.waiting.is_empty() {
+            self.retry_read_index_at(None);
+        } else if self.requests.read_indexes.round.is_none() {
+            self.begin_round(fx);
+        }
+    }
+
+    /// Asks the voters again, as long as somebody waits.
+    pub(super) fn retry_read_index(&mut self, fx: &mut Effects) {
+        if self.requests.read_indexes.waiting.is_empty() {
+            self.requests.read_indexes.round = None;
+            self.retry_read_index_at(None);
+        } else {
+            self.ask_voters(fx);
+        }
+    }
+
+    fn retry_read_index_at(&mut self, at: Option<Instant>) {
+        let before = std::mem::replace(&mut self.requests.read_indexes.retry_at, at);
+        self.requests.move_due(Due::ReadIndex, before, at);
+    }
+
+    /// A request has waited in vain.
+    pub(super) fn time_out_unconfirmed(
+        &mut self,
+        id: RequestId,
+        what: Unconfirmed,
+        fx: &mut Effects,
+    ) {
+        fx.probe(Probe::ReadIndexTimedOut);
+        self.requests.read_indexes.cut_off = true;
+        let denies = fx.mutant(Mutant::DeniesUnconfirmed);
+        self.answer_unconfirmed(id, what, denies, fx);
+    }
+
+    /// This broker has no time left to find out. Whoever waits for its image asks another.
+    pub(super) fn abandon_unconfirmed(&mut self, fx: &mut Effects) {
+        let waiting: Vec<RequestId> = self.requests.waiting.keys().copied().collect();
+        for id in waiting {
+            if let Some(What::Unconfirmed(_, what)) = self.requests.forget(id) {
+                match *what {
+                    Unconfirmed::Request(_) => fx.push(Effect::Close(id.connection)),
+                    answer @ Unconfirmed::Answer(_) => {
+                        self.answer_unconfirmed(id, answer, false, fx);
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn answer_unconfirmed(
+        &mut self,
+        id: RequestId,
+        what: Unconfirmed,
+        confirmed: bool,
+        fx: &mut Effects,
+    ) {
+        match what {
+            Unconfirmed::Request(request) => self.answer_from_image(id, request, confirmed, fx),
+            Unconfirmed::Answer(mut response) => {
+                for_each_missing(&mut response, |topic, partition, code| {
+                    let exists = self
+                        .find_topic(topic)
+                        .and_then(|topic| self.find_partition(topic, partition))
+                        .is_ok();
+                    if exists || !confirmed {
+                        *code = ErrorCode::NotLeaderOrFollower;
+                    }
+                });
+                respond(id, *response, fx);
+            }
+        }
+    }
+
+    /// Answers a request for data: at once, but where the answer says that something does not exist.
+    pub(super) fn respond_data(
+        &mut self,
+        id: RequestId,
+        response: impl Into<Response>,
+        fx: &mut Effects,
+    ) {
+        let mut response = response.into();
+        let mut missing = false;
+        for_each_missing(&mut response, |_, _, _| missing = true);
+        if missing {
+            self.confirm(id, Unconfirmed::Answer(Box::new(response)), fx);
+        } else {
+            respond(id, response, fx);
+        }
+    }
+}
+
+/// Visits every partition of which an answer says that there is no such topic or partition.
+fn for_each_missing(
+    response: &mut Response,
+    mut visit: impl FnMut(Named<'_>, i32, &mut ErrorCode),
+) {
+    let mut look = |topic: Named<'_>, partition: i32, code: &mut ErrorCode| {
+        if [
+            ErrorCode::UnknownTopicOrPartition,
+            ErrorCode::UnknownTopicId,
+        ]
+        .contains(code)
+        {
+            visit(topic, partition, code);
+        }
+    };
+    match response {
+        Response::Produce(response) => {
+            for topic in &mut response.responses {
+                for answer in &mut topic.partition_responses {
+                    let named = named(&topic.name, topic.topic_id);
+                    look(named, answer.index, &mut answer.error_code);
+                }
+            }
+        }
+        Response::Fetch(response) => {
+            for topic in &mut response.responses {
+                for answer in &mut topic.partitions {
+                    let named = named(&topic.topic, topic.topic_id);
+                    look(named, answer.partition_index, &mut answer.error_code);
+                }
+            }
+        }
+        Response::ListOffsets(response) => {
+            for topic in &mut response.topics {
+                for answer in &mut topic.partitions {
+                    let named = Named::Name(&topic.name);
+                    look(named, answer.partition_index, &mut answer.error_code);
+                }
+            }
+        }
+        Response::OffsetForLeaderEpoch(response) => {
+            for topic in &mut response.topics {
+                for answer in &mut topic.partitions {
+                    let named = Named::Name(&topic.topic);
+                    look(named, answer.partition, &mut answer.error_code);
+                }
+            }
+        }
+        Response::Metadata(_)
+        | Response::FindCoordinator(_)
+        | Response::ApiVersions(_)
+        | Response::CreateTopics(_)
+        | Response::DeleteTopics(_)
+        | Response::InitProducerId(_)
+        | Response::DescribeConfigs(_)
+        | Response::CreatePartitions(_)
+        | Response::DescribeCluster(_)
+        | Response::DescribeTopicPartitions(_) => {}
+    }
+}
+
+/// A topic as an answer names it: by id from the version on that has no names.
+fn named(name: &str, id: TopicId) -> Named<'_> {
+    if id == TopicId::ZERO {
+        Named::Name(name)
+    } else {
+        Named::Id(id)
+    }
+}
