@@ -195,6 +195,12 @@ class Allowance:
         self.ended = True
 
 
+def say(line):
+    """Prints a line whole: two threads do, and `print` writes its end apart."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def report_progress(acknowledgements):
     """Prints the count when it has grown, ten times a second."""
     reported = 0
@@ -203,7 +209,7 @@ def report_progress(acknowledgements):
         count = acknowledgements.count
         if count != reported:
             reported = count
-            print("acknowledged", count, flush=True)
+            say(f"acknowledged {count}")
 
 
 def main():
@@ -229,8 +235,8 @@ def main():
             writer.wait(ahead)
     writer.finish()
     for reason in acknowledgements.failures[:5]:
-        print("failed", " ".join(reason.split()), flush=True)
-    print("acknowledged", acknowledgements.count, flush=True)
+        say(f"failed {' '.join(reason.split())}")
+    say(f"acknowledged {acknowledgements.count}")
     acknowledgements.save(file)
 
 
