@@ -246,6 +246,10 @@ list! {
         CountsRefusedAsDurable,
         /// LogAppendTime is what the wall clock showed when the broker last had nothing to do.
         StampsStaleTime,
+        /// A want of descriptors or memory is taken for a failed disk.
+        TakesShortageForFailure,
+        /// A file that makes room for another one is closed without a sync.
+        ClosesUnsynced,
     }
 }
 
@@ -302,6 +306,8 @@ list! {
         DiskFull,
         /// A replica gave up what the full disk had refused.
         AppendRefused,
+        /// An append was refused for want of a descriptor or of memory.
+        OutOfResources,
         /// A snapshot of the metadata image was saved.
         SnapshotSaved,
         /// A broker started from a snapshot of the metadata image.

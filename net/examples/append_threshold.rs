@@ -68,6 +68,7 @@ fn measure(
     LogStore::format(&disk, identity)?;
     let options = StoreOptions {
         direct_append_bytes_min: if direct { 0 } else { usize::MAX },
+        open_files_max: 8192,
         ..StoreOptions::default()
     };
     let (mut store, _) = LogStore::open(disk, options, BootId(1))?;

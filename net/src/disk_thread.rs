@@ -5,7 +5,7 @@
 //! threads of their own, and so do checkpoints.
 //!
 //! Nothing here decides anything. A disk that fails is reported, once, and not used again; a disk that is full is
-//! asked now and then whether it still is.
+//! asked now and then whether it still is, and what finds no descriptor is tried again.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use varve_core::ids::{ClusterId, Offset, TopicPartition};
 use varve_core::store::{
     CheckpointTicket, Completion, Disk, Findings, LogStore, Order, Query, QueryKind, QueryResult,
-    ReadError, ScrubTicket, Stage, StoreFailure,
+    ReadError, Refusal, ScrubTicket, Stage, StoreFailure,
 };
 use varve_core::time::Instant;
 
@@ -49,7 +49,8 @@ const READ_SHARE: usize = 8;
 /// What every answer may take, whatever is left.
 const READ_BYTES_MIN: usize = 64 << 10;
 
-/// How often a full disk is asked whether it has room again.
+/// How often a disk that has refused an append is asked whether it has room; what finds no descriptor then is refused
+/// again.
 const SPACE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the writer is asked to do.
@@ -254,7 +255,8 @@ where
         checkpoints,
         scrubs,
         failed: false,
-        full_since: None,
+        refused_at: None,
+        postponed: Vec::new(),
     };
     rt::spawn_worker(
         format!("{name}-writer"),
@@ -409,17 +411,23 @@ struct Writer<D: Disk> {
     scrubs: mpsc::Sender<ScrubTicket<D>>,
     /// The directory is offline, and that has been reported.
     failed: bool,
-    /// The disk was found full, or asked again, at this time.
-    full_since: Option<Instant>,
+    /// An append was refused, or the disk asked again, at this time.
+    refused_at: Option<Instant>,
+    /// The memory of orders that may wait in the store for a descriptor.
+    postponed: Vec<InUse>,
 }
 
 impl<D: Disk> Writer<D> {
     fn work(&mut self, jobs: &mut Vec<Job>) {
         let mut written = Vec::new();
         let mut closing = Vec::new();
+        self.retry(&mut written);
         for job in jobs.drain(..) {
             match job {
-                Job::Orders(orders, _in_use) => self.execute(&orders, &mut written),
+                Job::Orders(orders, in_use) => {
+                    self.execute(&orders, &mut written);
+                    self.postponed.push(in_use);
+                }
                 Job::Join(cluster) => {
                     let joined = self.shared.write().join(cluster);
                     self.check(joined);
@@ -427,6 +435,9 @@ impl<D: Disk> Writer<D> {
                 Job::Tick => {}
                 Job::Close(done) => closing.push(done),
             }
+        }
+        if !self.shared.store().is_short_of_resources() {
+            self.postponed.clear();
         }
         if !written.is_empty() {
             self.shared.report(DiskReport::Stored(written));
@@ -455,10 +466,30 @@ impl<D: Disk> Writer<D> {
             let Some(completion) = self.check(executed).flatten() else {
                 continue;
             };
-            if completion.stage == Stage::Refused {
-                self.full_since.get_or_insert(now);
-            }
+            self.note_refusal(&completion, now);
             written.push(completion);
+        }
+    }
+
+    /// Tries again what has found no descriptor or no memory.
+    fn retry(&mut self, written: &mut Vec<Completion>) {
+        if !self.shared.store().is_short_of_resources() {
+            return;
+        }
+        let now = self.shared.clock.now();
+        let retried = self.shared.write().retry(now);
+        for completion in self.check(retried).unwrap_or_default() {
+            self.note_refusal(&completion, now);
+            written.push(completion);
+        }
+    }
+
+    fn note_refusal(&mut self, completion: &Completion, now: Instant) {
+        match completion.stage {
+            Stage::Refused(Refusal::DiskFull | Refusal::OutOfResources) => {
+                self.refused_at.get_or_insert(now);
+            }
+            Stage::Unfilled | Stage::Written | Stage::Durable => {}
         }
     }
 
@@ -524,7 +555,7 @@ impl<D: Disk> Writer<D> {
         let now = self.shared.clock.now();
         if self.failed
             || self
-                .full_since
+                .refused_at
                 .is_none_or(|since| now.since(since) < SPACE_INTERVAL)
         {
             return;
@@ -532,10 +563,10 @@ impl<D: Disk> Writer<D> {
         let has_space = self.shared.write().has_space();
         match self.check(has_space) {
             Some(true) => {
-                self.full_since = None;
+                self.refused_at = None;
                 self.shared.report(DiskReport::SpaceReturned);
             }
-            Some(false) => self.full_since = Some(now),
+            Some(false) => self.refused_at = Some(now),
             None => {}
         }
     }

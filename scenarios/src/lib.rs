@@ -20,6 +20,7 @@ use varve_core::replica::ReplicaView;
 use varve_sim::client::{Consumer, Producer, Work};
 use varve_sim::cluster::{Cluster, ClusterOptions, DiskOptions};
 use varve_sim::disk::Fault;
+pub use varve_sim::disk::Shortage;
 use varve_sim::draw::Draws;
 use varve_sim::history::{Fate, Value};
 use varve_sim::nemesis::set;
@@ -192,6 +193,13 @@ impl Scenario {
     #[must_use]
     pub const fn reserve(mut self, bytes: u64) -> Self {
         self.options.store.reserve_bytes = bytes;
+        self
+    }
+
+    /// Every store keeps this many files open at most.
+    #[must_use]
+    pub const fn open_files(mut self, most: usize) -> Self {
+        self.options.store.open_files_max = most;
         self
     }
 
@@ -734,6 +742,23 @@ impl Scenario {
         self.told(format!("disk of n{node} has room"));
         let capacity = self.options.disk.capacity;
         self.cluster().node(node).disk.set_capacity(capacity);
+    }
+
+    /// The node has no descriptor left for a file or a connection, or no memory.
+    pub fn run_short(&mut self, node: u8, of: Shortage) {
+        let what = match of {
+            Shortage::Descriptors => "descriptor",
+            Shortage::Memory => "memory",
+        };
+        self.told(format!("n{node} has no {what} left"));
+        self.cluster_mut().run_short(node, of, 1_000_000);
+        self.cluster_mut().refuse_connections(node);
+    }
+
+    /// It has all that it needs.
+    pub fn end_shortage(&mut self, node: u8) {
+        self.told(format!("n{node} has descriptors and memory"));
+        self.cluster_mut().end_shortage(node);
     }
 
     /// Bits rot in the segment that holds this offset of the partition: in the middle of its batch.

@@ -151,6 +151,12 @@ killers! {
         CountsRefusedAsDurable: checker "WordsAreDurable",
         EatsReserve: claim "does not happen within 4000ms",
     }
+    no_descriptor_left {
+        TakesShortageForFailure: checker "OnlyWritesTakeDirectoriesOffline",
+    }
+    file_that_makes_room {
+        ClosesUnsynced: claim "does not happen within 10000ms",
+    }
     disk_that_hangs {
         IgnoresStalledDisk: claim "does not happen within 6000ms",
     }

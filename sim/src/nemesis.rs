@@ -21,7 +21,7 @@ use varve_core::ids::{TopicPartition, Voter};
 use crate::checkers::show_partition;
 use crate::clock::SimTime;
 use crate::cluster::Cluster;
-use crate::disk::Fault as DiskFault;
+use crate::disk::{Fault as DiskFault, Shortage};
 use crate::draw::{Draw, Draws, Subsystem};
 use crate::network::Place;
 use crate::node::Node;
@@ -114,6 +114,8 @@ kinds! {
     JournalReadError "read error of the journal",
     /// The same of a checkpoint.
     CheckpointReadError "read error of a checkpoint",
+    /// A node has no descriptor left, for files, for connections or for both, or no memory.
+    Shortage "no descriptor or memory",
 }
 
 impl fmt::Display for Kind {
@@ -163,6 +165,7 @@ const AT_FORMATION: &[Kind] = &[
     Kind::ClientCut,
     Kind::ClockJump,
     Kind::RestartLoop,
+    Kind::Shortage,
 ];
 /// The first fault of each kind while the cluster is formed: these have names of their own.
 const FORMATION: u64 = 1 << 32;
@@ -649,6 +652,29 @@ impl Nemesis {
                 tell(cluster, format!("{name} is wanted on {}", set(&nodes)));
                 cluster.retarget(partition, &nodes);
             }
+            Kind::Shortage => {
+                let length = if draw.chance(500_000) { short } else { long };
+                let per_million = if draw.chance(500_000) {
+                    1_000_000
+                } else {
+                    300_000
+                };
+                let (what, of) = match draw.below(4) {
+                    0 => ("descriptors for connections", None),
+                    1 => ("descriptors for files", Some(Shortage::Descriptors)),
+                    2 => ("descriptors", Some(Shortage::Descriptors)),
+                    _memory => ("memory", Some(Shortage::Memory)),
+                };
+                let has_none = if per_million < 1_000_000 { "few" } else { "no" };
+                tell(cluster, format!("n{node} has {has_none} {what}"));
+                if let Some(of) = of {
+                    cluster.run_short(node, of, per_million);
+                }
+                if matches!(what, "descriptors for connections" | "descriptors") {
+                    cluster.refuse_connections(node);
+                }
+                self.ends_after(cluster, kind, nth, length);
+            }
             Kind::ClockJump => {
                 let jump = i64::try_from(draw.below(20_000)).unwrap_or(0) - 10_000;
                 tell(cluster, format!("wall clock of n{node} jumps by {jump}ms"));
@@ -716,6 +742,7 @@ impl Nemesis {
                 let capacity = cluster.options().disk.capacity;
                 cluster.node(node).disk.set_capacity(capacity);
             }
+            Kind::Shortage => cluster.end_shortage(node),
             Kind::SyncFails | Kind::WriteFails => {
                 cluster.node(node).disk.disarm();
                 cluster.kill(node);
@@ -805,6 +832,7 @@ impl Nemesis {
         patient.disk.disarm();
         patient.disk.set_capacity(capacity);
         cluster.resume(node);
+        cluster.end_shortage(node);
         let ended = cluster
             .node(node)
             .process
@@ -827,6 +855,7 @@ impl Nemesis {
             | Kind::Refuse
             | Kind::Stop
             | Kind::DiskFull
+            | Kind::Shortage
             | Kind::SyncFails
             | Kind::WriteFails
             | Kind::Wipe

@@ -46,6 +46,8 @@ pub struct Node {
     pub paused: Option<Vec<Deferred>>,
     /// Crash when this many more effects have been carried out.
     pub crash_after_effects: Option<u32>,
+    /// It was to be started and was too short of descriptors or memory for it: it is once it is not.
+    pub waits_for_resources: bool,
     /// Everything on the disk waits until then.
     pub disk_stalled_until: SimTime,
     /// Syncs that are running or done, for the draws of their latencies.
@@ -125,8 +127,8 @@ pub struct Process {
     pub scrubbing: Option<ScrubTicket<SimDisk>>,
     /// A look at the queue is scheduled.
     pub start_scheduled: bool,
-    /// The disk has refused an append, and space is looked for.
-    pub is_full: bool,
+    /// An append was refused, and space is looked for.
+    pub has_refused: bool,
     /// Outgoing links, by peer.
     pub links: BTreeMap<BrokerId, Link>,
     /// Incoming links: who is at the other end, and which connection of that peer it is.
@@ -225,7 +227,7 @@ impl Process {
             checkpointing: None,
             scrubbing: None,
             start_scheduled: false,
-            is_full: false,
+            has_refused: false,
             links: BTreeMap::new(),
             incoming: BTreeMap::new(),
             sessions: BTreeMap::new(),

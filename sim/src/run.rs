@@ -133,6 +133,8 @@ struct Shape {
     producer_expiration: Duration,
     /// Batches of metadata between two snapshots.
     snapshot_interval: u64,
+    /// How many files each store keeps open, where it is few.
+    open_files_max: Option<usize>,
     network: NetworkOptions,
     disk: DiskOptions,
     producers: Vec<Producer>,
@@ -184,6 +186,11 @@ impl Shape {
                 86_400
             }),
             snapshot_interval: draw(11).between(5, 50),
+            open_files_max: {
+                let mut draw = draw(13);
+                let are_few = draw.chance(500_000);
+                are_few.then(|| usize::try_from(draw.between(2, 12)).unwrap_or(2))
+            },
             network: draw_network(&mut draw(6)),
             disk: draw_disk(&mut draw(7)),
             producers: draw_producers(&mut draw(8)),
@@ -193,7 +200,7 @@ impl Shape {
     fn describe(&self) -> String {
         let plural = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
         format!(
-            "{}{}, {} on {}{}{}{}{}, snapshots every {} batches, {}",
+            "{}{}, {} on {}{}{}{}{}{}, snapshots every {} batches, {}",
             plural(usize::from(self.nodes), "node"),
             if self.formation.is_some() {
                 " formed under faults"
@@ -220,6 +227,10 @@ impl Shape {
                 String::new()
             } else {
                 format!(", scrubbed in {}ms", self.scrub_interval.as_millis())
+            },
+            match self.open_files_max {
+                Some(max) => format!(", {max} files open"),
+                None => String::new(),
             },
             self.snapshot_interval,
             plural(self.producers.len(), "producer")
@@ -320,6 +331,9 @@ impl<'a> Life<'a> {
         cluster_options.kafka.insert(name, expiration);
         cluster_options.store.scrub_interval = shape.scrub_interval;
         cluster_options.snapshot_interval = shape.snapshot_interval;
+        if let Some(max) = shape.open_files_max {
+            cluster_options.store.open_files_max = max;
+        }
         let mut cluster = Cluster::new(cluster_options, draws);
         if options.trace {
             cluster.trace.begin(SimTime::default(), None);

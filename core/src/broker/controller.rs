@@ -202,6 +202,7 @@ impl Broker {
             self.hand_over(fx);
             return;
         }
+        self.follow_metadata(fx);
         self.register(fx);
         self.report_again(fx);
         self.ask_for_releases(fx);

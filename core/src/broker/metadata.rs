@@ -15,7 +15,7 @@ use crate::ids::{BrokerId, LeaderEpoch, Offset, TopicId, TopicPartition, Voter};
 use crate::peer::{PeerAddresses, Question};
 use crate::record::Batch;
 use crate::replica::{Replica, ReplicaConfig};
-use crate::store::{Flush, QueryId, QueryKind, QueryResult, RecoveredReplica, Roll};
+use crate::store::{Flush, QueryId, QueryKind, QueryResult, ReadError, RecoveredReplica, Roll};
 
 use super::Broker;
 
@@ -198,6 +198,8 @@ impl Broker {
                 }
                 self.image_advanced(Some(affected), fx);
             }
+            // Asked at once it would be no other: housekeeping asks again.
+            QueryResult::Failed(ReadError::Unavailable) => return,
             QueryResult::Failed(error) => self.note_hole(TopicPartition::METADATA, &error, fx),
             QueryResult::Found(_) => {}
         }

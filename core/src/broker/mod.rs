@@ -39,7 +39,8 @@ use crate::links::{Links, Timing};
 use crate::peer::{Answer, LeaderClaim, PeerIdentity, Question};
 use crate::replica::{Cx, Replica, ReplicaView};
 use crate::store::{
-    OrderSeq, Query, QueryId, QueryKind, QueryResult, ReadError, Recovered, Stage, StoreFailure,
+    OrderSeq, Query, QueryId, QueryKind, QueryResult, ReadError, Recovered, Refusal, Stage,
+    StoreFailure,
 };
 use crate::time::{Instant, Now};
 
@@ -295,8 +296,13 @@ impl Broker {
             } => self.on_peer(from, session, message, fx),
             Input::Stored(completions) => {
                 for completion in completions {
-                    if completion.stage == Stage::Refused {
-                        self.on_disk_full(fx);
+                    match completion.stage {
+                        Stage::Refused(Refusal::DiskFull) => self.on_disk_full(fx),
+                        // It concerns nobody else.
+                        Stage::Refused(Refusal::OutOfResources) => {
+                            fx.probe(Probe::OutOfResources);
+                        }
+                        Stage::Unfilled | Stage::Written | Stage::Durable => {}
                     }
                     self.with_replica(completion.replica, fx, |replica, cx| {
                         replica.on_stored(&completion, cx)

@@ -252,8 +252,8 @@ impl Replica {
                 self.orders.leave_unfilled(completion.seq);
                 return;
             }
-            Stage::Refused if cx.fx.mutant(Mutant::CountsRefusedAsDurable) => true,
-            Stage::Refused => {
+            Stage::Refused(_) if cx.fx.mutant(Mutant::CountsRefusedAsDurable) => true,
+            Stage::Refused(_) => {
                 self.on_refused(completion.seq, cx);
                 self.assert_invariants();
                 return;
@@ -294,7 +294,7 @@ impl Replica {
         self.orders.forget_refused();
     }
 
-    /// The disk had no room for an append. What is not committed of it is given up, as if the replica had been killed
+    /// An append could not be written. What is not committed of it is given up, as if the replica had been killed
     /// before: nobody has been told that it was stored. What is committed stays in memory, to be ordered again.
     fn on_refused(&mut self, seq: OrderSeq, cx: &mut Cx<'_>) {
         let Some(from) = self.orders.refuse(seq) else {

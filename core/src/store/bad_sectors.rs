@@ -85,12 +85,14 @@ pub(super) fn write_over<F: DiskFile>(
     let length: usize = parts.iter().map(|part| part.len()).sum();
     for end in [offset, offset + length as u64] {
         let page = end - end % PAGE;
-        let is_unreadable = || {
-            let read = try_read(file, page, &mut [0; PAGE as usize]);
-            matches!(read, Err(DiskError::Io(_)))
-        };
-        if page < end && is_unreadable() {
-            file.discard(page, PAGE)?;
+        if page == end {
+            continue;
+        }
+        match try_read(file, page, &mut [0; PAGE as usize]) {
+            Ok(_) => {}
+            Err(DiskError::Io(_)) => file.discard(page, PAGE)?,
+            // Whether it can be read is not known, and the write is tried again.
+            Err(error) => return Err(error),
         }
     }
     file.write_at(offset, parts)

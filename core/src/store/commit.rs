@@ -4,14 +4,15 @@
 
 use std::collections::BTreeSet;
 
+use crate::store::failed_sync::FailedSync;
 use crate::store::journal::{GroupNumber, JournalPlace};
-use crate::store::{BootId, Disk, DiskError, DiskFile, bad_sectors, checkpoint, failed_sync};
+use crate::store::{Disk, DiskError, DiskFile, bad_sectors, checkpoint};
 
 /// A group commit: everything that was executed before it.
 #[derive(Clone, Debug)]
 pub struct CommitTicket<D: Disk> {
     pub(super) disk: D,
-    pub(super) boot: BootId,
+    pub(super) failed_sync: FailedSync<D::File>,
     /// Everything up to this group becomes durable.
     pub(super) number: GroupNumber,
     pub(super) segments: Vec<D::File>,
@@ -25,13 +26,15 @@ impl<D: Disk> CommitTicket<D> {
     /// Makes it durable. Waits for the disk; to be called without holding the store.
     ///
     /// # Errors
-    /// Whatever the disk says. Never try again: hand the error to [`crate::store::LogStore::finish_commit`].
+    /// Whatever the disk says. Never try again: hand the error to [`crate::store::LogStore::finish_commit`], which knows
+    /// what may be.
     pub fn sync(&self) -> Result<(), DiskError> {
-        failed_sync::note(&self.disk, self.boot, self.sync_all())
+        self.failed_sync.note(self.sync_all())
     }
 
     fn sync_all(&self) -> Result<(), DiskError> {
         // Segments before the journal: a journal that is durable names only what is there.
+        // Names come behind the segments' bytes: where a directory cannot be opened for the moment, those are done.
         for file in &self.segments {
             file.sync()?;
         }
@@ -49,7 +52,7 @@ impl<D: Disk> CommitTicket<D> {
 #[derive(Clone, Debug)]
 pub struct CheckpointTicket<D: Disk> {
     pub(super) disk: D,
-    pub(super) boot: BootId,
+    pub(super) failed_sync: FailedSync<D::File>,
     pub(super) generation: u64,
     pub(super) place: JournalPlace,
     pub(super) segments: Vec<D::File>,
@@ -65,7 +68,7 @@ impl<D: Disk> CheckpointTicket<D> {
     /// # Errors
     /// Whatever the disk says. Never try again: hand the error to [`crate::store::LogStore::finish_checkpoint`].
     pub fn run(&self) -> Result<(), DiskError> {
-        failed_sync::note(&self.disk, self.boot, self.sync_and_write())
+        self.failed_sync.note(self.sync_and_write())
     }
 
     fn sync_and_write(&self) -> Result<(), DiskError> {

@@ -4,6 +4,9 @@
 //! directory, with `/` between parts. Nothing is durable before [`DiskFile::sync`] (bytes and length of the
 //! file) and [`Disk::sync_directory`] (names in the directory) have returned without error; after a failed
 //! sync nothing is known of the file, and the store never retries one.
+//!
+//! Any operation but [`DiskFile::sync`] may fail with [`DiskError::OutOfResources`], which says nothing of the disk: it
+//! can be tried again.
 
 use std::fmt;
 
@@ -129,6 +132,9 @@ pub enum DiskError {
     Exists,
     /// The disk is full.
     NoSpace,
+    /// The process or the system has no descriptor or no memory left for it, in the operating system's words. Nothing was
+    /// done, but that any part of a write may be.
+    OutOfResources(String),
     /// A sync failed, in the operating system's words: what is durable is unknown, and a later success proves nothing.
     SyncFailed(String),
     /// Anything else, in the operating system's words.
@@ -142,7 +148,7 @@ impl fmt::Display for DiskError {
             Self::Exists => f.write_str("the file exists"),
             Self::NoSpace => f.write_str("the disk is full"),
             Self::SyncFailed(reason) => write!(f, "a sync failed: {reason}"),
-            Self::Io(reason) => f.write_str(reason),
+            Self::OutOfResources(reason) | Self::Io(reason) => f.write_str(reason),
         }
     }
 }

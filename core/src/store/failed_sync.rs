@@ -14,7 +14,7 @@
 
 use crate::store::codec::{Decoded, Malformed, Put, Take};
 use crate::store::journal::{check, seal};
-use crate::store::{BootId, Disk, DiskError, OpenError, bad_sectors};
+use crate::store::{BootId, Disk, DiskError, DiskFile, OpenError, bad_sectors};
 
 const PATH: &str = "failed-sync";
 const MAGIC: u32 = u32::from_be_bytes(*b"VSF1");
@@ -26,40 +26,49 @@ pub(super) fn is_name(name: &str) -> bool {
     name == PATH
 }
 
-/// Makes room for a note, and forgets one of an earlier run of the operating system.
-///
-/// # Errors
-/// [`OpenError::SyncFailed`] where one may be of this run; else the disk's.
-pub(super) fn check_none<D: Disk>(disk: &D, boot: BootId) -> Result<(), OpenError> {
-    let file = match disk.open(PATH) {
-        Err(DiskError::NotFound) => disk.create(PATH)?,
-        file => file?,
-    };
-    let mut bytes = [0; SIZE];
-    let length = bad_sectors::try_read(&file, 0, &mut bytes)?;
-    // A torn note is one that a power cut has torn: the run is over.
-    if let Ok((run, reason)) = decode(&bytes[..length])
-        && (boot == run || boot == BootId::UNKNOWN || run == BootId::UNKNOWN)
-    {
-        return Err(OpenError::SyncFailed(reason));
-    }
-    bad_sectors::write_over(&file, 0, &[&[0; SIZE]])?;
-    Ok(())
+/// Where a failure is noted. The file is open before it is needed, so that a want of descriptors cannot keep the note out
+/// either.
+#[derive(Clone, Debug)]
+pub(super) struct FailedSync<F> {
+    file: F,
+    boot: BootId,
 }
 
-/// Notes a failure that leaves unknown what is durable. Others pass.
-pub(super) fn note<D: Disk, T>(
-    disk: &D,
-    boot: BootId,
-    outcome: Result<T, DiskError>,
-) -> Result<T, DiskError> {
-    if let Err(DiskError::SyncFailed(reason)) = &outcome
-        && let Ok(file) = disk.open(PATH)
-    {
-        // Where even this fails nothing more can be done, and the sync's own failure is what counts.
-        let _ = bad_sectors::write_over(&file, 0, &[&encode(boot, reason)]);
+impl<F: DiskFile> FailedSync<F> {
+    /// Makes room for a note.
+    pub(super) fn open<D: Disk<File = F>>(disk: &D, boot: BootId) -> Result<Self, DiskError> {
+        let file = match disk.open(PATH) {
+            Err(DiskError::NotFound) => disk.create(PATH)?,
+            file => file?,
+        };
+        Ok(Self { file, boot })
     }
-    outcome
+
+    /// Forgets a note of an earlier run of the operating system.
+    ///
+    /// # Errors
+    /// [`OpenError::SyncFailed`] where one may be of this run; else the disk's.
+    pub(super) fn check_none(&self) -> Result<(), OpenError> {
+        let mut bytes = [0; SIZE];
+        let length = bad_sectors::try_read(&self.file, 0, &mut bytes)?;
+        // A torn note is one that a power cut has torn: the run is over.
+        if let Ok((run, reason)) = decode(&bytes[..length])
+            && (self.boot == run || self.boot == BootId::UNKNOWN || run == BootId::UNKNOWN)
+        {
+            return Err(OpenError::SyncFailed(reason));
+        }
+        bad_sectors::write_over(&self.file, 0, &[&[0; SIZE]])?;
+        Ok(())
+    }
+
+    /// Notes a failure that leaves unknown what is durable. Others pass.
+    pub(super) fn note<T>(&self, outcome: Result<T, DiskError>) -> Result<T, DiskError> {
+        if let Err(DiskError::SyncFailed(reason)) = &outcome {
+            // Where even this fails nothing more can be done, and the sync's own failure is what counts.
+            let _ = bad_sectors::write_over(&self.file, 0, &[&encode(self.boot, reason)]);
+        }
+        outcome
+    }
 }
 
 fn encode(boot: BootId, reason: &str) -> Vec<u8> {

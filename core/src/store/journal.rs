@@ -8,13 +8,14 @@
 //!
 //! This file writes; `journal_reader.rs` reads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
 use bytes::Bytes;
 
 use crate::ids::{DirectoryId, Incarnation, TopicPartition};
 use crate::store::codec::{Decoded, Malformed, Put, Take};
+use crate::store::journal_reader::FoundJournal;
 use crate::store::record::Record;
 use crate::store::{Disk, DiskError, DiskFile, Vote};
 
@@ -271,9 +272,11 @@ pub(super) struct Journal<D: Disk> {
     directory: DirectoryId,
     incarnation: Incarnation,
     file_bytes: u64,
-    /// The file that is being written; `None` before the first group.
-    current: Option<(u64, u32, D::File)>,
-    /// Where the next group goes in it.
+    /// All files by slot, open: going on with the next one needs no descriptor that there may not be.
+    files: BTreeMap<u32, D::File>,
+    /// Use and slot of the file that is being written; `None` before the first group.
+    current: Option<(u64, u32)>,
+    /// Where the next group goes in it; nothing but its header is there where that is the first.
     offset: u64,
     /// Files that recovery may still need, by use.
     kept: BTreeMap<u64, u32>,
@@ -284,6 +287,8 @@ pub(super) struct Journal<D: Disk> {
     /// Whether a file's name is not durable yet.
     names_unsynced: bool,
     staged: Staged,
+    /// Groups that are whole and not written yet, in order.
+    sealed: VecDeque<(GroupNumber, Staged)>,
     /// Number of the group that is being staged.
     number: GroupNumber,
     /// What the next group will say.
@@ -313,30 +318,34 @@ enum Part {
 }
 
 impl<D: Disk> Journal<D> {
-    /// A journal that starts behind everything before: in a file of its own, from `file_use` on.
+    /// A journal that starts behind everything that was found: in a file of its own.
     pub(super) fn new(
         disk: D,
         directory: DirectoryId,
         incarnation: Incarnation,
         file_bytes: u64,
-        next_use: u64,
-        kept: BTreeMap<u64, u32>,
-        free: Vec<u32>,
+        found: FoundJournal<D::File>,
     ) -> Self {
-        let next_slot = kept.values().chain(&free).max().map_or(0, |slot| slot + 1);
+        let used = found.files.iter();
+        let kept = used.map(|it| (it.header.file_use, it.slot)).collect();
+        let free = found.free.iter().map(|&(slot, _)| slot).collect();
+        let used = found.files.into_iter().map(|it| (it.slot, it.file));
+        let files: BTreeMap<u32, D::File> = used.chain(found.free).collect();
         Self {
             disk,
             directory,
             incarnation,
             file_bytes,
+            next_slot: files.last_key_value().map_or(0, |(slot, _)| slot + 1),
+            files,
             current: None,
             offset: 0,
             kept,
             free,
-            next_use,
-            next_slot,
+            next_use: found.next_use,
             names_unsynced: false,
             staged: Staged::default(),
+            sealed: VecDeque::new(),
             number: GroupNumber(1),
             durable: GroupNumber(0),
             unsynced: Vec::new(),
@@ -363,7 +372,8 @@ impl<D: Disk> Journal<D> {
             created => created?,
         };
         file.allocate(self.file_bytes)?;
-        self.unsynced.push(file);
+        self.unsynced.push(file.clone());
+        self.files.insert(slot, file);
         self.names_unsynced = true;
         self.next_slot += 1;
         Ok(slot)
@@ -388,9 +398,19 @@ impl<D: Disk> Journal<D> {
         self.staged.parts.is_empty()
     }
 
-    /// Whether nothing is staged and nothing written waits for a sync.
+    /// Whether all that was staged has been written.
+    pub(super) fn is_written(&self) -> bool {
+        self.is_staged_empty() && !self.has_sealed()
+    }
+
+    /// Whether a group could not be written yet.
+    pub(super) fn has_sealed(&self) -> bool {
+        !self.sealed.is_empty()
+    }
+
+    /// Whether all has been written, and nothing written waits for a sync.
     pub(super) fn is_clean(&self) -> bool {
-        self.is_staged_empty() && self.unsynced.is_empty()
+        self.is_written() && self.unsynced.is_empty()
     }
 
     /// The most bytes that the records of one group may have.
@@ -398,18 +418,18 @@ impl<D: Disk> Journal<D> {
         self.file_bytes / 4
     }
 
-    /// Adds a record to the group that is being staged; writes that one first where both do not fit.
+    /// Adds a record to the group that is being staged, or to one behind it where both do not fit.
     pub(super) fn stage(
         &mut self,
         replica: TopicPartition,
         record: &Record,
         bodies: impl Iterator<Item = Bytes>,
         bodies_length: usize,
-    ) -> Result<(), DiskError> {
+    ) {
         if to_u64(self.staged.length + bodies_length) > self.group_bytes_max()
             || self.staged.replicas.len() >= REPLICAS_MAX
         {
-            self.write()?;
+            self.seal();
         }
         let seed = seed(self.directory);
         let staged = &mut self.staged;
@@ -429,33 +449,54 @@ impl<D: Disk> Journal<D> {
             staged.votes.retain(|(other, _)| *other != replica);
             staged.votes.push((replica, *vote));
         }
+    }
+
+    /// Ends the group that is being staged.
+    fn seal(&mut self) {
+        if !self.is_staged_empty() {
+            let staged = std::mem::take(&mut self.staged);
+            self.sealed.push_back((self.number, staged));
+            self.number = self.number.next();
+        }
+    }
+
+    /// Writes all that is staged, without a sync. What could not be written can be tried again.
+    pub(super) fn write(&mut self) -> Result<(), DiskError> {
+        self.seal();
+        self.write_sealed()
+    }
+
+    /// The same of the groups that are whole.
+    pub(super) fn write_sealed(&mut self) -> Result<(), DiskError> {
+        while let Some((number, group)) = self.sealed.pop_front() {
+            let written = self.write_group(number, &group);
+            if written.is_err() {
+                self.sealed.push_front((number, group));
+                return written;
+            }
+        }
         Ok(())
     }
 
-    /// Writes the staged group, without a sync.
-    pub(super) fn write(&mut self) -> Result<(), DiskError> {
-        if self.is_staged_empty() {
-            return Ok(());
-        }
-        let staged = std::mem::take(&mut self.staged);
+    fn write_group(&mut self, number: GroupNumber, staged: &Staged) -> Result<(), DiskError> {
         let seed = seed(self.directory);
         let mut replicas = vec![TopicPartition::default(); staged.replicas.len()];
         for (replica, place) in &staged.replicas {
             replicas[*place as usize] = *replica;
         }
-        let votes = self.encode_votes(&staged.votes, seed);
+        let votes = self.encode_votes(number, &staged.votes, seed);
         let length = |length: usize| u32::try_from(length).expect("a group fits a journal file");
         let mut header = GroupHeader {
             file_use: 0,
             incarnation: self.incarnation,
-            number: self.number,
+            number,
             durable: self.durable,
             records_length: length(staged.length),
             votes_length: length(votes.len()),
             replicas,
         };
         let total = header.length();
-        let (file, at, file_header) = self.place(total)?;
+        let (file, at, file_header) = self.place(number, total)?;
         header.file_use = self.next_use - 1;
         let start = header.encode(GROUP_MAGIC, seed);
         let padding = header.body_length() - to_u64(start.len() + staged.length);
@@ -479,11 +520,15 @@ impl<D: Disk> Journal<D> {
         file.write_at(at, &parts)?;
         self.written += total;
         self.offset += total;
-        self.number = self.number.next();
         Ok(())
     }
 
-    fn encode_votes(&self, votes: &[(TopicPartition, Vote)], seed: u32) -> Vec<u8> {
+    fn encode_votes(
+        &self,
+        number: GroupNumber,
+        votes: &[(TopicPartition, Vote)],
+        seed: u32,
+    ) -> Vec<u8> {
         let mut bytes = Vec::new();
         if votes.is_empty() {
             return bytes;
@@ -491,7 +536,7 @@ impl<D: Disk> Journal<D> {
         bytes.u32(VOTES_MAGIC);
         bytes.u32(0);
         bytes.u64(self.incarnation.0);
-        bytes.u64(self.number.0);
+        bytes.u64(number.0);
         bytes.count(votes.len());
         for &(replica, vote) in votes {
             bytes.replica(replica);
@@ -502,44 +547,53 @@ impl<D: Disk> Journal<D> {
     }
 
     /// Where a group of `length` bytes goes: its file, the byte to write from, and the file header to write
-    /// before it where the file is a new one.
-    fn place(&mut self, length: u64) -> Result<(D::File, u64, Vec<u8>), DiskError> {
-        if let Some((_, _, file)) = &self.current
-            && self.offset + length + BLOCK_U64 <= self.file_bytes
-        {
-            let file = file.clone();
-            if !self.current_unsynced {
-                self.unsynced.push(file.clone());
-                self.current_unsynced = true;
-            }
+    /// before it where it is the first one there.
+    fn place(
+        &mut self,
+        number: GroupNumber,
+        length: u64,
+    ) -> Result<(D::File, u64, Vec<u8>), DiskError> {
+        let (file_use, slot) = match self.current {
+            Some(current) if self.offset + length + BLOCK_U64 <= self.file_bytes => current,
+            Some(_) | None => self.next_file()?,
+        };
+        let file = self.files[&slot].clone();
+        if !self.current_unsynced {
+            self.unsynced.push(file.clone());
+            self.current_unsynced = true;
+        }
+        if self.offset > BLOCK_U64 {
             return Ok((file, self.offset, Vec::new()));
         }
-        let slot = match self.free.pop() {
-            Some(slot) => slot,
-            None => self.create_file()?,
-        };
-        let file = self.disk.open(&path(slot))?;
-        let file_use = self.next_use;
-        self.next_use += 1;
-        self.kept.insert(file_use, slot);
-        self.unsynced.push(file.clone());
-        self.current_unsynced = true;
-        self.current = Some((file_use, slot, file.clone()));
-        self.offset = BLOCK_U64;
         let header = FileHeader {
             file_use,
             incarnation: self.incarnation,
-            first: self.number,
+            first: number,
         };
         Ok((file, 0, header.encode(self.directory)))
     }
 
+    /// Goes on in a file that is free, or a new one.
+    fn next_file(&mut self) -> Result<(u64, u32), DiskError> {
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None => self.create_file()?,
+        };
+        let current = (self.next_use, slot);
+        self.next_use += 1;
+        self.kept.insert(current.0, slot);
+        self.current_unsynced = false;
+        self.current = Some(current);
+        self.offset = BLOCK_U64;
+        Ok(current)
+    }
+
     /// Where the next group goes, for a checkpoint; everything staged has been written.
     pub(super) fn end(&self) -> JournalPlace {
-        assert!(self.is_staged_empty(), "a checkpoint stands between groups");
-        match &self.current {
-            Some((file_use, _, _)) => JournalPlace {
-                file_use: *file_use,
+        assert!(self.is_written(), "a checkpoint stands between groups");
+        match self.current {
+            Some((file_use, _)) => JournalPlace {
+                file_use,
                 offset: self.offset,
                 number: self.number,
             },
@@ -560,6 +614,11 @@ impl<D: Disk> Journal<D> {
         )
     }
 
+    /// Takes back files of which the sync could not be begun.
+    pub(super) fn give_back_unsynced(&mut self, files: &[D::File]) {
+        self.unsynced.extend_from_slice(files);
+    }
+
     /// Learns that all groups up to `number` are durable.
     pub(super) fn set_durable(&mut self, number: GroupNumber) {
         self.durable = self.durable.max(number);
@@ -568,7 +627,7 @@ impl<D: Disk> Journal<D> {
     /// Lets files before `file_use` be used again.
     pub(super) fn release_before(&mut self, file_use: u64) {
         let kept = self.kept.split_off(&file_use);
-        let current = self.current.as_ref().map(|(file_use, _, _)| *file_use);
+        let current = self.current.map(|(file_use, _)| file_use);
         for (file_use, slot) in std::mem::replace(&mut self.kept, kept) {
             if Some(file_use) == current {
                 self.kept.insert(file_use, slot);

@@ -47,7 +47,7 @@ pub(super) struct FoundJournal<F> {
     /// The files that may hold groups behind it, in order of use.
     pub(super) files: Vec<FoundFile<F>>,
     /// All others, by slot.
-    pub(super) free: Vec<u32>,
+    pub(super) free: Vec<(u32, F)>,
     pub(super) found: Vec<Found>,
     /// The greatest incarnation that wrote there.
     pub(super) incarnation: Incarnation,
@@ -78,8 +78,8 @@ pub(super) fn read<D: Disk>(
         };
         let file = disk.open(&journal::path(slot))?;
         match file_header(&file, directory)? {
-            None => journal.free.push(slot),
-            Some(header) if header.file_use < from.file_use => journal.free.push(slot),
+            None => journal.free.push((slot, file)),
+            Some(header) if header.file_use < from.file_use => journal.free.push((slot, file)),
             Some(header) => journal.files.push(FoundFile { slot, header, file }),
         }
     }

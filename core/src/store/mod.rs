@@ -22,6 +22,7 @@ mod identity;
 mod index;
 mod journal;
 mod journal_reader;
+mod open_files;
 mod orders;
 mod query;
 mod record;
@@ -36,7 +37,7 @@ pub use disk::{Disk, DiskError, DiskFile};
 pub use options::{BootId, Identity, OpenError, StoreOptions};
 pub use order::{
     Completion, Flush, Mark, Order, OrderKind, OrderSeq, Query, QueryId, QueryKind, QueryResult,
-    ReadError, Recovered, RecoveredReplica, Roll, Stage, StoreFailure, Vote,
+    ReadError, Recovered, RecoveredReplica, Refusal, Roll, Stage, StoreFailure, Vote,
 };
 pub use scrub::{Findings, ScrubTicket, Scrubbed};
 pub use store::LogStore;

@@ -56,6 +56,9 @@ pub struct StoreOptions {
     pub index_interval_bytes: u32,
     /// The scrub reads every byte within about this time; zero: never.
     pub scrub_interval: Duration,
+    /// Files of segments, indexes and snapshots that are kept open, besides those that are being synced or read: three
+    /// times as many descriptors, and some more, are in use at most.
+    pub open_files_max: usize,
 }
 
 impl StoreOptions {
@@ -86,6 +89,7 @@ impl Default for StoreOptions {
             segment_bytes_max: i32::MAX.unsigned_abs(),
             index_interval_bytes: 4096,
             scrub_interval: Duration::from_hours(7 * 24),
+            open_files_max: 256,
         }
     }
 }

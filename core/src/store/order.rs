@@ -165,9 +165,9 @@ pub enum Mark {
 /// How far an order got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum Stage {
-    /// The disk is full: the append has changed nothing. Everything that its replica orders behind the refused end is
-    /// refused too, and reported so; all other orders go on. Reported before any later order of the replica.
-    Refused,
+    /// The append could not be written and has changed nothing. Everything that its replica orders behind the refused end
+    /// is refused too, and reported so; all other orders go on. Reported before any later order of the replica.
+    Refused(Refusal),
     /// A batch of a fill did not fit where one is missing, or found no room: at least the hole that it was for is still
     /// there. Reported before any later order of the replica.
     Unfilled,
@@ -175,6 +175,15 @@ pub enum Stage {
     Written,
     /// On disk: survives a power cut.
     Durable,
+}
+
+/// Why an append was refused. Either is worth another try in a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+pub enum Refusal {
+    /// The disk is full, and so no directory for any append.
+    DiskFull,
+    /// The process or the system has no descriptor or no memory left for this one.
+    OutOfResources,
 }
 
 /// The report on an order and, since they run in order, on all earlier ones of its replica that were not refused or
@@ -257,7 +266,7 @@ pub enum ReadError {
     Hole(Range<Offset>),
     /// The offset is not in the log (any more).
     OutOfRange,
-    /// No such replica, or the directory is offline.
+    /// No such replica, the directory is offline, or there is no descriptor or no memory for it at the moment.
     Unavailable,
 }
 

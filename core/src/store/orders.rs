@@ -10,12 +10,13 @@ use crate::ids::{Offset, TopicPartition, Voter};
 use crate::log::{Entry, Position};
 use crate::record::{Batch, BatchHeader, HEADER_SIZE};
 use crate::store::index::IndexTail;
+use crate::store::open_files::Opened;
 use crate::store::record::{Appended, Record};
 use crate::store::replica::{Gap, Place, ReplicaState, Segment, Snapshot};
 use crate::store::segment::{self, FileKind};
-use crate::store::store::{Doomed, LogStore, ReplicaLog, Room};
+use crate::store::store::{Doomed, LogStore, ReplicaLog, Taken};
 use crate::store::{
-    Disk, DiskError, DiskFile, Flush, OrderKind, Roll, StoreFailure, bad_sectors, journal,
+    Disk, DiskError, DiskFile, Flush, OrderKind, Refusal, Roll, StoreFailure, bad_sectors, journal,
 };
 
 /// What an entry adds to a record besides its header, at most: a tag, a place, or a note.
@@ -29,30 +30,36 @@ impl<D: Disk> LogStore<D> {
         kind: &OrderKind,
     ) -> Result<(), DiskError> {
         match kind {
-            OrderKind::Create { voters } => self.create(replica, voters.clone()),
+            OrderKind::Create { voters } => {
+                self.create(replica, voters.clone());
+                Ok(())
+            }
             OrderKind::Append { .. } | OrderKind::Fill { .. } => {
                 unreachable!("what may be refused is executed by itself")
             }
             OrderKind::Truncate { to } => self.truncate(replica, *to),
             OrderKind::StoreVote(vote) => {
                 self.state_of(replica).vote = *vote;
-                self.stage(replica, &Record::Vote(*vote))
+                self.stage(replica, &Record::Vote(*vote));
+                Ok(())
             }
             OrderKind::SetMark(mark) => {
                 self.state_of(replica).mark = *mark;
-                self.stage(replica, &Record::Mark(*mark))
+                self.stage(replica, &Record::Mark(*mark));
+                Ok(())
             }
             OrderKind::AcceptLoss { range } => {
                 self.state_of(replica).accept_loss(range);
                 let range = range.clone();
-                self.stage(replica, &Record::Loss { range })
+                self.stage(replica, &Record::Loss { range });
+                Ok(())
             }
             OrderKind::SaveSnapshot { at, image } => self.save_snapshot(replica, *at, image),
             OrderKind::Delete => self.delete(replica),
         }
     }
 
-    fn log_of(&mut self, replica: TopicPartition) -> &mut ReplicaLog<D::File> {
+    fn log_of(&mut self, replica: TopicPartition) -> &mut ReplicaLog {
         self.replicas
             .get_mut(&replica)
             .expect("a replica is created before anything else is ordered of it")
@@ -62,37 +69,27 @@ impl<D: Disk> LogStore<D> {
         &mut self.log_of(replica).state
     }
 
-    fn create(&mut self, replica: TopicPartition, voters: Vec<Voter>) -> Result<(), DiskError> {
+    fn create(&mut self, replica: TopicPartition, voters: Vec<Voter>) {
         assert!(
             !self.replicas.contains_key(&replica),
             "a replica is created once"
         );
-        let is_doomed = |(_, doomed): &(_, Doomed)| matches!(doomed, Doomed::Replica(other) if *other == replica);
-        if self.doomed.iter().any(is_doomed) {
-            // The files of its predecessor must be gone before new ones take their names.
-            self.commit_or_fail()?;
-        }
         let record = Record::Create {
             voters: voters.clone(),
         };
         let state = ReplicaState::new(voters);
         self.replicas.insert(replica, ReplicaLog::new(state));
-        // Its name says that it was there, should the group be lost that creates it.
-        match self.disk.create_directory(&segment::directory(replica)) {
-            Ok(()) | Err(DiskError::NoSpace) => {}
-            Err(error) => return Err(error),
-        }
         self.name_made(replica);
         self.unsynced_directories.insert(String::new());
-        self.stage(replica, &record)
+        self.stage(replica, &record);
     }
 
     fn truncate(&mut self, replica: TopicPartition, to: Position) -> Result<(), DiskError> {
         let log = self.log_of(replica);
-        if log.refused && to > log.state.end {
+        if log.refused.is_some() && to > log.state.end {
             return Ok(()); // what it keeps has been refused as well
         }
-        log.refused = false;
+        log.refused = None;
         let emptied = log.state.truncate(to);
         match (log.state.segments.last(), &mut log.index) {
             (Some(last), Some(index)) => index.truncate(last),
@@ -103,10 +100,7 @@ impl<D: Disk> LogStore<D> {
             .segments
             .last()
             .map(|last| (last.base_offset, last.length));
-        if log.active.as_ref().map(|(segment, _)| *segment) != last.map(|(segment, _)| segment) {
-            log.active = None;
-        }
-        self.stage(replica, &Record::Truncate { to })?;
+        self.stage(replica, &Record::Truncate { to });
         self.log_of(replica).truncated = Some(self.journal.number());
         for segment in emptied {
             self.doom(Doomed::Segment(replica, segment))?;
@@ -130,13 +124,12 @@ impl<D: Disk> LogStore<D> {
         self.replicas
             .remove(&replica)
             .expect("only what is there is deleted");
-        self.unsynced.retain(|(owner, _, _), _| *owner != replica);
-        self.dirty.retain(|(owner, _, _), _| *owner != replica);
+        self.files.forget_replica(replica);
         let directory = segment::directory(replica);
         self.unsynced_directories.remove(&directory);
         self.dirty_directories.remove(&directory);
         self.unnamed.remove(&directory);
-        self.stage(replica, &Record::Delete)?;
+        self.stage(replica, &Record::Delete);
         self.doom(Doomed::Replica(replica))
     }
 
@@ -151,31 +144,42 @@ impl<D: Disk> LogStore<D> {
             length: u32::try_from(image.len()).expect("an image is shorter than 4 GiB"),
             crc: crc32c::crc32c_append(journal::seed(self.identity.directory), image),
         };
-        let path = segment::snapshot_path(replica, &snapshot);
-        let (file, made) = segment::open_or_create(&self.disk, replica, &path)?;
-        if made {
-            self.name_made(replica);
-        }
-        let seed = journal::seed(self.identity.directory);
-        if segment::read_snapshot(&self.disk, replica, &snapshot, seed)?.is_none() {
-            file.truncate(0)?;
-            match file.write_at(0, &[image]) {
-                Ok(()) => {}
-                // The one before stands for it.
-                Err(DiskError::NoSpace) => return segment::remove(&self.disk, &path),
-                Err(error) => return Err(error),
+        match self.write_snapshot(replica, &snapshot, image) {
+            Ok(()) => {}
+            Err(error) if self.refusal(&error).is_some() => {
+                // The one before stands for it. What is there of this one goes once anything else is durable.
+                return self.doom(Doomed::Snapshot(replica, snapshot));
             }
+            Err(error) => return Err(error),
         }
-        let name = (replica, at.end_offset, FileKind::Snapshot);
-        self.unsynced.insert(name, file.clone());
-        self.dirty.insert(name, file);
         self.sync_names_of(replica);
         let before = self.state_of(replica).snapshot.replace(snapshot);
-        self.stage(replica, &Record::Snapshot(snapshot))?;
+        self.stage(replica, &Record::Snapshot(snapshot));
         match before {
             Some(before) => self.doom(Doomed::Snapshot(replica, before)),
             None => Ok(()),
         }
+    }
+
+    fn write_snapshot(
+        &mut self,
+        replica: TopicPartition,
+        snapshot: &Snapshot,
+        image: &Bytes,
+    ) -> Result<(), DiskError> {
+        let name = (replica, snapshot.at.end_offset, FileKind::Snapshot);
+        let path = segment::snapshot_path(replica, snapshot);
+        let (file, opened) = self.files.open_anew(&self.disk, name, &path)?;
+        if opened == Opened::Made {
+            self.name_made(replica);
+        }
+        self.files.sync_with_commit(name);
+        let seed = journal::seed(self.identity.directory);
+        if segment::read_snapshot(&self.disk, replica, snapshot, seed)?.is_none() {
+            file.truncate(0)?;
+            file.write_at(0, &[image])?;
+        }
+        Ok(())
     }
 
     /// Makes the next group commit sync the names in a replica's directory.
@@ -207,48 +211,56 @@ impl<D: Disk> LogStore<D> {
                 segment: gap.segment,
                 position: gap.bytes.start,
             };
-            let path = segment::path(replica, place.segment, FileKind::Log);
-            let (file, made) = segment::open_or_create(&self.disk, replica, &path)?;
-            if made {
-                self.name_made(replica);
-                self.sync_names_of(replica);
-            }
-            match bad_sectors::write_over(
-                &file,
-                place.position.into(),
-                &[&header.to_bytes(), &batch.body],
-            ) {
+            match self.write_filling(replica, place, batch) {
                 Ok(()) => {}
-                Err(DiskError::NoSpace) => {
+                Err(error) if self.refusal(&error).is_some() => {
                     all_fit = false;
                     continue;
                 }
                 Err(error) => return Err(error),
             }
-            let name = (replica, place.segment, FileKind::Log);
-            self.unsynced.insert(name, file.clone());
-            self.dirty.insert(name, file);
             let range = header.base_offset..header.next_offset();
             let bytes = segment::size(header);
             self.state_of(replica).fill_gap(&range, bytes);
-            self.stage(replica, &Record::Fill { range, bytes })?;
+            self.stage(replica, &Record::Fill { range, bytes });
         }
         Ok(all_fit)
     }
 
+    fn write_filling(
+        &mut self,
+        replica: TopicPartition,
+        place: Place,
+        batch: &Batch,
+    ) -> Result<(), DiskError> {
+        let file = self.open_for_commit(replica, place.segment)?;
+        let parts: [&[u8]; 2] = [&batch.header.to_bytes(), &batch.body];
+        bad_sectors::write_over(&file, place.position.into(), &parts)
+    }
+
+    /// A segment's file, to be written and made durable with the next group commit.
+    pub(super) fn open_for_commit(
+        &mut self,
+        replica: TopicPartition,
+        segment: Offset,
+    ) -> Result<D::File, DiskError> {
+        let name = (replica, segment, FileKind::Log);
+        let (file, opened) = self.files.open(&self.disk, name)?;
+        self.files.sync_with_commit(name);
+        if opened == Opened::Made {
+            self.name_made(replica);
+            self.sync_names_of(replica);
+        }
+        Ok(file)
+    }
+
     /// Remembers a hole, so that it is known before anything is read there again.
-    pub(super) fn add_gap(&mut self, replica: TopicPartition, gap: Gap) -> Result<(), DiskError> {
+    pub(super) fn add_gap(&mut self, replica: TopicPartition, gap: Gap) {
         self.state_of(replica).add_gap(gap.clone());
-        self.stage(replica, &Record::Hole(gap))
+        self.stage(replica, &Record::Hole(gap));
     }
 
-    /// Commits within the call; a failure has taken the directory offline already.
-    fn commit_or_fail(&mut self) -> Result<(), DiskError> {
-        self.commit_now()
-            .map_err(|failure| DiskError::Io(format!("{failure:?}")))
-    }
-
-    /// Appends entries, where there is room.
+    /// Appends entries, where there is room, a descriptor and memory.
     pub(super) fn append(
         &mut self,
         replica: TopicPartition,
@@ -257,21 +269,16 @@ impl<D: Disk> LogStore<D> {
         high_watermark: Offset,
         flush: Flush,
         roll: Roll,
-    ) -> Result<Room, StoreFailure> {
+    ) -> Result<Taken, StoreFailure> {
         let log = self.log_of(replica);
         if log.state.end != after {
-            assert!(log.refused, "an append stands at the log's end");
-            return Ok(Room::Refused);
+            let why = log.refused.expect("an append stands at the log's end");
+            return Ok(Taken::No(why));
         }
-        log.refused = false;
-        if log
-            .truncated
-            .take()
-            .is_some_and(|number| number > self.journal.durable())
-            && !self.hooks.is(Mutant::OverwritesBeforeDurable)
-        {
-            // Bytes that the truncation dropped are about to be overwritten.
-            self.commit_now()?;
+        log.refused = None;
+        let written = self.journal.write_sealed();
+        if self.done_or_later(written)?.is_none() || !self.finish_truncation(replica)? {
+            return Ok(self.refuse(replica, Refusal::OutOfResources));
         }
         let size = entries.iter().map(batch_size).sum::<usize>();
         let spares = replica != TopicPartition::METADATA && !self.hooks.is(Mutant::EatsReserve);
@@ -281,7 +288,7 @@ impl<D: Disk> LogStore<D> {
             0
         };
         if !self.has_space_for(size, reserve) {
-            return Ok(self.refuse(replica));
+            return Ok(self.refuse(replica, Refusal::DiskFull));
         }
         let direct = size >= self.direct_append_bytes_min();
         let written = match self.write_batches(replica, entries, direct, roll, false) {
@@ -291,10 +298,12 @@ impl<D: Disk> LogStore<D> {
         };
         let placed = match written {
             Ok(placed) => placed,
-            Err(DiskError::NoSpace) => return Ok(self.refuse(replica)),
-            Err(error) => return self.done(Err(error)),
+            Err(error) => match self.refusal(&error) {
+                Some(why) => return Ok(self.refuse(replica, why)),
+                None => return self.done(Err(error)),
+            },
         };
-        let journalled = self.journal_append(
+        self.journal_append(
             replica,
             after,
             entries,
@@ -303,7 +312,6 @@ impl<D: Disk> LogStore<D> {
             flush,
             direct,
         );
-        self.done(journalled)?;
         let interval = self.options.index_interval_bytes;
         for (entry, place) in entries.iter().zip(placed) {
             match (entry, place) {
@@ -320,13 +328,31 @@ impl<D: Disk> LogStore<D> {
         if direct {
             self.checkpoints.direct_written += to_u64(size);
         }
-        Ok(Room::Taken)
+        Ok(Taken::Yes)
     }
 
-    fn refuse(&mut self, replica: TopicPartition) -> Room {
-        self.log_of(replica).refused = true;
+    fn refuse(&mut self, replica: TopicPartition, why: Refusal) -> Taken {
+        self.log_of(replica).refused = Some(why);
         self.space_left = 0;
-        Room::Refused
+        Taken::No(why)
+    }
+
+    /// Sees to it that bytes which a truncation has dropped may be overwritten: it is durable, and they are cut. Whether
+    /// they may.
+    fn finish_truncation(&mut self, replica: TopicPartition) -> Result<bool, StoreFailure> {
+        let Some(number) = self.log_of(replica).truncated else {
+            return Ok(true);
+        };
+        if !self.hooks.is(Mutant::OverwritesBeforeDurable) {
+            if number > self.journal.durable() {
+                self.commit_now()?;
+            }
+            if !self.is_truncation_done(replica, number) {
+                return Ok(false);
+            }
+        }
+        self.log_of(replica).truncated = None;
+        Ok(true)
     }
 
     /// Whether `size` more bytes leave `reserve` alone. What the disk says is believed for a quarter of the reserve,
@@ -402,15 +428,14 @@ impl<D: Disk> LogStore<D> {
         for (place, parts) in &writes {
             let file = self.segment_file(replica, place.segment)?;
             bad_sectors::write(&file, place.position.into(), parts)?;
-            let name = (replica, place.segment, FileKind::Log);
             if direct {
-                self.unsynced.insert(name, file.clone());
+                self.files
+                    .sync_with_commit((replica, place.segment, FileKind::Log));
                 if self.unnamed.contains_key(&segment::directory(replica)) {
                     // No checkpoint has made the file's name durable, so this commit must.
                     self.sync_names_of(replica);
                 }
             }
-            self.dirty.entry(name).or_insert(file);
         }
         Ok(placed)
     }
@@ -421,13 +446,12 @@ impl<D: Disk> LogStore<D> {
         replica: TopicPartition,
         segment: Offset,
     ) -> Result<D::File, DiskError> {
-        if let Some((active, file)) = &self.log_of(replica).active
-            && *active == segment
-        {
-            return Ok(file.clone());
+        let name = (replica, segment, FileKind::Log);
+        let (file, opened) = self.files.open(&self.disk, name)?;
+        if opened == Opened::Before {
+            return Ok(file);
         }
-        let path = segment::path(replica, segment, FileKind::Log);
-        let (file, made) = segment::open_or_create(&self.disk, replica, &path)?;
+        let made = opened == Opened::Made;
         let mut known = self.log_of(replica).state.segments.iter();
         let known = known.find(|known| known.base_offset == segment).copied();
         if made || known.is_none() {
@@ -439,7 +463,6 @@ impl<D: Disk> LogStore<D> {
             // Bytes of an append that was truncated, or that failed.
             bad_sectors::cut(&file, u64::from(length))?;
         }
-        self.log_of(replica).active = Some((segment, file.clone()));
         Ok(file)
     }
 
@@ -454,7 +477,7 @@ impl<D: Disk> LogStore<D> {
         high_watermark: Offset,
         flush: Flush,
         direct: bool,
-    ) -> Result<(), DiskError> {
+    ) {
         let most = usize::try_from(self.journal.group_bytes_max()).unwrap_or(usize::MAX);
         let mut after = after;
         let mut start = 0;
@@ -495,9 +518,8 @@ impl<D: Disk> LogStore<D> {
                 entries: appended,
             };
             self.journal
-                .stage(replica, &record, bodies.into_iter(), bodies_length)?;
+                .stage(replica, &record, bodies.into_iter(), bodies_length);
         }
-        Ok(())
     }
 
     /// Takes a batch that has been written into the state and the index.
@@ -515,11 +537,7 @@ impl<D: Disk> LogStore<D> {
             .is_none_or(|index| index.segment() != place.segment);
         let gathered = log.index.as_ref().is_some_and(IndexTail::has_gathered);
         if is_new || gathered {
-            // An index is a hint: on a full disk it does without these entries.
-            match self.write_index(replica) {
-                Ok(()) | Err(DiskError::NoSpace) => {}
-                Err(error) => return Err(error),
-            }
+            self.write_hint(replica)?;
         }
         let log = self.log_of(replica);
         let entries = log.state.push_batch(batch.header, place, interval);

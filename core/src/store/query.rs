@@ -12,6 +12,7 @@ use crate::hooks::Mutant;
 use crate::ids::{LeaderEpoch, Offset, Timestamp, TopicPartition};
 use crate::record::{Batch, BatchHeader};
 use crate::store::index::{self, OffsetEntry, TimeEntry};
+use crate::store::open_files::OpenFiles;
 use crate::store::replica::{Gap, ReplicaState, Segment};
 use crate::store::segment::{self, FileKind, Step, Walk, is_plausible, read_batch};
 use crate::store::store::{LogStore, ReplicaLog};
@@ -43,6 +44,7 @@ impl<D: Disk> LogStore<D> {
         };
         let reader = Reader {
             disk: &self.disk,
+            files: Some(&self.files),
             replica: query.replica,
             log,
         };
@@ -81,6 +83,7 @@ impl<D: Disk> LogStore<D> {
         };
         let reader = Reader {
             disk: &self.disk,
+            files: Some(&self.files),
             replica,
             log,
         };
@@ -91,8 +94,7 @@ impl<D: Disk> LogStore<D> {
         }
         // Where it cannot be looked at, nothing is known to be damaged: whoever asked asks again.
         for gap in found.unwrap_or_default() {
-            let added = self.add_gap(replica, gap);
-            self.done(added)?;
+            self.add_gap(replica, gap);
             self.commit_wanted = true;
         }
         let Some(log) = self.online_log(replica) else {
@@ -107,7 +109,7 @@ impl<D: Disk> LogStore<D> {
             .collect())
     }
 
-    fn online_log(&self, replica: TopicPartition) -> Option<&ReplicaLog<D::File>> {
+    fn online_log(&self, replica: TopicPartition) -> Option<&ReplicaLog> {
         self.replicas
             .get(&replica)
             .filter(|_| self.failure.is_none())
@@ -117,8 +119,10 @@ impl<D: Disk> LogStore<D> {
 /// Reads one replica's log.
 pub(super) struct Reader<'a, D: Disk> {
     pub(super) disk: &'a D,
+    /// Those that need not be opened, for whoever reads while the store is held.
+    pub(super) files: Option<&'a OpenFiles<D::File>>,
     pub(super) replica: TopicPartition,
-    pub(super) log: &'a ReplicaLog<D::File>,
+    pub(super) log: &'a ReplicaLog,
 }
 
 impl<D: Disk> Reader<'_, D> {
@@ -181,10 +185,15 @@ impl<D: Disk> Reader<'_, D> {
     }
 
     pub(super) fn open(&self, segment: &Segment) -> Result<D::File, DiskError> {
-        match &self.log.active {
-            Some((active, file)) if *active == segment.base_offset => Ok(file.clone()),
-            Some(_) | None => {
-                let path = segment::path(self.replica, segment.base_offset, FileKind::Log);
+        self.open_file(segment, FileKind::Log)
+    }
+
+    fn open_file(&self, segment: &Segment, kind: FileKind) -> Result<D::File, DiskError> {
+        let name = (self.replica, segment.base_offset, kind);
+        match self.files.and_then(|files| files.get(name)) {
+            Some(file) => Ok(file.clone()),
+            None => {
+                let path = segment::path(self.replica, segment.base_offset, kind);
                 self.disk.open(&path)
             }
         }
@@ -286,8 +295,7 @@ impl<D: Disk> Reader<'_, D> {
         kind: FileKind,
         entries: u32,
     ) -> Option<D::File> {
-        let path = segment::path(self.replica, segment.base_offset, kind);
-        let file = (entries > 0).then(|| self.disk.open(&path))?;
+        let file = (entries > 0).then(|| self.open_file(segment, kind))?;
         file.ok()
     }
 

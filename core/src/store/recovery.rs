@@ -11,16 +11,18 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::hooks::{Hooks, Mutant};
 use crate::ids::{Incarnation, TopicPartition};
 use crate::store::checkpoint::{self, Checkpoint};
+use crate::store::failed_sync::FailedSync;
 use crate::store::journal::{self, Journal, JournalPlace};
 use crate::store::journal_reader;
+use crate::store::open_files::FileName;
 use crate::store::record::Record;
 use crate::store::replay::Replay;
 use crate::store::scrub::Scrub;
 use crate::store::segment;
-use crate::store::store::{Checkpoints, FileName, LogStore, remove_replica};
+use crate::store::store::{Checkpoints, LogStore, remove_replica};
 use crate::store::{
     BootId, Disk, DiskError, Identity, Mark, OpenError, Recovered, StoreFailure, StoreOptions,
-    failed_sync, identity,
+    identity,
 };
 
 impl<D: Disk> LogStore<D> {
@@ -60,13 +62,12 @@ impl<D: Disk> LogStore<D> {
             "a journal file has 64 KiB at least"
         );
         let identity = identity::read(&disk)?;
+        let failed_sync = FailedSync::open(&disk, boot)?;
         if !hooks.is(Mutant::ReopensAfterFailedSync) {
-            failed_sync::check_none(&disk, boot)?;
+            failed_sync.check_none()?;
         }
-        match Self::recover(disk.clone(), identity, options, boot, hooks) {
-            Err(OpenError::Disk(error)) => {
-                failed_sync::note(&disk, boot, Err(error)).map_err(OpenError::Disk)
-            }
+        match Self::recover(disk, identity, options, boot, hooks, failed_sync.clone()) {
+            Err(OpenError::Disk(error)) => failed_sync.note(Err(error)).map_err(OpenError::Disk),
             recovered => recovered,
         }
     }
@@ -77,6 +78,7 @@ impl<D: Disk> LogStore<D> {
         options: StoreOptions,
         boot: BootId,
         hooks: Hooks,
+        failed_sync: FailedSync<D::File>,
     ) -> Result<(Self, Recovered), OpenError> {
         identity::renew(&disk, identity)?;
         let checkpoints = checkpoint::read(&disk, identity.directory)?;
@@ -98,25 +100,19 @@ impl<D: Disk> LogStore<D> {
         let Replay {
             replicas,
             files,
+            written,
             decisions,
             ..
         } = replay;
         let incarnation = Incarnation(journal.incarnation.0.max(latest.incarnation.0) + 1);
-        // The journal is kept from this checkpoint on, which stands in for the new one should that rot.
-        let kept = journal
-            .files
-            .iter()
-            .map(|file| (file.header.file_use, file.slot))
-            .collect();
         let mut store = Self {
+            // It is kept from this checkpoint on, which stands in for the new one should that rot.
             journal: Journal::new(
                 disk.clone(),
                 identity.directory,
                 incarnation,
                 options.journal_file_bytes,
-                journal.next_use,
-                kept,
-                journal.free,
+                journal,
             ),
             disk,
             options,
@@ -125,23 +121,26 @@ impl<D: Disk> LogStore<D> {
             incarnation,
             boot,
             replicas,
+            files,
+            failed_sync,
             failure: None,
             pending: VecDeque::new(),
             ready: Vec::new(),
             commit_wanted: false,
             flush_by: None,
             committing: None,
-            unsynced: BTreeMap::new(),
             unsynced_directories: BTreeSet::new(),
             unnamed: BTreeMap::new(),
             names_made: 0,
-            dirty_directories: directories_of(&files),
-            dirty: files,
+            dirty_directories: directories_of(&written),
             doomed: VecDeque::new(),
+            postponed: VecDeque::new(),
+            joining: None,
             checkpoints: Checkpoints {
                 generation,
                 place: latest.place,
                 running: false,
+                postponed: false,
                 journal_written: 0,
                 direct_written: 0,
             },
@@ -149,10 +148,7 @@ impl<D: Disk> LogStore<D> {
             space_left: 0,
         };
         store.remove_orphans()?;
-        store.begin_incarnation(&decisions).map_err(|failure| {
-            let StoreFailure::Offline(reason) = failure;
-            OpenError::Disk(DiskError::Io(reason))
-        })?;
+        store.begin_incarnation(&decisions)?;
         let mut recovered = store.recovered()?;
         for replica in &mut recovered.replicas {
             if forgotten.contains(&replica.replica) {
@@ -166,22 +162,28 @@ impl<D: Disk> LogStore<D> {
     fn begin_incarnation(
         &mut self,
         decisions: &[(TopicPartition, Record)],
-    ) -> Result<(), StoreFailure> {
-        let made = self.journal.preallocate(self.options.journal_files);
-        self.done(made)?;
-        let ticket = self
-            .force_checkpoint()?
-            .expect("no checkpoint is under way before the first");
-        let ran = ticket.run();
-        self.finish_checkpoint(&ticket, ran)?;
-        // Again in the journal, since the checkpoint may rot, and the earlier one not know that it was here.
-        let opened = self.stage(TopicPartition::default(), &Record::Opened);
-        self.done(opened)?;
-        for (replica, record) in decisions {
-            let staged = self.stage(*replica, record);
-            self.done(staged)?;
+    ) -> Result<(), OpenError> {
+        self.journal.preallocate(self.options.journal_files)?;
+        let unusable = |StoreFailure::Offline(reason)| OpenError::Disk(DiskError::Io(reason));
+        let ticket = self.force_checkpoint().map_err(unusable)?.expect(
+            "no checkpoint is under way before the first, and the journal has nothing to write",
+        );
+        match ticket.run() {
+            Err(error @ DiskError::OutOfResources(_)) => return Err(error.into()),
+            ran => self.finish_checkpoint(&ticket, ran).map_err(unusable)?,
         }
-        self.commit_now()
+        // Again in the journal, since the checkpoint may rot, and the earlier one not know that it was here.
+        self.stage(TopicPartition::default(), &Record::Opened);
+        for (replica, record) in decisions {
+            self.stage(*replica, record);
+        }
+        if self.commit_now().map_err(unusable)? {
+            Ok(())
+        } else {
+            Err(OpenError::Disk(DiskError::OutOfResources(
+                "there is no descriptor or memory for its first commit".to_owned(),
+            )))
+        }
     }
 
     /// Removes directories of replicas that are no more: their deletion was durable, their removal was not.
@@ -248,11 +250,9 @@ fn was_never_opened<D: Disk>(disk: &D, identity: Identity) -> Result<bool, OpenE
     Ok(journal.files.is_empty())
 }
 
-fn directories_of<F>(files: &BTreeMap<FileName, F>) -> BTreeSet<String> {
-    let mut directories: BTreeSet<String> = files
-        .keys()
-        .map(|(replica, _, _)| segment::directory(*replica))
-        .collect();
+fn directories_of(files: &BTreeSet<FileName>) -> BTreeSet<String> {
+    let owners = files.iter().map(|&(replica, _, _)| replica);
+    let mut directories: BTreeSet<String> = owners.map(segment::directory).collect();
     if !directories.is_empty() {
         directories.insert(String::new());
     }

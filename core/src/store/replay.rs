@@ -9,17 +9,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use crate::hooks::{Hooks, Mutant};
-use crate::ids::{Offset, TopicPartition};
+use crate::ids::TopicPartition;
 use crate::log::Position;
 use crate::record::{Batch, BatchHeader, HEADER_SIZE};
 use crate::store::codec::Take;
 use crate::store::index::IndexTail;
 use crate::store::journal::{self, GroupHeader, VoteCopies};
 use crate::store::journal_reader::{Found, FoundFile};
+use crate::store::open_files::{FileName, OpenFiles};
 use crate::store::record::{Appended, Record};
 use crate::store::replica::{Gap, Place, ReplicaState, Segment};
 use crate::store::segment::{self, FileKind};
-use crate::store::store::{FileName, ReplicaLog};
+use crate::store::store::ReplicaLog;
 use crate::store::{Disk, DiskError, DiskFile, Mark, StoreOptions, Vote, bad_sectors};
 
 /// Replays the journal over a checkpoint's state.
@@ -27,12 +28,14 @@ pub(super) struct Replay<'a, D: Disk> {
     disk: &'a D,
     options: StoreOptions,
     seed: u32,
-    pub(super) replicas: BTreeMap<TopicPartition, ReplicaLog<D::File>>,
+    pub(super) replicas: BTreeMap<TopicPartition, ReplicaLog>,
     /// Batches whose bodies the journal holds, to be written once the journal has been read: what was truncated
     /// later must not be written over what has taken its place, which may stand nowhere else.
     bodies: BTreeMap<TopicPartition, Vec<(Place, Batch)>>,
-    /// Files that were written.
-    pub(super) files: BTreeMap<FileName, D::File>,
+    /// Files that were written, as many as may be open.
+    pub(super) files: OpenFiles<D::File>,
+    /// All that were.
+    pub(super) written: BTreeSet<FileName>,
     /// Replicas whose segments may have bytes behind their end.
     touched: BTreeSet<TopicPartition>,
     /// Replicas that a lost record may have touched.
@@ -72,7 +75,8 @@ impl<'a, D: Disk> Replay<'a, D> {
                 .map(|(replica, state)| (replica, ReplicaLog::new(state)))
                 .collect(),
             bodies: BTreeMap::new(),
-            files: BTreeMap::new(),
+            files: OpenFiles::new(options.open_files_max, hooks.clone()),
+            written: BTreeSet::new(),
             touched: BTreeSet::new(),
             suspects: BTreeSet::new(),
             deleted: BTreeSet::new(),
@@ -130,7 +134,7 @@ impl<'a, D: Disk> Replay<'a, D> {
         }
         for (replica, bodies) in std::mem::take(&mut self.bodies) {
             for (place, batch) in bodies {
-                let file = self.file(replica, place.segment)?;
+                let file = self.file((replica, place.segment, FileKind::Log))?;
                 // What is there already stays as it is: a write puts its neighbours at risk until it is synced.
                 let there = segment::read_batch(&file, place.position, batch.header.size())?;
                 if there.as_ref() != Some(&batch) {
@@ -287,7 +291,8 @@ impl<'a, D: Disk> Replay<'a, D> {
                     state.snapshot = Some(snapshot);
                     let path = segment::snapshot_path(replica, &snapshot);
                     let name = (replica, snapshot.at.end_offset, FileKind::Snapshot);
-                    self.files.insert(name, self.disk.open(&path)?);
+                    self.written.insert(name);
+                    self.files.open_anew(self.disk, name, &path)?;
                 }
             }
             Record::Delete => {
@@ -297,7 +302,8 @@ impl<'a, D: Disk> Replay<'a, D> {
                 self.severed.remove(&replica);
                 self.suspects.remove(&replica);
                 self.bodies.remove(&replica);
-                self.files.retain(|(owner, _, _), _| *owner != replica);
+                self.files.forget_replica(replica);
+                self.written.retain(|(owner, _, _)| *owner != replica);
             }
         }
         Ok(())
@@ -307,7 +313,7 @@ impl<'a, D: Disk> Replay<'a, D> {
         &mut self.log_of(replica).state
     }
 
-    fn log_of(&mut self, replica: TopicPartition) -> &mut ReplicaLog<D::File> {
+    fn log_of(&mut self, replica: TopicPartition) -> &mut ReplicaLog {
         self.replicas
             .get_mut(&replica)
             .expect("the replica was found when its record was read")
@@ -329,7 +335,8 @@ impl<'a, D: Disk> Replay<'a, D> {
         }
         for segment in emptied {
             for kind in FileKind::ALL {
-                self.files.remove(&(replica, segment, kind));
+                self.files.forget((replica, segment, kind));
+                self.written.remove(&(replica, segment, kind));
             }
         }
     }
@@ -460,8 +467,7 @@ impl<'a, D: Disk> Replay<'a, D> {
         let is_whole = batch.is_some_and(|batch| batch.header == header);
         if is_whole {
             // Only written, perhaps: the recovery checkpoint must sync it.
-            self.files
-                .insert((replica, place.segment, FileKind::Log), file);
+            self.file((replica, place.segment, FileKind::Log))?;
         }
         Ok(is_whole.then_some((place, header)))
     }
@@ -504,21 +510,16 @@ impl<'a, D: Disk> Replay<'a, D> {
         let any_header = self.hooks.is(Mutant::TrustsSegmentHeaders);
         if batch.is_some_and(|batch| batch.header == *header || any_header) {
             // Only written, perhaps: the recovery checkpoint must sync it.
-            self.files
-                .insert((replica, place.segment, FileKind::Log), file);
+            self.file((replica, place.segment, FileKind::Log))?;
             return Ok(true);
         }
         Ok(false)
     }
 
-    fn file(&mut self, replica: TopicPartition, segment: Offset) -> Result<D::File, DiskError> {
-        let name = (replica, segment, FileKind::Log);
-        if let Some(file) = self.files.get(&name) {
-            return Ok(file.clone());
-        }
-        let path = segment::path(replica, segment, FileKind::Log);
-        let (file, _) = segment::open_or_create(self.disk, replica, &path)?;
-        self.files.insert(name, file.clone());
+    /// A file that is written, or was only written.
+    fn file(&mut self, name: FileName) -> Result<D::File, DiskError> {
+        self.written.insert(name);
+        let (file, _) = self.files.open(self.disk, name)?;
         Ok(file)
     }
 
@@ -557,15 +558,9 @@ impl<'a, D: Disk> Replay<'a, D> {
             self.log_of(replica).index = Some(index);
             return Ok(());
         }
-        let mut files = Vec::new();
-        for kind in [FileKind::OffsetIndex, FileKind::TimeIndex] {
-            let path = segment::path(replica, index.segment(), kind);
-            let (file, _) = segment::open_or_create(self.disk, replica, &path)?;
-            self.files
-                .insert((replica, index.segment(), kind), file.clone());
-            files.push(file);
-        }
-        index.write(&files[0], &files[1])?;
+        let offsets = self.file((replica, index.segment(), FileKind::OffsetIndex))?;
+        let times = self.file((replica, index.segment(), FileKind::TimeIndex))?;
+        index.write(&offsets, &times)?;
         self.log_of(replica).index = Some(index);
         Ok(())
     }
@@ -602,10 +597,12 @@ impl<'a, D: Disk> Replay<'a, D> {
                 continue;
             };
             let name = (replica, last.base_offset, FileKind::Log);
-            if let Some(file) = self.files.get(&name)
-                && file.length()? > u64::from(last.length)
-            {
-                bad_sectors::cut(file, u64::from(last.length))?;
+            if !self.written.contains(&name) {
+                continue;
+            }
+            let path = segment::path(replica, last.base_offset, FileKind::Log);
+            if self.disk.open(&path)?.length()? > u64::from(last.length) {
+                bad_sectors::cut(&self.file(name)?, last.length.into())?;
             }
         }
         Ok(())

@@ -56,7 +56,7 @@ struct Cursor {
 pub struct ScrubTicket<D: Disk> {
     disk: D,
     replica: TopicPartition,
-    log: ReplicaLog<D::File>,
+    log: ReplicaLog,
     start: Offset,
     index_interval_bytes: u32,
     hooks: Hooks,
@@ -103,6 +103,7 @@ impl<D: Disk> ScrubTicket<D> {
     pub fn run(&self) -> Scrubbed {
         let reader = Reader {
             disk: &self.disk,
+            files: None,
             replica: self.replica,
             log: &self.log,
         };
@@ -212,24 +213,23 @@ impl<D: Disk> LogStore<D> {
         };
         let reader = Reader {
             disk: &self.disk,
+            files: Some(&self.files),
             replica,
             log,
         };
         // Where it cannot be looked at, the next round does.
-        let Ok(Some((segment, file, batches))) = reader.whole_batches(range) else {
+        let Ok(Some((segment, batches))) = reader.whole_batches(range) else {
             return Ok(false);
         };
         for (position, batch) in &batches {
-            let written = bad_sectors::write(
-                &file,
-                (*position).into(),
-                &[&batch.header.to_bytes(), &batch.body],
-            );
-            self.done(written)?;
+            let written = self.open_for_commit(replica, segment).and_then(|file| {
+                let parts: [&[u8]; 2] = [&batch.header.to_bytes(), &batch.body];
+                bad_sectors::write(&file, (*position).into(), &parts)
+            });
+            if self.done_or_later(written)?.is_none() {
+                return Ok(false);
+            }
         }
-        let name = (replica, segment, FileKind::Log);
-        self.unsynced.insert(name, file.clone());
-        self.dirty.insert(name, file);
         self.commit_wanted = true;
         Ok(true)
     }
@@ -249,7 +249,7 @@ impl<D: Disk> LogStore<D> {
             return Ok(());
         }
         match self.write_index_files(replica, &mut index) {
-            Err(DiskError::NoSpace) => Ok(()), // an index is a hint
+            Err(error) if self.refusal(&error).is_some() => Ok(()), // an index is a hint
             written => self.done(written),
         }
     }
@@ -382,12 +382,9 @@ impl<D: Disk> Reader<'_, D> {
         Ok(is_same.then_some(index))
     }
 
-    /// The batches of a range with their places, and the segment that they stand in with its file; `None` where any of
-    /// them is damaged, or the range is none any more.
-    fn whole_batches(
-        &self,
-        range: &Range<Offset>,
-    ) -> Result<Option<WholeBatches<D::File>>, DiskError> {
+    /// The batches of a range with their places, and the segment that they stand in; `None` where any of them is damaged,
+    /// or the range is none any more.
+    fn whole_batches(&self, range: &Range<Offset>) -> Result<Option<WholeBatches>, DiskError> {
         let state = &self.log.state;
         let Some(index) = state.segment_of(range.start) else {
             return Ok(None);
@@ -412,14 +409,14 @@ impl<D: Disk> Reader<'_, D> {
             }
             walk.pass(&header);
         }
-        Ok(Some((segment.base_offset, file, batches)))
+        Ok(Some((segment.base_offset, batches)))
     }
 }
 
-/// A segment, its file, and batches in it with the byte that each starts at.
-type WholeBatches<F> = (Offset, F, Vec<(u32, Batch)>);
+/// A segment, and batches in it with the byte that each starts at.
+type WholeBatches = (Offset, Vec<(u32, Batch)>);
 
-impl<F: Clone> ReplicaLog<F> {
+impl ReplicaLog {
     /// What a reader needs of it.
     fn for_reading(&self) -> Self {
         let state = &self.state;
@@ -435,22 +432,21 @@ impl<F: Clone> ReplicaLog<F> {
                 tail: state.tail.clone(),
                 ..ReplicaState::default()
             },
-            active: self.active.clone(),
             index: self.index.clone(),
             truncated: None,
-            refused: false,
+            refused: None,
         }
     }
 }
 
-fn weight<F>(log: &ReplicaLog<F>) -> u64 {
+fn weight(log: &ReplicaLog) -> u64 {
     let bytes = log.state.segments.iter().map(|it| u64::from(it.length));
     bytes.sum::<u64>() + REPLICA_WEIGHT
 }
 
 /// Where the first step of a start begins.
-fn first_cursor<F>(
-    replicas: &BTreeMap<TopicPartition, ReplicaLog<F>>,
+fn first_cursor(
+    replicas: &BTreeMap<TopicPartition, ReplicaLog>,
     incarnation: Incarnation,
 ) -> Cursor {
     let total: u64 = replicas.values().map(weight).sum();

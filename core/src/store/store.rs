@@ -7,6 +7,9 @@
 //! needs if it does not, so bytes are only overwritten, and files only removed, once the truncation or deletion
 //! that asks for it is durable.
 //!
+//! What fails for want of a descriptor or of memory says nothing of the disk. An append is refused, an index or a
+//! snapshot goes without; everything else is kept and tried again ([`LogStore::retry`]), in the order given.
+//!
 //! Not here: threads and time. Who drives the store decides when to commit, and tells the time.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -14,15 +17,18 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::hooks::{Hooks, Mutant};
 use crate::ids::{ClusterId, Incarnation, Offset, TopicPartition};
 use crate::store::commit::{CheckpointTicket, CommitTicket};
+use crate::store::failed_sync::FailedSync;
 use crate::store::index::IndexTail;
 use crate::store::journal::{GroupNumber, Journal, JournalPlace};
+use crate::store::open_files::{OpenFiles, Opened};
 use crate::store::record::Record;
 use crate::store::replica::{ReplicaState, Snapshot};
 use crate::store::scrub::Scrub;
 use crate::store::segment::{self, FileKind};
 use crate::store::{
     BootId, Completion, Disk, DiskError, DiskFile, Flush, Identity, OpenError, Order, OrderKind,
-    Stage, StoreFailure, StoreOptions, bad_sectors, checkpoint, failed_sync, identity, journal,
+    Refusal, Stage, StoreFailure, StoreOptions, bad_sectors, checkpoint, failed_sync, identity,
+    journal,
 };
 use crate::time::Instant;
 
@@ -36,7 +42,10 @@ pub struct LogStore<D: Disk> {
     pub(super) incarnation: Incarnation,
     pub(super) boot: BootId,
     pub(super) journal: Journal<D>,
-    pub(super) replicas: BTreeMap<TopicPartition, ReplicaLog<D::File>>,
+    pub(super) replicas: BTreeMap<TopicPartition, ReplicaLog>,
+    /// The files of replicas that are open, and what of them is not synced.
+    pub(super) files: OpenFiles<D::File>,
+    pub(super) failed_sync: FailedSync<D::File>,
     /// Why the directory is offline, once it is.
     pub(super) failure: Option<String>,
     /// What was executed and is not durable, with the group that it is in.
@@ -49,24 +58,32 @@ pub struct LogStore<D: Disk> {
     pub(super) flush_by: Option<Instant>,
     /// The group commit that is being synced.
     pub(super) committing: Option<CommitTicket<D>>,
-    /// Files that the next group commit must sync, besides the journal.
-    pub(super) unsynced: BTreeMap<FileName, D::File>,
-    /// Directories whose names it must sync.
+    /// Directories whose names the next group commit must sync.
     pub(super) unsynced_directories: BTreeSet<String>,
     /// Directories with names that are not durable yet, and which name was the last.
     pub(super) unnamed: BTreeMap<String, u64>,
     /// Number of names made.
     pub(super) names_made: u64,
-    /// Files written since the last checkpoint was begun.
-    pub(super) dirty: BTreeMap<FileName, D::File>,
-    /// Directories in which names were made since then.
+    /// Directories in which names were made since the last checkpoint was begun.
     pub(super) dirty_directories: BTreeSet<String>,
     /// What is to be done once a group is durable.
     pub(super) doomed: VecDeque<(GroupNumber, Doomed)>,
+    /// Orders that wait for a descriptor or for memory, and those of their replicas behind them.
+    pub(super) postponed: VecDeque<Order>,
+    /// A cluster that is to be remembered once there is a descriptor.
+    pub(super) joining: Option<ClusterId>,
     pub(super) checkpoints: Checkpoints,
     pub(super) scrub: Scrub,
     /// Bytes that appends may take before the disk is asked again how much is free.
     pub(super) space_left: u64,
+}
+
+/// Which of the index entries that are in memory a checkpoint brings to their files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Indexes {
+    All,
+    /// As many as there are descriptors for.
+    WhereRoom,
 }
 
 /// Where the checkpoints stand.
@@ -77,34 +94,31 @@ pub(super) struct Checkpoints {
     pub(super) place: JournalPlace,
     /// Whether one is being written.
     pub(super) running: bool,
+    /// Whether the latest could not be written for want of a descriptor or of memory.
+    pub(super) postponed: bool,
     /// The journal's length when the latest was begun.
     pub(super) journal_written: u64,
     /// Bytes of direct appends since then.
     pub(super) direct_written: u64,
 }
 
-/// A segment's file.
-pub(super) type FileName = (TopicPartition, Offset, FileKind);
-
-/// One replica with its open file.
+/// One replica.
 #[derive(Debug)]
-pub(super) struct ReplicaLog<F> {
+pub(super) struct ReplicaLog {
     pub(super) state: ReplicaState,
-    /// The last segment's file, once it has been written in this incarnation.
-    pub(super) active: Option<(Offset, F)>,
     pub(super) index: Option<IndexTail>,
-    /// A truncation in this group must be durable before the log grows again.
+    /// A truncation in this group must be durable, and what it drops be gone, before the log grows again.
     pub(super) truncated: Option<GroupNumber>,
-    /// Whether an append was refused for want of space, so that what stands behind it is refused too.
-    pub(super) refused: bool,
+    /// Why an append was refused, where one was: what stands behind it is refused too.
+    pub(super) refused: Option<Refusal>,
 }
 
-/// Whether there was room for an append.
+/// Whether an append was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Room {
-    Taken,
+pub(super) enum Taken {
+    Yes,
     /// It has changed nothing.
-    Refused,
+    No(Refusal),
 }
 
 /// What is done once it cannot be needed any more.
@@ -120,15 +134,25 @@ pub(super) enum Doomed {
     Snapshot(TopicPartition, Snapshot),
 }
 
-impl<F> ReplicaLog<F> {
+impl Doomed {
+    const fn replica(&self) -> TopicPartition {
+        match self {
+            Self::Replica(replica)
+            | Self::Segment(replica, _)
+            | Self::Tail(replica, _, _)
+            | Self::Snapshot(replica, _) => *replica,
+        }
+    }
+}
+
+impl ReplicaLog {
     pub(super) fn new(state: ReplicaState) -> Self {
         let index = state.segments.last().map(IndexTail::written);
         Self {
             state,
-            active: None,
             index,
             truncated: None,
-            refused: false,
+            refused: None,
         }
     }
 }
@@ -199,9 +223,13 @@ impl<D: Disk> LogStore<D> {
             "a directory belongs to one cluster for ever"
         );
         if self.identity.cluster.is_none() {
-            self.identity.cluster = Some(cluster);
-            let written = identity::write(&self.disk, self.identity);
-            self.done(written)?;
+            let mut identity = self.identity;
+            identity.cluster = Some(cluster);
+            let written = identity::write(&self.disk, identity);
+            match self.done_or_later(written)? {
+                Some(()) => self.identity = identity,
+                None => self.joining = Some(cluster),
+            }
         }
         Ok(())
     }
@@ -211,8 +239,9 @@ impl<D: Disk> LogStore<D> {
     /// [`Stage::Durable`] by [`LogStore::finish_commit`].
     ///
     /// # Errors
-    /// [`StoreFailure::Offline`]. An append for which there is no room is no error: it is reported at
-    /// [`Stage::Refused`]. Nor is a fill that does not fit: [`Stage::Unfilled`].
+    /// [`StoreFailure::Offline`]. An append for which there is no room, no descriptor or no memory is no error: it is
+    /// reported at [`Stage::Refused`]. Nor is a fill that does not fit: [`Stage::Unfilled`]. Any other order that finds no
+    /// descriptor is executed by [`LogStore::retry`].
     ///
     /// # Panics
     /// Where the order contradicts the replica's state: the state machine gives them in order.
@@ -223,6 +252,10 @@ impl<D: Disk> LogStore<D> {
     ) -> Result<Option<Completion>, StoreFailure> {
         self.check_online()?;
         let replica = order.replica;
+        if self.must_wait(order)? {
+            self.postponed.push_back(order.clone());
+            return Ok(None);
+        }
         let flush = match &order.kind {
             OrderKind::Append {
                 after,
@@ -231,9 +264,9 @@ impl<D: Disk> LogStore<D> {
                 flush,
                 roll,
             } => match self.append(replica, *after, entries, *high_watermark, *flush, *roll)? {
-                Room::Taken => *flush,
-                Room::Refused => {
-                    return Ok(Some(self.completion(order, Stage::Refused)));
+                Taken::Yes => *flush,
+                Taken::No(why) => {
+                    return Ok(Some(self.completion(order, Stage::Refused(why))));
                 }
             },
             OrderKind::Fill { batches } => {
@@ -273,17 +306,76 @@ impl<D: Disk> LogStore<D> {
             Flush::Replicated => {
                 // Handed to the operating system, so that a killed process finds it again.
                 let written = self.journal.write();
-                self.done(written)?;
+                let written = self.done_or_later(written)?;
                 if !self.hooks.is(Mutant::NeverFlushesReplicated) {
                     let due = now + self.options.replicated_flush_max;
                     self.flush_by = Some(self.flush_by.map_or(due, |by| by.min(due)));
                 }
-                Ok(Some(Completion {
+                // Where it is not written yet, the next report is that it is durable.
+                Ok(written.map(|()| Completion {
                     stage: Stage::Written,
                     ..completion
                 }))
             }
         }
+    }
+
+    /// Whether an order must wait: for another one of its replica; or, where it creates one, for the files of a
+    /// predecessor to be gone before new ones take their names, and for the directory of its own.
+    fn must_wait(&mut self, order: &Order) -> Result<bool, StoreFailure> {
+        let replica = order.replica;
+        if self.postponed.iter().any(|it| it.replica == replica) {
+            return Ok(true);
+        }
+        let is_doomed = |(_, doomed): &(_, Doomed)| matches!(doomed, Doomed::Replica(other) if *other == replica);
+        if !matches!(order.kind, OrderKind::Create { .. }) {
+            return Ok(false);
+        }
+        if self.doomed.iter().any(is_doomed) {
+            self.commit_now()?;
+            if self.doomed.iter().any(is_doomed) {
+                return Ok(true);
+            }
+        }
+        // Its name says that it was there, should the group be lost that creates it.
+        match self.disk.create_directory(&segment::directory(replica)) {
+            Err(DiskError::NoSpace) => Ok(false),
+            made => Ok(self.done_or_later(made)?.is_none()),
+        }
+    }
+
+    /// Whether something waits for a descriptor or for memory, and is to be tried again in a while.
+    #[must_use]
+    pub fn is_short_of_resources(&self) -> bool {
+        let durable = self.journal.durable();
+        let removes = self.doomed.front().is_some_and(|(at, _)| *at <= durable);
+        self.failure.is_none()
+            && (removes
+                || !self.postponed.is_empty()
+                || self.joining.is_some()
+                || self.journal.has_sealed())
+    }
+
+    /// Tries again what waits for a descriptor or for memory. The reports are like those of [`LogStore::execute`].
+    ///
+    /// # Errors
+    /// [`StoreFailure::Offline`].
+    ///
+    /// # Panics
+    /// As [`LogStore::execute`].
+    pub fn retry(&mut self, now: Instant) -> Result<Vec<Completion>, StoreFailure> {
+        self.check_online()?;
+        if let Some(cluster) = self.joining.take() {
+            self.join(cluster)?;
+        }
+        self.remove_all_doomed()?;
+        let written = self.journal.write_sealed();
+        self.done_or_later(written)?;
+        let mut reports = Vec::new();
+        for order in std::mem::take(&mut self.postponed) {
+            reports.extend(self.execute(now, &order)?);
+        }
+        Ok(reports)
     }
 
     fn completion(&self, order: &Order, stage: Stage) -> Completion {
@@ -313,8 +405,8 @@ impl<D: Disk> LogStore<D> {
         self.flush_by.filter(|_| self.failure.is_none())
     }
 
-    /// Begins a group commit of everything executed so far. `None` where nothing is to be made durable, or where
-    /// one is under way: finish that first.
+    /// Begins a group commit of everything executed so far. `None` where nothing is to be made durable, where one is
+    /// under way (finish that first), and where it must be tried again in a while.
     ///
     /// # Errors
     /// [`StoreFailure::Offline`].
@@ -322,13 +414,15 @@ impl<D: Disk> LogStore<D> {
         self.check_online()?;
         let nothing = self.pending.is_empty()
             && self.ready.is_empty()
-            && self.unsynced.is_empty()
+            && self.files.is_commit_clean()
             && self.journal.is_clean();
         if self.committing.is_some() || nothing {
             return Ok(None);
         }
         let written = self.journal.write();
-        self.done(written)?;
+        if self.done_or_later(written)?.is_none() {
+            return Ok(None); // as much is wanted as before
+        }
         let ticket = self.take_ticket();
         self.committing = Some(ticket.clone());
         Ok(Some(ticket))
@@ -347,47 +441,62 @@ impl<D: Disk> LogStore<D> {
         self.check_online()?;
         let retries = self.hooks.is(Mutant::RetriesFailedSync);
         let synced = synced.or_else(|error| if retries { ticket.sync() } else { Err(error) });
-        self.done(synced)?;
+        if self.done_or_later(synced)?.is_none() {
+            self.give_back(ticket);
+            return Ok(Vec::new());
+        }
         self.settle(ticket.number)?;
         self.settle_names(&ticket.directories, ticket.names_made);
         Ok(std::mem::take(&mut self.ready))
     }
 
-    /// Begins a checkpoint where one is due: afterwards the journal's files can be used again. Run the ticket
-    /// like a commit's; orders and commits go on meanwhile.
+    /// Begins a checkpoint where one is due and can be begun: afterwards the journal's files can be used again. Run the
+    /// ticket like a commit's; orders and commits go on meanwhile.
     ///
     /// # Errors
     /// [`StoreFailure::Offline`].
     pub fn begin_checkpoint(&mut self) -> Result<Option<CheckpointTicket<D>>, StoreFailure> {
         let at = &self.checkpoints;
-        let due = self.journal.written() - at.journal_written
-            >= self.options.checkpoint_journal_bytes
+        let due = at.postponed
+            || self.journal.written() - at.journal_written >= self.options.checkpoint_journal_bytes
             || at.direct_written >= self.options.checkpoint_direct_bytes;
         if !due {
             return Ok(None);
         }
-        self.force_checkpoint()
+        self.take_checkpoint(Indexes::WhereRoom)
     }
 
-    /// Begins a checkpoint whether it is due or not, as a clean stop does. `None` where one is under way.
+    /// Begins a checkpoint whether it is due or not, as a clean stop does. `None` where one is under way, and where it
+    /// must be tried again in a while.
     ///
     /// # Errors
     /// [`StoreFailure::Offline`].
     pub fn force_checkpoint(&mut self) -> Result<Option<CheckpointTicket<D>>, StoreFailure> {
+        self.take_checkpoint(Indexes::All)
+    }
+
+    fn take_checkpoint(
+        &mut self,
+        extent: Indexes,
+    ) -> Result<Option<CheckpointTicket<D>>, StoreFailure> {
         self.check_online()?;
         if self.checkpoints.running {
             return Ok(None);
         }
-        let written = self.journal.write().and_then(|()| self.write_indexes());
+        let written = self.journal.write();
+        if self.done_or_later(written)?.is_none() {
+            return Ok(None);
+        }
+        let written = self.write_indexes(extent);
         self.done(written)?;
         let generation = self.checkpoints.generation + 1;
         let place = self.journal.end();
         let ticket = CheckpointTicket {
             disk: self.disk.clone(),
-            boot: self.boot,
+            failed_sync: self.failed_sync.clone(),
             generation,
             place,
-            segments: std::mem::take(&mut self.dirty).into_values().collect(),
+            segments: self.files.take_dirty(),
             directories: std::mem::take(&mut self.dirty_directories),
             names_made: self.names_made,
             bytes: checkpoint::encode(
@@ -402,6 +511,7 @@ impl<D: Disk> LogStore<D> {
             ),
         };
         self.checkpoints.running = true;
+        self.checkpoints.postponed = false;
         self.checkpoints.journal_written = self.journal.written();
         self.checkpoints.direct_written = 0;
         Ok(Some(ticket))
@@ -421,7 +531,12 @@ impl<D: Disk> LogStore<D> {
         if ran == Err(DiskError::NoSpace) {
             return Ok(()); // the one before stands, and the journal behind it; the next one comes in its time
         }
-        self.done(ran)?;
+        if self.done_or_later(ran)?.is_none() {
+            // The same, but that what names directories was not synced, and that the next one is due.
+            self.dirty_directories.extend(ticket.directories.clone());
+            self.checkpoints.postponed = true;
+            return Ok(());
+        }
         self.settle_names(&ticket.directories, ticket.names_made);
         // From the place of the checkpoint before, which stands in for this one should it rot.
         self.journal.release_before(self.checkpoints.place.file_use);
@@ -472,10 +587,35 @@ impl<D: Disk> LogStore<D> {
 
     /// Takes the outcome of disk operations: a failure takes the directory offline for good.
     pub(super) fn done<T>(&mut self, outcome: Result<T, DiskError>) -> Result<T, StoreFailure> {
-        failed_sync::note(&self.disk, self.boot, outcome).map_err(|error| {
+        self.failed_sync.note(outcome).map_err(|error| {
             self.fail(error.to_string());
             StoreFailure::Offline(error.to_string())
         })
+    }
+
+    /// The same, but `None` where it is to be tried again: what has no descriptor and no memory is no failure.
+    pub(super) fn done_or_later<T>(
+        &mut self,
+        outcome: Result<T, DiskError>,
+    ) -> Result<Option<T>, StoreFailure> {
+        match outcome {
+            Err(error) if self.refusal(&error) == Some(Refusal::OutOfResources) => Ok(None),
+            outcome => self.done(outcome).map(Some),
+        }
+    }
+
+    /// What an error is for one who can do without what failed; `None` where the disk has failed.
+    pub(super) fn refusal(&self, error: &DiskError) -> Option<Refusal> {
+        let blames_disk = self.hooks.is(Mutant::TakesShortageForFailure);
+        match error {
+            DiskError::NoSpace => Some(Refusal::DiskFull),
+            DiskError::OutOfResources(_) if !blames_disk => Some(Refusal::OutOfResources),
+            DiskError::OutOfResources(_)
+            | DiskError::NotFound
+            | DiskError::Exists
+            | DiskError::SyncFailed(_)
+            | DiskError::Io(_) => None,
+        }
     }
 
     fn take_ticket(&mut self) -> CommitTicket<D> {
@@ -488,29 +628,46 @@ impl<D: Disk> LogStore<D> {
         self.flush_by = None;
         CommitTicket {
             disk: self.disk.clone(),
-            boot: self.boot,
+            failed_sync: self.failed_sync.clone(),
             number: GroupNumber(self.journal.number().0 - 1),
-            segments: std::mem::take(&mut self.unsynced).into_values().collect(),
+            segments: self.files.take_unsynced(),
             directories,
             names_made: self.names_made,
             journal,
         }
     }
 
-    /// Commits everything at once, within the call. Only for what must not be overtaken.
-    pub(super) fn commit_now(&mut self) -> Result<(), StoreFailure> {
+    /// Takes back what a ticket could not sync for want of a descriptor: its names, and the journal behind them.
+    fn give_back(&mut self, ticket: &CommitTicket<D>) {
+        self.unsynced_directories
+            .extend(ticket.directories.iter().cloned());
+        self.journal.give_back_unsynced(&ticket.journal);
+        self.commit_wanted = true;
+    }
+
+    /// Commits everything at once, within the call. Only for what must not be overtaken. Whether it has: it may have to
+    /// be tried again in a while.
+    pub(super) fn commit_now(&mut self) -> Result<bool, StoreFailure> {
         let written = self.journal.write();
-        self.done(written)?;
+        if self.done_or_later(written)?.is_none() {
+            return Ok(false);
+        }
         // What the commit under way was handed is not known to be durable either.
         if let Some(committing) = self.committing.clone() {
             let synced = committing.sync();
-            self.done(synced)?;
+            if self.done_or_later(synced)?.is_none() {
+                return Ok(false);
+            }
         }
         let ticket = self.take_ticket();
         let synced = ticket.sync();
-        self.done(synced)?;
+        if self.done_or_later(synced)?.is_none() {
+            self.give_back(&ticket);
+            return Ok(false);
+        }
         self.settle_names(&ticket.directories, ticket.names_made);
-        self.settle(ticket.number)
+        self.settle(ticket.number)?;
+        Ok(true)
     }
 
     /// Learns that of the names in `directories` those that were among the first `names_made` are durable.
@@ -534,11 +691,27 @@ impl<D: Disk> LogStore<D> {
         while let Some((_, completion)) = self.pending.pop_front_if(|(at, _)| *at <= number) {
             self.ready.push(completion);
         }
-        while let Some((_, doomed)) = self.doomed.pop_front_if(|(at, _)| *at <= number) {
+        self.remove_all_doomed()
+    }
+
+    /// Does what waited for a group that is durable, in order; what finds no descriptor waits on.
+    fn remove_all_doomed(&mut self) -> Result<(), StoreFailure> {
+        let durable = self.journal.durable();
+        while let Some((at, doomed)) = self.doomed.pop_front_if(|(at, _)| *at <= durable) {
             let removed = self.remove_doomed(&doomed);
-            self.done(removed)?;
+            if self.done_or_later(removed)?.is_none() {
+                self.doomed.push_front((at, doomed));
+                break;
+            }
         }
         Ok(())
+    }
+
+    /// Whether what a truncation in this group dropped is gone.
+    pub(super) fn is_truncation_done(&self, replica: TopicPartition, number: GroupNumber) -> bool {
+        let mut doomed = self.doomed.iter();
+        number <= self.journal.durable()
+            && !doomed.any(|(at, doomed)| *at <= number && doomed.replica() == replica)
     }
 
     pub(super) fn remove_doomed(&mut self, doomed: &Doomed) -> Result<(), DiskError> {
@@ -546,15 +719,15 @@ impl<D: Disk> LogStore<D> {
             Doomed::Replica(replica) => remove_replica(&self.disk, *replica),
             Doomed::Segment(replica, segment) => {
                 for kind in FileKind::ALL {
-                    self.unsynced.remove(&(*replica, *segment, kind));
-                    self.dirty.remove(&(*replica, *segment, kind));
+                    self.files.forget((*replica, *segment, kind));
                     segment::remove(&self.disk, &segment::path(*replica, *segment, kind))?;
                 }
                 Ok(())
             }
             Doomed::Tail(replica, segment, length) => {
                 let path = segment::path(*replica, *segment, FileKind::Log);
-                match self.disk.open(&path) {
+                let open = self.files.get((*replica, *segment, FileKind::Log));
+                match open.map_or_else(|| self.disk.open(&path), |file| Ok(file.clone())) {
                     Ok(file) if file.length()? > u64::from(*length) => {
                         bad_sectors::cut(&file, u64::from(*length))
                     }
@@ -573,9 +746,9 @@ impl<D: Disk> LogStore<D> {
         }
     }
 
-    /// Puts what the indexes have gathered into their files. An index is a hint: on a full disk it does without these
-    /// entries.
-    fn write_indexes(&mut self) -> Result<(), DiskError> {
+    /// Puts what the indexes have gathered into their files. An index is a hint: on a full disk, and without descriptors,
+    /// it does without these entries.
+    fn write_indexes(&mut self, extent: Indexes) -> Result<(), DiskError> {
         let replicas: Vec<_> = self
             .replicas
             .iter()
@@ -583,16 +756,25 @@ impl<D: Disk> LogStore<D> {
             .map(|(&replica, _)| replica)
             .collect();
         for replica in replicas {
-            match self.write_index(replica) {
-                Ok(()) | Err(DiskError::NoSpace) => {}
-                Err(error) => return Err(error),
+            if extent == Indexes::WhereRoom && !self.files.has_room() {
+                break; // each of the others would wait for a sync: a later checkpoint writes more of them
             }
+            self.write_hint(replica)?;
         }
         Ok(())
     }
 
+    /// Puts what a replica's index has gathered into its files, where there is room and a descriptor. What is not there
+    /// then is looked for by reading on from the entry before, and the scrub writes it anew.
+    pub(super) fn write_hint(&mut self, replica: TopicPartition) -> Result<(), DiskError> {
+        match self.write_index(replica) {
+            Err(error) if self.refusal(&error).is_some() => Ok(()),
+            written => written,
+        }
+    }
+
     /// Puts what a replica's index has gathered into its files.
-    pub(super) fn write_index(&mut self, replica: TopicPartition) -> Result<(), DiskError> {
+    fn write_index(&mut self, replica: TopicPartition) -> Result<(), DiskError> {
         let log = self.replicas.get_mut(&replica);
         let Some(mut index) = log.and_then(|log| log.index.take()) else {
             return Ok(());
@@ -623,22 +805,16 @@ impl<D: Disk> LogStore<D> {
         segment: Offset,
         kind: FileKind,
     ) -> Result<D::File, DiskError> {
-        let path = segment::path(replica, segment, kind);
-        let (file, made) = segment::open_or_create(&self.disk, replica, &path)?;
-        if made {
+        let (file, opened) = self.files.open(&self.disk, (replica, segment, kind))?;
+        if opened == Opened::Made {
             self.name_made(replica);
         }
-        self.dirty.insert((replica, segment, kind), file.clone());
         Ok(file)
     }
 
     /// Adds a record without bodies to the group that is being staged.
-    pub(super) fn stage(
-        &mut self,
-        replica: TopicPartition,
-        record: &Record,
-    ) -> Result<(), DiskError> {
-        self.journal.stage(replica, record, std::iter::empty(), 0)
+    pub(super) fn stage(&mut self, replica: TopicPartition, record: &Record) {
+        self.journal.stage(replica, record, std::iter::empty(), 0);
     }
 }
 

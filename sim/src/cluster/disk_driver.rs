@@ -8,7 +8,7 @@ use std::time::Duration;
 use varve_core::ids::Voter;
 use varve_core::input::Input;
 use varve_core::store::{
-    Completion, Findings, Query, QueryResult, ReadError, Scrubbed, Stage, StoreFailure,
+    Completion, Findings, Query, QueryResult, ReadError, Refusal, Scrubbed, Stage, StoreFailure,
 };
 
 use crate::checkers::Violation;
@@ -20,6 +20,13 @@ use crate::node::{Deferred, DiskEvent};
 use crate::panics::caught;
 
 const SPACE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How often what finds no descriptor or no memory is tried again.
+const RETRY_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Descriptors that a store may have open besides its journal and three times as many files as it keeps: that of the note
+/// of a failed sync, and what is read at the moment.
+const OTHER_DESCRIPTORS_MAX: usize = 8;
 
 impl Cluster {
     /// Something is to happen on the disk threads of a node's present process.
@@ -93,6 +100,18 @@ impl Cluster {
         if let Err(panic) = caught(|| self.on_disk_event(number, event)) {
             self.panicked(number, told, panic);
         }
+        self.count_descriptors(number);
+    }
+
+    /// However many files have data, a store has no more descriptors open than it was given.
+    fn count_descriptors(&mut self, number: u8) {
+        let most = 3 * self.options.store.open_files_max + OTHER_DESCRIPTORS_MAX;
+        let open = self.node(number).disk.descriptors();
+        if open > most {
+            let what = format!("n{number} has {open} files open, and may have {most}");
+            let checker = "DescriptorsAreBounded";
+            self.fail(Violation { checker, what });
+        }
     }
 
     fn on_disk_event(&mut self, number: u8, event: DiskEvent) {
@@ -147,6 +166,12 @@ impl Cluster {
         process.start_scheduled = false;
         let mut written = Vec::new();
         let mut failure = None;
+        if process.store.is_short_of_resources() {
+            match process.store.retry(instant) {
+                Ok(reports) => written.extend(reports),
+                Err(error) => failure = Some(error),
+            }
+        }
         while let Some(order) = process.orders.pop_front() {
             match process.store.execute(instant, &order) {
                 Ok(None) => {}
@@ -181,7 +206,7 @@ impl Cluster {
         }
     }
 
-    /// What may wait is made durable when it has waited long enough.
+    /// What may wait is made durable when it has waited long enough, and what is short of something tried again in a while.
     fn wait_for_flush(&mut self, number: u8) {
         let now = self.now();
         let node = self.node_mut(number);
@@ -189,35 +214,43 @@ impl Cluster {
         let Some(process) = &mut node.process else {
             return;
         };
-        if let Some(due) = process.store.next_flush_deadline() {
+        let due = if process.store.is_short_of_resources() {
+            Some(now + RETRY_INTERVAL)
+        } else {
+            let due = process.store.next_flush_deadline();
+            due.map(|due| clock.sim_time(due).max(now))
+        };
+        if let Some(at) = due {
             process.start_scheduled = true;
-            let at = clock.sim_time(due).max(now);
             self.schedule_disk(number, at, DiskEvent::Start);
         }
     }
 
-    /// Appends that the full disk has refused.
+    /// Appends that could not be written.
     fn look_for_refusals(&mut self, number: u8, me: Voter, written: &[Completion]) {
-        let mut is_full = false;
+        let mut is_refused = false;
         for completion in written {
-            if completion.stage == Stage::Refused {
-                is_full = true;
-                self.checkers
-                    .seen
-                    .refused(me, completion.replica, completion.seq);
+            match completion.stage {
+                Stage::Refused(Refusal::DiskFull | Refusal::OutOfResources) => {
+                    is_refused = true;
+                    self.checkers
+                        .seen
+                        .refused(me, completion.replica, completion.seq);
+                }
+                Stage::Unfilled | Stage::Written | Stage::Durable => {}
             }
         }
-        if is_full {
-            self.on_disk_full(number);
+        if is_refused {
+            self.on_refused(number);
         }
     }
 
-    /// Looks for space now and then until there is some.
-    fn on_disk_full(&mut self, number: u8) {
+    /// Looks now and then whether there is space, until there is some.
+    fn on_refused(&mut self, number: u8) {
         let Some(process) = &mut self.node_mut(number).process else {
             return;
         };
-        if std::mem::replace(&mut process.is_full, true) {
+        if std::mem::replace(&mut process.has_refused, true) {
             return;
         }
         let at = self.now() + SPACE_CHECK_INTERVAL;
@@ -248,7 +281,7 @@ impl Cluster {
         };
         match process.store.has_space() {
             Ok(true) => {
-                process.is_full = false;
+                process.has_refused = false;
                 self.tell(number, Input::SpaceReturned);
             }
             Ok(false) => {

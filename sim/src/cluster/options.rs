@@ -99,5 +99,6 @@ fn small_store() -> StoreOptions {
         segment_bytes_max: 64 << 10,
         index_interval_bytes: 256,
         scrub_interval: Duration::ZERO,
+        open_files_max: 256,
     }
 }

@@ -9,12 +9,12 @@ use varve_core::hooks::Hooks;
 use varve_core::ids::{BrokerId, DirectoryId, TopicPartition, Voter};
 use varve_core::input::Input;
 use varve_core::peer::PeerIdentity;
-use varve_core::store::{Identity, LogStore, OpenError, Order, OrderKind, OrderSeq};
+use varve_core::store::{DiskError, Identity, LogStore, OpenError, Order, OrderKind, OrderSeq};
 
 use crate::checkers::Interruption;
 use crate::clock::{NodeClock, SimTime};
 use crate::cluster::{Cluster, DiskOptions, WALL_START_MS, id, network_events};
-use crate::disk::SimDisk;
+use crate::disk::{Shortage, SimDisk};
 use crate::draw::{Draw, Subsystem};
 use crate::network::{Listening, Place};
 use crate::node::{Deferred, Node, Process};
@@ -60,11 +60,14 @@ impl Cluster {
                 return self.start(number);
             }
             Err(error) => {
+                node.waits_for_resources =
+                    matches!(error, OpenError::Disk(DiskError::OutOfResources(_)));
                 self.trace
                     .fault(now, format!("n{number} does not start: {error}"));
                 return;
             }
         };
+        node.waits_for_resources = false;
         node.starts += 1;
         let run = node.starts;
         let fault = Interruption {
@@ -263,6 +266,28 @@ impl Cluster {
         self.node_mut(number).disk_stalled_until = until;
     }
 
+    /// Of a million operations on a node's disk that need a descriptor, or memory, so many do not get it.
+    pub fn run_short(&mut self, number: u8, of: Shortage, per_million: u32) {
+        self.node(number).disk.run_short(of, per_million);
+    }
+
+    /// A node has no descriptor for a new connection, to it or from it: dials run out of time. Those that are up stay.
+    pub fn refuse_connections(&mut self, number: u8) {
+        let place = Place::Node(number);
+        self.network.set_without_descriptors(place, true);
+    }
+
+    /// A node has all the descriptors and memory that it needs.
+    pub fn end_shortage(&mut self, number: u8) {
+        let place = Place::Node(number);
+        self.network.set_without_descriptors(place, false);
+        let node = self.node_mut(number);
+        node.disk.end_shortage();
+        if std::mem::take(&mut node.waits_for_resources) {
+            self.start(number);
+        }
+    }
+
     /// Changes how disks behave where nothing is wrong.
     pub fn set_disk_options(&mut self, options: DiskOptions) {
         self.options.disk = options;
@@ -296,6 +321,7 @@ impl Cluster {
             process: None,
             paused: None,
             crash_after_effects: None,
+            waits_for_resources: false,
             disk_stalled_until: SimTime::default(),
             disk_operations: 0,
         }

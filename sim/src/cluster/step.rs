@@ -222,6 +222,9 @@ impl Cluster {
                 };
                 let joined = process.store.join(cluster);
                 process.identity.cluster = Some(cluster);
+                if process.store.is_short_of_resources() {
+                    self.look_at_queue(number);
+                }
                 if let Err(failure) = joined {
                     // The broker hears of it behind the present step.
                     self.schedule_disk(number, now, DiskEvent::Failed(failure));

@@ -3,7 +3,8 @@
 //! One log directory in memory. What was *written* and what is *durable* are kept apart: bytes by sector, a
 //! file's length, and the names in each directory. A process that is killed leaves everything written in
 //! place; a power cut keeps any subset of what was not synced, each sector on its own, a torn one with
-//! garbage where it was being written. Faults are armed by the owner and strike the operation that they name.
+//! garbage where it was being written. Faults are armed by the owner and strike the operation that they name. While the
+//! process is short of descriptors or memory, operations fail that need any, and nothing is wrong with the disk.
 //!
 //! The model assumes what file systems promise and no more: a rename is atomic, and a sector that is torn
 //! keeps the bytes that no write touched since the last sync (SQLite calls it *powersafe overwrite*).
@@ -13,7 +14,7 @@
 mod file;
 mod operations;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
@@ -52,6 +53,15 @@ pub enum Fault {
     MisdirectedRead,
 }
 
+/// What a process may be short of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shortage {
+    /// Nothing can be opened, created, listed, or synced by name; what is open can be used.
+    Descriptors,
+    /// Nothing can be done at all, but that what is open can be synced.
+    Memory,
+}
+
 /// How often each thing happened, for a run's summary and its probes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DiskCounts {
@@ -73,6 +83,8 @@ pub struct DiskCounts {
     pub sectors_damaged: u64,
     /// Writes refused for want of space.
     pub refused_full: u64,
+    /// Operations that found no descriptor or no memory.
+    pub refused_short: u64,
 }
 
 /// One simulated log directory. Clones are handles of the same one.
@@ -89,6 +101,28 @@ pub struct SimFile {
     path: Rc<str>,
     /// Reads what the disk has and not what the page cache has.
     uncached: bool,
+    _descriptor: Rc<Descriptor>,
+}
+
+/// What all clones of an open file share.
+#[derive(Debug)]
+struct Descriptor {
+    /// How many there are.
+    open: Rc<Cell<usize>>,
+}
+
+impl Descriptor {
+    fn new(open: &Rc<Cell<usize>>) -> Self {
+        open.set(open.get() + 1);
+        let open = Rc::clone(open);
+        Self { open }
+    }
+}
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        self.open.set(self.open.get() - 1);
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -129,6 +163,11 @@ struct State {
     capacity: u64,
     used: u64,
     armed: Vec<(String, Fault)>,
+    /// What there is not enough of, and how many of a million operations do not get it.
+    shortage: Option<(Shortage, u32)>,
+    /// Descriptors of open files, those of the journal apart.
+    open: Rc<Cell<usize>>,
+    open_journal: Rc<Cell<usize>>,
     /// Files of which something was damaged since the disk was last empty, removed ones included.
     damaged: BTreeSet<String>,
     dead: bool,
@@ -157,6 +196,9 @@ impl SimDisk {
                 capacity,
                 used: 0,
                 armed: Vec::new(),
+                shortage: None,
+                open: Rc::default(),
+                open_journal: Rc::default(),
                 damaged: BTreeSet::new(),
                 dead: false,
                 refuses: false,
@@ -209,6 +251,7 @@ impl SimDisk {
         state.pending.clear();
         state.used = 0;
         state.armed.clear();
+        state.shortage = None;
         state.damaged.clear();
         state.dead = false;
         state.refuses = false;
@@ -246,6 +289,22 @@ impl SimDisk {
     #[must_use]
     pub fn has_refused(&self) -> bool {
         self.state.borrow().refuses
+    }
+
+    /// So many of a million operations that need what is short fail from now on.
+    pub fn run_short(&self, of: Shortage, per_million: u32) {
+        self.state.borrow_mut().shortage = Some((of, per_million));
+    }
+
+    /// There is enough of everything again.
+    pub fn end_shortage(&self) {
+        self.state.borrow_mut().shortage = None;
+    }
+
+    /// Descriptors that are open, but for those of the journal, of which there is one a file.
+    #[must_use]
+    pub fn descriptors(&self) -> usize {
+        self.state.borrow().open.get()
     }
 
     /// Every operation fails from now on.
@@ -378,6 +437,36 @@ impl State {
         } else {
             Ok(())
         }
+    }
+
+    /// Whether an operation gets what it needs: memory, and perhaps a descriptor.
+    fn find_resources(&mut self, needs: Shortage) -> Result<(), DiskError> {
+        self.alive()?;
+        let Some((short_of, per_million)) = self.shortage else {
+            return Ok(());
+        };
+        if short_of != needs && short_of == Shortage::Descriptors {
+            return Ok(());
+        }
+        if !self.draw().chance(per_million) {
+            return Ok(());
+        }
+        self.counts.refused_short += 1;
+        let reason = match short_of {
+            Shortage::Descriptors => "too many open files",
+            Shortage::Memory => "cannot allocate memory",
+        };
+        Err(DiskError::OutOfResources(reason.to_owned()))
+    }
+
+    fn descriptor(&self, path: &str) -> Rc<Descriptor> {
+        let is_journal = path.starts_with("journal/");
+        let open = if is_journal {
+            &self.open_journal
+        } else {
+            &self.open
+        };
+        Rc::new(Descriptor::new(open))
     }
 
     fn file(&mut self, id: FileId) -> &mut File {

@@ -5,19 +5,22 @@ use std::rc::Rc;
 use varve_core::store::{Disk, DiskError, DiskFile};
 
 use super::file::{File, overlay};
-use super::{Entry, Fault, FileId, SECTOR_SIZE, SimDisk, SimFile, io, split, sync_failed};
+use super::{
+    Entry, Fault, FileId, SECTOR_SIZE, Shortage, SimDisk, SimFile, io, split, sync_failed,
+};
 
 impl Disk for SimDisk {
     type File = SimFile;
 
     fn open(&self, path: &str) -> Result<SimFile, DiskError> {
         let state = &mut *self.state.borrow_mut();
-        state.alive()?;
+        state.find_resources(Shortage::Descriptors)?;
         Ok(SimFile {
             state: Rc::clone(&self.state),
             id: state.lookup(path)?,
             path: path.into(),
             uncached: false,
+            _descriptor: state.descriptor(path),
         })
     }
 
@@ -31,7 +34,7 @@ impl Disk for SimDisk {
 
     fn create(&self, path: &str) -> Result<SimFile, DiskError> {
         let state = &mut *self.state.borrow_mut();
-        state.alive()?;
+        state.find_resources(Shortage::Descriptors)?;
         let (directory, name) = split(path);
         let names = state.written.get(directory).ok_or(DiskError::NotFound)?;
         if names.contains_key(name) {
@@ -54,12 +57,13 @@ impl Disk for SimDisk {
             id,
             path: path.into(),
             uncached: false,
+            _descriptor: state.descriptor(path),
         })
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<(), DiskError> {
         let state = &mut *self.state.borrow_mut();
-        state.alive()?;
+        state.find_resources(Shortage::Memory)?;
         let id = state.lookup(from)?;
         let (from_directory, from_name) = split(from);
         let (to_directory, to_name) = split(to);
@@ -82,7 +86,7 @@ impl Disk for SimDisk {
 
     fn remove(&self, path: &str) -> Result<(), DiskError> {
         let state = &mut *self.state.borrow_mut();
-        state.alive()?;
+        state.find_resources(Shortage::Memory)?;
         let id = state.lookup(path)?;
         let (directory, name) = split(path);
         state.change_names(vec![(directory.to_owned(), name.to_owned(), None)]);
@@ -94,14 +98,14 @@ impl Disk for SimDisk {
 
     fn list(&self, path: &str) -> Result<Vec<String>, DiskError> {
         let state = &mut *self.state.borrow_mut();
-        state.alive()?;
+        state.find_resources(Shortage::Descriptors)?;
         let names = state.written.get(path).ok_or(DiskError::NotFound)?;
         Ok(names.keys().cloned().collect())
     }
 
     fn create_directory(&self, path: &str) -> Result<(), DiskError> {
         let state = &mut *self.state.borrow_mut();
-        state.alive()?;
+        state.find_resources(Shortage::Memory)?;
         if state.written.contains_key(path) {
             return Ok(());
         }
@@ -119,7 +123,7 @@ impl Disk for SimDisk {
 
     fn remove_directory(&self, path: &str) -> Result<(), DiskError> {
         let state = &mut *self.state.borrow_mut();
-        state.alive()?;
+        state.find_resources(Shortage::Memory)?;
         let names = state.written.get(path).ok_or(DiskError::NotFound)?;
         if !names.is_empty() || path.is_empty() {
             return Err(io("the directory is not empty"));
@@ -131,7 +135,7 @@ impl Disk for SimDisk {
 
     fn sync_directory(&self, path: &str) -> Result<(), DiskError> {
         let state = &mut *self.state.borrow_mut();
-        state.alive()?;
+        state.find_resources(Shortage::Descriptors)?;
         if !state.written.contains_key(path) {
             return Err(DiskError::NotFound);
         }
@@ -151,7 +155,7 @@ impl Disk for SimDisk {
 
     fn free_bytes(&self) -> Result<u64, DiskError> {
         let state = &mut *self.state.borrow_mut();
-        state.alive()?;
+        state.find_resources(Shortage::Memory)?;
         Ok(state.capacity.saturating_sub(state.used))
     }
 }
@@ -159,7 +163,7 @@ impl Disk for SimDisk {
 impl DiskFile for SimFile {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, DiskError> {
         let state = &mut *self.state.borrow_mut();
-        state.alive()?;
+        state.find_resources(Shortage::Memory)?;
         let struck = state.strike(&self.path, |fault| {
             matches!(
                 fault,
@@ -217,6 +221,7 @@ impl DiskFile for SimFile {
     fn write_at(&self, offset: u64, parts: &[&[u8]]) -> Result<(), DiskError> {
         let state = &mut *self.state.borrow_mut();
         state.alive()?;
+        let found = state.find_resources(Shortage::Memory);
         let length: u64 = parts.iter().map(|part| part.len() as u64).sum();
         let fails = state
             .strike(&self.path, |fault| fault == Fault::WritesFail)
@@ -225,7 +230,7 @@ impl DiskFile for SimFile {
             state.refuses = true;
             Err(io("input/output error"))
         } else {
-            state.reserve(self.id, offset + length)
+            found.and_then(|()| state.reserve(self.id, offset + length))
         };
         let mut allowed = length;
         if refused.is_err() {
@@ -279,7 +284,7 @@ impl DiskFile for SimFile {
 
     fn truncate(&self, length: u64) -> Result<(), DiskError> {
         let state = &mut *self.state.borrow_mut();
-        state.alive()?;
+        state.find_resources(Shortage::Memory)?;
         if length > state.file(self.id).length {
             state.reserve(self.id, length)?;
         }
@@ -297,7 +302,7 @@ impl DiskFile for SimFile {
 
     fn allocate(&self, length: u64) -> Result<(), DiskError> {
         let state = &mut *self.state.borrow_mut();
-        state.alive()?;
+        state.find_resources(Shortage::Memory)?;
         state.reserve(self.id, length)?;
         let file = state.file(self.id);
         file.length = file.length.max(length);
@@ -306,7 +311,7 @@ impl DiskFile for SimFile {
 
     fn discard(&self, offset: u64, length: u64) -> Result<(), DiskError> {
         let state = &mut *self.state.borrow_mut();
-        state.alive()?;
+        state.find_resources(Shortage::Memory)?;
         state.file(self.id).discard(offset, length);
         Ok(())
     }

@@ -262,3 +262,48 @@ fn names_in_a_directory_whose_own_name_was_lost_are_lost() {
     }
     assert!(lost);
 }
+
+#[test]
+fn without_descriptors_what_is_open_can_be_used_and_nothing_can_be_opened() {
+    let disk = disk(1);
+    let file = durable_file(&disk, "a", b"kept");
+    disk.run_short(Shortage::Descriptors, 1_000_000);
+    let is_refused = |error| matches!(error, DiskError::OutOfResources(_));
+    assert!(is_refused(disk.open("a").unwrap_err()));
+    assert!(is_refused(disk.create("b").unwrap_err()));
+    assert!(is_refused(disk.list("").unwrap_err()));
+    assert!(is_refused(disk.sync_directory("").unwrap_err()));
+    file.write_at(4, &[b" whole"]).unwrap();
+    file.sync().unwrap();
+    disk.end_shortage();
+    disk.power_cut();
+    assert_eq!(contents(&disk, "a").unwrap(), b"kept whole");
+    assert_eq!(disk.counts().refused_short, 4);
+}
+
+#[test]
+fn without_memory_what_was_written_can_be_synced_and_no_more() {
+    let disk = disk(1);
+    let file = durable_file(&disk, "a", b"kept");
+    file.write_at(4, &[b" whole"]).unwrap();
+    disk.run_short(Shortage::Memory, 1_000_000);
+    let refused = file.write_at(0, &[b"lost"]);
+    assert!(matches!(refused, Err(DiskError::OutOfResources(_))));
+    assert!(file.read_at(0, &mut [0; 4]).is_err());
+    file.sync().unwrap();
+    disk.end_shortage();
+    assert_eq!(&contents(&disk, "a").unwrap()[4..], b" whole");
+}
+
+#[test]
+fn descriptors_are_counted_once_for_all_clones_of_a_file() {
+    let disk = disk(1);
+    let file = durable_file(&disk, "a", b"kept");
+    let clone = file.clone();
+    let second = disk.open("a").unwrap();
+    assert_eq!(disk.descriptors(), 2);
+    drop((file, second));
+    assert_eq!(disk.descriptors(), 1);
+    drop(clone);
+    assert_eq!(disk.descriptors(), 0);
+}

@@ -130,6 +130,8 @@ pub struct Network<P> {
     listening: BTreeMap<Place, Listening>,
     /// Whose machines refuse new connections, though a process listens.
     refusing: BTreeSet<Place>,
+    /// Places that have no descriptor for another connection.
+    without_descriptors: BTreeSet<Place>,
     next_block: u64,
 }
 
@@ -160,6 +162,7 @@ impl<P> Network<P> {
             blocks: BTreeMap::new(),
             listening: BTreeMap::new(),
             refusing: BTreeSet::new(),
+            without_descriptors: BTreeSet::new(),
             next_block: 0,
         }
     }
@@ -187,6 +190,20 @@ impl<P> Network<P> {
         } else {
             self.refusing.remove(&place);
         }
+    }
+
+    /// Whether a place has no descriptor for another connection: its own dials fail, and those to it are taken in by its
+    /// machine and never answered.
+    pub fn set_without_descriptors(&mut self, place: Place, is_without: bool) {
+        if is_without {
+            self.without_descriptors.insert(place);
+        } else {
+            self.without_descriptors.remove(&place);
+        }
+    }
+
+    fn lacks_descriptor(&self, from: Place, to: Place) -> bool {
+        self.without_descriptors.contains(&from) || self.without_descriptors.contains(&to)
     }
 
     fn draw(&self, connection: Connection, aspect: Aspect, ordinal: u64) -> Draw {
@@ -224,6 +241,7 @@ impl<P> Network<P> {
         // A handshake takes a round trip; where nothing answers, the dial is given up.
         let delay = if self.is_blocked(from, to)
             || self.is_blocked(to, from)
+            || self.lacks_descriptor(from, to)
             || self.listening.get(&to) == Some(&Listening::Silent)
         {
             draw.duration(Duration::from_millis(500), Duration::from_millis(1000))
@@ -333,7 +351,9 @@ impl<P> Network<P> {
         happenings: &mut Vec<Happening<P>>,
     ) {
         let (from, to) = (connection.from, connection.to);
-        let answered = !self.is_blocked(from, to) && !self.is_blocked(to, from);
+        let answered = !self.is_blocked(from, to)
+            && !self.is_blocked(to, from)
+            && !self.lacks_descriptor(from, to);
         let listening = match self.listening.get(&to) {
             Some(Listening::Yes | Listening::ToPeers) if self.refusing.contains(&to) => {
                 Listening::Refused

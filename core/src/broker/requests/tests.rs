@@ -18,7 +18,8 @@ use crate::links::Timing;
 use crate::log::{Entry, Position};
 use crate::record::{Batch, BatchBuilder, Compression, Depth, Limits, examine};
 use crate::store::{
-    Completion, OrderKind, Query, QueryKind, ReadError, Recovered, RecoveredReplica, Roll, Stage,
+    Completion, OrderKind, Query, QueryKind, ReadError, Recovered, RecoveredReplica, Refusal, Roll,
+    Stage,
 };
 use crate::time::Now;
 use crate::wire::create_topics::{CreatableTopic, CreatableTopicConfig};
@@ -198,7 +199,7 @@ impl Node {
                     self.roll = roll;
                     if self.is_full && entries.iter().any(|entry| matches!(entry, Entry::Batch(_)))
                     {
-                        stage = Stage::Refused;
+                        stage = Stage::Refused(Refusal::DiskFull);
                     }
                     let log = self.logs.entry(order.replica).or_default();
                     log.extend(entries.into_iter().filter_map(|entry| match entry {

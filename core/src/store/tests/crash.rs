@@ -79,6 +79,8 @@ struct Run {
     checkpoint: Option<CheckpointTicket<TestDisk>>,
     epoch: i32,
     boot: BootId,
+    /// Whether descriptors and memory run short now and then.
+    is_short: bool,
 }
 
 impl Run {
@@ -95,11 +97,15 @@ impl Run {
             checkpoint: None,
             epoch: 0,
             boot: BOOT,
+            is_short: false,
         }
     }
 
     /// One thing, whatever it is. Fails once the disk does.
     fn act(&mut self) -> Result<(), StoreFailure> {
+        if self.is_short {
+            self.be_short()?;
+        }
         match self.draws.below(20) {
             0 | 1 => self.begin_commit()?,
             2 | 3 => self.end_commit()?,
@@ -119,6 +125,55 @@ impl Run {
                 }
             }
             _ => self.order()?,
+        }
+        Ok(())
+    }
+
+    /// Descriptors and memory run short, or are there again; and what waits for them is tried again.
+    fn be_short(&mut self) -> Result<(), StoreFailure> {
+        match self.draws.below(12) {
+            0 => self.disk.set_shortage(self.draws.below(8)),
+            1 => self.disk.set_shortage(0),
+            2 | 3 => self.retry()?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn retry(&mut self) -> Result<(), StoreFailure> {
+        for completion in self.driver.store.retry(NOW)? {
+            self.report(&completion);
+        }
+        Ok(())
+    }
+
+    /// Takes a report on an order that has just been executed.
+    fn report(&mut self, completion: &Completion) {
+        let history = self.histories.get_mut(&completion.replica).unwrap();
+        let at = history.orders[&completion.seq.0];
+        match completion.stage {
+            Stage::Written => history.written = at,
+            Stage::Refused(why) => {
+                assert_eq!((why, self.is_short), (Refusal::OutOfResources, true));
+                history.states[at] = history.states[at - 1].clone();
+            }
+            Stage::Unfilled | Stage::Durable => panic!("{completion:?} of an order just given"),
+        }
+    }
+
+    /// With all that is needed, everything that was ordered becomes durable.
+    fn catch_up(&mut self) -> Result<(), StoreFailure> {
+        self.disk.set_shortage(0);
+        self.end_commit()?;
+        self.retry()?;
+        assert!(!self.driver.store.is_short_of_resources());
+        self.begin_commit()?;
+        self.end_commit()?;
+        for (replica, history) in &self.histories {
+            // What was refused is in no log, and is not reported again.
+            let last = history.states.last();
+            let durable = &history.states[history.durable];
+            assert_eq!(Some(durable), last, "seed {}: {replica:?}", self.seed);
         }
         Ok(())
     }
@@ -154,6 +209,10 @@ impl Run {
 
     fn order(&mut self) -> Result<(), StoreFailure> {
         let replica = replica(self.draws.below(4) as i32);
+        let mut postponed = self.driver.store.postponed.iter();
+        if postponed.any(|order| order.replica == replica) {
+            return Ok(()); // whether what stands before it will be taken is not known
+        }
         let history = self
             .histories
             .entry(replica)
@@ -171,18 +230,36 @@ impl Run {
         history.states.push(next);
         let at = history.states.len() - 1;
         history.orders.insert(self.driver.seq + 1, at);
+        let is_snapshot = matches!(kind, OrderKind::SaveSnapshot { .. });
         if let Some(completion) = self.driver.execute(replica, kind)? {
-            assert_eq!(completion.stage, Stage::Written);
-            let history = self.histories.get_mut(&replica).unwrap();
-            history.written = at;
+            self.report(&completion);
+        }
+        if is_snapshot && self.is_short {
+            self.look_for_snapshot(replica);
         }
         Ok(())
+    }
+
+    /// A snapshot that finds no descriptor is not saved, and the one before stands.
+    fn look_for_snapshot(&mut self, replica: TopicPartition) {
+        let saved = self.driver.store.replicas[&replica].state.snapshot;
+        let history = self.histories.get_mut(&replica).unwrap();
+        let [.., before, Some(last)] = history.states.as_mut_slice() else {
+            panic!("a snapshot is of a replica");
+        };
+        let wanted = last.image.as_ref().expect("it was to be saved");
+        let seed = journal::seed(self.driver.store.identity.directory);
+        let crc = crc32c::crc32c_append(seed, wanted);
+        if saved.is_none_or(|saved| saved.crc != crc || saved.at != last.end()) {
+            last.image = before.as_ref().and_then(|before| before.image.clone());
+        }
     }
 
     /// Goes down and comes up again.
     fn crash(&mut self) {
         self.commit = None;
         self.checkpoint = None;
+        self.disk.set_shortage(0);
         let mut has_lost_power = self.go_down();
         // A start may be cut short too, any number of times.
         while self.draws.below(4) == 0 {
@@ -471,6 +548,33 @@ fn check_start_without_power(operations: u64, mut draws: Draws) -> bool {
     }
     assert_eq!(recovered.replicas[0].replica, cut);
     is_cut_short
+}
+
+#[test]
+fn a_store_that_is_short_of_descriptors_and_memory_loses_nothing_and_catches_up() {
+    (0..60).for_each(check_short);
+}
+
+/// The same for longer.
+#[test]
+#[ignore = "takes minutes"]
+fn a_store_that_is_short_of_resources_loses_nothing_in_very_many_crashes() {
+    (60..5000).for_each(check_short);
+}
+
+fn check_short(seed: u64) {
+    let mut run = Run::new(seed);
+    for _ in 0..4 {
+        run.is_short = true;
+        for _ in 0..run.draws.below(250) {
+            run.act().expect("nothing is wrong with the disk");
+        }
+        if run.draws.below(2) == 0 {
+            run.catch_up().expect("nothing is wrong with the disk");
+        }
+        run.is_short = false;
+        run.crash();
+    }
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! A disk in memory that keeps written and durable apart, and loses power on command.
 //!
 //! The simulator has the full model; this one is what the store's own tests need: sectors that a power cut loses
-//! or tears each on its own, names that are lost until their directory is synced, a countdown to the cut.
+//! or tears each on its own, names that are lost until their directory is synced, a countdown to the cut. It counts
+//! the files that are open, and can be short of resources.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::rc::Rc;
@@ -14,12 +15,48 @@ const SECTOR: usize = 512;
 const PAGE: u64 = 4096;
 
 #[derive(Clone, Debug)]
-pub(super) struct TestDisk(Rc<RefCell<State>>);
+pub(super) struct TestDisk(Rc<RefCell<State>>, Rc<Descriptors>);
+
+/// The files that are open.
+#[derive(Debug, Default)]
+struct Descriptors {
+    open: RefCell<BTreeMap<u64, usize>>,
+    most: Cell<usize>,
+    /// Files of which the last descriptor was closed with bytes that were not synced.
+    closed_unsynced: Cell<usize>,
+}
+
+/// One descriptor, for all clones of a file.
+#[derive(Debug)]
+struct Descriptor {
+    disk: TestDisk,
+    id: u64,
+}
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        let TestDisk(state, descriptors) = &self.disk;
+        let mut open = descriptors.open.borrow_mut();
+        let count = open.get_mut(&self.id).unwrap();
+        *count -= 1;
+        if *count > 0 {
+            return;
+        }
+        open.remove(&self.id);
+        let state = state.borrow();
+        let is_named = state.names.values().any(|&id| id == self.id);
+        if is_named && !state.files[&self.id].dirty.is_empty() {
+            let closed = &descriptors.closed_unsynced;
+            closed.set(closed.get() + 1);
+        }
+    }
+}
 
 #[derive(Clone, Debug)]
 pub(super) struct TestFile {
     disk: TestDisk,
     id: u64,
+    _descriptor: Rc<Descriptor>,
     /// Reads what is durable.
     uncached: bool,
 }
@@ -38,6 +75,10 @@ struct State {
     syncs_fail: bool,
     /// Bytes of a file that cannot be read, and how often, where that is not for ever.
     unreadable: Option<(u64, Range<u64>, Option<u32>)>,
+    /// Of seven operations so many find no descriptor or no memory.
+    shortage: u64,
+    operations: u64,
+    may_not_open: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -52,10 +93,42 @@ struct File {
 
 impl TestDisk {
     pub(super) fn new() -> Self {
-        Self(Rc::new(RefCell::new(State {
+        let state = State {
             free: 1 << 40,
             ..State::default()
-        })))
+        };
+        Self(Rc::new(RefCell::new(state)), Rc::default())
+    }
+
+    /// From now on so many of seven operations, syncs of files excepted, find no descriptor or no memory.
+    pub(super) fn set_shortage(&self, of_seven: u64) {
+        self.0.borrow_mut().shortage = of_seven;
+    }
+
+    /// Whether every operation that needs a descriptor finds none.
+    pub(super) fn forbid_opening(&self, forbidden: bool) {
+        self.0.borrow_mut().may_not_open = forbidden;
+    }
+
+    /// The most descriptors that were open at once.
+    pub(super) fn most_open(&self) -> usize {
+        self.1.most.get()
+    }
+
+    /// How often the last descriptor of a file was closed with bytes that were not synced.
+    pub(super) fn closed_unsynced(&self) -> usize {
+        self.1.closed_unsynced.get()
+    }
+
+    fn find_resources(&self) -> Result<(), DiskError> {
+        let state = &mut *self.0.borrow_mut();
+        state.operations += 1;
+        // Seven and eleven have nothing in common: no operation of a repeated kind is always hit.
+        if state.operations * 11 / 3 % 7 < state.shortage {
+            let reason = "too many open files".to_owned();
+            return Err(DiskError::OutOfResources(reason));
+        }
+        Ok(())
     }
 
     /// After so many more operations that change something, all fail.
@@ -173,6 +246,14 @@ impl TestDisk {
         &self,
         change: impl FnOnce(&mut State) -> Result<T, DiskError>,
     ) -> Result<T, DiskError> {
+        self.find_resources()?;
+        self.change_for_sure(change)
+    }
+
+    fn change_for_sure<T>(
+        &self,
+        change: impl FnOnce(&mut State) -> Result<T, DiskError>,
+    ) -> Result<T, DiskError> {
         let state = &mut *self.0.borrow_mut();
         match &mut state.operations_left {
             Some(0) => return Err(DiskError::Io("the power is gone".to_owned())),
@@ -183,9 +264,15 @@ impl TestDisk {
     }
 
     fn file(&self, id: u64) -> TestFile {
+        let disk = self.clone();
+        let mut open = self.1.open.borrow_mut();
+        *open.entry(id).or_default() += 1;
+        let most = self.1.most.get().max(open.values().sum());
+        self.1.most.set(most);
         TestFile {
             disk: self.clone(),
             id,
+            _descriptor: Rc::new(Descriptor { disk, id }),
             uncached: false,
         }
     }
@@ -239,6 +326,11 @@ impl Disk for TestDisk {
     type File = TestFile;
 
     fn open(&self, path: &str) -> Result<TestFile, DiskError> {
+        self.find_resources()?;
+        if self.0.borrow().may_not_open {
+            let reason = "too many open files".to_owned();
+            return Err(DiskError::OutOfResources(reason));
+        }
         let id = self.0.borrow().names.get(path).copied();
         id.map(|id| self.file(id)).ok_or(DiskError::NotFound)
     }
@@ -284,6 +376,7 @@ impl Disk for TestDisk {
     }
 
     fn list(&self, path: &str) -> Result<Vec<String>, DiskError> {
+        self.find_resources()?;
         let state = self.0.borrow();
         if !path.is_empty() && !state.directories.contains(path) {
             return Err(DiskError::NotFound);
@@ -332,12 +425,14 @@ impl Disk for TestDisk {
     }
 
     fn free_bytes(&self) -> Result<u64, DiskError> {
+        self.find_resources()?;
         Ok(self.0.borrow().free)
     }
 }
 
 impl DiskFile for TestFile {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, DiskError> {
+        self.disk.find_resources()?;
         let state = &mut *self.disk.0.borrow_mut();
         if let Some((id, bytes, times)) = &mut state.unreadable
             && *id == self.id
@@ -394,7 +489,7 @@ impl DiskFile for TestFile {
     }
 
     fn sync(&self) -> Result<(), DiskError> {
-        self.disk.change(|state| {
+        self.disk.change_for_sure(|state| {
             if state.syncs_fail {
                 return Err(DiskError::SyncFailed("input/output error".to_owned()));
             }

@@ -65,7 +65,7 @@ fn on_a_full_disk_appends_fail_whole_while_votes_truncations_and_deletes_go_on()
     let end = driver.end(replica(0));
     let refused = driver.append(replica(0), vec![Entry::Batch(batch(2, 1, 1, 9000))]);
     let stage = |done: Result<Option<Completion>, _>| done.unwrap().map(|done| done.stage);
-    assert_eq!(stage(refused), Some(Stage::Refused));
+    assert_eq!(stage(refused), Some(Stage::Refused(Refusal::DiskFull)));
     // One that was ordered behind it fails like it.
     let behind = Position {
         leader_epoch: LeaderEpoch(1),
@@ -81,7 +81,7 @@ fn on_a_full_disk_appends_fail_whole_while_votes_truncations_and_deletes_go_on()
     };
     assert_eq!(
         stage(driver.execute(replica(0), order)),
-        Some(Stage::Refused)
+        Some(Stage::Refused(Refusal::DiskFull))
     );
     // A truncation to a place that was refused has nothing to drop, and what stands behind it is refused still.
     let truncate = OrderKind::Truncate { to: behind };
@@ -95,7 +95,7 @@ fn on_a_full_disk_appends_fail_whole_while_votes_truncations_and_deletes_go_on()
     };
     assert_eq!(
         stage(driver.execute(replica(0), order)),
-        Some(Stage::Refused)
+        Some(Stage::Refused(Refusal::DiskFull))
     );
     assert_eq!(driver.end(replica(0)), end);
     assert_eq!(driver.read_all(replica(0)), bytes_of(&[first]));

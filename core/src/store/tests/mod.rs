@@ -6,6 +6,7 @@ mod disk;
 mod failures;
 mod holes;
 mod lookups;
+mod resources;
 mod rot;
 mod scrub;
 mod versions;
@@ -62,6 +63,7 @@ fn options() -> StoreOptions {
         reserve_bytes: 1 << 20,
         segment_bytes_max: 40_000,
         index_interval_bytes: 1000,
+        open_files_max: 3,
         ..StoreOptions::default()
     }
 }

@@ -231,7 +231,7 @@ impl Shadow {
     /// Hears what the store reports of an order.
     pub(super) fn take_completion(&mut self, completion: &Completion) {
         match completion.stage {
-            Stage::Refused => return self.give_up(completion.seq),
+            Stage::Refused(_) => return self.give_up(completion.seq),
             Stage::Unfilled => return,
             Stage::Written | Stage::Durable => {
                 self.written = self.written.max(completion.seq);
