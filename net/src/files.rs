@@ -2,7 +2,8 @@
 //!
 //! [`RealDisk`] carries out what the log store asks of a disk with the operating system's own calls. It decides
 //! nothing: no retry, no caching, no buffering. Every call blocks, so it is made from the threads of
-//! [`crate::disk_thread`] alone and never from an asynchronous task.
+//! [`crate::disk_thread`] alone and never from an asynchronous task. What an error means is said here, once: whether the disk
+//! is full, has failed, or the process or the system has no descriptor or no memory left.
 //!
 //! One log directory belongs to one process: [`RealDisk::open`] takes an exclusive lock on the file `.lock` in
 //! it, which the operating system drops with the process, however it ends.
@@ -15,8 +16,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
 use varve_core::store::{Disk, DiskError, DiskFile};
 
+use crate::peer_link::Telling;
 use crate::uncached::{self, Window};
 
 /// Name of the lock file, as Kafka has it. The store never sees it.
@@ -34,6 +37,8 @@ pub struct RealDisk {
 #[derive(Debug)]
 struct Root {
     path: PathBuf,
+    /// What has been said of descriptors and memory that were not there.
+    shortages: Mutex<Telling>,
     /// Holds the lock until the last clone of the disk is dropped.
     _lock: File,
 }
@@ -97,6 +102,7 @@ impl RealDisk {
         Ok(Self {
             root: Arc::new(Root {
                 path: path.to_owned(),
+                shortages: Mutex::default(),
                 _lock: lock,
             }),
         })
@@ -106,6 +112,14 @@ impl RealDisk {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.root.path
+    }
+
+    fn file(&self, file: File, window: Option<Arc<Mutex<Window>>>) -> RealFile {
+        RealFile {
+            root: Arc::clone(&self.root),
+            file: Arc::new(file),
+            window,
+        }
     }
 
     fn at(&self, path: &str) -> PathBuf {
@@ -125,15 +139,13 @@ impl Disk for RealDisk {
             .read(true)
             .write(true)
             .open(self.at(path))
-            .map_err(describe)?;
-        Ok(RealFile::new(file))
+            .map_err(|error| self.root.describe(error))?;
+        Ok(self.file(file, None))
     }
 
     fn open_uncached(&self, path: &str) -> Result<RealFile, DiskError> {
-        Ok(RealFile {
-            file: Arc::new(uncached::open(&self.at(path)).map_err(describe)?),
-            window: Some(Arc::default()),
-        })
+        let file = uncached::open(&self.at(path)).map_err(|error| self.root.describe(error))?;
+        Ok(self.file(file, Some(Arc::default())))
     }
 
     fn create(&self, path: &str) -> Result<RealFile, DiskError> {
@@ -142,22 +154,24 @@ impl Disk for RealDisk {
             .write(true)
             .create_new(true)
             .open(self.at(path))
-            .map_err(describe)?;
-        Ok(RealFile::new(file))
+            .map_err(|error| self.root.describe(error))?;
+        Ok(self.file(file, None))
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<(), DiskError> {
-        fs::rename(self.at(from), self.at(to)).map_err(describe)
+        fs::rename(self.at(from), self.at(to)).map_err(|error| self.root.describe(error))
     }
 
     fn remove(&self, path: &str) -> Result<(), DiskError> {
-        fs::remove_file(self.at(path)).map_err(describe)
+        fs::remove_file(self.at(path)).map_err(|error| self.root.describe(error))
     }
 
     fn list(&self, path: &str) -> Result<Vec<String>, DiskError> {
         let mut names = Vec::new();
-        for entry in fs::read_dir(self.at(path)).map_err(describe)? {
-            let name = entry.map_err(describe)?.file_name();
+        for entry in fs::read_dir(self.at(path)).map_err(|error| self.root.describe(error))? {
+            let name = entry
+                .map_err(|error| self.root.describe(error))?
+                .file_name();
             // The store writes ASCII names only; whatever else lies here is not its own.
             if let Ok(name) = name.into_string()
                 && !(path.is_empty() && name == LOCK_FILE)
@@ -172,21 +186,23 @@ impl Disk for RealDisk {
     fn create_directory(&self, path: &str) -> Result<(), DiskError> {
         match fs::create_dir(self.at(path)) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            result => result.map_err(describe),
+            result => result.map_err(|error| self.root.describe(error)),
         }
     }
 
     fn remove_directory(&self, path: &str) -> Result<(), DiskError> {
-        fs::remove_dir(self.at(path)).map_err(describe)
+        fs::remove_dir(self.at(path)).map_err(|error| self.root.describe(error))
     }
 
     fn sync_directory(&self, path: &str) -> Result<(), DiskError> {
-        let directory = File::open(self.at(path)).map_err(describe)?;
+        // A directory that cannot be opened has not been synced, which is no failed sync.
+        let directory = File::open(self.at(path)).map_err(|error| self.root.describe(error))?;
         directory.sync_all().map_err(sync_failed)
     }
 
     fn free_bytes(&self) -> Result<u64, DiskError> {
-        let stat = rustix::fs::statvfs(&self.root.path).map_err(|error| describe(error.into()))?;
+        let stat = rustix::fs::statvfs(&self.root.path)
+            .map_err(|error| self.root.describe(error.into()))?;
         // `f_bavail`, not `f_bfree`: what is kept for the superuser is not ours to write.
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
@@ -195,18 +211,10 @@ impl Disk for RealDisk {
 /// An open file of a [`RealDisk`].
 #[derive(Clone, Debug)]
 pub struct RealFile {
+    root: Arc<Root>,
     file: Arc<File>,
     /// What was read last, where it is read past the page cache.
     window: Option<Arc<Mutex<Window>>>,
-}
-
-impl RealFile {
-    fn new(file: File) -> Self {
-        Self {
-            file: Arc::new(file),
-            window: None,
-        }
-    }
 }
 
 impl DiskFile for RealFile {
@@ -214,7 +222,9 @@ impl DiskFile for RealFile {
         if let Some(window) = &self.window {
             // A poisoned lock means that a thread has met a bug, which stops the process.
             let mut window = window.lock().unwrap_or_else(PoisonError::into_inner);
-            return window.read_at(&self.file, offset, buffer).map_err(describe);
+            return window
+                .read_at(&self.file, offset, buffer)
+                .map_err(|error| self.root.describe(error));
         }
         let mut done = 0;
         while done < buffer.len() {
@@ -222,7 +232,7 @@ impl DiskFile for RealFile {
                 Ok(0) => break,
                 Ok(n) => done += n,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(describe(error)),
+                Err(error) => return Err(self.root.describe(error)),
             }
         }
         Ok(done)
@@ -241,20 +251,23 @@ impl DiskFile for RealFile {
                     offset += n as u64;
                     IoSlice::advance_slices(&mut left, n);
                 }
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(describe(error.into())),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(self.root.describe(error.into())),
             }
         }
         Ok(())
     }
 
     fn sync(&self) -> Result<(), DiskError> {
-        // fdatasync: bytes and length, but not the modification time, which nothing of ours reads.
+        // fdatasync: bytes and length, but not the modification time, which nothing of ours reads. Whatever it says, that it
+        // had no memory too, a page may not have been written and be taken for clean: it is never called again.
         self.file.sync_data().map_err(sync_failed)
     }
 
     fn truncate(&self, length: u64) -> Result<(), DiskError> {
-        self.file.set_len(length).map_err(describe)
+        self.file
+            .set_len(length)
+            .map_err(|error| self.root.describe(error))
     }
 
     fn allocate(&self, length: u64) -> Result<(), DiskError> {
@@ -265,24 +278,28 @@ impl DiskFile for RealFile {
             Ok(()) => Ok(()),
             // Some file systems cannot reserve. The length is then set without the space, and a full disk
             // shows at the write instead.
-            Err(rustix::io::Errno::OPNOTSUPP) => {
+            Err(Errno::OPNOTSUPP) => {
                 if self.length()? < length {
                     self.truncate(length)?;
                 }
                 Ok(())
             }
-            Err(error) => Err(describe(error.into())),
+            Err(error) => Err(self.root.describe(error.into())),
         }
     }
 
     fn discard(&self, offset: u64, length: u64) -> Result<(), DiskError> {
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         rustix::fs::fallocate(&*self.file, flags, offset, length)
-            .map_err(|error| describe(error.into()))
+            .map_err(|error| self.root.describe(error.into()))
     }
 
     fn length(&self) -> Result<u64, DiskError> {
-        Ok(self.file.metadata().map_err(describe)?.len())
+        Ok(self
+            .file
+            .metadata()
+            .map_err(|error| self.root.describe(error))?
+            .len())
     }
 }
 
@@ -298,20 +315,42 @@ pub fn boot_id() -> Option<u128> {
     u128::from_str_radix(&hex, 16).ok()
 }
 
-fn describe(error: io::Error) -> DiskError {
-    let kind = error.kind();
-    if kind == io::ErrorKind::NotFound {
-        DiskError::NotFound
-    } else if kind == io::ErrorKind::AlreadyExists {
-        DiskError::Exists
-    } else if matches!(
-        kind,
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-    ) {
-        DiskError::NoSpace
-    } else {
-        DiskError::Io(error.to_string())
+impl Root {
+    /// What an error means, unless it is that of a sync.
+    fn describe(&self, error: io::Error) -> DiskError {
+        let kind = error.kind();
+        if kind == io::ErrorKind::NotFound {
+            DiskError::NotFound
+        } else if kind == io::ErrorKind::AlreadyExists {
+            DiskError::Exists
+        } else if matches!(
+            kind,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+        ) {
+            DiskError::NoSpace
+        } else if is_shortage(&error) {
+            let reason = error.to_string();
+            let mut shortages = self
+                .shortages
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            if shortages.is_news(&reason) {
+                tracing::warn!(
+                    reason,
+                    "out of descriptors or memory: what needs one waits for it"
+                );
+            }
+            DiskError::OutOfResources(reason)
+        } else {
+            DiskError::Io(error.to_string())
+        }
     }
+}
+
+/// Whether the process or the system has no descriptor or no memory left for an operation, which says nothing of the disk.
+pub(crate) fn is_shortage(error: &io::Error) -> bool {
+    let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS];
+    Errno::from_io_error(error).is_some_and(|errno| shortages.contains(&errno))
 }
 
 fn sync_failed(error: io::Error) -> DiskError {
@@ -397,6 +436,21 @@ mod tests {
         disk.create("a").unwrap();
         assert_eq!(disk.create("a").unwrap_err(), DiskError::Exists);
         assert!(disk.free_bytes().unwrap() > 0);
+    }
+
+    #[test]
+    fn a_want_of_descriptors_or_memory_is_no_error_of_the_disk() {
+        let (_directory, disk) = disk();
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM] {
+            let error = disk.root.describe(errno.into());
+            assert!(matches!(error, DiskError::OutOfResources(_)), "{error}");
+        }
+        let failed = disk.root.describe(Errno::IO.into());
+        assert!(matches!(failed, DiskError::Io(_)));
+        assert_eq!(disk.root.describe(Errno::NOSPC.into()), DiskError::NoSpace);
+        // Of a sync nothing is known then.
+        let synced = sync_failed(Errno::NOMEM.into());
+        assert!(matches!(synced, DiskError::SyncFailed(_)));
     }
 
     #[test]

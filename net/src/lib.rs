@@ -12,6 +12,7 @@
 
 pub mod rt;
 pub mod files;
+pub mod descriptors;
 mod uncached;
 pub mod directory;
 pub mod disk_thread;

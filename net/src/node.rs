@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use varve_core::broker::{Broker, Setup};
 use varve_core::cluster::{BrokerConfig, BrokerRegistration, ConfigMap, Endpoint, InvalidConfig};
@@ -25,10 +25,11 @@ use varve_core::store::{BootId, Disk, LogStore, OpenError, Recovered, StoreOptio
 
 use crate::client::host_and_port;
 use crate::connection::{ClientContext, ClientEvent, ClientSettings, serve_client};
+use crate::descriptors::Descriptors;
 use crate::disk_thread;
 use crate::driver::{Driver, Progress, Sources};
 use crate::frame::{Answers, Budget};
-use crate::peer_link::{Answerer, LinkContext, PeerLinks, serve_peer, who_answers};
+use crate::peer_link::{Answerer, LinkContext, PeerLinks, Telling, serve_peer, who_answers};
 use crate::rt::{self, BoundPort, Clock};
 
 /// Events of clients and of links that may wait for the driver.
@@ -46,7 +47,7 @@ const MEMORY_WAIT_MAX: Duration = Duration::from_secs(10);
 /// How long a client may take no byte of what it is sent.
 const CLIENT_STALL_MAX: Duration = Duration::from_secs(30);
 
-/// How long accepting rests when the process has no file descriptor left.
+/// How long accepting rests when the system gives no descriptor or no memory for a connection.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
 /// What a node is told at its start.
@@ -70,6 +71,8 @@ pub struct NodeSettings {
     pub boot: BootId,
     /// Sizes and bounds of the log store.
     pub store: StoreOptions,
+    /// What it may use of the process's descriptors.
+    pub descriptors: Descriptors,
 }
 
 /// Somewhere that connections come in.
@@ -247,7 +250,7 @@ where
     let (store, recovered) = open_store(disk, &settings, &kafka).await?;
     let setup = setup(&settings, kafka, &recovered, &listening, listening_peers);
     let limits = client_limits(&setup.kafka);
-    let connections_max = connections_max(&setup.kafka);
+    let clients_max = connections_max(&setup.kafka).min(settings.descriptors.clients);
 
     let clock = Clock::start();
     let (report_sender, reports) = mpsc::unbounded_channel();
@@ -292,6 +295,7 @@ where
     let serving = links.clone();
     let peers = accept(
         peer_listener,
+        Places::new("peers", settings.descriptors.peers),
         std::future::pending(),
         move |stream, remote| serve_peer(stream, remote.to_string(), serving.clone()),
     );
@@ -301,7 +305,7 @@ where
         limits,
         driver: client_sender,
         connections: Arc::new(AtomicU64::new(0)),
-        places: Arc::new(Semaphore::new(connections_max)),
+        places: Places::new("clients", clients_max),
     };
     let admitting = clients.admit(progress.clone(), door, stop, driver_stop_sender);
     let accepting = vec![
@@ -328,8 +332,7 @@ struct ClientListeners {
     driver: mpsc::Sender<ClientEvent>,
     /// Numbers the connections.
     connections: Arc<AtomicU64>,
-    /// One for each connection that there may be at once.
-    places: Arc<Semaphore>,
+    places: Places,
 }
 
 impl ClientListeners {
@@ -372,8 +375,9 @@ impl ClientListeners {
         let this = Arc::new(self);
         let mut accepting = Vec::new();
         for (listener, index) in listeners.into_iter().zip(0..) {
-            let this = Arc::clone(&this);
-            let serve = move |stream, remote| this.serve(stream, remote, index);
+            let places = this.places.clone();
+            let serving = Arc::clone(&this);
+            let serve = move |stream, remote| serving.serve(stream, remote, index);
             let (progress, stop) = (progress.clone(), stop.clone());
             let until = async {
                 tokio::select! {
@@ -382,7 +386,9 @@ impl ClientListeners {
                     () = reached(progress, Progress::Stopped) => {}
                 }
             };
-            accepting.push(Accepting(tokio::spawn(accept(listener, until, serve))));
+            accepting.push(Accepting(tokio::spawn(accept(
+                listener, places, until, serve,
+            ))));
         }
         for mut task in accepting {
             // A task that has panicked accepts no more either.
@@ -403,13 +409,7 @@ impl ClientListeners {
             settings: self.limits.clone(),
             driver: self.driver.clone(),
         };
-        let place = Arc::clone(&self.places).try_acquire_owned();
-        async move {
-            match place {
-                Ok(_place) => serve_client(stream, context).await,
-                Err(_) => tracing::warn!(client = %context.host, "too many connections"),
-            }
-        }
+        serve_client(stream, context)
     }
 }
 
@@ -434,6 +434,7 @@ where
 {
     let options = StoreOptions {
         scrub_interval: kafka.scrub_interval(),
+        open_files_max: settings.descriptors.open_files,
         ..settings.store
     };
     let boot = settings.boot;
@@ -579,9 +580,53 @@ async fn reached(mut progress: watch::Receiver<Progress>, wanted: Progress) {
     let _ = progress.wait_for(|&reached| reached >= wanted).await;
 }
 
-/// Accepts connections, and serves each on a task of its own. What has been connected by then is accepted at the end.
-async fn accept<F, S>(listener: TcpListener, until: impl Future<Output = ()>, serve: F)
-where
+/// The connections that there may be of one kind, and what has been said of those that were too many.
+#[derive(Clone, Debug)]
+struct Places {
+    kind: &'static str,
+    limit: usize,
+    free: Arc<Semaphore>,
+    told: Arc<Mutex<Telling>>,
+}
+
+impl Places {
+    fn new(kind: &'static str, limit: usize) -> Self {
+        Self {
+            kind,
+            limit,
+            free: Arc::new(Semaphore::new(limit)),
+            told: Arc::default(),
+        }
+    }
+
+    /// A place for one more, where there is one.
+    fn take(&self) -> Option<OwnedSemaphorePermit> {
+        let place = Arc::clone(&self.free).try_acquire_owned().ok();
+        if place.is_none() && self.is_news("too many") {
+            let Self { kind, limit, .. } = self;
+            tracing::warn!(
+                limit,
+                "too many connections of {kind}: whoever comes now is closed"
+            );
+        }
+        place
+    }
+
+    /// Whether this has not been said lately: whoever is closed comes again, and others like him.
+    fn is_news(&self, words: &str) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.is_news(words)
+    }
+}
+
+/// Accepts connections, and serves each on a task of its own, as many as there are places. What comes then is closed.
+/// What has been connected by the end is accepted before it.
+async fn accept<F, S>(
+    listener: TcpListener,
+    places: Places,
+    until: impl Future<Output = ()>,
+    serve: F,
+) where
     F: Fn(TcpStream, SocketAddr) -> S,
     S: Future<Output = ()> + Send + 'static,
 {
@@ -594,11 +639,20 @@ where
         };
         match accepted {
             Ok((stream, remote)) => {
+                let Some(place) = places.take() else {
+                    continue;
+                };
                 rt::prepare_stream(&stream);
-                tokio::spawn(serve(stream, remote));
+                let served = serve(stream, remote);
+                tokio::spawn(async move {
+                    served.await;
+                    drop(place);
+                });
             }
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
+                if places.is_news(&error.to_string()) {
+                    tracing::warn!(%error, "cannot accept a connection of {}", places.kind);
+                }
                 tokio::time::sleep(ACCEPT_REST).await;
             }
         }
@@ -608,6 +662,34 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    #[tokio::test]
+    async fn who_comes_too_late_is_closed_and_a_place_that_is_free_again_is_given_away() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let places = Places::new("clients", 1);
+        tokio::spawn(accept(
+            listener,
+            places,
+            std::future::pending(),
+            |mut stream: TcpStream, _| async move {
+                stream.write_all(b"!").await.unwrap();
+                let _ = stream.read(&mut [0]).await;
+            },
+        ));
+        let come = async || {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            let greeted = client.read(&mut [0]).await.is_ok_and(|count| count == 1);
+            greeted.then_some(client)
+        };
+        let first = come().await.expect("there is a place");
+        assert!(come().await.is_none());
+        drop(first);
+        while come().await.is_none() {
+            tokio::task::yield_now().await;
+        }
+    }
 
     #[test]
     fn a_node_without_a_cluster_tells_apart_whether_anybody_has_one() {

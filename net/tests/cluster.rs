@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use varve_core::cluster::ConfigMap;
 use varve_core::ids::{BrokerId, ClusterId, DirectoryId};
 use varve_core::store::{BootId, OpenError, StoreOptions};
+use varve_net::descriptors::Descriptors;
 use varve_net::driver::Progress;
 use varve_net::files::RealDisk;
 use varve_net::node::{ListenerSettings, NodeSettings, RunningNode, start};
@@ -117,6 +118,7 @@ impl Cluster {
             seed: index as u64,
             boot: boot(),
             store: small_store(),
+            descriptors: Descriptors::share(1024, 1).unwrap(),
         }
     }
 

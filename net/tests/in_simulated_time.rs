@@ -18,6 +18,7 @@ use tokio::time::sleep;
 use varve_core::cluster::ConfigMap;
 use varve_core::ids::{BrokerId, ClusterId, DirectoryId};
 use varve_core::store::{BootId, OpenError, StoreOptions};
+use varve_net::descriptors::Descriptors;
 use varve_net::directory;
 use varve_net::files::RealDisk;
 use varve_net::node::{ListenerSettings, NodeSettings, start};
@@ -59,6 +60,7 @@ fn settings(index: usize) -> NodeSettings {
         seed: index as u64,
         boot: BootId(1),
         store: small_store(),
+        descriptors: Descriptors::share(1024, 1).unwrap(),
     }
 }
 

@@ -315,6 +315,7 @@ mod tests {
             seed: 1,
             boot: BootId::UNKNOWN,
             store,
+            descriptors: varve_net::descriptors::Descriptors::share(1024, 1).unwrap(),
         };
         let node = varve_net::node::start(disk, settings).await.unwrap();
         assert_eq!(node.ready().await, Progress::Ready);

@@ -33,7 +33,7 @@ use crate::peer_codec::Hello;
 pub use dial::{Answerer, who_answers};
 pub use incoming::serve_peer;
 pub use outgoing::PeerLinks;
-use telling::Telling;
+pub(crate) use telling::Telling;
 
 /// The longest greeting.
 const GREETING_MAX: usize = 4 << 10;

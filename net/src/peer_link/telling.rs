@@ -13,13 +13,13 @@ const TOLD_MAX: usize = 64;
 
 /// Remembers what was told, and when.
 #[derive(Debug, Default)]
-pub(super) struct Telling {
+pub(crate) struct Telling {
     told: BTreeMap<String, Instant>,
 }
 
 impl Telling {
     /// Whether these words are worth telling. They are not for a while then.
-    pub(super) fn is_news(&mut self, words: &str) -> bool {
+    pub(crate) fn is_news(&mut self, words: &str) -> bool {
         self.told.retain(|_, at| at.elapsed() < REMIND);
         if self.told.contains_key(words) || self.told.len() >= TOLD_MAX {
             return false;
@@ -29,7 +29,7 @@ impl Telling {
     }
 
     /// What was told is over: were it to come again, it would be news.
-    pub(super) fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         self.told.clear();
     }
 }

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use varve_core::cluster::ConfigMap;
 use varve_core::ids::{BrokerId, ClusterId, DirectoryId};
 use varve_core::store::{BootId, OpenError, StoreOptions};
+use varve_net::descriptors::{self, Descriptors};
 use varve_net::directory;
 use varve_net::driver::Progress;
 use varve_net::files::{RealDisk, boot_id};
@@ -92,10 +93,11 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         checkpoint_journal_bytes: 16 << 20,
         ..StoreOptions::default()
     };
+    let descriptors = Descriptors::share(descriptors::raise_limit(), nodes.into())?;
     let mut running = Vec::new();
     for id in 1..=nodes {
         let disk = open_formatted(&node_directory(&arguments.data, id), id, store).await?;
-        let settings = settings(&arguments, id, nodes, store)?;
+        let settings = settings(&arguments, id, nodes, store, descriptors)?;
         let node = node::start(disk, settings)
             .await
             .map_err(|error| format!("node {id}: {error}"))?;
@@ -213,6 +215,7 @@ fn settings(
     id: u16,
     nodes: u16,
     store: StoreOptions,
+    descriptors: Descriptors,
 ) -> Result<NodeSettings, Failure> {
     let listener = |name: &str, port: u16| ListenerSettings {
         name: name.to_owned(),
@@ -238,6 +241,7 @@ fn settings(
         seed: draw_seed()?,
         boot: boot_id().map_or(BootId::UNKNOWN, BootId),
         store,
+        descriptors,
     })
 }
 

@@ -7,6 +7,7 @@ use clap::Args;
 use tokio::time::timeout;
 use varve_core::ids::{BrokerId, DirectoryId};
 use varve_core::store::{BootId, LogStore, OpenError, StoreOptions};
+use varve_net::descriptors::{self, Descriptors};
 use varve_net::directory;
 use varve_net::driver::Progress;
 use varve_net::files::{RealDisk, boot_id};
@@ -100,6 +101,7 @@ fn settings(config: &Config) -> Result<NodeSettings, Failure> {
         seed: draw_seed()?,
         boot: boot_id().map_or(BootId::UNKNOWN, BootId),
         store: StoreOptions::default(),
+        descriptors: Descriptors::share(descriptors::raise_limit(), 1)?,
     })
 }
 
