@@ -269,6 +269,7 @@ fn setup(id: i32) -> Setup {
         metadata_voters_max: 3,
         snapshot_interval: 1000,
         session_timeout: Duration::from_secs(9),
+        unwritten_bytes_max: varve_core::broker::UNWRITTEN_BYTES_MAX,
     }
 }
 
@@ -540,7 +541,7 @@ fn idle(cluster: &mut Cluster, leader: i32) {
         let now = cluster.now;
         let peer = leader % 3 + 1;
         let message = PeerMessage::Heartbeat(varve_core::peer::Heartbeat {
-            disk_full: false,
+            directory: varve_core::peer::DirectoryState::Online,
             sent_at: now,
             echo: None,
             disk_stalled: Duration::ZERO,

@@ -240,6 +240,14 @@ list! {
         RetriesFailedSync,
         /// A directory with a failed sync opens again in the same run of the operating system.
         ReopensAfterFailedSync,
+        /// A replica on a directory that is offline goes on taking what will never be written.
+        TakesWhileOffline,
+        /// A broker whose directory is offline stays in the ISR until it lags for too long.
+        KeepsOfflineInIsr,
+        /// A follower takes records however many wait for its disk.
+        TakesWithoutBound,
+        /// A leader that asks a follower anew takes what waits for that one's disk for written.
+        ForgetsWhatWaits,
         /// A leader leads on where the full disk has refused what it has sent.
         LeadsOnAfterRefusal,
         /// An append that the full disk has refused counts as durable.

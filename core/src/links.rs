@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::ids::{BrokerId, DirectoryId, Incarnation, Voter};
-use crate::peer::{Heartbeat, PeerIdentity};
+use crate::peer::{DirectoryState, Heartbeat, PeerIdentity};
 use crate::time::Instant;
 
 /// How patient a broker is.
@@ -74,8 +74,8 @@ pub struct Link {
     pub proven_at: Option<Instant>,
     /// How long the peer's disk keeps an order waiting, as it last said.
     pub disk_stalled: Duration,
-    /// Whether the peer's disk is full, as it last said.
-    pub disk_full: bool,
+    /// What the peer's directory takes, as it last said.
+    pub directory: DirectoryState,
     /// `sent_at` of its latest heartbeat, which ours echo.
     pub to_echo: Option<Instant>,
     /// When followers must look whether their leader has renewed its claims on the present session.
@@ -118,7 +118,7 @@ impl Link {
         self.proven_at = None;
         self.to_echo = None;
         self.disk_stalled = Duration::ZERO;
-        self.disk_full = false;
+        self.directory = DirectoryState::Online;
         [
             LinkChange::Trust(peer.broker),
             LinkChange::Quorum(peer.broker),
@@ -207,10 +207,20 @@ impl Links {
         (known.directory != peer.directory && is_heard).then_some(known.directory)
     }
 
-    /// Whether the peer's disk is full, as it last said.
+    /// What the peer's directory takes, as it last said.
     #[must_use]
-    pub fn is_full(&self, broker: BrokerId) -> bool {
-        self.get(broker).is_some_and(|link| link.disk_full)
+    pub fn directory(&self, broker: BrokerId) -> DirectoryState {
+        self.get(broker)
+            .map_or(DirectoryState::Online, |link| link.directory)
+    }
+
+    /// Whether this very replica's directory is offline, as its broker has said.
+    #[must_use]
+    pub fn is_offline(&self, voter: Voter) -> bool {
+        self.get(voter.broker).is_some_and(|link| {
+            let speaks = link.incoming.is_some_and(|peer| peer.voter() == voter);
+            speaks && link.directory == DirectoryState::Offline
+        })
     }
 
     /// Whether the peer has been heard within the election timeout, and its process has not ended since.
@@ -325,18 +335,26 @@ impl Links {
         beat: &Heartbeat,
         now: Instant,
         timing: &Timing,
-    ) -> Option<LinkChange> {
+    ) -> Vec<LinkChange> {
         let link = self.link(from, now);
+        let was_offline = link.directory == DirectoryState::Offline;
         let hung_before = link.disk_stalled >= timing.disk_stall_max;
         link.to_echo = Some(beat.sent_at);
         link.disk_stalled = beat.disk_stalled;
-        link.disk_full = beat.disk_full;
+        link.directory = beat.directory;
         if beat.echo > link.proven_at {
             link.proven_at = beat.echo;
             link.unproven = false;
         }
         let hangs = beat.disk_stalled >= timing.disk_stall_max;
-        (hangs && !hung_before).then_some(LinkChange::Trust(from))
+        let mut changes = Vec::new();
+        if hangs && !hung_before {
+            changes.push(LinkChange::Trust(from));
+        }
+        if beat.directory == DirectoryState::Offline && !was_offline {
+            changes.push(LinkChange::Quorum(from));
+        }
+        changes
     }
 
     /// The heartbeat to send to a peer.
@@ -346,13 +364,13 @@ impl Links {
         peer: BrokerId,
         now: Instant,
         disk_stalled: Duration,
-        disk_full: bool,
+        directory: DirectoryState,
     ) -> Heartbeat {
         Heartbeat {
             sent_at: now,
             echo: self.get(peer).and_then(|link| link.to_echo),
             disk_stalled,
-            disk_full,
+            directory,
         }
     }
 
@@ -413,7 +431,7 @@ impl Links {
             heard_at: now,
             proven_at: None,
             disk_stalled: Duration::ZERO,
-            disk_full: false,
+            directory: DirectoryState::Online,
             to_echo: None,
             renewal_due: None,
             silent: true,

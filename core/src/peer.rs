@@ -119,8 +119,30 @@ pub struct Heartbeat {
     /// How long the sender's directory has kept its oldest order waiting; zero while none waits
     /// (counter-example 8: the disk hangs, the network loop goes on).
     pub disk_stalled: Duration,
-    /// Whether the sender's disk is full: it takes no records until it says otherwise, but votes and takes notes.
-    pub disk_full: bool,
+    /// What the sender's directory takes.
+    pub directory: DirectoryState,
+}
+
+/// What a broker's directory takes, as the broker says with every heartbeat.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Encode, Decode)]
+pub enum DirectoryState {
+    /// Everything.
+    #[default]
+    Online,
+    /// No records until it says otherwise, since as many wait for the disk as may: but votes and notes.
+    Behind,
+    /// No records until it says otherwise, since the disk is full: but votes and notes.
+    Full,
+    /// Nothing any more: a write or a sync has failed.
+    Offline,
+}
+
+impl DirectoryState {
+    /// Whether it takes records.
+    #[must_use]
+    pub const fn takes_records(self) -> bool {
+        matches!(self, Self::Online)
+    }
 }
 
 /// A message about one partition from one replica of it to another.

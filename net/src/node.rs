@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
-use varve_core::broker::{Broker, Setup};
+use varve_core::broker::{Broker, Setup, UNWRITTEN_BYTES_MAX};
 use varve_core::cluster::{BrokerConfig, BrokerRegistration, ConfigMap, Endpoint, InvalidConfig};
 use varve_core::effect::Effects;
 use varve_core::ids::{BrokerId, ClusterId};
@@ -171,6 +171,8 @@ pub struct RunningNode {
     /// Clients are let in.
     open: watch::Receiver<bool>,
     stop: watch::Sender<bool>,
+    /// Closed when every listener is.
+    listeners: watch::Receiver<()>,
     _accepting: Vec<Accepting>,
 }
 
@@ -207,9 +209,11 @@ impl RunningNode {
         self.stop.send_replace(true);
     }
 
-    /// Waits until it has.
+    /// Waits until it has, and another may listen where it did.
     pub async fn stopped(&self) {
         self.at_least(Progress::Stopped).await;
+        let mut listeners = self.listeners.clone();
+        while listeners.changed().await.is_ok() {}
     }
 
     async fn at_least(&self, wanted: Progress) -> Progress {
@@ -296,7 +300,7 @@ where
     let peers = accept(
         peer_listener,
         Places::new("peers", settings.descriptors.peers),
-        std::future::pending(),
+        reached(progress.clone(), Progress::Stopped),
         move |stream, remote| serve_peer(stream, remote.to_string(), serving.clone()),
     );
     let (door, open) = watch::channel(false);
@@ -308,9 +312,17 @@ where
         places: Places::new("clients", clients_max),
     };
     let admitting = clients.admit(progress.clone(), door, stop, driver_stop_sender);
+    let (listens, listeners) = watch::channel(());
+    let also_listens = listens.clone();
     let accepting = vec![
-        Accepting(tokio::spawn(peers)),
-        Accepting(tokio::spawn(admitting)),
+        Accepting(tokio::spawn(async move {
+            peers.await;
+            drop(listens);
+        })),
+        Accepting(tokio::spawn(async move {
+            admitting.await;
+            drop(also_listens);
+        })),
     ];
     Ok(RunningNode {
         identity,
@@ -320,6 +332,7 @@ where
         progress,
         open,
         stop: stop_sender,
+        listeners,
         _accepting: accepting,
     })
 }
@@ -481,6 +494,7 @@ fn setup(
         metadata_voters_max: METADATA_VOTERS_MAX,
         snapshot_interval: SNAPSHOT_INTERVAL,
         session_timeout: SESSION_TIMEOUT,
+        unwritten_bytes_max: UNWRITTEN_BYTES_MAX,
     }
 }
 

@@ -28,7 +28,7 @@ use varve_core::record::{Batch, HeaderError};
 
 /// The version of everything in this file and of the messages in `varve_core::peer`, which travel as they are
 /// declared. A node refuses peers of another.
-pub const PEER_PROTOCOL_VERSION: u16 = 3;
+pub const PEER_PROTOCOL_VERSION: u16 = 4;
 
 /// The first bytes of every hello.
 const MAGIC: [u8; 6] = *b"varve\0";
@@ -305,8 +305,8 @@ mod tests {
     };
     use varve_core::log::{Note, NoteKind, Position};
     use varve_core::peer::{
-        Answer, Append, AppendReply, Heartbeat, LeaderClaim, LeadershipRound, Question, ReadIndex,
-        ReadIndexReply, ReleaseRequest, ReplicaMessage,
+        Answer, Append, AppendReply, DirectoryState, Heartbeat, LeaderClaim, LeadershipRound,
+        Question, ReadIndex, ReadIndexReply, ReleaseRequest, ReplicaMessage,
     };
     use varve_core::record::BatchHeader;
     use varve_core::store::Flush;
@@ -545,15 +545,22 @@ mod tests {
                 version: 1,
                 isr: leader.map(BrokerId).into_iter().collect(),
             });
-        let heartbeat =
-            any::<(u64, Option<u64>, u32, bool)>().prop_map(|(sent_at, echo, stalled, full)| {
+        let directory = prop_oneof![
+            Just(DirectoryState::Online),
+            Just(DirectoryState::Behind),
+            Just(DirectoryState::Full),
+            Just(DirectoryState::Offline),
+        ];
+        let heartbeat = (any::<(u64, Option<u64>, u32)>(), directory).prop_map(
+            |((sent_at, echo, stalled), directory)| {
                 PeerMessage::Heartbeat(Heartbeat {
                     sent_at: Instant(sent_at),
                     echo: echo.map(Instant),
                     disk_stalled: Duration::from_millis(stalled.into()),
-                    disk_full: full,
+                    directory,
                 })
-            });
+            },
+        );
         prop_oneof![
             4 => replica,
             1 => heartbeat,

@@ -4,12 +4,15 @@
 #![cfg(not(madsim))]
 
 mod client_words;
+mod failing_disk;
 
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::time::Duration;
 
 use client_words::Client;
-use tokio::time::timeout;
+use failing_disk::{Condition, FailingDisk, Switch};
+use tokio::time::{Instant, sleep, timeout};
 use varve_core::cluster::ConfigMap;
 use varve_core::ids::{BrokerId, ClusterId, DirectoryId};
 use varve_core::store::{BootId, OpenError, StoreOptions};
@@ -26,6 +29,7 @@ struct Cluster {
     data: tempfile::TempDir,
     ports: Vec<(u16, u16)>,
     running: Vec<Option<RunningNode>>,
+    switches: [Arc<Switch>; 3],
 }
 
 impl Cluster {
@@ -43,6 +47,7 @@ impl Cluster {
             data: tempfile::tempdir().unwrap(),
             ports: ports.chunks(2).map(|pair| (pair[0], pair[1])).collect(),
             running: vec![None, None, None],
+            switches: Default::default(),
         };
         cluster.start_all().await;
         cluster
@@ -58,7 +63,11 @@ impl Cluster {
     }
 
     async fn start_node(&mut self, index: usize) {
-        let node = start(self.disk(index), self.settings(index)).await.unwrap();
+        let disk = FailingDisk {
+            disk: self.disk(index),
+            switch: Arc::clone(&self.switches[index]),
+        };
+        let node = start(disk, self.settings(index)).await.unwrap();
         self.running[index] = Some(node);
     }
 
@@ -170,5 +179,84 @@ async fn what_was_acknowledged_is_read_back_across_restarts_of_one_and_of_all() 
     // The node that was away has everything too: it is enough with either other.
     cluster.stop_node(0).await;
     assert_eq!(client.fetch_all("t").await, numbers(0..8));
+    cluster.stop_all().await;
+}
+
+/// Bytes of memory that this process has.
+fn memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS"))
+        .unwrap();
+    let kib = line.split_whitespace().nth(1).unwrap();
+    kib.parse::<u64>().unwrap() << 10
+}
+
+/// Produces 900 KB at a time for this long, to all but one of the brokers.
+async fn produce_for(client: &Client, length: Duration) -> u64 {
+    let value = vec!["x".repeat(900_000)];
+    let (begun, mut bytes) = (Instant::now(), 0);
+    while begun.elapsed() < length {
+        client.produce("t", &value).await;
+        bytes += 900_000;
+        sleep(Duration::from_millis(20)).await;
+    }
+    bytes
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_whose_directory_fails_is_told_of_at_once_and_by_every_leader() {
+    let mut cluster = Cluster::start().await;
+    let client = cluster.client();
+    client.produce("t", &numbers(0..3)).await;
+    let (leader, ..) = client.partition("t").await;
+    let broken = if leader == 3 { 2 } else { 3 };
+    let third = 6 - leader - broken;
+    client
+        .told(
+            "t",
+            |isr, offline| isr.len() == 3 && offline.is_empty(),
+            SOON,
+        )
+        .await;
+
+    cluster.switches[broken as usize - 1].set(Condition::Fails);
+    client.produce("t", &numbers(3..5)).await;
+    let is_told = |isr: &[i32], offline: &[i32]| !isr.contains(&broken) && offline == [broken];
+    client.told("t", is_told, Duration::from_secs(2)).await;
+
+    // Another leader says the same as soon as it leads: the node that stops hands over to it.
+    cluster.stop_node(leader as usize - 1).await;
+    cluster.start_node(leader as usize - 1).await;
+    let is_told = |isr: &[i32], offline: &[i32]| isr.contains(&third) && offline == [broken];
+    client.told("t", is_told, SOON).await;
+    assert!(!client.partition("t").await.1.contains(&broken));
+
+    // What will never be written takes no memory.
+    let before = memory();
+    let produced = produce_for(&client, Duration::from_secs(4)).await;
+    let grown = memory().saturating_sub(before);
+    assert!(grown < 48 << 20, "{grown} bytes after {produced}");
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_hangs_takes_no_more_memory_than_a_window() {
+    let mut cluster = Cluster::start().await;
+    let client = cluster.client();
+    client.produce("t", &numbers(0..3)).await;
+    let (leader, ..) = client.partition("t").await;
+    let hung = if leader == 3 { 2 } else { 3 };
+    produce_for(&client, Duration::from_secs(2)).await;
+
+    cluster.switches[hung as usize - 1].set(Condition::Hangs);
+    let before = memory();
+    let produced = produce_for(&client, Duration::from_secs(6)).await;
+    let grown = memory().saturating_sub(before);
+    assert!(grown < 48 << 20, "{grown} bytes after {produced}");
+
+    cluster.switches[hung as usize - 1].set(Condition::Sound);
+    client.told("t", |isr, _| isr.len() == 3, SOON).await;
     cluster.stop_all().await;
 }

@@ -203,6 +203,13 @@ impl Scenario {
         self
     }
 
+    /// No more bytes of records than these wait for a disk before a follower takes no more.
+    #[must_use]
+    pub const fn unwritten_max(mut self, bytes: usize) -> Self {
+        self.options.unwritten_bytes_max = bytes;
+        self
+    }
+
     /// Every broker saves a snapshot of the metadata after this many batches of them.
     #[must_use]
     pub const fn snapshots_every(mut self, batches: u64) -> Self {

@@ -160,6 +160,16 @@ killers! {
     disk_that_hangs {
         IgnoresStalledDisk: claim "does not happen within 6000ms",
     }
+    offline_directory {
+        TakesWhileOffline: checker "WhatWaitsIsBounded",
+        KeepsOfflineInIsr: claim "its broker has said so",
+    }
+    hung_follower {
+        ForgetsWhatWaits: claim "no more than a window waits",
+    }
+    small_room {
+        TakesWithoutBound: checker "WhatWaitsIsBounded",
+    }
     second_restart {
         SuspectVotesUnmarked: checker "LeaderHasAllCommitted",
         ClearsSuspectEarly: checker "SuspicionEndsWhenCaughtUp",

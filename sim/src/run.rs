@@ -135,6 +135,8 @@ struct Shape {
     snapshot_interval: u64,
     /// How many files each store keeps open, where it is few.
     open_files_max: Option<usize>,
+    /// Bytes of records that may wait for a disk, where that is less than usual.
+    unwritten_bytes_max: Option<usize>,
     network: NetworkOptions,
     disk: DiskOptions,
     producers: Vec<Producer>,
@@ -191,6 +193,11 @@ impl Shape {
                 let are_few = draw.chance(500_000);
                 are_few.then(|| usize::try_from(draw.between(2, 12)).unwrap_or(2))
             },
+            unwritten_bytes_max: {
+                let mut draw = draw(15);
+                let is_small = draw.chance(333_333);
+                is_small.then(|| 1 << draw.between(8, 14))
+            },
             network: draw_network(&mut draw(6)),
             disk: draw_disk(&mut draw(7)),
             producers: draw_producers(&mut draw(8)),
@@ -200,7 +207,7 @@ impl Shape {
     fn describe(&self) -> String {
         let plural = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
         format!(
-            "{}{}, {} on {}{}{}{}{}{}, snapshots every {} batches, {}",
+            "{}{}, {} on {}{}{}{}{}{}, snapshots every {} batches{}, {}",
             plural(usize::from(self.nodes), "node"),
             if self.formation.is_some() {
                 " formed under faults"
@@ -233,6 +240,10 @@ impl Shape {
                 None => String::new(),
             },
             self.snapshot_interval,
+            self.unwritten_bytes_max
+                .map_or_else(String::new, |bytes| format!(
+                    ", {bytes} bytes may wait for a disk"
+                )),
             plural(self.producers.len(), "producer")
         )
     }
@@ -333,6 +344,9 @@ impl<'a> Life<'a> {
         cluster_options.snapshot_interval = shape.snapshot_interval;
         if let Some(max) = shape.open_files_max {
             cluster_options.store.open_files_max = max;
+        }
+        if let Some(bytes) = shape.unwritten_bytes_max {
+            cluster_options.unwritten_bytes_max = bytes;
         }
         let mut cluster = Cluster::new(cluster_options, draws);
         if options.trace {

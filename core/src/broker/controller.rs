@@ -210,8 +210,8 @@ impl Broker {
         self.keep_cluster(fx);
     }
 
-    /// As controller: fences brokers that nobody hears, unfences those that have caught up, keeps the metadata
-    /// quorum at its size.
+    /// As controller: fences brokers that nobody hears or that have no directory any more, unfences those that have
+    /// caught up, keeps the metadata quorum at its size.
     fn keep_cluster(&mut self, fx: &mut Effects) {
         let Some(controller) = &self.controller else {
             return;
@@ -224,7 +224,8 @@ impl Broker {
                 .heard_at(broker.voter(), broker.registration.incarnation);
             let silent = broker.registration.broker != self.me.broker
                 && heard_at.is_none_or(|at| self.now.since(at) >= self.setup.session_timeout);
-            records.extend(cluster::plan_liveness(broker, self.is_fit(broker), silent));
+            let gone = silent || self.links.is_offline(broker.voter());
+            records.extend(cluster::plan_liveness(broker, self.is_fit(broker), gone));
         }
         if let Some((partition, target)) = fx.take_target() {
             let registered = |voter: &Voter| {
@@ -260,6 +261,7 @@ impl Broker {
         let speaks = self.links.speaks(broker.voter(), registration.incarnation);
         let metadata = self.replica(TopicPartition::METADATA);
         speaks
+            && !self.links.is_offline(broker.voter())
             && self
                 .links
                 .hears(registration.broker, self.now, &self.setup.timing)

@@ -5,10 +5,10 @@
 //! is told at once that it does not exist, as in Kafka, and asks again.
 
 use crate::cluster::{Answering, BrokerImage, BrokerState, ClusterView, lists_all_topics};
-use crate::effect::{Effect, Effects, RequestId};
+use crate::effect::{Effects, RequestId};
 use crate::hooks::{Hooks, Mutant};
 use crate::ids::{BrokerId, TopicPartition};
-use crate::peer::LeaderClaim;
+use crate::peer::{DirectoryState, LeaderClaim};
 use crate::wire::{
     ApiVersionsRequest, ApiVersionsResponse, DescribeClusterRequest, DescribeConfigsRequest,
     DescribeTopicPartitionsRequest, ErrorCode, MetadataRequest, Response, Str,
@@ -94,7 +94,7 @@ impl Broker {
             ImageRequestBody::DescribeCluster(_) | ImageRequestBody::DescribeConfigs(_) => false,
         };
         if lists_all && !confirmed {
-            fx.push(Effect::Close(id.connection));
+            self.close(id.connection, fx);
             return;
         }
         let mut to_create = Vec::new();
@@ -184,6 +184,15 @@ impl ClusterView for View<'_> {
         let heard =
             broker == me.broker || links.hears(broker, *now, &setup.timing) || self.names_former;
         heard && !self.is_hidden(broker)
+    }
+
+    fn is_directory_offline(&self, broker: BrokerId) -> bool {
+        let directory = if broker == self.broker.me.broker {
+            self.broker.directory_state()
+        } else {
+            self.broker.links.directory(broker)
+        };
+        directory == DirectoryState::Offline
     }
 }
 

@@ -12,7 +12,7 @@ use crate::cluster::{
 use crate::effect::{Effect, Effects};
 use crate::hooks::{Mutant, Probe};
 use crate::ids::{BrokerId, LeaderEpoch, Offset, TopicId, TopicPartition, Voter};
-use crate::peer::{PeerAddresses, Question};
+use crate::peer::{DirectoryState, PeerAddresses, Question};
 use crate::record::Batch;
 use crate::replica::{Replica, ReplicaConfig};
 use crate::store::{Flush, QueryId, QueryKind, QueryResult, ReadError, RecoveredReplica, Roll};
@@ -295,6 +295,7 @@ impl Broker {
             assignment = assignment.filter(|_| partition.target.contains(&self.voter()));
         }
         match assignment {
+            Some(_) if !present && self.directory_state() == DirectoryState::Offline => {}
             Some(assignment) if !present && self.metadata.caught_up => {
                 let config = self.replica_config(partition);
                 let preferred = image

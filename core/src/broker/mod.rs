@@ -36,7 +36,7 @@ use crate::hooks::{Mutant, Probe};
 use crate::ids::{BrokerId, ClusterId, Offset, Timestamp, TopicPartition, Voter};
 use crate::input::Input;
 use crate::links::{Links, Timing};
-use crate::peer::{Answer, LeaderClaim, PeerIdentity, Question};
+use crate::peer::{Answer, DirectoryState, LeaderClaim, PeerIdentity, Question};
 use crate::replica::{Cx, Replica, ReplicaView};
 use crate::store::{
     OrderSeq, Query, QueryId, QueryKind, QueryResult, ReadError, Recovered, Refusal, Stage,
@@ -63,7 +63,12 @@ pub struct Setup {
     pub snapshot_interval: u64,
     /// How long a broker may be unheard before it is given no more replicas (`broker.session.timeout.ms`).
     pub session_timeout: Duration,
+    /// Bytes of records that may wait for the disk before its replicas take no more from their leaders.
+    pub unwritten_bytes_max: usize,
 }
+
+/// What [`Setup::unwritten_bytes_max`] is, where nobody says otherwise.
+pub const UNWRITTEN_BYTES_MAX: usize = 256 << 20;
 
 /// What time may bring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,8 +101,10 @@ pub struct Broker {
     replicas: BTreeMap<TopicPartition, Arc<Replica>>,
     /// Replicas with orders that are not done, by the time of the oldest.
     unsettled: BTreeSet<(Instant, TopicPartition)>,
-    /// The same, by partition.
-    oldest_orders: BTreeMap<TopicPartition, Instant>,
+    /// The same by partition, with the bytes of records that wait for the disk.
+    accounts: BTreeMap<TopicPartition, (Instant, usize)>,
+    /// The sum of these.
+    unwritten_bytes: usize,
     /// Who leads what, as the leaders say; the highest epoch wins.
     leaders: BTreeMap<TopicPartition, Told>,
     metadata: Following,
@@ -179,7 +186,8 @@ impl Broker {
             queries: QueryId(0),
             asked: BTreeMap::new(),
             last_order: OrderSeq(0),
-            oldest_orders: BTreeMap::new(),
+            accounts: BTreeMap::new(),
+            unwritten_bytes: 0,
             timers: BTreeSet::new(),
             armed: BTreeMap::new(),
             touched: BTreeSet::new(),
@@ -376,6 +384,7 @@ impl Broker {
     where
         R: Default,
     {
+        let directory = self.directory_state();
         let Some(replica) = self.replicas.get_mut(&partition) else {
             return R::default();
         };
@@ -388,7 +397,7 @@ impl Broker {
             queries: &mut self.queries,
             asked: &mut self.asked,
             last_order: &mut self.last_order,
-            full: self.full,
+            directory,
         };
         self.touched.insert(partition);
         act(Arc::make_mut(replica), &mut cx)
@@ -400,6 +409,7 @@ impl Broker {
         fx: &mut Effects,
         make: impl FnOnce(Voter, &mut Cx<'_>) -> Replica,
     ) -> Replica {
+        let directory = self.directory_state();
         let mut cx = Cx {
             now: self.now,
             timing: &self.setup.timing,
@@ -409,7 +419,7 @@ impl Broker {
             queries: &mut self.queries,
             asked: &mut self.asked,
             last_order: &mut self.last_order,
-            full: self.full,
+            directory,
         };
         make(self.me.voter(), &mut cx)
     }
@@ -450,8 +460,9 @@ impl Broker {
                 continue;
             };
             let (deadline, oldest) = (replica.next_deadline(), replica.oldest_order());
+            let account = oldest.map(|oldest| (oldest, replica.unwritten_bytes()));
             self.arm(Timer::Replica(partition), deadline);
-            self.account_orders(partition, oldest);
+            self.account_orders(partition, account);
             self.announce(partition, fx);
             self.report_voters(partition, fx);
             if partition == TopicPartition::METADATA {
@@ -468,19 +479,48 @@ impl Broker {
         self.arm_requests();
     }
 
-    fn account_orders(&mut self, partition: TopicPartition, oldest: Option<Instant>) {
-        let known = self.oldest_orders.get(&partition).copied();
-        if known == oldest {
+    /// Takes into account what waits of a replica: when its oldest order was given, and bytes of records.
+    fn account_orders(&mut self, partition: TopicPartition, account: Option<(Instant, usize)>) {
+        let known = self.accounts.get(&partition).copied();
+        if known == account {
             return;
         }
-        if let Some(known) = known {
-            self.unsettled.remove(&(known, partition));
-            self.oldest_orders.remove(&partition);
+        if let Some((oldest, bytes)) = known {
+            self.unsettled.remove(&(oldest, partition));
+            self.unwritten_bytes -= bytes;
+            self.accounts.remove(&partition);
         }
-        if let Some(oldest) = oldest {
+        if let Some((oldest, bytes)) = account {
             self.unsettled.insert((oldest, partition));
-            self.oldest_orders.insert(partition, oldest);
+            self.unwritten_bytes += bytes;
+            self.accounts.insert(partition, (oldest, bytes));
         }
+    }
+
+    /// What the directory takes.
+    #[must_use]
+    pub const fn directory_state(&self) -> DirectoryState {
+        if self.failure.is_some() {
+            DirectoryState::Offline
+        } else if self.full {
+            DirectoryState::Full
+        } else if self.unwritten_bytes >= self.setup.unwritten_bytes_max {
+            DirectoryState::Behind
+        } else {
+            DirectoryState::Online
+        }
+    }
+
+    /// Requests of clients that are not answered.
+    #[must_use]
+    pub fn waiting_requests(&self) -> usize {
+        self.requests.waiting.len()
+    }
+
+    /// Bytes of records that wait for the disk, of all replicas.
+    #[must_use]
+    pub const fn unwritten_bytes(&self) -> usize {
+        self.unwritten_bytes
     }
 
     /// How long the directory has kept its oldest order waiting.
@@ -496,6 +536,14 @@ impl Broker {
         fx.notice(None, NoticeKind::DirectoryOffline(reason.clone()));
         self.resign_all(Resignation::Disk, fx);
         self.failure = Some(failure);
+        let all: Vec<TopicPartition> = self.replicas.keys().copied().collect();
+        for partition in all {
+            if !fx.mutant(Mutant::TakesWhileOffline) {
+                self.with_replica(partition, fx, |replica, cx| replica.go_offline(cx));
+            }
+        }
+        // Whoever leads learns of it before anybody is told that all copies are there.
+        self.beat(fx);
     }
 
     /// The disk has refused an append. What is led goes to voters that have room, where there are any.

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cluster::{TopicConfig, is_internal};
-use crate::effect::{Effect, Effects, RequestId};
+use crate::effect::{Effects, RequestId};
 use crate::hooks::{Mutant, Probe};
 use crate::ids::{BrokerId, LeaderEpoch, Offset, Timestamp, TopicPartition};
 use crate::record::{Examined, RecordError, TimestampType};
@@ -215,7 +215,7 @@ impl Broker {
         if acks == 0 {
             // There is no answer that could carry the error; a closed connection makes the producer look anew.
             if failed {
-                fx.push(Effect::Close(id.connection));
+                self.close(id.connection, fx);
             }
             return;
         }

@@ -259,7 +259,7 @@ impl Broker {
         for id in waiting {
             if let Some(What::Unconfirmed(_, what)) = self.requests.forget(id) {
                 match *what {
-                    Unconfirmed::Request(_) => fx.push(Effect::Close(id.connection)),
+                    Unconfirmed::Request(_) => self.close(id.connection, fx),
                     answer @ Unconfirmed::Answer(_) => {
                         self.answer_unconfirmed(id, answer, false, fx);
                     }

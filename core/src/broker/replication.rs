@@ -7,7 +7,10 @@ use crate::effect::{Effect, Effects, NoticeKind, Resignation};
 use crate::hooks::Mutant;
 use crate::ids::{BrokerId, TopicPartition};
 use crate::links::LinkChange;
-use crate::peer::{Answer, LeaderClaim, PeerIdentity, PeerMessage, Question, ReplicaMessage};
+use crate::peer::{
+    Answer, DirectoryState, LeaderClaim, PeerIdentity, PeerMessage, Question, ReplicaBody,
+    ReplicaMessage,
+};
 use crate::record::Batch;
 use crate::replica::Replica;
 use crate::store::{QueryId, QueryResult};
@@ -138,14 +141,21 @@ impl Broker {
         }
         match message {
             PeerMessage::Heartbeat(beat) => {
-                let change = self
+                let changes = self
                     .links
                     .beat(from.broker, &beat, self.now, &self.setup.timing);
-                if let Some(change) = change {
+                for change in changes {
                     self.apply_link_change(change, fx);
                 }
             }
             PeerMessage::Replica(message) => {
+                let is_offline = self.directory_state() == DirectoryState::Offline;
+                if is_offline
+                    && !is_followed_offline(&message)
+                    && !fx.mutant(Mutant::TakesWhileOffline)
+                {
+                    return; // the heartbeats say why
+                }
                 if fx.mutant(Mutant::CreatesUnknownReplica) {
                     self.create_on_word(&message, fx);
                 }
@@ -234,7 +244,8 @@ impl Broker {
 
     fn beat_to(&self, peer: BrokerId, fx: &mut Effects) {
         let stalled = self.disk_stalled();
-        let beat = self.links.heartbeat_to(peer, self.now, stalled, self.full);
+        let directory = self.directory_state();
+        let beat = self.links.heartbeat_to(peer, self.now, stalled, directory);
         fx.push(Effect::Send {
             to: peer,
             message: PeerMessage::Heartbeat(beat),
@@ -392,4 +403,10 @@ impl Broker {
         self.replicas.insert(partition, Arc::new(replica));
         self.touched.insert(partition);
     }
+}
+
+/// Whether a broker takes this message although its directory is offline: it stores nothing and votes for nobody, and
+/// follows the metadata log in memory, since clients are answered from it.
+fn is_followed_offline(message: &ReplicaMessage) -> bool {
+    message.partition == TopicPartition::METADATA && matches!(message.body, ReplicaBody::Append(_))
 }

@@ -208,6 +208,12 @@ impl Broker {
         }
     }
 
+    /// Closes a client's connection. Nobody takes what else was asked on it.
+    pub(super) fn close(&mut self, connection: ConnectionId, fx: &mut Effects) {
+        self.on_disconnected(connection);
+        fx.push(Effect::Close(connection));
+    }
+
     /// Something has changed about a partition: its high watermark, who leads it, who is in sync.
     pub(super) fn wake_requests(&mut self, partition: TopicPartition, fx: &mut Effects) {
         self.wake_produces(partition, fx);

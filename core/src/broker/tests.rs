@@ -3,7 +3,7 @@
 use super::*;
 use crate::cluster::{ConfigMap, Endpoint};
 use crate::ids::{DirectoryId, Incarnation};
-use crate::peer::{Heartbeat, PeerMessage};
+use crate::peer::{DirectoryState, Heartbeat, PeerMessage};
 
 pub(super) fn identity(broker: i32, directory: u128) -> PeerIdentity {
     PeerIdentity {
@@ -35,6 +35,7 @@ pub(super) fn node(me: PeerIdentity, fx: &mut Effects) -> Broker {
         metadata_voters_max: 3,
         snapshot_interval: 1000,
         session_timeout: Duration::from_secs(9),
+        unwritten_bytes_max: UNWRITTEN_BYTES_MAX,
     };
     let recovered = Recovered {
         cluster: me.cluster,
@@ -65,7 +66,7 @@ fn heartbeat(from: PeerIdentity, session: u64, sent_at: Instant) -> Input {
             sent_at,
             echo: None,
             disk_stalled: Duration::ZERO,
-            disk_full: false,
+            directory: DirectoryState::Online,
         }),
     }
 }

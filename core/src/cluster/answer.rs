@@ -54,6 +54,9 @@ pub trait ClusterView {
 
     /// Whether the broker is heard, by this one or by those it hears.
     fn is_heard(&self, broker: BrokerId) -> bool;
+
+    /// Whether the broker has said that its directory is offline.
+    fn is_directory_offline(&self, broker: BrokerId) -> bool;
 }
 
 /// From where, and to whom, is answered.
@@ -370,8 +373,10 @@ impl<'a> Answering<'a> {
         endpoint(&self.image().broker(broker)?.registration, self.listener)
     }
 
+    /// Whether a broker's replicas are of no use: it is gone, or its directory is.
     fn is_offline(&self, broker: BrokerId) -> bool {
         self.endpoint_of(broker).is_none()
+            || self.view.is_directory_offline(broker)
             || self
                 .image()
                 .broker(broker)

@@ -160,21 +160,21 @@ fn targets(image: &ClusterImage) -> impl Iterator<Item = (TopicPartition, &[Vote
 }
 
 /// What is to be recorded of a broker's liveness. `fit` says that its registered start is heard and has caught up
-/// with the metadata, `silent` that nothing has been heard of it for the session timeout. A broker that is
-/// stopping stays so until its next start, or until it is silent.
+/// with the metadata, `gone` that nothing has been heard of it for the session timeout, or that its directory is
+/// offline. A broker that is stopping stays so until its next start, or until it is gone.
 #[must_use]
-pub fn plan_liveness(broker: &BrokerImage, fit: bool, silent: bool) -> Vec<MetadataRecord> {
+pub fn plan_liveness(broker: &BrokerImage, fit: bool, gone: bool) -> Vec<MetadataRecord> {
     let BrokerRegistration {
         broker: id,
         incarnation,
         ..
     } = broker.registration;
     match broker.state {
-        BrokerState::Fenced if fit && !silent => vec![MetadataRecord::UnfenceBroker {
+        BrokerState::Fenced if fit && !gone => vec![MetadataRecord::UnfenceBroker {
             broker: id,
             incarnation,
         }],
-        BrokerState::Active | BrokerState::Stopping if silent => {
+        BrokerState::Active | BrokerState::Stopping if gone => {
             vec![MetadataRecord::FenceBroker {
                 broker: id,
                 incarnation,

@@ -69,8 +69,10 @@ impl Replica {
         } else {
             cx.timing.election_timeout + self.time_to_stand(cx)
         };
+        // Without a directory nothing that an election needs can be stored.
+        let stands = !self.orders.are_abandoned();
         self.role = Role::Follower(Following {
-            stand_at: Some(cx.now + wait),
+            stand_at: stands.then_some(cx.now + wait),
             lost: Some(TrustLost::NoLeader),
             ..Following::default()
         });
@@ -180,8 +182,9 @@ impl Replica {
             | TrustLost::Transfer => self.time_to_stand(cx),
         };
         let stand_at = cx.now + wait;
+        let stands = !self.orders.are_abandoned();
         self.role = Role::Follower(Following {
-            stand_at: Some(stand_at),
+            stand_at: stands.then_some(stand_at),
             lost: Some(lost),
             ..Following::default()
         });
@@ -209,7 +212,7 @@ impl Replica {
             || !follows
             || !self.is_voter()
             || self.is_unstored()
-            || cx.full
+            || !cx.directory.takes_records()
             || !self.may_stand(cx)
         {
             cx.fx.notice(

@@ -4,11 +4,14 @@ use crate::effect::NoticeKind;
 use crate::hooks::{Mutant, Probe};
 use crate::ids::{LeaderEpoch, TopicPartition, Voter};
 use crate::log::{Entry, Position};
-use crate::peer::{Append, AppendReply, ReplicaBody};
+use crate::peer::{Append, AppendReply, DirectoryState, ReplicaBody};
 use crate::store::{Flush, Mark, OrderKind};
 
 use super::election::Following;
-use super::{Cx, Replica, Role};
+use super::{Cx, Replica, Role, TAIL_WEIGHT_MAX};
+
+/// Bytes of metadata records that may wait for the disk, whatever else waits for it.
+const METADATA_UNWRITTEN_BYTES_MAX: usize = 8 << 20;
 
 impl Replica {
     /// Takes entries, or a probe, from a leader (Raft 5.3).
@@ -25,6 +28,10 @@ impl Replica {
             return;
         }
         assert!(!self.is_leader(), "an epoch has one leader");
+        if self.orders.are_abandoned() {
+            // What will never be written is kept for as long as it is of use.
+            self.tail.trim(self.committed, TAIL_WEIGHT_MAX);
+        }
         self.follow(from, cx);
         let previous = append.previous;
         if !self.notes.contains(previous, self.end)
@@ -107,10 +114,10 @@ impl Replica {
             self.truncate_to(at, cx);
         }
         let from = self.end;
-        // Records that the disk has no room for come again when it has; notes go to the journal.
-        let (unstored, spares) = (self.is_unstored(), self.spares(cx.full));
+        // Records that there is no room for come again when there is; notes go to the journal.
+        let (unstored, takes_records) = (self.is_unstored(), self.has_room_for_records(cx));
         let entries: Vec<Entry> = entries
-            .take_while(|entry| !unstored && (!spares || matches!(entry, Entry::Note(_))))
+            .take_while(|entry| !unstored && (takes_records || matches!(entry, Entry::Note(_))))
             .collect();
         if entries.is_empty() {
             return at;
@@ -149,10 +156,18 @@ impl Replica {
         }
     }
 
-    /// Whether a copy of this log on a broker whose disk is full takes no records. Those of the metadata log may use
-    /// the store's reserve: it is by them that topics are deleted.
-    pub(super) fn spares(&self, full: bool) -> bool {
-        full && self.id != TopicPartition::METADATA
+    /// Whether this follower has room for records. Those of the metadata log may use the store's reserve, since it is by them
+    /// that topics are deleted, and are few: they need not wait for what others have waiting for the disk.
+    fn has_room_for_records(&self, cx: &Cx<'_>) -> bool {
+        match cx.directory {
+            DirectoryState::Online => true,
+            DirectoryState::Behind if cx.fx.mutant(Mutant::TakesWithoutBound) => true,
+            DirectoryState::Behind => {
+                self.id == TopicPartition::METADATA
+                    && self.unwritten_bytes() < METADATA_UNWRITTEN_BYTES_MAX
+            }
+            DirectoryState::Full | DirectoryState::Offline => self.id == TopicPartition::METADATA,
+        }
     }
 
     /// Tells the leader how far this log equals its own, and whether it is whole, where that has changed since it was last
@@ -166,7 +181,11 @@ impl Replica {
         let (Some(leader), Some(verified)) = (following.leader, following.verified) else {
             return; // nothing is known yet of how the logs compare
         };
-        let appended = appended.min(verified);
+        let appended = if self.orders.are_abandoned() {
+            verified // in memory, where alone it is
+        } else {
+            appended.min(verified)
+        };
         let mut durable = self.orders.durable().min(verified);
         if cx.fx.mutant(Mutant::AcknowledgesBeforeDurable) {
             durable = verified;

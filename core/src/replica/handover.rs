@@ -164,12 +164,15 @@ impl Replica {
             return;
         };
         let keeps_laggards = cx.fx.mutant(Mutant::KeepsLaggards);
+        let keeps_offline = cx.fx.mutant(Mutant::KeepsOfflineInIsr);
         let current = |voter: &&Voter| {
             **voter == self.me
                 || leading.progress.get(voter).is_some_and(|progress| {
                     let lags = cx.now.since(progress.current_at) >= cx.timing.replica_lag_time_max;
                     let caught_up = progress.appended >= self.end;
+                    let offline = cx.links.is_offline(**voter) && !keeps_offline;
                     cx.links.reaches(**voter)
+                        && !offline
                         && cx.links.hears(voter.broker, cx.now, cx.timing)
                         && progress.replicating
                         && (caught_up || !lags || keeps_laggards)
@@ -209,7 +212,7 @@ fn may_take_over(
 ) -> bool {
     links.reaches(voter)
         && links.hears(voter.broker, now, timing)
-        && !links.is_full(voter.broker)
+        && links.directory(voter.broker).takes_records()
         && progress.replicating
         && progress.whole
 }

@@ -86,6 +86,11 @@ impl Holes {
         self.ask_at = self.ask_at.map(|_| now);
     }
 
+    /// Nothing can be filled any more.
+    pub(super) const fn ask_nobody(&mut self) {
+        self.ask_at = None;
+    }
+
     /// The hole to ask for, in turn.
     fn next_to_ask(&mut self, now: Instant) -> Option<Range<Offset>> {
         let behind = |hole: &&Range<Offset>| hole.start >= self.ask_from;
@@ -241,6 +246,8 @@ impl Replica {
         }
         match self.read_tail(offset, end, FILL_BYTES_MAX) {
             super::TailRead::Batches(batches) => self.send_fill(from, offset, batches, cx),
+            // One at a time: who has not been answered asks again.
+            super::TailRead::OnDisk if self.fills.values().any(|(to, _)| *to == from) => {}
             super::TailRead::OnDisk => self.read_for(from, offset, end, cx),
             super::TailRead::Hole(_) => {}
         }

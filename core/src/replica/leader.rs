@@ -6,7 +6,10 @@
 use std::collections::BTreeMap;
 
 use crate::hooks::{Mutant, Probe};
-use crate::ids::{BrokerId, LeaderEpoch, LogClock, Offset, ProducerId, Timestamp, Voter};
+use crate::ids::{
+    BrokerId, LeaderEpoch, LogClock, Offset, ProducerId, Timestamp, TopicPartition, Voter,
+};
+use crate::links::Links;
 use crate::log::{Entry, Note, NoteKind, Position};
 use crate::peer::{Append, AppendReply, ReplicaBody};
 use crate::producer::{ProducedBatch, SequenceCheck};
@@ -226,9 +229,10 @@ impl Replica {
     }
 
     fn replicate_to(&mut self, follower: Voter, cx: &mut Cx<'_>) {
-        while cx.links.reaches(follower) {
+        while cx.links.reaches(follower) && self.is_served(follower, cx.links) {
             let committed = self.exposed();
-            let is_full = self.spares(cx.links.is_full(follower.broker));
+            let directory = cx.links.directory(follower.broker);
+            let is_full = !directory.takes_records() && self.id != TopicPartition::METADATA;
             let Role::Leader(leading) = &mut self.role else {
                 return;
             };
@@ -242,8 +246,9 @@ impl Replica {
             let eager = self.config.eager && progress.replicating && progress.told < committed;
             let note = self.notes.get(next.notes);
             let is_note = note.is_some_and(|note| note.offset == next.end_offset);
-            // A full disk takes notes; records are looked at again with every tick while the follower lags.
-            if next == self.end || is_full && !is_note {
+            // A disk that is full or behind takes notes; records are looked at again with every tick while it lags.
+            let only_asks = !progress.replicating && progress.is_window_full();
+            if next == self.end || only_asks || is_full && !is_note {
                 if !progress.replicating || eager {
                     self.send_entries(follower, Vec::new(), cx);
                 } else if progress.told < committed {
@@ -264,6 +269,12 @@ impl Replica {
                 None => self.send_from_disk(follower, next, cx),
             }
         }
+    }
+
+    /// Whether this follower is sent anything: not on a directory that its broker has called offline, but what its
+    /// clients are answered from.
+    fn is_served(&self, follower: Voter, links: &Links) -> bool {
+        self.id == TopicPartition::METADATA || !links.is_offline(follower)
     }
 
     /// Committed as followers may be told: nothing before this leader's opening is.
@@ -463,14 +474,14 @@ impl Replica {
         for (&follower, progress) in &mut leading.progress {
             let silent_since = progress.waiting_since;
             if silent_since.is_some_and(|since| cx.now.since(since) >= cx.timing.retry_interval) {
-                progress.ask_anew(self.end);
+                progress.ask_anew(self.end, cx.fx.mutant(Mutant::ForgetsWhatWaits));
             }
             if progress.replicating && progress.told < committed && progress.next == self.end {
                 untold.push(follower);
             }
         }
         for follower in untold {
-            if cx.links.reaches(follower) {
+            if cx.links.reaches(follower) && self.is_served(follower, cx.links) {
                 self.send_entries(follower, Vec::new(), cx);
             }
         }
@@ -485,14 +496,19 @@ impl Replica {
     /// A leader ticks while a follower owes it an answer or lags; an idle partition costs nothing.
     fn keep_ticking(&mut self, cx: &mut Cx<'_>) {
         let end = self.end;
-        let Role::Leader(leading) = &mut self.role else {
+        let Role::Leader(leading) = &self.role else {
             return;
         };
         let owed = leading.progress.iter().any(|(&follower, progress)| {
             cx.links.reaches(follower)
+                && self.is_served(follower, cx.links)
                 && (progress.waiting_since.is_some() || progress.appended < end)
         });
-        if owed || leading.target_differs(&self.voters) {
+        let owed = owed || leading.target_differs(&self.voters);
+        let Role::Leader(leading) = &mut self.role else {
+            return;
+        };
+        if owed {
             leading.tick_by(cx.now + cx.timing.retry_interval);
         }
         // A voter that has proven nothing since it voted is not noticed by its link, which proved nothing before.
@@ -511,7 +527,7 @@ impl Replica {
             return;
         };
         if let Some(progress) = leading.progress.get_mut(&follower) {
-            progress.ask_anew(end);
+            progress.ask_anew(end, false);
             self.replicate_to(follower, cx);
         }
     }
@@ -523,7 +539,7 @@ impl Replica {
             Role::Leader(leading) => {
                 for (follower, progress) in &mut leading.progress {
                     if follower.broker == broker && !cx.fx.mutant(Mutant::SendsOnAfterBreak) {
-                        progress.ask_anew(self.end);
+                        progress.ask_anew(self.end, false);
                     }
                 }
                 self.replicate(cx);

@@ -37,7 +37,7 @@ use crate::hooks::{Mutant, Probe};
 use crate::ids::{BrokerId, LeaderEpoch, LogClock, Offset, TopicPartition, Voter};
 use crate::links::{Links, Timing};
 use crate::log::{Entry, NoteIndex, NoteKind, Position, Tail, clock_at};
-use crate::peer::{LeaderClaim, PeerMessage, ReplicaBody, ReplicaMessage};
+use crate::peer::{DirectoryState, LeaderClaim, PeerMessage, ReplicaBody, ReplicaMessage};
 use crate::producer::ProducerLog;
 use crate::record::Batch;
 use crate::store::{
@@ -69,8 +69,8 @@ pub(crate) struct Cx<'a> {
     pub(crate) asked: &'a mut BTreeMap<QueryId, TopicPartition>,
     /// The greatest number that an order of any of the node's replicas has.
     pub(crate) last_order: &'a mut OrderSeq,
-    /// Whether the broker's disk is full.
-    pub(crate) full: bool,
+    /// What the broker's directory takes.
+    pub(crate) directory: DirectoryState,
 }
 
 impl Cx<'_> {
@@ -178,6 +178,10 @@ pub struct ReplicaView {
     pub end: Position,
     /// Durable up to here.
     pub durable: Position,
+    /// Bytes of records that wait for the disk.
+    pub unwritten_bytes: usize,
+    /// Bytes of entries in memory.
+    pub tail_bytes: usize,
     /// Committed up to here.
     pub committed: Position,
     /// As clients see it; none while a leader's opening is not committed.
@@ -444,6 +448,8 @@ impl Replica {
             log_start_offset: self.log_start_offset,
             end: self.end,
             durable: self.orders.durable(),
+            unwritten_bytes: self.orders.unwritten_bytes(),
+            tail_bytes: self.tail.weight(),
             committed: self.committed,
             high_watermark: self.high_watermark(),
             voters: self.voters.clone(),

@@ -9,10 +9,11 @@ use std::collections::VecDeque;
 use crate::effect::{Effect, Resignation};
 use crate::hooks::{Mutant, Probe};
 use crate::ids::{Offset, TopicPartition, Voter};
-use crate::log::Position;
+use crate::log::{Position, Tail};
 use crate::store::{Completion, Mark, Order, OrderKind, OrderSeq, Stage, Vote};
 use crate::time::Instant;
 
+use super::election::Following;
 use super::{Cx, Replica, Role, TAIL_WEIGHT_MAX};
 
 /// The account of one replica's orders.
@@ -28,6 +29,12 @@ pub(super) struct Orders {
     truncations: usize,
     /// Those among the pending orders without which nothing may be said ahead of the disk: see [`holds_back`].
     holding_back: usize,
+    /// Bytes of records in orders that are not written, by order.
+    unwritten: VecDeque<(OrderSeq, usize)>,
+    /// Their sum.
+    unwritten_bytes: usize,
+    /// The directory is offline: nobody executes orders, and none is waited for.
+    abandoned: bool,
 }
 
 /// An order that is not done.
@@ -75,6 +82,35 @@ impl Orders {
             written: end,
             truncations: 0,
             holding_back: 0,
+            unwritten: VecDeque::new(),
+            unwritten_bytes: 0,
+            abandoned: false,
+        }
+    }
+
+    /// The directory is offline: whatever is under way or will be ordered comes to nothing.
+    fn abandon(&mut self, cx: &Cx<'_>) {
+        *self = Self {
+            last: self.last,
+            abandoned: true,
+            ..Self::recovered(self.durable, cx)
+        };
+    }
+
+    /// Whether the directory is offline.
+    pub(super) const fn are_abandoned(&self) -> bool {
+        self.abandoned
+    }
+
+    /// Bytes of records in orders that are not written.
+    pub(super) const fn unwritten_bytes(&self) -> usize {
+        self.unwritten_bytes
+    }
+
+    /// Orders up to `seq` are written.
+    fn wrote(&mut self, seq: OrderSeq) {
+        while let Some((_, bytes)) = self.unwritten.pop_front_if(|(at, _)| *at <= seq) {
+            self.unwritten_bytes -= bytes;
         }
     }
 
@@ -88,6 +124,7 @@ impl Orders {
     ) {
         self.last.0 += 1;
         *cx.last_order = self.last.max(*cx.last_order);
+        let weight = kind.weight();
         let then = match &kind {
             OrderKind::Truncate { to } => {
                 self.durable = self.durable.min(*to);
@@ -109,6 +146,19 @@ impl Orders {
             | OrderKind::SaveSnapshot { .. }
             | OrderKind::Delete => Then::Nothing,
         };
+        if self.abandoned {
+            self.truncations = 0;
+            cx.fx.push(Effect::Store(Order {
+                replica,
+                seq: self.last,
+                kind,
+            }));
+            return;
+        }
+        if weight > 0 {
+            self.unwritten.push_back((self.last, weight));
+            self.unwritten_bytes += weight;
+        }
         self.holding_back += usize::from(holds_back(&then, cx));
         self.pending.push_back(Pending {
             seq: self.last,
@@ -172,6 +222,12 @@ impl Orders {
                 | Then::Filled(_) => {}
             }
             order.end = order.end.min(from);
+            if order.then == Then::Refused
+                && let Some(place) = self.unwritten.iter().position(|(at, _)| *at == order.seq)
+                && let Some((_, bytes)) = self.unwritten.remove(place)
+            {
+                self.unwritten_bytes -= bytes;
+            }
         }
         self.forget_refused();
         goes_further.then_some(from)
@@ -249,6 +305,7 @@ impl Replica {
             Stage::Durable => true,
             Stage::Unfilled => {
                 // Asked for again in its time: the hole is as it was.
+                self.orders.wrote(completion.seq);
                 self.orders.leave_unfilled(completion.seq);
                 return;
             }
@@ -270,6 +327,7 @@ impl Replica {
         let Some(end) = self.orders.end_after(completion.seq) else {
             return; // reported at an earlier stage already, or with a later order
         };
+        self.orders.wrote(completion.seq);
         self.orders.written = self.orders.written.max(end);
         if is_durable {
             self.orders.durable = self.orders.durable.max(end);
@@ -327,6 +385,25 @@ impl Replica {
             .entries_from(from, usize::MAX)
             .expect("what is not stored stays in memory");
         self.order_append(from, entries, self.config.flush, cx);
+    }
+
+    /// Bytes of records that wait for the disk.
+    pub(crate) const fn unwritten_bytes(&self) -> usize {
+        self.orders.unwritten_bytes()
+    }
+
+    /// The directory is offline: nothing is stored, voted or led any more. What is in memory and will never be written
+    /// is let go; the metadata log alone is followed on, since clients are answered from it.
+    pub(crate) fn go_offline(&mut self, cx: &Cx<'_>) {
+        assert!(!self.is_leader(), "a leader has resigned before");
+        self.orders.abandon(cx);
+        self.unstored = None;
+        self.fills.clear();
+        self.holes.ask_nobody();
+        self.role = Role::Follower(Following::default());
+        if self.id != TopicPartition::METADATA {
+            self.tail = Tail::default();
+        }
     }
 
     /// The log's end once every order given so far is done: without what is committed and in memory only.

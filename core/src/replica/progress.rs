@@ -9,7 +9,7 @@ use crate::time::Instant;
 /// Messages with entries that may be under way to one follower. What is appended meanwhile goes together in
 /// the next message, so batches grow with the load.
 const INFLIGHT_MESSAGES_MAX: usize = 16;
-/// Bytes of entries that may be under way to one follower.
+/// Bytes of entries that may be under way to one follower or wait for its disk.
 const INFLIGHT_BYTES_MAX: usize = 8 << 20;
 
 /// One follower, as its leader sees it.
@@ -27,7 +27,7 @@ pub(super) struct Progress {
     pub(super) durable: Position,
     /// The follower has no holes.
     pub(super) whole: bool,
-    /// End and weight of each message under way.
+    /// End and weight of each message that the follower has not written: it is under way, or waits for the disk.
     inflight: VecDeque<(Position, usize)>,
     /// When the oldest message without an answer was sent.
     pub(super) waiting_since: Option<Instant>,
@@ -68,14 +68,22 @@ impl Progress {
         if !self.replicating {
             return self.waiting_since.is_none();
         }
+        !self.is_window_full()
+    }
+
+    /// Whether as much as may be is under way to it or waits for its disk: it is asked what it has, and sent nothing.
+    pub(super) fn is_window_full(&self) -> bool {
         let bytes: usize = self.inflight.iter().map(|(_, weight)| weight).sum();
-        self.inflight.len() < INFLIGHT_MESSAGES_MAX && bytes < INFLIGHT_BYTES_MAX
+        self.inflight.len() >= INFLIGHT_MESSAGES_MAX || bytes >= INFLIGHT_BYTES_MAX
     }
 
     /// Entries of this weight, or a probe of weight 0, have been sent; they end at `end`.
     pub(super) fn sent(&mut self, end: Position, weight: usize, now: Instant) {
-        if self.replicating && weight > 0 {
+        let counted = self.inflight.back();
+        if weight > 0 && counted.is_none_or(|(counted, _)| *counted < end) {
             self.inflight.push_back((end, weight));
+        }
+        if self.replicating {
             self.next = end;
         }
         if weight > 0 || !self.replicating {
@@ -98,7 +106,7 @@ impl Progress {
         if !self.replicating {
             self.replicating = true;
             self.go_on_from(verified);
-            self.inflight.clear();
+            self.inflight.retain(|(end, _)| *end <= verified);
         }
         self.go_on_from(self.next.max(verified));
         while self
@@ -128,18 +136,22 @@ impl Progress {
         self.appended = self.appended.min(common);
         self.durable = self.durable.min(common);
         self.ask_from(common.min(self.next));
+        self.inflight.retain(|(end, _)| *end <= self.next);
     }
 
     /// What was under way may be lost: asks for what the follower was last known to have, or for the leader's
-    /// `end` where nothing is known.
-    pub(super) fn ask_anew(&mut self, end: Position) {
+    /// `end` where nothing is known. It counts until the follower has said that it does not have it: as long as it
+    /// writes nothing it says nothing of itself, and what waits for its disk is known to nobody else.
+    pub(super) fn ask_anew(&mut self, end: Position, forgets: bool) {
         self.ask_from(self.verified.unwrap_or(end));
+        if forgets {
+            self.inflight.clear();
+        }
     }
 
     fn ask_from(&mut self, next: Position) {
         self.replicating = false;
         self.go_on_from(next);
-        self.inflight.clear();
         self.waiting_since = None;
     }
 
@@ -164,6 +176,37 @@ mod tests {
             end_offset: Offset(end_offset),
             notes,
         }
+    }
+
+    #[test]
+    fn what_waits_for_a_followers_disk_counts_although_it_is_asked_anew() {
+        let at = |n: i64| position(1, n, 1);
+        let end = at(100);
+        let mut progress = Progress::new(at(0), Instant(0));
+        let says = |progress: &mut Progress, verified: i64, appended: i64| {
+            let (verified, appended) = (at(verified), at(appended));
+            progress.matched(verified, appended, appended, end, Instant(0));
+        };
+        says(&mut progress, 0, 0);
+        let most = i64::try_from(INFLIGHT_MESSAGES_MAX).unwrap();
+        for n in 1..=most {
+            assert!(progress.has_room());
+            progress.sent(at(n), 1, Instant(0));
+        }
+        assert!(!progress.has_room(), "the window is full");
+        progress.ask_anew(end, false);
+        assert!(progress.is_window_full(), "it may have come");
+        progress.sent(at(0), 0, Instant(0));
+        says(&mut progress, most, 0);
+        assert!(!progress.has_room(), "it has come and waits for the disk");
+        progress.ask_anew(end, false);
+        says(&mut progress, most, 1);
+        assert!(progress.has_room(), "one of it is written");
+        progress.sent(at(most + 1), 1, Instant(0));
+        progress.ask_anew(end, false);
+        says(&mut progress, most, 1);
+        assert!(progress.has_room(), "the last has been lost");
+        assert_eq!(progress.next, at(most));
     }
 
     #[test]

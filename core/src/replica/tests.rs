@@ -9,7 +9,7 @@ use rand_chacha::rand_core::SeedableRng as _;
 use super::*;
 use crate::cluster;
 use crate::ids::{DirectoryId, Incarnation, PartitionIndex, Timestamp, TopicId};
-use crate::peer::{Heartbeat, PeerIdentity};
+use crate::peer::{DirectoryState, Heartbeat, PeerIdentity};
 use crate::record::{BatchBuilder, Compression};
 use crate::store::{Completion, Order, OrderSeq, Stage};
 
@@ -106,7 +106,7 @@ impl Quorum {
             queries: &mut queries,
             asked: &mut asked,
             last_order: &mut last_order,
-            full: false,
+            directory: DirectoryState::Online,
         });
         for effect in fx.drain() {
             match effect {
@@ -144,7 +144,7 @@ impl Quorum {
                     voter(to).broker,
                     self.now,
                     Duration::ZERO,
-                    false,
+                    DirectoryState::Online,
                 );
                 self.links[from].up(identity(to), self.now, &self.timing);
                 self.links[to].heard(identity(from), 1, self.now, &self.timing);
@@ -380,7 +380,12 @@ fn a_record_held_back_from_full_disks_is_sent_when_they_have_room() {
     let leader = quorum.elect();
     for follower in (0..3).filter(|&n| n != leader) {
         let to = voter(leader).broker;
-        let full = quorum.links[follower].heartbeat_to(to, quorum.now, Duration::ZERO, true);
+        let full = quorum.links[follower].heartbeat_to(
+            to,
+            quorum.now,
+            Duration::ZERO,
+            DirectoryState::Full,
+        );
         quorum.links[leader].beat(voter(follower).broker, &full, quorum.now, &quorum.timing);
     }
     quorum.produce(leader).expect("its own disk has room");

@@ -6,7 +6,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use varve_core::ids::{ClusterId, DirectoryId, Incarnation};
-use varve_core::peer::{Heartbeat, PeerAddresses};
+use varve_core::peer::{DirectoryState, Heartbeat, PeerAddresses};
 use varve_core::time::Instant;
 
 const SOON: Duration = Duration::from_secs(5);
@@ -106,7 +106,7 @@ fn heartbeat(n: u64) -> PeerMessage {
         sent_at: Instant(n),
         echo: None,
         disk_stalled: Duration::ZERO,
-        disk_full: false,
+        directory: DirectoryState::Online,
     })
 }
 

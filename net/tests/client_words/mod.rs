@@ -59,6 +59,46 @@ impl Client {
         }
     }
 
+    /// The topic's only partition: its leader, who is in sync, and whose replicas are offline.
+    pub(crate) async fn partition(&self, topic: &str) -> (i32, Vec<i32>, Vec<i32>) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            for broker in &self.brokers {
+                if let Some(mut connection) = Connection::open(broker).await
+                    && let Some(metadata) = connection.metadata(topic).await
+                    && let Some(found) = metadata.topics[0].partitions.first()
+                    && found.leader_id > 0
+                {
+                    let offline = found.offline_replicas.clone();
+                    return (found.leader_id, found.isr_nodes.clone(), offline);
+                }
+            }
+            assert!(Instant::now() < deadline, "nobody leads");
+            sleep(REST).await;
+        }
+    }
+
+    /// Waits until it is told so of who is in sync, and whose replicas are offline.
+    pub(crate) async fn told(
+        &self,
+        topic: &str,
+        so: impl Fn(&[i32], &[i32]) -> bool,
+        patience: Duration,
+    ) {
+        let deadline = Instant::now() + patience;
+        loop {
+            let (_, isr, offline) = self.partition(topic).await;
+            if so(&isr, &offline) {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "in sync {isr:?}, offline {offline:?}"
+            );
+            sleep(REST).await;
+        }
+    }
+
     async fn try_produce(&self, topic: &str, values: &[String]) -> Option<i64> {
         let mut leader = self.leader(topic).await?;
         let mut batch = BatchBuilder::new(Compression::None);
@@ -102,16 +142,7 @@ impl Client {
             let Some(mut connection) = Connection::open(broker).await else {
                 continue;
             };
-            let name = Some(topic.into());
-            let topics = vec![MetadataRequestTopic {
-                name,
-                ..Default::default()
-            }];
-            let request = MetadataRequest {
-                topics: Some(topics),
-                ..Default::default()
-            };
-            let Some(metadata): Option<MetadataResponse> = connection.ask(12, request).await else {
+            let Some(metadata) = connection.metadata(topic).await else {
                 continue;
             };
             let leader = metadata.topics[0]
@@ -144,6 +175,19 @@ impl Connection {
             .ok()?
             .ok()?;
         Some(Self { stream, asked: 0 })
+    }
+
+    async fn metadata(&mut self, topic: &str) -> Option<MetadataResponse> {
+        let name = Some(topic.into());
+        let topics = vec![MetadataRequestTopic {
+            name,
+            ..Default::default()
+        }];
+        let request = MetadataRequest {
+            topics: Some(topics),
+            ..Default::default()
+        };
+        self.ask(12, request).await
     }
 
     async fn fetch(&mut self, topic: &str, from: i64) -> Option<(Vec<String>, i64)> {

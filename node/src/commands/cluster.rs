@@ -39,8 +39,22 @@ struct Broker {
     address: String,
     rack: Option<String>,
     fenced: bool,
+    /// It is there and its log directory is not: it has given it up.
+    directory_offline: bool,
     leads: usize,
     replicas: usize,
+}
+
+impl Broker {
+    const fn state(&self) -> &'static str {
+        if self.fenced {
+            "fenced"
+        } else if self.directory_offline {
+            "log directory offline"
+        } else {
+            "active"
+        }
+    }
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
@@ -72,7 +86,13 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
             format!("{leaderless} without a leader, {behind} with copies missing or behind")
         }
     };
-    print_line(&format!("health      {health}\n"))?;
+    print_line(&format!("health      {health}"))?;
+    for broker in status.brokers.iter().filter(|it| it.directory_offline) {
+        let (id, copies) = (broker.id, counted(broker.replicas as u64, "copy", "copies"));
+        let words = format!("broker {id} has given up its log directory, with {copies}");
+        print_line(&format!("            {words}"))?;
+    }
+    print_line("")?;
     access.show(
         &["BROKER", "ADDRESS", "RACK", "STATE", "LEADS", "REPLICAS"],
         &status.brokers,
@@ -81,7 +101,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
                 broker.id.to_string(),
                 broker.address.clone(),
                 broker.rack.clone().unwrap_or_default(),
-                if broker.fenced { "fenced" } else { "active" }.to_owned(),
+                broker.state().to_owned(),
                 broker.leads.to_string(),
                 broker.replicas.to_string(),
             ]
@@ -114,6 +134,10 @@ async fn gather(access: &Access) -> Result<Status, Failure> {
             address: host_and_port(broker.host.as_str(), broker.port),
             rack: broker.rack.as_ref().map(|rack| rack.as_str().to_owned()),
             fenced: broker.is_fenced,
+            directory_offline: !broker.is_fenced
+                && partitions
+                    .iter()
+                    .any(|p| p.offline_replicas.contains(&broker.broker_id)),
             leads: partitions
                 .iter()
                 .filter(|partition| partition.leader_id == broker.broker_id)

@@ -273,6 +273,8 @@ struct Partition {
     leader_epoch: i32,
     replicas: Vec<i32>,
     isr: Vec<i32>,
+    /// Replicas whose broker, or its log directory, is gone.
+    offline: Vec<i32>,
     error: Option<&'static str>,
 }
 
@@ -284,6 +286,7 @@ impl Partition {
             leader_epoch: partition.leader_epoch,
             replicas: partition.replica_nodes.clone(),
             isr: partition.isr_nodes.clone(),
+            offline: partition.offline_replicas.clone(),
             error: (partition.error_code != ErrorCode::None).then(|| partition.error_code.name()),
         }
     }
@@ -296,6 +299,7 @@ impl Partition {
             self.leader_epoch.to_string(),
             list(&self.replicas),
             list(&self.isr),
+            list(&self.offline),
             self.error.unwrap_or_default().to_owned(),
         ]
     }
@@ -322,7 +326,15 @@ async fn describe(access: &Access, client: &mut Client, name: &str) -> Result<()
     }
     print_line("")?;
     print_table(
-        &["PARTITION", "LEADER", "EPOCH", "REPLICAS", "IN SYNC", ""],
+        &[
+            "PARTITION",
+            "LEADER",
+            "EPOCH",
+            "REPLICAS",
+            "IN SYNC",
+            "OFFLINE",
+            "",
+        ],
         description.partitions.iter().map(Partition::cells),
     )
 }

@@ -8,6 +8,7 @@ pub mod observed;
 
 pub mod acknowledgements;
 pub mod append_times;
+pub mod bounded;
 pub mod clock_ticks;
 pub mod cluster_view;
 pub mod committed_data;
@@ -127,6 +128,7 @@ impl Default for Checkers {
                 Box::new(namesakes::NamesakesAreNotRegistered::default()),
                 Box::new(acknowledgements::AcknowledgedByPolicy::default()),
                 Box::new(append_times::StampsLieWithinTheirRequest::default()),
+                Box::new(bounded::WhatWaitsIsBounded::default()),
                 Box::new(holes::HolesAreNotServed::default()),
                 Box::new(producer_state::ProducerStateFollowsLog::default()),
                 Box::new(clock_ticks::ClockTicksAreApart::default()),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use varve_core::broker::UNWRITTEN_BYTES_MAX;
 use varve_core::cluster::ConfigMap;
 use varve_core::hooks::Mutant;
 use varve_core::links::Timing;
@@ -64,6 +65,8 @@ pub struct ClusterOptions {
     pub metadata_voters_max: usize,
     /// What the brokers' `snapshot_interval` is.
     pub snapshot_interval: u64,
+    /// What the brokers' `unwritten_bytes_max` is.
+    pub unwritten_bytes_max: usize,
 }
 
 impl ClusterOptions {
@@ -82,6 +85,7 @@ impl ClusterOptions {
             wall_drift_ppm_max: 0,
             metadata_voters_max: 3,
             snapshot_interval: 1000,
+            unwritten_bytes_max: UNWRITTEN_BYTES_MAX,
         }
     }
 }

@@ -139,6 +139,7 @@ impl Cluster {
             metadata_voters_max: self.options.metadata_voters_max,
             snapshot_interval: self.options.snapshot_interval,
             session_timeout: Duration::from_secs(9),
+            unwritten_bytes_max: self.options.unwritten_bytes_max,
         }
     }
 

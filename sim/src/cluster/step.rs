@@ -9,6 +9,7 @@ use varve_core::input::Input;
 use varve_core::peer::PeerMessage;
 use varve_core::wire::Response;
 
+use crate::checkers::bounded::Queues;
 use crate::checkers::{Step, Violation};
 use crate::cluster::{Cluster, Event};
 use crate::describe;
@@ -146,6 +147,12 @@ impl Cluster {
             views: &views,
             metadata: process.broker.metadata_offset(),
             image: process.broker.image(),
+            directory: process.broker.directory_state(),
+            queues: Queues {
+                unwritten_bytes: process.broker.unwritten_bytes(),
+                unwritten_bytes_max: self.options.unwritten_bytes_max,
+                requests: process.broker.waiting_requests(),
+            },
             crashed,
         };
         if let Err(violation) = self.checkers.on_step(&step) {

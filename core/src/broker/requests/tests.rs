@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::*;
-use crate::broker::Setup;
+use crate::broker::{Setup, UNWRITTEN_BYTES_MAX};
 use crate::cluster::{BrokerConfig, BrokerRegistration, ConfigMap, Endpoint};
 use crate::hooks::{Hooks, Mutant, Probe};
 use crate::ids::{
@@ -95,6 +95,7 @@ impl Node {
             metadata_voters_max: 3,
             snapshot_interval: 1000,
             session_timeout: Duration::from_secs(9),
+            unwritten_bytes_max: UNWRITTEN_BYTES_MAX,
         };
         let metadata = RecoveredReplica::empty(TopicPartition::METADATA, vec![ME]);
         let recovered = Recovered {

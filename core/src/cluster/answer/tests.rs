@@ -16,6 +16,8 @@ struct Known {
     broker: BrokerConfig,
     leaders: BTreeMap<TopicPartition, LeaderClaim>,
     heard: Vec<i32>,
+    /// Brokers that have called their directory offline.
+    offline: Vec<i32>,
     /// Partitions whose leader has been started again since it said so.
     started_anew: Vec<TopicPartition>,
 }
@@ -31,6 +33,10 @@ impl ClusterView for Known {
 
     fn is_heard(&self, broker: BrokerId) -> bool {
         self.heard.contains(&broker.0)
+    }
+
+    fn is_directory_offline(&self, broker: BrokerId) -> bool {
+        self.offline.contains(&broker.0)
     }
 }
 
@@ -50,6 +56,7 @@ impl Known {
             broker: BrokerConfig::new(BrokerId(1), ConfigMap::new()).unwrap(),
             leaders: BTreeMap::new(),
             heard: Vec::new(),
+            offline: Vec::new(),
             started_anew: Vec::new(),
         };
         for id in 1..=3 {
@@ -253,6 +260,21 @@ fn who_is_heard_by_nobody_leads_nothing_and_is_not_told_of() {
     broker 2 at n2:9092
     weather NONE
       0 LEADER_NOT_AVAILABLE leader -1 e7 replicas [3, 1] isr [1, 3] offline [3]
+    ");
+}
+
+#[test]
+fn replicas_on_a_directory_that_is_offline_are_told_of_as_such_and_their_broker_as_ever() {
+    let mut known = Known::new();
+    known.offline = vec![1];
+    known.leads(WEATHER, 0, 3, &[3]);
+    let weather = known.metadata(Some(&["weather"]), 12).response;
+    insta::assert_snapshot!(told(&weather), @r"
+    broker 1 at n1:9092
+    broker 2 at n2:9092
+    broker 3 at n3:9092
+    weather NONE
+      0 NONE leader 3 e7 replicas [3, 1] isr [3] offline [1]
     ");
 }
 

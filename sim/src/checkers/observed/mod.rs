@@ -20,6 +20,7 @@ use varve_core::ids::{
 };
 use varve_core::input::Input;
 use varve_core::log::{Entry, NoteKind, Position};
+use varve_core::peer::DirectoryState;
 use varve_core::producer::ProducerTable;
 use varve_core::record::BatchHeader;
 use varve_core::replica::ReplicaView;
@@ -30,6 +31,7 @@ use crate::clock::SimTime;
 pub use log::{Logged, epoch_before, index_of, voters_of};
 pub use shadow::{Shadow, Stored};
 
+use super::bounded::Queues;
 use log::{digest_batch, digest_note};
 use metadata::CommittedMetadata;
 use shadow::Deed;
@@ -54,6 +56,10 @@ pub struct Step<'a> {
     pub metadata: Offset,
     /// What it makes of them.
     pub image: &'a ClusterImage,
+    /// What its directory takes.
+    pub directory: DirectoryState,
+    /// How much waits.
+    pub queues: Queues,
     /// The broker crashed before it had carried everything out: its views speak of orders that were never given.
     pub crashed: bool,
 }
