@@ -65,3 +65,29 @@ fn the_only_copy_takes_records_again_when_there_is_memory() {
     assert!(!s.reached(Probe::DirectoryOffline));
     s.judge();
 }
+
+/// Claim: a leader's disk hangs, and refuses what it was ordered when it goes on: a record and, behind it, changes of the
+/// voters, all committed meanwhile. They stay in the log, and are ordered once more when there is memory.
+#[test]
+fn committed_changes_of_voters_that_the_store_refuses_stay_in_the_log() {
+    let mut s = Scenario::new(5).seed(44).quiet().replicas(3);
+    let short = s.elect_leader_beside_controller();
+    let others = s.others();
+    let c = s.client();
+    s.produce_acked(&c, 2);
+    s.stall_disk(short, secs(2));
+    s.run_short(short, Shortage::Memory);
+    s.produce_acked(&c, 1);
+    s.retarget(&[&[short], &others[..]].concat());
+    let moved = |s: &Scenario| {
+        let voters = s.view(short).voters;
+        voters.len() == 3 && others.iter().all(|&node| voters.contains(&s.voter(node)))
+    };
+    s.run_until(moved, millis(1900));
+    s.run_until(|s| s.leader_other_than(short), secs(6));
+    assert!(s.reached(Probe::AppendRefused));
+    s.end_shortage(short);
+    s.run_until_converged(secs(6));
+    assert!(moved(&s));
+    s.judge();
+}

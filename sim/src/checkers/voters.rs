@@ -66,6 +66,10 @@ impl Checker for VotersChangeOneByOne {
                     self.openings.remove(&key);
                 }
                 OrderKind::Append { after, entries, .. } => {
+                    // What the store has refused is dropped without an order.
+                    if let Some(configurations) = self.configurations.get_mut(&key) {
+                        configurations.retain(|(position, _)| position.notes <= after.notes);
+                    }
                     let mut position = *after;
                     for entry in entries {
                         position = entry.position_after(position);

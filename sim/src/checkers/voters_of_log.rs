@@ -50,7 +50,7 @@ impl Checker for VotersAreOfTheLog {
             match &order.kind {
                 OrderKind::Create { voters } => *named = BTreeMap::from([(0, voters.clone())]),
                 OrderKind::Append { after, entries, .. } => {
-                    // What a full disk has refused is dropped without an order.
+                    // What the store has refused is dropped without an order.
                     named.retain(|number, _| *number <= after.notes);
                     let mut position = *after;
                     for entry in entries {
