@@ -29,3 +29,25 @@ fn a_killed_leader_is_replaced_without_an_election_timeout() {
     story(&mut s);
     s.assert_trace();
 }
+
+/// Claim: whoever stands because the leader's process has ended is right although its broker is back by then on an empty
+/// directory, which counts its starts anew.
+#[test]
+fn a_leader_that_is_back_on_an_empty_directory_is_known_to_have_ended() {
+    let mut s = Scenario::new(4).seed(5).quiet().replicas(3);
+    s.elect_leader();
+    // Of the four it is the one that did not found the cluster, so its first start is the first on its directory.
+    s.retarget(&[4, 1, 2]);
+    s.run_until(|s| s.leader_if_any() == Some(4), secs(20));
+    s.run_until_converged(secs(5));
+    let [first, _second] = s.followers()[..] else {
+        panic!("two follow");
+    };
+    s.cut(4, first); // so the second, whose turn is later, is the first to see it
+    s.wipe(4);
+    s.run_for(millis(30));
+    s.start(4);
+    s.run_until(|s| s.leader_other_than(4), secs(2));
+    assert!(s.reached(Probe::LeaderProcessGone));
+    s.judge();
+}

@@ -43,7 +43,7 @@ impl Checker for GoneLeadersAreGone {
             if let (NoticeKind::Stands(_, TrustLost::ProcessGone), Some(partition)) =
                 (&notice.what, notice.partition)
                 && let Some(followed) = self.followed.get(&(step.node, partition))
-                && seen.running(followed.leader.broker) == Some(followed.incarnation)
+                && seen.runs(followed.leader, followed.incarnation)
                 && !seen.has_refused(followed.leader.broker)
             {
                 return Err(format!(

@@ -158,8 +158,8 @@ pub struct Observed {
     pub clock_tick_min: Duration,
     topics: Topics,
     metadata: CommittedMetadata,
-    /// The processes that run.
-    running: BTreeMap<BrokerId, Incarnation>,
+    /// The processes that run, each with its directory: an empty one counts its starts anew.
+    running: BTreeMap<BrokerId, (Voter, Incarnation)>,
     /// Brokers whose machine has been made to refuse connections.
     refusing: BTreeSet<BrokerId>,
     /// What the latest step did.
@@ -490,11 +490,11 @@ impl Observed {
     /// # Errors
     /// What is wrong with it, in words.
     pub fn start(&mut self, recovered: &Recovered, fault: Interruption) -> Result<(), String> {
-        self.running.insert(recovered.broker, recovered.incarnation);
         let me = Voter {
             broker: recovered.broker,
             directory: recovered.directory,
         };
+        self.running.insert(me.broker, (me, recovered.incarnation));
         for (&partition, replicas) in &mut self.replicas {
             let Some(shadow) = replicas.get_mut(&me) else {
                 continue;
@@ -523,10 +523,10 @@ impl Observed {
         self.running.remove(&broker);
     }
 
-    /// The start of a broker whose process runs.
+    /// Whether the process of this very start of a broker, on this directory, runs.
     #[must_use]
-    pub fn running(&self, broker: BrokerId) -> Option<Incarnation> {
-        self.running.get(&broker).copied()
+    pub fn runs(&self, voter: Voter, incarnation: Incarnation) -> bool {
+        self.running.get(&voter.broker) == Some(&(voter, incarnation))
     }
 
     /// A broker's machine refuses connections, whether its process runs or not.
