@@ -289,7 +289,9 @@ impl DiskFile for SimFile {
             state.reserve(self.id, length)?;
         }
         let file = state.file(self.id);
-        if file.is_unreadable_around(length..file.length.max(length)) {
+        // Zeros follow what is kept, in the page that it ends in.
+        let kept = length.min(file.length);
+        if file.is_unreadable_around(kept..kept) {
             return Err(io("input/output error"));
         }
         file.truncate(length);
