@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use varve_core::effect::{Effect, RequestId};
-use varve_core::ids::{Offset, TopicPartition};
+use varve_core::ids::{Offset, TopicPartition, Voter};
 use varve_core::input::Input;
 use varve_core::peer::PeerMessage;
 use varve_core::record::{Batch, BatchHeader};
@@ -12,7 +12,7 @@ use varve_core::store::{Order, OrderKind, Recovered};
 use varve_core::wire::ErrorCode;
 use varve_core::wire::fetch::PartitionData;
 
-use super::{Checker, Logged, Observed, Step, fetched, served, show_partition, show_replica};
+use super::{Checker, Observed, Step, fetched, served, show_partition, show_replica};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -62,9 +62,7 @@ impl Checker for HolesAreNotServed {
                 } => {
                     let headers: Vec<BatchHeader> =
                         message.body.batches().map(|batch| batch.header).collect();
-                    let shadow = seen.shadow(message.partition, step.me);
-                    let log = shadow.map_or(&[][..], |shadow| &shadow.ordered.log);
-                    stands_in(&headers, log).map_err(|what| {
+                    stand_in(&headers, seen, message.partition, step.me).map_err(|what| {
                         format!(
                             "{} sends of {} {what}",
                             show_replica(step.me),
@@ -77,10 +75,8 @@ impl Checker for HolesAreNotServed {
                     kind: OrderKind::Fill { batches },
                     ..
                 }) => {
-                    let shadow = seen.shadow(*replica, step.me);
-                    let log = shadow.map_or(&[][..], |shadow| &shadow.ordered.log);
                     for batch in batches {
-                        stands_in(&[batch.header], log).map_err(|what| {
+                        stand_in(&[batch.header], seen, *replica, step.me).map_err(|what| {
                             format!(
                                 "{} fills {} with {what}",
                                 show_replica(step.me),
@@ -135,25 +131,23 @@ fn check_served(
         let from = first.base_offset;
         return Err(format!("is asked for {offset} and serves from {from} on"));
     }
-    let shadow = seen.shadow(partition, step.me);
-    let log = shadow.map_or(&[][..], |shadow| &shadow.ordered.log);
-    stands_in(&served, log).map_err(|what| format!("serves {what}"))
+    stand_in(&served, seen, partition, step.me).map_err(|what| format!("serves {what}"))
 }
 
-/// Whether these batches stand in the log one behind the other.
-fn stands_in(served: &[BatchHeader], log: &[Logged]) -> Result<(), String> {
+/// Whether these batches stand in a replica's log one behind the other.
+fn stand_in(
+    batches: &[BatchHeader],
+    seen: &Observed,
+    partition: TopicPartition,
+    replica: Voter,
+) -> Result<(), String> {
     let mut next = None;
-    for header in served {
+    for header in batches {
         if next.is_some_and(|next| next != header.base_offset) {
             return Err(format!("a batch at {} behind a gap", header.base_offset));
         }
         next = Some(header.next_offset());
-        let place = log.partition_point(|logged| logged.offset < header.base_offset);
-        let found = log[place..]
-            .iter()
-            .take_while(|logged| logged.offset == header.base_offset)
-            .any(|logged| logged.crc == header.crc.max(1));
-        if !found {
+        if !seen.has_batch(partition, replica, header) {
             return Err(format!(
                 "a batch at {} that its log does not have",
                 header.base_offset

@@ -312,7 +312,10 @@ fn descriptors_are_counted_once_for_all_clones_of_a_file() {
 fn a_cut_needs_the_page_that_it_ends_in_and_no_other() {
     let disk = disk(1);
     let file = durable_file(&disk, "a", &[7; 10_000]);
-    assert!(disk.make_unreadable("a", 9_000), "in the last page, which is not full");
+    assert!(
+        disk.make_unreadable("a", 9_000),
+        "in the last page, which is not full"
+    );
     assert!(file.truncate(9_500).is_err());
     file.truncate(5_000).unwrap();
     file.write_at(5_000, &[&[8; 5_000]]).unwrap();

@@ -164,6 +164,8 @@ pub struct Observed {
     refusing: BTreeSet<BrokerId>,
     /// What the latest step did.
     pub facts: Vec<Fact>,
+    /// Entries that a replica has given up in the latest step, since the disk has refused them.
+    given_up: Vec<(TopicPartition, Voter, Vec<Logged>)>,
 }
 
 impl Observed {
@@ -171,6 +173,29 @@ impl Observed {
     #[must_use]
     pub fn shadow(&self, partition: TopicPartition, replica: Voter) -> Option<&Shadow> {
         self.replicas.get(&partition)?.get(&replica)
+    }
+
+    /// Whether this batch stands in a replica's log, or stood there in the course of the latest step: a leader that hears
+    /// at once that one append is written and that the next is refused sends on in between.
+    #[must_use]
+    pub fn has_batch(
+        &self,
+        partition: TopicPartition,
+        replica: Voter,
+        header: &BatchHeader,
+    ) -> bool {
+        let is_it = |logged: &Logged| {
+            logged.offset == header.base_offset && logged.crc == header.crc.max(1)
+        };
+        let log = self.shadow(partition, replica);
+        let log = log.map_or(&[][..], |shadow| &shadow.ordered.log);
+        let place = log.partition_point(|logged| logged.offset < header.base_offset);
+        let mut there = log[place..]
+            .iter()
+            .take_while(|logged| logged.offset == header.base_offset);
+        let given_up = self.given_up.iter();
+        let mut given_up = given_up.filter(|(of, by, _)| (*of, *by) == (partition, replica));
+        there.any(is_it) || given_up.any(|(_, _, entries)| entries.iter().any(is_it))
     }
 
     /// All replicas of a partition that were ever seen.
@@ -329,6 +354,7 @@ impl Observed {
 
     /// Hears what a broker is about to be told.
     pub fn take_input(&mut self, me: Voter, input: &Input) {
+        self.given_up.clear();
         if let Input::Stored(completions) = input {
             for completion in completions {
                 self.take_completion(me, completion);
@@ -375,8 +401,11 @@ impl Observed {
     }
 
     fn take_completion(&mut self, me: Voter, completion: &Completion) {
-        self.shadow_mut(completion.replica, me)
-            .take_completion(completion);
+        let partition = completion.replica;
+        let given_up = self.shadow_mut(partition, me).take_completion(completion);
+        if !given_up.is_empty() {
+            self.given_up.push((partition, me, given_up));
+        }
     }
 
     /// A full disk has refused an order: it changes nothing, whether the replica hears of that or not.
@@ -573,3 +602,6 @@ impl Observed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -228,25 +228,22 @@ impl Shadow {
         deed
     }
 
-    /// Hears what the store reports of an order.
-    pub(super) fn take_completion(&mut self, completion: &Completion) {
+    /// Hears what the store reports of an order. Returns what the replica gives up because of that.
+    pub(super) fn take_completion(&mut self, completion: &Completion) -> Vec<Logged> {
         match completion.stage {
             Stage::Refused(_) => return self.give_up(completion.seq),
-            Stage::Unfilled => return,
+            Stage::Unfilled => return Vec::new(),
             Stage::Written | Stage::Durable => {
                 self.written = self.written.max(completion.seq);
             }
         }
         if completion.stage != Stage::Durable {
-            return;
+            return Vec::new();
         }
-        while let Some(pending) = self.pending.front() {
-            if pending.seq > completion.seq {
-                break;
-            }
+        while let Some(pending) = self.pending.pop_front_if(|it| it.seq <= completion.seq) {
             self.durable.apply(&pending.change);
-            self.pending.pop_front();
         }
+        Vec::new()
     }
 
     /// A full disk has refused an order: it changes nothing, whether the replica hears of that or not.
@@ -259,7 +256,7 @@ impl Shadow {
 
     /// The replica hears that an append was refused: what stands behind it in memory is given up, but for what is
     /// committed, unless it has been truncated since.
-    fn give_up(&mut self, seq: OrderSeq) {
+    fn give_up(&mut self, seq: OrderSeq) -> Vec<Logged> {
         let mut from = None;
         for pending in &mut self.pending {
             if pending.seq == seq && !pending.given_up {
@@ -271,14 +268,15 @@ impl Shadow {
             if let Change::Truncate(to) = &pending.change
                 && order(*to) <= order(from)
             {
-                return;
+                return Vec::new();
             }
             pending.given_up |= pending.after.is_some();
         }
-        if let Some(kept) = from.and_then(|from| self.ordered.index_of(from)) {
-            self.ordered.log.truncate(kept.max(self.compared));
-            self.refused = true;
-        }
+        let Some(kept) = from.and_then(|from| self.ordered.index_of(from)) else {
+            return Vec::new();
+        };
+        self.refused = true;
+        self.ordered.log.split_off(kept.max(self.compared))
     }
 
     /// The node starts, and has found this: it must be what it was when everything durable was done, or after some of
