@@ -212,6 +212,8 @@ list! {
         DeniesBeforeDurable,
         /// Nothing looks for rot where nobody reads.
         NeverScrubs,
+        /// The scrub passes over holes that the store knows of.
+        TellsOfHolesOnce,
         /// The scrub reads what the page cache has, whatever the disk has.
         ScrubsCache,
         /// Recovery takes rot below the durable end for a torn tail (counter-example 7).

@@ -34,6 +34,7 @@ mod former_controller;
 mod heir_that_dies;
 mod heir_that_sleeps;
 mod hidden_high_watermark;
+mod hole_on_the_way;
 mod hung_follower;
 mod killed_leader;
 mod laggard;

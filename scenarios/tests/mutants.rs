@@ -259,6 +259,9 @@ killers! {
     unread_rot {
         NeverScrubs: claim "does not happen within 25000ms",
     }
+    hole_on_the_way {
+        TellsOfHolesOnce: claim "offset 0 can be read",
+    }
     unreadable_sector {
         GivesUpUnreadable: checker "OnlyWritesTakeDirectoriesOffline",
     }

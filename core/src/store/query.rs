@@ -100,12 +100,9 @@ impl<D: Disk> LogStore<D> {
         let Some(log) = self.online_log(replica) else {
             return Ok(Vec::new());
         };
-        let gaps = log.state.gaps.iter();
-        Ok(gaps
-            .filter(|gap| {
-                !gap.accepted && gap.offsets.start < range.end && range.start < gap.offsets.end
-            })
-            .map(|gap| gap.offsets.clone())
+        let holes = log.state.holes();
+        Ok(holes
+            .filter(|hole| hole.start < range.end && range.start < hole.end)
             .collect())
     }
 

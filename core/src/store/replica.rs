@@ -355,6 +355,12 @@ impl ReplicaState {
         }
     }
 
+    /// The holes, ascending.
+    pub(super) fn holes(&self) -> impl Iterator<Item = Range<Offset>> {
+        let holes = self.gaps.iter().filter(|gap| !gap.accepted);
+        holes.map(|gap| gap.offsets.clone())
+    }
+
     /// The hole or accepted loss that holds `offset`.
     pub(super) fn gap_at(&self, offset: Offset) -> Option<&Gap> {
         self.gaps.iter().find(|gap| gap.offsets.contains(&offset))
@@ -396,12 +402,7 @@ impl ReplicaState {
             high_watermark: self.high_watermark,
             vote: self.vote,
             mark: self.mark,
-            holes: self
-                .gaps
-                .iter()
-                .filter(|gap| !gap.accepted)
-                .map(|gap| gap.offsets.clone())
-                .collect(),
+            holes: self.holes().collect(),
             producers: self.producers.clone(),
             producers_offset: self.producers_offset,
             headers: self.tail.iter().map(|batch| batch.header).collect(),

@@ -1,7 +1,7 @@
 //! The scrub: reads everything again within an interval, and finds rot where nobody reads.
 //!
 //! It goes round all replicas in small steps, each within one segment, and spreads them evenly: the share of everything
-//! that a step has read says how long the next one waits. Consecutive starts of a node begin far apart, so that one that is
+//! that a step has passed says how long the next one waits. Consecutive starts of a node begin far apart, so that one that is
 //! restarted often gets everywhere all the same.
 //!
 //! A step reads without holding the store, from what the store knew when it began, and past the page cache, which may
@@ -67,7 +67,7 @@ pub struct ScrubTicket<D: Disk> {
 pub struct Scrubbed {
     /// Where to go on in the replica; `None` at its end.
     next: Option<Offset>,
-    /// Bytes read, about as many as a step takes.
+    /// Bytes read or passed over, about as many as a step takes.
     bytes: u64,
     /// What cannot be read from the disk.
     damaged: Vec<Range<Offset>>,
@@ -80,7 +80,8 @@ pub struct Scrubbed {
 pub struct Findings {
     /// Whose log it was.
     pub replica: TopicPartition,
-    /// Holes in it, journalled: to be told to the broker. Ascending.
+    /// Holes in it, journalled: to be told to the broker. Those that the step has found, and at the log's end all that it
+    /// has. Ascending.
     pub holes: Vec<Range<Offset>>,
     /// What the disk had lost and the page cache had not, and is written again. Ascending.
     pub rewritten: Vec<Range<Offset>>,
@@ -183,7 +184,18 @@ impl<D: Disk> LogStore<D> {
             findings.holes.extend(holes);
         }
         findings.holes.dedup();
+        // The broker may not know of one: who looks into a range may come by another before it, and a broker takes no
+        // word on what is not reported written.
+        if scrubbed.next.is_none() && !self.hooks.is(Mutant::TellsOfHolesOnce) {
+            findings.holes = self.holes_of(ticket.replica);
+        }
         Ok(findings)
+    }
+
+    fn holes_of(&self, replica: TopicPartition) -> Vec<Range<Offset>> {
+        let log = self.replicas.get(&replica);
+        log.map(|log| log.state.holes().collect())
+            .unwrap_or_default()
     }
 
     /// Moves the cursor behind what has been read, and says when to go on.
@@ -282,6 +294,7 @@ impl<D: Disk> Reader<'_, D> {
                 if state.gap_at(start).is_none() {
                     scrubbed.damaged.push(start..end);
                 }
+                scrubbed.bytes = segment.length.into();
                 return Ok(next(end));
             }
             Err(error) => return Err(error),
@@ -292,6 +305,7 @@ impl<D: Disk> Reader<'_, D> {
         let mut walk = self.walk_to(index, &file, start)?;
         while scrubbed.bytes < STEP_BYTES {
             if let Some(gap) = state.gap_at(walk.expected) {
+                scrubbed.bytes += u64::from(gap.bytes.end.saturating_sub(walk.position));
                 walk.jump(gap.bytes.end, gap.offsets.end);
                 continue;
             }
@@ -311,6 +325,7 @@ impl<D: Disk> Reader<'_, D> {
                     else {
                         return Ok(next(end));
                     };
+                    scrubbed.bytes += u64::from(gap.bytes.end - walk.position);
                     walk.jump(gap.bytes.end, gap.offsets.end);
                     scrubbed.damaged.push(gap.offsets);
                 }
