@@ -231,9 +231,9 @@ impl<'a, D: Disk> Replay<'a, D> {
         is_written: bool,
     ) -> Result<(), DiskError> {
         if let Record::Create { voters } = record {
+            self.forget(replica); // where the record that deleted its predecessor is lost
             let state = ReplicaState::new(voters);
             self.replicas.insert(replica, ReplicaLog::new(state));
-            self.deleted.remove(&replica);
             return Ok(());
         }
         if !self.replicas.contains_key(&replica) {
@@ -296,17 +296,24 @@ impl<'a, D: Disk> Replay<'a, D> {
                 }
             }
             Record::Delete => {
-                self.replicas.remove(&replica);
+                self.forget(replica);
                 self.deleted.insert(replica);
-                self.touched.remove(&replica);
-                self.severed.remove(&replica);
-                self.suspects.remove(&replica);
-                self.bodies.remove(&replica);
-                self.files.forget_replica(replica);
-                self.written.retain(|(owner, _, _)| *owner != replica);
             }
         }
         Ok(())
+    }
+
+    /// Nothing that was read of this replica counts any more.
+    fn forget(&mut self, replica: TopicPartition) {
+        self.replicas.remove(&replica);
+        self.deleted.remove(&replica);
+        self.touched.remove(&replica);
+        self.severed.remove(&replica);
+        self.suspects.remove(&replica);
+        self.truncated.remove(&replica);
+        self.bodies.remove(&replica);
+        self.files.forget_replica(replica);
+        self.written.retain(|(owner, _, _)| *owner != replica);
     }
 
     fn state_of(&mut self, replica: TopicPartition) -> &mut ReplicaState {

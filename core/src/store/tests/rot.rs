@@ -277,3 +277,66 @@ fn a_journal_or_checkpoint_that_rots_never_makes_a_clean_replica_of_what_lost_so
     }
     assert!(suspects > 0, "rot strikes the journal where it matters");
 }
+
+/// A store in which a replica that is there is deleted by a group of its own, and that group cannot be read; its batches
+/// are in the journal.
+fn with_lost_deletion() -> (TestDisk, Driver, Position) {
+    let disk = formatted();
+    let mut driver = Driver::new(open(&disk).0);
+    driver.create(replica(0));
+    driver.append(replica(0), vec![opening(1, 0)]).unwrap();
+    for offset in 0..4 {
+        let entry = Entry::Batch(batch(offset, 1, 1, 2000));
+        driver.append(replica(0), vec![entry]).unwrap();
+    }
+    driver.commit();
+    let end = driver.end(replica(0));
+    let journal = |disk: &TestDisk| {
+        let paths = disk.paths().into_iter();
+        let paths = paths.filter(|path| path.starts_with("journal/"));
+        paths
+            .map(|path| (disk.bytes(&path), path))
+            .collect::<Vec<_>>()
+    };
+    let before = journal(&disk);
+    driver.execute(replica(0), OrderKind::Delete).unwrap();
+    driver.commit();
+    let (path, at) = before
+        .into_iter()
+        .find_map(|(bytes, path)| {
+            let after = disk.bytes(&path);
+            let mut both = bytes.iter().zip(&after);
+            Some((path, both.position(|(one, other)| one != other)?))
+        })
+        .unwrap();
+    disk.rot(&path, at);
+    (disk, driver, end)
+}
+
+#[test]
+fn a_replica_whose_deletion_is_lost_is_there_again_and_suspect() {
+    let (disk, driver, end) = with_lost_deletion();
+    drop(driver);
+    let (_, recovered) = open(&disk);
+    let [found] = &recovered.replicas[..] else {
+        panic!("{:?}", recovered.replicas);
+    };
+    assert_eq!((found.end, found.mark), (end, Mark::Suspect));
+}
+
+#[test]
+fn a_replica_that_was_created_anew_has_nothing_of_one_whose_deletion_is_lost() {
+    let (disk, mut driver, _) = with_lost_deletion();
+    driver.create(replica(0));
+    driver.append(replica(0), vec![opening(2, 0)]).unwrap();
+    let direct = batch(0, 2, 1, 7000);
+    let entry = Entry::Batch(direct.clone());
+    driver.append(replica(0), vec![entry]).unwrap();
+    driver.commit();
+    let end = driver.end(replica(0));
+    drop(driver);
+    let (store, recovered) = open(&disk);
+    let found = &recovered.replicas[0];
+    assert_eq!((found.end, found.mark), (end, Mark::Clean));
+    assert_eq!(Driver::new(store).read_all(replica(0)), bytes_of(&[direct]));
+}

@@ -117,6 +117,8 @@ pub struct Shadow {
     pub ordered: Stored,
     /// What was reported durable.
     pub durable: Stored,
+    /// The one before it, when its deletion was reported durable.
+    predecessor: Stored,
     /// What was reported written, by the number of its order.
     pub(super) written: OrderSeq,
     pending: VecDeque<Pending>,
@@ -241,6 +243,9 @@ impl Shadow {
             return Vec::new();
         }
         while let Some(pending) = self.pending.pop_front_if(|it| it.seq <= completion.seq) {
+            if pending.change == Change::Delete {
+                self.predecessor = std::mem::take(&mut self.durable);
+            }
             self.durable.apply(&pending.change);
         }
         Vec::new()
@@ -302,13 +307,28 @@ impl Shadow {
     }
 
     /// What a journal with a rotten group leaves, where that is what was found: the replica knows that something is
-    /// lost, its votes stand twice and are all there, and its log is a part of what it was.
+    /// lost, its votes stand twice and are all there, and its log is a part of what it was. Where its deletion is lost, it
+    /// is there again.
     fn left_by_rotten_journal(
         &self,
         found: Option<&RecoveredReplica>,
         fault: Interruption,
     ) -> Option<Stored> {
         let found = found.filter(|found| fault.journal_damaged && found.mark == Mark::Suspect)?;
+        self.part_left(found, fault)
+            .or_else(|| self.predecessor_left(found))
+    }
+
+    fn predecessor_left(&self, found: &RecoveredReplica) -> Option<Stored> {
+        let left = Stored {
+            log: self.predecessor.part(found.end)?,
+            mark: Mark::Suspect,
+            ..self.predecessor.clone()
+        };
+        matches(&left, Some(found)).then_some(left)
+    }
+
+    fn part_left(&self, found: &RecoveredReplica, fault: Interruption) -> Option<Stored> {
         let logs = [&self.ordered, &self.durable];
         let part = |stored: &&Stored| stored.part(found.end);
         let mut state = Stored {
