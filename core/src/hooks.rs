@@ -174,6 +174,8 @@ list! {
         AppendsWhileHandingOver,
         /// A leader whose successor does not take over waits for it for ever.
         NeverLeadsOn,
+        /// A leader leads on when the time in which its successor was to catch up is over, though it has asked it by then.
+        AsksTooLate,
         /// A leader takes a successor with holes for as good as a whole one.
         PrefersDamaged,
         /// A leader asks its successor to stand before that has caught up.

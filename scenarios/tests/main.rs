@@ -40,6 +40,7 @@ mod killed_leader;
 mod laggard;
 mod last_vote;
 mod late_read_index;
+mod late_transfer;
 mod late_word;
 mod latest_after_handover;
 mod leader_back_too_soon;

@@ -115,6 +115,9 @@ killers! {
         AppendsWhileHandingOver: checker "SuccessorsHaveEverything",
         NeverLeadsOn: claim "does not happen within 20ms",
     }
+    late_transfer {
+        AsksTooLate: checker "SuccessorsHaveEverything",
+    }
     heir_that_dies {
         TrustsWhoAsks: claim "does not happen within 5000ms",
     }

@@ -115,6 +115,11 @@ impl Replica {
             return;
         }
         transfer.asked = true;
+        if !cx.fx.mutant(Mutant::AsksTooLate) {
+            // Its vote must become durable and be answered, however long it took to catch up.
+            let elected_by = cx.now + cx.timing.election_timeout;
+            transfer.ends_at = transfer.ends_at.max(elected_by);
+        }
         let to = transfer.to;
         cx.fx.probe(Probe::LeadershipTransferred);
         self.send(to, ReplicaBody::TransferLeadership, cx);

@@ -28,7 +28,6 @@ pub struct SuccessorsHaveEverything {
 impl Default for SuccessorsHaveEverything {
     fn default() -> Self {
         Self {
-            // The time runs from when it begins to hand over.
             patience: Timing::default().election_timeout / 2,
             asked: BTreeMap::new(),
         }
