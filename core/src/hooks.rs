@@ -106,6 +106,8 @@ list! {
         TrustsForEver,
         /// A follower waits for the election timeout where its leader's process has ended.
         WaitsForSilence,
+        /// Clients are told of a leader whose connection has just broken.
+        NamesBrokenLeaders,
         /// A follower takes broken connections for the end of its leader's process, though nobody refuses new ones.
         TakesBrokenLinkForGone,
         /// A follower trusts a leader that has resigned.
@@ -294,6 +296,8 @@ list! {
         IncarnationChanged,
         /// A follower lost trust because its leader's process had ended.
         LeaderProcessGone,
+        /// An answer waited for the successor of a leader whose connection had broken.
+        LeaderInDoubt,
         /// A follower lost trust because its leader's disk had stalled.
         LeaderDiskStalled,
         /// A replica started as a suspect.

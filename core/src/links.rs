@@ -223,6 +223,13 @@ impl Links {
         })
     }
 
+    /// Whether either connection with the peer is broken.
+    #[must_use]
+    pub fn is_broken(&self, broker: BrokerId) -> bool {
+        self.get(broker)
+            .is_none_or(|link| link.session_closed || link.outgoing.is_none())
+    }
+
     /// Whether the peer has been heard within the election timeout, and its process has not ended since.
     #[must_use]
     pub fn hears(&self, broker: BrokerId, now: Instant, timing: &Timing) -> bool {

@@ -1,7 +1,10 @@
 //! A leader's process is killed, on a machine that stays up. Its followers need not wait until it has been silent for the
 //! election timeout: their connections break, and its machine refuses new ones.
 //!
-//! Breaks if: nobody looks why a connection has broken, and every deployment costs a second.
+//! Who asks for the leader right after the kill is not told of the one that is gone, but waits for its successor.
+//!
+//! Breaks if: nobody looks why a connection has broken, and every deployment costs a second; or clients are told of a
+//! leader whose connection has just broken, and come back a second later.
 
 use varve_core::hooks::Probe;
 use varve_scenarios::{Scenario, millis, secs};
@@ -15,9 +18,17 @@ pub(crate) fn story(s: &mut Scenario) {
     let c = s.client();
     s.produce_acked(&c, 2);
     s.trace();
+    let other = s.followers()[0];
     s.kill(old);
+    let asker = s.ask_about(other, "t");
     s.run_until(|s| s.leader_other_than(old), millis(150));
     assert!(s.reached(Probe::LeaderProcessGone));
+    s.run_until(|s| s.leader_known_to(&asker).is_some(), millis(100));
+    assert_eq!(
+        s.leader_known_to(&asker),
+        Some(s.leader()),
+        "who asks is told of the successor"
+    );
     s.produce_acked(&c, 1);
     s.start(old);
     s.run_until_converged(secs(3));

@@ -46,6 +46,7 @@ killers! {
     }
     killed_leader {
         WaitsForSilence: claim "does not happen within 150ms",
+        NamesBrokenLeaders: claim "who asks is told of the successor",
     }
     broken_connections {
         TakesBrokenLinkForGone: checker "GoneLeadersAreGone",

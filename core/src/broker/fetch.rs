@@ -608,7 +608,8 @@ impl Requests {
             | What::Offsets(_)
             | What::ProducerId
             | What::Admin(_)
-            | What::Unconfirmed(..) => None,
+            | What::Unconfirmed(..)
+            | What::Leaderless(_) => None,
         }
     }
 

@@ -86,9 +86,9 @@ impl Broker {
         let ImageRequest {
             api_version,
             listener,
-            body,
+            ref body,
         } = request;
-        let lists_all = match &body {
+        let lists_all = match body {
             ImageRequestBody::Metadata(body) => lists_all_topics(body, api_version),
             ImageRequestBody::DescribeTopicPartitions(body) => body.topics.is_empty(),
             ImageRequestBody::DescribeCluster(_) | ImageRequestBody::DescribeConfigs(_) => false,
@@ -98,7 +98,7 @@ impl Broker {
             return;
         }
         let mut to_create = Vec::new();
-        let response: Response = self.answering(listener, confirmed, fx, |it| match &body {
+        let response: Response = self.answering(listener, confirmed, fx, |it| match body {
             ImageRequestBody::Metadata(body) => {
                 let answer = it.metadata(body, api_version);
                 to_create = answer.to_create;
@@ -110,6 +110,9 @@ impl Broker {
             }
             ImageRequestBody::DescribeConfigs(body) => it.describe_configs(body).into(),
         });
+        if confirmed && self.waits_for_leader(id, &request, &response, fx) {
+            return;
+        }
         respond(id, response, fx);
         self.auto_create(to_create, fx);
     }

@@ -83,10 +83,14 @@ impl Broker {
     /// that is not known.
     pub(super) fn leader_hint(&self, partition: TopicPartition) -> Option<(BrokerId, LeaderEpoch)> {
         let claim = self.leader_of(partition)?;
-        if !self.is_present_claim(partition) {
+        let leader = claim.leader?;
+        let is_heard =
+            leader == self.me.broker || self.links.hears(leader, self.now, &self.setup.timing);
+        let in_doubt = self.requests.doubts.contain(partition, self.now);
+        if !self.is_present_claim(partition) || !is_heard || in_doubt {
             return None;
         }
-        Some((claim.leader?, claim.leader_epoch))
+        Some((leader, claim.leader_epoch))
     }
 
     /// Where a client that came through this broker's listener `listener` finds a broker.

@@ -11,6 +11,7 @@
 mod replication;
 mod metadata;
 mod controller;
+mod doubts;
 mod release;
 mod requests;
 mod lookup;

@@ -49,6 +49,7 @@ impl Broker {
 
     pub(super) fn on_link_down(&mut self, peer: BrokerId, fx: &mut Effects) {
         let change = self.links.down(peer, self.now);
+        self.doubt(peer);
         self.apply_link_change(change, fx);
         if fx.mutant(Mutant::TakesBrokenLinkForGone) {
             self.on_dial_refused(peer, fx);
@@ -68,6 +69,9 @@ impl Broker {
     /// The connection of a peer's session is closed.
     pub(super) fn on_session_closed(&mut self, from: PeerIdentity, session: u64, fx: &mut Effects) {
         let change = self.links.session_closed(from, session);
+        if self.links.is_broken(from.broker) {
+            self.doubt(from.broker);
+        }
         if let Some(change) = change
             && !fx.mutant(Mutant::WaitsForSilence)
         {
@@ -196,6 +200,11 @@ impl Broker {
         {
             fx.push(Effect::Redial(broker));
         }
+        if let LinkChange::Renewed(broker) = change
+            && !self.links.is_broken(broker)
+        {
+            self.trust_again(broker, fx);
+        }
         let all: Vec<TopicPartition> = match change {
             LinkChange::Trust(broker) => self
                 .replicas
@@ -279,6 +288,7 @@ impl Broker {
             by: None,
         };
         self.leaders.insert(partition, told);
+        self.end_doubt(partition, fx);
         let peers: Vec<BrokerId> = self.links.reachable().map(|peer| peer.broker).collect();
         for to in peers {
             fx.push(Effect::Send {
@@ -303,6 +313,7 @@ impl Broker {
         let partition = claim.partition;
         let by = Some(from);
         self.leaders.insert(partition, Told { claim, by });
+        self.end_doubt(partition, fx);
         self.wake_requests(partition, fx);
     }
 

@@ -28,6 +28,7 @@ use crate::wire::{
 };
 
 use super::admin::{Admin, Question, Unseen};
+use super::doubts::Doubts;
 use super::fetch::WaitingFetch;
 use super::fetch_session::Sessions;
 use super::listing::{ImageRequest, ImageRequestBody};
@@ -59,6 +60,7 @@ pub(super) struct Requests {
     pub(super) last_question: u64,
     pub(super) unseen: Unseen,
     pub(super) read_indexes: ReadIndexes,
+    pub(super) doubts: Doubts,
     /// `fetch.max.bytes`, read again once the image has moved.
     pub(super) fetch_bytes_max: Option<i32>,
 }
@@ -81,6 +83,8 @@ pub(super) enum What {
     Admin(Box<Admin>),
     /// With the first round that counts for it.
     Unconfirmed(u64, Box<Unconfirmed>),
+    /// The answer would name a leader in doubt.
+    Leaderless(Box<ImageRequest>),
 }
 
 /// What a lookup in a log is for.
@@ -141,6 +145,7 @@ impl Requests {
             What::Admin(admin) => self.forget_admin(id, admin),
             What::ProducerId => self.producer_ids.forget(id),
             What::Unconfirmed(round, _) => self.read_indexes.forget(*round, id),
+            What::Leaderless(_) => self.doubts.forget(id),
         }
         Some(what)
     }
@@ -244,6 +249,9 @@ impl Broker {
                         self.end_admin(id, *admin, ErrorCode::RequestTimedOut, fx);
                     }
                     Some(What::Unconfirmed(_, what)) => self.time_out_unconfirmed(id, *what, fx),
+                    Some(What::Leaderless(request)) => {
+                        self.answer_from_image(id, *request, true, fx);
+                    }
                     None => unreachable!("a deadline is kept for a request that waits"),
                 },
                 Due::Question(id) => self.ask_again(id, fx),
@@ -273,6 +281,10 @@ impl Broker {
                 Some(What::Admin(admin)) => {
                     self.end_admin(id, *admin, ErrorCode::NotController, fx);
                 }
+                Some(What::Leaderless(request)) => {
+                    self.requests.doubts.end();
+                    self.answer_from_image(id, *request, true, fx);
+                }
                 Some(What::Unconfirmed(..)) | None => unreachable!("the request was just seen"),
             }
         }
@@ -297,7 +309,11 @@ impl Broker {
             match &waiting.what {
                 What::Fetch(_) => self.on_fetched(lookup, result, fx),
                 What::Offsets(_) => self.on_offset_found(lookup, result, fx),
-                What::Produce(_) | What::ProducerId | What::Admin(_) | What::Unconfirmed(..) => {
+                What::Produce(_)
+                | What::ProducerId
+                | What::Admin(_)
+                | What::Unconfirmed(..)
+                | What::Leaderless(_) => {
                     unreachable!("only fetches and lookups of offsets ask the store")
                 }
             }
