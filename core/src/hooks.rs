@@ -108,6 +108,8 @@ list! {
         WaitsForSilence,
         /// Clients are told of a leader whose connection has just broken.
         NamesBrokenLeaders,
+        /// Clients are told of leaders that have not been heard since they asked.
+        TellsOfLeadersUnasked,
         /// A follower takes broken connections for the end of its leader's process, though nobody refuses new ones.
         TakesBrokenLinkForGone,
         /// A follower trusts a leader that has resigned.

@@ -312,6 +312,19 @@ impl Scenario {
         self.client_that(Some(node), |_| {})
     }
 
+    /// Such a client that takes this node for the leader, and need not ask whether it is.
+    pub fn client_sure_of(&mut self, node: u8) -> Client {
+        let partition = self.partition();
+        let leader_epoch = self.view(node).leader_epoch.0;
+        let work = Work::Produce(Box::new(plain_producer()));
+        let cluster = self.cluster_mut();
+        let client = Client(cluster.add_client_of(node, TOPIC, work));
+        cluster
+            .client_mut(client.0)
+            .take_for_leader(node, leader_epoch, partition);
+        client
+    }
+
     /// A client with a producer id (`enable.idempotence`) that tries again until it is answered.
     pub fn idempotent_client(&mut self) -> Client {
         let client = self.client_that(None, is_idempotent);
@@ -333,10 +346,7 @@ impl Scenario {
 
     #[track_caller]
     fn client_that(&mut self, node: Option<u8>, settings: impl FnOnce(&mut Producer)) -> Client {
-        let mut producer = Producer::new(0, secs(1));
-        producer.idempotent = false;
-        producer.retries = false;
-        producer.timeout_ms = 2000;
+        let mut producer = plain_producer();
         settings(&mut producer);
         let work = Work::Produce(Box::new(producer));
         let cluster = self.cluster_mut();
@@ -1084,6 +1094,14 @@ impl Scenario {
         let now = cluster.now();
         cluster.trace.fault(now, text);
     }
+}
+
+fn plain_producer() -> Producer {
+    let mut producer = Producer::new(0, secs(1));
+    producer.idempotent = false;
+    producer.retries = false;
+    producer.timeout_ms = 2000;
+    producer
 }
 
 fn is_idempotent(producer: &mut Producer) {

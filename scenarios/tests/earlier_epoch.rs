@@ -25,7 +25,7 @@ pub(crate) fn story(s: &mut Scenario) {
     s.connect_only(s5, &[s3, s4]);
     s.run_until(|s| s.view(s5).role == "leader", secs(10));
     s.cut(s5, Rest);
-    let d = s.client_of(s5);
+    let d = s.client_sure_of(s5);
     s.produce(&d, 1, Acks::All);
     s.run_until(|s| s.log_end_offset(s5) == 11, secs(1));
     s.restart(s1);

@@ -32,7 +32,7 @@ pub(crate) fn story(s: &mut Scenario) {
     s.run_until(|s| s.leader_other_than(d), millis(20));
     s.cut(l, y);
     s.syncs_take(millis(50));
-    let client = s.client_of(l);
+    let client = s.client_sure_of(l);
     let record = s.produce(&client, 1, Acks::All);
     s.run_for(millis(30));
     assert_eq!(s.log_end_offset(f), 2);

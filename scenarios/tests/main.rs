@@ -4,6 +4,7 @@ mod added_and_wanted_no_more;
 mod amnesiac_voter;
 mod asymmetric_partition;
 mod back_at_once;
+mod break_seen_late;
 mod broken_connections;
 mod changes_before_the_opening;
 mod completion_of_another_append;

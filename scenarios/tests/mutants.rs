@@ -48,6 +48,9 @@ killers! {
         WaitsForSilence: claim "does not happen within 150ms",
         NamesBrokenLeaders: claim "who asks is told of the successor",
     }
+    break_seen_late {
+        TellsOfLeadersUnasked: claim "who asks is told of the successor",
+    }
     broken_connections {
         TakesBrokenLinkForGone: checker "GoneLeadersAreGone",
     }

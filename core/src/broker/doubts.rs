@@ -101,6 +101,9 @@ impl Broker {
 
     /// A partition is claimed.
     pub(super) fn end_doubt(&mut self, partition: TopicPartition, fx: &mut Effects) {
+        if partition == TopicPartition::METADATA {
+            self.ask_new_controller(fx);
+        }
         if self.requests.doubts.partitions.remove(&partition).is_some() {
             self.answer_undoubted(fx);
         }

@@ -14,6 +14,10 @@
 //! majority, and two majorities share a voter. What the leader has committed is therefore all there was. No clock is
 //! asked.
 //!
+//! A round asks the other brokers too, and has an answer of each that is heard, or sees its connection break, before it
+//! confirms anything: they may lead what is told of, and a process that ended just before the request came has nothing to
+//! say any more (`doubts`). Whoever has not answered when the voters are asked again is not waited for: it may be paused.
+//!
 //! Where no round succeeds in time, topics that the image has are told of as it has them, since partitions go on without
 //! a controller, and what it lacks is `LEADER_NOT_AVAILABLE`, which every client retries and none takes for *does not
 //! exist*. A list of all topics cannot say that something may be missing: the connection is closed, and the client asks
@@ -73,10 +77,13 @@ struct Round {
     epochs: BTreeMap<Voter, LeaderEpoch>,
     /// Of those that lead, the latest.
     leader: Option<(LeaderEpoch, ReadIndex)>,
+    /// Who has been asked, may lead what is told of, and has not answered.
+    awaited: BTreeSet<BrokerId>,
 }
 
 impl Round {
     fn hear(&mut self, from: Voter, reply: ReadIndexReply) {
+        self.awaited.remove(&from.broker);
         let epoch = self.epochs.entry(from).or_insert(reply.leader_epoch);
         *epoch = reply.leader_epoch.min(*epoch);
         let known = self.leader.as_ref().map(|(epoch, _)| *epoch);
@@ -89,6 +96,9 @@ impl Round {
 
     /// Where everything ended that anybody had been told of when the round began; `None` while that is not known.
     fn end(&self, alone: bool) -> Option<Offset> {
+        if !self.awaited.is_empty() {
+            return None;
+        }
         let (leader_epoch, leader) = self.leader.as_ref()?;
         let follows = |voter: &&Voter| {
             let entered = self.epochs.get(voter);
@@ -136,11 +146,37 @@ impl Broker {
             number: reads.last_round,
             epochs: BTreeMap::new(),
             leader: None,
+            awaited: BTreeSet::new(),
         });
-        self.ask_voters(fx);
+        let heard = |peer: &PeerIdentity| {
+            let timing = &self.setup.timing;
+            self.links.hears(peer.broker, self.now, timing) && !self.links.is_broken(peer.broker)
+        };
+        let others: BTreeSet<BrokerId> = self
+            .links
+            .reachable()
+            .filter(heard)
+            .map(|peer| peer.broker)
+            .collect();
+        if let Some(round) = &mut self.requests.read_indexes.round
+            && !fx.mutant(Mutant::TellsOfLeadersUnasked)
+        {
+            round.awaited.clone_from(&others);
+        }
+        self.ask_voters(others, fx);
     }
 
-    fn ask_voters(&mut self, fx: &mut Effects) {
+    /// A connection with a peer is broken: it is not waited for.
+    pub(super) fn await_no_more(&mut self, peer: BrokerId, fx: &mut Effects) {
+        if let Some(round) = &mut self.requests.read_indexes.round
+            && round.awaited.remove(&peer)
+        {
+            self.finish_round(fx);
+        }
+    }
+
+    /// Asks the voters of the metadata, and the others as well.
+    fn ask_voters(&mut self, others: BTreeSet<BrokerId>, fx: &mut Effects) {
         let Some(round) = &self.requests.read_indexes.round else {
             return;
         };
@@ -148,7 +184,8 @@ impl Broker {
         self.retry_read_index_at(Some(self.now + RETRY_INTERVAL));
         let voters = self.replica(TopicPartition::METADATA);
         let voters = voters.map_or(&[][..], Replica::voters).iter();
-        let mut asked: BTreeSet<BrokerId> = voters.map(|voter| voter.broker).collect();
+        let mut asked = others;
+        asked.extend(voters.map(|voter| voter.broker));
         // The voters may be others than this broker's log has it.
         asked.extend(self.controller_id());
         for to in asked {
@@ -225,13 +262,21 @@ impl Broker {
         }
     }
 
+    /// Another leads the metadata, and may answer what its predecessor has not.
+    pub(super) fn ask_new_controller(&mut self, fx: &mut Effects) {
+        self.ask_voters(BTreeSet::new(), fx);
+    }
+
     /// Asks the voters again, as long as somebody waits.
     pub(super) fn retry_read_index(&mut self, fx: &mut Effects) {
         if self.requests.read_indexes.waiting.is_empty() {
             self.requests.read_indexes.round = None;
             self.retry_read_index_at(None);
         } else {
-            self.ask_voters(fx);
+            if let Some(round) = &mut self.requests.read_indexes.round {
+                round.awaited.clear();
+            }
+            self.ask_voters(BTreeSet::new(), fx);
         }
     }
 

@@ -50,6 +50,7 @@ impl Broker {
     pub(super) fn on_link_down(&mut self, peer: BrokerId, fx: &mut Effects) {
         let change = self.links.down(peer, self.now);
         self.doubt(peer);
+        self.await_no_more(peer, fx);
         self.apply_link_change(change, fx);
         if fx.mutant(Mutant::TakesBrokenLinkForGone) {
             self.on_dial_refused(peer, fx);
@@ -71,6 +72,7 @@ impl Broker {
         let change = self.links.session_closed(from, session);
         if self.links.is_broken(from.broker) {
             self.doubt(from.broker);
+            self.await_no_more(from.broker, fx);
         }
         if let Some(change) = change
             && !fx.mutant(Mutant::WaitsForSilence)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use varve_core::ids::TopicId;
+use varve_core::ids::{TopicId, TopicPartition};
 use varve_core::wire::metadata::MetadataRequestTopic;
 use varve_core::wire::{ErrorCode, MetadataRequest, MetadataResponse, Request, Str};
 
@@ -45,6 +45,17 @@ impl Client {
             .leaders
             .get(&partition)
             .map(|&(node, _)| node)
+    }
+
+    /// The client takes a node for the leader of a partition, whoever has told it.
+    pub fn take_for_leader(&mut self, node: u8, leader_epoch: i32, of: TopicPartition) {
+        let known = self.known.get_or_insert_with(|| Known {
+            topic: of.topic,
+            leaders: BTreeMap::new(),
+        });
+        let leader = (node, leader_epoch);
+        known.leaders.insert(of.partition.0, leader);
+        self.metadata_wanted = None;
     }
 
     /// What the client knows is of no use: it asks again in a while, and somebody else, who may know better.
