@@ -72,6 +72,7 @@ impl Broker {
             self.keep_cluster(fx);
         }
         self.admit_brokers(fx);
+        self.answer_early_read_indexes(fx);
         let applied = if fx.mutant(Mutant::AnswersUncommitted) {
             end
         } else {

@@ -67,6 +67,8 @@ pub(super) struct ReadIndexes {
     retry_at: Option<Instant>,
     /// A request has waited in vain, and no round has succeeded since.
     cut_off: bool,
+    /// Who has asked this broker, as leader of the metadata, before its opening was committed: the latest round of each.
+    early: BTreeMap<BrokerId, u64>,
 }
 
 /// What was heard in a round.
@@ -216,11 +218,39 @@ impl Broker {
     }
 
     /// A broker asks where the metadata end.
-    pub(super) fn on_read_index(&self, from: PeerIdentity, round: u64, fx: &mut Effects) {
+    pub(super) fn on_read_index(&mut self, from: PeerIdentity, round: u64, fx: &mut Effects) {
+        let reply = self.read_index(round);
+        let leads = self.replica(TopicPartition::METADATA);
+        if reply.leader.is_none() && leads.is_some_and(Replica::is_leader) {
+            let early = &mut self.requests.read_indexes.early;
+            early.insert(from.broker, round);
+        }
         fx.push(Effect::Send {
             to: from.broker,
-            message: PeerMessage::ReadIndexReply(self.read_index(round)),
+            message: PeerMessage::ReadIndexReply(reply),
         });
+    }
+
+    /// The metadata replica was touched: as leader it may know now where the metadata end.
+    pub(super) fn answer_early_read_indexes(&mut self, fx: &mut Effects) {
+        let number = self.requests.read_indexes.round.as_ref();
+        let own = self.read_index(number.map_or(0, |round| round.number));
+        if own.leader.is_none() {
+            return;
+        }
+        for (to, round) in std::mem::take(&mut self.requests.read_indexes.early) {
+            let mut reply = own.clone();
+            reply.round = round;
+            fx.push(Effect::Send {
+                to,
+                message: PeerMessage::ReadIndexReply(reply),
+            });
+        }
+        let round = self.requests.read_indexes.round.as_ref();
+        let known = round.map(|round| round.leader.as_ref().map(|(epoch, _)| *epoch));
+        if known.is_some_and(|known| known < Some(own.leader_epoch)) {
+            self.on_read_index_reply(self.me, own, fx);
+        }
     }
 
     pub(super) fn on_read_index_reply(
