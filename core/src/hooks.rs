@@ -172,6 +172,8 @@ list! {
         BelievesLatestClaim,
         /// A node that is told to stop hands nothing over.
         NeverHandsOver,
+        /// A copy that was made again votes before it has become a voter.
+        VotesMadeAgain,
         /// A node that has handed over stops without another word to its clients.
         StopsUnderClients,
         /// A leader that has asked another to stand goes on taking records.

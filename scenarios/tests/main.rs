@@ -98,5 +98,6 @@ mod unheard_of_topic;
 mod unreachable_leader;
 mod unread_rot;
 mod unreadable_sector;
+mod votes_made_again;
 mod wanted_no_more;
 mod word_of_the_leader;

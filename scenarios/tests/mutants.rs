@@ -119,6 +119,9 @@ killers! {
         AppendsWhileHandingOver: checker "SuccessorsHaveEverything",
         NeverLeadsOn: claim "does not happen within 20ms",
     }
+    votes_made_again {
+        VotesMadeAgain: checker "VotesNeverChange",
+    }
     late_transfer {
         AsksTooLate: checker "SuccessorsHaveEverything",
     }

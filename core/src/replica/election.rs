@@ -336,6 +336,7 @@ impl Replica {
             self.on_resigned(from, self.vote.leader_epoch, cx);
         }
         let granted = leader_epoch > self.vote.leader_epoch
+            && self.may_vote(cx)
             && self.is_current_enough(end, cx)
             && (!self.has_leader(cx) || cx.fx.mutant(Mutant::GrantsPreVoteUnderLeader));
         let marked = self.is_marked(cx);
@@ -396,7 +397,8 @@ impl Replica {
             Role::PreCandidate(_) => true,
             Role::Candidate(_) | Role::Leader(_) => false,
         };
-        if !same_epoch || !waits || !(free || again) || !self.is_current_enough(end, cx) {
+        let grants = self.may_vote(cx) && (free || again) && self.is_current_enough(end, cx);
+        if !same_epoch || !waits || !grants {
             let marked = self.is_marked(cx);
             self.send(
                 from,
@@ -446,6 +448,12 @@ impl Replica {
         }
         campaign.grants.insert(from, marked);
         self.count_votes(cx);
+    }
+
+    /// Whether this replica has a vote to give: none as a suspect whose log does not make it a voter. It may have been one
+    /// that was deleted and has voted before, and whoever does not know of that counts it among all voters.
+    fn may_vote(&self, cx: &mut Cx<'_>) -> bool {
+        self.mark != Mark::Suspect || self.is_voter() || cx.fx.mutant(Mutant::VotesMadeAgain)
     }
 
     /// Whether a log that ends at `end` has everything that this replica may have helped to commit (Raft 5.4.1).
