@@ -104,9 +104,14 @@ pub(super) fn write_over<F: DiskFile>(
 /// As [`DiskFile::truncate`].
 pub(super) fn cut<F: DiskFile>(file: &F, length: u64) -> Result<(), DiskError> {
     match tried_again(|| file.truncate(length)) {
-        Err(DiskError::Io(_)) => file.truncate(length.next_multiple_of(PAGE)),
-        cut => cut,
+        Err(DiskError::Io(_)) => {}
+        cut => return cut,
     }
+    let page_end = length.next_multiple_of(PAGE);
+    if file.length()? > page_end {
+        file.truncate(page_end)?;
+    }
+    Ok(())
 }
 
 fn tried_again<T>(mut operation: impl FnMut() -> Result<T, DiskError>) -> Result<T, DiskError> {

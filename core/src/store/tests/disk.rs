@@ -502,6 +502,15 @@ impl DiskFile for TestFile {
     fn truncate(&self, length: u64) -> Result<(), DiskError> {
         self.disk.change(|state| {
             let file = state.files.get_mut(&self.id).unwrap();
+            let kept = length.min(file.written.len() as u64);
+            if let Some((id, unreadable, _)) = &state.unreadable
+                && *id == self.id
+                && !kept.is_multiple_of(PAGE)
+                && unreadable.start < kept.next_multiple_of(PAGE)
+                && kept / PAGE * PAGE < unreadable.end
+            {
+                return Err(DiskError::Io("input/output error".to_owned()));
+            }
             let length = usize::try_from(length).unwrap();
             file.written.resize(length, 0);
             file.resized = true;

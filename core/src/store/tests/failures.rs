@@ -416,3 +416,38 @@ fn a_log_whose_last_page_cannot_be_read_goes_on_in_a_new_segment() {
     let all = [&batches[..], &[more]].concat();
     assert_eq!(Driver::new(store).read_all(replica(0)), bytes_of(&all));
 }
+
+#[test]
+fn a_truncation_in_a_page_that_cannot_be_read_is_one_all_the_same() {
+    // The file ends in that page, and behind it.
+    for size in [500, 3000] {
+        let disk = formatted();
+        let mut driver = Driver::new(open(&disk).0);
+        driver.create(replica(0));
+        driver.append(replica(0), vec![opening(1, 0)]).unwrap();
+        for offset in [0, 1] {
+            let entry = Entry::Batch(batch(offset, 1, 1, size));
+            driver.append(replica(0), vec![entry]).unwrap();
+        }
+        driver.commit();
+        let log = disk.paths().into_iter().find(|it| it.ends_with(".log"));
+        let behind_first = size as u64 + 61;
+        disk.fail_reads(&log.unwrap(), behind_first..behind_first + 100, None);
+        let to = Position {
+            leader_epoch: LeaderEpoch(1),
+            end_offset: Offset(1),
+            notes: 1,
+        };
+        driver
+            .execute(replica(0), OrderKind::Truncate { to })
+            .unwrap();
+        driver.append(replica(0), vec![opening(2, 1)]).unwrap();
+        let entry = Entry::Batch(batch(1, 2, 1, size));
+        driver.append(replica(0), vec![entry]).unwrap();
+        driver.commit();
+        let end = driver.end(replica(0));
+        assert_eq!(end.end_offset, Offset(2), "it is taken");
+        drop(driver);
+        assert_eq!(open(&disk).1.replicas[0].end, end);
+    }
+}
