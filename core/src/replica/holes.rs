@@ -118,11 +118,13 @@ impl Holes {
         self.lacking.voters.len()
     }
 
+    /// Whether all of this is known, and so asked for already.
+    fn have(&self, hole: &Range<Offset>) -> bool {
+        let mut ranges = self.ranges.iter();
+        ranges.any(|range| range.start <= hole.start && hole.end <= range.end)
+    }
+
     fn add(&mut self, hole: Range<Offset>, now: Instant, retry_interval: Duration) {
-        let known = |range: &Range<Offset>| range.start <= hole.start && hole.end <= range.end;
-        if self.ranges.iter().any(known) {
-            return; // asked for already
-        }
         let mut merged = hole;
         self.ranges.retain(|other| {
             let touches = other.start <= merged.end && merged.start <= other.end;
@@ -171,7 +173,10 @@ impl Replica {
         cx.fx
             .notice(Some(self.id), NoticeKind::Hole(range.start, range.end));
         let hole = range.start..range.end.min(written);
-        self.holes.add(hole, cx.now, cx.timing.retry_interval);
+        if !self.holes.have(&hole) {
+            self.orders.distrust_fills(&hole);
+            self.holes.add(hole, cx.now, cx.timing.retry_interval);
+        }
         self.acknowledge(cx);
         if cx.fx.mutant(Mutant::TruncatesToHole) && !self.is_leader() {
             self.truncate_to_hole(cx);

@@ -5,6 +5,7 @@
 //! (counter-example 9), nor that of an order to a replica that was deleted of one to the replica created in its place.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use crate::effect::{Effect, Resignation};
 use crate::hooks::{Mutant, Probe};
@@ -63,7 +64,7 @@ enum Then {
     /// A mark holds.
     Marked(Mark),
     /// A hole is closed.
-    Filled(std::ops::Range<Offset>),
+    Filled(Range<Offset>),
 }
 
 impl Orders {
@@ -239,6 +240,19 @@ impl Orders {
             order.then = Then::Refused;
         }
         self.forget_refused();
+    }
+
+    /// Learns that a hole is there, or is wider than was known. A fill of a part of it that is under way may have been stored
+    /// before that was found: its report proves nothing.
+    pub(super) fn distrust_fills(&mut self, hole: &Range<Offset>) {
+        for order in &mut self.pending {
+            if let Then::Filled(filled) = &order.then
+                && filled.start < hole.end
+                && hole.start < filled.end
+            {
+                order.then = Then::Nothing;
+            }
+        }
     }
 
     /// Drops refused orders that nothing stands before: no report on them is waited for.

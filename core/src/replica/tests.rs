@@ -347,6 +347,37 @@ fn a_hole_that_a_fill_does_not_close_stays_and_is_asked_for_again() {
 }
 
 #[test]
+fn a_fill_that_was_under_way_when_its_hole_was_found_to_be_wider_closes_nothing() {
+    let mut quorum = Quorum::new(3);
+    let leader = quorum.elect();
+    for _ in 0..3 {
+        quorum.produce(leader).expect("it leads");
+    }
+    quorum.settle();
+    let damaged = (leader + 1) % 3;
+    let holes = |quorum: &Quorum| quorum.replicas[damaged].view().holes;
+    let (narrow, wide) = (Offset(1)..Offset(2), Offset(0)..Offset(3));
+    quorum.stuck = vec![damaged];
+    quorum.with(damaged, |replica, cx| replica.on_hole(narrow.clone(), cx));
+    quorum.run(Duration::from_secs(2));
+    assert!(!quorum.orders[damaged].is_empty(), "peers have been asked");
+    quorum.with(damaged, |replica, cx| replica.on_hole(wide.clone(), cx));
+    for order in std::mem::take(&mut quorum.orders[damaged]) {
+        let completion = Completion {
+            replica: PARTITION,
+            seq: order.seq,
+            position: quorum.replicas[damaged].end(),
+            stage: Stage::Durable,
+        };
+        quorum.with(damaged, |replica, cx| replica.on_stored(&completion, cx));
+    }
+    assert_eq!(holes(&quorum), [wide], "the store has it as one");
+    quorum.stuck.clear();
+    quorum.run(Duration::from_secs(2));
+    assert_eq!(holes(&quorum), []);
+}
+
+#[test]
 fn leadership_goes_to_whom_it_is_handed_without_a_timeout() {
     let mut quorum = Quorum::new(3);
     let old = quorum.elect();
