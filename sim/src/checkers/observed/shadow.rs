@@ -38,29 +38,29 @@ impl Stored {
     pub fn index_of(&self, position: Position) -> Option<usize> {
         index_of(&self.log, position)
     }
+}
 
-    /// The log up to this position: from the front; or so up to where notes are lost with the journal, with those batches
-    /// behind them that are of the same epoch, which are found in the segments.
-    fn part(&self, end: Position) -> Option<Vec<Logged>> {
-        if let Some(kept) = self.index_of(end) {
-            return Some(self.log[..kept].to_vec());
-        }
-        let before = |logged: &Logged| logged.after.notes <= end.notes;
-        let (front, behind) = self.log.split_at(self.log.partition_point(before));
-        let mut part = front.to_vec();
-        let batches = behind.iter().filter(|logged| logged.crc != 0);
-        for batch in batches.filter(|batch| batch.after.leader_epoch == end.leader_epoch) {
-            let after = Position {
-                notes: end.notes,
-                ..batch.after
-            };
-            part.push(Logged { after, ..*batch });
-            if after == end {
-                return Some(part);
-            }
-        }
-        None
+/// The log up to this position: from the front; or so up to where notes are lost with the journal, with those batches
+/// behind them that are of the same epoch, which are found in the segments.
+fn part(log: &[Logged], end: Position) -> Option<Vec<Logged>> {
+    if let Some(kept) = index_of(log, end) {
+        return Some(log[..kept].to_vec());
     }
+    let before = |logged: &Logged| logged.after.notes <= end.notes;
+    let (front, behind) = log.split_at(log.partition_point(before));
+    let mut part = front.to_vec();
+    let batches = behind.iter().filter(|logged| logged.crc != 0);
+    for batch in batches.filter(|batch| batch.after.leader_epoch == end.leader_epoch) {
+        let after = Position {
+            notes: end.notes,
+            ..batch.after
+        };
+        part.push(Logged { after, ..*batch });
+        if after == end {
+            return Some(part);
+        }
+    }
+    None
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -119,6 +119,8 @@ pub struct Shadow {
     pub durable: Stored,
     /// The one before it, when its deletion was reported durable.
     predecessor: Stored,
+    /// What was durable of its log before each truncation that was reported durable.
+    before_truncations: Vec<Vec<Logged>>,
     /// What was reported written, by the number of its order.
     pub(super) written: OrderSeq,
     pending: VecDeque<Pending>,
@@ -243,8 +245,17 @@ impl Shadow {
             return Vec::new();
         }
         while let Some(pending) = self.pending.pop_front_if(|it| it.seq <= completion.seq) {
-            if pending.change == Change::Delete {
-                self.predecessor = std::mem::take(&mut self.durable);
+            match pending.change {
+                Change::Delete => {
+                    self.before_truncations.clear();
+                    self.predecessor = std::mem::take(&mut self.durable);
+                }
+                Change::Truncate(_) => self.before_truncations.push(self.durable.log.clone()),
+                Change::Create
+                | Change::Append(_)
+                | Change::Vote(_)
+                | Change::Mark(_)
+                | Change::Other => {}
             }
             self.durable.apply(&pending.change);
         }
@@ -307,8 +318,8 @@ impl Shadow {
     }
 
     /// What a journal with a rotten group leaves, where that is what was found: the replica knows that something is
-    /// lost, its votes stand twice and are all there, and its log is a part of what it was. Where its deletion is lost, it
-    /// is there again.
+    /// lost, its votes stand twice and are all there, and its log is a part of what it was, or was before a truncation that
+    /// is lost. Where its deletion is lost, it is there again.
     fn left_by_rotten_journal(
         &self,
         found: Option<&RecoveredReplica>,
@@ -321,7 +332,7 @@ impl Shadow {
 
     fn predecessor_left(&self, found: &RecoveredReplica) -> Option<Stored> {
         let left = Stored {
-            log: self.predecessor.part(found.end)?,
+            log: part(&self.predecessor.log, found.end)?,
             mark: Mark::Suspect,
             ..self.predecessor.clone()
         };
@@ -329,11 +340,11 @@ impl Shadow {
     }
 
     fn part_left(&self, found: &RecoveredReplica, fault: Interruption) -> Option<Stored> {
-        let logs = [&self.ordered, &self.durable];
-        let part = |stored: &&Stored| stored.part(found.end);
+        let as_it_was = [&self.ordered.log, &self.durable.log].into_iter();
+        let mut logs = as_it_was.chain(self.before_truncations.iter().rev());
         let mut state = Stored {
             exists: true,
-            log: logs.iter().find_map(part)?,
+            log: logs.find_map(|log| part(log, found.end))?,
             vote: self.durable.vote,
             mark: Mark::Suspect,
         };
