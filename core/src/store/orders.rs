@@ -276,8 +276,13 @@ impl<D: Disk> LogStore<D> {
             return Ok(Taken::No(why));
         }
         log.refused = None;
-        let written = self.journal.write_sealed();
-        if self.done_or_later(written)?.is_none() || !self.finish_truncation(replica)? {
+        match self.journal.write_sealed() {
+            Err(error) if let Some(why) = self.refusal(&error) => {
+                return Ok(self.refuse(replica, why));
+            }
+            written => self.done(written)?,
+        }
+        if !self.finish_truncation(replica)? {
             return Ok(self.refuse(replica, Refusal::OutOfResources));
         }
         let size = entries.iter().map(batch_size).sum::<usize>();

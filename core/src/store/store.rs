@@ -593,13 +593,13 @@ impl<D: Disk> LogStore<D> {
         })
     }
 
-    /// The same, but `None` where it is to be tried again: what has no descriptor and no memory is no failure.
+    /// The same, but `None` where it is to be tried again: what has no room, no descriptor and no memory is no failure.
     pub(super) fn done_or_later<T>(
         &mut self,
         outcome: Result<T, DiskError>,
     ) -> Result<Option<T>, StoreFailure> {
         match outcome {
-            Err(error) if self.refusal(&error) == Some(Refusal::OutOfResources) => Ok(None),
+            Err(error) if self.refusal(&error).is_some() => Ok(None),
             outcome => self.done(outcome).map(Some),
         }
     }

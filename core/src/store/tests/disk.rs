@@ -522,9 +522,12 @@ impl DiskFile for TestFile {
         self.disk.change(|state| {
             let file = state.files.get_mut(&self.id).unwrap();
             let length = usize::try_from(length).unwrap();
-            if file.written.len() < length {
-                file.written.resize(length, 0);
+            let grown = length.saturating_sub(file.written.len());
+            if grown as u64 > state.free {
+                return Err(DiskError::NoSpace);
             }
+            state.free -= grown as u64;
+            file.written.resize(file.written.len() + grown, 0);
             Ok(())
         })
     }

@@ -167,6 +167,36 @@ fn a_checkpoint_that_finds_no_room_leaves_the_one_before_and_the_journal() {
 }
 
 #[test]
+fn a_journal_that_finds_no_room_for_another_file_waits_until_there_is_some() {
+    let disk = formatted();
+    let mut driver = Driver::new(open(&disk).0);
+    driver.create(replica(0));
+    driver.append(replica(0), vec![opening(1, 0)]).unwrap();
+    driver.commit();
+    // The disk hangs in the midst of a checkpoint, so that no file is free again.
+    let ticket = driver.store.force_checkpoint().unwrap().unwrap();
+    disk.set_free(0);
+    let mut vote = Vote::default();
+    while !driver.store.is_short_of_resources() {
+        vote.leader_epoch = vote.leader_epoch.next();
+        driver
+            .execute(replica(0), OrderKind::StoreVote(vote))
+            .unwrap();
+        driver.commit();
+    }
+    assert_eq!(driver.commit(), [], "nothing becomes durable");
+    let refused = driver.append(replica(0), vec![Entry::Batch(batch(0, 1, 1, 300))]);
+    let stage = refused.unwrap().map(|refused| refused.stage);
+    assert_eq!(stage, Some(Stage::Refused(Refusal::DiskFull)));
+    disk.set_free(1 << 30);
+    let ran = ticket.run();
+    driver.store.finish_checkpoint(&ticket, ran).unwrap();
+    assert_eq!(driver.store.retry(NOW), Ok(Vec::new()));
+    assert_eq!(driver.commit().len(), 1);
+    assert_eq!(open(&disk).1.replicas[0].vote, vote);
+}
+
+#[test]
 fn a_sync_that_fails_takes_the_directory_offline_and_is_never_tried_again() {
     let disk = formatted();
     let (store, _) = open(&disk);
