@@ -65,13 +65,14 @@ pub(super) fn voters_within(cluster: &Cluster, core: &Core, partition: TopicPart
         .unwrap_or(0)
 }
 
-/// The voters of a partition, as each running replica knows them.
+/// The voters of a partition, as each running replica knows them. A learner that has heard nothing yet knows none.
 fn configurations(cluster: &Cluster, partition: TopicPartition) -> BTreeSet<Vec<Voter>> {
     cluster
         .nodes()
         .iter()
         .filter_map(|node| cluster.view(node.number, partition))
         .map(|view| view.voters)
+        .filter(|voters| !voters.is_empty())
         .collect()
 }
 
