@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use varve_core::effect::Effect;
-use varve_core::ids::{BrokerId, LeaderEpoch, TopicPartition, Voter};
+use varve_core::ids::{BrokerId, LeaderEpoch, Offset, TopicPartition, Voter};
 use varve_core::input::Input;
 use varve_core::links::Timing;
 use varve_core::log::{Entry, NoteKind};
@@ -25,8 +25,9 @@ pub struct LeadersHearAMajority {
     heard: BTreeMap<u8, BTreeMap<BrokerId, SimTime>>,
     /// Whose message the next step of a node takes in.
     next: Option<(u8, BrokerId)>,
-    /// The latest epoch that each replica has opened as its leader in this incarnation.
-    opened: BTreeMap<(TopicPartition, Voter), LeaderEpoch>,
+    /// The latest epoch that each replica has opened as its leader in this incarnation, and up to where it has taken
+    /// records of it. What stands before is stored again: its disk had refused it, or it was lost and comes back.
+    led: BTreeMap<(TopicPartition, Voter), (LeaderEpoch, Offset)>,
     /// When each replica last changed voters as a leader: of the new ones it may have heard nobody yet.
     changed: BTreeMap<(TopicPartition, Voter), SimTime>,
 }
@@ -37,7 +38,7 @@ impl Default for LeadersHearAMajority {
             patience: Timing::default().election_timeout * 2,
             heard: BTreeMap::new(),
             next: None,
-            opened: BTreeMap::new(),
+            led: BTreeMap::new(),
             changed: BTreeMap::new(),
         }
     }
@@ -50,7 +51,7 @@ impl Checker for LeadersHearAMajority {
 
     fn on_start(&mut self, _seen: &Observed, recovered: &Recovered) -> Result<(), String> {
         let broker = recovered.broker;
-        self.opened.retain(|(_, voter), _| voter.broker != broker);
+        self.led.retain(|(_, voter), _| voter.broker != broker);
         self.heard.retain(|node, _| i32::from(*node) != broker.0);
         Ok(())
     }
@@ -65,7 +66,7 @@ impl Checker for LeadersHearAMajority {
                 continue;
             };
             if order.kind == OrderKind::Delete {
-                self.opened.remove(&(order.replica, step.me));
+                self.led.remove(&(order.replica, step.me));
             }
             let OrderKind::Append { entries, .. } = &order.kind else {
                 continue;
@@ -79,14 +80,17 @@ impl Checker for LeadersHearAMajority {
                         let is_own = note.kind == (NoteKind::Opening { leader: step.me });
                         if is_own && step.leads(order.replica) {
                             let key = (order.replica, step.me);
-                            self.opened.insert(key, note.leader_epoch);
+                            self.led.insert(key, (note.leader_epoch, note.offset));
                         }
                     }
                     Entry::Batch(batch) => {
-                        let opened = self.opened.get(&(order.replica, step.me));
-                        if opened == Some(&batch.header.leader_epoch) {
-                            let epoch = batch.header.leader_epoch;
-                            self.hears_majority(order.replica, epoch, step)?;
+                        let header = &batch.header;
+                        if let Some((epoch, taken)) = self.led.get_mut(&(order.replica, step.me))
+                            && *epoch == header.leader_epoch
+                            && *taken <= header.base_offset
+                        {
+                            *taken = header.next_offset();
+                            self.hears_majority(order.replica, step)?;
                         }
                     }
                 }
@@ -102,18 +106,10 @@ impl Checker for LeadersHearAMajority {
 }
 
 impl LeadersHearAMajority {
-    fn hears_majority(
-        &self,
-        partition: TopicPartition,
-        leader_epoch: LeaderEpoch,
-        step: &Step<'_>,
-    ) -> Result<(), String> {
+    fn hears_majority(&self, partition: TopicPartition, step: &Step<'_>) -> Result<(), String> {
         let Some((_, view)) = step.views.iter().find(|(id, _)| *id == partition) else {
             return Ok(());
         };
-        if view.leader_epoch != leader_epoch {
-            return Ok(()); // it takes back what it has lost of an epoch that it led
-        }
         let heard = self.heard.get(&step.node);
         let changed = self.changed.get(&(partition, step.me));
         let hears = |voter: &&Voter| {
