@@ -2,11 +2,10 @@
 //! that broker.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use varve_core::cluster::{BrokerRegistration, MetadataRecord, decode_batch};
 use varve_core::effect::Effect;
-use varve_core::ids::{BrokerId, TopicPartition};
+use varve_core::ids::{BrokerId, DirectoryId, TopicPartition};
 use varve_core::input::Input;
 use varve_core::links::Timing;
 use varve_core::log::Entry;
@@ -19,24 +18,12 @@ use crate::clock::SimTime;
 use super::{Checker, Observed, Step, spoken_by};
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct NamesakesAreNotRegistered {
-    /// How long a broker counts as heard, whatever clock is looked at.
-    patience: Duration,
-    /// By node: from which start it has heard each broker, on which session, and when last.
-    heard: BTreeMap<(u8, BrokerId), (PeerIdentity, u64, SimTime)>,
+    /// By node: whom it may be listening to under the name of each broker.
+    heard: BTreeMap<(u8, BrokerId), Listening>,
     /// Whose message the next step of a node takes in, and on which session.
     next: Option<(u8, PeerIdentity, u64)>,
-}
-
-impl Default for NamesakesAreNotRegistered {
-    fn default() -> Self {
-        Self {
-            patience: Timing::default().election_timeout * 4 / 5,
-            heard: BTreeMap::new(),
-            next: None,
-        }
-    }
 }
 
 impl Checker for NamesakesAreNotRegistered {
@@ -55,12 +42,9 @@ impl Checker for NamesakesAreNotRegistered {
     }
 
     fn on_step(&mut self, _seen: &Observed, step: &Step<'_>) -> Result<(), String> {
-        let recently = |at: SimTime| step.at.since(at) < self.patience;
         for registration in registered(step) {
             let heard = self.heard.get(&(step.node, registration.broker));
-            if heard.is_some_and(|(known, _, at)| {
-                known.directory != registration.directory && recently(*at)
-            }) {
+            if heard.is_some_and(|heard| heard.turns_away(registration.directory, step.at)) {
                 return Err(format!(
                     "n{} registers another directory of n{}, which it has just heard",
                     step.node, registration.broker
@@ -68,21 +52,52 @@ impl Checker for NamesakesAreNotRegistered {
             }
         }
         if let Some((node, from, session)) = self.next.take() {
-            let known = self.heard.get(&(node, from.broker));
-            let counts = known.is_none_or(|(known, latest, at)| {
-                if known.directory == from.directory {
-                    known.incarnation <= from.incarnation && *latest <= session
-                } else {
-                    // While one is heard the other is not listened to.
-                    !recently(*at) && *latest <= session
-                }
-            });
-            if counts {
-                let heard = (from, session, step.at);
-                self.heard.insert((node, from.broker), heard);
-            }
+            let heard = self.heard.entry((node, from.broker)).or_default();
+            heard.take(from, session, step.at);
         }
         Ok(())
+    }
+}
+
+/// Those starts of a broker, on which session and when last heard, of which a node listens to one. There are several
+/// where one spoke when the other's silence may or may not have been long enough, which the node's clock alone tells.
+#[derive(Debug, Default)]
+struct Listening(Vec<(PeerIdentity, u64, SimTime)>);
+
+impl Listening {
+    /// Whether a directory that was last heard at this time counts as heard, whatever clock is looked at.
+    fn is_heard(last: SimTime, now: SimTime) -> bool {
+        now.since(last) < Timing::default().election_timeout * 4 / 5
+    }
+
+    /// Whether it counts as silent, whatever clock is looked at.
+    fn is_silent(last: SimTime, now: SimTime) -> bool {
+        now.since(last) >= Timing::default().election_timeout * 6 / 5
+    }
+
+    /// Whether the node listens to another directory for certain.
+    fn turns_away(&self, directory: DirectoryId, now: SimTime) -> bool {
+        let other = |(known, _, last): &(PeerIdentity, u64, SimTime)| {
+            known.directory != directory && Self::is_heard(*last, now)
+        };
+        !self.0.is_empty() && self.0.iter().all(other)
+    }
+
+    /// A start speaks, and is listened to unless one that the node listens to keeps it out.
+    fn take(&mut self, from: PeerIdentity, session: u64, now: SimTime) {
+        let lets_in = |(known, latest, last): &(PeerIdentity, u64, SimTime)| {
+            let same = known.directory == from.directory;
+            let later = *latest <= session && !(same && from.incarnation < known.incarnation);
+            later && (same || !Self::is_heard(*last, now))
+        };
+        if !self.0.is_empty() && !self.0.iter().any(lets_in) {
+            return;
+        }
+        self.0.retain(|entry| {
+            let (known, _, last) = entry;
+            known.directory != from.directory && !(lets_in(entry) && Self::is_silent(*last, now))
+        });
+        self.0.push((from, session, now));
     }
 }
 
@@ -112,4 +127,48 @@ fn registered(step: &Step<'_>) -> Vec<BrokerRegistration> {
         }
     }
     registered
+}
+
+#[cfg(test)]
+mod tests {
+    use varve_core::ids::Incarnation;
+
+    use super::*;
+
+    fn start_on(directory: u128) -> PeerIdentity {
+        PeerIdentity {
+            cluster: None,
+            broker: BrokerId(1),
+            directory: DirectoryId(directory),
+            incarnation: Incarnation(1),
+        }
+    }
+
+    fn at(millis: u64) -> SimTime {
+        SimTime(millis * 1000)
+    }
+
+    #[test]
+    fn of_two_that_may_be_listened_to_neither_turns_a_third_away_for_certain() {
+        let [first, second, third] = [1, 2, 3].map(start_on);
+        let mut heard = Listening::default();
+        heard.take(first, 1, at(0));
+        heard.take(second, 2, at(700));
+        assert!(
+            heard.turns_away(second.directory, at(750)),
+            "the first is heard"
+        );
+        heard.take(second, 2, at(900));
+        assert!(
+            !heard.turns_away(third.directory, at(950)),
+            "or only the first was"
+        );
+        heard.take(second, 2, at(1300));
+        assert!(heard.turns_away(third.directory, at(1350)), "the second is");
+        heard.take(first, 1, at(1400));
+        assert!(
+            heard.turns_away(first.directory, at(1450)),
+            "its session is over"
+        );
+    }
 }
