@@ -7,7 +7,7 @@
 //! **Budget.** Faults that only take availability away are not limited: the cluster may stand still. Faults that
 //! take *durable* data away strike one node, the run's victim, and only where every partition keeps a majority
 //! without it, none of which is a suspect; so any loss is a bug and never too many faults. Power, whose cut makes
-//! suspects, stays on while a voter's directory is gone. A topic with `flush = "replicated"` has its power
+//! suspects, stays on while a voter's directory is gone, or may not open any more. A topic with `flush = "replicated"` has its power
 //! cut one node at a time, and only while nobody is a suspect. Indexes are hints, and may rot anywhere; a read that fails once costs nothing.
 //! Of the journal and the checkpoints one place rots or cannot be read, and the next not before the node has started again, which writes
 //! down anew what was there: so a checkpoint and the one before do not rot at once, nor do both copies of a vote.
@@ -324,6 +324,11 @@ impl Nemesis {
     /// Whether a power cut takes nothing but time: a replica whose last group was torn by it comes back as a suspect,
     /// and with another voter gone for good nobody could be elected.
     fn may_cut_power(&self, cluster: &Cluster) -> bool {
+        // Its only checkpoint may be the one that has rotted: whether its directory opens is known when it starts.
+        let may_be_lost = |node: u8| self.rotten_at_start == Some(cluster.node(node).starts);
+        if self.victim.is_some_and(may_be_lost) {
+            return false;
+        }
         // Once a directory has been lost, only a look at every replica tells that nobody counts on it.
         let all_seen = cluster.nodes().iter().all(|node| node.process.is_some());
         let none_lost = cluster.nodes().iter().all(|node| node.formats <= 1);
