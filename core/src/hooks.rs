@@ -256,6 +256,8 @@ list! {
         KeepsOfflineInIsr,
         /// A follower takes records however many wait for its disk.
         TakesWithoutBound,
+        /// A broker does not say at once that it takes records again.
+        KeepsRoomToItself,
         /// A leader that asks a follower anew takes what waits for that one's disk for written.
         ForgetsWhatWaits,
         /// A leader leads on where the full disk has refused what it has sent.

@@ -97,6 +97,8 @@ pub enum LinkChange {
     Renewed(BrokerId),
     /// The outgoing link leads to a start of it that is over: it is down, and is to be dialled anew.
     Replaced(BrokerId),
+    /// It takes records again: leaders should send what it has turned away.
+    Room(BrokerId),
 }
 
 impl Link {
@@ -344,7 +346,7 @@ impl Links {
         timing: &Timing,
     ) -> Vec<LinkChange> {
         let link = self.link(from, now);
-        let was_offline = link.directory == DirectoryState::Offline;
+        let before = link.directory;
         let hung_before = link.disk_stalled >= timing.disk_stall_max;
         link.to_echo = Some(beat.sent_at);
         link.disk_stalled = beat.disk_stalled;
@@ -358,8 +360,11 @@ impl Links {
         if hangs && !hung_before {
             changes.push(LinkChange::Trust(from));
         }
-        if beat.directory == DirectoryState::Offline && !was_offline {
+        if beat.directory == DirectoryState::Offline && before != DirectoryState::Offline {
             changes.push(LinkChange::Quorum(from));
+        }
+        if beat.directory.takes_records() && !before.takes_records() {
+            changes.push(LinkChange::Room(from));
         }
         changes
     }

@@ -67,6 +67,7 @@ mod reopened_after_failed_sync;
 mod retries_behind_a_jump;
 mod retry_after_truncation;
 mod rolling_restart;
+mod room_again;
 mod rot_after_a_kill;
 mod rot_below_the_durable_end;
 mod rot_in_a_header;

@@ -180,6 +180,9 @@ killers! {
     small_room {
         TakesWithoutBound: checker "WhatWaitsIsBounded",
     }
+    room_again {
+        KeepsRoomToItself: claim "does not happen within 1000ms",
+    }
     second_restart {
         SuspectVotesUnmarked: checker "LeaderHasAllCommitted",
         ClearsSuspectEarly: checker "SuspicionEndsWhenCaughtUp",

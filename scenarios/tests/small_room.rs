@@ -3,7 +3,7 @@
 //! Breaks if: a follower takes whatever leaders send: with many of them its memory is full before a disk that hangs is
 //! given up.
 
-use varve_scenarios::{Scenario, secs};
+use varve_scenarios::{Acks, Produced, Scenario, secs};
 
 pub(crate) fn cluster() -> Scenario {
     Scenario::new(3).seed(9).quiet().unwritten_max(4 << 10)
@@ -16,8 +16,9 @@ pub(crate) fn story(s: &mut Scenario) {
     s.produce_acked(&c, 2);
     s.trace();
     s.stall_disk(hung, secs(2));
-    for _ in 0..4 {
-        s.produce_acked(&c, 1000);
+    let batches: Vec<Produced> = (0..4).map(|_| s.produce(&c, 1000, Acks::All)).collect();
+    for batch in &batches {
+        s.run_until(|s| s.is_acknowledged(batch), secs(1));
     }
     s.run_until_converged(secs(5));
 }

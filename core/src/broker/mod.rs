@@ -106,6 +106,8 @@ pub struct Broker {
     accounts: BTreeMap<TopicPartition, (Instant, usize)>,
     /// The sum of these.
     unwritten_bytes: usize,
+    /// As many wait as may, or did, and more than half of them wait still.
+    behind: bool,
     /// Who leads what, as the leaders say; the highest epoch wins.
     leaders: BTreeMap<TopicPartition, Told>,
     metadata: Following,
@@ -124,6 +126,10 @@ pub struct Broker {
     failure: Option<StoreFailure>,
     /// The disk is full: it takes no records of clients and followers.
     full: bool,
+    /// What peers have been told that the directory takes.
+    told_directory: DirectoryState,
+    /// The present step has learnt that an append was refused for want of resources.
+    refused: bool,
     stopping: bool,
     /// Clients are being let go.
     closing_clients: bool,
@@ -189,11 +195,14 @@ impl Broker {
             last_order: OrderSeq(0),
             accounts: BTreeMap::new(),
             unwritten_bytes: 0,
+            behind: false,
             timers: BTreeSet::new(),
             armed: BTreeMap::new(),
             touched: BTreeSet::new(),
             failure: None,
             full: false,
+            told_directory: DirectoryState::Online,
+            refused: false,
             stopping: false,
             closing_clients: false,
             stopped: false,
@@ -310,6 +319,7 @@ impl Broker {
                         // It concerns nobody else.
                         Stage::Refused(Refusal::OutOfResources) => {
                             fx.probe(Probe::OutOfResources);
+                            self.refused = true;
                         }
                         Stage::Unfilled | Stage::Written | Stage::Durable => {}
                     }
@@ -445,6 +455,7 @@ impl Broker {
         self.settle_replicas(fx);
         self.register_promptly(fx);
         self.settle_replicas(fx);
+        self.tell_directory(fx);
         self.arm_timers();
         if self.stopping && !self.closing_clients && !self.stopped {
             self.try_stop(fx);
@@ -496,6 +507,10 @@ impl Broker {
             self.unwritten_bytes += bytes;
             self.accounts.insert(partition, (oldest, bytes));
         }
+        // Half of it is room for a while: peers are told of each change.
+        let most = self.setup.unwritten_bytes_max;
+        let still = self.behind && self.unwritten_bytes > most / 2;
+        self.behind = self.unwritten_bytes >= most || still;
     }
 
     /// What the directory takes.
@@ -505,7 +520,7 @@ impl Broker {
             DirectoryState::Offline
         } else if self.full {
             DirectoryState::Full
-        } else if self.unwritten_bytes >= self.setup.unwritten_bytes_max {
+        } else if self.behind {
             DirectoryState::Behind
         } else {
             DirectoryState::Online
@@ -543,8 +558,6 @@ impl Broker {
                 self.with_replica(partition, fx, |replica, cx| replica.go_offline(cx));
             }
         }
-        // Whoever leads learns of it before anybody is told that all copies are there.
-        self.beat(fx);
     }
 
     /// The disk has refused an append. What is led goes to voters that have room, where there are any.

@@ -219,7 +219,9 @@ impl Broker {
                 })
                 .map(|(&id, _)| id)
                 .collect(),
-            LinkChange::Quorum(_) | LinkChange::Replaced(_) => self.led().collect(),
+            LinkChange::Quorum(_) | LinkChange::Replaced(_) | LinkChange::Room(_) => {
+                self.led().collect()
+            }
             LinkChange::Renewed(_) => self.replicas.keys().copied().collect(),
         };
         for partition in all {
@@ -227,6 +229,7 @@ impl Broker {
                 LinkChange::Trust(_) => replica.review_trust(cx),
                 LinkChange::Quorum(_) | LinkChange::Replaced(_) => replica.check_quorum(cx),
                 LinkChange::Renewed(broker) => replica.on_link_renewed(broker, cx),
+                LinkChange::Room(broker) => replica.on_room(broker, cx),
             });
         }
     }
@@ -246,6 +249,26 @@ impl Broker {
         let stalled = self.disk_stalled() >= self.setup.timing.disk_stall_max;
         if stalled && !fx.mutant(Mutant::IgnoresStalledDisk) {
             self.resign_all(Resignation::Disk, fx);
+        }
+        let peers: Vec<BrokerId> = self.links.reachable().map(|peer| peer.broker).collect();
+        for peer in peers {
+            self.beat_to(peer, fx);
+        }
+    }
+
+    /// Tells every peer at once when the directory takes something else than it did: leaders wait for room, and count on
+    /// no copy in a directory that is offline. Where there is room since something could not be stored, the next
+    /// heartbeat is early enough: what is sent at once cannot be stored either.
+    pub(super) fn tell_directory(&mut self, fx: &mut Effects) {
+        let directory = self.directory_state();
+        let refused = std::mem::take(&mut self.refused);
+        if directory == self.told_directory {
+            return;
+        }
+        self.told_directory = directory;
+        let waits = refused || fx.mutant(Mutant::KeepsRoomToItself);
+        if waits && directory == DirectoryState::Online {
+            return;
         }
         let peers: Vec<BrokerId> = self.links.reachable().map(|peer| peer.broker).collect();
         for peer in peers {

@@ -246,7 +246,7 @@ impl Replica {
             let eager = self.config.eager && progress.replicating && progress.told < committed;
             let note = self.notes.get(next.notes);
             let is_note = note.is_some_and(|note| note.offset == next.end_offset);
-            // A disk that is full or behind takes notes; records are looked at again with every tick while it lags.
+            // A disk that is full or behind takes notes; records wait until it has room, and who lags is looked after.
             let only_asks = !progress.replicating && progress.is_window_full();
             if next == self.end || only_asks || is_full && !is_note {
                 if !progress.replicating || eager {
@@ -530,6 +530,20 @@ impl Replica {
             progress.ask_anew(end, false);
             self.replicate_to(follower, cx);
         }
+    }
+
+    /// A broker takes records again: asks its replicas that lag what they have, since they may have turned some away.
+    pub(crate) fn on_room(&mut self, broker: BrokerId, cx: &mut Cx<'_>) {
+        let end = self.end;
+        let Role::Leader(leading) = &mut self.role else {
+            return;
+        };
+        for (follower, progress) in &mut leading.progress {
+            if follower.broker == broker && progress.lags(end) {
+                progress.ask_anew(end, false);
+            }
+        }
+        self.replicate(cx);
     }
 
     /// The link to or from a broker is another one: what was under way may be lost.

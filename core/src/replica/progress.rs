@@ -77,6 +77,11 @@ impl Progress {
         self.inflight.len() >= INFLIGHT_MESSAGES_MAX || bytes >= INFLIGHT_BYTES_MAX
     }
 
+    /// Whether it may have to be sent something, again or for the first time.
+    pub(super) fn lags(&self, end: Position) -> bool {
+        self.waiting_since.is_some() || self.next != end
+    }
+
     /// Entries of this weight, or a probe of weight 0, have been sent; they end at `end`.
     pub(super) fn sent(&mut self, end: Position, weight: usize, now: Instant) {
         let counted = self.inflight.back();
