@@ -342,7 +342,7 @@ impl Broker {
         }
     }
 
-    /// Fires every timer that is due, in order of time.
+    /// Fires every timer that is due.
     fn fire_due(&mut self, fx: &mut Effects) {
         while let Some(timer) = self.next_due(fx)
             && !self.stopped
@@ -362,13 +362,23 @@ impl Broker {
     }
 
     /// What is due is done in turn, but for one thing: a node that has slept first finds out whom it does not hear any
-    /// more. All else may rest on a trust that ended while it slept.
+    /// more, and its replicas that their voters' votes count no more. All else may rest on a trust that ended while it slept.
     fn next_due(&self, fx: &Effects) -> Option<Timer> {
-        let (at, first) = *self.timers.first()?;
         let is_due = |at: Instant| at <= self.now;
-        let links = self.armed.get(&Timer::Links).copied().is_some_and(is_due)
-            && !fx.mutant(Mutant::FiresDeadlinesInTurn);
-        is_due(at).then_some(if links { Timer::Links } else { first })
+        let due = || {
+            let timers = self.timers.iter().take_while(|(at, _)| is_due(*at));
+            timers.map(|(_, timer)| *timer)
+        };
+        let first = due().next()?;
+        let links = self.armed.get(&Timer::Links).copied().is_some_and(is_due);
+        if fx.mutant(Mutant::FiresDeadlinesInTurn) {
+            Some(first)
+        } else if links {
+            Some(Timer::Links)
+        } else {
+            let mut replicas = due().filter(|timer| matches!(timer, Timer::Replica(_)));
+            Some(replicas.next().unwrap_or(first))
+        }
     }
 
     fn arm(&mut self, timer: Timer, at: Option<Instant>) {
