@@ -2,8 +2,9 @@
 //!
 //! As in TigerBeetle's simulator, half of the seeds heal a *core* first: some nodes that ought to suffice, while the
 //! rest stays as broken as it is, or breaks for good. Within the core every partition must find a leader, take a
-//! record with `acks=all` and give it to a consumer, and the cluster must be administered. The one excuse is listed:
-//! a partition with fewer voters in the core than its topic's `min.insync.replicas` must answer, and may refuse.
+//! record with `acks=all` and give it to a consumer, and the cluster must be administered. Two excuses are listed:
+//! a partition with fewer voters in the core than its topic's `min.insync.replicas` must answer, and may refuse; and
+//! nothing more is demanded where a leader has changed voters before it could know which nodes had just broken.
 //!
 //! Then everything is healed, and within a bounded time every request must be answered, every record read, and every
 //! log equal. What was drawn has a name of its own among the draws, and stands in the run's output.
@@ -23,18 +24,22 @@ use crate::cluster::{Cluster, DiskOptions};
 use crate::draw::{Draw, Subsystem};
 use crate::nemesis::{Nemesis, set};
 use crate::network::{NetworkOptions, Place};
+use crate::node::Node;
 
 pub use convergence::compare_producers;
 pub use sufficient::Core;
 
 use convergence::{compare_replicas, unfinished};
 use demands::Demands;
-use sufficient::{heal_core, voters_within};
+use sufficient::{heal_core, is_outdated, voters_within};
 
 /// Whatever is demanded must have been done within this.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// What a scrub may take beyond its interval.
 const SCRUB_PATIENCE: Duration = Duration::from_secs(2);
+/// Within this whoever leads knows which nodes have broken: the time in which a disk that hangs is given up, the election
+/// timeout, and some for slow clocks.
+const NOTICE: Duration = Duration::from_secs(5);
 /// How often the demands are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -59,6 +64,8 @@ pub struct HealedCore {
     pub rest: Vec<(u8, Ailment)>,
     /// Partitions with fewer voters in the core than `min.insync.replicas`.
     pub excused: Vec<i32>,
+    /// The voters have been changed since, counting on nodes that had just broken.
+    pub outdated: bool,
 }
 
 impl HealedCore {
@@ -91,11 +98,14 @@ impl fmt::Display for HealedCore {
             .map(|(node, ailment)| format!("n{node} {ailment}"))
             .collect();
         write!(f, "{}, while {}", set(&nodes), rest.join(", "))?;
-        if self.excused.is_empty() {
-            return Ok(());
+        if !self.excused.is_empty() {
+            let excused: Vec<String> = self.excused.iter().map(i32::to_string).collect();
+            write!(f, "; min.insync.replicas excuses {}", excused.join(" "))?;
         }
-        let excused: Vec<String> = self.excused.iter().map(i32::to_string).collect();
-        write!(f, "; min.insync.replicas excuses {}", excused.join(" "))
+        if self.outdated {
+            f.write_str("; excused, since voters were changed before that was noticed")?;
+        }
+        Ok(())
     }
 }
 
@@ -229,24 +239,34 @@ impl Liveness<'_> {
         let demands = Demands::new(
             self.cluster,
             self.topic,
-            partitions,
+            partitions.clone(),
             &self.producers,
             &excused,
         );
-        let core = HealedCore {
+        let struck: Core = well_outside(self.cluster, &core).collect();
+        let mut core = HealedCore {
             rest: break_rest(self.cluster, &core, &mut draw),
             nodes: core,
             excused,
+            outdated: false,
         };
         let now = self.cluster.now();
         self.cluster.trace.fault(now, format!("heal {core}"));
+        let nemesis = &*self.nemesis;
+        let mut noticed_at = Some(now + NOTICE);
         wait_for(
             self.cluster,
             "CoresMakeProgress",
             &format!("after healing {core}"),
             |cluster| {
                 core.keep_broken(cluster);
-                demands.unmet(cluster, &core.nodes)
+                if noticed_at.is_some_and(|at| at <= cluster.now()) {
+                    noticed_at = None;
+                    core.outdated =
+                        is_outdated(cluster, nemesis, &core.nodes, &struck, &partitions);
+                }
+                let unmet = (!core.outdated).then(|| demands.unmet(cluster, &core.nodes));
+                unmet.flatten()
             },
         );
         HealedFirst::Core(core)
@@ -308,6 +328,14 @@ fn partitions_of(topic: TopicId, partitions: i32) -> Vec<TopicPartition> {
     let mut all = vec![TopicPartition::METADATA];
     all.extend((0..partitions).map(partition));
     all
+}
+
+/// Nodes outside of a core that are well.
+fn well_outside(cluster: &Cluster, core: &Core) -> impl Iterator<Item = u8> {
+    let is_well = |node: &&Node| node.process.is_some() && node.paused.is_none();
+    let outside = move |node: &&Node| !core.contains(&node.number);
+    let nodes = cluster.nodes().iter().filter(is_well).filter(outside);
+    nodes.map(|node| node.number)
 }
 
 /// Sees to it that no node outside of a core can take part: each stays as broken as it is or, where it is well, breaks

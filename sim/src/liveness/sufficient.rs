@@ -3,6 +3,9 @@
 //! A core has, of every configuration of a partition that any running replica knows, a majority of voters that are
 //! there and beyond doubt, or all of its voters. Beyond doubt is who has not been damaged, and is no suspect, whose
 //! vote would not count. Every committed record is then on one of them, whole.
+//!
+//! What breaks beside the core is not noticed at once, and until then a leader may change the voters as if it were there:
+//! see [`is_outdated`].
 
 use std::collections::BTreeSet;
 
@@ -53,6 +56,30 @@ fn suffices(cluster: &Cluster, nemesis: &Nemesis, core: &Core, partition: TopicP
                 })
                 .count();
             beyond_doubt * 2 > voters.len() || there.len() == voters.len()
+        })
+}
+
+/// Whether a core suffices for some partition no more, since a leader has changed its voters and counted on `struck`:
+/// nodes that broke when the core was healed. Any other change must leave a core what it needs.
+pub(super) fn is_outdated(
+    cluster: &Cluster,
+    nemesis: &Nemesis,
+    core: &Core,
+    struck: &Core,
+    partitions: &[TopicPartition],
+) -> bool {
+    let counted_on: Core = core.union(struck).copied().collect();
+    let is_there = |voter: &&Voter| {
+        let mut nodes = counted_on.iter().map(|&node| cluster.node(node));
+        nodes.any(|node| node.broker() == voter.broker && node.directory == voter.directory)
+    };
+    partitions
+        .iter()
+        .filter(|&&partition| !suffices(cluster, nemesis, core, partition))
+        .any(|&partition| {
+            configurations(cluster, partition)
+                .iter()
+                .all(|voters| voters.iter().filter(is_there).count() * 2 > voters.len())
         })
 }
 
