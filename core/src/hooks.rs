@@ -88,6 +88,10 @@ list! {
         ChangesVotersBeforeOpening,
         /// The leader changes voters while an earlier change is not committed (counter-example 3).
         ChangesVotersTwiceAtOnce,
+        /// The leader changes voters though no majority of the new ones is there to commit the change.
+        ChangesToAbsentVoters,
+        /// The leader removes voters in their order, whether or not they can vote.
+        RemovesInTurn,
         /// A replica is deleted as soon as the target lacks it (counter-example 3).
         DeletesOnTargetAlone,
         /// A replica is deleted as soon as the target and the reported voters lack it, whatever the leader is about to do.
@@ -292,6 +296,8 @@ list! {
         VoterRemoved,
         /// A learner became a voter.
         LearnerPromoted,
+        /// A change of the voters was put off, since no majority of the new ones was present.
+        VoterChangePutOff,
         /// A duplicate batch was answered.
         DuplicateAnswered,
         /// A duplicate waited for its original to commit.

@@ -187,6 +187,14 @@ impl Links {
             .is_some_and(|peer| peer.voter() == voter && peer.incarnation == incarnation)
     }
 
+    /// Whether the voter's broker speaks from another directory.
+    #[must_use]
+    pub fn is_replaced(&self, voter: Voter) -> bool {
+        self.get(voter.broker)
+            .and_then(|link| link.incoming)
+            .is_some_and(|peer| peer.voter() != voter)
+    }
+
     /// When this very start of the voter's broker was last heard, or might have been: not since another start of it
     /// speaks. `None` where the broker was never heard.
     #[must_use]

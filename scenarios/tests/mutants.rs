@@ -119,6 +119,12 @@ killers! {
         AppendsWhileHandingOver: checker "SuccessorsHaveEverything",
         NeverLeadsOn: claim "does not happen within 20ms",
     }
+    kept_voter_down {
+        ChangesToAbsentVoters: claim "does not happen within 30000ms",
+    }
+    lost_voter_first {
+        RemovesInTurn: claim "does not happen within 30000ms",
+    }
     votes_made_again {
         VotesMadeAgain: checker "VotesNeverChange",
     }

@@ -1,4 +1,4 @@
-//! Letting go of replicas that are wanted no more (docs/protocol.md 6.3).
+//! Letting go of replicas that are wanted no more (docs/protocol.md 6.4).
 //!
 //! That neither the target nor the reported voters have a replica is not enough to delete it: a leader that has not
 //! heard of the target yet may be about to add it to the voters, and would wait for ever for the word of what is gone.

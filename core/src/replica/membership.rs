@@ -14,6 +14,17 @@ use super::leader::Leading;
 use super::progress::Progress;
 use super::{Cx, Replica, Role};
 
+/// Whether a voter can vote for a change of the voters; who cannot is the first to be removed, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Presence {
+    /// Its broker speaks from another directory.
+    Lost,
+    /// It has not proven within the election timeout that it hears this leader.
+    Silent,
+    /// It has.
+    Present,
+}
+
 impl Leading {
     pub(super) fn target_differs(&self, voters: &[Voter]) -> bool {
         !self.target.is_empty()
@@ -118,50 +129,71 @@ impl Replica {
             && !leading.target.contains(&other)
     }
 
-    /// The voters after the next step: one more, or one less.
+    /// The voters after the next step: one more, or one less. A change waits while no majority of the voters behind it
+    /// is present: it could not commit, and would leave the partition to voters that may never come.
     fn next_voters(&mut self, cx: &mut Cx<'_>) -> Option<Vec<Voter>> {
         let Role::Leader(leading) = &self.role else {
             return None;
         };
         let target = leading.target.clone();
-        let learner = target
-            .iter()
-            .copied()
-            .find(|voter| !self.voters.contains(voter) && self.is_current(*voter, cx.links));
-        let unwanted: Vec<Voter> = self
-            .voters
-            .iter()
-            .copied()
-            .filter(|voter| !target.contains(voter))
-            .collect();
-        let mut voters = self.voters.clone();
-        if let Some(learner) = learner {
-            // A voter that cannot come back, its directory being lost, goes first: with it, one more vote would
-            // be needed of those that are left.
-            let lost = unwanted
-                .iter()
-                .find(|voter| **voter != self.me && !cx.links.reaches(**voter));
-            if let Some(lost) = lost {
-                cx.fx.probe(Probe::VoterRemoved);
-                voters.retain(|voter| voter != lost);
+        let presence = |voter: &Voter| self.presence(*voter, cx);
+        let in_turn = cx.fx.mutant(Mutant::RemovesInTurn);
+        let turn = |voter: &Voter| {
+            if in_turn {
+                Presence::Present
             } else {
-                cx.fx.probe(Probe::LearnerPromoted);
-                voters.push(learner);
-                voters.sort_unstable();
+                presence(voter)
             }
-            return Some(voters);
-        }
-        if target.iter().any(|voter| !self.voters.contains(voter)) {
+        };
+        let mut missing = target
+            .iter()
+            .filter(|voter| !self.voters.contains(voter))
+            .peekable();
+        let is_complete = missing.peek().is_none();
+        let learner = missing.find(|voter| self.is_current(**voter, cx.links));
+        if learner.is_none() && !is_complete {
             return None; // a learner is on its way
         }
-        if let Some(other) = unwanted.iter().find(|voter| **voter != self.me) {
-            cx.fx.probe(Probe::VoterRemoved);
-            voters.retain(|voter| voter != other);
-            return Some(voters);
+        let leaver = self
+            .voters
+            .iter()
+            .filter(|voter| **voter != self.me && !target.contains(voter))
+            .min_by_key(|voter| turn(voter));
+        let is_first = |leaver: &&Voter| turn(leaver) < Presence::Present;
+        let mut voters = self.voters.clone();
+        let probe = if let Some(leaver) = leaver.filter(|leaver| is_complete || is_first(leaver)) {
+            // One that cannot vote goes first: with it, one more vote would be needed of those that can.
+            voters.retain(|voter| voter != leaver);
+            Probe::VoterRemoved
+        } else if let Some(learner) = learner {
+            voters.push(*learner);
+            voters.sort_unstable();
+            Probe::LearnerPromoted
+        } else {
+            // Only this leader is left to go: it hands over, and its successor removes it.
+            let successor = self.successor(&target, cx.now, cx.timing, cx.links)?;
+            self.transfer_to(successor, cx);
+            return None;
+        };
+        let is_present = |voter: &&Voter| presence(voter) == Presence::Present;
+        let present = voters.iter().filter(is_present).count();
+        if present <= voters.len() / 2 && !cx.fx.mutant(Mutant::ChangesToAbsentVoters) {
+            cx.fx.probe(Probe::VoterChangePutOff);
+            return None;
         }
-        // Only this leader is left to go: it hands over, and its successor removes it.
-        let successor = self.successor(&target, cx.now, cx.timing, cx.links)?;
-        self.transfer_to(successor, cx);
-        None
+        cx.fx.probe(probe);
+        Some(voters)
+    }
+
+    fn presence(&self, voter: Voter, cx: &Cx<'_>) -> Presence {
+        let proven_at = cx.links.proven_at(voter);
+        let is_fresh = |at| cx.now.since(at) < cx.timing.election_timeout;
+        if voter == self.me || proven_at.is_some_and(is_fresh) {
+            Presence::Present
+        } else if voter.broker == self.me.broker || cx.links.is_replaced(voter) {
+            Presence::Lost
+        } else {
+            Presence::Silent
+        }
     }
 }
