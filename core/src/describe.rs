@@ -86,6 +86,7 @@ impl fmt::Display for OrderKind {
             Self::SetMark(Mark::Clean) => f.write_str("mark clean"),
             Self::SetMark(Mark::Volatile) => f.write_str("mark volatile"),
             Self::SetMark(Mark::Suspect) => f.write_str("mark suspect"),
+            Self::SetMark(Mark::New) => f.write_str("mark new"),
             Self::Fill { batches } => match (batches.first(), batches.last()) {
                 (Some(first), Some(last)) => {
                     write!(

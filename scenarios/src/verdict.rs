@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use bytes::Bytes;
 use varve_core::ids::{Offset, TopicPartition};
 use varve_core::record::Batch;
-use varve_core::store::{Disk as _, DiskFile as _, Mark, Query, QueryId, QueryKind, QueryResult};
+use varve_core::store::{Disk as _, DiskFile as _, Query, QueryId, QueryKind, QueryResult};
 use varve_sim::cluster::{Cluster, DiskOptions};
 use varve_sim::liveness::compare_producers;
 use varve_sim::network::NetworkOptions;
@@ -153,7 +153,7 @@ pub(crate) fn is_converged(cluster: &Cluster, partition: Option<TopicPartition>)
             && views.len() >= leader.voters.len().min(running_nodes(cluster))
             && views
                 .iter()
-                .all(|view| view.holes.is_empty() && view.mark != Mark::Suspect)
+                .all(|view| view.holes.is_empty() && !view.mark.is_suspect())
     })
 }
 

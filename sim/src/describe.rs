@@ -233,6 +233,7 @@ pub fn doings(effects: &[Effect], partition: TopicPartition, end_before: Option<
                     Mark::Clean => "clean".to_owned(),
                     Mark::Volatile => "volatile".to_owned(),
                     Mark::Suspect => "suspect".to_owned(),
+                    Mark::New => "new".to_owned(),
                 }),
                 OrderKind::Fill { batches } => {
                     if let (Some(first), Some(last)) = (batches.first(), batches.last()) {

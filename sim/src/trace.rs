@@ -153,6 +153,7 @@ impl Trace {
                 Mark::Clean => {}
                 Mark::Volatile => text.push_str(", volatile"),
                 Mark::Suspect => text.push_str(", suspect"),
+                Mark::New => text.push_str(", new"),
             }
             for hole in &replica.holes {
                 let _ = write!(text, ", hole {}", describe::range(hole.start, hole.end));

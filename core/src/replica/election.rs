@@ -63,7 +63,7 @@ impl Replica {
     /// Nobody leads as far as this replica knows: it will stand after a timeout.
     pub(super) fn wait_for_leader(&mut self, cx: &mut Cx<'_>) {
         // A sole voter has nobody to wait for.
-        let alone = self.voters == [self.me] && !self.is_unstored();
+        let alone = self.voters == [self.me] && !self.is_unstored() && self.may_vote(cx);
         let wait = if alone {
             Duration::ZERO
         } else {
@@ -231,7 +231,7 @@ impl Replica {
 
     /// Asks whether this replica would be elected.
     pub(super) fn stand(&mut self, cx: &mut Cx<'_>) {
-        if !self.is_voter() || self.is_unstored() {
+        if !self.is_voter() || self.is_unstored() || !self.may_vote(cx) {
             self.wait_for_leader(cx); // a learner waits to be found, a full disk for whoever has stored more
             return;
         }
@@ -255,12 +255,12 @@ impl Replica {
 
     /// Whether this replica's own vote for itself is worth something without everybody else's.
     fn may_stand(&self, cx: &mut Cx<'_>) -> bool {
-        self.mark != Mark::Suspect || cx.fx.mutant(Mutant::SuspectStands)
+        !self.mark.is_suspect() || cx.fx.mutant(Mutant::SuspectStands)
     }
 
     /// Whether the vote that this replica gives to another is marked.
     pub(super) fn is_marked(&self, cx: &mut Cx<'_>) -> bool {
-        self.mark == Mark::Suspect && !cx.fx.mutant(Mutant::SuspectVotesUnmarked)
+        self.mark.is_suspect() && !cx.fx.mutant(Mutant::SuspectVotesUnmarked)
     }
 
     fn new_campaign(&self, cx: &mut Cx<'_>) -> Campaign {
@@ -450,10 +450,11 @@ impl Replica {
         self.count_votes(cx);
     }
 
-    /// Whether this replica has a vote to give: none as a suspect whose log does not make it a voter. It may have been one
-    /// that was deleted and has voted before, and whoever does not know of that counts it among all voters.
+    /// Whether this replica has a vote to give, be it to itself: none where it was made anew and has not caught up. It may
+    /// have been one that was deleted and has voted before, and whoever does not know of that counts it among all voters, as
+    /// it does itself by the voters of long ago.
     fn may_vote(&self, cx: &mut Cx<'_>) -> bool {
-        self.mark != Mark::Suspect || self.is_voter() || cx.fx.mutant(Mutant::VotesMadeAgain)
+        self.mark != Mark::New || cx.fx.mutant(Mutant::VotesMadeAgain)
     }
 
     /// Whether a log that ends at `end` has everything that this replica may have helped to commit (Raft 5.4.1).
@@ -542,7 +543,7 @@ impl Replica {
                 cx.fx.probe(Probe::WonByAllVoters);
                 cx.fx
                     .notice(Some(self.id), NoticeKind::LeadsWithPossibleLoss(epoch));
-                if self.mark == Mark::Suspect {
+                if self.mark.is_suspect() {
                     // Nobody has more than this log: it is the partition's truth from here on.
                     self.set_mark(Mark::Clean, cx);
                 }
@@ -561,7 +562,7 @@ impl Replica {
 
     /// A mark is durable.
     pub(super) fn on_marked(&mut self, mark: Mark, cx: &mut Cx<'_>) {
-        if self.mark == Mark::Suspect && mark == Mark::Clean {
+        if self.mark.is_suspect() && mark == Mark::Clean {
             cx.fx.probe(Probe::SuspectCleared);
             cx.fx.notice(Some(self.id), NoticeKind::SuspectCleared);
         }

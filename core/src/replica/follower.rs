@@ -206,7 +206,7 @@ impl Replica {
     /// A suspect is cleared once it is durable up to the end that a leader of its epoch or a later one had when it
     /// first spoke to this incarnation: whatever was acknowledged with this replica's help is in that log.
     fn clear_suspicion(&mut self, leader_end: Position, cx: &mut Cx<'_>) {
-        if self.mark != Mark::Suspect || self.orders.is_marking_clean() {
+        if !self.mark.is_suspect() || self.orders.is_marking_clean() {
             return;
         }
         let target = *self.suspect_until.get_or_insert(leader_end);

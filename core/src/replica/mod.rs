@@ -209,7 +209,7 @@ impl Replica {
     /// A new, empty replica. Orders its creation. `preferred` says that the placement wants it to lead.
     ///
     /// A replica that is no voter of the partition's creation may be one that was here before and has been lost:
-    /// it starts as a suspect until it has caught up.
+    /// it starts as a suspect, and votes for nobody, until it has caught up.
     pub(crate) fn create(
         id: TopicPartition,
         me: Voter,
@@ -225,7 +225,7 @@ impl Replica {
             .orders
             .push(OrderKind::Create { voters }, replica.end, replica.id, cx);
         if role != crate::cluster::Role::InitialVoter && !cx.fx.mutant(Mutant::TrustsNewReplica) {
-            replica.set_mark(Mark::Suspect, cx);
+            replica.set_mark(Mark::New, cx);
         }
         if preferred {
             // Whom the placement prefers stands at once, so a new topic's leaders are where they belong.
@@ -314,7 +314,7 @@ impl Replica {
             claim: None,
         };
         replica.refresh_voters();
-        if replica.mark == Mark::Suspect {
+        if replica.mark.is_suspect() {
             cx.fx.probe(Probe::StartedSuspect);
             cx.fx.notice(Some(replica.id), NoticeKind::Suspect);
         }

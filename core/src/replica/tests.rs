@@ -68,29 +68,24 @@ impl Quorum {
             stuck: Vec::new(),
         };
         quorum.beat();
-        let voters: Vec<Voter> = (0..n).map(voter).collect();
         for me in 0..n {
-            let config = ReplicaConfig {
-                flush: Flush::Commit,
-                roll: Roll::default(),
-                eager: true,
-                clock_tick_min: Duration::from_secs(3600),
-            };
-            let voters = voters.clone();
-            let replica = quorum.with_cx(me, |cx| {
-                Replica::create(
-                    PARTITION,
-                    voter(me),
-                    voters,
-                    config,
-                    cluster::Role::InitialVoter,
-                    false,
-                    cx,
-                )
-            });
+            let replica = quorum.make(me, n, cluster::Role::InitialVoter);
             quorum.replicas.push(replica);
         }
         quorum
+    }
+
+    fn make(&mut self, me: usize, n: usize, role: cluster::Role) -> Replica {
+        let config = ReplicaConfig {
+            flush: Flush::Commit,
+            roll: Roll::default(),
+            eager: true,
+            clock_tick_min: Duration::from_secs(3600),
+        };
+        let voters = (0..n).map(voter).collect();
+        self.with_cx(me, |cx| {
+            Replica::create(PARTITION, voter(me), voters, config, role, false, cx)
+        })
     }
 
     fn with_cx<R>(&mut self, me: usize, act: impl FnOnce(&mut Cx<'_>) -> R) -> R {
@@ -245,6 +240,21 @@ fn three_replicas_elect_one_leader_whose_batches_commit_everywhere() {
     }
     assert_eq!(quorum.replicas[leader].isr().len(), 3);
     assert!(quorum.replicas[leader].meets_acks_all(Offset(1), 3));
+}
+
+#[test]
+fn a_replica_that_was_made_anew_stands_for_nothing_whatever_voters_its_log_names() {
+    let mut quorum = Quorum::new(1);
+    quorum.elect();
+    for role in [cluster::Role::Voter, cluster::Role::Learner] {
+        let mut quorum = Quorum::new(1);
+        quorum.replicas[0] = quorum.make(0, 1, role);
+        assert!(quorum.replicas[0].is_voter());
+        quorum.with(0, Replica::fire);
+        assert!(quorum.replicas[0].next_deadline() > Some(quorum.now));
+        quorum.run(Duration::from_secs(10));
+        assert_eq!(quorum.replicas[0].leader_epoch(), LeaderEpoch(0));
+    }
 }
 
 #[test]

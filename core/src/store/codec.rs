@@ -91,6 +91,7 @@ pub(super) trait Put {
             Mark::Clean => 0,
             Mark::Volatile => 1,
             Mark::Suspect => 2,
+            Mark::New => 3,
         });
     }
     fn header(&mut self, header: &BatchHeader) {
@@ -222,6 +223,7 @@ impl<'a> Take<'a> {
             0 => Mark::Clean,
             1 => Mark::Volatile,
             2 => Mark::Suspect,
+            3 => Mark::New,
             _ => return Err(Malformed),
         })
     }

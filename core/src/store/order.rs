@@ -160,6 +160,20 @@ pub enum Mark {
     Volatile,
     /// Something acknowledged may be missing. Journalled before anything else (counter-example 4).
     Suspect,
+    /// The replica was made when others had voted and acknowledged, and has not caught up yet. It may have been there before,
+    /// and deleted: then its own votes may be missing as well, and its log names voters of long ago.
+    New,
+}
+
+impl Mark {
+    /// Whether something that the replica has acknowledged may be missing.
+    #[must_use]
+    pub const fn is_suspect(self) -> bool {
+        match self {
+            Self::Clean | Self::Volatile => false,
+            Self::Suspect | Self::New => true,
+        }
+    }
 }
 
 /// How far an order got.

@@ -582,7 +582,7 @@ impl<'a, D: Disk> Replay<'a, D> {
                 is_volatile || self.suspects.contains(&replica) || self.severed.contains(&replica);
             if is_suspect && self.hooks.is(Mutant::ForgetsSuspicion) {
                 forgotten.insert(replica);
-            } else if is_suspect && log.state.mark != Mark::Suspect {
+            } else if is_suspect && !log.state.mark.is_suspect() {
                 log.state.mark = Mark::Suspect;
                 self.decisions.push((replica, Record::Mark(Mark::Suspect)));
             }

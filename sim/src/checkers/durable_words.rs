@@ -90,7 +90,7 @@ impl Checker for WordsAreDurable {
                         never_had: true, ..
                     } => {
                         let forgets = shadow.durable.vote.leader_epoch < message.leader_epoch;
-                        let may_have_lost = shadow.durable.mark == Mark::Suspect;
+                        let may_have_lost = shadow.durable.mark.is_suspect();
                         (forgets || may_have_lost).then(|| {
                             "says that it never had a record, which it cannot know for good"
                                 .to_owned()

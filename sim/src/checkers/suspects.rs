@@ -2,7 +2,6 @@
 //! possible loss is said.
 
 use varve_core::effect::{Effect, NoticeKind};
-use varve_core::store::Mark;
 
 use super::{Checker, Observed, Step, show_partition, show_replica};
 
@@ -27,7 +26,7 @@ impl Checker for SuspectsNeverLead {
             };
             let suspect = seen
                 .shadow(partition, step.me)
-                .is_some_and(|shadow| shadow.ordered.mark == Mark::Suspect);
+                .is_some_and(|shadow| shadow.ordered.mark.is_suspect());
             if suspect {
                 return Err(format!(
                     "{} leads e{leader_epoch} of {} as a suspect",

@@ -31,7 +31,7 @@ impl Checker for SuspicionEndsWhenCaughtUp {
             directory: recovered.directory,
         };
         for replica in &recovered.replicas {
-            if replica.mark == Mark::Suspect {
+            if replica.mark.is_suspect() {
                 let epoch = replica.vote.leader_epoch.max(replica.end.leader_epoch);
                 let owed = committed_up_to(seen, replica.replica, epoch);
                 self.owed.insert((replica.replica, me), owed);
@@ -63,7 +63,7 @@ impl Checker for SuspicionEndsWhenCaughtUp {
                     OrderKind::Delete => {
                         self.deleted.insert((order.replica, step.me));
                     }
-                    OrderKind::SetMark(Mark::Volatile | Mark::Suspect)
+                    OrderKind::SetMark(Mark::Volatile | Mark::Suspect | Mark::New)
                     | OrderKind::Append { .. }
                     | OrderKind::Truncate { .. }
                     | OrderKind::StoreVote(_)
@@ -123,7 +123,7 @@ fn committed_up_to(seen: &Observed, partition: TopicPartition, epoch: LeaderEpoc
 fn is_suspected(partition: TopicPartition, step: &Step<'_>) -> Result<(), String> {
     let suspected = step.effects.iter().any(|effect| {
         matches!(effect, Effect::Store(order)
-            if order.replica == partition && order.kind == OrderKind::SetMark(Mark::Suspect))
+            if order.replica == partition && order.kind == OrderKind::SetMark(Mark::New))
     });
     if suspected {
         Ok(())

@@ -52,10 +52,11 @@ fn suffices(cluster: &Cluster, nemesis: &Nemesis, core: &Core, partition: TopicP
                 .iter()
                 .filter(|(node, view)| {
                     let damaged = nemesis.damaged() == Some(*node) || !view.holes.is_empty();
-                    view.mark != Mark::Suspect && !damaged
+                    !view.mark.is_suspect() && !damaged
                 })
                 .count();
-            beyond_doubt * 2 > voters.len() || there.len() == voters.len()
+            let may_vote = there.iter().filter(|(_, view)| view.mark != Mark::New);
+            beyond_doubt * 2 > voters.len() || may_vote.count() == voters.len()
         })
 }
 

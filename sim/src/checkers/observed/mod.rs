@@ -24,7 +24,7 @@ use varve_core::peer::DirectoryState;
 use varve_core::producer::ProducerTable;
 use varve_core::record::BatchHeader;
 use varve_core::replica::ReplicaView;
-use varve_core::store::{Completion, Flush, Mark, Order, OrderKind, OrderSeq, Recovered, Stage};
+use varve_core::store::{Completion, Flush, Order, OrderKind, OrderSeq, Recovered, Stage};
 
 use crate::clock::SimTime;
 
@@ -304,7 +304,7 @@ impl Observed {
         self.replicas.values().any(|replicas| {
             replicas
                 .get(&directory)
-                .is_some_and(|shadow| shadow.ordered.mark == Mark::Suspect)
+                .is_some_and(|shadow| shadow.ordered.mark.is_suspect())
         })
     }
 

@@ -325,7 +325,7 @@ impl Shadow {
         found: Option<&RecoveredReplica>,
         fault: Interruption,
     ) -> Option<Stored> {
-        let found = found.filter(|found| fault.journal_damaged && found.mark == Mark::Suspect)?;
+        let found = found.filter(|found| fault.journal_damaged && found.mark.is_suspect())?;
         self.part_left(found, fault)
             .or_else(|| self.predecessor_left(found))
     }
@@ -333,7 +333,7 @@ impl Shadow {
     fn predecessor_left(&self, found: &RecoveredReplica) -> Option<Stored> {
         let left = Stored {
             log: part(&self.predecessor.log, found.end)?,
-            mark: Mark::Suspect,
+            mark: found.mark,
             ..self.predecessor.clone()
         };
         matches(&left, Some(found)).then_some(left)
@@ -346,7 +346,7 @@ impl Shadow {
             exists: true,
             log: logs.find_map(|log| part(log, found.end))?,
             vote: self.durable.vote,
-            mark: Mark::Suspect,
+            mark: found.mark,
         };
         let mut votes = self
             .pending
@@ -396,7 +396,7 @@ impl Shadow {
         if fault.damaged
             && fault.power_was_cut
             && let Some(found) = found
-            && found.mark == Mark::Suspect
+            && found.mark.is_suspect()
             && found.end < state.end()
             && let Some(kept) = state.index_of(found.end)
         {
@@ -418,7 +418,7 @@ impl Shadow {
                 for entry in entries {
                     // A torn append is cut, although orders behind it were kept: then the replica is suspect.
                     let mut cut = state.clone();
-                    let is_cut = found.is_some_and(|found| found.mark == Mark::Suspect)
+                    let is_cut = found.is_some_and(|found| found.mark.is_suspect())
                         && rest.clone().any(|later| {
                             if matches!(later, Change::Vote(_) | Change::Mark(_)) {
                                 cut.apply(later);
@@ -439,9 +439,9 @@ impl Shadow {
             }
         }
         if let Some(found) = found
-            && found.mark == Mark::Suspect
+            && found.mark.is_suspect()
         {
-            state.mark = Mark::Suspect;
+            state.mark = found.mark;
         }
         // A mark survives the process like all that was written, though only what is durable is reported of it.
         let marks = |pending: &Pending| pending.change == Change::Mark(Mark::Volatile);
@@ -504,7 +504,12 @@ fn matches(state: &Stored, found: Option<&RecoveredReplica>) -> bool {
     if !state.exists || state.end() != found.end || state.vote != found.vote {
         return false;
     }
-    if state.mark == Mark::Suspect && found.mark != Mark::Suspect {
+    let is_sound = match state.mark {
+        Mark::Clean | Mark::Volatile => found.mark != Mark::New,
+        Mark::Suspect => found.mark == Mark::Suspect,
+        Mark::New => found.mark == Mark::New,
+    };
+    if !is_sound {
         return false;
     }
     // The recovered headers are the batches at the log's end; each must be the one that was ordered.
