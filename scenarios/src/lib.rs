@@ -786,7 +786,19 @@ impl Scenario {
         assert!(rotted, "{path} has a byte at {at}");
     }
 
-    /// The same on the disk, while the page cache has them whole.
+    /// The same in the segment that holds this offset of the metadata.
+    pub fn rot_metadata(&mut self, node: u8, offset: i64) {
+        let metadata = TopicPartition::METADATA;
+        let (path, bytes) = verdict::place_of(self.cluster(), node, metadata, Offset(offset));
+        self.told(format!(
+            "bits rot on n{node} under offset {offset} of the metadata"
+        ));
+        let at = bytes.start.midpoint(bytes.end);
+        let rotted = self.cluster().node(node).disk.rot(&path, at, 3);
+        assert!(rotted, "{path} has a byte at {at}");
+    }
+
+    /// Bits rot on the disk, while the page cache has them whole.
     pub fn rot_under_cache(&mut self, node: u8, offset: i64) {
         let (path, at) = self.middle_of(node, offset);
         let text = format!("bits rot on n{node} under offset {offset}, but not in its page cache");

@@ -73,6 +73,7 @@ mod room_again;
 mod rot_after_a_kill;
 mod rot_below_the_durable_end;
 mod rot_in_a_header;
+mod rot_in_a_learner;
 mod rot_in_the_last_group;
 mod rot_under_a_reader;
 mod rot_under_the_cache;

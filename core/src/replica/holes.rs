@@ -1,9 +1,9 @@
 //! Damage below the durable end, and its repair.
 //!
 //! A replica with holes votes and leads by its journalled position (counter-example 6). It refuses reads inside a
-//! hole, asks every other voter and its leader for what they have of it, and takes what has the same offsets and epoch. It never
-//! truncates because of a hole, but for one case: a leader stands still at a hole above the high watermark that it cannot
-//! fill, and gives it up when a majority of the voters never had what is lost.
+//! hole, asks every other voter and its leader, or its last one, for what they have of it, and takes what has the same
+//! offsets and epoch. It never truncates because of a hole, but for one case: a leader stands still at a hole above the
+//! high watermark that it cannot fill, and gives it up when a majority of the voters never had what is lost.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -219,9 +219,11 @@ impl Replica {
     }
 
     /// Who may have what this replica has lost: the other voters, and its leader, since a learner whose log has no
-    /// voter note yet knows no voters.
+    /// voter note yet knows no voters. A learner that has lost sight of its leader for a moment hears nothing of it until
+    /// the next entry: whoever opened the last epoch of its log had all of it.
     fn holders(&self) -> BTreeSet<Voter> {
-        let leader = self.leader().filter(|leader| *leader != self.me);
+        let leader = self.leader().or(self.notes.last_leader());
+        let leader = leader.filter(|leader| *leader != self.me);
         self.other_voters().into_iter().chain(leader).collect()
     }
 
