@@ -23,6 +23,9 @@ use crate::store::{
 /// A batch is not opened up beyond this many bytes.
 const DECOMPRESSED_MAX: usize = 256 << 20;
 
+/// Entries of an index that are looked at for one that can be relied on, before its segment is read from the start.
+const ENTRIES_TRIED_MAX: usize = 4;
+
 /// A file that the disk does not give says nothing about the log: the replica is unavailable until it does.
 impl From<DiskError> for ReadError {
     fn from(_: DiskError) -> Self {
@@ -237,7 +240,9 @@ impl<D: Disk> Reader<'_, D> {
         }
     }
 
-    /// A walk from as near before `offset` as is known.
+    /// A walk from as near before `offset` as is certain: from the last entry of the index at which a walk from the one before
+    /// it arrives. By itself an entry that has rotted may point to a copy of its batch that a misdirected write has left
+    /// elsewhere.
     pub(super) fn walk_to<'f>(
         &'f self,
         index: usize,
@@ -252,14 +257,30 @@ impl<D: Disk> Reader<'_, D> {
                 start = (gap.bytes.end, gap.offsets.end);
             }
         }
-        if let Some(entry) = self.lookup(segment, offset)?
-            && entry.position > start.0
-            && let Some(header) = self.believe(segment, file, entry)?
-            && header.base_offset <= offset
-        {
-            start = (entry.position, header.base_offset);
+        let walk =
+            |(position, expected)| Walk::new(file, state, position, segment.length, expected);
+        let mut target = None;
+        let mut below = offset;
+        for _ in 0..ENTRIES_TRIED_MAX {
+            let entry = self.lookup(segment, below)?;
+            let Some(entry) = entry.filter(|entry| entry.offset >= start.1) else {
+                break;
+            };
+            below = Offset(entry.offset.0 - 1);
+            let Some(header) = self.believe(segment, file, entry)? else {
+                continue;
+            };
+            let from = (entry.position, header.base_offset);
+            if let Some(target) = target.replace(from)
+                && let Some(arrived) = arrive(walk(from), target)?
+            {
+                return Ok(arrived);
+            }
         }
-        Ok(Walk::new(file, state, start.0, segment.length, start.1))
+        match target {
+            Some(target) => Ok(arrive(walk(start), target)?.unwrap_or_else(|| walk(start))),
+            None => Ok(walk(start)),
+        }
     }
 
     pub(super) fn lookup(
@@ -611,6 +632,20 @@ impl<D: Disk> Reader<'_, D> {
             }
         }
     }
+}
+
+/// The walk at `target`, if it comes by there.
+fn arrive<'f, F: DiskFile>(
+    mut walk: Walk<'f, F>,
+    target: (u32, Offset),
+) -> Result<Option<Walk<'f, F>>, DiskError> {
+    while walk.position < target.0 {
+        match walk.peek()? {
+            Step::Header(header) => walk.pass(&header),
+            Step::Damaged | Step::End => return Ok(None),
+        }
+    }
+    Ok(((walk.position, walk.expected) == target).then_some(walk))
 }
 
 /// Whether a whole batch stands where the walk does, and what it says of its end is so: its CRC does not cover where it

@@ -74,6 +74,53 @@ fn a_hole_ends_with_the_log_whatever_a_damaged_header_says() {
 }
 
 #[test]
+fn an_index_entry_that_rots_to_a_copy_of_its_batch_makes_no_hole() {
+    let disk = formatted();
+    let (mut driver, batches) = with_batches(&disk, &[60; 40]);
+    checkpoint(&mut driver);
+    drop(driver);
+    let index = segment::path(replica(0), Offset(0), segment::FileKind::OffsetIndex);
+    let entries = disk.bytes(&index);
+    let middle = entries.len() / 16 * 8;
+    let word = |at: usize| u32::from_be_bytes(entries[at..at + 4].try_into().unwrap());
+    let (last_offset, position) = (i64::from(word(middle)), word(middle + 4));
+    let indexed = batches
+        .iter()
+        .position(|batch| batch.header.last_offset().0 == last_offset)
+        .unwrap();
+    assert_eq!(byte_of(&batches, indexed), position as usize);
+    // A write of the batch has gone astray as well, and stands over another one behind it.
+    let over = indexed + 10;
+    let astray = byte_of(&batches, over);
+    let file = disk.open(&log_path()).unwrap();
+    let copy = batches[indexed].to_bytes();
+    assert_eq!(copy.len(), batches[over].size());
+    file.write_at(astray as u64, &[&copy]).unwrap();
+    let rotted = u32::try_from(astray).unwrap().to_be_bytes();
+    let file = disk.open(&index).unwrap();
+    file.write_at(middle as u64 + 4, &[&rotted]).unwrap();
+    let (store, _) = open(&disk);
+    let mut driver = Driver::new(store);
+    let log = driver.store.replicas.get_mut(&replica(0)).unwrap();
+    log.state.tail.clear();
+    let next = &batches[indexed + 1];
+    assert_eq!(
+        driver.read(replica(0), next.header.base_offset.0, 1),
+        QueryResult::Records(next.to_bytes())
+    );
+    let behind = next.header.base_offset..Offset(80);
+    let holes = driver.store.examine(replica(0), behind).unwrap();
+    let begins = batches[over].header.base_offset;
+    assert_eq!(holes.first().map(|hole| hole.start), Some(begins));
+    let fill = OrderKind::Fill {
+        batches: batches[over..].to_vec(),
+    };
+    driver.execute(replica(0), fill).unwrap();
+    driver.commit();
+    assert_eq!(driver.read_all(replica(0)), bytes_of(&batches));
+}
+
+#[test]
 fn a_hole_begins_with_the_damaged_batch_whoever_comes_upon_it_from_behind() {
     let disk = formatted();
     let (mut driver, batches) = with_batches(&disk, &[60; 40]);
