@@ -233,8 +233,12 @@ impl Broker {
 
     /// The metadata replica was touched: as leader it may know now where the metadata end.
     pub(super) fn answer_early_read_indexes(&mut self, fx: &mut Effects) {
-        let number = self.requests.read_indexes.round.as_ref();
-        let own = self.read_index(number.map_or(0, |round| round.number));
+        let reads = &self.requests.read_indexes;
+        if reads.early.is_empty() && reads.round.is_none() {
+            return; // nobody waits for it, as nearly always
+        }
+        let number = reads.round.as_ref().map_or(0, |round| round.number);
+        let own = self.read_index(number);
         if own.leader.is_none() {
             return;
         }
