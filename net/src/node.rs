@@ -217,12 +217,7 @@ impl RunningNode {
     }
 
     async fn at_least(&self, wanted: Progress) -> Progress {
-        let mut progress = self.progress.clone();
-        // The sender lives as long as the driver, which says that it has stopped before it ends.
-        progress
-            .wait_for(|&reached| reached >= wanted)
-            .await
-            .map_or(Progress::Stopped, |p| *p)
+        reached(self.progress.clone(), wanted).await
     }
 }
 
@@ -297,10 +292,14 @@ where
     );
 
     let serving = links.clone();
+    let stopping = progress.clone();
+    let until_stopped = async {
+        reached(stopping, Progress::Stopped).await;
+    };
     let peers = accept(
         peer_listener,
         Places::new("peers", settings.descriptors.peers),
-        reached(progress.clone(), Progress::Stopped),
+        until_stopped,
         move |stream, remote| serve_peer(stream, remote.to_string(), serving.clone()),
     );
     let (door, open) = watch::channel(false);
@@ -313,16 +312,9 @@ where
     };
     let admitting = clients.admit(progress.clone(), door, stop, driver_stop_sender);
     let (listens, listeners) = watch::channel(());
-    let also_listens = listens.clone();
     let accepting = vec![
-        Accepting(tokio::spawn(async move {
-            peers.await;
-            drop(listens);
-        })),
-        Accepting(tokio::spawn(async move {
-            admitting.await;
-            drop(also_listens);
-        })),
+        Accepting::start(peers, listens.clone()),
+        Accepting::start(admitting, listens),
     ];
     Ok(RunningNode {
         identity,
@@ -361,7 +353,7 @@ impl ClientListeners {
         tokio::select! {
             biased;
             () = told_to_stop(stop.clone()) => {}
-            () = reached(progress.clone(), Progress::Ready) => {
+            _ = reached(progress.clone(), Progress::Ready) => {
                 self.listen(progress, open, stop).await;
             }
         }
@@ -396,7 +388,7 @@ impl ClientListeners {
                 tokio::select! {
                     biased;
                     () = told_to_stop(stop) => {}
-                    () = reached(progress, Progress::Stopped) => {}
+                    _ = reached(progress, Progress::Stopped) => {}
                 }
             };
             accepting.push(Accepting(tokio::spawn(accept(
@@ -429,6 +421,16 @@ impl ClientListeners {
 /// A task that ends with whoever holds this.
 #[derive(Debug)]
 struct Accepting(JoinHandle<()>);
+
+impl Accepting {
+    /// `listens` goes with the task's listeners, however it ends.
+    fn start(task: impl Future<Output = ()> + Send + 'static, listens: watch::Sender<()>) -> Self {
+        Self(tokio::spawn(async move {
+            task.await;
+            drop(listens);
+        }))
+    }
+}
 
 impl Drop for Accepting {
     fn drop(&mut self) {
@@ -588,10 +590,11 @@ async fn told_to_stop(mut stop: watch::Receiver<bool>) {
     }
 }
 
-/// Waits until the node has come this far. One that has stopped has come to everything.
-async fn reached(mut progress: watch::Receiver<Progress>, wanted: Progress) {
+/// Waits until the node has come this far, and says how far it has. One that has stopped has come to everything.
+async fn reached(mut progress: watch::Receiver<Progress>, wanted: Progress) -> Progress {
     // The sender lives as long as the driver, which says that it has stopped before it ends.
-    let _ = progress.wait_for(|&reached| reached >= wanted).await;
+    let reached = progress.wait_for(|&reached| reached >= wanted).await;
+    reached.map_or(Progress::Stopped, |progress| *progress)
 }
 
 /// The connections that there may be of one kind, and what has been said of those that were too many.
