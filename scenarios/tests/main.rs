@@ -23,6 +23,7 @@ mod dropped_opening;
 mod duplicate_across_failover;
 mod earlier_epoch;
 mod early_duplicate;
+mod elected_late;
 mod elections;
 mod failing_fsync;
 mod fenced_broker;

@@ -1,4 +1,5 @@
-//! A leader has everything that is committed from the moment it leads (Raft's leader completeness).
+//! A leader has everything that was committed in earlier epochs from the moment it leads (Raft's leader completeness). One
+//! that is elected late, when its own vote is durable at last, may have been succeeded before.
 
 use varve_core::effect::{Effect, NoticeKind};
 
@@ -27,7 +28,7 @@ impl Checker for LeaderHasAllCommitted {
                 continue;
             };
             let missing = seen
-                .committed(partition)
+                .committed_before(partition, *leader_epoch)
                 .iter()
                 .enumerate()
                 .find(|(place, entry)| shadow.ordered.log.get(*place) != Some(*entry));

@@ -16,7 +16,7 @@ use std::time::Duration;
 use varve_core::cluster::{ClusterImage, MetadataRecord, decode_batch};
 use varve_core::effect::Effect;
 use varve_core::ids::{
-    BrokerId, Incarnation, LogClock, Offset, Timestamp, TopicId, TopicPartition, Voter,
+    BrokerId, Incarnation, LeaderEpoch, LogClock, Offset, Timestamp, TopicId, TopicPartition, Voter,
 };
 use varve_core::input::Input;
 use varve_core::log::{Entry, NoteKind, Position};
@@ -112,6 +112,8 @@ pub struct Interruption {
 pub struct CommittedLog {
     /// Its entries.
     pub log: Vec<Logged>,
+    /// The leader epoch in which each of them was first known to be committed.
+    in_epochs: Vec<LeaderEpoch>,
 }
 
 /// Something that a step did to a log, for the checkers of that step.
@@ -218,6 +220,15 @@ impl Observed {
         self.committed
             .get(&partition)
             .map_or(&[], |committed| &committed.log)
+    }
+
+    /// What had been committed of a partition before this leader epoch.
+    #[must_use]
+    pub fn committed_before(&self, partition: TopicPartition, epoch: LeaderEpoch) -> &[Logged] {
+        self.committed.get(&partition).map_or(&[], |committed| {
+            let before = committed.in_epochs.iter().take_while(|&&it| it < epoch);
+            &committed.log[..before.count()]
+        })
     }
 
     /// Headers of the batches in a replica's log, in order, each with what the log's clock shows to it.
@@ -502,6 +513,7 @@ impl Observed {
             committed
                 .log
                 .extend_from_slice(&shadow.ordered.log[known..index]);
+            committed.in_epochs.resize(index, view.leader_epoch);
             if partition == TopicPartition::METADATA {
                 self.metadata.follow(&committed.log);
             }
@@ -597,6 +609,7 @@ impl Observed {
             .take_while(|(one, other)| one == other)
             .count();
         committed.log.truncate(same);
+        committed.in_epochs.truncate(same);
         if partition == TopicPartition::METADATA {
             self.metadata.follow(&committed.log);
         }
