@@ -453,8 +453,14 @@ impl Replica {
     /// Whether this replica has a vote to give, be it to itself: none where it was made anew and has not caught up. It may
     /// have been one that was deleted and has voted before, and whoever does not know of that counts it among all voters, as
     /// it does itself by the voters of long ago.
+    /// Nor has a suspect whose log makes it no voter: where the journal has lost its creation, it has lost that mark too.
     fn may_vote(&self, cx: &mut Cx<'_>) -> bool {
-        self.mark != Mark::New || cx.fx.mutant(Mutant::VotesMadeAgain)
+        let has_vote = match self.mark {
+            Mark::Clean | Mark::Volatile => true,
+            Mark::Suspect => self.is_voter(),
+            Mark::New => false,
+        };
+        has_vote || cx.fx.mutant(Mutant::VotesMadeAgain)
     }
 
     /// Whether a log that ends at `end` has everything that this replica may have helped to commit (Raft 5.4.1).
