@@ -92,6 +92,8 @@ list! {
         ChangesToAbsentVoters,
         /// The leader removes voters in their order, whether or not they can vote.
         RemovesInTurn,
+        /// A replica stands no more as soon as its log makes it no voter, committed or not.
+        LeavesUncommitted,
         /// A replica is deleted as soon as the target lacks it (counter-example 3).
         DeletesOnTargetAlone,
         /// A replica is deleted as soon as the target and the reported voters lack it, whatever the leader is about to do.

@@ -67,6 +67,7 @@ mod phantom_epoch;
 mod power_cut_of_all;
 mod refused_leader;
 mod reopened_after_failed_sync;
+mod removal_lost_by_the_leader;
 mod retries_behind_a_jump;
 mod retry_after_truncation;
 mod rolling_restart;

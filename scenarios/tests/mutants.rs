@@ -125,6 +125,9 @@ killers! {
     lost_voter_first {
         RemovesInTurn: claim "does not happen within 30000ms",
     }
+    removal_lost_by_the_leader {
+        LeavesUncommitted: claim "does not happen within 5000ms",
+    }
     votes_made_again {
         VotesMadeAgain: checker "VotesNeverChange",
     }

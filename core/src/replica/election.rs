@@ -231,7 +231,7 @@ impl Replica {
 
     /// Asks whether this replica would be elected.
     pub(super) fn stand(&mut self, cx: &mut Cx<'_>) {
-        if !self.is_voter() || self.is_unstored() || !self.may_vote(cx) {
+        if !self.may_be_needed(cx) || self.is_unstored() || !self.may_vote(cx) {
             self.wait_for_leader(cx); // a learner waits to be found, a full disk for whoever has stored more
             return;
         }
@@ -253,6 +253,14 @@ impl Replica {
         self.count_pre_votes(cx);
     }
 
+    /// Whether it may take this replica to elect a leader: it is a voter, or was one before a change that is not known to
+    /// be committed. Where others have lost that change, none of them has all that this replica has (Raft dissertation,
+    /// 4.2.2).
+    fn may_be_needed(&self, cx: &mut Cx<'_>) -> bool {
+        let was_voter = self.committed_voters().1.contains(&self.me);
+        self.is_voter() || was_voter && !cx.fx.mutant(Mutant::LeavesUncommitted)
+    }
+
     /// Whether this replica's own vote for itself is worth something without everybody else's.
     fn may_stand(&self, cx: &mut Cx<'_>) -> bool {
         !self.mark.is_suspect() || cx.fx.mutant(Mutant::SuspectStands)
@@ -265,9 +273,10 @@ impl Replica {
 
     fn new_campaign(&self, cx: &mut Cx<'_>) -> Campaign {
         let wait = cx.timing.election_timeout + cx.jitter(cx.timing.election_jitter_max);
-        let mine = (self.me, !self.may_stand(cx));
+        let marked = !self.may_stand(cx);
+        let mine = self.is_voter().then_some((self.me, marked));
         Campaign {
-            grants: BTreeMap::from([mine]),
+            grants: mine.into_iter().collect(),
             ends_at: cx.now + wait,
         }
     }
@@ -313,10 +322,13 @@ impl Replica {
             return;
         }
         let marked = !self.may_stand(cx);
+        let is_voter = self.is_voter();
         let Role::Candidate(campaign) = &mut self.role else {
             return;
         };
-        campaign.grants.insert(self.me, marked);
+        if is_voter {
+            campaign.grants.insert(self.me, marked);
+        }
         for voter in self.other_voters() {
             self.send(voter, ReplicaBody::Vote { end: self.end }, cx);
         }
