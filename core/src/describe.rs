@@ -203,7 +203,7 @@ impl fmt::Display for ReplicaMessage {
                 if *whole {
                     Ok(())
                 } else {
-                    f.write_str(" with holes")
+                    f.write_str(" and lacks something")
                 }
             }
             ReplicaBody::AppendReply(AppendReply::Diverged { hint, .. }) => {

@@ -180,6 +180,8 @@ list! {
         NeverHandsOver,
         /// A copy that was made again votes before it has become a voter.
         VotesMadeAgain,
+        /// A learner is made a voter as soon as it has caught up, while it is a suspect still.
+        PromotesSuspects,
         /// A node that has handed over stops without another word to its clients.
         StopsUnderClients,
         /// A leader that has asked another to stand goes on taking records.

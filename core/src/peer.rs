@@ -294,7 +294,7 @@ pub enum AppendReply {
         appended: Position,
         /// On disk. Never above `verified`.
         durable: Position,
-        /// The follower's reads below its end are all good: no holes.
+        /// Nothing is missing of what the follower may have acknowledged: it has no holes, and is durably no suspect.
         whole: bool,
     },
     /// The follower does not have the position that it was asked for.

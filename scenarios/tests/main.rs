@@ -65,6 +65,7 @@ mod overtaken_truncation;
 mod overwritten_tail;
 mod phantom_epoch;
 mod power_cut_of_all;
+mod promoted_suspect;
 mod refused_leader;
 mod reopened_after_failed_sync;
 mod removal_lost_by_the_leader;

@@ -131,6 +131,9 @@ killers! {
     votes_made_again {
         VotesMadeAgain: checker "VotesNeverChange",
     }
+    promoted_suspect {
+        PromotesSuspects: claim "does not happen within 10000ms",
+    }
     late_transfer {
         AsksTooLate: checker "SuccessorsHaveEverything",
     }

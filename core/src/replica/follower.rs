@@ -174,7 +174,8 @@ impl Replica {
     /// told.
     pub(super) fn acknowledge(&mut self, cx: &mut Cx<'_>) {
         let appended = self.appended();
-        let whole = self.holes.ranges().is_empty();
+        let trusted = !self.mark.is_suspect() || cx.fx.mutant(Mutant::PromotesSuspects);
+        let whole = self.holes.ranges().is_empty() && trusted;
         let Role::Follower(following) = &mut self.role else {
             return;
         };

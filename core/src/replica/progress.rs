@@ -25,7 +25,7 @@ pub(super) struct Progress {
     pub(super) appended: Position,
     /// The follower has this on disk.
     pub(super) durable: Position,
-    /// The follower has no holes.
+    /// The follower has no holes, and is no suspect.
     pub(super) whole: bool,
     /// End and weight of each message that the follower has not written: it is under way, or waits for the disk.
     inflight: VecDeque<(Position, usize)>,
