@@ -283,6 +283,10 @@ impl fmt::Display for NoticeKind {
             Self::HoleGivenUp(start, end) => {
                 write!(f, "hole [{start},{end}) given up: no majority ever had it")
             }
+            Self::HoleGivenUpWithPossibleLoss(start, end) => write!(
+                f,
+                "hole [{start},{end}) given up, since no voter has it: acknowledged records may be lost"
+            ),
             Self::Suspect => f.write_str("suspect: may have lost what it acknowledged"),
             Self::SuspectCleared => f.write_str("suspect no more: has caught up"),
             Self::Duplicate(words) => f.write_str(words),

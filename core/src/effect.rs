@@ -98,6 +98,8 @@ pub enum NoticeKind {
     HoleFilled(Offset, Offset),
     /// What was damaged, and all behind it, is given up: a majority never had it.
     HoleGivenUp(Offset, Offset),
+    /// What was damaged, and all behind it, is given up: no voter has it, and one that may have acknowledged it is a suspect.
+    HoleGivenUpWithPossibleLoss(Offset, Offset),
     /// A replica that may have lost acknowledged records says so with every vote.
     Suspect,
     /// A suspect has caught up.

@@ -224,6 +224,8 @@ list! {
         FillsFromAnyEpoch,
         /// A leader gives up a hole as soon as one voter says that it never had the record.
         GivesUpHolesAlone,
+        /// A leader stands still at a hole for ever where a suspect may have had the record.
+        KeepsWhatNobodyHas,
         /// A voter says that it never had a record while its epoch is not durable.
         DeniesBeforeDurable,
         /// Nothing looks for rot where nobody reads.
@@ -330,6 +332,8 @@ list! {
         HoleFilled,
         /// A hole above the high watermark was given up.
         HoleGivenUp,
+        /// So was one of which a suspect may have had the record.
+        HoleGivenUpWithPossibleLoss,
         /// A follower was fed from disk, not from the leader's memory.
         CaughtUpFromDisk,
         /// A directory went offline.

@@ -222,10 +222,19 @@ pub enum ReplicaBody {
         offset: Offset,
         /// The batches.
         batches: Vec<Batch>,
-        /// Whether the sender never had the record at `offset`, and takes none of an earlier epoch any more: its epoch is
-        /// durable. A suspect does not know.
-        never_had: bool,
+        /// Where the sender has not the record at `offset`, and takes none of an earlier epoch any more, since its epoch is
+        /// durable.
+        denial: Option<Denial>,
     },
+}
+
+/// What it is worth that a replica has not a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+pub enum Denial {
+    /// It never had it.
+    NeverHad,
+    /// It is a suspect, and may have had it and acknowledged it.
+    Marked,
 }
 
 impl ReplicaBody {

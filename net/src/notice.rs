@@ -16,6 +16,7 @@ pub fn tell(broker: BrokerId, notice: &Notice) {
         .map_or_else(String::new, |p| format!("{}-{}", p.topic, p.partition));
     match what {
         NoticeKind::LeadsWithPossibleLoss(_)
+        | NoticeKind::HoleGivenUpWithPossibleLoss(..)
         | NoticeKind::Hole(..)
         | NoticeKind::Duplicate(_)
         | NoticeKind::DirectoryOffline(_) => {

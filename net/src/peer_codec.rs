@@ -28,7 +28,7 @@ use varve_core::record::{Batch, HeaderError};
 
 /// The version of everything in this file and of the messages in `varve_core::peer`, which travel as they are
 /// declared. A node refuses peers of another.
-pub const PEER_PROTOCOL_VERSION: u16 = 4;
+pub const PEER_PROTOCOL_VERSION: u16 = 5;
 
 /// The first bytes of every hello.
 const MAGIC: [u8; 6] = *b"varve\0";
@@ -305,8 +305,8 @@ mod tests {
     };
     use varve_core::log::{Note, NoteKind, Position};
     use varve_core::peer::{
-        Answer, Append, AppendReply, DirectoryState, Heartbeat, LeaderClaim, LeadershipRound,
-        Question, ReadIndex, ReadIndexReply, ReleaseRequest, ReplicaMessage,
+        Answer, Append, AppendReply, Denial, DirectoryState, Heartbeat, LeaderClaim,
+        LeadershipRound, Question, ReadIndex, ReadIndexReply, ReleaseRequest, ReplicaMessage,
     };
     use varve_core::record::BatchHeader;
     use varve_core::store::Flush;
@@ -411,12 +411,12 @@ mod tests {
         let fill = (
             any::<i64>(),
             prop::collection::vec(batch(), 0..4),
-            any::<bool>(),
+            prop::sample::select(&[None, Some(Denial::NeverHad), Some(Denial::Marked)][..]),
         )
-            .prop_map(|(offset, batches, never_had)| ReplicaBody::FillReply {
+            .prop_map(|(offset, batches, denial)| ReplicaBody::FillReply {
                 offset: Offset(offset),
                 batches,
-                never_had,
+                denial,
             });
         prop_oneof![
             append,
@@ -646,7 +646,7 @@ mod tests {
                     header,
                     body: body.clone(),
                 }],
-                never_had: false,
+                denial: None,
             },
         });
         let mut segments = VecDeque::new();

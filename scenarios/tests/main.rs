@@ -52,6 +52,7 @@ mod learner_wanted_no_more;
 mod learners_do_not_count;
 mod left_in_silence;
 mod log_append_time;
+mod lost_by_all;
 mod lost_by_the_only_one;
 mod lost_voter_first;
 mod moved_away;

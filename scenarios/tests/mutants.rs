@@ -122,6 +122,9 @@ killers! {
     kept_voter_down {
         ChangesToAbsentVoters: claim "does not happen within 30000ms",
     }
+    lost_by_all {
+        KeepsWhatNobodyHas: claim "does not happen within 10000ms",
+    }
     lost_voter_first {
         RemovesInTurn: claim "does not happen within 30000ms",
     }

@@ -6,7 +6,7 @@ use varve_core::effect::{Effect, NoticeKind, Resignation, TrustLost};
 use varve_core::ids::{Offset, TopicPartition};
 use varve_core::input::Input;
 use varve_core::log::{Entry, NoteKind, Position};
-use varve_core::peer::{AppendReply, PeerMessage, ReplicaBody, ReplicaMessage};
+use varve_core::peer::{AppendReply, Denial, PeerMessage, ReplicaBody, ReplicaMessage};
 use varve_core::store::{Completion, Mark, OrderKind, QueryResult, StoreFailure};
 use varve_core::wire::{ErrorCode, Request, Response};
 
@@ -148,14 +148,17 @@ fn replica_message(message: &ReplicaMessage) -> Option<String> {
             format!("Fill {} please", range(*offset, *end))
         }
         ReplicaBody::FillReply {
-            batches, never_had, ..
+            batches, denial, ..
         } => match (batches.first(), batches.last()) {
             (Some(first), Some(last)) => format!(
                 "Fill {}",
                 range(first.header.base_offset, last.header.next_offset())
             ),
-            (None, _) | (_, None) if *never_had => "Fill: never had it".to_owned(),
-            (None, _) | (_, None) => "Fill: nothing".to_owned(),
+            (None, _) | (_, None) => match denial {
+                Some(Denial::NeverHad) => "Fill: never had it".to_owned(),
+                Some(Denial::Marked) => "Fill: has it not, as a suspect".to_owned(),
+                None => "Fill: nothing".to_owned(),
+            },
         },
     })
 }
@@ -309,6 +312,9 @@ pub fn notice(what: &NoticeKind) -> Option<String> {
         NoticeKind::Hole(from, end) => format!("hole {}", range(*from, *end)),
         NoticeKind::HoleFilled(from, end) => format!("hole {} filled", range(*from, *end)),
         NoticeKind::HoleGivenUp(from, end) => format!("hole {} given up", range(*from, *end)),
+        NoticeKind::HoleGivenUpWithPossibleLoss(from, end) => {
+            format!("hole {} given up: possible loss", range(*from, *end))
+        }
         NoticeKind::Suspect => "suspect".to_owned(),
         NoticeKind::SuspectCleared => "suspect no more".to_owned(),
         NoticeKind::Duplicate(words) => words.clone(),

@@ -466,7 +466,7 @@ impl Replica {
     /// have been one that was deleted and has voted before, and whoever does not know of that counts it among all voters, as
     /// it does itself by the voters of long ago.
     /// Nor has a suspect whose log makes it no voter: where the journal has lost its creation, it has lost that mark too.
-    fn may_vote(&self, cx: &mut Cx<'_>) -> bool {
+    pub(super) fn may_vote(&self, cx: &mut Cx<'_>) -> bool {
         let has_vote = match self.mark {
             Mark::Clean | Mark::Volatile => true,
             Mark::Suspect => self.is_voter(),

@@ -3,16 +3,17 @@
 //! A replica with holes votes and leads by its journalled position (counter-example 6). It refuses reads inside a
 //! hole, asks every other voter and its leader, or its last one, for what they have of it, and takes what has the same
 //! offsets and epoch. It never truncates because of a hole, but for one case: a leader stands still at a hole above the
-//! high watermark that it cannot fill, and gives it up when a majority of the voters never had what is lost.
+//! high watermark that it cannot fill, and gives it up when a majority of the voters never had what is lost, or nobody has
+//! it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::Duration;
 
 use crate::effect::{NoticeKind, Resignation};
 use crate::hooks::{Mutant, Probe};
 use crate::ids::{LeaderEpoch, Offset, Voter};
-use crate::peer::ReplicaBody;
+use crate::peer::{Denial, ReplicaBody};
 use crate::record::Batch;
 use crate::store::OrderKind;
 use crate::time::Instant;
@@ -34,15 +35,15 @@ pub(super) struct Holes {
     ask_from: Offset,
     /// Where the hole started that was asked for last, and when.
     asked: Option<(Offset, Instant)>,
-    lacking: Lacking,
+    denials: Denials,
 }
 
-/// Who never had a record, as voters say in an epoch.
+/// Who has not the record at an offset, as voters say in an epoch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Lacking {
+struct Denials {
     leader_epoch: LeaderEpoch,
     offset: Offset,
-    voters: BTreeSet<Voter>,
+    by: BTreeMap<Voter, Denial>,
 }
 
 impl Holes {
@@ -53,7 +54,7 @@ impl Holes {
             ask_at,
             ask_from: Offset(0),
             asked: None,
-            lacking: Lacking::default(),
+            denials: Denials::default(),
         }
     }
 
@@ -105,17 +106,23 @@ impl Holes {
         Some(hole)
     }
 
-    /// Notes that this voter never had the record at `offset`. How many have said so in this epoch.
-    fn lacks(&mut self, leader_epoch: LeaderEpoch, offset: Offset, voter: Voter) -> usize {
-        if (self.lacking.leader_epoch, self.lacking.offset) != (leader_epoch, offset) {
-            self.lacking = Lacking {
+    /// Notes what this voter says of the record at `offset`. What all have said of it in this epoch.
+    fn deny(
+        &mut self,
+        leader_epoch: LeaderEpoch,
+        offset: Offset,
+        voter: Voter,
+        denial: Denial,
+    ) -> &BTreeMap<Voter, Denial> {
+        if (self.denials.leader_epoch, self.denials.offset) != (leader_epoch, offset) {
+            self.denials = Denials {
                 leader_epoch,
                 offset,
-                voters: BTreeSet::new(),
+                by: BTreeMap::new(),
             };
         }
-        self.lacking.voters.insert(voter);
-        self.lacking.voters.len()
+        self.denials.by.insert(voter, denial);
+        &self.denials.by
     }
 
     /// Whether all of this is known, and so asked for already.
@@ -239,14 +246,10 @@ impl Replica {
             || cx.fx.mutant(Mutant::FillsFromAnyEpoch);
         let is_here = offset < self.end.end_offset && is_of_epoch;
         if !is_here {
-            // Where this replica could still forget the epoch, it could still take the record from a leader before it, and
-            // complete its majority.
-            let is_durable =
-                self.orders.is_stored(self.vote) || cx.fx.mutant(Mutant::DeniesBeforeDurable);
             let reply = ReplicaBody::FillReply {
                 offset,
                 batches: Vec::new(),
-                never_had: is_durable && !self.is_marked(cx),
+                denial: self.denial(cx),
             };
             self.send(from, reply, cx);
             return;
@@ -257,6 +260,20 @@ impl Replica {
             super::TailRead::OnDisk if self.fills.values().any(|(to, _)| *to == from) => {}
             super::TailRead::OnDisk => self.read_for(from, offset, end, cx),
             super::TailRead::Hole(_) => {}
+        }
+    }
+
+    /// What it is worth that this replica has not a record. Nothing where it could still forget the epoch: it could take the
+    /// record from a leader before it, and complete its majority. Nor where it has no vote.
+    fn denial(&self, cx: &mut Cx<'_>) -> Option<Denial> {
+        let is_durable =
+            self.orders.is_stored(self.vote) || cx.fx.mutant(Mutant::DeniesBeforeDurable);
+        if !is_durable || !self.may_vote(cx) {
+            None
+        } else if self.is_marked(cx) {
+            Some(Denial::Marked)
+        } else {
+            Some(Denial::NeverHad)
         }
     }
 
@@ -271,7 +288,7 @@ impl Replica {
         let reply = ReplicaBody::FillReply {
             offset,
             batches,
-            never_had: false,
+            denial: None,
         };
         self.send(to, reply, cx);
     }
@@ -298,11 +315,18 @@ impl Replica {
         }
     }
 
-    /// A voter never had the record that this leader has lost, and is in this epoch for good: no leader of an earlier one
-    /// makes it take the record any more. With a majority of such voters the record is not committed and cannot
-    /// be, but by this leader, which has not committed it. So it is given up with all behind it, and leadership
-    /// with it: nothing else may stand in this epoch in its place.
-    pub(super) fn on_never_had(&mut self, from: Voter, offset: Offset, cx: &mut Cx<'_>) {
+    /// A voter has not the record that this leader has lost, and is in this epoch for good: no leader of an earlier one
+    /// makes it take the record any more. Where a majority of the voters never had it, it is not committed and cannot
+    /// be, but by this leader, which has not committed it. Where nobody else has it, of whom a suspect may have had it, it is
+    /// nowhere, and may have been acknowledged. In either case it is given up with all behind it, and leadership with it:
+    /// nothing else may stand in this epoch in its place.
+    pub(super) fn on_denial(
+        &mut self,
+        from: Voter,
+        offset: Offset,
+        denial: Denial,
+        cx: &mut Cx<'_>,
+    ) {
         let hole = self.holes.ranges.iter().find(|hole| hole.start == offset);
         let Some(Range { start, end }) = hole.cloned() else {
             return;
@@ -310,13 +334,26 @@ impl Replica {
         if !self.is_leader() || start < self.committed.end_offset || !self.voters.contains(&from) {
             return;
         }
-        let lacking = self.holes.lacks(self.vote.leader_epoch, start, from);
-        if lacking <= self.voters.len() / 2 && !cx.fx.mutant(Mutant::GivesUpHolesAlone) {
-            return;
-        }
-        cx.fx.probe(Probe::HoleGivenUp);
-        cx.fx
-            .notice(Some(self.id), NoticeKind::HoleGivenUp(start, end));
+        let others = self.other_voters();
+        // Voters of before a change that may be undone could have it as well.
+        let is_settled = self.has_settled_voters();
+        let denials = self.holes.deny(self.vote.leader_epoch, start, from, denial);
+        let never_had = denials
+            .values()
+            .filter(|&&it| it == Denial::NeverHad)
+            .count();
+        let nobody_has = is_settled && others.iter().all(|voter| denials.contains_key(voter));
+        let given_up =
+            if never_had > self.voters.len() / 2 || cx.fx.mutant(Mutant::GivesUpHolesAlone) {
+                cx.fx.probe(Probe::HoleGivenUp);
+                NoticeKind::HoleGivenUp(start, end)
+            } else if nobody_has && !cx.fx.mutant(Mutant::KeepsWhatNobodyHas) {
+                cx.fx.probe(Probe::HoleGivenUpWithPossibleLoss);
+                NoticeKind::HoleGivenUpWithPossibleLoss(start, end)
+            } else {
+                return;
+            };
+        cx.fx.notice(Some(self.id), given_up);
         let to = self.notes.position_before_record(start);
         self.resign(Resignation::Damaged, cx);
         self.truncate_to(to, cx);

@@ -111,7 +111,7 @@ impl Replica {
     }
 
     /// Whether the last change of the voters is committed.
-    fn has_settled_voters(&self) -> bool {
+    pub(super) fn has_settled_voters(&self) -> bool {
         let last_change = self.notes.voters_at(self.notes.count());
         last_change.is_none_or(|(count, _)| count <= self.committed.notes)
     }

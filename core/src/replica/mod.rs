@@ -589,11 +589,13 @@ impl Replica {
             ReplicaBody::FillReply {
                 offset,
                 batches,
-                never_had,
+                denial,
             } => {
                 self.on_fill_reply(from, batches, cx);
-                if never_had && leader_epoch == self.vote.leader_epoch {
-                    self.on_never_had(from, offset, cx);
+                if let Some(denial) = denial
+                    && leader_epoch == self.vote.leader_epoch
+                {
+                    self.on_denial(from, offset, denial, cx);
                 }
             }
         }

@@ -4,7 +4,7 @@
 
 use varve_core::effect::{Effect, NoticeKind};
 use varve_core::ids::LeaderEpoch;
-use varve_core::peer::{AppendReply, PeerMessage, ReplicaBody};
+use varve_core::peer::{AppendReply, Denial, PeerMessage, ReplicaBody};
 use varve_core::store::{Mark, Vote};
 
 use super::observed::Shadow;
@@ -83,16 +83,18 @@ impl Checker for WordsAreDurable {
                     | ReplicaBody::ConfirmLeadership { .. }
                     | ReplicaBody::ConfirmLeadershipReply { .. }
                     | ReplicaBody::FillRequest { .. }
-                    | ReplicaBody::FillReply {
-                        never_had: false, ..
-                    } => None,
+                    | ReplicaBody::FillReply { denial: None, .. } => None,
                     ReplicaBody::FillReply {
-                        never_had: true, ..
+                        denial: Some(denial),
+                        ..
                     } => {
                         let forgets = shadow.durable.vote.leader_epoch < message.leader_epoch;
-                        let may_have_lost = shadow.durable.mark.is_suspect();
+                        let may_have_lost = match denial {
+                            Denial::NeverHad => shadow.durable.mark.is_suspect(),
+                            Denial::Marked => false,
+                        };
                         (forgets || may_have_lost).then(|| {
-                            "says that it never had a record, which it cannot know for good"
+                            "says that it has not a record, which it cannot know for good"
                                 .to_owned()
                         })
                     }
