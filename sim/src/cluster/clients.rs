@@ -191,9 +191,7 @@ impl Cluster {
             mut body,
         } = call;
         let mut examined = Vec::new();
-        let mut answered = true;
         if let Request::Produce(produce) = &mut body {
-            answered = produce.acks != 0;
             for data in produce
                 .topic_data
                 .iter_mut()
@@ -208,9 +206,6 @@ impl Cluster {
                 ));
             }
         }
-        if answered {
-            client.answers.push_back((call_number, None));
-        }
         client.numbers.insert(request.number, call_number);
         let wall = self.node(number).clock.wall(self.now());
         self.checkers.on_arrival(number, request, wall);
@@ -224,6 +219,17 @@ impl Cluster {
             examined,
         };
         self.tell(number, Input::Request(Box::new(request)));
+    }
+
+    /// A node's broker has taken a request, which it owes an answer. What its process has not read by then, or has read
+    /// when its time to stop was over, it was not asked: the client finds its connection closed.
+    pub(super) fn asked(&mut self, number: u8, request: RequestId) {
+        if let Some(process) = &mut self.node_mut(number).process
+            && let Some(client) = process.clients.get_mut(&request.connection)
+        {
+            let call_number = client.numbers[&request.number];
+            client.answers.push_back((call_number, None));
+        }
     }
 
     /// The node's broker closes a client's connection.
