@@ -104,11 +104,12 @@ impl File {
         buffer[within(read_to)..].fill(0);
     }
 
-    /// Whether these bytes cannot be read: none of a page can be whose sectors cannot all be, but past the cache.
-    pub(super) fn is_unreadable(&self, bytes: Range<u64>, uncached: bool) -> bool {
-        let unit = if uncached { SECTOR_SIZE } else { PAGE_SIZE } as u64;
-        let from = bytes.start / unit * unit / SECTOR_SIZE as u64;
-        let to = bytes.end.next_multiple_of(unit) / SECTOR_SIZE as u64;
+    /// Whether these bytes cannot be read, through the page cache or past it: whole pages are read, and none of which a
+    /// sector cannot be.
+    pub(super) fn is_unreadable(&self, bytes: Range<u64>) -> bool {
+        let page = PAGE_SIZE as u64;
+        let from = bytes.start / page * SECTORS_PER_PAGE as u64;
+        let to = bytes.end.div_ceil(page) * SECTORS_PER_PAGE as u64;
         self.unreadable.range(from..to).next().is_some()
     }
 
@@ -117,8 +118,8 @@ impl File {
         let page = PAGE_SIZE as u64;
         let first = bytes.start / page * page;
         let last = bytes.end / page * page;
-        (bytes.start > first && self.is_unreadable(first..first + page, false))
-            || (bytes.end > last && self.is_unreadable(last..last + page, false))
+        (bytes.start > first && self.is_unreadable(first..first + page))
+            || (bytes.end > last && self.is_unreadable(last..last + page))
     }
 
     /// Gives up the bytes of whole pages.

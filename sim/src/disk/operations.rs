@@ -185,7 +185,7 @@ impl DiskFile for SimFile {
         }
         let end = offset + length as u64;
         let sectors = offset / SECTOR_SIZE as u64..=(end - 1) / SECTOR_SIZE as u64;
-        if file.is_unreadable(offset..end, self.uncached) {
+        if file.is_unreadable(offset..end) {
             return Err(io("input/output error"));
         }
         if self.uncached {
