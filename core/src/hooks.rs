@@ -120,10 +120,10 @@ list! {
         TakesBrokenLinkForGone,
         /// A follower trusts a leader that has resigned.
         IgnoresResignation,
-        /// A follower trusts its leader while it hears its broker, though it asks to be elected in a later epoch.
-        TrustsWhoAsks,
         /// A replica that enters a later epoch does not tell its former leader.
         LeavesInSilence,
+        /// A leader that enters a later epoch does not tell its voters that it leads no more.
+        DeposedInSilence,
         /// After a break of the link a leader goes on sending where it was.
         SendsOnAfterBreak,
         /// A link to a start of a peer that is over is not dialled anew.

@@ -1,8 +1,8 @@
 //! A leader hands over to C. B does not reach C and follows the leader as before. C asks for votes and dies: the former
-//! leader has voted, leads no more, and asks B whether it would be elected anew.
+//! leader has voted and leads no more.
 //!
-//! Breaks if: B goes on trusting it, since it hears its broker in the same start and on the same connection: it refuses
-//! its vote to whoever it trusts, and nobody ever leads.
+//! Breaks if: B is not told: it goes on trusting the former leader, since it hears its broker in the same start and on the
+//! same connection, refuses its vote to everybody, and nobody ever leads.
 
 use varve_scenarios::{Scenario, secs};
 
@@ -27,7 +27,7 @@ pub(crate) fn story(s: &mut Scenario) {
 }
 
 #[test]
-fn a_leader_that_asks_to_be_elected_leads_no_more() {
+fn a_leader_that_is_deposed_tells_its_voters() {
     let mut s = cluster();
     story(&mut s);
     s.assert_trace();

@@ -6,7 +6,7 @@
 use varve_scenarios::{Scenario, millis};
 
 pub(crate) fn cluster() -> Scenario {
-    Scenario::new(2).seed(2).quiet()
+    Scenario::new(2).seed(3).quiet()
 }
 
 pub(crate) fn story(s: &mut Scenario) {

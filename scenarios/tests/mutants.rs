@@ -141,7 +141,7 @@ killers! {
         AsksTooLate: checker "SuccessorsHaveEverything",
     }
     heir_that_dies {
-        TrustsWhoAsks: claim "does not happen within 5000ms",
+        DeposedInSilence: claim "does not happen within 5000ms",
     }
     added_and_wanted_no_more {
         DeletesUnreleased: checker "CountingCopiesAreKept",

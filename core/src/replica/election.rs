@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::effect::{NoticeKind, TrustLost};
+use crate::effect::{NoticeKind, Resignation, TrustLost};
 use crate::hooks::{Mutant, Probe};
 use crate::ids::{BrokerId, Incarnation, LeaderEpoch, Voter};
 use crate::log::Position;
@@ -86,14 +86,8 @@ impl Replica {
             leader_epoch > self.vote.leader_epoch,
             "leader epochs never go back"
         );
-        if self.is_leader() {
-            let epoch = self.vote.leader_epoch;
-            cx.fx.notice(
-                Some(self.id),
-                NoticeKind::Resigns(epoch, crate::effect::Resignation::HigherEpoch),
-            );
-        }
-        self.claim = None;
+        // Whoever does not hear of the epoch would trust it for as long as it hears its broker.
+        self.resign(Resignation::HigherEpoch, cx);
         self.store_vote(
             Vote {
                 leader_epoch,
@@ -342,11 +336,6 @@ impl Replica {
         end: Position,
         cx: &mut Cx<'_>,
     ) {
-        let asks_anew = leader_epoch > self.vote.leader_epoch.next();
-        if asks_anew && !cx.fx.mutant(Mutant::TrustsWhoAsks) {
-            // The asker has entered an epoch beyond this one: it leads this one no more, however well it is heard.
-            self.on_resigned(from, self.vote.leader_epoch, cx);
-        }
         let granted = leader_epoch > self.vote.leader_epoch
             && self.may_vote(cx)
             && self.is_current_enough(end, cx)

@@ -59,8 +59,10 @@ impl Replica {
             Some(self.id),
             NoticeKind::Resigns(self.vote.leader_epoch, why),
         );
-        for voter in self.other_voters() {
-            self.send(voter, ReplicaBody::Resigned, cx);
+        if why != Resignation::HigherEpoch || !cx.fx.mutant(Mutant::DeposedInSilence) {
+            for voter in self.other_voters() {
+                self.send(voter, ReplicaBody::Resigned, cx);
+            }
         }
         self.claim = None;
         self.wait_for_leader(cx);
