@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::time::{Duration, Instant};
 
-use confluent_kafka::admin::{Admin, AdminClient, AdminClientConfig, NewTopic};
+use confluent_kafka::admin::{AdminClient, AdminClientConfig, NewTopic};
 use confluent_kafka::common::TopicPartition;
 use confluent_kafka::common::header::{Header, Headers, RecordHeader, RecordHeaders};
 use confluent_kafka::common::serialization::{ByteArrayDeserializer, ByteArraySerializer};
@@ -61,7 +61,7 @@ async fn produce(bootstrap: &str, topic: &str, codec: &str) -> Outcome<()> {
     let producer = KafkaProducer::<Bytes, Bytes>::new(ProducerConfig::new(&settings)?, serializer(), serializer())?;
     let mut sent = Vec::new();
     for line in io::stdin().lines() {
-        sent.push(producer.send(record(topic, &line?)?).await?);
+        sent.push(Producer::send(&producer, record(topic, &line?)?).await?);
     }
     producer.flush().await?;
     for (index, each) in sent.iter().enumerate() {
