@@ -108,4 +108,5 @@ mod unread_rot;
 mod unreadable_sector;
 mod votes_made_again;
 mod wanted_no_more;
+mod word_before_the_loss;
 mod word_of_the_leader;

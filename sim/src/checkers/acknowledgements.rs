@@ -1,6 +1,7 @@
 //! No acknowledgement before the policy is met: a produce with `acks=all` is answered without error when its
 //! batches are committed and `min.insync.replicas` voters have them, one with `acks=1` when the leader has them durably (or in memory, where the topic's
-//! `flush` says so). A duplicate is answered by the same rule.
+//! `flush` says so). A duplicate is answered by the same rule. What a voter has acknowledged while it had it counts,
+//! although it may have lost it when the leader hears of it.
 
 use std::collections::BTreeMap;
 
@@ -138,11 +139,7 @@ impl Checker for AcknowledgedByPolicy {
                     {
                         let has = |voter: &&Voter| {
                             seen.shadow(partition, **voter).is_some_and(|shadow| {
-                                held(if seen.is_replicated(partition) {
-                                    &shadow.ordered.log
-                                } else {
-                                    &shadow.durable.log
-                                })
+                                shadow.counted(seen.is_replicated(partition)).any(held)
                             })
                         };
                         let have = view.voters.iter().filter(has).count();

@@ -1,11 +1,13 @@
 //! The high watermark is at most what a majority of the voters holds, durably (or in memory, where the topic's
-//! `flush` says so, but for notes), the leader's own disk not necessarily among them.
+//! `flush` says so, but for notes), the leader's own disk not necessarily among them. A voter holds what it has, or has
+//! acknowledged while it had it: a leader may take that in when the voter has lost it, to rot or a power cut.
 
 use std::collections::BTreeMap;
 
 use varve_core::ids::{TopicPartition, Voter};
 
-use super::{Checker, Fact, Observed, Step, show_partition, show_replica};
+use super::observed::Shadow;
+use super::{Checker, Fact, Logged, Observed, Step, show_partition, show_replica};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -51,13 +53,8 @@ impl Checker for MajorityReachedHighWatermark {
             let in_memory = seen.is_replicated(*partition);
             let index = committed.len();
             let holds = |voter: &&Voter| {
-                seen.shadow(*partition, **voter).is_some_and(|shadow| {
-                    if in_memory {
-                        shadow.has_ordered(index, last)
-                    } else {
-                        shadow.has_durable(index, last)
-                    }
-                })
+                let shadow = seen.shadow(*partition, **voter);
+                shadow.is_some_and(|shadow| has(shadow, in_memory, index, last))
             };
             if let Err(holders) = majority(&holds) {
                 return Err(format!(
@@ -73,7 +70,7 @@ impl Checker for MajorityReachedHighWatermark {
             if let Some(place) = note.map(|place| from + place) {
                 let holds = |voter: &&Voter| {
                     let shadow = seen.shadow(*partition, **voter);
-                    shadow.is_some_and(|shadow| shadow.has_durable(place + 1, &committed[place]))
+                    shadow.is_some_and(|shadow| has(shadow, false, place + 1, &committed[place]))
                 };
                 if let Err(holders) = majority(&holds) {
                     return Err(format!(
@@ -92,4 +89,10 @@ impl Checker for MajorityReachedHighWatermark {
         }
         Ok(())
     }
+}
+
+/// Whether a replica may be counted as having this entry at the end of so many.
+fn has(shadow: &Shadow, in_memory: bool, index: usize, entry: &Logged) -> bool {
+    let last = |log: &[Logged]| index > 0 && log.get(index - 1) == Some(entry);
+    shadow.counted(in_memory).any(last)
 }

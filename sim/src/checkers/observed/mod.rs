@@ -20,7 +20,7 @@ use varve_core::ids::{
 };
 use varve_core::input::Input;
 use varve_core::log::{Entry, NoteKind, Position};
-use varve_core::peer::DirectoryState;
+use varve_core::peer::{AppendReply, DirectoryState, PeerMessage, ReplicaBody};
 use varve_core::producer::ProducerTable;
 use varve_core::record::BatchHeader;
 use varve_core::replica::ReplicaView;
@@ -396,6 +396,17 @@ impl Observed {
         for effect in step.effects {
             if let Effect::Store(order) = effect {
                 self.take_order(step.me, order);
+            }
+            if let Effect::Send {
+                message: PeerMessage::Replica(message),
+                ..
+            } = effect
+                && let ReplicaBody::AppendReply(AppendReply::Matched {
+                    appended, durable, ..
+                }) = message.body
+            {
+                let shadow = self.shadow_mut(message.partition, step.me);
+                shadow.acknowledges(appended, durable);
             }
         }
         for (partition, view) in step.views {

@@ -124,12 +124,24 @@ pub struct Shadow {
     /// What was reported written, by the number of its order.
     pub(super) written: OrderSeq,
     pending: VecDeque<Pending>,
+    /// What it has acknowledged since it last started.
+    acknowledged: Acknowledged<Position>,
+    /// What it had acknowledged when it died, and did not find when it started: a power cut has taken it from memory, or
+    /// damage from the disk. The word was true, and may still be under way.
+    lost: Acknowledged<Vec<Vec<Logged>>>,
     /// The disk has refused what stands behind some place of the log; what is committed of it may be ordered again.
     refused: bool,
     /// Its directory has been lost.
     pub gone: bool,
     /// Entries from the front that have been compared with the committed log.
     pub(super) compared: usize,
+}
+
+/// By what is counted: what is on disk, and what is in memory at least.
+#[derive(Clone, Debug, Default)]
+struct Acknowledged<T> {
+    durable: T,
+    appended: T,
 }
 
 /// An order that was not reported durable.
@@ -158,16 +170,33 @@ pub(super) enum Deed {
 }
 
 impl Shadow {
-    /// Whether this position, with this entry before it, is durable.
-    #[must_use]
-    pub fn has_durable(&self, index: usize, entry: &Logged) -> bool {
-        index > 0 && self.durable.log.get(index - 1) == Some(entry)
+    /// The logs that this replica may be counted by, durable or in memory at least: what it has, and what it had when it
+    /// truly acknowledged what it has lost since.
+    pub fn counted(&self, in_memory: bool) -> impl Iterator<Item = &[Logged]> {
+        let (present, lost) = if in_memory {
+            (&self.ordered.log, &self.lost.appended)
+        } else {
+            (&self.durable.log, &self.lost.durable)
+        };
+        std::iter::once(present).chain(lost).map(Vec::as_slice)
     }
 
-    /// Whether this position, with this entry before it, is ordered.
-    #[must_use]
-    pub fn has_ordered(&self, index: usize, entry: &Logged) -> bool {
-        index > 0 && self.ordered.log.get(index - 1) == Some(entry)
+    /// It acknowledges its log up to these positions.
+    pub(super) fn acknowledges(&mut self, appended: Position, durable: Position) {
+        self.acknowledged = Acknowledged { durable, appended };
+    }
+
+    /// Keeps what it has acknowledged of a log and does not have any more.
+    fn lose(&mut self, left: &[Logged]) {
+        let said = std::mem::take(&mut self.acknowledged);
+        let lacks = |log: &Stored, said| {
+            let acknowledged = log.log.get(..log.index_of(said)?)?;
+            (!left.starts_with(acknowledged)).then(|| acknowledged.to_vec())
+        };
+        self.lost.durable.extend(lacks(&self.durable, said.durable));
+        self.lost
+            .appended
+            .extend(lacks(&self.ordered, said.appended));
     }
 
     /// Takes an order, and tells what that does to the log, where it is worth a look.
@@ -248,6 +277,7 @@ impl Shadow {
             match pending.change {
                 Change::Delete => {
                     self.before_truncations.clear();
+                    self.lost = Acknowledged::default();
                     self.predecessor = std::mem::take(&mut self.durable);
                 }
                 Change::Truncate(_) => self.before_truncations.push(self.durable.log.clone()),
@@ -309,6 +339,7 @@ impl Shadow {
         let same = state.log.iter().zip(&self.ordered.log);
         let same = same.take_while(|(one, other)| one == other).count();
         self.compared = self.compared.min(same);
+        self.lose(&state.log);
         self.ordered.clone_from(&state);
         self.durable = state;
         self.pending.clear();

@@ -2,7 +2,7 @@
 
 use varve_core::ids::{BrokerId, DirectoryId};
 use varve_core::record::BatchBuilder;
-use varve_core::store::{Refusal, Roll};
+use varve_core::store::{Mark, RecoveredReplica, Refusal, Roll};
 
 use super::*;
 
@@ -58,4 +58,53 @@ fn an_append_stands_in_the_log_until_the_step_is_over_in_which_its_refusal_is_he
     assert_eq!(has(&seen), [true, true]);
     seen.take_input(ME, &Input::Tick);
     assert_eq!(has(&seen), [true, false]);
+}
+
+#[test]
+fn what_was_acknowledged_counts_although_it_is_lost_and_nothing_else_that_is() {
+    let replica = TopicPartition::default();
+    let mut seen = Observed::default();
+    let mut ends = vec![Position::default()];
+    for seq in 1..=3 {
+        let after = *ends.last().expect("there is one");
+        let entry = Entry::Batch(batch(after.end_offset.0));
+        ends.push(entry.position_after(after));
+        let kind = OrderKind::Append {
+            after,
+            entries: vec![entry],
+            high_watermark: Offset(0),
+            flush: Flush::Commit,
+            roll: Roll::default(),
+        };
+        let seq = OrderSeq(seq);
+        seen.take_order(ME, &Order { replica, seq, kind });
+        let stage = Stage::Durable;
+        let position = after;
+        let report = Completion {
+            replica,
+            seq,
+            position,
+            stage,
+        };
+        seen.take_input(ME, &Input::Stored(vec![report]));
+    }
+    seen.shadow_mut(replica, ME).acknowledges(ends[2], ends[2]);
+    let left = RecoveredReplica {
+        mark: Mark::Suspect,
+        ..RecoveredReplica::empty(replica, vec![ME])
+    };
+    let fault = Interruption {
+        journal_damaged: true,
+        ..Interruption::default()
+    };
+    let restarted = seen.shadow_mut(replica, ME).restart(Some(&left), fault);
+    assert_eq!(restarted, Ok(()));
+    let shadow = seen.shadow(replica, ME).expect("it is known");
+    assert!(shadow.durable.log.is_empty(), "the journal has lost it");
+    let counted = shadow.counted(false).map(<[_]>::len);
+    assert_eq!(
+        counted.max(),
+        Some(2),
+        "and it was acknowledged up to there"
+    );
 }
