@@ -118,6 +118,8 @@ list! {
         TellsOfLeadersUnasked,
         /// A follower takes broken connections for the end of its leader's process, though nobody refuses new ones.
         TakesBrokenLinkForGone,
+        /// A follower takes a refusal from before its leader's last session for the end of its process.
+        KeepsRefusals,
         /// A follower trusts a leader that has resigned.
         IgnoresResignation,
         /// A replica that enters a later epoch does not tell its former leader.

@@ -66,7 +66,8 @@ pub struct Link {
     pub session_since: Instant,
     /// Whether the present session's connection is closed.
     pub session_closed: bool,
-    /// Whether the peer's machine has refused to connect since the outgoing link was last up: nothing listens there.
+    /// Whether the peer's machine has refused to connect since the outgoing link was last up, and since the present session
+    /// was first heard: nothing listens there.
     pub refused: bool,
     /// When the peer was last heard.
     pub heard_at: Instant,
@@ -140,6 +141,8 @@ pub struct Links {
     started_at: Instant,
     /// What must never be: a second node is let in under the id of one that is heard.
     lets_namesakes_in: bool,
+    /// What must never be: what the machine of a peer has refused before its present session counts.
+    keeps_refusals: bool,
 }
 
 impl Links {
@@ -150,6 +153,7 @@ impl Links {
             peers: BTreeMap::new(),
             started_at: now,
             lets_namesakes_in: false,
+            keeps_refusals: false,
         }
     }
 
@@ -157,6 +161,13 @@ impl Links {
     #[must_use]
     pub(crate) const fn letting_namesakes_in(mut self, broken: bool) -> Self {
         self.lets_namesakes_in = broken;
+        self
+    }
+
+    /// The same, but for another.
+    #[must_use]
+    pub(crate) const fn keeping_refusals(mut self, broken: bool) -> Self {
+        self.keeps_refusals = broken;
         self
     }
 
@@ -316,6 +327,7 @@ impl Links {
         if self.rival(&from, now, timing).is_some() {
             return None;
         }
+        let keeps_refusals = self.keeps_refusals;
         let link = self.link(from.broker, now);
         let mut changes = Vec::new();
         if let Some(known) = link.incoming {
@@ -335,6 +347,7 @@ impl Links {
         if link.incoming.is_none() || session > link.session {
             link.session = session;
             link.session_since = now;
+            link.refused &= keeps_refusals;
             link.renewal_due = Some(now + timing.election_timeout);
             changes.push(LinkChange::Renewed(from.broker));
         }

@@ -54,6 +54,9 @@ killers! {
     broken_connections {
         TakesBrokenLinkForGone: checker "GoneLeadersAreGone",
     }
+    refusal_of_an_earlier_start {
+        KeepsRefusals: checker "GoneLeadersAreGone",
+    }
     elections {
         TrustsForEver: claim "does not happen within 2000ms",
         AsksBeforeVoteDurable: checker "WordsAreDurable",

@@ -183,7 +183,9 @@ impl Broker {
             rng: ChaCha8Rng::seed_from_u64(seed),
             now: now.instant,
             wall: now.wall,
-            links: Links::new(now.instant).letting_namesakes_in(fx.mutant(Mutant::LetsNamesakesIn)),
+            links: Links::new(now.instant)
+                .letting_namesakes_in(fx.mutant(Mutant::LetsNamesakesIn))
+                .keeping_refusals(fx.mutant(Mutant::KeepsRefusals)),
             replicas: BTreeMap::new(),
             unsettled: BTreeSet::new(),
             leaders: BTreeMap::new(),
