@@ -88,7 +88,7 @@ list! {
         ChangesVotersBeforeOpening,
         /// The leader changes voters while an earlier change is not committed (counter-example 3).
         ChangesVotersTwiceAtOnce,
-        /// The leader changes voters though no majority of the new ones is there to commit the change.
+        /// The leader changes voters though those that are wanted are not there.
         ChangesToAbsentVoters,
         /// The leader removes voters in their order, whether or not they can vote.
         RemovesInTurn,

@@ -244,6 +244,13 @@ impl Links {
         })
     }
 
+    /// Whether the peer's disk keeps an order waiting for too long, as it last said.
+    #[must_use]
+    pub fn disk_hangs(&self, broker: BrokerId, timing: &Timing) -> bool {
+        self.get(broker)
+            .is_some_and(|link| link.disk_stalled >= timing.disk_stall_max)
+    }
+
     /// Whether either connection with the peer is broken.
     #[must_use]
     pub fn is_broken(&self, broker: BrokerId) -> bool {

@@ -92,6 +92,7 @@ mod sleeping_controller;
 mod slow_follower;
 mod small_room;
 mod stale_latest;
+mod stand_in;
 mod start_from_snapshot;
 mod starting_node;
 mod stop_under_a_reader;

@@ -23,18 +23,17 @@ pub(super) struct Transfer {
 impl Replica {
     /// Whether a majority of the voters has proven, within the election timeout, that it hears this leader.
     pub(super) fn has_quorum(&self, cx: &Cx<'_>) -> bool {
+        let hears = |voter: &&Voter| **voter == self.me || self.is_proven(**voter, cx);
+        self.is_leader() && self.voters.iter().filter(hears).count() > self.voters.len() / 2
+    }
+
+    /// Whether this voter has proven, within the election timeout, that it hears this leader, or had no such time yet.
+    pub(super) fn is_proven(&self, voter: Voter, cx: &Cx<'_>) -> bool {
         let Role::Leader(leading) = &self.role else {
             return false;
         };
-        let fresh = |voter: &&Voter| {
-            let proven_at = cx
-                .links
-                .proven_at(**voter)
-                .unwrap_or(leading.since)
-                .max(leading.since);
-            **voter == self.me || cx.now.since(proven_at) < cx.timing.election_timeout
-        };
-        self.voters.iter().filter(fresh).count() > self.voters.len() / 2
+        let proven_at = cx.links.proven_at(voter).max(Some(leading.since));
+        proven_at.is_some_and(|at| cx.now.since(at) < cx.timing.election_timeout)
     }
 
     /// A voter's broker has proven nothing for a while (check-quorum).

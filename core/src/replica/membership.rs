@@ -19,9 +19,9 @@ use super::{Cx, Replica, Role};
 enum Presence {
     /// Its broker speaks from another directory.
     Lost,
-    /// It has not proven within the election timeout that it hears this leader.
+    /// It has not proven within the election timeout that it hears this leader, or its disk hangs.
     Silent,
-    /// It has.
+    /// It has, or this leader does not lead for as long.
     Present,
 }
 
@@ -129,14 +129,21 @@ impl Replica {
             && !leading.target.contains(&other)
     }
 
-    /// The voters after the next step: one more, or one less. A change waits while no majority of the voters behind it
-    /// is present: it could not commit, and would leave the partition to voters that may never come.
+    /// The voters after the next step: one more, or one less. Whoever joins is present, and one that is present leaves
+    /// only when all that are wanted are in sync: until then it stands in for one that may never come. So a majority of
+    /// the voters behind a change is present, since a majority of those before it is.
     fn next_voters(&mut self, cx: &mut Cx<'_>) -> Option<Vec<Voter>> {
         let Role::Leader(leading) = &self.role else {
             return None;
         };
         let target = leading.target.clone();
         let presence = |voter: &Voter| self.presence(*voter, cx);
+        let absent_too = cx.fx.mutant(Mutant::ChangesToAbsentVoters);
+        let is_present = |voter: &Voter| presence(voter) == Presence::Present || absent_too;
+        let in_sync = |voter: &Voter| {
+            let heard = *voter == self.me || self.isr().contains(&voter.broker);
+            heard && is_present(voter) || absent_too
+        };
         let in_turn = cx.fx.mutant(Mutant::RemovesInTurn);
         let turn = |voter: &Voter| {
             if in_turn {
@@ -150,7 +157,7 @@ impl Replica {
             .filter(|voter| !self.voters.contains(voter))
             .peekable();
         let is_complete = missing.peek().is_none();
-        let learner = missing.find(|voter| self.is_current(**voter, cx.links));
+        let learner = missing.find(|voter| self.is_current(**voter, cx.links) && is_present(voter));
         if learner.is_none() && !is_complete {
             return None; // a learner is on its way
         }
@@ -160,38 +167,35 @@ impl Replica {
             .filter(|voter| **voter != self.me && !target.contains(voter))
             .min_by_key(|voter| turn(voter));
         let is_first = |leaver: &&Voter| turn(leaver) < Presence::Present;
+        let is_replaced = is_complete && target.iter().all(in_sync);
         let mut voters = self.voters.clone();
-        let probe = if let Some(leaver) = leaver.filter(|leaver| is_complete || is_first(leaver)) {
+        if let Some(leaver) = leaver.filter(|leaver| is_replaced || is_first(leaver)) {
             // One that cannot vote goes first: with it, one more vote would be needed of those that can.
             voters.retain(|voter| voter != leaver);
-            Probe::VoterRemoved
+            cx.fx.probe(Probe::VoterRemoved);
         } else if let Some(learner) = learner {
             voters.push(*learner);
             voters.sort_unstable();
-            Probe::LearnerPromoted
+            cx.fx.probe(Probe::LearnerPromoted);
+        } else if leaver.is_some() {
+            cx.fx.probe(Probe::VoterChangePutOff);
+            return None;
         } else {
             // Only this leader is left to go: it hands over, and its successor removes it.
             let successor = self.successor(&target, cx.now, cx.timing, cx.links)?;
             self.transfer_to(successor, cx);
             return None;
-        };
-        let is_present = |voter: &&Voter| presence(voter) == Presence::Present;
-        let present = voters.iter().filter(is_present).count();
-        if present <= voters.len() / 2 && !cx.fx.mutant(Mutant::ChangesToAbsentVoters) {
-            cx.fx.probe(Probe::VoterChangePutOff);
-            return None;
         }
-        cx.fx.probe(probe);
         Some(voters)
     }
 
     fn presence(&self, voter: Voter, cx: &Cx<'_>) -> Presence {
-        let proven_at = cx.links.proven_at(voter);
-        let is_fresh = |at| cx.now.since(at) < cx.timing.election_timeout;
-        if voter == self.me || proven_at.is_some_and(is_fresh) {
+        if voter == self.me {
             Presence::Present
         } else if voter.broker == self.me.broker || cx.links.is_replaced(voter) {
             Presence::Lost
+        } else if self.is_proven(voter, cx) && !cx.links.disk_hangs(voter.broker, cx.timing) {
+            Presence::Present
         } else {
             Presence::Silent
         }
