@@ -106,6 +106,10 @@ list! {
         IgnoresIncarnation,
         /// A leader whose disk hangs keeps its followers' trust (counter-example 8).
         IgnoresStalledDisk,
+        /// A replica whose disk hangs asks to be elected.
+        StandsOnHungDisk,
+        /// A replica whose disk hangs says that it would vote.
+        PromisesOnHungDisk,
         /// A follower trusts a leader whose broker has a new session, and waits for no renewed claim on it.
         TrustsWithoutRenewal,
         /// A follower trusts a leader of which it hears nothing.

@@ -38,6 +38,7 @@ mod heir_that_sleeps;
 mod hidden_high_watermark;
 mod hole_on_the_way;
 mod hung_follower;
+mod hung_voter;
 mod kept_voter_down;
 mod killed_leader;
 mod laggard;

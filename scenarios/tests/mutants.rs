@@ -57,6 +57,10 @@ killers! {
     refusal_of_an_earlier_start {
         KeepsRefusals: checker "GoneLeadersAreGone",
     }
+    hung_voter {
+        StandsOnHungDisk: claim "no epoch is entered",
+        PromisesOnHungDisk: claim "no epoch is entered",
+    }
     elections {
         TrustsForEver: claim "does not happen within 2000ms",
         AsksBeforeVoteDurable: checker "WordsAreDurable",

@@ -408,6 +408,7 @@ impl Broker {
         R: Default,
     {
         let directory = self.directory_state();
+        let disk_hangs = self.disk_hangs();
         let Some(replica) = self.replicas.get_mut(&partition) else {
             return R::default();
         };
@@ -421,6 +422,7 @@ impl Broker {
             asked: &mut self.asked,
             last_order: &mut self.last_order,
             directory,
+            disk_hangs,
         };
         self.touched.insert(partition);
         act(Arc::make_mut(replica), &mut cx)
@@ -433,6 +435,7 @@ impl Broker {
         make: impl FnOnce(Voter, &mut Cx<'_>) -> Replica,
     ) -> Replica {
         let directory = self.directory_state();
+        let disk_hangs = self.disk_hangs();
         let mut cx = Cx {
             now: self.now,
             timing: &self.setup.timing,
@@ -443,6 +446,7 @@ impl Broker {
             asked: &mut self.asked,
             last_order: &mut self.last_order,
             directory,
+            disk_hangs,
         };
         make(self.me.voter(), &mut cx)
     }
@@ -549,6 +553,11 @@ impl Broker {
     #[must_use]
     pub const fn unwritten_bytes(&self) -> usize {
         self.unwritten_bytes
+    }
+
+    /// Whether the directory has kept an order waiting for too long.
+    fn disk_hangs(&self) -> bool {
+        self.disk_stalled() >= self.setup.timing.disk_stall_max
     }
 
     /// How long the directory has kept its oldest order waiting.

@@ -246,8 +246,7 @@ impl Broker {
             Timer::Heartbeat,
             Some(self.now + self.setup.timing.heartbeat_interval),
         );
-        let stalled = self.disk_stalled() >= self.setup.timing.disk_stall_max;
-        if stalled && !fx.mutant(Mutant::IgnoresStalledDisk) {
+        if self.disk_hangs() && !fx.mutant(Mutant::IgnoresStalledDisk) {
             self.resign_all(Resignation::Disk, fx);
         }
         let peers: Vec<BrokerId> = self.links.reachable().map(|peer| peer.broker).collect();

@@ -63,7 +63,7 @@ impl Replica {
     /// Nobody leads as far as this replica knows: it will stand after a timeout.
     pub(super) fn wait_for_leader(&mut self, cx: &mut Cx<'_>) {
         // A sole voter has nobody to wait for.
-        let alone = self.voters == [self.me] && !self.is_unstored() && self.may_vote(cx);
+        let alone = self.voters == [self.me] && self.is_fit_to_stand(cx);
         let wait = if alone {
             Duration::ZERO
         } else {
@@ -205,7 +205,7 @@ impl Replica {
         if leader_epoch != self.vote.leader_epoch
             || !follows
             || !self.is_voter()
-            || self.is_unstored()
+            || !self.is_fit_to_stand(cx)
             || !cx.directory.takes_records()
             || !self.may_stand(cx)
         {
@@ -225,7 +225,7 @@ impl Replica {
 
     /// Asks whether this replica would be elected.
     pub(super) fn stand(&mut self, cx: &mut Cx<'_>) {
-        if !self.may_be_needed(cx) || self.is_unstored() || !self.may_vote(cx) {
+        if !self.may_be_needed(cx) || !self.is_fit_to_stand(cx) {
             self.wait_for_leader(cx); // a learner waits to be found, a full disk for whoever has stored more
             return;
         }
@@ -245,6 +245,13 @@ impl Replica {
             self.send_in(epoch, voter, ReplicaBody::PreVote { end: self.end }, cx);
         }
         self.count_pre_votes(cx);
+    }
+
+    /// Whether this replica could lead, if it were elected: it has a vote for itself, its log is on its disk, and that takes
+    /// the vote. A disk that hangs does not, and nobody is helped by epochs that cannot be led.
+    fn is_fit_to_stand(&self, cx: &mut Cx<'_>) -> bool {
+        let hangs = cx.disk_hangs && !cx.fx.mutant(Mutant::StandsOnHungDisk);
+        !self.is_unstored() && self.may_vote(cx) && !hangs
     }
 
     /// Whether it may take this replica to elect a leader: it is a voter, or was one before a change that is not known to
@@ -336,8 +343,11 @@ impl Replica {
         end: Position,
         cx: &mut Cx<'_>,
     ) {
+        // The vote would have to be on the disk before it counts.
+        let hangs = cx.disk_hangs && !cx.fx.mutant(Mutant::PromisesOnHungDisk);
         let granted = leader_epoch > self.vote.leader_epoch
             && self.may_vote(cx)
+            && !hangs
             && self.is_current_enough(end, cx)
             && (!self.has_leader(cx) || cx.fx.mutant(Mutant::GrantsPreVoteUnderLeader));
         let marked = self.is_marked(cx);
@@ -591,7 +601,8 @@ fn trust_lost(following: &Following, leader: Voter, cx: &Cx<'_>) -> Option<Trust
     if link.is_gone() && !cx.fx.mutant(Mutant::WaitsForSilence) {
         return Some(TrustLost::ProcessGone);
     }
-    if link.disk_stalled >= cx.timing.disk_stall_max && !cx.fx.mutant(Mutant::IgnoresStalledDisk) {
+    let hangs = cx.links.disk_hangs(leader.broker, cx.timing);
+    if hangs && !cx.fx.mutant(Mutant::IgnoresStalledDisk) {
         return Some(TrustLost::DiskStalled);
     }
     // A claim made on a connection that has been replaced holds only until the leader could have renewed it.

@@ -71,6 +71,8 @@ pub(crate) struct Cx<'a> {
     pub(crate) last_order: &'a mut OrderSeq,
     /// What the broker's directory takes.
     pub(crate) directory: DirectoryState,
+    /// Whether its disk keeps an order waiting for too long.
+    pub(crate) disk_hangs: bool,
 }
 
 impl Cx<'_> {

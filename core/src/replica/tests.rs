@@ -102,6 +102,7 @@ impl Quorum {
             asked: &mut asked,
             last_order: &mut last_order,
             directory: DirectoryState::Online,
+            disk_hangs: false,
         });
         for effect in fx.drain() {
             match effect {
