@@ -87,6 +87,7 @@ impl fmt::Display for OrderKind {
             Self::SetMark(Mark::Volatile) => f.write_str("mark volatile"),
             Self::SetMark(Mark::Suspect) => f.write_str("mark suspect"),
             Self::SetMark(Mark::New) => f.write_str("mark new"),
+            Self::Probe => f.write_str("probe the disk"),
             Self::Fill { batches } => match (batches.first(), batches.last()) {
                 (Some(first), Some(last)) => {
                     write!(

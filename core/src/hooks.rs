@@ -106,6 +106,8 @@ list! {
         IgnoresIncarnation,
         /// A leader whose disk hangs keeps its followers' trust (counter-example 8).
         IgnoresStalledDisk,
+        /// A disk that has nothing to do is not looked after.
+        NeverProbesDisk,
         /// A replica whose disk hangs asks to be elected.
         StandsOnHungDisk,
         /// A replica whose disk hangs says that it would vote.

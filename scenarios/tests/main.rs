@@ -39,6 +39,7 @@ mod hidden_high_watermark;
 mod hole_on_the_way;
 mod hung_follower;
 mod hung_voter;
+mod idle_disk_that_hangs;
 mod kept_voter_down;
 mod killed_leader;
 mod laggard;

@@ -61,6 +61,9 @@ killers! {
         StandsOnHungDisk: claim "no epoch is entered",
         PromisesOnHungDisk: claim "no epoch is entered",
     }
+    idle_disk_that_hangs {
+        NeverProbesDisk: claim "does not happen within 8000ms",
+    }
     elections {
         TrustsForEver: claim "does not happen within 2000ms",
         AsksBeforeVoteDurable: checker "WordsAreDurable",

@@ -1,11 +1,11 @@
 //! A node is killed, and another that dials it is refused. It comes back, reaches the other and leads again, while the
-//! other has no descriptor left to reach it. Then their one connection breaks.
+//! other has no descriptor left for a connection to it. Then their one connection breaks.
 //!
 //! Breaks if: the other takes what was refused before for the end of the process that runs: it stands at once against a
 //! leader that is well.
 
 use varve_core::ids::BrokerId;
-use varve_scenarios::{Scenario, Shortage, millis, secs};
+use varve_scenarios::{Scenario, millis, secs};
 
 pub(crate) fn cluster() -> Scenario {
     Scenario::new(3).seed(7).quiet()
@@ -24,7 +24,7 @@ pub(crate) fn story(s: &mut Scenario) {
     s.start(leader);
     s.run_until(|s| reaches(s, leader, other), secs(1));
     assert!(!reaches(s, other, leader), "it dials only now and then");
-    s.run_short(other, Shortage::Descriptors);
+    s.cluster_mut().refuse_connections(other);
     s.retarget(&[leader, controller, other]);
     s.run_until(|s| s.leader_if_any() == Some(leader), secs(20));
     s.run_until(|s| s.view(other).leader == Some(s.voter(leader)), secs(1));

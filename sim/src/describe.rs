@@ -251,7 +251,7 @@ pub fn doings(effects: &[Effect], partition: TopicPartition, end_before: Option<
                 }
                 OrderKind::Create { .. } => parts.push("created".to_owned()),
                 OrderKind::Delete => parts.push("deleted".to_owned()),
-                OrderKind::StoreVote(_) | OrderKind::SaveSnapshot { .. } => {}
+                OrderKind::StoreVote(_) | OrderKind::Probe | OrderKind::SaveSnapshot { .. } => {}
             },
             Effect::Notice(notice) if notice.partition == Some(partition) => {
                 if let Some(text) = self::notice(&notice.what) {

@@ -102,6 +102,8 @@ pub struct Broker {
     replicas: BTreeMap<TopicPartition, Arc<Replica>>,
     /// Replicas with orders that are not done, by the time of the oldest.
     unsettled: BTreeSet<(Instant, TopicPartition)>,
+    /// When the last of them was done.
+    settled_at: Instant,
     /// The same by partition, with the bytes of records that wait for the disk.
     accounts: BTreeMap<TopicPartition, (Instant, usize)>,
     /// The sum of these.
@@ -188,6 +190,7 @@ impl Broker {
                 .keeping_refusals(fx.mutant(Mutant::KeepsRefusals)),
             replicas: BTreeMap::new(),
             unsettled: BTreeSet::new(),
+            settled_at: now.instant,
             leaders: BTreeMap::new(),
             metadata: Following::default(),
             controller: None,
@@ -517,6 +520,9 @@ impl Broker {
             self.unsettled.remove(&(oldest, partition));
             self.unwritten_bytes -= bytes;
             self.accounts.remove(&partition);
+        }
+        if self.unsettled.is_empty() {
+            self.settled_at = self.now;
         }
         if let Some((oldest, bytes)) = account {
             self.unsettled.insert((oldest, partition));

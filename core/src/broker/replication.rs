@@ -249,9 +249,24 @@ impl Broker {
         if self.disk_hangs() && !fx.mutant(Mutant::IgnoresStalledDisk) {
             self.resign_all(Resignation::Disk, fx);
         }
+        self.probe_idle_disk(fx);
         let peers: Vec<BrokerId> = self.links.reachable().map(|peer| peer.broker).collect();
         for peer in peers {
             self.beat_to(peer, fx);
+        }
+    }
+
+    /// A disk that has had nothing to do for as long as it may keep an order waiting is given something, where others could
+    /// take over: one that hangs is found before anybody waits for it.
+    fn probe_idle_disk(&mut self, fx: &mut Effects) {
+        let is_idle = self.unsettled.is_empty()
+            && self.now.since(self.settled_at) >= self.setup.timing.disk_stall_max;
+        let has_peers = self.links.reachable().next().is_some();
+        if is_idle && has_peers && self.failure.is_none() && !fx.mutant(Mutant::NeverProbesDisk) {
+            let first = self.replicas.keys().next().copied();
+            if let Some(first) = first {
+                self.with_replica(first, fx, Replica::probe_disk);
+            }
         }
     }
 

@@ -143,6 +143,7 @@ impl Orders {
             },
             OrderKind::Append { after, .. } => Then::Appended(*after),
             OrderKind::Create { .. }
+            | OrderKind::Probe
             | OrderKind::AcceptLoss { .. }
             | OrderKind::SaveSnapshot { .. }
             | OrderKind::Delete => Then::Nothing,
@@ -399,6 +400,12 @@ impl Replica {
             .entries_from(from, usize::MAX)
             .expect("what is not stored stays in memory");
         self.order_append(from, entries, self.config.flush, cx);
+    }
+
+    /// Has the disk show that it still writes and syncs.
+    pub(crate) fn probe_disk(&mut self, cx: &mut Cx<'_>) {
+        let end = self.ordered_end();
+        self.orders.push(OrderKind::Probe, end, self.id, cx);
     }
 
     /// Bytes of records that wait for the disk.

@@ -75,6 +75,8 @@ pub enum OrderKind {
         /// The batches, in order.
         batches: Vec<crate::record::Batch>,
     },
+    /// Write something that changes nothing, and sync it: whether the disk still does that.
+    Probe,
     /// Remember that this range is lost for good: an admin's word, or a majority never had it.
     AcceptLoss {
         /// Offsets, end exclusive.
@@ -103,6 +105,7 @@ impl OrderKind {
             | Self::Truncate { .. }
             | Self::StoreVote(_)
             | Self::SetMark(_)
+            | Self::Probe
             | Self::AcceptLoss { .. }
             | Self::Delete => 0,
         }

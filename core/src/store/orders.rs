@@ -48,6 +48,11 @@ impl<D: Disk> LogStore<D> {
                 self.stage(replica, &Record::Mark(*mark));
                 Ok(())
             }
+            OrderKind::Probe => {
+                let mark = self.state_of(replica).mark;
+                self.stage(replica, &Record::Mark(mark));
+                Ok(())
+            }
             OrderKind::AcceptLoss { range } => {
                 self.state_of(replica).accept_loss(range);
                 let range = range.clone();

@@ -281,6 +281,7 @@ impl<D: Disk> LogStore<D> {
             | OrderKind::Truncate { .. }
             | OrderKind::StoreVote(_)
             | OrderKind::SetMark(_)
+            | OrderKind::Probe
             | OrderKind::AcceptLoss { .. }
             | OrderKind::SaveSnapshot { .. }
             | OrderKind::Delete => {

@@ -104,6 +104,7 @@ fn done_too_early(seen: &Observed, order: &Order) -> Option<String> {
         | OrderKind::Truncate { .. }
         | OrderKind::StoreVote(_)
         | OrderKind::SetMark(_)
+        | OrderKind::Probe
         | OrderKind::Fill { .. }
         | OrderKind::AcceptLoss { .. }
         | OrderKind::Delete => None,

@@ -72,6 +72,7 @@ impl Checker for CountingCopiesAreKept {
                 | OrderKind::Truncate { .. }
                 | OrderKind::StoreVote(_)
                 | OrderKind::SetMark(_)
+                | OrderKind::Probe
                 | OrderKind::Fill { .. }
                 | OrderKind::AcceptLoss { .. }
                 | OrderKind::SaveSnapshot { .. } => {}

@@ -67,6 +67,7 @@ impl Checker for SuspicionEndsWhenCaughtUp {
                     | OrderKind::Append { .. }
                     | OrderKind::Truncate { .. }
                     | OrderKind::StoreVote(_)
+                    | OrderKind::Probe
                     | OrderKind::Fill { .. }
                     | OrderKind::AcceptLoss { .. }
                     | OrderKind::SaveSnapshot { .. } => {}

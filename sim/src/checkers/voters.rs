@@ -92,6 +92,7 @@ impl Checker for VotersChangeOneByOne {
                 }
                 OrderKind::StoreVote(_)
                 | OrderKind::SetMark(_)
+                | OrderKind::Probe
                 | OrderKind::Fill { .. }
                 | OrderKind::AcceptLoss { .. }
                 | OrderKind::SaveSnapshot { .. } => {}

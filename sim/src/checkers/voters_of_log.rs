@@ -64,6 +64,7 @@ impl Checker for VotersAreOfTheLog {
                 OrderKind::Delete => named.clear(),
                 OrderKind::StoreVote(_)
                 | OrderKind::SetMark(_)
+                | OrderKind::Probe
                 | OrderKind::Fill { .. }
                 | OrderKind::AcceptLoss { .. }
                 | OrderKind::SaveSnapshot { .. } => {}

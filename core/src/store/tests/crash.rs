@@ -423,8 +423,13 @@ fn draw_order(draws: &mut Draws, epoch: &mut i32, mut model: Model) -> (OrderKin
             } else {
                 Mark::Volatile
             };
+            let kind = if mark == model.mark {
+                OrderKind::Probe
+            } else {
+                OrderKind::SetMark(mark)
+            };
             model.mark = mark;
-            (OrderKind::SetMark(mark), Some(model))
+            (kind, Some(model))
         }
         4 | 5 => {
             let kept = model

@@ -248,6 +248,7 @@ impl Shadow {
                 Change::Delete
             }
             OrderKind::Fill { .. }
+            | OrderKind::Probe
             | OrderKind::AcceptLoss { .. }
             | OrderKind::SaveSnapshot { .. } => Change::Other,
         };
