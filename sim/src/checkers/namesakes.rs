@@ -22,8 +22,17 @@ use super::{Checker, Observed, Step, spoken_by};
 pub struct NamesakesAreNotRegistered {
     /// By node: whom it may be listening to under the name of each broker.
     heard: BTreeMap<(u8, BrokerId), Listening>,
-    /// Whose message the next step of a node takes in, and on which session.
-    next: Option<(u8, PeerIdentity, u64)>,
+    /// Which start the next step of a node takes note of.
+    next: Option<(u8, Contact)>,
+}
+
+/// By what a node learns of a start of another.
+#[derive(Clone, Copy, Debug)]
+enum Contact {
+    /// A message from it, on this session.
+    Message(PeerIdentity, u64),
+    /// The node's own link has reached it: what an earlier start of the same directory says after that is not listened to.
+    Link(PeerIdentity),
 }
 
 impl Checker for NamesakesAreNotRegistered {
@@ -38,7 +47,12 @@ impl Checker for NamesakesAreNotRegistered {
     }
 
     fn on_input(&mut self, node: u8, input: &Input) {
-        self.next = spoken_by(input).map(|(from, session)| (node, from, session));
+        let message = spoken_by(input).map(|(from, session)| Contact::Message(from, session));
+        let contact = match input {
+            Input::LinkUp(peer) => Some(Contact::Link(*peer)),
+            _other => message,
+        };
+        self.next = contact.map(|contact| (node, contact));
     }
 
     fn on_step(&mut self, _seen: &Observed, step: &Step<'_>) -> Result<(), String> {
@@ -51,9 +65,16 @@ impl Checker for NamesakesAreNotRegistered {
                 ));
             }
         }
-        if let Some((node, from, session)) = self.next.take() {
-            let heard = self.heard.entry((node, from.broker)).or_default();
-            heard.take(from, session, step.at);
+        match self.next.take() {
+            Some((node, Contact::Message(from, session))) => {
+                let heard = self.heard.entry((node, from.broker)).or_default();
+                heard.take(from, session, step.at);
+            }
+            Some((node, Contact::Link(peer))) => {
+                let heard = self.heard.entry((node, peer.broker)).or_default();
+                heard.reach(peer, step.at);
+            }
+            None => {}
         }
         Ok(())
     }
@@ -98,6 +119,25 @@ impl Listening {
             known.directory != from.directory && !(lets_in(entry) && Self::is_silent(*last, now))
         });
         self.0.push((from, session, now));
+    }
+
+    /// A start is reached, and is the latest of its directory: also of another one, where what the node listens to is silent.
+    fn reach(&mut self, peer: PeerIdentity, now: SimTime) {
+        let mut reached = Vec::new();
+        self.0.retain_mut(|(known, session, last)| {
+            if known.directory == peer.directory {
+                known.incarnation = known.incarnation.max(peer.incarnation);
+                return true;
+            }
+            if !Self::is_heard(*last, now) {
+                reached.push((peer, *session, *last));
+            }
+            !Self::is_silent(*last, now)
+        });
+        let is_known = |known: &PeerIdentity| known.directory == peer.directory;
+        if !self.0.iter().any(|(known, ..)| is_known(known)) {
+            self.0.extend(reached.pop());
+        }
     }
 }
 
@@ -146,6 +186,29 @@ mod tests {
 
     fn at(millis: u64) -> SimTime {
         SimTime(millis * 1000)
+    }
+
+    #[test]
+    fn what_comes_late_from_a_start_that_is_over_counts_for_nothing() {
+        let [first, second] = [1, 2].map(start_on);
+        let restarted = PeerIdentity {
+            incarnation: Incarnation(2),
+            ..first
+        };
+        let mut heard = Listening::default();
+        heard.take(first, 1, at(0));
+        heard.reach(restarted, at(400));
+        heard.take(first, 1, at(1400));
+        assert!(
+            !heard.turns_away(second.directory, at(1450)),
+            "the node has reached a later start of it"
+        );
+        heard.reach(second, at(1500));
+        heard.take(first, 1, at(1600));
+        assert!(
+            heard.turns_away(second.directory, at(1650)),
+            "the second is silent as well, so a start of the first is listened to"
+        );
     }
 
     #[test]
