@@ -37,9 +37,11 @@ use sufficient::{heal_core, is_outdated, voters_within};
 const PATIENCE: Duration = Duration::from_secs(60);
 /// What a scrub may take beyond its interval.
 const SCRUB_PATIENCE: Duration = Duration::from_secs(2);
-/// Within this whoever leads knows which nodes have broken: the time in which a disk that hangs is given up, the election
-/// timeout, and some for slow clocks.
-const NOTICE: Duration = Duration::from_secs(5);
+/// Within this whoever leads knows which nodes are silent: the election timeout, and some for slow clocks.
+const SILENCE_NOTICE: Duration = Duration::from_millis(1500);
+/// Within this it knows whose disk hangs: an idle disk is probed when it has had nothing to do for three seconds, and the
+/// probe may wait for as long; and some for slow clocks.
+const STALL_NOTICE: Duration = Duration::from_millis(7500);
 /// How often the demands are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -69,6 +71,13 @@ pub struct HealedCore {
 }
 
 impl HealedCore {
+    /// Those of `struck` whose ailment may be unknown to a leader so long after it has struck.
+    fn unnoticed(&self, struck: &Core, after: Duration) -> Core {
+        let is_unnoticed = |(_, ailment): &&(u8, Ailment)| ailment.notice() >= after;
+        let unnoticed = self.rest.iter().filter(is_unnoticed).map(|(node, _)| *node);
+        unnoticed.filter(|node| struck.contains(node)).collect()
+    }
+
     /// What ends by itself goes on.
     fn keep_broken(&self, cluster: &mut Cluster) {
         for &(node, ailment) in &self.rest {
@@ -135,6 +144,14 @@ impl Ailment {
         Self::Deaf,
         Self::Unheard,
     ];
+
+    /// Within this whoever leads knows that a node has it.
+    const fn notice(self) -> Duration {
+        match self {
+            Self::Stalled => STALL_NOTICE,
+            Self::Down | Self::Paused | Self::CutOff | Self::Deaf | Self::Unheard => SILENCE_NOTICE,
+        }
+    }
 
     /// Makes a node fall ill.
     fn strike(self, cluster: &mut Cluster, core: &Core, node: u8) {
@@ -250,20 +267,21 @@ impl Liveness<'_> {
             excused,
             outdated: false,
         };
-        let now = self.cluster.now();
-        self.cluster.trace.fault(now, format!("heal {core}"));
+        let began = self.cluster.now();
+        self.cluster.trace.fault(began, format!("heal {core}"));
         let nemesis = &*self.nemesis;
-        let mut noticed_at = Some(now + NOTICE);
+        let mut notices = vec![STALL_NOTICE, SILENCE_NOTICE];
         wait_for(
             self.cluster,
             "CoresMakeProgress",
             &format!("after healing {core}"),
             |cluster| {
                 core.keep_broken(cluster);
-                if noticed_at.is_some_and(|at| at <= cluster.now()) {
-                    noticed_at = None;
-                    core.outdated =
-                        is_outdated(cluster, nemesis, &core.nodes, &struck, &partitions);
+                let now = cluster.now();
+                if let Some(after) = notices.pop_if(|after| began + *after <= now) {
+                    let unnoticed = core.unnoticed(&struck, after);
+                    core.outdated |=
+                        is_outdated(cluster, nemesis, &core.nodes, &unnoticed, &partitions);
                 }
                 let unmet = (!core.outdated).then(|| demands.unmet(cluster, &core.nodes));
                 unmet.flatten()

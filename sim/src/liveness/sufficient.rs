@@ -61,7 +61,8 @@ fn suffices(cluster: &Cluster, nemesis: &Nemesis, core: &Core, partition: TopicP
 }
 
 /// Whether a core suffices for some partition no more, since a leader has changed its voters and counted on `struck`:
-/// nodes that broke when the core was healed. Any other change must leave a core what it needs.
+/// nodes that broke when the core was healed, which it could not know yet. Any other change must leave a core what it
+/// needs.
 pub(super) fn is_outdated(
     cluster: &Cluster,
     nemesis: &Nemesis,
