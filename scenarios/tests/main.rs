@@ -35,6 +35,7 @@ mod forgotten_producer;
 mod former_controller;
 mod heir_that_dies;
 mod heir_that_sleeps;
+mod heir_whose_disk_hangs;
 mod hidden_high_watermark;
 mod hole_on_the_way;
 mod hung_follower;

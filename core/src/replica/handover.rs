@@ -207,8 +207,8 @@ impl Replica {
     }
 }
 
-/// Whether a voter can be asked to take over: reached and heard, with room on its disk, following, and whole. One that
-/// sleeps would be waited for, and records refused meanwhile.
+/// Whether a voter can be asked to take over: reached and heard, with room on a disk that does not hang, following, and
+/// whole. One that sleeps, or cannot store its vote, would be waited for, and records refused meanwhile.
 fn may_take_over(
     voter: Voter,
     progress: &Progress,
@@ -219,6 +219,7 @@ fn may_take_over(
     links.reaches(voter)
         && links.hears(voter.broker, now, timing)
         && links.directory(voter.broker).takes_records()
+        && !links.disk_hangs(voter.broker, timing)
         && progress.replicating
         && progress.whole
 }
