@@ -4,6 +4,9 @@
 //! A group is *recorded* when a later one says that it was durable. What is missing or damaged in a recorded
 //! group is rot. In the groups after it, which may never have been synced, it may as well be a torn write, and
 //! the two cannot be told apart: whoever such a group touches may have lost something that it acknowledged.
+//!
+//! The trailer of the last durable group may be gone, overwritten by a group whose write was torn. So what cannot be
+//! read, where the next group would stand, may have been one, and so may a group of which the copies of votes are left.
 
 use crate::ids::{DirectoryId, Incarnation, TopicPartition};
 use crate::store::journal::{
@@ -125,18 +128,20 @@ fn file_header<F: DiskFile>(
     file: &F,
     directory: DirectoryId,
 ) -> Result<Option<FileHeader>, DiskError> {
-    let block = read_block(file, 0)?;
-    if let Some(header) = FileHeader::decode(&block, directory) {
-        return Ok(Some(header));
-    }
-    if !block.is_empty() && block.iter().all(|&byte| byte == 0) {
-        return Ok(None); // never used
+    if let Some(block) = read_block(file, 0)? {
+        if let Some(header) = FileHeader::decode(&block, directory) {
+            return Ok(Some(header));
+        }
+        if !block.is_empty() && block.iter().all(|&byte| byte == 0) {
+            return Ok(None); // never used
+        }
     }
     let mut found: Option<FileHeader> = None;
     for at in (BLOCK_U64..file.length()?).step_by(BLOCK) {
         let block = read_block(file, at)?;
+        let block = block.and_then(|block| Block::decode(&block, journal::seed(directory)));
         // A file that is used again still holds groups of its earlier use, further back.
-        if let Some(Block::Group(group)) = Block::decode(&block, journal::seed(directory))
+        if let Some(Block::Group(group) | Block::Trailer(group)) = block
             && found.is_none_or(|found| found.file_use < group.file_use)
         {
             found = Some(FileHeader {
@@ -168,8 +173,20 @@ enum Next {
     Trailer(usize, u64, GroupHeader),
     /// A file begins with the group that is expected, or one behind it.
     File(usize, GroupNumber),
+    /// Something was written behind, or may have been, and nothing tells what.
+    Unknown,
     /// Nothing was ever written behind.
     End,
+}
+
+/// What a block has.
+enum Content {
+    /// The start of a group of this incarnation, or its trailer.
+    Block(Block),
+    /// Neither.
+    Other,
+    /// It cannot be read.
+    Unreadable,
 }
 
 impl<F: DiskFile> RunReader<'_, F> {
@@ -220,6 +237,10 @@ impl<F: DiskFile> RunReader<'_, F> {
                     }
                     (file, at) = (in_file, BLOCK_U64);
                 }
+                Next::Unknown => {
+                    self.found.push(Found::Lost { replicas: None });
+                    break;
+                }
                 Next::End => break,
             }
         }
@@ -238,67 +259,76 @@ impl<F: DiskFile> RunReader<'_, F> {
     /// Finds the group `expected`, which would stand at `at`, or else the first thing that proves it was written.
     fn next(&mut self, file: usize, at: u64, expected: GroupNumber) -> Result<Next, DiskError> {
         let length = self.files[file].file.length()?;
-        let mut block_at = at;
-        while block_at < length {
+        let mut may_be_lost = false;
+        for block_at in (at..length).step_by(BLOCK) {
             match self.block(file, block_at)? {
-                Some(Block::Group(header)) if header.number >= expected => {
+                Content::Block(Block::Group(header)) if header.number >= expected => {
                     return Ok(Next::Group(file, block_at, header));
                 }
-                Some(Block::Trailer(header)) if header.number >= expected => {
+                Content::Block(Block::Trailer(header)) if header.number >= expected => {
                     return Ok(Next::Trailer(file, block_at, header));
                 }
                 // The usual end of a file: the trailer of the group before stands where the next would.
-                Some(Block::Trailer(header))
+                Content::Block(Block::Trailer(header))
                     if block_at == at && header.number.next() == expected =>
                 {
                     break;
                 }
-                Some(_) => block_at += BLOCK_U64,
-                None => {
-                    self.save_votes(file, block_at, expected)?;
-                    block_at += BLOCK_U64;
-                }
+                Content::Block(Block::Group(_) | Block::Trailer(_)) => {}
+                Content::Other => may_be_lost |= self.save_votes(file, block_at, expected)?,
+                Content::Unreadable => may_be_lost = true,
             }
         }
         let next = file + 1;
         Ok(match self.files.get(next) {
             Some(found) if found.header.first >= expected => Next::File(next, found.header.first),
+            Some(_) | None if may_be_lost => Next::Unknown,
             Some(_) | None => Next::End,
         })
     }
 
-    /// Takes the votes that stand here, if they are of a group whose header could not be read.
-    fn save_votes(&mut self, file: usize, at: u64, expected: GroupNumber) -> Result<(), DiskError> {
+    /// Takes the votes that stand here, if they are of a group whose header could not be read. Whether they are.
+    fn save_votes(
+        &mut self,
+        file: usize,
+        at: u64,
+        expected: GroupNumber,
+    ) -> Result<bool, DiskError> {
         let mut start = [0; 4];
         bad_sectors::read(&self.files[file].file, at, &mut start)?;
         if !VoteCopies::may_start(&start) {
-            return Ok(());
+            return Ok(false);
         }
         let mut bytes = vec![0; VoteCopies::LENGTH_MAX];
         let length = bad_sectors::read(&self.files[file].file, at, &mut bytes)?;
         let copies = VoteCopies::decode(&bytes[..length], self.seed);
-        if let Some(copies) = copies
-            && copies.incarnation == self.incarnation
-            && copies.number >= expected
-        {
-            self.found.push(Found::Votes(copies.votes));
-        }
-        Ok(())
+        let copies = copies
+            .filter(|copies| copies.incarnation == self.incarnation && copies.number >= expected);
+        let is_taken = copies.is_some();
+        self.found
+            .extend(copies.map(|copies| Found::Votes(copies.votes)));
+        Ok(is_taken)
     }
 
-    fn block(&self, file: usize, at: u64) -> Result<Option<Block>, DiskError> {
-        let block = read_block(&self.files[file].file, at)?;
-        Ok(Block::decode(&block, self.seed).filter(|found| {
+    fn block(&self, file: usize, at: u64) -> Result<Content, DiskError> {
+        let Some(block) = read_block(&self.files[file].file, at)? else {
+            return Ok(Content::Unreadable);
+        };
+        let block = Block::decode(&block, self.seed).filter(|found| {
             let (Block::Group(header) | Block::Trailer(header)) = found;
             header.incarnation == self.incarnation
-        }))
+        });
+        Ok(block.map_or(Content::Other, Content::Block))
     }
 }
 
-/// A block; shorter at the end of the file.
-fn read_block<F: DiskFile>(file: &F, at: u64) -> Result<Vec<u8>, DiskError> {
+/// A block; shorter at the end of the file. `None` where it cannot be read.
+fn read_block<F: DiskFile>(file: &F, at: u64) -> Result<Option<Vec<u8>>, DiskError> {
     let mut block = vec![0; BLOCK];
-    let length = bad_sectors::read(file, at, &mut block)?;
-    block.truncate(length);
-    Ok(block)
+    match bad_sectors::try_read(file, at, &mut block) {
+        Ok(length) => block.truncate(length),
+        Err(DiskError::Io(_)) => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    Ok(Some(block))
 }

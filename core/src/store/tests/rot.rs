@@ -278,6 +278,94 @@ fn a_journal_or_checkpoint_that_rots_never_makes_a_clean_replica_of_what_lost_so
     assert!(suspects > 0, "rot strikes the journal where it matters");
 }
 
+/// A store whose last group cannot be found by its header and trailer: it was durable, and the write of the group behind it,
+/// which overwrote its trailer, was torn. Returns where its header stands.
+fn with_torn_end(kind: OrderKind) -> (TestDisk, String, u64) {
+    let disk = formatted();
+    let mut driver = Driver::new(open(&disk).0);
+    for partition in 0..2 {
+        driver.create(replica(partition));
+        driver
+            .append(replica(partition), vec![opening(1, 0)])
+            .unwrap();
+    }
+    driver.commit();
+    driver.execute(replica(0), kind).unwrap();
+    driver.commit();
+    let (path, group) = journal_groups(&disk).pop().unwrap();
+    let bytes = disk.bytes(&path);
+    let mut blocks = (group..bytes.len()).step_by(4096);
+    let trailer = blocks.find(|&at| bytes[at..].starts_with(b"VJT1"));
+    disk.rot(&path, trailer.unwrap() + 30);
+    (disk, path, group as u64)
+}
+
+fn append_of(offset: i64) -> OrderKind {
+    OrderKind::Append {
+        after: Position {
+            leader_epoch: LeaderEpoch(1),
+            end_offset: Offset(offset),
+            notes: 1,
+        },
+        entries: vec![Entry::Batch(batch(offset, 1, 1, 100))],
+        high_watermark: Offset(0),
+        flush: Flush::Commit,
+        roll: Roll::default(),
+    }
+}
+
+#[test]
+fn a_last_group_that_cannot_be_read_makes_suspects_of_all() {
+    let marks = |disk: &TestDisk| {
+        let (_, recovered) = open(disk);
+        let replicas = recovered.replicas.into_iter();
+        replicas.map(|found| found.mark).collect::<Vec<_>>()
+    };
+    let (disk, path, group) = with_torn_end(append_of(0));
+    assert_eq!(marks(&disk), [Mark::Clean; 2], "its header can be read");
+    let (disk, ..) = with_torn_end(append_of(0));
+    disk.fail_reads(&path, group..group + 512, Some(2));
+    assert_eq!(marks(&disk), [Mark::Clean; 2], "the read is tried again");
+    let (disk, ..) = with_torn_end(append_of(0));
+    disk.fail_reads(&path, group..group + 512, None);
+    assert_eq!(marks(&disk), [Mark::Suspect; 2]);
+    assert_eq!(
+        marks(&disk),
+        [Mark::Suspect; 2],
+        "for every start after that"
+    );
+}
+
+#[test]
+fn a_group_of_which_only_votes_are_left_makes_suspects_of_all() {
+    let vote = Vote {
+        leader_epoch: LeaderEpoch(7),
+        voted_for: Some(voter(3)),
+    };
+    let (disk, path, group) = with_torn_end(OrderKind::StoreVote(vote));
+    disk.rot(&path, usize::try_from(group).unwrap() + 30);
+    let (_, recovered) = open(&disk);
+    let found = recovered
+        .replicas
+        .iter()
+        .map(|found| (found.vote, found.mark));
+    let other = (Vote::default(), Mark::Suspect);
+    assert_eq!(found.collect::<Vec<_>>(), [(vote, Mark::Suspect), other]);
+}
+
+#[test]
+fn a_file_whose_header_and_first_group_cannot_be_read_is_known_by_a_trailer() {
+    let disk = formatted();
+    let mut driver = Driver::new(open(&disk).0);
+    driver.create(replica(0));
+    driver.commit();
+    drop(driver);
+    let (path, group) = journal_groups(&disk).pop().unwrap();
+    disk.fail_reads(&path, 0..group as u64 + 512, None);
+    let (_, recovered) = open(&disk);
+    assert_eq!(recovered.replicas[0].mark, Mark::Suspect);
+}
+
 /// A store in which a replica that is there is deleted by a group of its own, and that group cannot be read; its batches
 /// are in the journal.
 fn with_lost_deletion() -> (TestDisk, Driver, Position) {
