@@ -150,6 +150,10 @@ impl Replica {
             self.producers.truncate_to(to.end_offset);
         }
         self.holes.truncate_to(to.end_offset);
+        if !cx.fx.mutant(Mutant::ReadsWhatIsDropped) {
+            // What is being read for others may be of what is dropped. Who has not been answered asks again.
+            self.fills.clear();
+        }
         self.end = to;
         if !cx.fx.mutant(Mutant::KeepsTruncatedVoters) {
             self.refresh_voters();

@@ -114,7 +114,7 @@ impl Quorum {
                     self.mail.push_back((me, message));
                 }
                 Effect::Store(order) => self.orders[me].push_back(order),
-                Effect::Notice(_) => {}
+                Effect::Notice(_) | Effect::Query(_) => {}
                 other => panic!("a replica alone does not order {other:?}"),
             }
         }
@@ -386,6 +386,26 @@ fn a_fill_that_was_under_way_when_its_hole_was_found_to_be_wider_closes_nothing(
     quorum.stuck.clear();
     quorum.run(Duration::from_secs(2));
     assert_eq!(holes(&quorum), []);
+}
+
+#[test]
+fn what_is_read_for_a_peer_and_dropped_meanwhile_is_not_sent() {
+    let mut quorum = Quorum::new(2);
+    let leader = quorum.elect();
+    let follower = 1 - leader;
+    quorum.stuck = vec![leader, follower];
+    let end = quorum.replicas[follower].end();
+    quorum.produce(leader).expect("it leads");
+    quorum.settle();
+    assert!(quorum.replicas[follower].end() > end, "it has the record");
+    quorum.sent.clear();
+    quorum.with(follower, |replica, cx| {
+        replica.read_for(voter(leader), Offset(0), Offset(1), cx);
+        let (&id, _) = replica.fills.first_key_value().expect("it reads");
+        replica.truncate_to(end, cx);
+        replica.on_read(id, Some(Vec::new()), cx);
+    });
+    assert_eq!(quorum.sent, []);
 }
 
 #[test]
