@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::hooks::{Hooks, Mutant};
-use crate::ids::{Incarnation, TopicPartition};
+use crate::ids::{Incarnation, TopicPartition, Voter};
 use crate::store::checkpoint::{self, Checkpoint};
 use crate::store::failed_sync::FailedSync;
 use crate::store::journal::{self, Journal, JournalPlace};
@@ -86,11 +86,14 @@ impl<D: Disk> LogStore<D> {
         let journal =
             journal_reader::read(&disk, identity.directory, latest.incarnation, latest.place)?;
         let generation = latest.generation;
-        let seed = journal::seed(identity.directory);
+        let me = Voter {
+            broker: identity.broker,
+            directory: identity.directory,
+        };
         let mut replay = Replay::new(
             &disk,
             options,
-            seed,
+            me,
             latest.replicas,
             boot.is_same_run(latest.boot),
             &hooks,

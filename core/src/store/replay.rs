@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use crate::hooks::{Hooks, Mutant};
-use crate::ids::TopicPartition;
+use crate::ids::{TopicPartition, Voter};
 use crate::log::Position;
 use crate::record::{Batch, BatchHeader, HEADER_SIZE};
 use crate::store::codec::Take;
@@ -27,6 +27,8 @@ use crate::store::{Disk, DiskError, DiskFile, Mark, StoreOptions, Vote, bad_sect
 pub(super) struct Replay<'a, D: Disk> {
     disk: &'a D,
     options: StoreOptions,
+    /// Whose directory it is.
+    me: Voter,
     seed: u32,
     pub(super) replicas: BTreeMap<TopicPartition, ReplicaLog>,
     /// Batches whose bodies the journal holds, to be written once the journal has been read: what was truncated
@@ -56,12 +58,12 @@ pub(super) struct Replay<'a, D: Disk> {
 }
 
 impl<'a, D: Disk> Replay<'a, D> {
-    /// Begins with what a checkpoint says of the replicas. `seed` is the directory's; `is_same_run` says whether the
+    /// Begins with what a checkpoint says of the replicas in the directory of `me`. `is_same_run` says whether the
     /// checkpoint was written in this run of the operating system.
     pub(super) fn new(
         disk: &'a D,
         options: StoreOptions,
-        seed: u32,
+        me: Voter,
         replicas: BTreeMap<TopicPartition, ReplicaState>,
         is_same_run: bool,
         hooks: &'a Hooks,
@@ -70,7 +72,8 @@ impl<'a, D: Disk> Replay<'a, D> {
         Self {
             disk,
             options,
-            seed,
+            me,
+            seed: journal::seed(me.directory),
             replicas: logs
                 .map(|(replica, state)| (replica, ReplicaLog::new(state)))
                 .collect(),
@@ -232,7 +235,10 @@ impl<'a, D: Disk> Replay<'a, D> {
     ) -> Result<(), DiskError> {
         if let Record::Create { voters } = record {
             self.forget(replica); // where the record that deleted its predecessor is lost
-            let state = ReplicaState::new(voters);
+            let mut state = ReplicaState::new(voters);
+            if !state.voters.contains(&self.me) {
+                state.mark = Mark::New; // whether or not the record behind this one, which says so, can be read
+            }
             self.replicas.insert(replica, ReplicaLog::new(state));
             return Ok(());
         }

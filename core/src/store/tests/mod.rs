@@ -72,8 +72,8 @@ fn formatted() -> TestDisk {
     let disk = TestDisk::new();
     let identity = Identity {
         cluster: None,
-        broker: BrokerId(1),
-        directory: DirectoryId(4711),
+        broker: voter(1).broker,
+        directory: voter(1).directory,
     };
     LogStore::format(&disk, identity).unwrap();
     disk

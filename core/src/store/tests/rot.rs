@@ -278,6 +278,38 @@ fn a_journal_or_checkpoint_that_rots_never_makes_a_clean_replica_of_what_lost_so
     assert!(suspects > 0, "rot strikes the journal where it matters");
 }
 
+#[test]
+fn a_copy_made_anew_is_new_whether_or_not_its_mark_rots() {
+    // Nothing, the record of the mark, and that of the creation.
+    let names = [Mark::New, Mark::New, Mark::Suspect];
+    for (within, mark) in [
+        None,
+        Some(52 + 20 + 12 + 5 + 44 + 13),
+        Some(52 + 20 + 12 + 5),
+    ]
+    .into_iter()
+    .zip(names)
+    {
+        let disk = formatted();
+        let mut driver = Driver::new(open(&disk).0);
+        let voters = vec![voter(2), voter(3)];
+        driver
+            .execute(replica(0), OrderKind::Create { voters })
+            .unwrap();
+        driver
+            .execute(replica(0), OrderKind::SetMark(Mark::New))
+            .unwrap();
+        driver.commit();
+        drop(driver);
+        let (path, group) = journal_groups(&disk).pop().unwrap();
+        if let Some(within) = within {
+            disk.rot(&path, group + within);
+        }
+        let (_, recovered) = open(&disk);
+        assert_eq!(recovered.replicas[0].mark, mark, "{within:?}");
+    }
+}
+
 /// A store whose last group cannot be found by its header and trailer: it was durable, and the write of the group behind it,
 /// which overwrote its trailer, was torn. Returns where its header stands.
 fn with_torn_end(kind: OrderKind) -> (TestDisk, String, u64) {

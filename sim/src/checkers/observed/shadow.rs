@@ -539,7 +539,10 @@ fn matches(state: &Stored, found: Option<&RecoveredReplica>) -> bool {
     let is_sound = match state.mark {
         Mark::Clean | Mark::Volatile => found.mark != Mark::New,
         Mark::Suspect => found.mark == Mark::Suspect,
-        Mark::New => found.mark == Mark::New,
+        // With its creation, which tells who voted then, that mark may be lost.
+        Mark::New => {
+            found.mark == Mark::New || found.mark == Mark::Suspect && found.voters.is_empty()
+        }
     };
     if !is_sound {
         return false;

@@ -2,7 +2,7 @@
 
 use varve_core::ids::{BrokerId, DirectoryId};
 use varve_core::record::BatchBuilder;
-use varve_core::store::{Mark, RecoveredReplica, Refusal, Roll};
+use varve_core::store::{Mark, RecoveredReplica, Refusal, Roll, Vote};
 
 use super::*;
 
@@ -107,4 +107,82 @@ fn what_was_acknowledged_counts_although_it_is_lost_and_nothing_else_that_is() {
         Some(2),
         "and it was acknowledged up to there"
     );
+}
+
+/// What a start may find of a replica, where its disk has met this.
+struct Start {
+    seen: Observed,
+    fault: Interruption,
+}
+
+impl Start {
+    /// A replica that was ordered these things, one after the other; the first so many are durable.
+    fn after(kinds: Vec<OrderKind>, durable: usize) -> Self {
+        let replica = TopicPartition::default();
+        let mut seen = Observed::default();
+        for (seq, kind) in (1..).map(OrderSeq).zip(kinds) {
+            seen.take_order(ME, &Order { replica, seq, kind });
+        }
+        for seq in (1..=durable as u64).map(OrderSeq) {
+            let completion = Completion {
+                replica,
+                seq,
+                position: Position::default(),
+                stage: Stage::Durable,
+            };
+            seen.take_completion(ME, &completion);
+        }
+        let fault = Interruption {
+            power_was_cut: true,
+            ..Interruption::default()
+        };
+        Self { seen, fault }
+    }
+
+    fn may_find(&self, found: &RecoveredReplica) -> bool {
+        let recovered = Recovered {
+            cluster: None,
+            broker: ME.broker,
+            directory: ME.directory,
+            incarnation: Incarnation(2),
+            replicas: vec![found.clone()],
+        };
+        self.seen.clone().start(&recovered, self.fault).is_ok()
+    }
+}
+
+fn found(end: Position, mark: Mark) -> RecoveredReplica {
+    RecoveredReplica {
+        end,
+        mark,
+        ..RecoveredReplica::empty(TopicPartition::default(), vec![ME])
+    }
+}
+
+#[test]
+fn the_mark_of_a_copy_made_anew_is_lost_only_with_its_creation() {
+    let voters = Vec::new();
+    let new = OrderKind::SetMark(Mark::New);
+    let vote = Vote {
+        leader_epoch: LeaderEpoch(4),
+        voted_for: None,
+    };
+    let kinds = vec![
+        OrderKind::Create { voters },
+        new,
+        OrderKind::StoreVote(vote),
+    ];
+    let start = Start::after(kinds, 0);
+    let mut replica = RecoveredReplica {
+        vote,
+        ..found(Position::default(), Mark::Suspect)
+    };
+    assert!(
+        !start.may_find(&replica),
+        "its creation says that it is new"
+    );
+    replica.voters.clear();
+    assert!(start.may_find(&replica));
+    replica.mark = Mark::Clean;
+    assert!(!start.may_find(&replica));
 }
