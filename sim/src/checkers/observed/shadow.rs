@@ -48,6 +48,12 @@ fn part(log: &[Logged], end: Position) -> Option<Vec<Logged>> {
     }
     let before = |logged: &Logged| logged.after.notes <= end.notes;
     let (front, behind) = log.split_at(log.partition_point(before));
+    with_batches(front, behind, end)
+}
+
+/// The log with those batches behind it, up to this position, that are of the epoch of this position. In one epoch there
+/// is one log, so they are what stood there, whether they are what was lost or what was dropped since.
+fn with_batches(front: &[Logged], behind: &[Logged], end: Position) -> Option<Vec<Logged>> {
     let mut part = front.to_vec();
     let batches = behind.iter().filter(|logged| logged.crc != 0);
     for batch in batches.filter(|batch| batch.after.leader_epoch == end.leader_epoch) {
@@ -121,6 +127,9 @@ pub struct Shadow {
     predecessor: Stored,
     /// What was durable of its log before each truncation that was reported durable.
     before_truncations: Vec<Vec<Logged>>,
+    /// What the disk has refused, and what a start has not found: where it stood in the log, and its entries. Its
+    /// batches may be in the segments.
+    dropped: Vec<(Position, Vec<Logged>)>,
     /// What was reported written, by the number of its order.
     pub(super) written: OrderSeq,
     pending: VecDeque<Pending>,
@@ -279,6 +288,7 @@ impl Shadow {
                 Change::Delete => {
                     self.before_truncations.clear();
                     self.lost = Acknowledged::default();
+                    self.dropped.clear();
                     self.predecessor = std::mem::take(&mut self.durable);
                 }
                 Change::Truncate(_) => self.before_truncations.push(self.durable.log.clone()),
@@ -297,7 +307,10 @@ impl Shadow {
     pub(super) fn refused(&mut self, seq: OrderSeq) {
         let mut pending = self.pending.iter_mut();
         if let Some(pending) = pending.find(|pending| pending.seq == seq) {
-            pending.change = Change::Other;
+            let refused = std::mem::replace(&mut pending.change, Change::Other);
+            if let (Some(after), Change::Append(entries)) = (pending.after, refused) {
+                self.dropped.push((after, entries));
+            }
         }
     }
 
@@ -341,6 +354,10 @@ impl Shadow {
         let same = same.take_while(|(one, other)| one == other).count();
         self.compared = self.compared.min(same);
         self.lose(&state.log);
+        if same < self.ordered.log.len() {
+            let dropped = self.ordered.log.split_off(same);
+            self.dropped.push((self.ordered.end(), dropped));
+        }
         self.ordered.clone_from(&state);
         self.durable = state;
         self.pending.clear();
@@ -351,7 +368,8 @@ impl Shadow {
 
     /// What a journal with a rotten group leaves, where that is what was found: the replica knows that something is
     /// lost, its votes stand twice and are all there, and its log is a part of what it was, or was before a truncation that
-    /// is lost. Where its deletion is lost, it is there again.
+    /// is lost; or it goes on with what stands behind it in the segments, which the disk has refused, or no start has found
+    /// since. Where its deletion is lost, it is there again.
     fn left_by_rotten_journal(
         &self,
         found: Option<&RecoveredReplica>,
@@ -374,9 +392,19 @@ impl Shadow {
     fn part_left(&self, found: &RecoveredReplica, fault: Interruption) -> Option<Stored> {
         let as_it_was = [&self.ordered.log, &self.durable.log].into_iter();
         let mut logs = as_it_was.chain(self.before_truncations.iter().rev());
+        let gone_on = |log: &Vec<Logged>| {
+            let mut dropped = self.dropped.iter().rev();
+            dropped.find_map(|(after, entries)| {
+                let kept = index_of(log, *after)?;
+                let is_in_place = after.notes == found.end.notes;
+                with_batches(&log[..kept], entries, found.end).filter(|_| is_in_place)
+            })
+        };
+        let log = logs.clone().find_map(|log| part(log, found.end));
+        let log = log.or_else(|| logs.find_map(gone_on))?;
         let mut state = Stored {
             exists: true,
-            log: logs.find_map(|log| part(log, found.end))?,
+            log,
             vote: self.durable.vote,
             mark: found.mark,
         };

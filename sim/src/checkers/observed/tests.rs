@@ -159,6 +159,70 @@ fn found(end: Position, mark: Mark) -> RecoveredReplica {
     }
 }
 
+fn append(batch: &varve_core::record::Batch, after: Position) -> (OrderKind, Position) {
+    let entry = Entry::Batch(batch.clone());
+    let end = entry.position_after(after);
+    let kind = OrderKind::Append {
+        after,
+        entries: vec![entry],
+        high_watermark: Offset(0),
+        flush: Flush::Commit,
+        roll: Roll::default(),
+    };
+    (kind, end)
+}
+
+#[test]
+fn what_the_disk_has_refused_comes_back_only_to_a_suspect_whose_journal_is_damaged() {
+    let voters = vec![ME];
+    let (one, end) = append(&batch(0), Position::default());
+    let (other, behind) = append(&batch(1), end);
+    let kinds = vec![OrderKind::Create { voters }, one, other];
+    let mut start = Start::after(kinds, 2);
+    start
+        .seen
+        .refused(ME, TopicPartition::default(), OrderSeq(3));
+    assert!(start.may_find(&found(end, Mark::Clean)));
+    assert!(
+        !start.may_find(&found(behind, Mark::Suspect)),
+        "it is sound"
+    );
+    start.fault.journal_damaged = true;
+    assert!(start.may_find(&found(behind, Mark::Suspect)));
+    assert!(!start.may_find(&found(behind, Mark::Clean)));
+    let (_, beyond) = append(&batch(2), behind);
+    assert!(
+        !start.may_find(&found(beyond, Mark::Suspect)),
+        "never ordered"
+    );
+}
+
+#[test]
+fn what_no_start_has_found_comes_back_only_while_the_log_ends_in_its_epoch() {
+    let voters = vec![ME];
+    let (one, end) = append(&batch(0), Position::default());
+    let (other, behind) = append(&batch(1), end);
+    let mut start = Start::after(vec![OrderKind::Create { voters }, one, other], 2);
+    let recovered = Recovered {
+        cluster: None,
+        broker: ME.broker,
+        directory: ME.directory,
+        incarnation: Incarnation(2),
+        replicas: vec![found(end, Mark::Suspect)],
+    };
+    start
+        .seen
+        .start(&recovered, start.fault)
+        .expect("it is what was durable");
+    start.fault.journal_damaged = true;
+    assert!(start.may_find(&found(behind, Mark::Suspect)));
+    let later = Position {
+        leader_epoch: behind.leader_epoch.next(),
+        ..behind
+    };
+    assert!(!start.may_find(&found(later, Mark::Suspect)));
+}
+
 #[test]
 fn the_mark_of_a_copy_made_anew_is_lost_only_with_its_creation() {
     let voters = Vec::new();
