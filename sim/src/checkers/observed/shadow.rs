@@ -348,7 +348,10 @@ impl Shadow {
     ) -> Result<(), String> {
         let state = match self.left_by_rotten_journal(found, fault) {
             Some(state) => state,
-            None => self.left_by_crash(found, fault)?,
+            None => {
+                let left = self.left_by_crash(found, fault);
+                left.or_else(|wrong| self.left_by_torn_journal(found, fault).ok_or(wrong))?
+            }
         };
         let same = state.log.iter().zip(&self.ordered.log);
         let same = same.take_while(|(one, other)| one == other).count();
@@ -380,6 +383,17 @@ impl Shadow {
             .or_else(|| self.predecessor_left(found))
     }
 
+    /// The same where a power cut has torn groups and spared others behind them: only what was never durable may be lost.
+    fn left_by_torn_journal(
+        &self,
+        found: Option<&RecoveredReplica>,
+        fault: Interruption,
+    ) -> Option<Stored> {
+        let found = found.filter(|found| fault.power_was_cut && found.mark.is_suspect())?;
+        let left = self.part_left(found, fault)?;
+        left.log.starts_with(&self.durable.log).then_some(left)
+    }
+
     fn predecessor_left(&self, found: &RecoveredReplica) -> Option<Stored> {
         let left = Stored {
             log: part(&self.predecessor.log, found.end)?,
@@ -402,11 +416,13 @@ impl Shadow {
         };
         let log = logs.clone().find_map(|log| part(log, found.end));
         let log = log.or_else(|| logs.find_map(gone_on))?;
+        let was_new = !self.durable.exists || self.durable.mark == Mark::New;
+        let is_new = was_new && self.ordered.mark == Mark::New;
         let mut state = Stored {
             exists: true,
             log,
             vote: self.durable.vote,
-            mark: found.mark,
+            mark: if is_new { Mark::New } else { found.mark },
         };
         let mut votes = self
             .pending
@@ -424,6 +440,7 @@ impl Shadow {
         while !matches(&state, Some(found)) {
             state.vote = rest.next()?.1;
         }
+        state.mark = found.mark;
         Some(state)
     }
 

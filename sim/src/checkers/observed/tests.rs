@@ -1,6 +1,7 @@
 //! What is known of a replica in the course of one step.
 
 use varve_core::ids::{BrokerId, DirectoryId};
+use varve_core::log::Note;
 use varve_core::record::BatchBuilder;
 use varve_core::store::{Mark, RecoveredReplica, Refusal, Roll, Vote};
 
@@ -159,8 +160,7 @@ fn found(end: Position, mark: Mark) -> RecoveredReplica {
     }
 }
 
-fn append(batch: &varve_core::record::Batch, after: Position) -> (OrderKind, Position) {
-    let entry = Entry::Batch(batch.clone());
+fn append(entry: Entry, after: Position) -> (OrderKind, Position) {
     let end = entry.position_after(after);
     let kind = OrderKind::Append {
         after,
@@ -175,10 +175,11 @@ fn append(batch: &varve_core::record::Batch, after: Position) -> (OrderKind, Pos
 #[test]
 fn what_the_disk_has_refused_comes_back_only_to_a_suspect_whose_journal_is_damaged() {
     let voters = vec![ME];
-    let (one, end) = append(&batch(0), Position::default());
-    let (other, behind) = append(&batch(1), end);
+    let (one, end) = append(Entry::Batch(batch(0)), Position::default());
+    let (other, behind) = append(Entry::Batch(batch(1)), end);
     let kinds = vec![OrderKind::Create { voters }, one, other];
     let mut start = Start::after(kinds, 2);
+    start.fault.power_was_cut = false;
     start
         .seen
         .refused(ME, TopicPartition::default(), OrderSeq(3));
@@ -190,7 +191,7 @@ fn what_the_disk_has_refused_comes_back_only_to_a_suspect_whose_journal_is_damag
     start.fault.journal_damaged = true;
     assert!(start.may_find(&found(behind, Mark::Suspect)));
     assert!(!start.may_find(&found(behind, Mark::Clean)));
-    let (_, beyond) = append(&batch(2), behind);
+    let (_, beyond) = append(Entry::Batch(batch(2)), behind);
     assert!(
         !start.may_find(&found(beyond, Mark::Suspect)),
         "never ordered"
@@ -198,10 +199,37 @@ fn what_the_disk_has_refused_comes_back_only_to_a_suspect_whose_journal_is_damag
 }
 
 #[test]
+fn a_note_that_a_power_cut_tears_is_lost_from_between_batches_to_a_suspect_alone() {
+    let (one, end) = append(Entry::Batch(batch(0)), Position::default());
+    let tick = Note {
+        leader_epoch: end.leader_epoch,
+        offset: end.end_offset,
+        kind: NoteKind::ClockTick(LogClock(1)),
+    };
+    let (tick, ticked) = append(Entry::Note(tick), end);
+    let (other, behind) = append(Entry::Batch(batch(1)), ticked);
+    let voters = vec![ME];
+    let kinds = vec![OrderKind::Create { voters }, one, tick, other];
+    let without_note = Position {
+        notes: end.notes,
+        ..behind
+    };
+    let start = Start::after(kinds.clone(), 2);
+    assert!(start.may_find(&found(without_note, Mark::Suspect)));
+    assert!(!start.may_find(&found(without_note, Mark::Clean)));
+    assert!(start.may_find(&found(behind, Mark::Clean)));
+    let start = Start::after(kinds, 4);
+    assert!(
+        !start.may_find(&found(without_note, Mark::Suspect)),
+        "it was durable"
+    );
+}
+
+#[test]
 fn what_no_start_has_found_comes_back_only_while_the_log_ends_in_its_epoch() {
     let voters = vec![ME];
-    let (one, end) = append(&batch(0), Position::default());
-    let (other, behind) = append(&batch(1), end);
+    let (one, end) = append(Entry::Batch(batch(0)), Position::default());
+    let (other, behind) = append(Entry::Batch(batch(1)), end);
     let mut start = Start::after(vec![OrderKind::Create { voters }, one, other], 2);
     let recovered = Recovered {
         cluster: None,
