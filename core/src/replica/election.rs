@@ -464,11 +464,11 @@ impl Replica {
     /// Whether this replica has a vote to give, be it to itself: none where it was made anew and has not caught up. It may
     /// have been one that was deleted and has voted before, and whoever does not know of that counts it among all voters, as
     /// it does itself by the voters of long ago.
-    /// Nor has a suspect whose log makes it no voter: where the journal has lost its creation, it has lost that mark too.
+    /// Nor has a suspect whose creation the journal has lost, and that mark with it, unless its log makes it a voter.
     pub(super) fn may_vote(&self, cx: &mut Cx<'_>) -> bool {
         let has_vote = match self.mark {
             Mark::Clean | Mark::Volatile => true,
-            Mark::Suspect => self.is_voter(),
+            Mark::Suspect => !self.creation_lost || self.is_voter(),
             Mark::New => false,
         };
         has_vote || cx.fx.mutant(Mutant::VotesMadeAgain)

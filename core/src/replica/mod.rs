@@ -129,6 +129,8 @@ pub struct Replica {
 
     /// Voters until the log's first voter note.
     voters_at_creation: Vec<Voter>,
+    /// The start of this node has not found which: what the disk had of the creation is lost.
+    creation_lost: bool,
     /// Voters at the log's end, sorted: effective when appended, not when committed.
     voters: Vec<Voter>,
     /// Of each of them, the count of the note that made it one. Without that, what it has does not count.
@@ -296,6 +298,7 @@ impl Replica {
             me,
             config,
             role: Role::Follower(Following::default()),
+            creation_lost: recovered.voters.is_empty(),
             voters_at_creation: recovered.voters,
             voters: Vec::new(),
             voters_since: Vec::new(),

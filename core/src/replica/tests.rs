@@ -259,6 +259,40 @@ fn a_replica_that_was_made_anew_stands_for_nothing_whatever_voters_its_log_names
 }
 
 #[test]
+fn a_suspect_that_has_lost_the_note_that_made_it_a_voter_votes_unless_its_creation_is_lost_too() {
+    for (voters, votes) in [
+        (vec![voter(0)], true),
+        (vec![voter(0), voter(1)], true),
+        (vec![], false),
+    ] {
+        let mut quorum = Quorum::new(2);
+        let recovered = RecoveredReplica {
+            mark: Mark::Suspect,
+            ..RecoveredReplica::empty(PARTITION, voters.clone())
+        };
+        let config = quorum.replicas[1].config;
+        quorum.replicas[1] =
+            quorum.with_cx(1, |cx| Replica::recover(recovered, voter(1), config, cx));
+        let ballot = ReplicaMessage {
+            partition: PARTITION,
+            from: voter(0),
+            to: voter(1),
+            leader_epoch: LeaderEpoch(1),
+            body: ReplicaBody::Vote {
+                end: Position::default(),
+            },
+        };
+        quorum.with(1, |replica, cx| replica.receive(ballot, cx));
+        quorum.settle();
+        let is_grant = |sent: &ReplicaMessage| {
+            let (granted, marked) = (true, true);
+            sent.body == ReplicaBody::VoteReply { granted, marked }
+        };
+        assert_eq!(quorum.sent.iter().any(is_grant), votes, "{voters:?}");
+    }
+}
+
+#[test]
 fn nothing_is_committed_while_only_the_leader_has_it_durably() {
     let mut quorum = Quorum::new(3);
     let leader = quorum.elect();
