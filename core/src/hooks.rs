@@ -90,6 +90,8 @@ list! {
         ChangesVotersTwiceAtOnce,
         /// The leader changes voters though those that are wanted are not there.
         ChangesToAbsentVoters,
+        /// A voter whose link has broken counts as present for as long as its last word is fresh.
+        TakesBrokenLinkForPresent,
         /// The leader removes voters in their order, whether or not they can vote.
         RemovesInTurn,
         /// A replica stands no more as soon as its log makes it no voter, committed or not.

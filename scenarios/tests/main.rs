@@ -69,6 +69,7 @@ mod overtaken_truncation;
 mod overwritten_tail;
 mod phantom_epoch;
 mod power_cut_of_all;
+mod present_by_a_broken_link;
 mod promoted_suspect;
 mod refusal_of_an_earlier_start;
 mod refused_leader;

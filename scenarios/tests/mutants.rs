@@ -144,6 +144,9 @@ killers! {
     votes_made_again {
         VotesMadeAgain: checker "VotesNeverChange",
     }
+    present_by_a_broken_link {
+        TakesBrokenLinkForPresent: claim "does not happen within 5000ms",
+    }
     promoted_suspect {
         PromotesSuspects: claim "does not happen within 10000ms",
     }

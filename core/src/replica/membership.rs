@@ -130,8 +130,9 @@ impl Replica {
     }
 
     /// The voters after the next step: one more, or one less. Whoever joins is present, and one that is present leaves
-    /// only when all that are wanted are in sync: until then it stands in for one that may never come. So a majority of
-    /// the voters behind a change is present, since a majority of those before it is.
+    /// only when all that are wanted are in sync: until then it stands in for one that may never come. A change waits while
+    /// no majority of the voters behind it is present: it could not commit, and would leave the partition to voters that
+    /// may never come.
     fn next_voters(&mut self, cx: &mut Cx<'_>) -> Option<Vec<Voter>> {
         let Role::Leader(leading) = &self.role else {
             return None;
@@ -169,14 +170,14 @@ impl Replica {
         let is_first = |leaver: &&Voter| turn(leaver) < Presence::Present;
         let is_replaced = is_complete && target.iter().all(in_sync);
         let mut voters = self.voters.clone();
-        if let Some(leaver) = leaver.filter(|leaver| is_replaced || is_first(leaver)) {
+        let probe = if let Some(leaver) = leaver.filter(|leaver| is_replaced || is_first(leaver)) {
             // One that cannot vote goes first: with it, one more vote would be needed of those that can.
             voters.retain(|voter| voter != leaver);
-            cx.fx.probe(Probe::VoterRemoved);
+            Probe::VoterRemoved
         } else if let Some(learner) = learner {
             voters.push(*learner);
             voters.sort_unstable();
-            cx.fx.probe(Probe::LearnerPromoted);
+            Probe::LearnerPromoted
         } else if leaver.is_some() {
             cx.fx.probe(Probe::VoterChangePutOff);
             return None;
@@ -185,7 +186,13 @@ impl Replica {
             let successor = self.successor(&target, cx.now, cx.timing, cx.links)?;
             self.transfer_to(successor, cx);
             return None;
+        };
+        let present = voters.iter().filter(|voter| is_present(voter)).count();
+        if present <= voters.len() / 2 {
+            cx.fx.probe(Probe::VoterChangePutOff);
+            return None;
         }
+        cx.fx.probe(probe);
         Some(voters)
     }
 
@@ -194,7 +201,10 @@ impl Replica {
             Presence::Present
         } else if voter.broker == self.me.broker || cx.links.is_replaced(voter) {
             Presence::Lost
-        } else if self.is_proven(voter, cx) && !cx.links.disk_hangs(voter.broker, cx.timing) {
+        } else if self.is_proven(voter, cx)
+            && (cx.links.reaches(voter) || cx.fx.mutant(Mutant::TakesBrokenLinkForPresent))
+            && !cx.links.disk_hangs(voter.broker, cx.timing)
+        {
             Presence::Present
         } else {
             Presence::Silent
