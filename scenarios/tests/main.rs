@@ -33,6 +33,7 @@ mod flushed_in_time;
 mod forgotten_epoch;
 mod forgotten_producer;
 mod former_controller;
+mod heard_and_offline;
 mod heir_that_dies;
 mod heir_that_sleeps;
 mod heir_whose_disk_hangs;

@@ -19,7 +19,8 @@ use super::{Cx, Replica, Role};
 enum Presence {
     /// Its broker speaks from another directory.
     Lost,
-    /// It has not proven within the election timeout that it hears this leader, or its disk hangs.
+    /// It has not proven within the election timeout that it hears this leader, its link has broken since, or it stores
+    /// nothing: its disk hangs, or its directory is offline.
     Silent,
     /// It has, or this leader does not lead for as long.
     Present,
@@ -129,10 +130,9 @@ impl Replica {
             && !leading.target.contains(&other)
     }
 
-    /// The voters after the next step: one more, or one less. Whoever joins is present, and one that is present leaves
-    /// only when all that are wanted are in sync: until then it stands in for one that may never come. A change waits while
-    /// no majority of the voters behind it is present: it could not commit, and would leave the partition to voters that
-    /// may never come.
+    /// The voters after the next step: one more, or one less. A change waits while no majority of the voters behind it
+    /// is present: it could not commit, and would leave the partition to voters that may never come. A voter that is
+    /// present leaves only when all that are wanted are in sync: until then it stands in for one that is not.
     fn next_voters(&mut self, cx: &mut Cx<'_>) -> Option<Vec<Voter>> {
         let Role::Leader(leading) = &self.role else {
             return None;
@@ -158,7 +158,7 @@ impl Replica {
             .filter(|voter| !self.voters.contains(voter))
             .peekable();
         let is_complete = missing.peek().is_none();
-        let learner = missing.find(|voter| self.is_current(**voter, cx.links) && is_present(voter));
+        let learner = missing.find(|voter| self.is_current(**voter, cx.links));
         if learner.is_none() && !is_complete {
             return None; // a learner is on its way
         }
@@ -187,8 +187,7 @@ impl Replica {
             self.transfer_to(successor, cx);
             return None;
         };
-        let present = voters.iter().filter(|voter| is_present(voter)).count();
-        if present <= voters.len() / 2 {
+        if voters.iter().filter(|voter| is_present(voter)).count() <= voters.len() / 2 {
             cx.fx.probe(Probe::VoterChangePutOff);
             return None;
         }
@@ -204,6 +203,7 @@ impl Replica {
         } else if self.is_proven(voter, cx)
             && (cx.links.reaches(voter) || cx.fx.mutant(Mutant::TakesBrokenLinkForPresent))
             && !cx.links.disk_hangs(voter.broker, cx.timing)
+            && !cx.links.is_offline(voter)
         {
             Presence::Present
         } else {
