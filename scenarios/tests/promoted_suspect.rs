@@ -8,7 +8,7 @@ use varve_core::store::Mark;
 use varve_scenarios::{Scenario, millis, secs};
 
 pub(crate) fn cluster() -> Scenario {
-    Scenario::new(4).seed(8).quiet().replicas(1)
+    Scenario::new(4).seed(17).quiet().replicas(1)
 }
 
 pub(crate) fn story(s: &mut Scenario) {

@@ -1,10 +1,9 @@
 //! The journal: groups of records, written one after the other into files that are used again and again.
 //!
 //! A *group* is what one write puts there. It starts at a block, names the group before it that was known to be
-//! durable, lists the replicas that it touches, and is followed by a *trailer* block in the place where the next
-//! group will start. The trailer repeats the group's header, so that a damaged header does not hide whom it
-//! touched, and tells a clean end from a damaged start. Blocks are what a torn write can damage, so no group
-//! shares one with another. Layout and the reading of a damaged journal stand in `docs/format.md`.
+//! durable, lists the replicas that it touches, and ends with a *trailer* block. The trailer repeats the group's
+//! header, so that a damaged header does not hide whom it touched. Blocks are what a torn write can damage, so no
+//! group shares one with another, and none is written over what another has written since its file was free. Layout and the reading of a damaged journal stand in `docs/format.md`.
 //!
 //! This file writes; `journal_reader.rs` reads.
 
@@ -518,8 +517,8 @@ impl<D: Disk> Journal<D> {
         parts.push(zeros(BLOCK_U64 - to_u64(trailer.len())));
         parts.retain(|part| !part.is_empty());
         file.write_at(at, &parts)?;
-        self.written += total;
-        self.offset += total;
+        self.written += total + BLOCK_U64;
+        self.offset += total + BLOCK_U64;
         Ok(())
     }
 

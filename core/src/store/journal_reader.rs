@@ -5,8 +5,8 @@
 //! group is rot. In the groups after it, which may never have been synced, it may as well be a torn write, and
 //! the two cannot be told apart: whoever such a group touches may have lost something that it acknowledged.
 //!
-//! The trailer of the last durable group may be gone, overwritten by a group whose write was torn. So what cannot be
-//! read, where the next group would stand, may have been one, and so may a group of which the copies of votes are left.
+//! A group is known by its header or its trailer. What cannot be read, where the next group would stand, may have been
+//! one all the same, and so may a group of which the copies of votes are left.
 
 use crate::ids::{DirectoryId, Incarnation, TopicPartition};
 use crate::store::journal::{
@@ -183,7 +183,9 @@ enum Next {
 enum Content {
     /// The start of a group of this incarnation, or its trailer.
     Block(Block),
-    /// Neither.
+    /// That of an earlier incarnation, or zeros: it was not written since.
+    Unused,
+    /// None of these.
     Other,
     /// It cannot be read.
     Unreadable,
@@ -212,7 +214,7 @@ impl<F: DiskFile> RunReader<'_, F> {
                         self.found.push(Found::Lost { replicas: None });
                     }
                     self.durable = self.durable.max(header.durable);
-                    (file, at) = (in_file, start + header.length());
+                    (file, at) = (in_file, start + header.length() + BLOCK_U64);
                     expected = header.number.next();
                     self.found.push(Found::Group {
                         file: self.first_file + file,
@@ -224,7 +226,7 @@ impl<F: DiskFile> RunReader<'_, F> {
                 Next::Trailer(in_file, start, header) => {
                     let known = header.number == expected;
                     self.durable = self.durable.max(header.durable);
-                    (file, at) = (in_file, start);
+                    (file, at) = (in_file, start + BLOCK_U64);
                     expected = header.number.next();
                     self.found.push(Found::Lost {
                         replicas: known.then_some(header.replicas),
@@ -260,7 +262,9 @@ impl<F: DiskFile> RunReader<'_, F> {
     fn next(&mut self, file: usize, at: u64, expected: GroupNumber) -> Result<Next, DiskError> {
         let length = self.files[file].file.length()?;
         let mut may_be_lost = false;
-        for block_at in (at..length).step_by(BLOCK) {
+        // Earlier, a group was written over the trailer of the one before.
+        let from = (at - BLOCK_U64).max(BLOCK_U64);
+        for block_at in (from..length).step_by(BLOCK) {
             match self.block(file, block_at)? {
                 Content::Block(Block::Group(header)) if header.number >= expected => {
                     return Ok(Next::Group(file, block_at, header));
@@ -268,15 +272,11 @@ impl<F: DiskFile> RunReader<'_, F> {
                 Content::Block(Block::Trailer(header)) if header.number >= expected => {
                     return Ok(Next::Trailer(file, block_at, header));
                 }
-                // The usual end of a file: the trailer of the group before stands where the next would.
-                Content::Block(Block::Trailer(header))
-                    if block_at == at && header.number.next() == expected =>
-                {
-                    break;
-                }
-                Content::Block(Block::Group(_) | Block::Trailer(_)) => {}
+                // The usual end: nothing was written here since the file was free.
+                Content::Block(_) | Content::Unused if block_at == at => break,
+                Content::Block(_) | Content::Unused => {}
                 Content::Other => may_be_lost |= self.save_votes(file, block_at, expected)?,
-                Content::Unreadable => may_be_lost = true,
+                Content::Unreadable => may_be_lost |= block_at == at,
             }
         }
         let next = file + 1;
@@ -314,11 +314,16 @@ impl<F: DiskFile> RunReader<'_, F> {
         let Some(block) = read_block(&self.files[file].file, at)? else {
             return Ok(Content::Unreadable);
         };
-        let block = Block::decode(&block, self.seed).filter(|found| {
-            let (Block::Group(header) | Block::Trailer(header)) = found;
-            header.incarnation == self.incarnation
-        });
-        Ok(block.map_or(Content::Other, Content::Block))
+        Ok(match Block::decode(&block, self.seed) {
+            Some(Block::Group(header) | Block::Trailer(header))
+                if header.incarnation != self.incarnation =>
+            {
+                Content::Unused
+            }
+            Some(block) => Content::Block(block),
+            None if block.iter().all(|&byte| byte == 0) => Content::Unused,
+            None => Content::Other,
+        })
     }
 }
 

@@ -93,10 +93,10 @@ impl ClusterOptions {
 /// Store sizes that make files roll and checkpoints happen within a short run.
 fn small_store() -> StoreOptions {
     StoreOptions {
-        journal_file_bytes: 64 << 10,
+        journal_file_bytes: 128 << 10,
         journal_files: 2,
         direct_append_bytes_min: 4 << 10,
-        checkpoint_journal_bytes: 128 << 10,
+        checkpoint_journal_bytes: 256 << 10,
         checkpoint_direct_bytes: 256 << 10,
         replicated_flush_max: Duration::from_millis(100),
         reserve_bytes: 1 << 20,

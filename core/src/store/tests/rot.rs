@@ -223,7 +223,7 @@ fn a_replica_whose_creation_rots_keeps_its_vote_and_is_a_suspect() {
             .unwrap();
         driver.append(replica(0), vec![opening(1, 0)]).unwrap();
         driver.commit();
-        // Its group takes the place of the trailer that names whom the group before has touched.
+        // A group behind it, which says that it was durable.
         driver.create(replica(1));
         driver.commit();
         disk
@@ -310,9 +310,8 @@ fn a_copy_made_anew_is_new_whether_or_not_its_mark_rots() {
     }
 }
 
-/// A store whose last group cannot be found by its header and trailer: it was durable, and the write of the group behind it,
-/// which overwrote its trailer, was torn. Returns where its header stands.
-fn with_torn_end(kind: OrderKind) -> (TestDisk, String, u64) {
+/// A store whose last group cannot be found by its trailer. Returns where its header stands.
+fn with_rotten_trailer(kind: OrderKind) -> (TestDisk, String, u64) {
     let disk = formatted();
     let mut driver = Driver::new(open(&disk).0);
     for partition in 0..2 {
@@ -347,18 +346,50 @@ fn append_of(offset: i64) -> OrderKind {
 }
 
 #[test]
+fn a_group_whose_header_rots_makes_suspects_of_those_it_touched_wherever_it_stands() {
+    for behind in 0..3 {
+        let disk = formatted();
+        let mut driver = Driver::new(open(&disk).0);
+        for partition in 0..3 {
+            driver.create(replica(partition));
+            let opening = vec![opening(1, 0)];
+            driver.append(replica(partition), opening).unwrap();
+        }
+        driver.commit();
+        driver.execute(replica(0), append_of(0)).unwrap();
+        driver.commit();
+        let (path, group) = journal_groups(&disk).pop().unwrap();
+        for offset in 0..behind {
+            driver.execute(replica(1), append_of(offset)).unwrap();
+            driver.commit();
+        }
+        drop(driver);
+        disk.rot(&path, group + 30);
+        if behind == 1 {
+            // The write of the group behind it was torn.
+            disk.rot(&path, group + 2 * 4096 + 30);
+            disk.rot(&path, group + 3 * 4096 + 30);
+        }
+        let (_, recovered) = open(&disk);
+        let marks = recovered.replicas.iter().map(|found| found.mark);
+        let expected = [Mark::Suspect, Mark::Clean, Mark::Clean];
+        assert_eq!(marks.collect::<Vec<_>>(), expected, "{behind}");
+    }
+}
+
+#[test]
 fn a_last_group_that_cannot_be_read_makes_suspects_of_all() {
     let marks = |disk: &TestDisk| {
         let (_, recovered) = open(disk);
         let replicas = recovered.replicas.into_iter();
         replicas.map(|found| found.mark).collect::<Vec<_>>()
     };
-    let (disk, path, group) = with_torn_end(append_of(0));
+    let (disk, path, group) = with_rotten_trailer(append_of(0));
     assert_eq!(marks(&disk), [Mark::Clean; 2], "its header can be read");
-    let (disk, ..) = with_torn_end(append_of(0));
+    let (disk, ..) = with_rotten_trailer(append_of(0));
     disk.fail_reads(&path, group..group + 512, Some(2));
     assert_eq!(marks(&disk), [Mark::Clean; 2], "the read is tried again");
-    let (disk, ..) = with_torn_end(append_of(0));
+    let (disk, ..) = with_rotten_trailer(append_of(0));
     disk.fail_reads(&path, group..group + 512, None);
     assert_eq!(marks(&disk), [Mark::Suspect; 2]);
     assert_eq!(
@@ -374,7 +405,7 @@ fn a_group_of_which_only_votes_are_left_makes_suspects_of_all() {
         leader_epoch: LeaderEpoch(7),
         voted_for: Some(voter(3)),
     };
-    let (disk, path, group) = with_torn_end(OrderKind::StoreVote(vote));
+    let (disk, path, group) = with_rotten_trailer(OrderKind::StoreVote(vote));
     disk.rot(&path, usize::try_from(group).unwrap() + 30);
     let (_, recovered) = open(&disk);
     let found = recovered

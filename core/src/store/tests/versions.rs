@@ -36,3 +36,49 @@ fn a_directory_of_a_later_version_is_refused_by_its_number() {
     let opened = LogStore::open(disk, options(), BOOT);
     assert!(matches!(opened, Err(OpenError::Version(3))));
 }
+
+/// Puts each group of a journal where version 1 did: over the trailer of the one before.
+fn overwrite_trailers(disk: &TestDisk) -> usize {
+    const BLOCK: usize = 4096;
+    let mut overwritten = 0;
+    let paths = disk.paths().into_iter();
+    for path in paths.filter(|path| path.starts_with("journal/")) {
+        let bytes = disk.bytes(&path);
+        let mut blocks: Vec<&[u8]> = bytes.chunks(BLOCK).collect();
+        let is_trailer = |block: &[u8]| block.starts_with(b"VJT1");
+        let last = blocks.iter().rposition(|block| is_trailer(block));
+        overwritten += blocks.len();
+        let mut place = 0;
+        blocks.retain(|block| {
+            place += 1;
+            !is_trailer(block) || Some(place - 1) == last
+        });
+        overwritten -= blocks.len();
+        let mut compact = blocks.concat();
+        compact.resize(bytes.len(), 0);
+        let file = disk.open(&path).unwrap();
+        file.write_at(0, &[&compact]).unwrap();
+    }
+    overwritten
+}
+
+#[test]
+fn a_journal_whose_groups_stand_over_trailers_is_read() {
+    let disk = formatted();
+    let (store, _) = open(&disk);
+    let mut driver = Driver::new(store);
+    driver.create(replica(0));
+    driver.append(replica(0), vec![opening(1, 0)]).unwrap();
+    let batches: Vec<Batch> = (0..8).map(|n| batch(n, 1, 1, 100)).collect();
+    for batch in &batches {
+        let entries = vec![Entry::Batch(batch.clone())];
+        driver.append(replica(0), entries).unwrap();
+        driver.commit();
+    }
+    drop(driver);
+    assert!(overwrite_trailers(&disk) >= 8);
+    let (store, recovered) = open(&disk);
+    assert_eq!(recovered.replicas[0].mark, Mark::Clean);
+    let driver = Driver::new(store);
+    assert_eq!(driver.read_all(replica(0)), bytes_of(&batches));
+}
