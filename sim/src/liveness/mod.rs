@@ -4,7 +4,8 @@
 //! rest stays as broken as it is, or breaks for good. Within the core every partition must find a leader, take a
 //! record with `acks=all` and give it to a consumer, and the cluster must be administered. Two excuses are listed:
 //! a partition with fewer voters in the core than its topic's `min.insync.replicas` must answer, and may refuse; and
-//! nothing more is demanded where a leader has changed voters before it could know which nodes had just broken.
+//! nothing more is demanded where a leader has changed voters before it could know which nodes had just broken, so that a
+//! majority, or as many as `min.insync.replicas` asks for, is in the core no more.
 //!
 //! Then everything is healed, and within a bounded time every request must be answered, every record read, and every
 //! log equal. What was drawn has a name of its own among the draws, and stands in the run's output.
@@ -270,6 +271,7 @@ impl Liveness<'_> {
         let began = self.cluster.now();
         self.cluster.trace.fault(began, format!("heal {core}"));
         let nemesis = &*self.nemesis;
+        let insync_min = self.insync_min;
         let mut notices = vec![STALL_NOTICE, SILENCE_NOTICE];
         wait_for(
             self.cluster,
@@ -280,8 +282,18 @@ impl Liveness<'_> {
                 let now = cluster.now();
                 if let Some(after) = notices.pop_if(|after| began + *after <= now) {
                     let unnoticed = core.unnoticed(&struck, after);
-                    core.outdated |=
-                        is_outdated(cluster, nemesis, &core.nodes, &unnoticed, &partitions);
+                    let takes_less = |partition: TopicPartition| {
+                        partition == TopicPartition::METADATA
+                            || core.excused.contains(&partition.partition.0)
+                    };
+                    let needed = |partition| match takes_less(partition) {
+                        true => 0,
+                        false => insync_min,
+                    };
+                    let nodes = &core.nodes;
+                    let outdated =
+                        is_outdated(cluster, nemesis, nodes, &unnoticed, &partitions, needed);
+                    core.outdated |= outdated;
                 }
                 let unmet = (!core.outdated).then(|| demands.unmet(cluster, &core.nodes));
                 unmet.flatten()

@@ -62,27 +62,33 @@ fn suffices(cluster: &Cluster, nemesis: &Nemesis, core: &Core, partition: TopicP
 
 /// Whether a core suffices for some partition no more, since a leader has changed its voters and counted on `struck`:
 /// nodes that broke when the core was healed, which it could not know yet. Any other change must leave a core what it
-/// needs.
+/// needs: a majority of the voters of each partition, and as many as are `needed` to take a record.
 pub(super) fn is_outdated(
     cluster: &Cluster,
     nemesis: &Nemesis,
     core: &Core,
     struck: &Core,
     partitions: &[TopicPartition],
+    needed: impl Fn(TopicPartition) -> usize,
 ) -> bool {
     let counted_on: Core = core.union(struck).copied().collect();
     let is_there = |voter: &&Voter| {
         let mut nodes = counted_on.iter().map(|&node| cluster.node(node));
         nodes.any(|node| node.broker() == voter.broker && node.directory == voter.directory)
     };
-    partitions
+    let has_enough = |partition| {
+        suffices(cluster, nemesis, core, partition)
+            && voters_within(cluster, core, partition) >= needed(partition)
+    };
+    let mut lacking = partitions
         .iter()
-        .filter(|&&partition| !suffices(cluster, nemesis, core, partition))
-        .any(|&partition| {
-            configurations(cluster, partition)
-                .iter()
-                .all(|voters| voters.iter().filter(is_there).count() * 2 > voters.len())
+        .filter(|&&partition| !has_enough(partition));
+    lacking.any(|&partition| {
+        configurations(cluster, partition).iter().all(|voters| {
+            let there = voters.iter().filter(is_there).count();
+            there * 2 > voters.len() && there >= needed(partition)
         })
+    })
 }
 
 /// How many voters of a partition a core has at the least, whichever configuration is in force.
