@@ -409,9 +409,13 @@ impl Shadow {
         let gone_on = |log: &Vec<Logged>| {
             let mut dropped = self.dropped.iter().rev();
             dropped.find_map(|(after, entries)| {
-                let kept = index_of(log, *after)?;
-                let is_in_place = after.notes == found.end.notes;
-                with_batches(&log[..kept], entries, found.end).filter(|_| is_in_place)
+                // The front of it may stand in the log again, as its opening does.
+                let again = entries.iter().map(|entry| entry.after);
+                let mut places = (0..).zip(std::iter::once(*after).chain(again));
+                places.find_map(|(place, after)| {
+                    let kept = index_of(log, after).filter(|_| after.notes == found.end.notes)?;
+                    with_batches(&log[..kept], &entries[place..], found.end)
+                })
             })
         };
         let log = logs.clone().find_map(|log| part(log, found.end));

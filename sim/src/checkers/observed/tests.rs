@@ -252,6 +252,51 @@ fn what_no_start_has_found_comes_back_only_while_the_log_ends_in_its_epoch() {
 }
 
 #[test]
+fn what_no_start_has_found_comes_back_behind_an_opening_that_stands_there_again() {
+    let opening = |epoch| {
+        let note = Note {
+            leader_epoch: LeaderEpoch(epoch),
+            offset: Offset(0),
+            kind: NoteKind::Opening { leader: ME },
+        };
+        append(Entry::Note(note), Position::default())
+    };
+    let (opens, opened) = opening(1);
+    let mut of_epoch = batch(0);
+    of_epoch.header.leader_epoch = LeaderEpoch(1);
+    let (one, end) = append(Entry::Batch(of_epoch), opened);
+    let voters = vec![ME];
+    let kinds = vec![OrderKind::Create { voters }, opens.clone(), one];
+    let mut start = Start::after(kinds, 1);
+    let recovered = Recovered {
+        cluster: None,
+        broker: ME.broker,
+        directory: ME.directory,
+        incarnation: Incarnation(2),
+        replicas: vec![found(Position::default(), Mark::Suspect)],
+    };
+    let started = start.seen.start(&recovered, start.fault);
+    started.expect("neither was durable");
+    start.fault.journal_damaged = true;
+    assert!(!start.may_find(&found(end, Mark::Suspect)));
+    let replica = TopicPartition::default();
+    let order = |kind| Order {
+        replica,
+        seq: OrderSeq(1),
+        kind,
+    };
+    let mut again = start.seen.clone();
+    start.seen.take_order(ME, &order(opens));
+    assert!(start.may_find(&found(end, Mark::Suspect)));
+    again.take_order(ME, &order(opening(2).0));
+    start.seen = again;
+    assert!(
+        !start.may_find(&found(end, Mark::Suspect)),
+        "of another epoch"
+    );
+}
+
+#[test]
 fn the_mark_of_a_copy_made_anew_is_lost_only_with_its_creation() {
     let voters = Vec::new();
     let new = OrderKind::SetMark(Mark::New);
