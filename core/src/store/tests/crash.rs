@@ -34,6 +34,16 @@ impl Model {
         bytes
     }
 
+    /// Whether it is that other log and batches of the epoch in which that ends.
+    fn goes_on_in_epoch(&self, other: &Self) -> bool {
+        let count = other.entries.len();
+        let in_epoch = |entry: &Entry| match entry {
+            Entry::Batch(batch) => batch.header.leader_epoch == other.end().leader_epoch,
+            Entry::Note(_) => false,
+        };
+        self.entries.starts_with(&other.entries) && self.entries[count..].iter().all(in_epoch)
+    }
+
     fn notes(&self) -> Vec<Note> {
         let notes = self.entries.iter().filter_map(|entry| match entry {
             Entry::Note(note) => Some(note.clone()),
@@ -45,6 +55,8 @@ impl Model {
 
 /// What was executed of one replica: its state after each order, `None` where it is deleted.
 struct History {
+    /// What it was before the last start.
+    earlier: Vec<Model>,
     states: Vec<Option<Model>>,
     /// The last that is durable.
     durable: usize,
@@ -57,10 +69,20 @@ struct History {
 impl History {
     fn from(state: Option<Model>) -> Self {
         Self {
+            earlier: Vec::new(),
             states: vec![state],
             durable: 0,
             written: 0,
             orders: BTreeMap::new(),
+        }
+    }
+
+    /// The replica was found so.
+    fn go_on(&self, found: Option<Model>) -> Self {
+        let states = self.states.iter().flatten();
+        Self {
+            earlier: self.earlier.iter().chain(states).cloned().collect(),
+            ..Self::from(found)
         }
     }
 
@@ -308,21 +330,39 @@ impl Run {
             let possible = &history.states[from..];
             let Some(found) = found.remove(&replica) else {
                 assert!(possible.contains(&None), "seed {seed}: {replica:?} is gone");
-                histories.insert(replica, History::from(None));
+                histories.insert(replica, history.go_on(None));
                 continue;
             };
-            let model = self.explain(found, possible, is_power_cut);
-            histories.insert(replica, History::from(Some(model)));
+            // A lost group may have created whatever has left a directory: a suspect that knows no voters.
+            let is_unknown = found.voters.is_empty() && found.mark == Mark::Suspect;
+            let is_empty = found.end == Position::default() && possible.contains(&None);
+            if is_power_cut && is_unknown && is_empty {
+                let model = Model {
+                    vote: found.vote,
+                    mark: found.mark,
+                    ..Model::default()
+                };
+                histories.insert(replica, history.go_on(Some(model)));
+                continue;
+            }
+            let known = history
+                .earlier
+                .iter()
+                .chain(history.states.iter().flatten());
+            let known: Vec<&Model> = known.collect();
+            let model = self.explain(found, possible, &known, is_power_cut);
+            histories.insert(replica, history.go_on(Some(model)));
         }
         assert!(found.is_empty(), "seed {seed}: replicas that never were");
         self.histories = histories;
     }
 
-    /// Which of the possible states was found.
+    /// Which of the possible states was found. `known` are all that the replica has ever been in.
     fn explain(
         &self,
         found: &RecoveredReplica,
         possible: &[Option<Model>],
+        known: &[&Model],
         is_power_cut: bool,
     ) -> Model {
         let seed = self.seed;
@@ -349,6 +389,20 @@ impl Run {
                 });
                 parts.find(is_found)
             })
+        });
+        // Where a group is lost, batches of the log's last epoch may stand behind its end in the segments that were cut or
+        // not found before.
+        let log = log.or_else(|| {
+            let is_suspect = found.mark == Mark::Suspect;
+            let mut salvaged = models.iter().flat_map(|model| {
+                let goes_on = |earlier: &&&Model| earlier.goes_on_in_epoch(model);
+                let longer = known.iter().filter(goes_on);
+                longer.map(|earlier| Model {
+                    entries: earlier.entries.clone(),
+                    ..(*model).clone()
+                })
+            });
+            salvaged.find(|model| is_suspect && is_found(model))
         });
         let Some(mut model) = log else {
             panic!("seed {seed}: {found:?} is none of {models:?}");
