@@ -224,6 +224,8 @@ list! {
         ReadyBeforeCaughtUp,
         /// A read in a hole is answered with what lies behind it.
         ServesHoles,
+        /// What was read of a replica is served although it has been deleted since.
+        ServesDeleted,
         /// A replica with a hole truncates to it (counter-example 6).
         TruncatesToHole,
         /// The disk is asked for records that a truncation which is under way drops.

@@ -14,6 +14,7 @@ mod crash_before_sync;
 mod damaged_heir;
 mod deaf_follower;
 mod deleted_copy;
+mod deleted_under_a_reader;
 mod deletion_cut_short;
 mod deposed_leader;
 mod disk_full;

@@ -159,6 +159,9 @@ killers! {
     added_and_wanted_no_more {
         DeletesUnreleased: checker "CountingCopiesAreKept",
     }
+    deleted_under_a_reader {
+        ServesDeleted: checker "HolesAreNotServed",
+    }
     deleted_copy {
         CreatesUnknownReplica: checker "SuspicionEndsWhenCaughtUp",
     }

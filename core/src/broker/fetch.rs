@@ -336,8 +336,15 @@ impl Broker {
         let Found::Reading(bounds) = fetch.looked[lookup.place].found else {
             unreachable!("the store is asked once for a partition at a time");
         };
+        // The disk may have taken longer than this broker has had the replica.
+        let is_there = self
+            .replica(lookup.partition)
+            .is_some_and(|replica| replica.log_end_offset() >= lookup.end);
         let found = match result {
-            QueryResult::Records(bytes) => Found::Read(bounds, Records::from(bytes)),
+            QueryResult::Records(bytes) if is_there || fx.mutant(Mutant::ServesDeleted) => {
+                Found::Read(bounds, Records::from(bytes))
+            }
+            QueryResult::Records(_) => Found::Refused(ErrorCode::NotLeaderOrFollower),
             QueryResult::Failed(ReadError::Hole(hole))
                 if hole.start > offset && hole.start < lookup.end =>
             {
