@@ -933,13 +933,21 @@ fn partitions_held(cluster: &Cluster) -> BTreeSet<TopicPartition> {
         .collect()
 }
 
-/// The voters of every partition, as each running replica sees them.
+/// The voters of every partition, as each running replica sees them, and as it knows them to be committed: a change that is
+/// not may be lost with the power.
 fn voters_seen(cluster: &Cluster) -> impl Iterator<Item = Vec<Voter>> {
-    cluster
+    let brokers = cluster
         .nodes()
         .iter()
         .filter_map(|node| node.process.as_ref())
-        .flat_map(|process| process.broker.replicas().map(|(_, view)| view.voters))
+        .map(|process| &process.broker);
+    brokers.flat_map(|broker| {
+        let replicas = broker
+            .replicas()
+            .filter_map(|(id, _)| broker.replica(id))
+            .flat_map(|replica| [replica.voters(), replica.committed_voters().1]);
+        replicas.map(<[Voter]>::to_vec)
+    })
 }
 
 /// Whether a voter's directory is still there.
