@@ -342,9 +342,13 @@ impl Nemesis {
         if !self.replicated {
             return true;
         }
-        let others_sound = cluster.nodes().iter().all(|other| {
-            other.process.is_some() && (other.number == node || !is_doubtful(cluster, other))
-        });
+        // What is damaged may be whole in the page cache, and turn out to be lost later.
+        let is_sound =
+            |other: &Node| !is_doubtful(cluster, other) && self.damaged() != Some(other.number);
+        let others_sound = cluster
+            .nodes()
+            .iter()
+            .all(|other| other.process.is_some() && (other.number == node || is_sound(other)));
         self.replication_factor >= 2 && others_sound
     }
 
