@@ -180,7 +180,7 @@ impl Replica {
                     cx.links.reaches(**voter)
                         && !offline
                         && cx.links.hears(voter.broker, cx.now, cx.timing)
-                        && progress.replicating
+                        && progress.is_known
                         && (caught_up || !lags || keeps_laggards)
                 })
         };

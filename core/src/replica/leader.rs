@@ -553,7 +553,7 @@ impl Replica {
             Role::Leader(leading) => {
                 for (follower, progress) in &mut leading.progress {
                     if follower.broker == broker && !cx.fx.mutant(Mutant::SendsOnAfterBreak) {
-                        progress.ask_anew(self.end, false);
+                        progress.ask_after_break(self.end);
                     }
                 }
                 self.replicate(cx);

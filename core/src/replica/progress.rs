@@ -19,6 +19,8 @@ pub(super) struct Progress {
     pub(super) next: Position,
     /// Whether the follower is known to have `next`: entries are then sent without waiting for answers.
     pub(super) replicating: bool,
+    /// The follower has said that its log equals the leader's, and no break of the link since may have taken anything of it.
+    pub(super) is_known: bool,
     /// The follower's log was last known to equal the leader's up to here, in its memory; `None` until it has said.
     verified: Option<Position>,
     /// The follower has this in memory, at least, where the topic's policy lets that count.
@@ -47,6 +49,7 @@ impl Progress {
         Self {
             next: end,
             replicating: false,
+            is_known: false,
             verified: None,
             appended: Position::default(),
             durable: Position::default(),
@@ -106,6 +109,7 @@ impl Progress {
         now: Instant,
     ) {
         self.verified = Some(verified);
+        self.is_known = true;
         self.appended = self.appended.max(appended);
         self.durable = self.durable.max(durable);
         if !self.replicating {
@@ -137,6 +141,7 @@ impl Progress {
         if self.replicating || previous != self.next {
             return;
         }
+        self.is_known = false;
         self.verified = self.verified.map(|verified| verified.min(common));
         self.appended = self.appended.min(common);
         self.durable = self.durable.min(common);
@@ -152,6 +157,12 @@ impl Progress {
         if forgets {
             self.inflight.clear();
         }
+    }
+
+    /// The link has broken and is there again: the follower may be another start of its broker.
+    pub(super) fn ask_after_break(&mut self, end: Position) {
+        self.is_known = false;
+        self.ask_anew(end, false);
     }
 
     fn ask_from(&mut self, next: Position) {

@@ -471,6 +471,28 @@ fn a_leader_that_is_deposed_tells_its_voters() {
 }
 
 #[test]
+fn a_follower_that_is_asked_anew_stays_in_sync() {
+    let mut quorum = Quorum::new(3);
+    let leader = quorum.elect();
+    quorum.settle();
+    let in_sync = |quorum: &Quorum| quorum.replicas[leader].isr().len();
+    assert_eq!(in_sync(&quorum), 3);
+    quorum.produce(leader).expect("there is room");
+    let follower = voter((leader + 1) % 3).broker;
+    quorum.with(leader, |replica, cx| {
+        replica.on_room(follower, cx);
+        replica.check_quorum(cx);
+    });
+    assert_eq!(in_sync(&quorum), 3, "it has what it had");
+    quorum.with(leader, |replica, cx| {
+        replica.on_link_renewed(follower, cx);
+    });
+    assert_eq!(in_sync(&quorum), 2, "it may be another start");
+    quorum.settle();
+    assert_eq!(in_sync(&quorum), 3);
+}
+
+#[test]
 fn a_record_held_back_from_full_disks_is_sent_when_they_have_room() {
     let mut quorum = Quorum::new(3);
     let leader = quorum.elect();
