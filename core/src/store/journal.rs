@@ -3,7 +3,8 @@
 //! A *group* is what one write puts there. It starts at a block, names the group before it that was known to be
 //! durable, lists the replicas that it touches, and ends with a *trailer* block. The trailer repeats the group's
 //! header, so that a damaged header does not hide whom it touched. Blocks are what a torn write can damage, so no
-//! group shares one with another, and none is written over what another has written since its file was free. Layout and the reading of a damaged journal stand in `docs/format.md`.
+//! group shares one with another, and none is written over what another has written since its file was free. Layout
+//! and the reading of a damaged journal stand in `docs/format.md`.
 //!
 //! This file writes; `journal_reader.rs` reads.
 

@@ -600,31 +600,6 @@ impl Observed {
             }
         }
     }
-
-    /// A majority has said that what only a lost replica had never was (`LeadsWithPossibleLoss`): what is
-    /// committed from here on is what this replica has.
-    pub fn forget_committed_beyond(&mut self, partition: TopicPartition, replica: Voter) {
-        let (Some(shadow), Some(committed)) = (
-            self.replicas
-                .get(&partition)
-                .and_then(|replicas| replicas.get(&replica)),
-            self.committed.get_mut(&partition),
-        ) else {
-            return;
-        };
-        let same = shadow
-            .ordered
-            .log
-            .iter()
-            .zip(&committed.log)
-            .take_while(|(one, other)| one == other)
-            .count();
-        committed.log.truncate(same);
-        committed.in_epochs.truncate(same);
-        if partition == TopicPartition::METADATA {
-            self.metadata.follow(&committed.log);
-        }
-    }
 }
 
 #[cfg(test)]
