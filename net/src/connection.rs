@@ -365,9 +365,8 @@ async fn take_request(
         held.asking = Some(acquire(asking, 1).await);
     }
     let examined = examine_produced(&mut body, header.api_version);
-    // A produce with acks=0 is the one request without a response: it takes its memory along.
-    let unanswered = matches!(&body, Request::Produce(produce) if produce.acks == 0);
-    let taken_along = if unanswered {
+    // A request without a response takes its memory along.
+    let taken_along = if !body.has_response() {
         Some(held)
     } else {
         let entry = await_response(&header, held, None);

@@ -210,6 +210,12 @@ macro_rules! apis {
                 }
             }
 
+            /// Whether it has a response: all but a Produce with `acks=0` have.
+            #[must_use]
+            pub const fn has_response(&self) -> bool {
+                !matches!(self, Self::Produce(produce) if produce.acks == 0)
+            }
+
             pub(crate) fn read(
                 reader: &mut Reader<'_>,
                 api_key: ApiKey,

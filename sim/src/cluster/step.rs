@@ -7,7 +7,7 @@ use varve_core::effect::{Effect, Effects};
 use varve_core::ids::{PartitionIndex, TopicPartition};
 use varve_core::input::Input;
 use varve_core::peer::PeerMessage;
-use varve_core::wire::{Request, Response};
+use varve_core::wire::Response;
 
 use crate::checkers::bounded::Queues;
 use crate::checkers::{Step, Violation};
@@ -43,7 +43,7 @@ impl Cluster {
             .as_mut()
             .expect("it was just there");
         let asked = match &input {
-            Input::Request(request) if wants_answer(&request.body) => Some(request.id),
+            Input::Request(request) if request.body.has_response() => Some(request.id),
             _another_input => None,
         };
         let told = self.trace.is_on().then(|| describe::input(&input));
@@ -354,13 +354,5 @@ fn touched_by_effects(effects: &[Effect], touched: &mut Vec<TopicPartition>) {
 fn touch(partition: TopicPartition, touched: &mut Vec<TopicPartition>) {
     if !touched.contains(&partition) {
         touched.push(partition);
-    }
-}
-
-/// Whether a client waits for the answer to a request.
-fn wants_answer(request: &Request) -> bool {
-    match request {
-        Request::Produce(produce) => produce.acks != 0,
-        _any_other => true,
     }
 }
