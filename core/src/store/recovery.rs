@@ -97,7 +97,7 @@ impl<D: Disk> LogStore<D> {
             latest.replicas,
             boot.is_same_run(latest.boot),
             &hooks,
-        );
+        )?;
         replay.run(&journal.files, &journal.found)?;
         let forgotten = replay.judge_marks();
         let Replay {

@@ -42,6 +42,8 @@ pub(super) struct Replay<'a, D: Disk> {
     touched: BTreeSet<TopicPartition>,
     /// Replicas that a lost record may have touched.
     suspects: BTreeSet<TopicPartition>,
+    /// Replicas that have a directory.
+    directories: BTreeSet<TopicPartition>,
     /// Replicas that were deleted and not created again.
     deleted: BTreeSet<TopicPartition>,
     /// Replicas of which an append could not be taken whole.
@@ -67,9 +69,14 @@ impl<'a, D: Disk> Replay<'a, D> {
         replicas: BTreeMap<TopicPartition, ReplicaState>,
         is_same_run: bool,
         hooks: &'a Hooks,
-    ) -> Self {
+    ) -> Result<Self, DiskError> {
         let logs = replicas.into_iter();
-        Self {
+        let names = disk.list("")?;
+        let directories = names
+            .iter()
+            .filter_map(|name| segment::parse_directory(name))
+            .collect();
+        Ok(Self {
             disk,
             options,
             me,
@@ -82,6 +89,7 @@ impl<'a, D: Disk> Replay<'a, D> {
             written: BTreeSet::new(),
             touched: BTreeSet::new(),
             suspects: BTreeSet::new(),
+            directories,
             deleted: BTreeSet::new(),
             severed: BTreeSet::new(),
             truncated: BTreeSet::new(),
@@ -89,7 +97,7 @@ impl<'a, D: Disk> Replay<'a, D> {
             hooks,
             is_same_run,
             stale_epochs: BTreeSet::new(),
-        }
+        })
     }
 
     /// Replays what was found in the journal's files, and makes the segments what it says.
@@ -120,8 +128,8 @@ impl<'a, D: Disk> Replay<'a, D> {
                 Found::Votes(votes) => self.replay_copies(votes, false)?,
                 Found::Lost { replicas } => {
                     let replicas = match replicas {
-                        Some(replicas) => replicas.clone(),
-                        None => self.possible_replicas()?,
+                        Some(replicas) => replicas.iter().copied().collect(),
+                        None => self.possible_replicas(),
                     };
                     for replica in replicas {
                         self.suspect(replica);
@@ -209,17 +217,20 @@ impl<'a, D: Disk> Replay<'a, D> {
 
     /// All replicas that a group may have touched of which nothing can be read: those that are known, and those whose
     /// creation it may be that is lost, which have a directory.
-    fn possible_replicas(&self) -> Result<Vec<TopicPartition>, DiskError> {
-        let names = self.disk.list("")?.into_iter();
-        let directories = names.filter_map(|name| segment::parse_directory(&name));
-        Ok(self.replicas.keys().copied().chain(directories).collect())
+    fn possible_replicas(&self) -> BTreeSet<TopicPartition> {
+        let known = self.replicas.keys();
+        known.chain(&self.directories).copied().collect()
     }
 
     /// Something of this replica is lost. Where that is its creation, it is a replica whose voters nobody knows: it must
-    /// not be made anew, as if its name had never said anything.
+    /// not be made anew, as if its name had never said anything. One that was deleted may have been created again, unless
+    /// its directory is gone.
     fn suspect(&mut self, replica: TopicPartition) {
-        if replica == TopicPartition::default() || self.deleted.contains(&replica) {
+        if replica == TopicPartition::default() {
             return; // the record of a start is of no replica
+        }
+        if self.deleted.contains(&replica) && !self.directories.contains(&replica) {
+            return;
         }
         let unknown = || ReplicaLog::new(ReplicaState::new(Vec::new()));
         self.replicas.entry(replica).or_insert_with(unknown);

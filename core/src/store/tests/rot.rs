@@ -491,3 +491,48 @@ fn a_replica_that_was_created_anew_has_nothing_of_one_whose_deletion_is_lost() {
     assert_eq!((found.end, found.mark), (end, Mark::Clean));
     assert_eq!(Driver::new(store).read_all(replica(0)), bytes_of(&[direct]));
 }
+
+#[test]
+fn a_replica_whose_creation_after_a_deletion_is_lost_is_a_suspect() {
+    // Its group is named by the trailer, or not even that.
+    for is_named in [true, false] {
+        let (disk, path, group) = with_group_behind_deletion(0);
+        disk.rot(&path, group + 30);
+        if !is_named {
+            disk.rot(&path, group + 4096 + 30);
+            disk.fail_reads(&path, group as u64..group as u64 + 512, None);
+        }
+        let (_, recovered) = open(&disk);
+        let [found] = &recovered.replicas[..] else {
+            panic!("{is_named}: {:?}", recovered.replicas);
+        };
+        assert_eq!((found.replica, found.mark), (replica(0), Mark::Suspect));
+        assert_eq!(found.voters, []);
+    }
+}
+
+#[test]
+fn a_replica_that_was_deleted_stays_deleted_where_another_group_is_lost() {
+    let (disk, path, group) = with_group_behind_deletion(1);
+    disk.rot(&path, group + 4096 + 30);
+    disk.fail_reads(&path, group as u64..group as u64 + 512, None);
+    let (_, recovered) = open(&disk);
+    let found = recovered.replicas.iter().map(|found| found.replica);
+    assert_eq!(found.collect::<Vec<_>>(), [replica(1)]);
+}
+
+/// A store that has deleted a replica and then created this one, in a last group that stands at the place returned.
+fn with_group_behind_deletion(partition: i32) -> (TestDisk, String, usize) {
+    let disk = formatted();
+    let mut driver = Driver::new(open(&disk).0);
+    driver.create(replica(0));
+    driver.append(replica(0), vec![opening(1, 0)]).unwrap();
+    driver.commit();
+    driver.execute(replica(0), OrderKind::Delete).unwrap();
+    driver.commit();
+    driver.create(replica(partition));
+    driver.commit();
+    drop(driver);
+    let (path, group) = journal_groups(&disk).pop().unwrap();
+    (disk, path, group)
+}
