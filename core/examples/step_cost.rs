@@ -172,6 +172,7 @@ impl Cluster {
             Effect::Close(_)
             | Effect::Peers { .. }
             | Effect::Redial(_)
+            | Effect::CloseSession { .. }
             | Effect::Joined(_)
             | Effect::Ready
             | Effect::CloseClients
@@ -397,6 +398,7 @@ fn measure(partitions: i32, replication_factor: i16) {
                 | Effect::Close(_)
                 | Effect::Peers { .. }
                 | Effect::Redial(_)
+                | Effect::CloseSession { .. }
                 | Effect::Joined(_)
                 | Effect::Ready
                 | Effect::CloseClients

@@ -53,6 +53,14 @@ pub enum Effect {
     /// The outgoing link to this peer leads to a start of it that is over: break it, and dial anew at once. It counts as
     /// down; `Input::LinkUp` tells when it is up.
     Redial(BrokerId),
+    /// Close the connection of one of a peer's sessions: something that came on it was refused, and a link delivers whole
+    /// or breaks. The peer dials anew, and says again what it must. `Input::SessionClosed` follows.
+    CloseSession {
+        /// Whose.
+        from: BrokerId,
+        /// Which.
+        session: u64,
+    },
     /// Write the cluster's id into the directory's identity: it has joined.
     Joined(ClusterId),
     /// The node is registered and has caught up with the metadata: clients may come.

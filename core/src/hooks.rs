@@ -138,6 +138,8 @@ list! {
         SendsOnAfterBreak,
         /// A link to a start of a peer that is over is not dialled anew.
         KeepsDeadLink,
+        /// A session of which something was refused goes on.
+        KeepsRefusedSession,
         /// A second node is let in under the id of one that is heard.
         LetsNamesakesIn,
         /// A suspect counts its own vote like any other, and says nothing of possible loss.

@@ -22,7 +22,7 @@ use varve_core::time::Instant;
 use crate::connection::{ClientEvent, ReplyQueue};
 use crate::disk_thread::{DiskHandle, DiskReport};
 use crate::notice;
-use crate::peer_link::{LinkEvent, PeerLinks};
+use crate::peer_link::{LinkEvent, PeerLinks, Sessions, Verdict};
 use crate::rt::Clock;
 
 /// How many facts of one kind are taken before the others have their turn.
@@ -67,6 +67,7 @@ pub struct Driver {
     clock: Clock,
     disk: DiskHandle,
     links: PeerLinks,
+    sessions: Sessions,
     identity: watch::Sender<PeerIdentity>,
     progress: watch::Sender<Progress>,
     clients: BTreeMap<ConnectionId, ReplyQueue>,
@@ -98,6 +99,7 @@ impl Driver {
             clock,
             disk,
             links,
+            sessions: Sessions::default(),
             identity,
             progress,
             clients: BTreeMap::new(),
@@ -245,12 +247,15 @@ impl Driver {
                 }
             }
             LinkEvent::Hello { identity, verdict } => {
-                let refusal = self.broker.turns_away(self.clock.now(), &identity);
-                if refusal.is_none() {
-                    self.links.wake(identity.broker);
-                }
+                let ruling = match self.broker.turns_away(self.clock.now(), &identity) {
+                    Some(words) => Verdict::TurnedAway(words),
+                    None => {
+                        self.links.wake(identity.broker);
+                        Verdict::Welcome(self.sessions.open())
+                    }
+                };
                 // Where nobody waits for it any more, the connection is gone.
-                let _ = verdict.send(refusal);
+                let _ = verdict.send(ruling);
             }
             LinkEvent::Refused(broker) => self.step(Input::DialRefused(broker)),
             LinkEvent::SessionClosed { from, session } => {
@@ -327,6 +332,7 @@ impl Driver {
             }
             Effect::Peers { addresses, all } => self.drive_peers(&addresses, all),
             Effect::Redial(broker) => self.links.redial(broker),
+            Effect::CloseSession { from: _, session } => self.sessions.close(session),
             Effect::Joined(cluster) => {
                 self.identity
                     .send_modify(|identity| identity.cluster = Some(cluster));

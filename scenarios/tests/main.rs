@@ -62,6 +62,7 @@ mod lost_by_the_only_one;
 mod lost_voter_first;
 mod moved_away;
 mod mutants;
+mod new_directory_after_a_pause;
 mod no_descriptor_left;
 mod nobody_may_lead;
 mod offline_directory;

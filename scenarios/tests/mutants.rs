@@ -169,6 +169,9 @@ killers! {
         SendsOnAfterBreak: claim "does not happen within 300ms",
         KeepsDeadLink: claim "does not happen within 300ms",
     }
+    new_directory_after_a_pause {
+        KeepsRefusedSession: claim "does not happen within 5000ms",
+    }
     laggard {
         KeepsLaggards: claim "it lags for too long",
     }

@@ -266,6 +266,7 @@ pub fn doings(effects: &[Effect], partition: TopicPartition, end_before: Option<
             | Effect::Close(_)
             | Effect::Peers { .. }
             | Effect::Redial(_)
+            | Effect::CloseSession { .. }
             | Effect::Joined(_)
             | Effect::Ready
             | Effect::CloseClients

@@ -126,19 +126,15 @@ impl Broker {
         fx: &mut Effects,
     ) {
         if from.broker == self.me.broker {
-            fx.notice(None, NoticeKind::Refused("it claims to be this broker"));
+            self.refuse(from, session, "it claims to be this broker", fx);
             return;
         }
         let Some(changes) = self
             .links
             .heard(from, session, self.now, &self.setup.timing)
         else {
-            fx.notice(
-                None,
-                NoticeKind::Refused(
-                    "it comes from a start or connection that is over, or from a second node with this id",
-                ),
-            );
+            let why = "it comes from a start or connection that is over, or from a second node with this id";
+            self.refuse(from, session, why, fx);
             return;
         };
         self.join(from, fx);
@@ -192,6 +188,16 @@ impl Broker {
             PeerMessage::Answer { id, answer } => self.on_answer(id, answer, fx),
             PeerMessage::ReadIndex { round } => self.on_read_index(from, round, fx),
             PeerMessage::ReadIndexReply(reply) => self.on_read_index_reply(from, reply, fx),
+        }
+    }
+
+    /// Something that came on a session is refused, and so is all that follows on it: a node whose former self was heard
+    /// just now is one whose words count on its next session, when it has told again what it said on this one.
+    fn refuse(&self, from: PeerIdentity, session: u64, why: &'static str, fx: &mut Effects) {
+        fx.notice(None, NoticeKind::Refused(why));
+        if !fx.mutant(Mutant::KeepsRefusedSession) {
+            let from = from.broker;
+            fx.push(Effect::CloseSession { from, session });
         }
     }
 

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -11,7 +10,8 @@ use tokio::time::timeout;
 use varve_core::peer::PeerIdentity;
 
 use super::{
-    CONNECT_MAX, GREETING_MAX, LinkContext, LinkEvent, Mismatch, is_same_start, judge, lock,
+    CONNECT_MAX, GREETING_MAX, LinkContext, LinkEvent, Mismatch, Session, Verdict, is_same_start,
+    judge, lock,
 };
 use crate::frame::{FrameReader, write_segments};
 use crate::peer_codec::{HelloReply, decode_hello, decode_message, encode_hello_reply};
@@ -29,33 +29,40 @@ where
 {
     let (read, mut write) = tokio::io::split(stream);
     let mut reader = FrameReader::new(read, FRAME_MAX, context.budget.clone());
-    let from = match timeout(CONNECT_MAX, welcome(&mut reader, &mut write, &context)).await {
-        Ok(Ok(Some(from))) => from,
-        Ok(Ok(None)) => {
-            // So does a node that tries its own advertised address.
-            tracing::debug!(%remote, "a connection to the peer listener ended without a word");
-            return;
-        }
-        Ok(Err(reason)) => {
-            // Whoever is refused dials again and again.
-            if reason.is_grave() && lock(&context.refusals).is_news(&reason.to_string()) {
-                tracing::warn!(%remote, %reason, "refused a peer");
-            } else {
-                tracing::debug!(%remote, %reason, "refused a peer");
+    let (from, session) =
+        match timeout(CONNECT_MAX, welcome(&mut reader, &mut write, &context)).await {
+            Ok(Ok(Some(welcome))) => welcome,
+            Ok(Ok(None)) => {
+                // So does a node that tries its own advertised address.
+                tracing::debug!(%remote, "a connection to the peer listener ended without a word");
+                return;
             }
-            return;
-        }
-        Err(_) => {
-            tracing::warn!(%remote, "a connection to the peer listener said no hello in time");
-            return;
-        }
-    };
-    if is_same_start(&from, &context.own()) {
+            Ok(Err(reason)) => {
+                // Whoever is refused dials again and again.
+                if reason.is_grave() && lock(&context.refusals).is_news(&reason.to_string()) {
+                    tracing::warn!(%remote, %reason, "refused a peer");
+                } else {
+                    tracing::debug!(%remote, %reason, "refused a peer");
+                }
+                return;
+            }
+            Err(_) => {
+                tracing::warn!(%remote, "a connection to the peer listener said no hello in time");
+                return;
+            }
+        };
+    let Some(Session {
+        number: session,
+        end,
+    }) = session
+    else {
         return;
-    }
-    let session = context.sessions.fetch_add(1, Ordering::Relaxed) + 1;
+    };
     tracing::debug!(broker = from.broker.0, %remote, session, "a peer has linked to this node");
-    let reason = receive(&mut reader, from, session, &context).await;
+    let reason = tokio::select! {
+        reason = receive(&mut reader, from, session, &context) => reason,
+        _ = end => "this node refuses what came on it".to_owned(),
+    };
     tracing::debug!(broker = from.broker.0, %remote, session, %reason, "a peer's link has ended");
     // A driver that is not there any more has stopped.
     let closed = LinkEvent::SessionClosed { from, session };
@@ -93,12 +100,12 @@ impl<E: std::error::Error> From<E> for NotWelcome {
     }
 }
 
-/// Greets; `None` where the other side hangs up before its hello.
+/// Greets; `None` where the other side hangs up before its hello. There is no session with a node that has dialled itself.
 async fn welcome<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     reader: &mut FrameReader<R>,
     writer: &mut W,
     context: &LinkContext,
-) -> Result<Option<PeerIdentity>, NotWelcome> {
+) -> Result<Option<(PeerIdentity, Option<Session>)>, NotWelcome> {
     let Some(length) = reader.next_length().await? else {
         return Ok(None);
     };
@@ -117,9 +124,12 @@ async fn welcome<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
             })
     };
     let (reply, judged) = match judged {
-        Ok((own, identity)) => match turned_away(identity, context).await? {
-            None => (HelloReply::Welcome(own), Ok(identity)),
-            Some(words) => (
+        Ok((own, identity)) if is_same_start(&identity, &own) => {
+            (HelloReply::Welcome(own), Ok((identity, None)))
+        }
+        Ok((own, identity)) => match ask_core(identity, context).await? {
+            Verdict::Welcome(session) => (HelloReply::Welcome(own), Ok((identity, Some(session)))),
+            Verdict::TurnedAway(words) => (
                 HelloReply::Duplicate(words.clone()),
                 Err(NotWelcome::Words(words)),
             ),
@@ -132,13 +142,7 @@ async fn welcome<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
 }
 
 /// What the broker, who hears the others, says of a node that dials.
-async fn turned_away(
-    identity: PeerIdentity,
-    context: &LinkContext,
-) -> Result<Option<String>, NotWelcome> {
-    if is_same_start(&identity, &context.own()) {
-        return Ok(None);
-    }
+async fn ask_core(identity: PeerIdentity, context: &LinkContext) -> Result<Verdict, NotWelcome> {
     let stops = || NotWelcome::Words("this node stops".to_owned());
     let (verdict, answer) = oneshot::channel();
     let hello = LinkEvent::Hello { identity, verdict };

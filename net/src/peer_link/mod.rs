@@ -18,7 +18,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -78,8 +78,8 @@ pub enum LinkEvent {
     Hello {
         /// Who it says to be.
         identity: PeerIdentity,
-        /// Takes the reason why not, if there is one.
-        verdict: oneshot::Sender<Option<String>>,
+        /// Takes the answer.
+        verdict: oneshot::Sender<Verdict>,
     },
     /// A peer has turned this node away because another runs as the same broker, in these words.
     TurnedAway(String),
@@ -99,6 +99,50 @@ pub enum LinkEvent {
         /// Which.
         session: u64,
     },
+}
+
+/// What core says of a node that dials.
+#[derive(Debug)]
+pub enum Verdict {
+    /// It may.
+    Welcome(Session),
+    /// Another node runs as the same broker, in these words.
+    TurnedAway(String),
+}
+
+/// An incoming connection that is let in.
+#[derive(Debug)]
+pub struct Session {
+    /// Numbers the incoming connections of this node, ascending.
+    number: u64,
+    /// Told, or dropped, when the connection is to be closed.
+    end: oneshot::Receiver<()>,
+}
+
+/// The sessions of a node, as its driver knows them.
+#[derive(Debug, Default)]
+pub struct Sessions {
+    latest: u64,
+    ends: BTreeMap<u64, oneshot::Sender<()>>,
+}
+
+impl Sessions {
+    /// The next one begins.
+    pub fn open(&mut self) -> Session {
+        self.ends.retain(|_, end| !end.is_closed());
+        self.latest += 1;
+        let (sender, end) = oneshot::channel();
+        self.ends.insert(self.latest, sender);
+        Session {
+            number: self.latest,
+            end,
+        }
+    }
+
+    /// Closes the connection of one, unless it has ended.
+    pub fn close(&mut self, number: u64) {
+        self.ends.remove(&number);
+    }
 }
 
 /// What waits to be sent on a link that is up.
@@ -180,8 +224,6 @@ pub struct LinkContext {
     pub events: mpsc::Sender<LinkEvent>,
     /// The memory that incoming frames may take while they are read.
     pub budget: Budget,
-    /// Numbers the incoming connections.
-    pub sessions: Arc<AtomicU64>,
     /// Who has been reached.
     pub met: Met,
     /// What peers that dial were refused for.
@@ -221,7 +263,6 @@ impl LinkContext {
             identity,
             events,
             budget,
-            sessions: Arc::default(),
             met: Met::default(),
             refusals: Arc::default(),
         }

@@ -25,6 +25,7 @@ fn identity(broker: i32) -> PeerIdentity {
 /// A node's links, with a driver that the test plays.
 struct Node {
     context: LinkContext,
+    sessions: Arc<Mutex<Sessions>>,
     events: mpsc::Receiver<LinkEvent>,
     address: String,
     _identity: watch::Sender<PeerIdentity>,
@@ -44,12 +45,18 @@ impl Node {
         let (identity_sender, identity) = watch::channel(own);
         let (sender, mut told) = mpsc::channel(64);
         let (forward, events) = mpsc::channel(64);
+        let sessions = Arc::<Mutex<Sessions>>::default();
+        let opening = Arc::clone(&sessions);
         tokio::spawn(async move {
             while let Some(event) = told.recv().await {
                 match event {
                     LinkEvent::Hello { identity, verdict } => {
-                        let twin = identity.directory == TWIN;
-                        let _ = verdict.send(twin.then(|| "it runs already".to_owned()));
+                        let ruling = if identity.directory == TWIN {
+                            Verdict::TurnedAway("it runs already".to_owned())
+                        } else {
+                            Verdict::Welcome(lock(&opening).open())
+                        };
+                        let _ = verdict.send(ruling);
                     }
                     event => forward.send(event).await.unwrap_or(()),
                 }
@@ -67,6 +74,7 @@ impl Node {
         });
         Self {
             context,
+            sessions,
             events,
             address,
             _identity: identity_sender,
@@ -337,4 +345,31 @@ async fn the_end_of_a_session_is_told_behind_all_that_came_on_it() {
         } => assert_eq!((from, closed), (identity(1), session)),
         other => panic!("the end of the session was due, not {other:?}"),
     }
+}
+
+#[tokio::test]
+async fn a_session_that_is_closed_ends_and_the_peer_dials_anew() {
+    let (mut a, mut b) = (Node::new(identity(1)).await, Node::new(identity(2)).await);
+    let mut links = a.links(&[&b.address]);
+    a.up(&mut links).await;
+    links.send(BrokerId(2), heartbeat(1)).unwrap();
+    assert!(matches!(
+        b.event().await,
+        LinkEvent::Received { session: 1, .. }
+    ));
+    lock(&b.sessions).close(1);
+    assert!(matches!(
+        b.event().await,
+        LinkEvent::SessionClosed { session: 1, .. }
+    ));
+    match a.event().await {
+        LinkEvent::Down { link, broker } => assert!(links.link_down(link, broker)),
+        other => panic!("the end of the link was due, not {other:?}"),
+    }
+    a.up(&mut links).await;
+    links.send(BrokerId(2), heartbeat(2)).unwrap();
+    assert!(matches!(
+        b.event().await,
+        LinkEvent::Received { session: 2, .. }
+    ));
 }

@@ -55,6 +55,7 @@ impl Checker for MetadataAreCommitted {
                 | Effect::Close(_)
                 | Effect::Peers { .. }
                 | Effect::Redial(_)
+                | Effect::CloseSession { .. }
                 | Effect::Joined(_)
                 | Effect::Ready
                 | Effect::CloseClients

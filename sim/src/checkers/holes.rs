@@ -91,6 +91,7 @@ impl Checker for HolesAreNotServed {
                 | Effect::Close(_)
                 | Effect::Peers { .. }
                 | Effect::Redial(_)
+                | Effect::CloseSession { .. }
                 | Effect::Joined(_)
                 | Effect::Ready
                 | Effect::CloseClients

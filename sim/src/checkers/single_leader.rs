@@ -70,6 +70,7 @@ impl Checker for SingleLeaderPerEpoch {
                 | Effect::Close(_)
                 | Effect::Peers { .. }
                 | Effect::Redial(_)
+                | Effect::CloseSession { .. }
                 | Effect::Joined(_)
                 | Effect::Ready
                 | Effect::CloseClients

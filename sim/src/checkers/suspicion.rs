@@ -79,6 +79,7 @@ impl Checker for SuspicionEndsWhenCaughtUp {
                 | Effect::Peers { .. }
                 | Effect::Joined(_)
                 | Effect::Redial(_)
+                | Effect::CloseSession { .. }
                 | Effect::Ready
                 | Effect::CloseClients
                 | Effect::Stopped => {}

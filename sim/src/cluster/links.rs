@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use varve_core::ids::BrokerId;
 use varve_core::input::Input;
-use varve_core::peer::PeerMessage;
+use varve_core::peer::{PeerIdentity, PeerMessage};
 
 use crate::cluster::{Cluster, Event, Payload, network_events};
 use crate::draw::Subsystem;
@@ -237,6 +237,20 @@ impl Cluster {
         self.redial_later(number, peer, connection, patience);
         if was_up {
             self.tell(number, Input::LinkDown(peer));
+        }
+    }
+
+    /// The node's broker closes the connection of a peer's session.
+    pub(super) fn close_session(&mut self, number: u8, from: BrokerId, session: u64) {
+        let Some(process) = &self.node(number).process else {
+            return;
+        };
+        let mut incoming = process.incoming.iter();
+        let is_meant =
+            |&(_, &(peer, nth)): &(_, &(PeerIdentity, u64))| (peer.broker, nth) == (from, session);
+        if let Some((&connection, _)) = incoming.find(is_meant) {
+            self.close(connection, Place::Node(number));
+            self.on_incoming_broken(number, connection);
         }
     }
 

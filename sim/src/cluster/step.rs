@@ -232,6 +232,7 @@ impl Cluster {
             Effect::Close(id) => self.close_client(number, id),
             Effect::Peers { addresses, all } => self.set_peers(number, &addresses, all),
             Effect::Redial(peer) => self.redial(number, peer),
+            Effect::CloseSession { from, session } => self.close_session(number, from, session),
             Effect::Joined(cluster) => {
                 let Some(process) = &mut self.node_mut(number).process else {
                     return;
@@ -343,6 +344,7 @@ fn touched_by_effects(effects: &[Effect], touched: &mut Vec<TopicPartition>) {
             | Effect::Close(_)
             | Effect::Peers { .. }
             | Effect::Redial(_)
+            | Effect::CloseSession { .. }
             | Effect::Joined(_)
             | Effect::Ready
             | Effect::CloseClients

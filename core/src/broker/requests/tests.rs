@@ -244,6 +244,7 @@ impl Node {
             Effect::Stopped => self.stopped = true,
             Effect::Peers { .. }
             | Effect::Redial(_)
+            | Effect::CloseSession { .. }
             | Effect::Joined(_)
             | Effect::Ready
             | Effect::Notice(_) => {}
