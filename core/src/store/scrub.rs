@@ -310,17 +310,14 @@ impl<D: Disk> Reader<'_, D> {
                 continue;
             }
             match walk.peek()? {
-                Step::Header(header) => {
-                    if header.next_offset() > start {
-                        scrubbed.bytes += u64::from(segment::size(&header));
-                        if walk.batch(&header)?.is_none() {
-                            let range = header.base_offset..header.next_offset();
-                            scrubbed.damaged.push(range);
-                        }
-                    }
+                Step::End => return Ok(next(end)),
+                Step::Header(header) if header.next_offset() <= start => walk.pass(&header),
+                Step::Header(header) if walk.batch(&header)?.is_some() => {
+                    scrubbed.bytes += u64::from(segment::size(&header));
                     walk.pass(&header);
                 }
-                Step::Damaged => {
+                // What is damaged may be the header's own word of how far its batch goes.
+                Step::Header(_) | Step::Damaged => {
                     let Some(gap) = self.gap_from(index, &file, walk.position, walk.expected)?
                     else {
                         return Ok(next(end));
@@ -329,7 +326,6 @@ impl<D: Disk> Reader<'_, D> {
                     walk.jump(gap.bytes.end, gap.offsets.end);
                     scrubbed.damaged.push(gap.offsets);
                 }
-                Step::End => return Ok(next(end)),
             }
         }
         Ok(next(walk.expected))
