@@ -246,7 +246,7 @@ pub(crate) fn place_of_vote(cluster: &Cluster, node: u8) -> (String, u64) {
         let file = disk.open(&path).expect("it is there");
         file.read_at(0, &mut bytes).expect("nothing fails");
         for (block, start) in bytes.chunks(BLOCK).zip((0..length).step_by(BLOCK)) {
-            if block.starts_with(b"VJG1") {
+            if block.starts_with(b"VJG2") {
                 let replicas = u64::from(u32::from_be_bytes(*field(block, 48)));
                 votes.push((None, path.clone(), start + 52 + 20 * replicas + 12));
             } else if block.starts_with(b"VJV1")

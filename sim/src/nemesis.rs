@@ -990,7 +990,7 @@ fn journal_place(cluster: &Cluster, node: u8, draw: &mut Draw) -> Option<(String
     for (path, _) in files.filter(|(path, _)| path.starts_with("journal/")) {
         for (block, bytes) in disk.bytes(&path).chunks(JOURNAL_BLOCK).enumerate() {
             let number = bytes.get(16..32).and_then(<[u8]>::first_chunk);
-            if let (Some(number), true) = (number, bytes.starts_with(b"VJG1")) {
+            if let (Some(number), true) = (number, bytes.starts_with(b"VJG2")) {
                 groups.push((*number, path.clone(), (block * JOURNAL_BLOCK) as u64));
             }
         }

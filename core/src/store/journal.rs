@@ -26,7 +26,9 @@ pub(super) const BLOCK: usize = 4096;
 pub(super) const BLOCK_U64: u64 = 4096;
 
 const FILE_MAGIC: u32 = u32::from_be_bytes(*b"VJF1");
-const GROUP_MAGIC: u32 = u32::from_be_bytes(*b"VJG1");
+const GROUP_MAGIC: u32 = u32::from_be_bytes(*b"VJG2");
+/// Of a group whose records do not name it by their checksums: up to version 2 of the format.
+const UNNAMED_GROUP_MAGIC: u32 = u32::from_be_bytes(*b"VJG1");
 const TRAILER_MAGIC: u32 = u32::from_be_bytes(*b"VJT1");
 const VOTES_MAGIC: u32 = u32::from_be_bytes(*b"VJV1");
 const FILE_VERSION: u16 = 1;
@@ -81,6 +83,8 @@ pub(super) struct GroupHeader {
     pub(super) records_length: u32,
     /// Bytes of the second copies of the votes, from the next block on.
     pub(super) votes_length: u32,
+    /// Whether the checksums of its records are seeded with its incarnation and number.
+    pub(super) is_named_by_records: bool,
     /// Whom it touches.
     pub(super) replicas: Vec<TopicPartition>,
 }
@@ -145,6 +149,15 @@ impl GroupHeader {
         bytes
     }
 
+    /// The seed of its records' checksums, from that of the directory.
+    pub(super) fn record_seed(&self, seed: u32) -> u32 {
+        if self.is_named_by_records {
+            record_seed(seed, self.incarnation, self.number)
+        } else {
+            seed
+        }
+    }
+
     /// Bytes of the header itself.
     pub(super) fn header_length(&self) -> usize {
         HEADER_SIZE + REPLICA_SIZE * self.replicas.len()
@@ -167,7 +180,7 @@ impl Block {
     pub(super) fn decode(bytes: &[u8], seed: u32) -> Option<Self> {
         let (&magic, _) = bytes.split_first_chunk()?;
         let magic = u32::from_be_bytes(magic);
-        if magic != GROUP_MAGIC && magic != TRAILER_MAGIC {
+        if ![GROUP_MAGIC, UNNAMED_GROUP_MAGIC, TRAILER_MAGIC].contains(&magic) {
             return None;
         }
         let decode = || -> Decoded<Self> {
@@ -188,12 +201,13 @@ impl Block {
                 durable,
                 records_length,
                 votes_length,
+                is_named_by_records: magic == GROUP_MAGIC,
                 replicas,
             };
-            Ok(if magic == GROUP_MAGIC {
-                Self::Group(header)
-            } else {
+            Ok(if magic == TRAILER_MAGIC {
                 Self::Trailer(header)
+            } else {
+                Self::Group(header)
             })
         };
         decode().ok()
@@ -242,6 +256,13 @@ impl VoteCopies {
 /// know its id, are never taken for its own.
 pub(super) fn seed(directory: DirectoryId) -> u32 {
     crc32c::crc32c(&directory.0.to_be_bytes())
+}
+
+/// The seed of the checksums of a group's records, from that of the directory: where the group is torn, a record of an
+/// earlier use of the same blocks is never taken for its own.
+fn record_seed(seed: u32, incarnation: Incarnation, number: GroupNumber) -> u32 {
+    let seed = crc32c::crc32c_append(seed, &incarnation.0.to_be_bytes());
+    crc32c::crc32c_append(seed, &number.0.to_be_bytes())
 }
 
 /// Puts the checksum of what follows it behind the magic.
@@ -431,7 +452,7 @@ impl<D: Disk> Journal<D> {
         {
             self.seal();
         }
-        let seed = seed(self.directory);
+        let seed = record_seed(seed(self.directory), self.incarnation, self.number);
         let staged = &mut self.staged;
         let next = u32::try_from(staged.replicas.len()).expect("bounded above");
         let place = *staged.replicas.entry(replica).or_insert(next);
@@ -493,6 +514,7 @@ impl<D: Disk> Journal<D> {
             durable: self.durable,
             records_length: length(staged.length),
             votes_length: length(votes.len()),
+            is_named_by_records: true,
             replicas,
         };
         let total = header.length();

@@ -173,10 +173,10 @@ impl<'a, D: Disk> Replay<'a, D> {
         let end = (start + header.records_length as usize).min(bytes.len());
         let mut take = Take(&bytes[start..end]);
         let mut remaining = header.records_length as usize;
+        let seed = header.record_seed(self.seed);
         while remaining > 0 {
             let before = take.0.len();
-            let Ok((replica, record, bodies)) =
-                Record::decode(&mut take, self.seed, &header.replicas)
+            let Ok((replica, record, bodies)) = Record::decode(&mut take, seed, &header.replicas)
             else {
                 break;
             };

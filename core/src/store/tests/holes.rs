@@ -352,7 +352,7 @@ fn check_damaged_last_group(at: usize) {
     let last_group = |path: &String| {
         let bytes = disk.bytes(path);
         let mut blocks = (0..bytes.len()).step_by(4096);
-        blocks.rfind(|&at| bytes[at..].starts_with(b"VJG1"))
+        blocks.rfind(|&at| bytes[at..].starts_with(b"VJG2"))
     };
     let mut journals = disk.paths().into_iter();
     let found = journals.find_map(|path| last_group(&path).map(|group| (path, group)));

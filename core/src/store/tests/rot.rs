@@ -160,7 +160,7 @@ fn journal_groups(disk: &TestDisk) -> Vec<(String, usize)> {
         .flat_map(|path| {
             let bytes = disk.bytes(&path);
             let starts = (0..bytes.len()).step_by(4096);
-            let groups = starts.filter(|&at| bytes[at..].starts_with(b"VJG1"));
+            let groups = starts.filter(|&at| bytes[at..].starts_with(b"VJG2"));
             groups.map(|at| (path.clone(), at)).collect::<Vec<_>>()
         })
         .collect()
@@ -519,6 +519,39 @@ fn a_replica_that_was_deleted_stays_deleted_where_another_group_is_lost() {
     let (_, recovered) = open(&disk);
     let found = recovered.replicas.iter().map(|found| found.replica);
     assert_eq!(found.collect::<Vec<_>>(), [replica(1)]);
+}
+
+#[test]
+fn a_record_that_an_earlier_group_has_left_where_a_group_is_torn_is_not_taken() {
+    let vote = |epoch| Vote {
+        leader_epoch: LeaderEpoch(epoch),
+        voted_for: None,
+    };
+    let disk = formatted();
+    let mut driver = Driver::new(open(&disk).0);
+    driver.create(replica(0));
+    driver.commit();
+    for epoch in [1, 2] {
+        let order = OrderKind::StoreVote(vote(epoch));
+        driver.execute(replica(0), order).unwrap();
+        driver.commit();
+    }
+    drop(driver);
+    let groups = journal_groups(&disk);
+    let [(path, earlier), (_, torn)] = &groups[groups.len() - 2..] else {
+        unreachable!("a slice of two");
+    };
+    let record = 52 + 20..52 + 20 + 22;
+    let bytes = disk.bytes(path);
+    let left = &bytes[earlier + record.start..earlier + record.end];
+    assert_ne!(left, &bytes[torn + record.start..torn + record.end]);
+    let file = disk.open(path).unwrap();
+    let at = u64::try_from(torn + record.start).unwrap();
+    file.write_at(at, &[left]).unwrap();
+    let (_, recovered) = open(&disk);
+    let found = &recovered.replicas[0];
+    // Its second copy is there.
+    assert_eq!((found.vote, found.mark), (vote(2), Mark::Suspect));
 }
 
 /// A store that has deleted a replica and then created this one, in a last group that stands at the place returned.

@@ -1,7 +1,7 @@
 //! Directories of other versions of the format.
 
 use super::*;
-use crate::store::journal::seal;
+use crate::store::journal::{Block, seal, seed};
 
 const VERSION: std::ops::Range<usize> = 8..10;
 
@@ -24,17 +24,19 @@ fn set_version(disk: &TestDisk, version: u16) {
 fn a_directory_of_an_earlier_version_is_of_this_one_once_it_was_opened() {
     let disk = formatted();
     let written = identity_file(&disk);
-    set_version(&disk, 1);
-    drop(open(&disk));
-    assert_eq!(identity_file(&disk), written);
+    for version in [1, 2] {
+        set_version(&disk, version);
+        drop(open(&disk));
+        assert_eq!(identity_file(&disk), written);
+    }
 }
 
 #[test]
 fn a_directory_of_a_later_version_is_refused_by_its_number() {
     let disk = formatted();
-    set_version(&disk, 3);
+    set_version(&disk, 4);
     let opened = LogStore::open(disk, options(), BOOT);
-    assert!(matches!(opened, Err(OpenError::Version(3))));
+    assert!(matches!(opened, Err(OpenError::Version(4))));
 }
 
 /// Puts each group of a journal where version 1 did: over the trailer of the one before.
@@ -62,8 +64,51 @@ fn overwrite_trailers(disk: &TestDisk) -> usize {
     overwritten
 }
 
+/// Makes each group one whose records do not name it, as version 2 did. Returns how many there were.
+fn forget_groups(disk: &TestDisk) -> usize {
+    const FRAME: usize = 12;
+    let directory = &identity_file(disk)[31..47];
+    let seed = seed(DirectoryId(u128::from_be_bytes(
+        directory.try_into().unwrap(),
+    )));
+    let mut forgotten = 0;
+    let paths = disk.paths().into_iter();
+    for path in paths.filter(|path| path.starts_with("journal/")) {
+        let mut bytes = disk.bytes(&path);
+        for start in (0..bytes.len()).step_by(4096) {
+            let Some(Block::Group(group)) = Block::decode(&bytes[start..], seed) else {
+                continue;
+            };
+            let length = |bytes: &[u8]| u32::from_be_bytes(bytes[..4].try_into().unwrap()) as usize;
+            let mut at = start + group.header_length();
+            let end = at + group.records_length as usize;
+            while at < end {
+                let meta = at + FRAME..at + FRAME + length(&bytes[at..]);
+                let body = length(&bytes[at + 4..]);
+                let crc = crc32c::crc32c_append(seed, &bytes[at..at + 8]);
+                let crc = crc32c::crc32c_append(crc, &bytes[meta.clone()]);
+                bytes[at + 8..at + FRAME].copy_from_slice(&crc.to_be_bytes());
+                at = meta.end + body;
+            }
+            let header = &mut bytes[start..start + group.header_length()];
+            header[..4].copy_from_slice(b"VJG1");
+            seal(header, seed);
+            forgotten += 1;
+        }
+        let file = disk.open(&path).unwrap();
+        file.write_at(0, &[&bytes]).unwrap();
+    }
+    forgotten
+}
+
 #[test]
-fn a_journal_whose_groups_stand_over_trailers_is_read() {
+fn a_journal_of_an_earlier_version_is_read() {
+    for version in [1, 2] {
+        read_journal_of(version);
+    }
+}
+
+fn read_journal_of(version: u16) {
     let disk = formatted();
     let (store, _) = open(&disk);
     let mut driver = Driver::new(store);
@@ -76,7 +121,11 @@ fn a_journal_whose_groups_stand_over_trailers_is_read() {
         driver.commit();
     }
     drop(driver);
-    assert!(overwrite_trailers(&disk) >= 8);
+    assert!(forget_groups(&disk) >= 8);
+    if version == 1 {
+        assert!(overwrite_trailers(&disk) >= 8);
+    }
+    set_version(&disk, version);
     let (store, recovered) = open(&disk);
     assert_eq!(recovered.replicas[0].mark, Mark::Clean);
     let driver = Driver::new(store);
