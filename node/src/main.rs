@@ -90,7 +90,7 @@ fn main() -> ExitCode {
             Command::Produce(arguments) => commands::produce::run(arguments).await,
             Command::Consume(arguments) => commands::consume::run(arguments).await,
             Command::Cluster(arguments) => commands::cluster::run(arguments).await,
-            Command::Sim(arguments) => commands::sim::run(arguments),
+            Command::Sim(arguments) => commands::sim::run(arguments).await,
         }
     });
     // Connections of clients may still be open; nobody waits for them.

@@ -4,11 +4,13 @@ use std::fs::File;
 use std::io::Write as _;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Subcommand;
 use varve_core::hooks::{Mutant, Probe};
+use varve_net::rt;
 use varve_sim::run::{FuzzSummary, Outcome, RunOptions, run as run_seed};
 
 use super::show::{print_line, progress};
@@ -64,14 +66,23 @@ struct Hunt {
     mutant: Option<Mutant>,
 }
 
-pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
+pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.action {
         Action::Run {
             seed,
             trace,
             mutant,
         } => one(seed, trace, mutant),
-        Action::Fuzz(hunt) => many(&hunt),
+        Action::Fuzz(hunt) => {
+            let asked = Arc::<OnceLock<&'static str>>::default();
+            let listener = Arc::clone(&asked);
+            let listening = tokio::spawn(async move {
+                let _ = listener.set(rt::stop_signal().await);
+            });
+            let done = tokio::task::spawn_blocking(move || many(&hunt, &asked)).await?;
+            listening.abort();
+            done
+        }
     }
 }
 
@@ -103,7 +114,9 @@ fn one(seed: u64, trace: Option<PathBuf>, mutant: Option<Mutant>) -> Result<(), 
     }
 }
 
-fn many(hunt: &Hunt) -> Result<(), Failure> {
+/// Runs seeds until all are run, the time is over, or `asked` says by which signal the run is asked to stop: then those that
+/// are under way are the last.
+fn many(hunt: &Hunt, asked: &OnceLock<&'static str>) -> Result<(), Failure> {
     let options = RunOptions {
         mutant: hunt.mutant,
         ..RunOptions::default()
@@ -112,11 +125,12 @@ fn many(hunt: &Hunt) -> Result<(), Failure> {
         hunt.first.saturating_add(seeds).saturating_sub(1)
     });
     let started = Instant::now();
-    let is_time_left = |_: &u64| hunt.for_.is_none_or(|time| started.elapsed() < time);
+    let goes_on =
+        |_: &u64| asked.get().is_none() && hunt.for_.is_none_or(|time| started.elapsed() < time);
     let cores = || thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
     let bar = progress(hunt.seeds, "seeds");
     let summary = fuzz(
-        (hunt.first..=last).take_while(is_time_left),
+        (hunt.first..=last).take_while(goes_on),
         hunt.jobs.unwrap_or_else(cores),
         &options,
         |outcome| {
@@ -130,6 +144,10 @@ fn many(hunt: &Hunt) -> Result<(), Failure> {
     tell_missed(&summary)?;
     print_line(&summary.to_string())?;
     match summary.failures.len() {
+        0 if let Some(signal) = asked.get() => {
+            let behind = hunt.first + summary.runs;
+            Err(format!("{signal}: seed {behind} and those behind it were not run").into())
+        }
         0 => Ok(()),
         1 => Err("1 seed failed".into()),
         failed => Err(format!("{failed} seeds failed").into()),

@@ -1,8 +1,11 @@
 //! Wrong calls end with status 2, before anything is tried; what fails names the topic, and ends with 1.
 
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
 use serde_json::Value;
 
-use crate::cluster::{Cluster, run, varve};
+use crate::cluster::{Cluster, run, send_signal, varve};
 
 #[test]
 fn a_wrong_call_is_status_2_and_asks_nobody() {
@@ -108,4 +111,21 @@ fn what_fails_names_the_topic() {
         let topic = format!("topic `{}`", topic.unwrap());
         assert!(ended.err.contains(&topic), "{call:?}: {}", ended.err);
     }
+}
+
+#[test]
+fn a_fuzz_that_is_asked_to_stop_says_what_it_has_run() {
+    let mut fuzz = varve();
+    fuzz.args(["sim", "fuzz", "--for", "1h", "--mutant", "CountsLearners"]);
+    fuzz.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut fuzz = fuzz.spawn().unwrap();
+    // Once a seed has failed it runs, and knows what to do with signals.
+    let mut errors = BufReader::new(fuzz.stderr.take().unwrap());
+    errors.read_line(&mut String::new()).unwrap();
+    send_signal(&fuzz, "-TERM");
+    std::io::copy(&mut errors, &mut std::io::sink()).unwrap();
+    let ended = fuzz.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(1));
+    let summary = String::from_utf8(ended.stdout).unwrap();
+    assert!(summary.contains(" seeds, "), "{summary}");
 }
