@@ -404,7 +404,9 @@ impl Shadow {
     }
 
     fn part_left(&self, found: &RecoveredReplica, fault: Interruption) -> Option<Stored> {
+        let undone = self.undone_by_lost_orders();
         let as_it_was = [&self.ordered.log, &self.durable.log].into_iter();
+        let as_it_was = as_it_was.chain(undone.iter().rev());
         let mut logs = as_it_was.chain(self.before_truncations.iter().rev());
         let gone_on = |log: &Vec<Logged>| {
             let mut dropped = self.dropped.iter().rev();
@@ -446,6 +448,24 @@ impl Shadow {
         }
         state.mark = found.mark;
         Some(state)
+    }
+
+    /// The logs in front of each truncation and deletion that is not durable, and may be lost where orders before it are not.
+    fn undone_by_lost_orders(&self) -> Vec<Vec<Logged>> {
+        let mut state = self.durable.clone();
+        let mut logs = Vec::new();
+        for Pending { change, .. } in &self.pending {
+            match change {
+                Change::Truncate(_) | Change::Delete => logs.push(state.log.clone()),
+                Change::Create
+                | Change::Append(_)
+                | Change::Vote(_)
+                | Change::Mark(_)
+                | Change::Other => {}
+            }
+            state.apply(change);
+        }
+        logs
     }
 
     /// What a crash leaves, and rot in a segment.

@@ -323,3 +323,22 @@ fn the_mark_of_a_copy_made_anew_is_lost_only_with_its_creation() {
     replica.mark = Mark::Clean;
     assert!(!start.may_find(&replica));
 }
+
+#[test]
+fn what_was_to_be_deleted_may_be_there_as_a_torn_journal_leaves_it() {
+    let create = OrderKind::Create { voters: vec![ME] };
+    let vote = OrderKind::StoreVote(Vote {
+        leader_epoch: LeaderEpoch(4),
+        voted_for: None,
+    });
+    let (one, end) = append(Entry::Batch(batch(0)), Position::default());
+    let (other, behind) = append(Entry::Batch(batch(1)), end);
+    let kinds = vec![create, vote, one, other, OrderKind::Delete];
+    let mut start = Start::after(kinds, 0);
+    let without_vote = found(end, Mark::Suspect);
+    assert!(start.may_find(&without_vote));
+    assert!(start.may_find(&found(behind, Mark::Suspect)));
+    assert!(!start.may_find(&found(end, Mark::Clean)));
+    start.fault.power_was_cut = false;
+    assert!(!start.may_find(&without_vote), "no process tears anything");
+}
