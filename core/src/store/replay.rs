@@ -5,11 +5,12 @@
 //! `docs/format.md`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use bytes::Bytes;
 
 use crate::hooks::{Hooks, Mutant};
-use crate::ids::{TopicPartition, Voter};
+use crate::ids::{Offset, TopicPartition, Voter};
 use crate::log::Position;
 use crate::record::{Batch, BatchHeader, HEADER_SIZE};
 use crate::store::codec::Take;
@@ -300,7 +301,11 @@ impl<'a, D: Disk> Replay<'a, D> {
             }
             Record::Mark(mark) => state.mark = mark,
             Record::Hole(gap) => state.add_gap(gap),
-            Record::Fill { range, bytes } => state.fill_gap(&range, bytes),
+            Record::Fill { range, bytes } => {
+                if self.is_filled(replica, &range, bytes)? {
+                    self.state_of(replica).fill_gap(&range, bytes);
+                }
+            }
             Record::Loss { range } => state.accept_loss(&range),
             Record::Snapshot(snapshot) => {
                 // Its file may be torn with its group; the one before is then still there.
@@ -538,6 +543,39 @@ impl<'a, D: Disk> Replay<'a, D> {
             return Ok(true);
         }
         Ok(false)
+    }
+
+    /// Whether the batch is there that has filled the front of a hole. A power cut may have spared the record of that, and not
+    /// the batch.
+    fn is_filled(
+        &mut self,
+        replica: TopicPartition,
+        range: &Range<Offset>,
+        bytes: u32,
+    ) -> Result<bool, DiskError> {
+        let state = &self.log_of(replica).state;
+        let Some(gap) = state.gap_at(range.start) else {
+            return Ok(false);
+        };
+        let (segment, position) = (gap.segment, gap.bytes.start);
+        let path = segment::path(replica, segment, FileKind::Log);
+        let file = match self.disk.open(&path) {
+            Ok(file) => file,
+            Err(DiskError::NotFound) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let batch = segment::read_batch(&file, position, bytes as usize)?;
+        let state = &self.log_of(replica).state;
+        let fills = |batch: Batch| {
+            segment::may_stand(&batch.header, range.start, bytes, state)
+                && batch.header.next_offset() == range.end
+        };
+        let is_filled = batch.is_some_and(fills);
+        if is_filled {
+            // Only written, perhaps: the recovery checkpoint must sync it.
+            self.file((replica, segment, FileKind::Log))?;
+        }
+        Ok(is_filled)
     }
 
     /// A file that is written, or was only written.

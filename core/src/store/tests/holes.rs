@@ -1,5 +1,7 @@
 //! Rot is not a torn tail: what is damaged below the durable end is a hole, known, never cut, never served, filled.
 
+use std::ops::Range;
+
 use super::*;
 
 const LOG: &str = "00000000000000000000.log";
@@ -223,6 +225,61 @@ fn rot_found_by_a_read_is_journalled_kept_over_a_restart_and_filled_from_a_peer(
     let (store, recovered) = open(&disk);
     assert_eq!(recovered.replicas[0].holes, []);
     assert_eq!(Driver::new(store).read_all(replica(0)), bytes_of(&batches));
+}
+
+/// A store with a hole that has been filled, with nothing of that synced.
+fn with_unsynced_fill() -> (TestDisk, Driver, Vec<Batch>, Range<Offset>) {
+    let disk = formatted();
+    let (mut driver, batches) = with_batches(&disk, &[300; 20]);
+    checkpoint(&mut driver);
+    disk.rot(&log_path(), byte_of(&batches, 5) + 100);
+    let hole = Offset(10)..Offset(12);
+    driver.store.examine(replica(0), hole.clone()).unwrap();
+    driver.commit();
+    let batches_of_fill = vec![batches[5].clone()];
+    let fill = OrderKind::Fill {
+        batches: batches_of_fill,
+    };
+    driver.execute(replica(0), fill).unwrap();
+    // It is written when a commit begins.
+    drop(driver.store.begin_commit().unwrap());
+    (disk, driver, batches, hole)
+}
+
+#[test]
+fn what_has_filled_a_hole_is_synced_by_the_start_after_a_kill() {
+    let (disk, driver, batches, _) = with_unsynced_fill();
+    drop(driver);
+    disk.kill();
+    let (store, recovered) = open(&disk);
+    assert_eq!(recovered.replicas[0].holes, []);
+    drop(store);
+    // Nothing that was not synced gets to the disk.
+    disk.power_cut(&mut |_| 1);
+    let (store, recovered) = open(&disk);
+    assert_eq!(recovered.replicas[0].holes, []);
+    assert_eq!(Driver::new(store).read_all(replica(0)), bytes_of(&batches));
+}
+
+#[test]
+fn a_hole_is_there_again_where_a_power_cut_takes_what_has_filled_it() {
+    let (mut filled, mut open_again) = (0, 0);
+    for seed in 0..64 {
+        let (disk, driver, batches, hole) = with_unsynced_fill();
+        drop(driver);
+        let mut draws = Draws(seed);
+        disk.power_cut(&mut |below| draws.below(below));
+        let (store, recovered) = open(&disk);
+        let holes = &recovered.replicas[0].holes;
+        if holes.is_empty() {
+            filled += 1;
+            assert_eq!(Driver::new(store).read_all(replica(0)), bytes_of(&batches));
+        } else {
+            open_again += 1;
+            assert_eq!(holes, std::slice::from_ref(&hole));
+        }
+    }
+    assert!(filled > 0 && open_again > 0, "{filled} of 64 are filled");
 }
 
 #[test]
