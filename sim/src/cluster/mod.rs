@@ -128,8 +128,11 @@ pub struct Cluster {
 /// When all wall clocks stood when a run begins: 2026-01-01 in milliseconds.
 pub const WALL_START_MS: i64 = 1_767_225_600_000;
 
-/// More steps than the longest run makes where nobody asks the same thing again and again.
+/// More steps than the longest run makes where nobody asks the same thing again and again, but for those that its
+/// records take: a run without pauses can produce more than ten thousand.
 const STEPS_MAX: u64 = 150_000;
+/// Steps that a record takes at most on the mean of a run: to five replicas, and to whoever waits for it.
+const STEPS_PER_RECORD_MAX: u64 = 25;
 /// More events at one time than any step can cause.
 const EVENTS_AT_ONCE_MAX: u32 = 100_000;
 
@@ -377,8 +380,11 @@ impl Cluster {
 
     /// Lets time pass up to `end`, or to the first violation, and hands the owner's events to `owner`.
     pub fn run_until(&mut self, end: SimTime, mut owner: impl FnMut(&mut Self, u64)) {
-        if self.steps > STEPS_MAX {
-            let what = format!("{STEPS_MAX} steps are more than a run of this length can need");
+        let records = self.history.produced().len() as u64;
+        let steps_max = STEPS_MAX + STEPS_PER_RECORD_MAX * records;
+        if self.steps > steps_max {
+            let what =
+                format!("{steps_max} steps are more than a run of {records} records can need");
             self.fail(Violation {
                 checker: "NothingSpins",
                 what,
