@@ -35,6 +35,9 @@ pub(super) struct Holes {
     ask_from: Offset,
     /// Where the hole started that was asked for last, and when.
     asked: Option<(Offset, Instant)>,
+    /// Start of the hole whose batches did not fit: the one in front of it may not be what was written there, and is
+    /// asked for as well.
+    misfit: Option<Offset>,
     denials: Denials,
 }
 
@@ -54,6 +57,7 @@ impl Holes {
             ask_at,
             ask_from: Offset(0),
             asked: None,
+            misfit: None,
             denials: Denials::default(),
         }
     }
@@ -129,6 +133,20 @@ impl Holes {
     fn have(&self, hole: &Range<Offset>) -> bool {
         let mut ranges = self.ranges.iter();
         ranges.any(|range| range.start <= hole.start && hole.end <= range.end)
+    }
+
+    /// Whether a batch lies in a hole, or reaches up to one from in front of it.
+    fn can_take(&self, batch: &Batch) -> bool {
+        let (start, end) = (batch.header.base_offset, batch.header.next_offset());
+        let mut ranges = self.ranges.iter();
+        ranges.any(|hole| start < hole.end && hole.start <= end && end <= hole.end)
+    }
+
+    /// Learns that these did not fit where they are missing, with nothing in front of them.
+    pub(super) fn did_not_fit(&mut self, batches: &Range<Offset>) {
+        let mut ranges = self.ranges.iter();
+        let hole = ranges.find(|hole| hole.contains(&batches.start));
+        self.misfit = hole.map(|hole| hole.start);
     }
 
     fn add(&mut self, hole: Range<Offset>, now: Instant, retry_interval: Duration) {
@@ -209,9 +227,21 @@ impl Replica {
         let Some(Range { start, end }) = self.holes.next_to_ask(cx.now) else {
             return;
         };
+        // The next one is asked for by itself again: only so does a voter say that it never had a record.
+        let is_misfit = self
+            .holes
+            .misfit
+            .take_if(|misfit| *misfit == start)
+            .is_some();
+        let reaches_back = is_misfit && start > self.log_start_offset;
+        let offset = if reaches_back {
+            Offset(start.0 - 1)
+        } else {
+            start
+        };
         let request = ReplicaBody::FillRequest {
-            offset: start,
-            record_epoch: self.notes.epoch_of_record(start),
+            offset,
+            record_epoch: self.notes.epoch_of_record(offset),
             end,
         };
         for holder in self.holders() {
@@ -303,10 +333,7 @@ impl Replica {
             let epoch = self.notes.epoch_of_record(batch.header.base_offset);
             (batch.header.leader_epoch == epoch || any_epoch)
                 && batch.header.next_offset() <= self.end.end_offset
-                && self
-                    .holes
-                    .containing(batch.header.base_offset)
-                    .is_some_and(|hole| batch.header.next_offset() <= hole.end)
+                && self.holes.can_take(batch)
         };
         let batches: Vec<Batch> = batches.into_iter().filter(belongs).collect();
         if !batches.is_empty() {

@@ -235,12 +235,15 @@ impl Orders {
         goes_further.then_some(from)
     }
 
-    /// Learns that a fill has left a hole.
-    fn leave_unfilled(&mut self, seq: OrderSeq) {
-        if let Some(order) = self.pending.iter_mut().find(|order| order.seq == seq) {
-            order.then = Then::Refused;
-        }
+    /// Learns that a fill has left a hole. Returns what it was to fill.
+    fn leave_unfilled(&mut self, seq: OrderSeq) -> Option<Range<Offset>> {
+        let order = self.pending.iter_mut().find(|order| order.seq == seq);
+        let was = order.map(|order| std::mem::replace(&mut order.then, Then::Refused));
         self.forget_refused();
+        match was {
+            Some(Then::Filled(range)) => Some(range),
+            Some(_) | None => None,
+        }
     }
 
     /// Learns that a hole is there, or is wider than was known. A fill of a part of it that is under way may have been stored
@@ -319,9 +322,11 @@ impl Replica {
             Stage::Written => false,
             Stage::Durable => true,
             Stage::Unfilled => {
-                // Asked for again in its time: the hole is as it was.
+                // Asked for again in its time.
                 self.orders.wrote(completion.seq);
-                self.orders.leave_unfilled(completion.seq);
+                if let Some(batches) = self.orders.leave_unfilled(completion.seq) {
+                    self.holes.did_not_fit(&batches);
+                }
                 return;
             }
             Stage::Refused(_) if cx.fx.mutant(Mutant::CountsRefusedAsDurable) => true,

@@ -392,6 +392,39 @@ fn a_hole_that_a_fill_does_not_close_stays_and_is_asked_for_again() {
 }
 
 #[test]
+fn batches_that_do_not_fit_are_asked_for_with_the_one_in_front_of_them_and_then_by_themselves() {
+    let mut quorum = Quorum::new(3);
+    let leader = quorum.elect();
+    for _ in 0..3 {
+        quorum.produce(leader).expect("it leads");
+    }
+    quorum.settle();
+    let damaged = (leader + 1) % 3;
+    let hole = Offset(1)..Offset(2);
+    quorum.stuck = vec![damaged];
+    quorum.with(damaged, |replica, cx| replica.on_hole(hole.clone(), cx));
+    for first in [1, 0, 1, 0] {
+        while quorum.orders[damaged].is_empty() {
+            quorum.run(Duration::from_millis(20));
+        }
+        for order in std::mem::take(&mut quorum.orders[damaged]) {
+            let OrderKind::Fill { batches } = &order.kind else {
+                panic!("{order:?} is no fill");
+            };
+            let offsets: Vec<i64> = batches.iter().map(|it| it.header.base_offset.0).collect();
+            assert_eq!(offsets, (first..2).collect::<Vec<_>>());
+            let completion = Completion {
+                replica: PARTITION,
+                seq: order.seq,
+                position: quorum.replicas[damaged].end(),
+                stage: Stage::Unfilled,
+            };
+            quorum.with(damaged, |replica, cx| replica.on_stored(&completion, cx));
+        }
+    }
+}
+
+#[test]
 fn a_fill_that_was_under_way_when_its_hole_was_found_to_be_wider_closes_nothing() {
     let mut quorum = Quorum::new(3);
     let leader = quorum.elect();

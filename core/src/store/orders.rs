@@ -11,6 +11,7 @@ use crate::log::{Entry, Position};
 use crate::record::{Batch, BatchHeader, HEADER_SIZE};
 use crate::store::index::IndexTail;
 use crate::store::open_files::Opened;
+use crate::store::query::Reader;
 use crate::store::record::{Appended, Record};
 use crate::store::replica::{Gap, Place, ReplicaState, Segment, Snapshot};
 use crate::store::segment::{self, FileKind};
@@ -195,12 +196,17 @@ impl<D: Disk> LogStore<D> {
     }
 
     /// Writes batches into the holes that they start. A batch that does not fit exactly where one is missing, or
-    /// is damaged itself, is passed over: the hole stays, and can be asked for again. Returns whether none was.
+    /// is damaged itself, is passed over, as are all where they are not as many bytes as are missing: the hole stays, and
+    /// can be asked for again. Returns whether none was.
     pub(super) fn fill(
         &mut self,
         replica: TopicPartition,
         batches: &[Batch],
     ) -> Result<bool, DiskError> {
+        // Where it cannot be looked at, they are asked for again.
+        let Ok(true) = self.has_layout_of(replica, batches) else {
+            return Ok(false);
+        };
         let mut all_fit = true;
         for batch in batches {
             let state = &self.log_of(replica).state;
@@ -230,6 +236,84 @@ impl<D: Disk> LogStore<D> {
             self.stage(replica, &Record::Fill { range, bytes });
         }
         Ok(all_fit)
+    }
+
+    /// Whether these batches stand where a hole is, should they be all that is missing in it. If they take more or fewer
+    /// bytes, what stands in front of the hole is not what was written there: no CRC covers the base offset, so the end of
+    /// another batch that a write has put at the wrong place may pass for the end of this one. Where the first
+    /// of these batches belongs there, and all of them take exactly the bytes from it to the hole's end, it is lost as well.
+    fn has_layout_of(
+        &mut self,
+        replica: TopicPartition,
+        batches: &[Batch],
+    ) -> Result<bool, DiskError> {
+        let (Some(first), Some(last)) = (batches.first(), batches.last()) else {
+            return Ok(true);
+        };
+        let log = self.log_of(replica);
+        let last_offset = last.header.last_offset();
+        let Some(gap) = log.state.gap_at(last_offset).cloned() else {
+            return Ok(true);
+        };
+        let is_run = batches
+            .windows(2)
+            .all(|pair| pair[0].header.next_offset() == pair[1].header.base_offset);
+        let is_all = first.header.base_offset <= gap.offsets.start
+            && last.header.next_offset() == gap.offsets.end;
+        if gap.accepted || !is_run || !is_all {
+            return Ok(true);
+        }
+        let bytes = |batches: &[Batch]| {
+            let sizes = batches.iter().map(|batch| segment::size(&batch.header));
+            sizes.sum::<u32>()
+        };
+        let within = batches
+            .iter()
+            .position(|batch| batch.header.base_offset == gap.offsets.start);
+        if within.is_some_and(|at| bytes(&batches[at..]) == gap.bytes.end - gap.bytes.start) {
+            return Ok(true);
+        }
+        let Some((position, header)) = self.batch_in_front(replica, &gap)? else {
+            return Ok(false);
+        };
+        let reaches = header.base_offset == first.header.base_offset
+            && header != first.header
+            && bytes(batches) == gap.bytes.end - position;
+        if reaches {
+            let wider = Gap {
+                offsets: header.base_offset..gap.offsets.end,
+                bytes: position..gap.bytes.end,
+                ..gap
+            };
+            self.add_gap(replica, wider);
+        }
+        Ok(reaches)
+    }
+
+    /// The batch that stands right before a hole, by its header, and its first byte.
+    fn batch_in_front(
+        &mut self,
+        replica: TopicPartition,
+        gap: &Gap,
+    ) -> Result<Option<(u32, BatchHeader)>, DiskError> {
+        let log = &self.replicas[&replica];
+        let mut segments = log.state.segments.iter();
+        let Some(index) = segments.position(|known| known.base_offset == gap.segment) else {
+            return Ok(None);
+        };
+        if gap.offsets.start <= gap.segment {
+            return Ok(None);
+        }
+        let reader = Reader {
+            disk: &self.disk,
+            files: Some(&self.files),
+            replica,
+            log,
+        };
+        let file = reader.open(&log.state.segments[index])?;
+        let before = Offset(gap.offsets.start.0 - 1);
+        let found = reader.find(index, &file, before)?;
+        Ok(found.filter(|(_, header)| header.next_offset() == gap.offsets.start))
     }
 
     fn write_filling(

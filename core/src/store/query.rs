@@ -212,7 +212,7 @@ impl<D: Disk> Reader<'_, D> {
     }
 
     /// The batch that holds `offset`, by its header; `None` where damage is in the way.
-    fn find(
+    pub(super) fn find(
         &self,
         index: usize,
         file: &D::File,

@@ -145,6 +145,47 @@ fn a_hole_begins_with_the_damaged_batch_whoever_comes_upon_it_from_behind() {
 }
 
 #[test]
+fn a_fill_reaches_back_to_a_batch_that_another_has_taken_the_place_of() {
+    let disk = formatted();
+    let (mut driver, batches) = with_batches(&disk, &[300, 300, 320, 290, 300, 300]);
+    checkpoint(&mut driver);
+    let log = driver.store.replicas.get_mut(&replica(0)).unwrap();
+    log.state.tail.clear();
+    // A write has gone astray: behind the base offset, which no CRC covers, a shorter batch stands, and whatever
+    // was behind that.
+    let astray = [batches[3].to_bytes(), batches[4].to_bytes()].concat();
+    let file = disk.open(&log_path()).unwrap();
+    let at = byte_of(&batches, 2) as u64 + 8;
+    file.write_at(at, &[&astray[8..400]]).unwrap();
+    let forged = driver.read(replica(0), 4, 1);
+    assert!(
+        matches!(forged, QueryResult::Records(_)),
+        "nothing tells it by itself"
+    );
+    let holes = driver
+        .store
+        .examine(replica(0), Offset(6)..Offset(8))
+        .unwrap();
+    assert_eq!(holes, [Offset(6)..Offset(12)]);
+    let mut fill = |batches: &[Batch]| {
+        let batches = batches.to_vec();
+        let completion = driver.execute(replica(0), OrderKind::Fill { batches });
+        completion.unwrap().map(|it| it.stage)
+    };
+    // They are fewer bytes than are missing, and belong behind where the hole seems to start.
+    assert_eq!(fill(&batches[3..]), Some(Stage::Unfilled));
+    // With another one in front of them that is no longer than what stands there, they still are.
+    let no_longer = [&[batch(4, 1, 2, 290)], &batches[3..]].concat();
+    assert_eq!(fill(&no_longer), Some(Stage::Unfilled));
+    assert_eq!(fill(&batches[2..]), None);
+    driver.commit();
+    assert_eq!(driver.read_all(replica(0)), bytes_of(&batches));
+    let (store, recovered) = open(&disk);
+    assert_eq!(recovered.replicas[0].holes, []);
+    assert_eq!(Driver::new(store).read_all(replica(0)), bytes_of(&batches));
+}
+
+#[test]
 fn a_hole_is_no_wider_than_its_batch_whatever_two_damaged_headers_say() {
     let disk = formatted();
     let (mut driver, batches) = with_batches(&disk, &[300; 60]);
