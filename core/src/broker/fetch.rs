@@ -179,6 +179,11 @@ impl Broker {
         } else {
             Duration::from_millis(u64::try_from(body.max_wait_ms).unwrap_or(0))
         };
+        self.let_wait(id, fetch, patience);
+    }
+
+    /// Lets a fetch wait for its partitions.
+    fn let_wait(&mut self, id: RequestId, fetch: Box<WaitingFetch>, patience: Duration) {
         for (place, looked) in fetch.looked.iter().enumerate() {
             if let Some(partition) = looked.partition {
                 let readers = self.requests.readers.entry(partition).or_default();
@@ -459,8 +464,8 @@ impl Broker {
     ) {
         if fetch.reading > 0 && !fetch.over {
             fetch.over = true;
-            self.requests
-                .wait(id, self.now + READ_PATIENCE, What::Fetch(fetch));
+            // Its partitions may change meanwhile: one of them may be deleted, and what was read of it with it.
+            self.let_wait(id, fetch, READ_PATIENCE);
             return;
         }
         self.end_fetch(id, *fetch, fx);
