@@ -128,6 +128,17 @@ impl Quorum {
         result
     }
 
+    /// The store of `me` reports on an order.
+    fn report(&mut self, me: usize, seq: OrderSeq, stage: Stage) {
+        let completion = Completion {
+            replica: PARTITION,
+            seq,
+            position: self.replicas[me].end(),
+            stage,
+        };
+        self.with(me, |replica, cx| replica.on_stored(&completion, cx));
+    }
+
     fn is_cut(&self, a: usize, b: usize) -> bool {
         self.cut.contains(&(a, b)) || self.cut.contains(&(b, a))
     }
@@ -163,14 +174,9 @@ impl Quorum {
             for me in 0..self.replicas.len() {
                 if let Some(order) = self.orders[me].back().filter(|_| !self.stuck.contains(&me)) {
                     idle = false;
-                    let completion = Completion {
-                        replica: PARTITION,
-                        seq: order.seq,
-                        position: self.replicas[me].end(),
-                        stage: Stage::Durable,
-                    };
+                    let seq = order.seq;
                     self.orders[me].clear();
-                    self.with(me, |replica, cx| replica.on_stored(&completion, cx));
+                    self.report(me, seq, Stage::Durable);
                 }
             }
             if idle {
@@ -372,13 +378,7 @@ fn a_hole_that_a_fill_does_not_close_stays_and_is_asked_for_again() {
         quorum.run(Duration::from_secs(2));
         assert!(!quorum.orders[damaged].is_empty(), "peers have been asked");
         for order in std::mem::take(&mut quorum.orders[damaged]) {
-            let completion = Completion {
-                replica: PARTITION,
-                seq: order.seq,
-                position: quorum.replicas[damaged].end(),
-                stage: Stage::Unfilled,
-            };
-            quorum.with(damaged, |replica, cx| replica.on_stored(&completion, cx));
+            quorum.report(damaged, order.seq, Stage::Unfilled);
         }
         assert_eq!(holes(&quorum), std::slice::from_ref(&hole));
     }
@@ -413,13 +413,7 @@ fn batches_that_do_not_fit_are_asked_for_with_the_one_in_front_of_them_and_then_
             };
             let offsets: Vec<i64> = batches.iter().map(|it| it.header.base_offset.0).collect();
             assert_eq!(offsets, (first..2).collect::<Vec<_>>());
-            let completion = Completion {
-                replica: PARTITION,
-                seq: order.seq,
-                position: quorum.replicas[damaged].end(),
-                stage: Stage::Unfilled,
-            };
-            quorum.with(damaged, |replica, cx| replica.on_stored(&completion, cx));
+            quorum.report(damaged, order.seq, Stage::Unfilled);
         }
     }
 }
@@ -441,13 +435,7 @@ fn a_fill_that_was_under_way_when_its_hole_was_found_to_be_wider_closes_nothing(
     assert!(!quorum.orders[damaged].is_empty(), "peers have been asked");
     quorum.with(damaged, |replica, cx| replica.on_hole(wide.clone(), cx));
     for order in std::mem::take(&mut quorum.orders[damaged]) {
-        let completion = Completion {
-            replica: PARTITION,
-            seq: order.seq,
-            position: quorum.replicas[damaged].end(),
-            stage: Stage::Durable,
-        };
-        quorum.with(damaged, |replica, cx| replica.on_stored(&completion, cx));
+        quorum.report(damaged, order.seq, Stage::Durable);
     }
     assert_eq!(holes(&quorum), [wide], "the store has it as one");
     quorum.stuck.clear();

@@ -11,7 +11,6 @@ use crate::log::{Entry, Position};
 use crate::record::{Batch, BatchHeader, HEADER_SIZE};
 use crate::store::index::IndexTail;
 use crate::store::open_files::Opened;
-use crate::store::query::Reader;
 use crate::store::record::{Appended, Record};
 use crate::store::replica::{Gap, Place, ReplicaState, Segment, Snapshot};
 use crate::store::segment::{self, FileKind};
@@ -22,6 +21,16 @@ use crate::store::{
 
 /// What an entry adds to a record besides its header, at most: a tag, a place, or a note.
 const ENTRY_OVERHEAD: usize = 128;
+
+/// How batches lie in a hole.
+enum Layout {
+    /// They fill it, or are not all that is missing.
+    Open,
+    /// They fill this wider one.
+    Wider(Gap),
+    /// They are not as many bytes as are missing.
+    Wrong,
+}
 
 impl<D: Disk> LogStore<D> {
     /// Executes everything but an append and a fill.
@@ -204,9 +213,11 @@ impl<D: Disk> LogStore<D> {
         batches: &[Batch],
     ) -> Result<bool, DiskError> {
         // Where it cannot be looked at, they are asked for again.
-        let Ok(true) = self.has_layout_of(replica, batches) else {
-            return Ok(false);
-        };
+        match self.layout_of(replica, batches) {
+            Ok(Layout::Open) => {}
+            Ok(Layout::Wider(gap)) => self.add_gap(replica, gap),
+            Ok(Layout::Wrong) | Err(_) => return Ok(false),
+        }
         let mut all_fit = true;
         for batch in batches {
             let state = &self.log_of(replica).state;
@@ -238,22 +249,17 @@ impl<D: Disk> LogStore<D> {
         Ok(all_fit)
     }
 
-    /// Whether these batches stand where a hole is, should they be all that is missing in it. If they take more or fewer
-    /// bytes, what stands in front of the hole is not what was written there: no CRC covers the base offset, so the end of
-    /// another batch that a write has put at the wrong place may pass for the end of this one. Where the first
-    /// of these batches belongs there, and all of them take exactly the bytes from it to the hole's end, it is lost as well.
-    fn has_layout_of(
-        &mut self,
-        replica: TopicPartition,
-        batches: &[Batch],
-    ) -> Result<bool, DiskError> {
+    /// How these batches lie in a hole, should they be all that is missing in it. If they take more or fewer bytes,
+    /// what stands in front of the hole is not what was written there: no CRC covers the base offset, so the end of another
+    /// batch that a write has put at the wrong place may pass for the end of this one. Where the first of these batches
+    /// belongs there, and all of them take exactly the bytes from it to the hole's end, it is lost as well.
+    fn layout_of(&self, replica: TopicPartition, batches: &[Batch]) -> Result<Layout, DiskError> {
         let (Some(first), Some(last)) = (batches.first(), batches.last()) else {
-            return Ok(true);
+            return Ok(Layout::Open);
         };
-        let log = self.log_of(replica);
-        let last_offset = last.header.last_offset();
-        let Some(gap) = log.state.gap_at(last_offset).cloned() else {
-            return Ok(true);
+        let log = &self.replicas[&replica];
+        let Some(gap) = log.state.gap_at(last.header.last_offset()) else {
+            return Ok(Layout::Open);
         };
         let is_run = batches
             .windows(2)
@@ -261,7 +267,7 @@ impl<D: Disk> LogStore<D> {
         let is_all = first.header.base_offset <= gap.offsets.start
             && last.header.next_offset() == gap.offsets.end;
         if gap.accepted || !is_run || !is_all {
-            return Ok(true);
+            return Ok(Layout::Open);
         }
         let bytes = |batches: &[Batch]| {
             let sizes = batches.iter().map(|batch| segment::size(&batch.header));
@@ -271,45 +277,37 @@ impl<D: Disk> LogStore<D> {
             .iter()
             .position(|batch| batch.header.base_offset == gap.offsets.start);
         if within.is_some_and(|at| bytes(&batches[at..]) == gap.bytes.end - gap.bytes.start) {
-            return Ok(true);
+            return Ok(Layout::Open);
         }
-        let Some((position, header)) = self.batch_in_front(replica, &gap)? else {
-            return Ok(false);
+        let Some((position, header)) = self.batch_in_front(replica, log, gap)? else {
+            return Ok(Layout::Wrong);
         };
         let reaches = header.base_offset == first.header.base_offset
             && header != first.header
             && bytes(batches) == gap.bytes.end - position;
-        if reaches {
-            let wider = Gap {
-                offsets: header.base_offset..gap.offsets.end,
-                bytes: position..gap.bytes.end,
-                ..gap
-            };
-            self.add_gap(replica, wider);
+        if !reaches {
+            return Ok(Layout::Wrong);
         }
-        Ok(reaches)
+        Ok(Layout::Wider(Gap {
+            offsets: header.base_offset..gap.offsets.end,
+            bytes: position..gap.bytes.end,
+            ..gap.clone()
+        }))
     }
 
     /// The batch that stands right before a hole, by its header, and its first byte.
     fn batch_in_front(
-        &mut self,
+        &self,
         replica: TopicPartition,
+        log: &ReplicaLog,
         gap: &Gap,
     ) -> Result<Option<(u32, BatchHeader)>, DiskError> {
-        let log = &self.replicas[&replica];
         let mut segments = log.state.segments.iter();
-        let Some(index) = segments.position(|known| known.base_offset == gap.segment) else {
+        let index = segments.position(|known| known.base_offset == gap.segment);
+        let Some(index) = index.filter(|_| gap.offsets.start > gap.segment) else {
             return Ok(None);
         };
-        if gap.offsets.start <= gap.segment {
-            return Ok(None);
-        }
-        let reader = Reader {
-            disk: &self.disk,
-            files: Some(&self.files),
-            replica,
-            log,
-        };
+        let reader = self.reader(replica, log);
         let file = reader.open(&log.state.segments[index])?;
         let before = Offset(gap.offsets.start.0 - 1);
         let found = reader.find(index, &file, before)?;

@@ -45,12 +45,7 @@ impl<D: Disk> LogStore<D> {
         let Some(log) = self.online_log(query.replica) else {
             return QueryResult::Failed(ReadError::Unavailable);
         };
-        let reader = Reader {
-            disk: &self.disk,
-            files: Some(&self.files),
-            replica: query.replica,
-            log,
-        };
+        let reader = self.reader(query.replica, log);
         let answer = match query.kind {
             QueryKind::Read {
                 offset,
@@ -84,12 +79,7 @@ impl<D: Disk> LogStore<D> {
         let Some(log) = self.online_log(replica) else {
             return Ok(Vec::new());
         };
-        let reader = Reader {
-            disk: &self.disk,
-            files: Some(&self.files),
-            replica,
-            log,
-        };
+        let reader = self.reader(replica, log);
         let found = reader.gaps_in(&range);
         if self.hooks.is(Mutant::GivesUpUnreadable) && reader.is_unreadable(&range) {
             self.fail("input/output error".to_owned());
@@ -107,6 +97,20 @@ impl<D: Disk> LogStore<D> {
         Ok(holes
             .filter(|hole| hole.start < range.end && range.start < hole.end)
             .collect())
+    }
+
+    /// Reads a replica's log through the files that are open.
+    pub(super) const fn reader<'a>(
+        &'a self,
+        replica: TopicPartition,
+        log: &'a ReplicaLog,
+    ) -> Reader<'a, D> {
+        Reader {
+            disk: &self.disk,
+            files: Some(&self.files),
+            replica,
+            log,
+        }
     }
 
     fn online_log(&self, replica: TopicPartition) -> Option<&ReplicaLog> {

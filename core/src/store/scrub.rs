@@ -223,12 +223,7 @@ impl<D: Disk> LogStore<D> {
         let Some(log) = self.replicas.get(&replica) else {
             return Ok(false);
         };
-        let reader = Reader {
-            disk: &self.disk,
-            files: Some(&self.files),
-            replica,
-            log,
-        };
+        let reader = self.reader(replica, log);
         // Where it cannot be looked at, the next round does.
         let Ok(Some((segment, batches))) = reader.whole_batches(range) else {
             return Ok(false);
