@@ -163,6 +163,19 @@ impl GroupHeader {
         HEADER_SIZE + REPLICA_SIZE * self.replicas.len()
     }
 
+    /// Whether it was written for the start of its incarnation, and says what recovery decided: every later one knows of
+    /// that one's sync.
+    pub(super) fn is_of_start(&self) -> bool {
+        self.durable == GroupNumber(0)
+    }
+
+    /// Its records, as far as they are there, in the bytes of the whole group.
+    pub(super) fn records<'a>(&self, group: &'a [u8]) -> &'a [u8] {
+        let start = self.header_length().min(group.len());
+        let end = (start + self.records_length as usize).min(group.len());
+        &group[start..end]
+    }
+
     /// Bytes up to the second copies of its votes.
     pub(super) fn body_length(&self) -> u64 {
         let length = self.header_length() + self.records_length as usize;

@@ -10,7 +10,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use crate::hooks::{Hooks, Mutant};
-use crate::ids::{Offset, TopicPartition, Voter};
+use crate::ids::{Incarnation, Offset, TopicPartition, Voter};
 use crate::log::Position;
 use crate::record::{Batch, BatchHeader, HEADER_SIZE};
 use crate::store::codec::Take;
@@ -51,6 +51,10 @@ pub(super) struct Replay<'a, D: Disk> {
     severed: BTreeSet<TopicPartition>,
     /// Replicas of which a truncation was replayed.
     truncated: BTreeSet<TopicPartition>,
+    /// Where earlier starts ended logs that they had not found whole, by the incarnation that each began.
+    cuts: BTreeMap<TopicPartition, Vec<(Incarnation, Position)>>,
+    /// Whose groups are being replayed.
+    incarnation: Incarnation,
     /// What recovery decided, to be journalled.
     pub(super) decisions: Vec<(TopicPartition, Record)>,
     hooks: &'a Hooks,
@@ -94,6 +98,8 @@ impl<'a, D: Disk> Replay<'a, D> {
             deleted: BTreeSet::new(),
             severed: BTreeSet::new(),
             truncated: BTreeSet::new(),
+            cuts: BTreeMap::new(),
+            incarnation: Incarnation(0),
             decisions: Vec::new(),
             hooks,
             is_same_run,
@@ -113,6 +119,7 @@ impl<'a, D: Disk> Replay<'a, D> {
             found.file.sync()?;
         }
         self.disk.sync_directory(journal::DIRECTORY)?;
+        self.find_cuts(files, found)?;
         for found in found {
             match found {
                 Found::Group {
@@ -158,6 +165,46 @@ impl<'a, D: Disk> Replay<'a, D> {
         self.cut_garbage()
     }
 
+    /// Finds where earlier starts ended logs. What such a start did not find may be found now, and may be more than can
+    /// be truncated again: the high watermark would come to stand above the place. So it is not taken at all.
+    fn find_cuts(
+        &mut self,
+        files: &[FoundFile<D::File>],
+        found: &[Found],
+    ) -> Result<(), DiskError> {
+        for found in found {
+            let Found::Group {
+                file, at, header, ..
+            } = found
+            else {
+                continue;
+            };
+            if !header.is_of_start() {
+                continue;
+            }
+            let bytes = read_group(&files[*file].file, *at, header)?;
+            let mut take = Take(header.records(&bytes));
+            let seed = header.record_seed(self.seed);
+            while let Ok((replica, record, _)) = Record::decode(&mut take, seed, &header.replicas) {
+                if let Record::Truncate { to } = record {
+                    let cuts = self.cuts.entry(replica).or_default();
+                    cuts.push((header.incarnation, to));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a start behind the group that is being replayed ended the log where it ends now.
+    fn is_cut_here(&self, replica: TopicPartition) -> bool {
+        let end = self.replicas[&replica].state.end;
+        let cuts = self.cuts.get(&replica);
+        cuts.is_some_and(|cuts| {
+            let mut cuts = cuts.iter();
+            cuts.any(|&(incarnation, at)| incarnation > self.incarnation && at == end)
+        })
+    }
+
     fn replay_group(
         &mut self,
         file: &D::File,
@@ -165,14 +212,9 @@ impl<'a, D: Disk> Replay<'a, D> {
         header: &GroupHeader,
         is_written: bool,
     ) -> Result<(), DiskError> {
-        let length = usize::try_from(header.length()).expect("a group fits memory");
-        let mut bytes = vec![0; length];
-        let read = bad_sectors::read(file, at, &mut bytes)?;
-        bytes.truncate(read);
-        let bytes = Bytes::from(bytes);
-        let start = header.header_length().min(bytes.len());
-        let end = (start + header.records_length as usize).min(bytes.len());
-        let mut take = Take(&bytes[start..end]);
+        self.incarnation = header.incarnation;
+        let bytes = read_group(file, at, header)?;
+        let mut take = Take(header.records(&bytes));
         let mut remaining = header.records_length as usize;
         let seed = header.record_seed(self.seed);
         while remaining > 0 {
@@ -380,6 +422,9 @@ impl<'a, D: Disk> Replay<'a, D> {
     ) -> Result<(), DiskError> {
         self.touched.insert(replica);
         for entry in entries {
+            if self.is_cut_here(replica) {
+                return Ok(());
+            }
             let (header, place, inline) = match entry {
                 Appended::Note(_) if self.stale_epochs.contains(&replica) => continue,
                 Appended::Note(note) => {
@@ -442,6 +487,7 @@ impl<'a, D: Disk> Replay<'a, D> {
             let (end, last) = (state.end, state.segments.last().copied());
             if until
                 .is_some_and(|until| until.end_offset <= end.end_offset || until.notes != end.notes)
+                || self.is_cut_here(replica)
             {
                 return Ok(());
             }
@@ -628,13 +674,17 @@ impl<'a, D: Disk> Replay<'a, D> {
     }
 
     /// Judges the replicas once all is read. No mark in the journal clears a replica of what is lost now: whoever
-    /// ordered it did not know. Returns whose suspicion is told and not journalled, where a mutant wants that.
+    /// ordered it did not know. Where its log ends is journalled as well: a later start may find more. Returns whose suspicion is told and not journalled, where a mutant wants that.
     pub(super) fn judge_marks(&mut self) -> BTreeSet<TopicPartition> {
         let mut forgotten = BTreeSet::new();
         for (&replica, log) in &mut self.replicas {
             let is_volatile = log.state.mark == Mark::Volatile && !self.is_same_run;
-            let is_suspect =
-                is_volatile || self.suspects.contains(&replica) || self.severed.contains(&replica);
+            let is_cut = self.suspects.contains(&replica) || self.severed.contains(&replica);
+            if is_cut {
+                let to = log.state.end;
+                self.decisions.push((replica, Record::Truncate { to }));
+            }
+            let is_suspect = is_volatile || is_cut;
             if is_suspect && self.hooks.is(Mutant::ForgetsSuspicion) {
                 forgotten.insert(replica);
             } else if is_suspect && !log.state.mark.is_suspect() {
@@ -669,4 +719,13 @@ impl<'a, D: Disk> Replay<'a, D> {
         }
         Ok(())
     }
+}
+
+/// The bytes of a group, as far as they are there.
+fn read_group<F: DiskFile>(file: &F, at: u64, header: &GroupHeader) -> Result<Bytes, DiskError> {
+    let length = usize::try_from(header.length()).expect("a group fits memory");
+    let mut bytes = vec![0; length];
+    let read = bad_sectors::read(file, at, &mut bytes)?;
+    bytes.truncate(read);
+    Ok(Bytes::from(bytes))
 }

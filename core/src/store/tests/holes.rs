@@ -38,12 +38,6 @@ fn with_batches(disk: &TestDisk, sizes: &[usize]) -> (Driver, Vec<Batch>) {
     (driver, batches)
 }
 
-fn checkpoint(driver: &mut Driver) {
-    let ticket = driver.store.force_checkpoint().unwrap().unwrap();
-    let ran = ticket.run();
-    driver.store.finish_checkpoint(&ticket, ran).unwrap();
-}
-
 /// Byte of the batch with this index in the segment.
 fn byte_of(batches: &[Batch], index: usize) -> usize {
     batches[..index].iter().map(Batch::size).sum()
@@ -482,14 +476,7 @@ fn a_checkpoint_that_rots_is_made_up_for_by_the_one_before_and_the_journal() {
     checkpoint(&mut driver);
     let end = driver.end(replica(0));
     drop(driver);
-    let newest = disk.bytes("checkpoint.0");
-    let generation = |bytes: &[u8]| bytes[18..26].to_vec();
-    let path = if generation(&newest) > generation(&disk.bytes("checkpoint.1")) {
-        "checkpoint.0"
-    } else {
-        "checkpoint.1"
-    };
-    disk.rot(path, 40);
+    disk.rot(newest_checkpoint(&disk), 40);
     let (store, recovered) = open(&disk);
     let found = &recovered.replicas[0];
     assert_eq!((found.end, found.mark), (end, Mark::Clean));

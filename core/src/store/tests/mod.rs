@@ -79,6 +79,18 @@ fn formatted() -> TestDisk {
     disk
 }
 
+fn checkpoint(driver: &mut Driver) {
+    let ticket = driver.store.force_checkpoint().unwrap().unwrap();
+    let ran = ticket.run();
+    driver.store.finish_checkpoint(&ticket, ran).unwrap();
+}
+
+fn newest_checkpoint(disk: &TestDisk) -> &'static str {
+    let generation = |path: &&str| disk.bytes(path)[18..26].to_vec();
+    let paths = ["checkpoint.0", "checkpoint.1"].into_iter();
+    paths.max_by_key(generation).expect("there are two")
+}
+
 fn open(disk: &TestDisk) -> (LogStore<TestDisk>, Recovered) {
     LogStore::open(disk.clone(), options(), BOOT).unwrap()
 }

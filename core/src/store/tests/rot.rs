@@ -38,9 +38,7 @@ fn written(draws: &mut Draws) -> Written {
         match draws.below(12) {
             0..4 => drop(driver.commit()),
             4 => {
-                let ticket = driver.store.force_checkpoint().unwrap().unwrap();
-                let ran = ticket.run();
-                driver.store.finish_checkpoint(&ticket, ran).unwrap();
+                checkpoint(&mut driver);
             }
             5 => {
                 vote.leader_epoch = vote.leader_epoch.next();
@@ -374,6 +372,54 @@ fn a_group_whose_header_rots_makes_suspects_of_those_it_touched_wherever_it_stan
         let marks = recovered.replicas.iter().map(|found| found.mark);
         let expected = [Mark::Suspect, Mark::Clean, Mark::Clean];
         assert_eq!(marks.collect::<Vec<_>>(), expected, "{behind}");
+    }
+}
+
+#[test]
+fn what_a_start_has_not_found_is_not_found_by_the_next_from_an_earlier_checkpoint() {
+    for appends_again in [false, true] {
+        let disk = formatted();
+        let mut driver = Driver::new(open(&disk).0);
+        driver.create(replica(0));
+        driver.append(replica(0), vec![opening(1, 0)]).unwrap();
+        driver.execute(replica(0), append_of(0)).unwrap();
+        driver.commit();
+        checkpoint(&mut driver);
+        driver.execute(replica(0), append_of(1)).unwrap();
+        driver.commit();
+        let (path, lost) = journal_groups(&disk).pop().unwrap();
+        let batch_2 = Entry::Batch(batch(2, 1, 1, 100));
+        driver
+            .append_as(replica(0), vec![batch_2], Offset(3), Flush::Commit)
+            .unwrap();
+        driver.commit();
+        drop(driver);
+        disk.rot(&path, lost + 30);
+        let segment = segment::path(replica(0), Offset(0), segment::FileKind::Log);
+        let second_batch = 61 + 100;
+        disk.rot(&segment, second_batch + 80);
+
+        let (store, recovered) = open(&disk);
+        let found = &recovered.replicas[0];
+        assert_eq!(
+            (found.end.end_offset, found.mark),
+            (Offset(1), Mark::Suspect)
+        );
+        let mut driver = Driver::new(store);
+        if appends_again {
+            driver.execute(replica(0), append_of(1)).unwrap();
+            driver.commit();
+        } else {
+            disk.rot(&segment, second_batch + 80); // it was read wrongly, and is whole
+        }
+        let end = driver.end(replica(0));
+        drop(driver);
+
+        disk.rot(newest_checkpoint(&disk), 40);
+        let (_, recovered) = open(&disk);
+        let found = &recovered.replicas[0];
+        assert_eq!((found.end, found.mark), (end, Mark::Suspect));
+        assert!(found.high_watermark <= end.end_offset);
     }
 }
 
