@@ -56,8 +56,8 @@ struct Node {
     roll: Roll,
     /// Damage that reads find.
     damage: Option<std::ops::Range<Offset>>,
-    /// Completions of topics' orders while the disk is held.
-    held: Option<Vec<Completion>>,
+    /// What the disk says of topics while it is held.
+    held: Option<Vec<Input>>,
     /// The disk has no room for records.
     is_full: bool,
     answers: BTreeMap<u64, Response>,
@@ -160,6 +160,21 @@ impl Node {
         self.run(Duration::from_secs(3));
     }
 
+    /// Deletes the topic `t`.
+    fn delete_topic(&mut self) {
+        let request = DeleteTopicsRequest {
+            topic_names: vec![Str::from_static("t")],
+            ..DeleteTopicsRequest::default()
+        };
+        let id = self.send(5, request.into(), Vec::new());
+        match self.answers.remove(&id) {
+            Some(Response::DeleteTopics(response)) => {
+                assert_eq!(response.responses[0].error_code, ErrorCode::None);
+            }
+            other => panic!("{other:?} answers no DeleteTopics"),
+        }
+    }
+
     fn step(&mut self, input: Input) {
         self.broker.step(at(self.now), input, &mut self.fx);
         self.pump();
@@ -214,13 +229,7 @@ impl Node {
                     position: Position::default(),
                     stage,
                 };
-                match &mut self.held {
-                    Some(held) if order.replica != TopicPartition::METADATA => held.push(done),
-                    Some(_) | None => {
-                        self.broker
-                            .step(at(self.now), Input::Stored(vec![done]), &mut self.fx);
-                    }
-                }
+                self.answer(order.replica, Input::Stored(vec![done]));
             }
             Effect::Query(query) => {
                 self.queries += 1;
@@ -229,7 +238,7 @@ impl Node {
                     id: query.id,
                     result,
                 };
-                self.broker.step(at(self.now), done, &mut self.fx);
+                self.answer(query.replica, done);
             }
             Effect::Respond { request, response } => {
                 let again = self.answers.insert(request.number, *response);
@@ -248,6 +257,14 @@ impl Node {
             | Effect::Joined(_)
             | Effect::Ready
             | Effect::Notice(_) => {}
+        }
+    }
+
+    /// Says what the disk says, unless it is held.
+    fn answer(&mut self, replica: TopicPartition, done: Input) {
+        match &mut self.held {
+            Some(held) if replica != TopicPartition::METADATA => held.push(done),
+            Some(_) | None => self.broker.step(at(self.now), done, &mut self.fx),
         }
     }
 
@@ -288,8 +305,9 @@ impl Node {
     }
 
     fn release_disk(&mut self) {
-        let held = self.held.take().unwrap_or_default();
-        self.step(Input::Stored(held));
+        for done in self.held.take().unwrap_or_default() {
+            self.step(done);
+        }
     }
 
     fn send(
@@ -316,13 +334,20 @@ impl Node {
     }
 
     fn produce(&mut self, topic: &str, acks: i16, batch: Batch) -> u64 {
+        self.produce_to(topic, 0, acks, batch)
+    }
+
+    fn produce_to(&mut self, topic: &str, index: i32, acks: i16, batch: Batch) -> u64 {
         let examined = examine(batch.to_bytes(), 12, Depth::Records, Limits::default());
         let request = ProduceRequest {
             acks,
             timeout_ms: self.timeout_ms,
             topic_data: vec![TopicProduceData {
                 name: topic.into(),
-                partition_data: vec![PartitionProduceData::default()],
+                partition_data: vec![PartitionProduceData {
+                    index,
+                    ..PartitionProduceData::default()
+                }],
                 ..TopicProduceData::default()
             }],
             ..ProduceRequest::default()
@@ -389,6 +414,15 @@ fn batch(count: i64) -> Batch {
 fn idempotent(sequence: i32) -> Batch {
     let builder = BatchBuilder::default().producer(ProducerId(5), ProducerEpoch(0), sequence);
     build(builder, 1)
+}
+
+/// A batch of which memory keeps a few.
+fn large() -> Batch {
+    let mut builder = BatchBuilder::default();
+    builder
+        .push(NOW, None, Some(&[7; 400_000]), &[])
+        .expect("it fits");
+    builder.build()
 }
 
 fn build(mut builder: BatchBuilder, count: i64) -> Batch {
@@ -721,11 +755,7 @@ fn a_fetch_out_of_range_or_in_another_epoch_is_refused() {
 #[test]
 fn what_memory_has_dropped_is_read_from_disk_and_damage_is_never_skipped() {
     let mut node = Node::with_topic(None, &[]);
-    let mut large = BatchBuilder::default();
-    large
-        .push(NOW, None, Some(&[7; 400_000]), &[])
-        .expect("it fits");
-    let large = large.build();
+    let large = large();
     for _ in 0..6 {
         node.produce("t", -1, large.clone());
     }
@@ -742,6 +772,35 @@ fn what_memory_has_dropped_is_read_from_disk_and_damage_is_never_skipped() {
     assert_eq!(data.error_code, ErrorCode::CorruptMessage);
     assert!(bytes_of(&data).is_empty());
     assert!(node.reached(Probe::HoleFound));
+}
+
+#[test]
+fn what_was_read_of_a_topic_is_not_served_once_it_is_deleted_however_long_another_read_takes() {
+    let mut node = Node::with_topic(None, &[]);
+    node.produce("t", -1, batch(1));
+    for _ in 0..6 {
+        node.produce_to("t", 1, -1, large());
+    }
+    node.hold_disk();
+    let mut request = fetch_of(0, 500);
+    let mut on_disk = request.topics[0].partitions[0].clone();
+    on_disk.partition = 1;
+    request.topics[0].partitions.push(on_disk);
+    let id = node.fetch(request);
+    node.run(Duration::from_secs(1));
+    assert_eq!(node.queries, 1);
+    assert!(!node.answers.contains_key(&id), "the disk is slow");
+    node.delete_topic();
+    node.release_disk();
+    let Some(Response::Fetch(response)) = node.answers.remove(&id) else {
+        panic!("there is nothing to wait for");
+    };
+    let [first, second] = &response.responses[0].partitions[..] else {
+        panic!("{response:?} tells of both");
+    };
+    assert_eq!(first.error_code, ErrorCode::UnknownTopicOrPartition);
+    assert_eq!(second.error_code, ErrorCode::NotLeaderOrFollower);
+    assert!(bytes_of(first).is_empty() && bytes_of(second).is_empty());
 }
 
 #[test]
@@ -1026,11 +1085,7 @@ fn a_fetch_by_the_id_of_a_topic_that_is_deleted_and_made_again_is_told_so_and_do
     };
     assert!(!node.answers.contains_key(&waiting));
 
-    let delete = DeleteTopicsRequest {
-        topic_names: vec![Str::from_static("t")],
-        ..DeleteTopicsRequest::default()
-    };
-    node.send(5, delete.into(), Vec::new());
+    node.delete_topic();
     match node.answers.remove(&waiting) {
         Some(Response::Fetch(response)) => {
             assert_eq!(code(&response), ErrorCode::UnknownTopicOrPartition);
@@ -1079,17 +1134,7 @@ fn a_topic_that_was_asked_about_is_created_and_one_that_is_deleted_leaves_nobody
     let fetch = node.fetch(fetch_of(0, 30_000));
     node.hold_disk();
     let produce = node.produce("t", -1, batch(1));
-    let request = DeleteTopicsRequest {
-        topic_names: vec![Str::from_static("t")],
-        ..DeleteTopicsRequest::default()
-    };
-    let delete = node.send(5, request.into(), Vec::new());
-    match node.answers.remove(&delete) {
-        Some(Response::DeleteTopics(response)) => {
-            assert_eq!(response.responses[0].error_code, ErrorCode::None);
-        }
-        other => panic!("{other:?} answers no DeleteTopics"),
-    }
+    node.delete_topic();
     let fetched = node.fetched(fetch).expect("there is nothing to wait for");
     assert_eq!(fetched.error_code, ErrorCode::UnknownTopicOrPartition);
     let produced = node.produced(produce).expect("nobody will acknowledge it");
