@@ -8,6 +8,7 @@
 //!
 //! The model assumes what file systems promise and no more: a rename is atomic, and a sector that is torn
 //! keeps the bytes that no write touched since the last sync (SQLite calls it *powersafe overwrite*).
+//! Nor does it put a sector where its bytes and the front of a batch's header, which no CRC covers, pass for a whole batch.
 //! It does not model the order in which a real file system would keep names: every subset of the name changes
 //! that were not synced may survive.
 

@@ -195,18 +195,18 @@ impl DiskFile for SimFile {
         }
         if let (Some(fault), Some(draw)) = (struck, &mut draw) {
             let other = match fault {
-                Fault::StaleRead => file
-                    .stale
-                    .clone()
-                    .filter(|(sector, _)| sectors.contains(sector)),
+                Fault::StaleRead => file.stale.map(|(sector, bytes)| (sector, sector, bytes)),
                 _other_reads => {
                     let all = file.length.div_ceil(SECTOR_SIZE as u64);
-                    let mut bytes = vec![0; SECTOR_SIZE].into_boxed_slice();
-                    file.read(draw.below(all) * SECTOR_SIZE as u64, &mut bytes);
-                    Some((draw.between(*sectors.start(), *sectors.end()), bytes))
+                    let from = draw.below(all);
+                    let sector = draw.between(*sectors.start(), *sectors.end());
+                    Some((from, sector, file.sector(from)))
                 }
             };
-            if let Some((sector, bytes)) = other {
+            if let Some((from, sector, bytes)) = other
+                && sectors.contains(&sector)
+                && !file.passes_unseen((from, &bytes), (sector, &file.sector(sector)))
+            {
                 overlay(
                     offset,
                     &mut buffer[..length],

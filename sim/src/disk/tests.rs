@@ -1,5 +1,7 @@
 //! What the disk forgets and what it keeps.
 
+use varve_core::ids::{Offset, Timestamp};
+use varve_core::record::BatchBuilder;
 use varve_core::store::{Disk, DiskFile};
 
 use super::*;
@@ -197,6 +199,42 @@ fn lost_and_misdirected_writes_are_reported_done() {
         1,
         "{sectors:?}"
     );
+}
+
+/// Batches of one record from offset 0 on, one to each sector, whose headers begin this many bytes in front of one.
+fn batches_across_sectors(in_front: [usize; 3]) -> Vec<u8> {
+    let mut bytes = vec![0; 4 * SECTOR_SIZE];
+    for (number, in_front) in in_front.into_iter().enumerate() {
+        let mut builder = BatchBuilder::default();
+        let value = [u8::try_from(number).unwrap(); 300];
+        builder.push(Timestamp(0), None, Some(&value), &[]).unwrap();
+        let mut batch = builder.build();
+        batch.header.base_offset = Offset(i64::try_from(number).unwrap());
+        let at = (number + 1) * SECTOR_SIZE - in_front;
+        bytes[at..at + batch.size()].copy_from_slice(&batch.to_bytes());
+    }
+    bytes
+}
+
+#[test]
+fn no_write_goes_astray_so_that_a_whole_batch_stands_under_anothers_offset() {
+    // All begin as far in front of a sector, and that is among what their CRC does not cover; or not.
+    for (in_front, is_unseen) in [([8; 3], true), ([8, 9, 10], false), ([30; 3], false)] {
+        let bytes = batches_across_sectors(in_front);
+        let mut passed = 0;
+        for seed in 0..100 {
+            let disk = disk(seed);
+            let file = durable_file(&disk, "a", &bytes);
+            file.write_at(512, &[&bytes[512..1024]]).unwrap();
+            disk.arm("a", Fault::MisdirectedWrite);
+            file.sync().unwrap();
+            let found = contents(&disk, "a").unwrap();
+            let places = [2, 3].into_iter();
+            let strayed = places.filter(|at| found[at * 512..][..512] == bytes[512..1024]);
+            passed += strayed.count();
+        }
+        assert_eq!(passed == 0, is_unseen, "{in_front:?}: {passed}");
+    }
 }
 
 #[test]
