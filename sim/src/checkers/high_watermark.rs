@@ -38,9 +38,9 @@ impl Checker for MajorityReachedHighWatermark {
             let Some((_, view)) = step.views.iter().find(|(id, _)| id == partition) else {
                 continue;
             };
-            // A leader commits, and then may change the voters in the same step.
+            // A leader commits, and then the voters may change in the same step: by what it appends, or by what its disk
+            // refuses.
             let before = self.voters.get(&(*partition, *replica));
-            let before = before.filter(|_| step.changes_voters(*partition));
             let majority = |holds: &dyn Fn(&&Voter) -> bool| {
                 let count = |voters: &Vec<Voter>| voters.iter().filter(holds).count();
                 let is_majority = |voters: &Vec<Voter>| count(voters) * 2 > voters.len();
