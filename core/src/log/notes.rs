@@ -143,10 +143,22 @@ impl NoteIndex {
         }
     }
 
-    /// The greatest position of this log that another log has which reaches to `position`: that position itself, unless
-    /// the other has lost a note of its last epoch with its journal. Then it is where the first such note stands.
+    /// The greatest position that a log with these notes, which ends at `end`, may share with one that ends at `other`
+    /// within the greatest epoch that is not above the one that it was asked for.
+    ///
+    /// In one epoch there is one log, so they share what both have of it. But the other may have lost a note of that epoch
+    /// with its journal, and have records behind it: then it is where the first such note stands.
     #[must_use]
-    pub fn up_to(&self, position: Position, end: Position) -> Position {
+    pub fn common(&self, other: Position, end: Position) -> Position {
+        let own = self.end_of_epoch(other.leader_epoch, end);
+        if own.leader_epoch != other.leader_epoch {
+            return own;
+        }
+        let position = Position {
+            leader_epoch: own.leader_epoch,
+            end_offset: own.end_offset.min(other.end_offset),
+            notes: own.notes.min(other.notes),
+        };
         if self.contains(position, end) {
             return position;
         }
@@ -283,11 +295,15 @@ mod tests {
         };
         let notes = NoteIndex::new(0, vec![opening(1, 0), learned]);
         let end = at(1, 9, 2);
-        // Another log has the batches on both sides of the note, and not the note.
-        assert_eq!(notes.up_to(at(1, 9, 1), end), at(1, 7, 1));
-        for held in [at(1, 5, 1), at(1, 7, 1), at(1, 7, 2), end] {
-            assert_eq!(notes.up_to(held, end), held);
+        // Another log has the batches on both sides of the note, and not the note, with more of them or with fewer.
+        for without in [at(1, 9, 1), at(1, 12, 1), at(1, 8, 1)] {
+            assert_eq!(notes.common(without, end), at(1, 7, 1), "{without}");
         }
+        for held in [at(1, 5, 1), at(1, 7, 1), at(1, 7, 2), end] {
+            assert_eq!(notes.common(held, end), held);
+        }
+        assert_eq!(notes.common(at(1, 12, 4), end), end);
+        assert_eq!(notes.common(at(3, 12, 4), end), end);
     }
 
     #[test]

@@ -438,13 +438,7 @@ impl Replica {
                 self.advance_committed(cx);
             }
             AppendReply::Diverged { previous, hint } => {
-                let ours = self.notes.end_of_epoch(hint.leader_epoch, end);
-                let common = if ours.leader_epoch == hint.leader_epoch {
-                    self.notes.up_to(ours.min(hint), end)
-                } else {
-                    ours
-                };
-                progress.diverged(previous, common);
+                progress.diverged(previous, self.notes.common(hint, end));
             }
         }
         self.update_claim(cx);
