@@ -18,6 +18,7 @@ use crate::store::index::IndexTail;
 use crate::store::journal::{self, GroupHeader, VoteCopies};
 use crate::store::journal_reader::{Found, FoundFile};
 use crate::store::open_files::{FileName, OpenFiles};
+use crate::store::query::Reader;
 use crate::store::record::{Appended, Record};
 use crate::store::replica::{Gap, Place, ReplicaState, Segment};
 use crate::store::segment::{self, FileKind};
@@ -162,7 +163,36 @@ impl<'a, D: Disk> Replay<'a, D> {
                 }
             }
         }
+        self.find_missing()?;
         self.cut_garbage()
+    }
+
+    /// Finds what a record that is lost may have taken from the segments of suspects: the deletion of a replica, or a
+    /// truncation. Their journal and checkpoint know nothing of it, and what is read later than this start is not judged.
+    fn find_missing(&mut self) -> Result<(), DiskError> {
+        for &replica in self.suspects.union(&self.severed) {
+            let Some(log) = self.replicas.get_mut(&replica) else {
+                continue;
+            };
+            let reader = Reader {
+                disk: self.disk,
+                files: None,
+                replica,
+                log,
+            };
+            let mut gaps = Vec::new();
+            for (index, segment) in log.state.segments.iter().enumerate() {
+                let end = log.state.segment_end(index);
+                for offset in [segment.base_offset, Offset(end.0 - 1)] {
+                    gaps.extend(reader.gaps_in(&(offset..offset.plus(1)))?);
+                }
+            }
+            for gap in gaps {
+                log.state.add_gap(gap);
+            }
+            self.touched.insert(replica);
+        }
+        Ok(())
     }
 
     /// Finds where earlier starts ended logs. What such a start did not find may be found now, and may be more than can

@@ -476,8 +476,8 @@ fn a_file_whose_header_and_first_group_cannot_be_read_is_known_by_a_trailer() {
 }
 
 /// A store in which a replica that is there is deleted by a group of its own, and that group cannot be read; its batches
-/// are in the journal.
-fn with_lost_deletion() -> (TestDisk, Driver, Position) {
+/// are in the journal, or a checkpoint stands behind them.
+fn with_lost_deletion(is_behind_checkpoint: bool) -> (TestDisk, Driver, Position) {
     let disk = formatted();
     let mut driver = Driver::new(open(&disk).0);
     driver.create(replica(0));
@@ -487,6 +487,10 @@ fn with_lost_deletion() -> (TestDisk, Driver, Position) {
         driver.append(replica(0), vec![entry]).unwrap();
     }
     driver.commit();
+    if is_behind_checkpoint {
+        checkpoint(&mut driver);
+        checkpoint(&mut driver);
+    }
     let end = driver.end(replica(0));
     let journal = |disk: &TestDisk| {
         let paths = disk.paths().into_iter();
@@ -512,18 +516,27 @@ fn with_lost_deletion() -> (TestDisk, Driver, Position) {
 
 #[test]
 fn a_replica_whose_deletion_is_lost_is_there_again_and_suspect() {
-    let (disk, driver, end) = with_lost_deletion();
-    drop(driver);
-    let (_, recovered) = open(&disk);
-    let [found] = &recovered.replicas[..] else {
-        panic!("{:?}", recovered.replicas);
-    };
-    assert_eq!((found.end, found.mark), (end, Mark::Suspect));
+    for is_behind_checkpoint in [false, true] {
+        let (disk, driver, end) = with_lost_deletion(is_behind_checkpoint);
+        drop(driver);
+        let (_, recovered) = open(&disk);
+        let [found] = &recovered.replicas[..] else {
+            panic!("{:?}", recovered.replicas);
+        };
+        assert_eq!((found.end, found.mark), (end, Mark::Suspect));
+        // Its segments are removed by then, and only the journal can give them back.
+        let holes: &[_] = if is_behind_checkpoint {
+            &[Offset(0)..end.end_offset]
+        } else {
+            &[]
+        };
+        assert_eq!(found.holes, holes);
+    }
 }
 
 #[test]
 fn a_replica_that_was_created_anew_has_nothing_of_one_whose_deletion_is_lost() {
-    let (disk, mut driver, _) = with_lost_deletion();
+    let (disk, mut driver, _) = with_lost_deletion(false);
     driver.create(replica(0));
     driver.append(replica(0), vec![opening(2, 0)]).unwrap();
     let direct = batch(0, 2, 1, 7000);
