@@ -249,7 +249,8 @@ impl Nemesis {
         self.rates.iter().map(|(kind, _)| *kind)
     }
 
-    /// The node whose files have been damaged at rest, where one has.
+    /// The node whose files have been damaged at rest, where one has. A start that is shown the wrong bytes may leave as it
+    /// is what a power cut has torn: recovery writes nothing where it finds what it would write.
     #[must_use]
     pub fn damaged(&self) -> Option<u8> {
         let at_rest = [
@@ -258,6 +259,8 @@ impl Nemesis {
             Kind::LostWrite,
             Kind::MisdirectedWrite,
             Kind::RotUnderCache,
+            Kind::StaleRead,
+            Kind::MisdirectedRead,
         ];
         self.victim
             .filter(|_| at_rest.iter().any(|&kind| self.struck[kind as usize] > 0))
