@@ -1,8 +1,7 @@
 //! The runtime, real or simulated: every `cfg(madsim)` difference of the shell stands here.
 //!
-//! The workspace's `tokio` is tokio itself, or madsim's stand-in when the build is given `--cfg madsim`. The
-//! stand-in has no threads, no unix signals and no way to take a stream apart by value, so the rest of the shell
-//! asks this module for those.
+//! `tokio` is tokio itself, or madsim's stand-in where the build is given `--cfg madsim`. The stand-in has no threads, no
+//! unix signals and no way to take a stream apart by value, so the rest of the shell asks this module for those.
 //!
 //! Threads of our own serve the disk. They are described as *workers*: a queue and a function called with what
 //! has come in. In simulation a worker is a task, and its function still blocks, but only on a simulated disk.
