@@ -27,7 +27,7 @@ use varve_core::effect::{Effect, Effects, RequestId};
 use varve_core::ids::{
     BrokerId, ClusterId, DirectoryId, Incarnation, PartitionIndex, Timestamp, TopicPartition, Voter,
 };
-use varve_core::input::{ClientRequest, ConnectionId, Input};
+use varve_core::input::{ClientRequest, ConnectionId, Input, RequestContext};
 use varve_core::log::Position;
 use varve_core::peer::{AppendReply, PeerIdentity, PeerMessage, ReplicaBody};
 use varve_core::record::{Batch, BatchBuilder, Compression, Depth, Limits, examine};
@@ -202,14 +202,14 @@ impl Cluster {
             .into_iter()
             .collect();
         Input::Request(Box::new(ClientRequest {
-            id: RequestId {
-                connection: ConnectionId(1),
-                number: self.requests,
+            context: RequestContext {
+                id: RequestId {
+                    connection: ConnectionId(1),
+                    number: self.requests,
+                },
+                api_version,
+                ..RequestContext::default()
             },
-            api_version,
-            client_id: None,
-            client_host: String::new(),
-            listener: 0,
             body,
             examined,
         }))

@@ -188,6 +188,14 @@ impl Effects {
         self.list.push(effect);
     }
 
+    /// Answers a request.
+    pub(crate) fn respond(&mut self, request: RequestId, response: impl Into<Response>) {
+        self.push(Effect::Respond {
+            request,
+            response: Box::new(response.into()),
+        });
+    }
+
     /// The effects so far, in order.
     #[must_use]
     pub fn as_slice(&self) -> &[Effect] {

@@ -89,9 +89,9 @@ pub enum Input {
 )]
 pub struct ConnectionId(pub u64);
 
-/// A decoded request with what its connection knows.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ClientRequest {
+/// All that is known of a request but what it asks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestContext {
     /// Its connection and number.
     pub id: RequestId,
     /// The API version that it was sent in and is answered in.
@@ -102,6 +102,13 @@ pub struct ClientRequest {
     pub client_host: String,
     /// Index of the listener it came through, in the order of the configuration.
     pub listener: u16,
+}
+
+/// A decoded request with what its connection knows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClientRequest {
+    /// Whose it is, and how it came.
+    pub context: RequestContext,
     /// The request. A produce request's records have been taken out and are in `examined`.
     pub body: Request,
     /// For a produce request, what was found in its partitions, topic by topic in the request's order.

@@ -24,7 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{sleep, timeout};
 use varve_core::effect::RequestId;
-use varve_core::input::{ClientRequest, ConnectionId};
+use varve_core::input::{ClientRequest, ConnectionId, RequestContext};
 use varve_core::record::{Depth, Examined, Limits, RecordError, examine};
 use varve_core::wire::{
     ApiKey, ApiVersionsResponse, EncodeError, Request, RequestError, RequestHeader, Response, Str,
@@ -373,19 +373,18 @@ async fn take_request(
         pending.send(entry).await.map_err(|_| Ended::NodeStops)?;
         None
     };
+    let client_id = header.client_id.as_ref().map(Str::as_str);
     let request = ClientRequest {
-        id: RequestId {
-            connection: context.id,
-            number,
+        context: RequestContext {
+            id: RequestId {
+                connection: context.id,
+                number,
+            },
+            api_version: header.api_version,
+            client_id: client_id.map(str::to_owned),
+            client_host: context.host.clone(),
+            listener: context.listener,
         },
-        api_version: header.api_version,
-        client_id: header
-            .client_id
-            .as_ref()
-            .map(Str::as_str)
-            .map(str::to_owned),
-        client_host: context.host.clone(),
-        listener: context.listener,
         body,
         examined,
     };
@@ -670,10 +669,11 @@ mod tests {
         let mut numbers = Vec::new();
         for _ in 0..10 {
             let request = f.request().await;
-            assert_eq!(request.id.connection, ConnectionId(7));
-            assert_eq!((request.listener, request.api_version), (1, 9));
-            assert_eq!(request.client_id.as_deref(), Some("test"));
-            numbers.push(request.id.number);
+            let context = &request.context;
+            assert_eq!(context.id.connection, ConnectionId(7));
+            assert_eq!((context.listener, context.api_version), (1, 9));
+            assert_eq!(context.client_id.as_deref(), Some("test"));
+            numbers.push(context.id.number);
         }
         assert!(numbers.is_sorted());
         for (marker, &number) in numbers.iter().enumerate().rev() {

@@ -28,9 +28,13 @@ pub fn input(input: &Input) -> String {
     match input {
         Input::Tick => "that time has passed".to_owned(),
         Input::Request(request) => {
-            let call = self::request(request.id.number, &request.body);
+            let call = self::request(request.context.id.number, &request.body);
             let api = || request.body.api_key().name().to_owned();
-            format!("{} by {}", call.unwrap_or_else(api), request.client_host)
+            format!(
+                "{} by {}",
+                call.unwrap_or_else(api),
+                request.context.client_host
+            )
         }
         Input::Disconnected(_) => "that a client is gone".to_owned(),
         Input::LinkUp(peer) => format!("that n{} is linked", peer.broker),

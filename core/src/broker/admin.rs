@@ -8,12 +8,13 @@
 //! comes back: the controller may have died with it. The repetition may then find the work done and
 //! say, for example, that the topic exists, as in Kafka.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::cluster::{AdminRequest, ClusterImage};
 use crate::effect::{Effects, RequestId};
 use crate::ids::TopicId;
+use crate::input::RequestContext;
 use crate::peer::{self, Answer};
 use crate::time::Instant;
 use crate::wire::create_partitions::CreatePartitionsTopicResult;
@@ -24,7 +25,7 @@ use crate::wire::{
 };
 
 use super::Broker;
-use super::requests::{Due, Requests, What, respond};
+use super::purgatory::Delayed;
 
 /// After this long a question is asked again where the broker asked was not the controller, or nobody could be asked.
 const RETRY_SOON: Duration = Duration::from_millis(100);
@@ -36,8 +37,9 @@ const PATIENCE_MIN: Duration = Duration::from_secs(1);
 const AUTO_CREATE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// An administrative request that waits for the controller, or for the image.
-#[derive(Clone, Debug)]
-pub(super) struct Admin {
+#[derive(Debug)]
+struct WaitingAdmin {
+    context: RequestContext,
     request: AdminRequest,
     question: u64,
     /// The controller's answer, once it is there.
@@ -45,8 +47,8 @@ pub(super) struct Admin {
 }
 
 /// A question that the controller has not answered.
-#[derive(Clone, Debug)]
-pub(super) struct Question {
+#[derive(Debug)]
+struct Asked {
     question: peer::Question,
     purpose: Purpose,
     ask_at: Instant,
@@ -65,11 +67,17 @@ pub(super) enum Purpose {
     ProducerIds,
 }
 
-/// What is under way for administrators.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Unseen {
+/// What the controller is asked.
+#[derive(Debug, Default)]
+pub(super) struct Questions {
+    /// Those that it has not answered.
+    asked: BTreeMap<u64, Asked>,
+    /// When each of them is asked again.
+    due: BTreeSet<(Instant, u64)>,
+    /// Numbers them. The broker's own, which nobody waits for, have the number 0.
+    last: u64,
     /// Requests whose answer is there and not in the image.
-    requests: BTreeSet<RequestId>,
+    unseen: BTreeSet<RequestId>,
     /// Topics that are being created because somebody asked about them.
     creating: BTreeSet<Str>,
 }
@@ -78,30 +86,30 @@ impl Broker {
     /// Forwards an administrative request.
     pub(super) fn on_admin(
         &mut self,
-        id: RequestId,
-        api_version: i16,
+        context: RequestContext,
         body: AdminRequest,
         fx: &mut Effects,
     ) {
+        let id = context.id;
         let patience = Duration::from_millis(u64::try_from(body.timeout_ms()).unwrap_or(0));
         let deadline = self.now + patience.max(PATIENCE_MIN);
         let question = peer::Question::Client {
-            api_version,
+            api_version: context.api_version,
             request: Box::new(body.clone()),
         };
-        let admin = Admin {
+        let admin = WaitingAdmin {
+            context,
             request: body,
-            question: self.requests.next_question(),
+            question: self.requests.questions.last + 1,
             answer: None,
         };
-        self.requests
-            .wait(id, deadline, What::Admin(Box::new(admin)));
+        self.requests.purgatory.insert(deadline, Box::new(admin));
         self.put_question(question, Purpose::Client(id), None, fx);
     }
 
     /// Asks for topics to be created with the cluster's defaults, but for those that are being created already.
     pub(super) fn auto_create(&mut self, names: Vec<Str>, fx: &mut Effects) {
-        let creating = &mut self.requests.unseen.creating;
+        let creating = &mut self.requests.questions.creating;
         let names: Vec<Str> = names
             .into_iter()
             .map(|name| name.detached())
@@ -127,48 +135,48 @@ impl Broker {
         until: Option<Instant>,
         fx: &mut Effects,
     ) {
-        let id = self.requests.next_question();
-        self.requests.last_question += 1;
+        let questions = &mut self.requests.questions;
+        questions.last += 1;
+        let id = questions.last;
         let ask_at = self.now + RETRY_LATE;
-        self.requests
-            .move_due(Due::Question(id), None, Some(ask_at));
-        let asked = Question {
+        questions.due.insert((ask_at, id));
+        let asked = Asked {
             question: question.clone(),
             purpose,
             ask_at,
             until,
         };
-        self.requests.questions.insert(id, asked);
+        questions.asked.insert(id, asked);
         if !self.ask(id, question, fx) {
             self.ask_soon(id);
         }
     }
 
-    /// A question is due to be asked again.
-    pub(super) fn ask_again(&mut self, id: u64, fx: &mut Effects) {
-        let Some(asked) = self.requests.questions.get(&id) else {
-            return;
-        };
-        if asked.until.is_some_and(|until| until <= self.now) {
-            self.give_up(id);
-            return;
-        }
-        let question = asked.question.clone();
-        self.requests.set_ask_at(id, self.now + RETRY_LATE);
-        if !self.ask(id, question, fx) {
-            self.ask_soon(id);
+    /// Asks again what is due to be.
+    pub(super) fn ask_again(&mut self, fx: &mut Effects) {
+        while let Some(&(at, id)) = self.requests.questions.due.first()
+            && at <= self.now
+        {
+            let asked = &self.requests.questions.asked[&id];
+            if asked.until.is_some_and(|until| until <= self.now) {
+                self.give_up(id);
+                continue;
+            }
+            let question = asked.question.clone();
+            self.requests.questions.ask_at(id, self.now + RETRY_LATE);
+            if !self.ask(id, question, fx) {
+                self.ask_soon(id);
+            }
         }
     }
 
     fn ask_soon(&mut self, id: u64) {
-        self.requests.set_ask_at(id, self.now + RETRY_SOON);
+        self.requests.questions.ask_at(id, self.now + RETRY_SOON);
     }
 
     fn give_up(&mut self, id: u64) {
-        if let Some(Purpose::AutoCreate(names)) = self.requests.drop_question(id) {
-            for name in names {
-                self.requests.unseen.creating.remove(&name);
-            }
+        if let Some(Purpose::AutoCreate(names)) = self.requests.questions.forget(id) {
+            self.requests.questions.end_creation(names);
         }
     }
 
@@ -178,7 +186,7 @@ impl Broker {
             self.ask_soon(id);
             return;
         }
-        let Some(purpose) = self.requests.drop_question(id) else {
+        let Some(purpose) = self.requests.questions.forget(id) else {
             return; // answered or given up already
         };
         match (purpose, answer) {
@@ -192,14 +200,12 @@ impl Broker {
                 | Answer::Refused(_)
                 | Answer::ProducerIds(..),
             ) => {
-                if let Some(What::Admin(admin)) = self.requests.take(request) {
-                    self.end_admin(request, *admin, ErrorCode::UnknownServerError, fx);
+                if let Some(admin) = self.requests.purgatory.take::<WaitingAdmin>(request) {
+                    admin.end(ErrorCode::UnknownServerError, fx);
                 }
             }
             (Purpose::AutoCreate(names), _) => {
-                for name in names {
-                    self.requests.unseen.creating.remove(&name);
-                }
+                self.requests.questions.end_creation(names);
             }
             (Purpose::ProducerIds, Answer::ProducerIds(first, end)) => {
                 self.on_producer_ids(first.0..end.0, fx);
@@ -213,16 +219,11 @@ impl Broker {
 
     /// The controller has decided, and that is committed.
     fn on_decided(&mut self, id: RequestId, response: Box<Response>, fx: &mut Effects) {
-        let Some(What::Admin(admin)) = self
-            .requests
-            .waiting
-            .get_mut(&id)
-            .map(|waiting| &mut waiting.what)
-        else {
+        let Some(admin) = self.requests.purgatory.get_mut::<WaitingAdmin>(id) else {
             return;
         };
         admin.answer = Some(response);
-        self.requests.unseen.requests.insert(id);
+        self.requests.questions.unseen.insert(id);
         self.show(id, fx);
     }
 
@@ -230,7 +231,7 @@ impl Broker {
     pub(super) fn image_moved(&mut self, fx: &mut Effects) {
         self.requests.fetch_bytes_max = None;
         self.finish_round(fx);
-        let unseen: Vec<RequestId> = self.requests.unseen.requests.iter().copied().collect();
+        let unseen: Vec<RequestId> = self.requests.questions.unseen.iter().copied().collect();
         for id in unseen {
             self.show(id, fx);
         }
@@ -238,61 +239,82 @@ impl Broker {
 
     /// Answers a request if the image shows what was done.
     fn show(&mut self, id: RequestId, fx: &mut Effects) {
-        let Some(What::Admin(admin)) = self.requests.waiting.get(&id).map(|waiting| &waiting.what)
-        else {
-            self.requests.unseen.requests.remove(&id);
-            return;
+        let Some(admin) = self.requests.purgatory.get::<WaitingAdmin>(id) else {
+            unreachable!("whoever waits for the image is forgotten with its request");
         };
         let shown = admin
             .answer
             .as_ref()
             .is_some_and(|answer| shows(self.image(), &admin.request, answer));
-        if shown && let Some(What::Admin(admin)) = self.requests.take(id) {
-            self.requests.unseen.requests.remove(&id);
+        if shown && let Some(admin) = self.requests.purgatory.take::<WaitingAdmin>(id) {
+            self.requests.questions.unseen.remove(&id);
             if let Some(answer) = admin.answer {
-                respond(id, *answer, fx);
+                fx.respond(id, *answer);
             }
         }
     }
+}
 
+impl WaitingAdmin {
     /// Answers a request that nothing came of, as far as this broker can tell.
-    pub(super) fn end_admin(&self, id: RequestId, admin: Admin, code: ErrorCode, fx: &mut Effects) {
-        let (mut response, message) = match admin.answer {
+    fn end(self, code: ErrorCode, fx: &mut Effects) {
+        let (mut response, message) = match self.answer {
             Some(answer) => (*answer, "This broker has not seen yet what was decided."),
             None => (
-                as_if_done(&admin.request),
+                as_if_done(&self.request),
                 "The controller has not answered.",
             ),
         };
         fail_done(&mut response, code, message);
-        respond(id, response, fx);
+        fx.respond(self.context.id, response);
     }
 }
 
-impl Requests {
-    fn next_question(&self) -> u64 {
-        // The broker's own questions have the number 0.
-        self.last_question + 1
+impl Delayed for WaitingAdmin {
+    fn context(&self) -> &RequestContext {
+        &self.context
     }
 
-    fn set_ask_at(&mut self, id: u64, at: Instant) {
-        let Some(asked) = self.questions.get_mut(&id) else {
-            return;
-        };
-        let before = std::mem::replace(&mut asked.ask_at, at);
-        self.move_due(Due::Question(id), Some(before), Some(at));
+    fn expire(self: Box<Self>, _broker: &mut Broker, fx: &mut Effects) {
+        self.end(ErrorCode::RequestTimedOut, fx);
     }
 
-    fn drop_question(&mut self, id: u64) -> Option<Purpose> {
-        let asked = self.questions.remove(&id)?;
-        self.move_due(Due::Question(id), Some(asked.ask_at), None);
+    fn fail(self: Box<Self>, _broker: &mut Broker, fx: &mut Effects) {
+        self.end(ErrorCode::NotController, fx);
+    }
+
+    fn forget(&self, broker: &mut Broker) {
+        let questions = &mut broker.requests.questions;
+        questions.forget(self.question);
+        questions.unseen.remove(&self.context.id);
+    }
+}
+
+impl Questions {
+    /// When the next one is asked again.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    fn ask_at(&mut self, id: u64, at: Instant) {
+        if let Some(asked) = self.asked.get_mut(&id) {
+            self.due.remove(&(asked.ask_at, id));
+            self.due.insert((at, id));
+            asked.ask_at = at;
+        }
+    }
+
+    /// Asks it no more. Returns what it was asked for.
+    fn forget(&mut self, id: u64) -> Option<Purpose> {
+        let asked = self.asked.remove(&id)?;
+        self.due.remove(&(asked.ask_at, id));
         Some(asked.purpose)
     }
 
-    /// Forgets what a request waits for.
-    pub(super) fn forget_admin(&mut self, id: RequestId, admin: &Admin) {
-        self.drop_question(admin.question);
-        self.unseen.requests.remove(&id);
+    fn end_creation(&mut self, names: Vec<Str>) {
+        for name in names {
+            self.creating.remove(&name);
+        }
     }
 }
 

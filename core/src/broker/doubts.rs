@@ -13,34 +13,50 @@ use std::time::Duration;
 use crate::effect::{Effects, RequestId};
 use crate::hooks::{Mutant, Probe};
 use crate::ids::{BrokerId, PartitionIndex, TopicPartition};
+use crate::input::RequestContext;
 use crate::time::Instant;
 use crate::wire::{MetadataResponse, Response};
 
 use super::Broker;
 use super::listing::ImageRequest;
-use super::requests::What;
+use super::purgatory::Delayed;
 
 /// How long after its connection has broken a leader is in doubt. Elections take some tens of milliseconds.
 const PATIENCE: Duration = Duration::from_millis(300);
 
 /// The leaders in doubt, and who waits to be told of others.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Doubts {
     /// The partitions that they lead, as far as has been heard, and until when this is doubted.
     partitions: BTreeMap<TopicPartition, (BrokerId, Instant)>,
     waiting: BTreeSet<RequestId>,
 }
 
+/// A request of which the answer would name a leader in doubt.
+#[derive(Debug)]
+struct WaitingForLeader(ImageRequest);
+
+impl Delayed for WaitingForLeader {
+    fn context(&self) -> &RequestContext {
+        &self.0.context
+    }
+
+    fn expire(self: Box<Self>, broker: &mut Broker, fx: &mut Effects) {
+        broker.answer_from_image(self.0, true, fx);
+    }
+
+    fn fail(self: Box<Self>, broker: &mut Broker, fx: &mut Effects) {
+        // This broker has no time left to wait.
+        broker.requests.doubts.partitions.clear();
+        broker.answer_from_image(self.0, true, fx);
+    }
+
+    fn forget(&self, broker: &mut Broker) {
+        broker.requests.doubts.waiting.remove(&self.0.context.id);
+    }
+}
+
 impl Doubts {
-    pub(super) fn forget(&mut self, id: RequestId) {
-        self.waiting.remove(&id);
-    }
-
-    /// This broker has no time left to wait.
-    pub(super) fn end(&mut self) {
-        self.partitions.clear();
-    }
-
     fn drop_past(&mut self, now: Instant) {
         self.partitions.retain(|_, (_, until)| *until > now);
     }
@@ -112,7 +128,6 @@ impl Broker {
     /// Lets a request wait whose answer names a leader in doubt.
     pub(super) fn waits_for_leader(
         &mut self,
-        id: RequestId,
         request: &ImageRequest,
         response: &Response,
         fx: &mut Effects,
@@ -122,9 +137,9 @@ impl Broker {
             return false;
         };
         fx.probe(Probe::LeaderInDoubt);
-        self.requests.doubts.waiting.insert(id);
-        let what = What::Leaderless(Box::new(request.clone()));
-        self.requests.wait(id, until, what);
+        self.requests.doubts.waiting.insert(request.context.id);
+        let waiting = Box::new(WaitingForLeader(request.clone()));
+        self.requests.purgatory.insert(until, waiting);
         true
     }
 
@@ -136,8 +151,8 @@ impl Broker {
             return;
         }
         for id in std::mem::take(&mut self.requests.doubts.waiting) {
-            if let Some(What::Leaderless(request)) = self.requests.take(id) {
-                self.answer_from_image(id, *request, true, fx);
+            if let Some(waiting) = self.requests.purgatory.take::<WaitingForLeader>(id) {
+                self.answer_from_image(waiting.0, true, fx);
             }
         }
     }

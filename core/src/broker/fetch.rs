@@ -23,6 +23,7 @@ use bytes::{Bytes, BytesMut};
 use crate::effect::{Effects, RequestId};
 use crate::hooks::Mutant;
 use crate::ids::{LeaderEpoch, Offset, TopicPartition};
+use crate::input::RequestContext;
 use crate::record::{Batch, BatchHeader, HEADER_SIZE};
 use crate::replica::{Replica, TailRead};
 use crate::store::{QueryKind, QueryResult, ReadError};
@@ -32,9 +33,9 @@ use crate::wire::fetch::{
 use crate::wire::{ErrorCode, FetchRequest, FetchResponse, Records, Str};
 
 use super::Broker;
-use super::fetch_session::{Context, Target, Told};
-use super::lookup::{Named, end_of_epoch};
-use super::requests::{Lookup, Requests, What, respond};
+use super::fetch_session::{SessionContext, Target, Told};
+use super::lookup::{Lookup, LookupFor, Named, end_of_epoch};
+use super::purgatory::Delayed;
 
 /// From this version on topics are named by id.
 const BY_ID_FROM: i16 = 13;
@@ -44,14 +45,13 @@ const HINTS_FROM: i16 = 16;
 const READ_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A fetch on its way.
-#[derive(Clone, Debug)]
-pub(super) struct WaitingFetch {
-    api_version: i16,
-    listener: u16,
+#[derive(Debug)]
+struct WaitingFetch {
+    context: RequestContext,
+    session: SessionContext,
     read_committed: bool,
     bytes_min: usize,
     bytes_max: usize,
-    context: Context,
     targets: Vec<Target>,
     /// What was found of each target.
     looked: Vec<Looked>,
@@ -68,14 +68,14 @@ pub(super) struct WaitingFetch {
 }
 
 /// What was found of a partition.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Looked {
     /// Where it is known.
     partition: Option<TopicPartition>,
     found: Found,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum Found {
     /// An error.
     Refused(ErrorCode),
@@ -107,33 +107,31 @@ struct Room {
 impl Broker {
     pub(super) fn on_fetch(
         &mut self,
-        id: RequestId,
-        api_version: i16,
-        listener: u16,
+        context: RequestContext,
         body: FetchRequest,
         fx: &mut Effects,
     ) {
+        let (id, api_version) = (context.id, context.api_version);
         let opened = self.requests.sessions.open(&body, api_version, self.now);
-        let (context, targets) = match opened {
+        let (session, targets) = match opened {
             Ok(opened) => opened,
             Err(error_code) => {
                 let response = FetchResponse {
                     error_code,
                     ..FetchResponse::default()
                 };
-                respond(id, response, fx);
+                fx.respond(id, response);
                 return;
             }
         };
         let size = |bytes: i32| usize::try_from(bytes).unwrap_or(0);
         let bytes_max = size(body.max_bytes.min(self.fetch_bytes_max()));
         let mut fetch = Box::new(WaitingFetch {
-            api_version,
-            listener,
+            context,
+            session,
             read_committed: body.isolation_level == 1,
             bytes_min: size(body.min_bytes).min(bytes_max),
             bytes_max,
-            context,
             looked: Vec::with_capacity(targets.len()),
             targets,
             bytes: 0,
@@ -171,7 +169,7 @@ impl Broker {
             fetch.account(place);
         }
         if fetch.is_done() {
-            self.end_fetch(id, *fetch, fx);
+            self.end_fetch(*fetch, fx);
             return;
         }
         let patience = if fetch.over {
@@ -179,19 +177,19 @@ impl Broker {
         } else {
             Duration::from_millis(u64::try_from(body.max_wait_ms).unwrap_or(0))
         };
-        self.let_wait(id, fetch, patience);
+        self.let_wait(fetch, patience);
     }
 
     /// Lets a fetch wait for its partitions.
-    fn let_wait(&mut self, id: RequestId, fetch: Box<WaitingFetch>, patience: Duration) {
+    fn let_wait(&mut self, fetch: Box<WaitingFetch>, patience: Duration) {
+        let id = fetch.context.id;
         for (place, looked) in fetch.looked.iter().enumerate() {
             if let Some(partition) = looked.partition {
                 let readers = self.requests.readers.entry(partition).or_default();
                 readers.insert((id, place));
             }
         }
-        self.requests
-            .wait(id, self.now + patience, What::Fetch(fetch));
+        self.requests.purgatory.insert(self.now + patience, fetch);
     }
 
     /// The most that one fetch is answered with.
@@ -311,6 +309,7 @@ impl Broker {
             }
         }
         let lookup = Lookup {
+            asked_by: LookupFor::Fetch,
             request: id,
             partition,
             place,
@@ -332,8 +331,9 @@ impl Broker {
 
     /// The store has answered.
     pub(super) fn on_fetched(&mut self, lookup: Lookup, result: QueryResult, fx: &mut Effects) {
-        let Some(fetch) = self.requests.fetch_mut(lookup.request) else {
-            return;
+        let purgatory = &self.requests.purgatory;
+        let Some(fetch) = purgatory.get::<WaitingFetch>(lookup.request) else {
+            return; // the client is gone
         };
         let target = &fetch.targets[lookup.place];
         let offset = Offset(target.fetch_offset);
@@ -382,7 +382,8 @@ impl Broker {
                 Found::Refused(ErrorCode::KafkaStorageError)
             }
         };
-        let Some(fetch) = self.requests.fetch_mut(lookup.request) else {
+        let purgatory = &mut self.requests.purgatory;
+        let Some(fetch) = purgatory.get_mut::<WaitingFetch>(lookup.request) else {
             return;
         };
         fetch.replace(lookup.place, found);
@@ -401,8 +402,7 @@ impl Broker {
     }
 
     fn look_again(&mut self, id: RequestId, place: usize, fx: &mut Effects) {
-        let Some(What::Fetch(fetch)) = self.requests.waiting.get(&id).map(|waiting| &waiting.what)
-        else {
+        let Some(fetch) = self.requests.purgatory.get::<WaitingFetch>(id) else {
             return; // answered since, because of another of its partitions
         };
         let looked = &fetch.looked[place];
@@ -434,9 +434,9 @@ impl Broker {
                 .min(fetch.bytes_max.saturating_sub(others)),
             at_least_one: others == 0,
         };
-        let (target, api_version) = (fetch.targets[place].clone(), fetch.api_version);
+        let (target, api_version) = (fetch.targets[place].clone(), fetch.context.api_version);
         let looked = self.look(&target, api_version, id, place, room, fx);
-        let Some(fetch) = self.requests.fetch_mut(id) else {
+        let Some(fetch) = self.requests.purgatory.get_mut::<WaitingFetch>(id) else {
             return;
         };
         fetch.replace(place, looked.found);
@@ -445,39 +445,24 @@ impl Broker {
 
     /// Answers a waiting fetch if it need wait no longer.
     fn finish_fetch(&mut self, id: RequestId, fx: &mut Effects) {
-        let done = self
-            .requests
-            .fetch_mut(id)
-            .is_some_and(|fetch| fetch.is_done());
-        if done && let Some(What::Fetch(fetch)) = self.requests.take(id) {
-            self.requests.forget_reader(id, &fetch);
-            self.end_fetch(id, *fetch, fx);
+        let purgatory = &mut self.requests.purgatory;
+        let fetch = purgatory.get::<WaitingFetch>(id);
+        if fetch.is_some_and(WaitingFetch::is_done)
+            && let Some(fetch) = purgatory.take::<WaitingFetch>(id)
+        {
+            fetch.forget(self);
+            self.end_fetch(*fetch, fx);
         }
-    }
-
-    /// A fetch has waited for as long as its client would; what the store is asked for is waited for a little longer.
-    pub(super) fn time_out_fetch(
-        &mut self,
-        id: RequestId,
-        mut fetch: Box<WaitingFetch>,
-        fx: &mut Effects,
-    ) {
-        if fetch.reading > 0 && !fetch.over {
-            fetch.over = true;
-            // Its partitions may change meanwhile: one of them may be deleted, and what was read of it with it.
-            self.let_wait(id, fetch, READ_PATIENCE);
-            return;
-        }
-        self.end_fetch(id, *fetch, fx);
     }
 
     /// Answers a fetch with what was found.
-    pub(super) fn end_fetch(&mut self, id: RequestId, fetch: WaitingFetch, fx: &mut Effects) {
+    fn end_fetch(&mut self, fetch: WaitingFetch, fx: &mut Effects) {
+        let (api_version, listener) = (fetch.context.api_version, fetch.context.listener);
         let mut response = FetchResponse::default();
-        if let Context::Incremental(session, epoch) = fetch.context {
+        if let SessionContext::Incremental(session, epoch) = fetch.session {
             if !self.requests.sessions.is_at(session, epoch) {
                 response.error_code = ErrorCode::InvalidFetchSessionEpoch;
-                respond(id, response, fx);
+                fx.respond(fetch.context.id, response);
                 return;
             }
             response.session_id = session;
@@ -497,10 +482,10 @@ impl Broker {
                     .is_some_and(|records| !records.is_empty()),
                 urgent: !data.error_code.is_none() || data.diverging_epoch.epoch >= 0,
             };
-            match fetch.context {
-                Context::Sessionless => {}
-                Context::Full => told.push(tell),
-                Context::Incremental(session, _) => {
+            match fetch.session {
+                SessionContext::Sessionless => {}
+                SessionContext::Full => told.push(tell),
+                SessionContext::Incremental(session, _) => {
                     if !self.requests.sessions.tell(session, target, tell) {
                         continue;
                     }
@@ -512,7 +497,7 @@ impl Broker {
             let data = self.with_hint(
                 data,
                 looked.partition,
-                &fetch_hints(fetch.api_version, fetch.listener),
+                &fetch_hints(api_version, listener),
                 &mut response.node_endpoints,
             );
             match response.responses.last_mut().filter(same_topic) {
@@ -524,16 +509,16 @@ impl Broker {
                 }),
             }
         }
-        if fetch.context == Context::Full {
+        if fetch.session == SessionContext::Full {
             let sessions_max = usize::try_from(self.configs().fetch_sessions_max()).unwrap_or(0);
-            let by_id = fetch.api_version >= BY_ID_FROM;
+            let by_id = api_version >= BY_ID_FROM;
             let mut sessions = std::mem::take(&mut self.requests.sessions);
             let told = fetch.targets.into_iter().zip(told);
             response.session_id =
                 sessions.create(told, by_id, sessions_max, self.now, || self.draw());
             self.requests.sessions = sessions;
         }
-        self.respond_data(id, response, fx);
+        self.respond_data(fetch.context, response, fx);
     }
 
     /// Says who leads, to a client that asked the wrong broker or in the wrong epoch.
@@ -612,28 +597,35 @@ impl Found {
     }
 }
 
-impl Requests {
-    fn fetch_mut(&mut self, id: RequestId) -> Option<&mut WaitingFetch> {
-        match &mut self.waiting.get_mut(&id)?.what {
-            What::Fetch(fetch) => Some(fetch),
-            What::Produce(_)
-            | What::Offsets(_)
-            | What::ProducerId
-            | What::Admin(_)
-            | What::Unconfirmed(..)
-            | What::Leaderless(_) => None,
-        }
+impl Delayed for WaitingFetch {
+    fn context(&self) -> &RequestContext {
+        &self.context
     }
 
-    /// Forgets what a fetch waits for.
-    pub(super) fn forget_reader(&mut self, id: RequestId, fetch: &WaitingFetch) {
-        for (place, looked) in fetch.looked.iter().enumerate() {
+    /// It has waited for as long as its client would; what the store is asked for is waited for a little longer.
+    fn expire(mut self: Box<Self>, broker: &mut Broker, fx: &mut Effects) {
+        if self.reading > 0 && !self.over {
+            self.over = true;
+            // Its partitions may change meanwhile: one of them may be deleted, and what was read of it with it.
+            broker.let_wait(self, READ_PATIENCE);
+            return;
+        }
+        broker.end_fetch(*self, fx);
+    }
+
+    fn fail(self: Box<Self>, broker: &mut Broker, fx: &mut Effects) {
+        broker.end_fetch(*self, fx);
+    }
+
+    fn forget(&self, broker: &mut Broker) {
+        let readers = &mut broker.requests.readers;
+        for (place, looked) in self.looked.iter().enumerate() {
             if let Some(partition) = looked.partition
-                && let Some(readers) = self.readers.get_mut(&partition)
+                && let Some(of_partition) = readers.get_mut(&partition)
             {
-                readers.remove(&(id, place));
-                if readers.is_empty() {
-                    self.readers.remove(&partition);
+                of_partition.remove(&(self.context.id, place));
+                if of_partition.is_empty() {
+                    readers.remove(&partition);
                 }
             }
         }

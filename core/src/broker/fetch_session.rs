@@ -46,7 +46,7 @@ pub(super) struct Target {
 
 /// How a request is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Context {
+pub(super) enum SessionContext {
     /// On its own.
     Sessionless,
     /// As the first of a session, if there is room for one.
@@ -104,16 +104,16 @@ impl Sessions {
         request: &FetchRequest,
         api_version: i16,
         now: Instant,
-    ) -> Result<(Context, Vec<Target>), ErrorCode> {
+    ) -> Result<(SessionContext, Vec<Target>), ErrorCode> {
         let by_id = api_version >= BY_ID_FROM;
         let id = request.session_id;
         if matches!(request.session_epoch, EPOCH_INITIAL | EPOCH_FINAL) {
             // Whoever starts anew has given up the session before, and whoever ends it too.
             self.sessions.remove(&id);
             let context = if request.session_epoch == EPOCH_FINAL {
-                Context::Sessionless
+                SessionContext::Sessionless
             } else {
-                Context::Full
+                SessionContext::Full
             };
             return Ok((context, targets(&request.topics).collect()));
         }
@@ -138,11 +138,11 @@ impl Sessions {
         }
         if session.partitions.is_empty() {
             self.sessions.remove(&id);
-            return Ok((Context::Sessionless, Vec::new()));
+            return Ok((SessionContext::Sessionless, Vec::new()));
         }
         session.used_at = now;
         session.epoch = next_epoch(session.epoch);
-        let context = Context::Incremental(id, session.epoch);
+        let context = SessionContext::Incremental(id, session.epoch);
         let targets = session.partitions.values();
         Ok((
             context,
@@ -372,7 +372,7 @@ mod tests {
     fn start(sessions: &mut Sessions, partitions: &[(i32, i64)], now: Instant) -> i32 {
         let request = request(0, EPOCH_INITIAL, partitions);
         let (context, targets) = sessions.open(&request, 12, now).expect("a new session");
-        assert_eq!(context, Context::Full);
+        assert_eq!(context, SessionContext::Full);
         let mut drawn = sessions.sessions.len() as u64;
         let told = targets.into_iter().map(|target| (target, told(0, false)));
         sessions.create(told, false, SESSIONS_MAX, now, || {
@@ -395,7 +395,7 @@ mod tests {
         let (context, targets) = sessions
             .open(&request(id, 1, &[(1, 8), (2, 0)]), 12, Instant(1))
             .expect("it is there");
-        assert_eq!(context, Context::Incremental(id, 2));
+        assert_eq!(context, SessionContext::Incremental(id, 2));
         assert_eq!(wanted(&targets), [(0, 5), (1, 8), (2, 0)]);
     }
 
@@ -450,7 +450,7 @@ mod tests {
         assert_eq!(open(id + 1, 1, 12), Err(ErrorCode::FetchSessionIdNotFound));
         assert_eq!(open(id, 2, 12), Err(ErrorCode::InvalidFetchSessionEpoch));
         assert_eq!(open(id, 1, 13), Err(ErrorCode::FetchSessionTopicIdError));
-        assert_eq!(open(id, EPOCH_FINAL, 12), Ok(Context::Sessionless));
+        assert_eq!(open(id, EPOCH_FINAL, 12), Ok(SessionContext::Sessionless));
         assert_eq!(
             open(id, 1, 12),
             Err(ErrorCode::FetchSessionIdNotFound),
@@ -481,7 +481,7 @@ mod tests {
         }];
         assert_eq!(
             sessions.open(&last, 12, Instant(0)),
-            Ok((Context::Sessionless, Vec::new()))
+            Ok((SessionContext::Sessionless, Vec::new()))
         );
         assert!(sessions.sessions.is_empty());
     }

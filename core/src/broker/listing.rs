@@ -5,9 +5,10 @@
 //! is told at once that it does not exist, as in Kafka, and asks again.
 
 use crate::cluster::{Answering, BrokerImage, BrokerState, ClusterView, lists_all_topics};
-use crate::effect::{Effects, RequestId};
+use crate::effect::Effects;
 use crate::hooks::{Hooks, Mutant};
 use crate::ids::{BrokerId, TopicPartition};
+use crate::input::RequestContext;
 use crate::peer::{DirectoryState, LeaderClaim};
 use crate::wire::{
     ApiVersionsRequest, ApiVersionsResponse, DescribeClusterRequest, DescribeConfigsRequest,
@@ -15,7 +16,6 @@ use crate::wire::{
 };
 
 use super::Broker;
-use super::requests::respond;
 
 /// From this version on a client says what software it is (KIP-511).
 const NAMED_FROM: i16 = 3;
@@ -25,8 +25,7 @@ const MEANT_FROM: i16 = 5;
 /// A request that is answered from the image.
 #[derive(Clone, Debug)]
 pub(super) struct ImageRequest {
-    pub(super) api_version: i16,
-    pub(super) listener: u16,
+    pub(super) context: RequestContext,
     pub(super) body: ImageRequestBody,
 }
 
@@ -42,8 +41,7 @@ pub(super) enum ImageRequestBody {
 impl Broker {
     pub(super) fn on_api_versions(
         &self,
-        id: RequestId,
-        api_version: i16,
+        context: &RequestContext,
         body: &ApiVersionsRequest,
         fx: &mut Effects,
     ) {
@@ -52,7 +50,10 @@ impl Broker {
             error_code,
             ..ApiVersionsResponse::default()
         };
-        let (says_who, says_whom) = (api_version >= NAMED_FROM, api_version >= MEANT_FROM);
+        let (says_who, says_whom) = (
+            context.api_version >= NAMED_FROM,
+            context.api_version >= MEANT_FROM,
+        );
         // Whom it means is both of them, or nothing.
         let is_half = body.cluster_id.is_some() != (body.node_id != -1);
         let response = if says_who && !names.into_iter().all(is_software) || says_whom && is_half {
@@ -62,7 +63,7 @@ impl Broker {
         } else {
             ApiVersionsResponse::of_all_served()
         };
-        respond(id, response, fx);
+        fx.respond(context.id, response);
     }
 
     /// Whether a client has come to the broker that it means: addresses are given to others, and a client that goes on
@@ -78,27 +79,23 @@ impl Broker {
     /// Answers a request from the image. `confirmed` says whether that is known to be current.
     pub(super) fn answer_from_image(
         &mut self,
-        id: RequestId,
         request: ImageRequest,
         confirmed: bool,
         fx: &mut Effects,
     ) {
-        let ImageRequest {
-            api_version,
-            listener,
-            ref body,
-        } = request;
+        let ImageRequest { context, body } = &request;
+        let api_version = context.api_version;
         let lists_all = match body {
             ImageRequestBody::Metadata(body) => lists_all_topics(body, api_version),
             ImageRequestBody::DescribeTopicPartitions(body) => body.topics.is_empty(),
             ImageRequestBody::DescribeCluster(_) | ImageRequestBody::DescribeConfigs(_) => false,
         };
         if lists_all && !confirmed {
-            self.close(id.connection, fx);
+            self.close(context.id.connection, fx);
             return;
         }
         let mut to_create = Vec::new();
-        let response: Response = self.answering(listener, confirmed, fx, |it| match body {
+        let response: Response = self.answering(context.listener, confirmed, fx, |it| match body {
             ImageRequestBody::Metadata(body) => {
                 let answer = it.metadata(body, api_version);
                 to_create = answer.to_create;
@@ -110,10 +107,10 @@ impl Broker {
             }
             ImageRequestBody::DescribeConfigs(body) => it.describe_configs(body).into(),
         });
-        if confirmed && self.waits_for_leader(id, &request, &response, fx) {
+        if confirmed && self.waits_for_leader(&request, &response, fx) {
             return;
         }
-        respond(id, response, fx);
+        fx.respond(context.id, response);
         self.auto_create(to_create, fx);
     }
 

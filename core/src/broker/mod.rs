@@ -14,6 +14,7 @@ mod controller;
 mod doubts;
 mod release;
 mod requests;
+mod purgatory;
 mod lookup;
 mod produce;
 mod fetch;
@@ -89,7 +90,7 @@ enum Timer {
 }
 
 /// One node of a cluster, as a value.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Broker {
     setup: Setup,
     me: PeerIdentity,
@@ -552,7 +553,7 @@ impl Broker {
     /// Requests of clients that are not answered.
     #[must_use]
     pub fn waiting_requests(&self) -> usize {
-        self.requests.waiting.len()
+        self.requests.purgatory.len()
     }
 
     /// Bytes of records that wait for the disk, of all replicas.
@@ -704,15 +705,16 @@ impl Broker {
             return;
         }
         self.closing_clients = true;
-        self.fail_requests(fx);
+        self.fail_delayed(false, fx);
         self.arm(Timer::Stop, Some(self.now + CLIENTS_PATIENCE));
         fx.push(Effect::CloseClients);
     }
 
     fn finish_stop(&mut self, fx: &mut Effects) {
         self.resign_all(Resignation::Transferred, fx);
-        self.fail_requests(fx);
-        self.abandon_unconfirmed(fx);
+        // In turn: what is failed may have to be confirmed, and waits for that.
+        self.fail_delayed(false, fx);
+        self.fail_delayed(true, fx);
         self.stopped = true;
     }
 

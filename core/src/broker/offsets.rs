@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use crate::effect::{Effects, RequestId};
 use crate::ids::{LeaderEpoch, Offset, Timestamp, TopicPartition};
+use crate::input::RequestContext;
 use crate::peer::LeadershipRound;
 use crate::replica::{Confirmation, Replica};
 use crate::store::{QueryKind, QueryResult};
@@ -35,8 +36,8 @@ use crate::wire::{
 };
 
 use super::Broker;
-use super::lookup::{Named, end_of_epoch};
-use super::requests::{Lookup, Requests, What};
+use super::lookup::{Lookup, LookupFor, Named, end_of_epoch};
+use super::purgatory::Delayed;
 
 /// From this version on `OFFSET_NOT_AVAILABLE` is known to clients.
 const NOT_AVAILABLE_FROM: i16 = 5;
@@ -44,9 +45,9 @@ const NOT_AVAILABLE_FROM: i16 = 5;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Lookups that the store, and leaders that their voters, have not all answered.
-#[derive(Clone, Debug)]
-pub(super) struct WaitingOffsets {
-    api_version: i16,
+#[derive(Debug)]
+struct WaitingOffsets {
+    context: RequestContext,
     response: ListOffsetsResponse,
     /// Topic and partition, by their places in the answer.
     places: Vec<(usize, usize)>,
@@ -74,13 +75,13 @@ enum Found {
 impl Broker {
     pub(super) fn on_list_offsets(
         &mut self,
-        id: RequestId,
-        api_version: i16,
+        context: RequestContext,
         body: ListOffsetsRequest,
         fx: &mut Effects,
     ) {
+        let (id, api_version) = (context.id, context.api_version);
         let mut waiting = WaitingOffsets {
-            api_version,
+            context,
             response: ListOffsetsResponse::default(),
             places: Vec::new(),
             open: BTreeSet::new(),
@@ -112,6 +113,7 @@ impl Broker {
                         let query = self.query(partition, kind, fx);
                         let place_number = waiting.open_place(topic_place, place);
                         let lookup = Lookup {
+                            asked_by: LookupFor::ListOffsets,
                             request: id,
                             partition,
                             place: place_number,
@@ -143,15 +145,15 @@ impl Broker {
             });
         }
         if waiting.open.is_empty() {
-            self.respond_data(id, waiting.response, fx);
+            self.respond_data(waiting.context, waiting.response, fx);
             return;
         }
         let patience = match u64::try_from(body.timeout_ms) {
             Ok(timeout_ms) if timeout_ms > 0 => Duration::from_millis(timeout_ms),
             Ok(_) | Err(_) => PATIENCE,
         };
-        self.requests
-            .wait(id, self.now + patience, What::Offsets(waiting));
+        let deadline = self.now + patience;
+        self.requests.purgatory.insert(deadline, Box::new(waiting));
     }
 
     fn find_offset(
@@ -215,18 +217,14 @@ impl Broker {
         result: QueryResult,
         fx: &mut Effects,
     ) {
-        let Some(What::Offsets(offsets)) = self
-            .requests
-            .waiting
-            .get_mut(&lookup.request)
-            .map(|waiting| &mut waiting.what)
-        else {
-            return;
+        let purgatory = &mut self.requests.purgatory;
+        let Some(offsets) = purgatory.get_mut::<WaitingOffsets>(lookup.request) else {
+            return; // the client is gone
         };
         if !offsets.open.remove(&lookup.place) {
             return;
         }
-        let api_version = offsets.api_version;
+        let api_version = offsets.context.api_version;
         let answer = offsets.answer_at(lookup.place);
         match result {
             QueryResult::Found(Some((offset, timestamp, leader_epoch))) => {
@@ -254,9 +252,7 @@ impl Broker {
     }
 
     fn answer_latest(&mut self, id: RequestId, place: usize, fx: &mut Effects) {
-        let Some(What::Offsets(offsets)) =
-            self.requests.waiting.get(&id).map(|waiting| &waiting.what)
-        else {
+        let Some(offsets) = self.requests.purgatory.get::<WaitingOffsets>(id) else {
             unreachable!(
                 "whoever waits for a leader to be confirmed is forgotten with its request"
             );
@@ -275,18 +271,13 @@ impl Broker {
             Confirmation::Confirmed => replica.and_then(Replica::high_watermark),
             Confirmation::Lost => None,
         };
-        self.requests.forget_confirming(id, place, partition);
-        let Some(What::Offsets(offsets)) = self
-            .requests
-            .waiting
-            .get_mut(&id)
-            .map(|waiting| &mut waiting.what)
-        else {
+        self.forget_confirming(id, place, partition);
+        let Some(offsets) = self.requests.purgatory.get_mut::<WaitingOffsets>(id) else {
             unreachable!("it was just seen");
         };
         offsets.open.remove(&place);
         offsets.confirming.remove(&place);
-        let api_version = offsets.api_version;
+        let api_version = offsets.context.api_version;
         let answer = offsets.answer_at(place);
         match latest {
             Some(latest) => {
@@ -300,20 +291,18 @@ impl Broker {
 
     /// Answers a request of which nothing is open any more.
     fn end_offsets(&mut self, id: RequestId, fx: &mut Effects) {
-        let is_open =
-            |what: &What| matches!(what, What::Offsets(offsets) if !offsets.open.is_empty());
-        let waiting = self.requests.waiting.get(&id);
-        if waiting.is_none_or(|waiting| is_open(&waiting.what)) {
-            return;
-        }
-        if let Some(What::Offsets(offsets)) = self.requests.take(id) {
-            self.respond_data(id, offsets.response, fx);
+        let purgatory = &mut self.requests.purgatory;
+        let waiting = purgatory.get::<WaitingOffsets>(id);
+        if waiting.is_some_and(|offsets| offsets.open.is_empty())
+            && let Some(offsets) = purgatory.take::<WaitingOffsets>(id)
+        {
+            self.respond_data(offsets.context, offsets.response, fx);
         }
     }
 
     pub(super) fn on_offset_for_leader_epoch(
         &mut self,
-        id: RequestId,
+        context: RequestContext,
         body: OffsetForLeaderEpochRequest,
         fx: &mut Effects,
     ) {
@@ -344,21 +333,17 @@ impl Broker {
             topics: topics.collect(),
             ..OffsetForLeaderEpochResponse::default()
         };
-        self.respond_data(id, response, fx);
+        self.respond_data(context, response, fx);
     }
 
-    /// Answers with what was found, and this error for the rest.
-    pub(super) fn fail_offsets(
-        &mut self,
-        id: RequestId,
-        mut offsets: WaitingOffsets,
-        code: ErrorCode,
-        fx: &mut Effects,
-    ) {
-        for place in std::mem::take(&mut offsets.open) {
-            offsets.answer_at(place).error_code = code;
+    fn forget_confirming(&mut self, id: RequestId, place: usize, partition: TopicPartition) {
+        let confirming = &mut self.requests.confirming;
+        if let Some(waiters) = confirming.get_mut(&partition) {
+            waiters.remove(&(id, place));
+            if waiters.is_empty() {
+                confirming.remove(&partition);
+            }
         }
-        self.respond_data(id, offsets.response, fx);
     }
 
     fn end_of_asked_epoch(
@@ -373,25 +358,35 @@ impl Broker {
     }
 }
 
-impl Requests {
-    /// Forgets which leaders a request waits for.
-    pub(super) fn forget_latest(&mut self, id: RequestId, offsets: &WaitingOffsets) {
-        for (&place, confirming) in &offsets.confirming {
-            self.forget_confirming(id, place, confirming.partition);
-        }
+impl Delayed for WaitingOffsets {
+    fn context(&self) -> &RequestContext {
+        &self.context
     }
 
-    fn forget_confirming(&mut self, id: RequestId, place: usize, partition: TopicPartition) {
-        if let Some(waiters) = self.confirming.get_mut(&partition) {
-            waiters.remove(&(id, place));
-            if waiters.is_empty() {
-                self.confirming.remove(&partition);
-            }
+    fn expire(self: Box<Self>, broker: &mut Broker, fx: &mut Effects) {
+        self.end(ErrorCode::RequestTimedOut, broker, fx);
+    }
+
+    fn fail(self: Box<Self>, broker: &mut Broker, fx: &mut Effects) {
+        self.end(ErrorCode::NotLeaderOrFollower, broker, fx);
+    }
+
+    fn forget(&self, broker: &mut Broker) {
+        for (&place, confirming) in &self.confirming {
+            broker.forget_confirming(self.context.id, place, confirming.partition);
         }
     }
 }
 
 impl WaitingOffsets {
+    /// Answers with what was found, and this error for the rest.
+    fn end(mut self, code: ErrorCode, broker: &mut Broker, fx: &mut Effects) {
+        for place in std::mem::take(&mut self.open) {
+            self.answer_at(place).error_code = code;
+        }
+        broker.respond_data(self.context, self.response, fx);
+    }
+
     /// Leaves a place in the answer open. Returns its place in `places`.
     fn open_place(&mut self, topic: usize, partition: usize) -> usize {
         let place = self.places.len();

@@ -22,6 +22,7 @@ use crate::cluster::{TopicConfig, is_internal};
 use crate::effect::{Effects, RequestId};
 use crate::hooks::{Mutant, Probe};
 use crate::ids::{BrokerId, LeaderEpoch, Offset, Timestamp, TopicPartition};
+use crate::input::RequestContext;
 use crate::record::{Examined, RecordError, TimestampType};
 use crate::replica::{Appended, ProduceRefusal, Replica};
 use crate::wire::produce::{
@@ -31,7 +32,7 @@ use crate::wire::{ErrorCode, ProduceRequest, ProduceResponse, Str};
 
 use super::Broker;
 use super::lookup::Named;
-use super::requests::{Requests, What};
+use super::purgatory::Delayed;
 
 /// From this version on topics are named by id.
 const BY_ID_FROM: i16 = 13;
@@ -39,17 +40,16 @@ const BY_ID_FROM: i16 = 13;
 const HINTS_FROM: i16 = 10;
 
 /// A produce request whose batches are appended and not all acknowledged.
-#[derive(Clone, Debug)]
-pub(super) struct WaitingProduce {
-    api_version: i16,
-    listener: u16,
+#[derive(Debug)]
+struct WaitingProduce {
+    context: RequestContext,
     /// The answer, complete but for what is open.
     response: ProduceResponse,
     open: Vec<(TopicPartition, Append)>,
 }
 
 /// The batches of one partition that wait for an acknowledgement.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Appends {
     /// For this leader to have them.
     one: BTreeSet<Append>,
@@ -123,13 +123,12 @@ struct Landed {
 impl Broker {
     pub(super) fn on_produce(
         &mut self,
-        id: RequestId,
-        api_version: i16,
-        listener: u16,
+        context: RequestContext,
         body: ProduceRequest,
         examined: Vec<Result<Examined, RecordError>>,
         fx: &mut Effects,
     ) {
+        let (id, api_version, listener) = (context.id, context.api_version, context.listener);
         let acks = body.acks;
         let is_transactional = |examined: &Result<Examined, RecordError>| matches!(examined, Ok(examined) if examined.batch.header.is_transactional());
         // As in Kafka: whoever writes in a transaction says in whose.
@@ -137,8 +136,7 @@ impl Broker {
         let mut examined = examined.into_iter();
         let mut failed = false;
         let mut produce = WaitingProduce {
-            api_version,
-            listener,
+            context,
             response: ProduceResponse {
                 responses: Vec::with_capacity(body.topic_data.len()),
                 ..ProduceResponse::default()
@@ -220,7 +218,7 @@ impl Broker {
             return;
         }
         if produce.open.is_empty() {
-            self.respond_data(id, produce.response, fx);
+            self.respond_data(produce.context, produce.response, fx);
             return;
         }
         for (partition, append) in &produce.open {
@@ -228,8 +226,8 @@ impl Broker {
             appends.of(append.policy).insert(*append);
         }
         let patience = Duration::from_millis(u64::try_from(body.timeout_ms).unwrap_or(0));
-        self.requests
-            .wait(id, self.now + patience, What::Produce(produce));
+        let deadline = self.now + patience;
+        self.requests.purgatory.insert(deadline, Box::new(produce));
     }
 
     /// Appends one batch to the partition that it is for, where that can be.
@@ -366,50 +364,35 @@ impl Broker {
         code: ErrorCode,
         fx: &mut Effects,
     ) {
-        self.requests.forget_append(partition, append);
-        let Some(What::Produce(produce)) = self.requests.waiting_mut(append.request) else {
+        self.forget_append(partition, append);
+        let purgatory = &mut self.requests.purgatory;
+        let Some(produce) = purgatory.get_mut::<WaitingProduce>(append.request) else {
             unreachable!("a batch waits as long as its request");
         };
         produce.open.retain(|(_, open)| *open != append);
         let last = produce.open.is_empty();
         if !code.is_none() {
-            let (api_version, listener) = (produce.api_version, produce.listener);
+            let (api_version, listener) = (produce.context.api_version, produce.context.listener);
             let hint = self.produce_hint(partition, api_version, listener, code);
-            if let Some(What::Produce(produce)) = self.requests.waiting_mut(append.request) {
+            let purgatory = &mut self.requests.purgatory;
+            if let Some(produce) = purgatory.get_mut::<WaitingProduce>(append.request) {
                 produce.fail_place(append.place, code, hint);
             }
         }
-        if last && let Some(What::Produce(produce)) = self.requests.take(append.request) {
-            self.respond_data(append.request, produce.response, fx);
+        let purgatory = &mut self.requests.purgatory;
+        if last && let Some(produce) = purgatory.take::<WaitingProduce>(append.request) {
+            self.respond_data(produce.context, produce.response, fx);
         }
     }
 
-    /// Answers a request whose time is over.
-    pub(super) fn time_out_produce(
-        &mut self,
-        id: RequestId,
-        mut produce: WaitingProduce,
-        fx: &mut Effects,
-    ) {
-        for (_, append) in std::mem::take(&mut produce.open) {
-            produce.fail_place(append.place, ErrorCode::RequestTimedOut, None);
+    fn forget_append(&mut self, partition: TopicPartition, append: Append) {
+        let appends = &mut self.requests.appends;
+        if let Some(of_partition) = appends.get_mut(&partition) {
+            of_partition.of(append.policy).remove(&append);
+            if of_partition.one.is_empty() && of_partition.all.is_empty() {
+                appends.remove(&partition);
+            }
         }
-        self.respond_data(id, produce.response, fx);
-    }
-
-    /// Answers a request before its time.
-    pub(super) fn fail_produce(
-        &mut self,
-        id: RequestId,
-        mut produce: WaitingProduce,
-        code: ErrorCode,
-        fx: &mut Effects,
-    ) {
-        for (partition, append) in std::mem::take(&mut produce.open) {
-            let hint = self.produce_hint(partition, produce.api_version, produce.listener, code);
-            produce.fail_place(append.place, code, hint);
-        }
-        self.respond_data(id, produce.response, fx);
     }
 
     /// Who leads instead, where the answer can say so and the client has asked the wrong broker.
@@ -472,24 +455,31 @@ impl WaitingProduce {
     }
 }
 
-impl Requests {
-    fn waiting_mut(&mut self, id: RequestId) -> Option<&mut What> {
-        self.waiting.get_mut(&id).map(|waiting| &mut waiting.what)
+impl Delayed for WaitingProduce {
+    fn context(&self) -> &RequestContext {
+        &self.context
     }
 
-    fn forget_append(&mut self, partition: TopicPartition, append: Append) {
-        if let Some(appends) = self.appends.get_mut(&partition) {
-            appends.of(append.policy).remove(&append);
-            if appends.one.is_empty() && appends.all.is_empty() {
-                self.appends.remove(&partition);
-            }
+    fn expire(mut self: Box<Self>, broker: &mut Broker, fx: &mut Effects) {
+        for (_, append) in std::mem::take(&mut self.open) {
+            self.fail_place(append.place, ErrorCode::RequestTimedOut, None);
         }
+        broker.respond_data(self.context, self.response, fx);
     }
 
-    /// Forgets what a request waits for.
-    pub(super) fn forget_appends(&mut self, _id: RequestId, produce: &WaitingProduce) {
-        for (partition, append) in &produce.open {
-            self.forget_append(*partition, *append);
+    fn fail(mut self: Box<Self>, broker: &mut Broker, fx: &mut Effects) {
+        let code = ErrorCode::NotLeaderOrFollower;
+        let (api_version, listener) = (self.context.api_version, self.context.listener);
+        for (partition, append) in std::mem::take(&mut self.open) {
+            let hint = broker.produce_hint(partition, api_version, listener, code);
+            self.fail_place(append.place, code, hint);
+        }
+        broker.respond_data(self.context, self.response, fx);
+    }
+
+    fn forget(&self, broker: &mut Broker) {
+        for (partition, append) in &self.open {
+            broker.forget_append(*partition, *append);
         }
     }
 }

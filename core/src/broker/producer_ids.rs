@@ -14,12 +14,13 @@ use std::time::Duration;
 
 use crate::effect::{Effects, RequestId};
 use crate::ids::{ProducerEpoch, ProducerId};
+use crate::input::RequestContext;
 use crate::peer;
 use crate::wire::{ErrorCode, InitProducerIdRequest, InitProducerIdResponse};
 
 use super::Broker;
 use super::admin::Purpose;
-use super::requests::{What, respond};
+use super::purgatory::Delayed;
 
 /// With fewer ids left the next block is asked for.
 const LEFT_MIN: i64 = 100;
@@ -27,7 +28,7 @@ const LEFT_MIN: i64 = 100;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The ids that this broker may give out, and who waits for one.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct ProducerIds {
     present: Range<i64>,
     next: Option<Range<i64>>,
@@ -64,19 +65,40 @@ impl ProducerIds {
     pub(super) const fn refused(&mut self) {
         self.asked = false;
     }
+}
 
-    pub(super) fn forget(&mut self, id: RequestId) {
-        self.waiting.retain(|waiting| *waiting != id);
+/// A producer that waits for an id.
+#[derive(Debug)]
+struct WaitingProducer(RequestContext);
+
+impl Delayed for WaitingProducer {
+    fn context(&self) -> &RequestContext {
+        &self.0
+    }
+
+    /// Sends the producer away for now; it comes again by itself.
+    fn expire(self: Box<Self>, _broker: &mut Broker, fx: &mut Effects) {
+        refuse(self.0.id, ErrorCode::CoordinatorLoadInProgress, fx);
+    }
+
+    fn fail(self: Box<Self>, broker: &mut Broker, fx: &mut Effects) {
+        self.expire(broker, fx);
+    }
+
+    fn forget(&self, broker: &mut Broker) {
+        let waiting = &mut broker.requests.producer_ids.waiting;
+        waiting.retain(|waiting| *waiting != self.0.id);
     }
 }
 
 impl Broker {
     pub(super) fn on_init_producer_id(
         &mut self,
-        id: RequestId,
+        context: RequestContext,
         body: &InitProducerIdRequest,
         fx: &mut Effects,
     ) {
+        let id = context.id;
         if let Err(code) = check(body) {
             refuse(id, code, fx);
             return;
@@ -85,8 +107,10 @@ impl Broker {
             Some(producer_id) => grant(id, producer_id, fx),
             None => {
                 self.requests.producer_ids.waiting.push_back(id);
+                let producer = Box::new(WaitingProducer(context));
                 self.requests
-                    .wait(id, self.now + PATIENCE, What::ProducerId);
+                    .purgatory
+                    .insert(self.now + PATIENCE, producer);
             }
         }
         self.keep_producer_ids(fx);
@@ -114,15 +138,10 @@ impl Broker {
             && let Some(producer_id) = self.requests.producer_ids.take()
         {
             self.requests.producer_ids.waiting.pop_front();
-            self.requests.take(id);
+            self.requests.purgatory.take::<WaitingProducer>(id);
             grant(id, producer_id, fx);
         }
         self.keep_producer_ids(fx);
-    }
-
-    /// Sends a producer away for now; it comes again by itself.
-    pub(super) fn refuse_producer_id(id: RequestId, fx: &mut Effects) {
-        refuse(id, ErrorCode::CoordinatorLoadInProgress, fx);
     }
 }
 
@@ -143,7 +162,7 @@ fn grant(id: RequestId, producer_id: ProducerId, fx: &mut Effects) {
         producer_epoch: 0,
         ..InitProducerIdResponse::default()
     };
-    respond(id, response, fx);
+    fx.respond(id, response);
 }
 
 fn refuse(id: RequestId, error_code: ErrorCode, fx: &mut Effects) {
@@ -152,7 +171,7 @@ fn refuse(id: RequestId, error_code: ErrorCode, fx: &mut Effects) {
         producer_epoch: ProducerEpoch::NONE.0,
         ..InitProducerIdResponse::default()
     };
-    respond(id, response, fx);
+    fx.respond(id, response);
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ use std::time::Duration;
 use crate::effect::{Effect, Effects, RequestId};
 use crate::hooks::{Mutant, Probe};
 use crate::ids::{BrokerId, LeaderEpoch, Offset, TopicId, TopicPartition, Voter};
+use crate::input::RequestContext;
 use crate::peer::{PeerIdentity, PeerMessage, ReadIndex, ReadIndexReply};
 use crate::replica::Replica;
 use crate::time::Instant;
@@ -37,7 +38,7 @@ use crate::wire::{ErrorCode, Response};
 use super::Broker;
 use super::listing::ImageRequest;
 use super::lookup::Named;
-use super::requests::{Due, What, respond};
+use super::purgatory::Delayed;
 
 /// How long a request waits for a round to succeed.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -48,16 +49,63 @@ const PATIENCE_CUT_OFF: Duration = Duration::from_millis(100);
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What waits until the image is known to be current.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) enum Unconfirmed {
     /// A request that is answered from the image.
     Request(ImageRequest),
     /// An answer by which something that the request names does not exist.
-    Answer(Box<Response>),
+    Answer(RequestContext, Box<Response>),
+}
+
+/// The same in the purgatory, with the first round that counts for it.
+#[derive(Debug)]
+struct WaitingUnconfirmed {
+    round: u64,
+    what: Unconfirmed,
+}
+
+impl Unconfirmed {
+    const fn context(&self) -> &RequestContext {
+        match self {
+            Self::Request(request) => &request.context,
+            Self::Answer(context, _) => context,
+        }
+    }
+}
+
+impl Delayed for WaitingUnconfirmed {
+    fn context(&self) -> &RequestContext {
+        self.what.context()
+    }
+
+    fn expire(self: Box<Self>, broker: &mut Broker, fx: &mut Effects) {
+        fx.probe(Probe::ReadIndexTimedOut);
+        broker.requests.read_indexes.cut_off = true;
+        let denies = fx.mutant(Mutant::DeniesUnconfirmed);
+        broker.answer_unconfirmed(self.what, denies, fx);
+    }
+
+    /// This broker has no time left to find out. Whoever waits for its image asks another.
+    fn fail(self: Box<Self>, broker: &mut Broker, fx: &mut Effects) {
+        match self.what {
+            Unconfirmed::Request(request) => broker.close(request.context.id.connection, fx),
+            answer @ Unconfirmed::Answer(..) => broker.answer_unconfirmed(answer, false, fx),
+        }
+    }
+
+    fn forget(&self, broker: &mut Broker) {
+        let waiting = &mut broker.requests.read_indexes.waiting;
+        waiting.remove(&(self.round, self.what.context().id));
+    }
+
+    /// It is soon confirmed, by whoever leads the metadata.
+    fn outlasts_leaderships(&self) -> bool {
+        true
+    }
 }
 
 /// Rounds, and who waits for them.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct ReadIndexes {
     last_round: u64,
     round: Option<Round>,
@@ -72,7 +120,7 @@ pub(super) struct ReadIndexes {
 }
 
 /// What was heard in a round.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Round {
     number: u64,
     /// Of each voter, the earliest leader epoch that it has named: it had entered no later one when the round began.
@@ -112,30 +160,31 @@ impl Round {
 }
 
 impl ReadIndexes {
-    pub(super) fn forget(&mut self, round: u64, id: RequestId) {
-        self.waiting.remove(&(round, id));
+    /// When the voters are asked again.
+    pub(super) const fn next_deadline(&self) -> Option<Instant> {
+        self.retry_at
     }
 }
 
 impl Broker {
     /// Answers once the image is known to have all that anybody has been told of by now.
-    pub(super) fn confirm(&mut self, id: RequestId, what: Unconfirmed, fx: &mut Effects) {
+    pub(super) fn confirm(&mut self, what: Unconfirmed, fx: &mut Effects) {
         if fx.mutant(Mutant::AnswersUnconfirmed) {
-            self.answer_unconfirmed(id, what, true, fx);
+            self.answer_unconfirmed(what, true, fx);
             return;
         }
         let reads = &mut self.requests.read_indexes;
         let late = reads.round.is_some() && !fx.mutant(Mutant::JoinsRoundUnderWay);
         let next = reads.last_round + u64::from(late || reads.round.is_none());
-        reads.waiting.insert((next, id));
+        reads.waiting.insert((next, what.context().id));
         let patience = if reads.cut_off {
             PATIENCE_CUT_OFF
         } else {
             PATIENCE
         };
         let deadline = self.now + patience;
-        self.requests
-            .wait(id, deadline, What::Unconfirmed(next, Box::new(what)));
+        let waiting = WaitingUnconfirmed { round: next, what };
+        self.requests.purgatory.insert(deadline, Box::new(waiting));
         if self.requests.read_indexes.round.is_none() {
             self.begin_round(fx);
         }
@@ -183,7 +232,7 @@ impl Broker {
             return;
         };
         let number = round.number;
-        self.retry_read_index_at(Some(self.now + RETRY_INTERVAL));
+        self.requests.read_indexes.retry_at = Some(self.now + RETRY_INTERVAL);
         let voters = self.replica(TopicPartition::METADATA);
         let voters = voters.map_or(&[][..], Replica::voters).iter();
         let mut asked = others;
@@ -285,12 +334,12 @@ impl Broker {
         let waiting = reads.waiting.split_off(&later);
         let confirmed = std::mem::replace(&mut reads.waiting, waiting);
         for (_, id) in confirmed {
-            if let Some(What::Unconfirmed(_, what)) = self.requests.take(id) {
-                self.answer_unconfirmed(id, *what, true, fx);
+            if let Some(waiting) = self.requests.purgatory.take::<WaitingUnconfirmed>(id) {
+                self.answer_unconfirmed(waiting.what, true, fx);
             }
         }
         if self.requests.read_indexes.waiting.is_empty() {
-            self.retry_read_index_at(None);
+            self.requests.read_indexes.retry_at = None;
         } else if self.requests.read_indexes.round.is_none() {
             self.begin_round(fx);
         }
@@ -303,9 +352,13 @@ impl Broker {
 
     /// Asks the voters again, as long as somebody waits.
     pub(super) fn retry_read_index(&mut self, fx: &mut Effects) {
-        if self.requests.read_indexes.waiting.is_empty() {
-            self.requests.read_indexes.round = None;
-            self.retry_read_index_at(None);
+        let reads = &mut self.requests.read_indexes;
+        if reads.retry_at.is_none_or(|at| at > self.now) {
+            return;
+        }
+        if reads.waiting.is_empty() {
+            reads.round = None;
+            reads.retry_at = None;
         } else {
             if let Some(round) = &mut self.requests.read_indexes.round {
                 round.awaited.clear();
@@ -314,49 +367,10 @@ impl Broker {
         }
     }
 
-    fn retry_read_index_at(&mut self, at: Option<Instant>) {
-        let before = std::mem::replace(&mut self.requests.read_indexes.retry_at, at);
-        self.requests.move_due(Due::ReadIndex, before, at);
-    }
-
-    /// A request has waited in vain.
-    pub(super) fn time_out_unconfirmed(
-        &mut self,
-        id: RequestId,
-        what: Unconfirmed,
-        fx: &mut Effects,
-    ) {
-        fx.probe(Probe::ReadIndexTimedOut);
-        self.requests.read_indexes.cut_off = true;
-        let denies = fx.mutant(Mutant::DeniesUnconfirmed);
-        self.answer_unconfirmed(id, what, denies, fx);
-    }
-
-    /// This broker has no time left to find out. Whoever waits for its image asks another.
-    pub(super) fn abandon_unconfirmed(&mut self, fx: &mut Effects) {
-        let waiting: Vec<RequestId> = self.requests.waiting.keys().copied().collect();
-        for id in waiting {
-            if let Some(What::Unconfirmed(_, what)) = self.requests.forget(id) {
-                match *what {
-                    Unconfirmed::Request(_) => self.close(id.connection, fx),
-                    answer @ Unconfirmed::Answer(_) => {
-                        self.answer_unconfirmed(id, answer, false, fx);
-                    }
-                }
-            }
-        }
-    }
-
-    pub(super) fn answer_unconfirmed(
-        &mut self,
-        id: RequestId,
-        what: Unconfirmed,
-        confirmed: bool,
-        fx: &mut Effects,
-    ) {
+    fn answer_unconfirmed(&mut self, what: Unconfirmed, confirmed: bool, fx: &mut Effects) {
         match what {
-            Unconfirmed::Request(request) => self.answer_from_image(id, request, confirmed, fx),
-            Unconfirmed::Answer(mut response) => {
+            Unconfirmed::Request(request) => self.answer_from_image(request, confirmed, fx),
+            Unconfirmed::Answer(context, mut response) => {
                 for_each_missing(&mut response, |topic, partition, code| {
                     let exists = self
                         .find_topic(topic)
@@ -366,7 +380,7 @@ impl Broker {
                         *code = ErrorCode::NotLeaderOrFollower;
                     }
                 });
-                respond(id, *response, fx);
+                fx.respond(context.id, *response);
             }
         }
     }
@@ -374,7 +388,7 @@ impl Broker {
     /// Answers a request for data: at once, but where the answer says that something does not exist.
     pub(super) fn respond_data(
         &mut self,
-        id: RequestId,
+        context: RequestContext,
         response: impl Into<Response>,
         fx: &mut Effects,
     ) {
@@ -382,9 +396,9 @@ impl Broker {
         let mut missing = false;
         for_each_missing(&mut response, |_, _, _| missing = true);
         if missing {
-            self.confirm(id, Unconfirmed::Answer(Box::new(response)), fx);
+            self.confirm(Unconfirmed::Answer(context, Box::new(response)), fx);
         } else {
-            respond(id, response, fx);
+            fx.respond(context.id, response);
         }
     }
 }

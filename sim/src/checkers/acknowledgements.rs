@@ -70,7 +70,7 @@ impl Checker for AcknowledgedByPolicy {
                 }
             }
             self.waiting.insert(
-                (node, request.id),
+                (node, request.context.id),
                 Waiting {
                     acks: body.acks,
                     batches,

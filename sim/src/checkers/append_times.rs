@@ -67,7 +67,7 @@ impl Checker for StampsLieWithinTheirRequest {
 
     fn on_input(&mut self, node: u8, input: &Input) {
         self.taken = match input {
-            Input::Request(request) => Some((node, request.id)),
+            Input::Request(request) => Some((node, request.context.id)),
             _other => None,
         };
     }

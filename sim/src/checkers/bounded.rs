@@ -55,7 +55,7 @@ impl Checker for WhatWaitsIsBounded {
         if let Input::Request(request) = input
             && !matches!(&request.body, Request::Produce(produce) if produce.acks == 0)
         {
-            asked.insert(request.id);
+            asked.insert(request.context.id);
         }
         if let Input::Peer {
             message: PeerMessage::Replica(message),

@@ -99,7 +99,7 @@ impl Checker for ClusterViewNeverGoesBack {
             return;
         };
         let lists_all = matches!(&request.body, Request::Metadata(body) if body.topics.is_none());
-        self.next = Some(((node, request.id), lists_all));
+        self.next = Some(((node, request.context.id), lists_all));
     }
 
     fn on_step(&mut self, seen: &Observed, step: &Step<'_>) -> Result<(), String> {

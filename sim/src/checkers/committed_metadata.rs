@@ -36,7 +36,7 @@ impl Checker for MetadataAreCommitted {
             && let Request::CreateTopics(body) = &request.body
             && body.validate_only
         {
-            self.trials.insert((node, request.id));
+            self.trials.insert((node, request.context.id));
         }
     }
 

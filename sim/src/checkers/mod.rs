@@ -245,7 +245,7 @@ fn fetched(input: &Input) -> Option<(RequestId, impl Iterator<Item = (TopicParti
             (partition, Offset(data.fetch_offset))
         })
     });
-    Some((request.id, partitions))
+    Some((request.context.id, partitions))
 }
 
 /// What an answer to a fetch gives of each partition; `None` where the response is another.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use varve_core::effect::RequestId;
 use varve_core::ids::PartitionIndex;
-use varve_core::input::{ClientRequest, ConnectionId, Input};
+use varve_core::input::{ClientRequest, ConnectionId, Input, RequestContext};
 use varve_core::record::{Depth, Limits, examine};
 use varve_core::wire::{Request, Response};
 
@@ -210,11 +210,13 @@ impl Cluster {
         let wall = self.node(number).clock.wall(self.now());
         self.checkers.on_arrival(number, request, wall);
         let request = ClientRequest {
-            id: request,
-            api_version,
-            client_id: Some(format!("{}", connection.from)),
-            client_host: format!("{}", connection.from),
-            listener: 0,
+            context: RequestContext {
+                id: request,
+                api_version,
+                client_id: Some(format!("{}", connection.from)),
+                client_host: format!("{}", connection.from),
+                listener: 0,
+            },
             body,
             examined,
         };

@@ -43,7 +43,7 @@ impl Cluster {
             .as_mut()
             .expect("it was just there");
         let asked = match &input {
-            Input::Request(request) if request.body.has_response() => Some(request.id),
+            Input::Request(request) if request.body.has_response() => Some(request.context.id),
             _another_input => None,
         };
         let told = self.trace.is_on().then(|| describe::input(&input));

@@ -13,7 +13,7 @@ use crate::ids::{
     BrokerId, ClusterId, DirectoryId, Incarnation, Offset, ProducerEpoch, ProducerId, Timestamp,
     TopicId, Voter,
 };
-use crate::input::Input;
+use crate::input::{Input, RequestContext};
 use crate::links::Timing;
 use crate::log::{Entry, Position};
 use crate::record::{Batch, BatchBuilder, Compression, Depth, Limits, examine};
@@ -21,7 +21,7 @@ use crate::store::{
     Completion, OrderKind, Query, QueryKind, ReadError, Recovered, RecoveredReplica, Refusal, Roll,
     Stage,
 };
-use crate::time::Now;
+use crate::time::{Instant, Now};
 use crate::wire::create_topics::{CreatableTopic, CreatableTopicConfig};
 use crate::wire::fetch::{FetchPartition, FetchTopic, PartitionData};
 use crate::wire::find_coordinator::KEY_TRANSACTION;
@@ -32,7 +32,7 @@ use crate::wire::produce::{PartitionProduceData, PartitionProduceResponse, Topic
 use crate::wire::{
     ApiVersionsRequest, CreateTopicsRequest, DeleteTopicsRequest, FetchRequest, FetchResponse,
     InitProducerIdRequest, ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest,
-    ProduceRequest, Str,
+    ProduceRequest, Response, Str,
 };
 
 const ME: Voter = Voter {
@@ -318,14 +318,14 @@ impl Node {
     ) -> u64 {
         self.requests += 1;
         let request = ClientRequest {
-            id: RequestId {
-                connection: ConnectionId(1),
-                number: self.requests,
+            context: RequestContext {
+                id: RequestId {
+                    connection: ConnectionId(1),
+                    number: self.requests,
+                },
+                api_version,
+                ..RequestContext::default()
             },
-            api_version,
-            client_id: None,
-            client_host: String::new(),
-            listener: 0,
             body,
             examined,
         };
@@ -500,15 +500,10 @@ fn a_produce_with_acks_waits_for_the_disk_and_then_times_out() {
             ErrorCode::None
         );
     }
-    assert!(node.broker.requests.waiting.is_empty());
-    assert!(node.broker.requests.appends.is_empty());
-    assert!(
-        node.broker
-            .requests
-            .deadlines
-            .iter()
-            .all(|(_, due)| !matches!(due, Due::Request(_)))
-    );
+    let requests = &node.broker.requests;
+    assert_eq!(requests.purgatory.len(), 0);
+    assert_eq!(requests.purgatory.next_deadline(), None);
+    assert!(requests.appends.is_empty());
 }
 
 #[test]
@@ -1148,7 +1143,7 @@ fn whatever_waits_is_answered_when_the_broker_stops_and_forgotten_when_its_conne
     node.produce("t", -1, batch(1));
     node.fetch(fetch_of(0, 30_000));
     node.step(Input::Disconnected(ConnectionId(1)));
-    assert!(node.broker.requests.waiting.is_empty());
+    assert_eq!(node.broker.requests.purgatory.len(), 0);
     assert!(node.broker.requests.appends.is_empty() && node.broker.requests.readers.is_empty());
     node.timeout_ms = 30_000;
     let produce = node.produce("t", -1, batch(1));
