@@ -12,7 +12,7 @@ use crate::input::RequestContext;
 use crate::peer::{DirectoryState, LeaderClaim};
 use crate::wire::{
     ApiVersionsRequest, ApiVersionsResponse, DescribeClusterRequest, DescribeConfigsRequest,
-    DescribeTopicPartitionsRequest, ErrorCode, MetadataRequest, Response, Str,
+    DescribeTopicPartitionsRequest, ErrorCode, MetadataRequest, RequestMessage as _, Response, Str,
 };
 
 use super::Broker;
@@ -46,10 +46,7 @@ impl Broker {
         fx: &mut Effects,
     ) {
         let names = [&body.client_software_name, &body.client_software_version];
-        let refused = |error_code| ApiVersionsResponse {
-            error_code,
-            ..ApiVersionsResponse::default()
-        };
+        let refused = |code: ErrorCode| body.error_response(context.api_version, &code.into());
         let (says_who, says_whom) = (
             context.api_version >= NAMED_FROM,
             context.api_version >= MEANT_FROM,

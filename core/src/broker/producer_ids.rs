@@ -16,7 +16,7 @@ use crate::effect::{Effects, RequestId};
 use crate::ids::{ProducerEpoch, ProducerId};
 use crate::input::RequestContext;
 use crate::peer;
-use crate::wire::{ErrorCode, InitProducerIdRequest, InitProducerIdResponse};
+use crate::wire::{ErrorCode, InitProducerIdRequest, InitProducerIdResponse, RequestMessage as _};
 
 use super::Broker;
 use super::admin::Purpose;
@@ -78,7 +78,7 @@ impl Delayed for WaitingProducer {
 
     /// Sends the producer away for now; it comes again by itself.
     fn expire(self: Box<Self>, _broker: &mut Broker, fx: &mut Effects) {
-        refuse(self.0.id, ErrorCode::CoordinatorLoadInProgress, fx);
+        refuse(&self.0, ErrorCode::CoordinatorLoadInProgress, fx);
     }
 
     fn fail(self: Box<Self>, broker: &mut Broker, fx: &mut Effects) {
@@ -100,7 +100,7 @@ impl Broker {
     ) {
         let id = context.id;
         if let Err(code) = check(body) {
-            refuse(id, code, fx);
+            refuse(&context, code, fx);
             return;
         }
         match self.requests.producer_ids.take() {
@@ -165,13 +165,10 @@ fn grant(id: RequestId, producer_id: ProducerId, fx: &mut Effects) {
     fx.respond(id, response);
 }
 
-fn refuse(id: RequestId, error_code: ErrorCode, fx: &mut Effects) {
-    let response = InitProducerIdResponse {
-        error_code,
-        producer_epoch: ProducerEpoch::NONE.0,
-        ..InitProducerIdResponse::default()
-    };
-    fx.respond(id, response);
+fn refuse(context: &RequestContext, code: ErrorCode, fx: &mut Effects) {
+    let body = InitProducerIdRequest::default();
+    let response = body.error_response(context.api_version, &code.into());
+    fx.respond(context.id, response);
 }
 
 #[cfg(test)]

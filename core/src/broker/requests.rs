@@ -13,8 +13,8 @@ use crate::effect::{Effect, Effects, RequestId};
 use crate::ids::TopicPartition;
 use crate::input::{ClientRequest, ConnectionId};
 use crate::store::{QueryId, QueryResult};
-use crate::wire::find_coordinator::{Coordinator, KEY_GROUP};
-use crate::wire::{ErrorCode, FindCoordinatorRequest, FindCoordinatorResponse, Request, Str};
+use crate::wire::find_coordinator::KEY_GROUP;
+use crate::wire::{ErrorCode, FindCoordinatorRequest, Request, RequestMessage as _};
 
 use super::admin::Questions;
 use super::doubts::Doubts;
@@ -92,7 +92,8 @@ impl Broker {
                 self.on_admin(context, AdminRequest::CreatePartitions(body), fx);
             }
             Request::FindCoordinator(body) => {
-                fx.respond(context.id, no_coordinator(context.api_version, &body));
+                let error = no_coordinator(&body).into();
+                fx.respond(context.id, body.error_response(context.api_version, &error));
             }
         }
     }
@@ -155,31 +156,12 @@ impl Broker {
     }
 }
 
-/// The answer to whoever looks for a coordinator: there is none. That of a group is asked for again and again also by
-/// consumers that join no group, so the answer is one to wait with; for anything else it is final.
-fn no_coordinator(api_version: i16, request: &FindCoordinatorRequest) -> FindCoordinatorResponse {
-    let error_code = match request.key_type {
+/// What whoever looks for a coordinator is told: there is none. That of a group is asked for again and again also by
+/// consumers that join no group, so the error is one to wait with; for anything else it is final.
+const fn no_coordinator(request: &FindCoordinatorRequest) -> ErrorCode {
+    match request.key_type {
         KEY_GROUP => ErrorCode::CoordinatorNotAvailable,
         _ => ErrorCode::UnsupportedVersion,
-    };
-    if api_version < 4 {
-        return FindCoordinatorResponse {
-            error_code,
-            node_id: -1,
-            port: -1,
-            ..FindCoordinatorResponse::default()
-        };
-    }
-    let coordinator = |key: &Str| Coordinator {
-        key: key.clone(),
-        node_id: -1,
-        port: -1,
-        error_code,
-        ..Coordinator::default()
-    };
-    FindCoordinatorResponse {
-        coordinators: request.coordinator_keys.iter().map(coordinator).collect(),
-        ..FindCoordinatorResponse::default()
     }
 }
 

@@ -3,7 +3,8 @@
 use bincode::{Decode, Encode};
 
 use crate::wire::{
-    ApiKey, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, Request,
+    ApiError, ApiKey, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, Request,
+    RequestMessage as _, Response,
 };
 
 /// A request of an administrator.
@@ -35,6 +36,18 @@ impl AdminRequest {
             Self::CreateTopics(request) => request.timeout_ms,
             Self::DeleteTopics(request) => request.timeout_ms,
             Self::CreatePartitions(request) => request.timeout_ms,
+        }
+    }
+}
+
+impl AdminRequest {
+    /// The response that says this of all that is asked.
+    #[must_use]
+    pub fn error_response(&self, version: i16, error: &ApiError) -> Response {
+        match self {
+            Self::CreateTopics(request) => request.error_response(version, error).into(),
+            Self::DeleteTopics(request) => request.error_response(version, error).into(),
+            Self::CreatePartitions(request) => request.error_response(version, error).into(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::error_code::ApiError;
 use super::field::{At, Field};
 use super::read::{DecodeError, Reader};
 use super::write::{EncodeError, Segments, Writer};
@@ -70,6 +71,10 @@ pub trait RequestMessage: Message + Into<Request> {
     const API_KEY: ApiKey;
     /// The answer.
     type Response: Message + TryFrom<Response> + Into<Response>;
+
+    /// The response that says this of all that is asked, in the API's version `version` (Kafka's `getErrorResponse`).
+    #[must_use]
+    fn error_response(&self, version: i16, error: &ApiError) -> Self::Response;
 }
 
 fn at<M: Message>(version: i16) -> Option<At> {
@@ -216,6 +221,14 @@ macro_rules! apis {
                 !matches!(self, Self::Produce(produce) if produce.acks == 0)
             }
 
+            /// The same as [`RequestMessage::error_response`].
+            #[must_use]
+            pub fn error_response(&self, version: i16, error: &ApiError) -> Response {
+                match self {
+                    $(Self::$name(request) => request.failed(version, error).into(),)*
+                }
+            }
+
             pub(crate) fn read(
                 reader: &mut Reader<'_>,
                 api_key: ApiKey,
@@ -289,6 +302,10 @@ macro_rules! apis {
             impl RequestMessage for $module::$request {
                 const API_KEY: ApiKey = ApiKey::$name;
                 type Response = $module2::$response;
+
+                fn error_response(&self, version: i16, error: &ApiError) -> Self::Response {
+                    self.failed(version, error)
+                }
             }
 
             impl From<$module::$request> for Request {

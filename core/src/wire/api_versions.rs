@@ -1,7 +1,7 @@
 //! `ApiVersions`, key 18: which versions of which APIs the broker serves. The first request on a connection.
 
 use super::api::{ApiKey, ApiVersionRange, SERVED};
-use super::error_code::ErrorCode;
+use super::error_code::{ApiError, ErrorCode};
 use super::text::Str;
 
 message! {
@@ -99,6 +99,15 @@ impl From<&ApiVersionRange> for ApiVersion {
             api_key: range.api_key.code(),
             min_version: range.min_version,
             max_version: range.max_version,
+        }
+    }
+}
+
+impl ApiVersionsRequest {
+    pub(super) fn failed(&self, _version: i16, error: &ApiError) -> ApiVersionsResponse {
+        ApiVersionsResponse {
+            error_code: error.code,
+            ..ApiVersionsResponse::default()
         }
     }
 }

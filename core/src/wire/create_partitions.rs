@@ -1,6 +1,6 @@
 //! `CreatePartitions`, key 37: more partitions for topics that exist.
 
-use super::error_code::ErrorCode;
+use super::error_code::{ApiError, ErrorCode};
 use super::text::Str;
 
 message! {
@@ -48,5 +48,19 @@ message! {
         pub error_code: ErrorCode,
         /// What went wrong, in words.
         pub error_message: Option<Str>,
+    }
+}
+
+impl CreatePartitionsRequest {
+    pub(super) fn failed(&self, _version: i16, error: &ApiError) -> CreatePartitionsResponse {
+        let result = |asked: &CreatePartitionsTopic| CreatePartitionsTopicResult {
+            name: asked.name.clone(),
+            error_code: error.code,
+            error_message: error.message.clone(),
+        };
+        CreatePartitionsResponse {
+            results: self.topics.iter().map(result).collect(),
+            ..CreatePartitionsResponse::default()
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! `CreateTopics`, key 19.
 
-use super::error_code::ErrorCode;
+use super::error_code::{ApiError, ErrorCode};
 use super::text::Str;
 use crate::ids::TopicId;
 
@@ -87,5 +87,20 @@ message! {
         pub config_source: i8 [5.., ignorable] = -1,
         /// Whether the value is a secret, and therefore null.
         pub is_sensitive: bool [5..],
+    }
+}
+
+impl CreateTopicsRequest {
+    pub(super) fn failed(&self, _version: i16, error: &ApiError) -> CreateTopicsResponse {
+        let topic = |asked: &CreatableTopic| CreatableTopicResult {
+            name: asked.name.clone(),
+            error_code: error.code,
+            error_message: error.message.clone(),
+            ..CreatableTopicResult::default()
+        };
+        CreateTopicsResponse {
+            topics: self.topics.iter().map(topic).collect(),
+            ..CreateTopicsResponse::default()
+        }
     }
 }

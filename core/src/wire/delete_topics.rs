@@ -1,6 +1,6 @@
 //! `DeleteTopics`, key 20.
 
-use super::error_code::ErrorCode;
+use super::error_code::{ApiError, ErrorCode};
 use super::text::Str;
 use crate::ids::TopicId;
 
@@ -43,5 +43,24 @@ message! {
         pub error_code: ErrorCode,
         /// What went wrong, in words.
         pub error_message: Option<Str> [5.., nullable 5.., ignorable],
+    }
+}
+
+impl DeleteTopicsRequest {
+    pub(super) fn failed(&self, _version: i16, error: &ApiError) -> DeleteTopicsResponse {
+        let by_name = self.topic_names.iter();
+        let by_name = by_name.map(|name| (Some(name.clone()), TopicId::ZERO));
+        let by_either = self.topics.iter();
+        let by_either = by_either.map(|topic| (topic.name.clone(), topic.topic_id));
+        let result = |(name, topic_id)| DeletableTopicResult {
+            name,
+            topic_id,
+            error_code: error.code,
+            error_message: error.message.clone(),
+        };
+        DeleteTopicsResponse {
+            responses: by_name.chain(by_either).map(result).collect(),
+            ..DeleteTopicsResponse::default()
+        }
     }
 }

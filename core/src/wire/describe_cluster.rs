@@ -1,6 +1,6 @@
 //! `DescribeCluster`, key 60: the brokers, for administrators (KIP-700).
 
-use super::error_code::ErrorCode;
+use super::error_code::{ApiError, ErrorCode};
 use super::metadata::OPERATIONS_UNKNOWN;
 use super::text::Str;
 
@@ -54,5 +54,15 @@ message! {
         pub rack: Option<Str>,
         /// Whether it is fenced.
         pub is_fenced: bool [2..],
+    }
+}
+
+impl DescribeClusterRequest {
+    pub(super) fn failed(&self, _version: i16, error: &ApiError) -> DescribeClusterResponse {
+        DescribeClusterResponse {
+            error_code: error.code,
+            error_message: error.message.clone(),
+            ..DescribeClusterResponse::default()
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! `DescribeConfigs`, key 32: what topics and brokers are configured to do, and why.
 
-use super::error_code::ErrorCode;
+use super::error_code::{ApiError, ErrorCode};
 use super::text::Str;
 
 /// The kind of resource that a topic is.
@@ -109,5 +109,21 @@ message! {
         pub value: Option<Str>,
         /// Where the value comes from.
         pub source: i8,
+    }
+}
+
+impl DescribeConfigsRequest {
+    pub(super) fn failed(&self, _version: i16, error: &ApiError) -> DescribeConfigsResponse {
+        let result = |asked: &DescribeConfigsResource| DescribeConfigsResult {
+            error_code: error.code,
+            error_message: error.message.clone(),
+            resource_type: asked.resource_type,
+            resource_name: asked.resource_name.clone(),
+            configs: Vec::new(),
+        };
+        DescribeConfigsResponse {
+            results: self.resources.iter().map(result).collect(),
+            ..DescribeConfigsResponse::default()
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! `DescribeTopicPartitions`, key 75: topics a page at a time, with all that is known of their replicas (KIP-966).
 
-use super::error_code::ErrorCode;
+use super::error_code::{ApiError, ErrorCode};
 use super::metadata::OPERATIONS_UNKNOWN;
 use super::text::Str;
 use crate::ids::TopicId;
@@ -78,5 +78,23 @@ message! {
         pub last_known_elr: Option<Vec<i32>>,
         /// Those whose replica is offline.
         pub offline_replicas: Vec<i32> [ignorable],
+    }
+}
+
+impl DescribeTopicPartitionsRequest {
+    pub(super) fn failed(
+        &self,
+        _version: i16,
+        error: &ApiError,
+    ) -> DescribeTopicPartitionsResponse {
+        let topic = |asked: &TopicRequest| DescribeTopicPartitionsResponseTopic {
+            error_code: error.code,
+            name: Some(asked.name.clone()),
+            ..DescribeTopicPartitionsResponseTopic::default()
+        };
+        DescribeTopicPartitionsResponse {
+            topics: self.topics.iter().map(topic).collect(),
+            ..DescribeTopicPartitionsResponse::default()
+        }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::text::Str;
+
 macro_rules! error_codes {
     ($($(#[$meta:meta])* $code:literal $variant:ident $name:literal $($retriable:ident)?;)*) => {
         /// How a broker says what went wrong; the numbers are those of the protocol.
@@ -338,6 +340,32 @@ impl ErrorCode {
     #[must_use]
     pub const fn is_none(self) -> bool {
         matches!(self, Self::None)
+    }
+}
+
+/// What went wrong, for a whole request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiError {
+    /// Kafka's code.
+    pub code: ErrorCode,
+    /// In words, where the response has room for them.
+    pub message: Option<Str>,
+}
+
+impl ApiError {
+    /// An error in these words.
+    pub fn new(code: ErrorCode, message: impl Into<Str>) -> Self {
+        let message = Some(message.into());
+        Self { code, message }
+    }
+}
+
+impl From<ErrorCode> for ApiError {
+    fn from(code: ErrorCode) -> Self {
+        Self {
+            code,
+            message: None,
+        }
     }
 }
 

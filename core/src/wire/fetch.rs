@@ -1,6 +1,6 @@
 //! `Fetch`, key 1: record batches on their way out of partition logs.
 
-use super::error_code::ErrorCode;
+use super::error_code::{ApiError, ErrorCode};
 use super::records::Records;
 use super::text::Str;
 use crate::ids::{DirectoryId, TopicId};
@@ -176,5 +176,30 @@ message! {
         pub port: i32 [16..],
         /// Its rack, or null.
         pub rack: Option<Str> [16..],
+    }
+}
+
+impl FetchRequest {
+    /// In versions that name topics by id the error stands for the whole, as in Kafka.
+    pub(super) fn failed(&self, version: i16, error: &ApiError) -> FetchResponse {
+        let partition = |asked: &FetchPartition| PartitionData {
+            partition_index: asked.partition,
+            error_code: error.code,
+            high_watermark: -1,
+            records: Some(Records::empty()),
+            ..PartitionData::default()
+        };
+        let topic = |asked: &FetchTopic| FetchableTopicResponse {
+            topic: asked.topic.clone(),
+            topic_id: asked.topic_id,
+            partitions: asked.partitions.iter().map(partition).collect(),
+        };
+        let named = if version < 13 { &self.topics[..] } else { &[] };
+        FetchResponse {
+            error_code: error.code,
+            session_id: self.session_id,
+            responses: named.iter().map(topic).collect(),
+            ..FetchResponse::default()
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! `FindCoordinator`, key 10: which broker coordinates a group or a transaction.
 
-use super::error_code::ErrorCode;
+use super::error_code::{ApiError, ErrorCode};
 use super::text::Str;
 
 /// The key names a consumer group.
@@ -55,5 +55,31 @@ message! {
         pub error_code: ErrorCode [4..],
         /// What went wrong, in words.
         pub error_message: Option<Str> [4.., ignorable],
+    }
+}
+
+impl FindCoordinatorRequest {
+    pub(super) fn failed(&self, version: i16, error: &ApiError) -> FindCoordinatorResponse {
+        if version < 4 {
+            return FindCoordinatorResponse {
+                error_code: error.code,
+                error_message: error.message.clone(),
+                node_id: -1,
+                port: -1,
+                ..FindCoordinatorResponse::default()
+            };
+        }
+        let coordinator = |key: &Str| Coordinator {
+            key: key.clone(),
+            node_id: -1,
+            port: -1,
+            error_code: error.code,
+            error_message: error.message.clone(),
+            ..Coordinator::default()
+        };
+        FindCoordinatorResponse {
+            coordinators: self.coordinator_keys.iter().map(coordinator).collect(),
+            ..FindCoordinatorResponse::default()
+        }
     }
 }

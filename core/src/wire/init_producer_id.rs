@@ -1,6 +1,6 @@
 //! `InitProducerId`, key 22: how an idempotent producer gets its number.
 
-use super::error_code::ErrorCode;
+use super::error_code::{ApiError, ErrorCode};
 use super::text::Str;
 
 message! {
@@ -28,5 +28,15 @@ message! {
         pub producer_id: i64 = -1,
         /// The producer epoch.
         pub producer_epoch: i16,
+    }
+}
+
+impl InitProducerIdRequest {
+    pub(super) fn failed(&self, _version: i16, error: &ApiError) -> InitProducerIdResponse {
+        InitProducerIdResponse {
+            error_code: error.code,
+            producer_epoch: -1,
+            ..InitProducerIdResponse::default()
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! `ListOffsets`, key 2: offsets by time, and by the names that some special times have.
 
-use super::error_code::ErrorCode;
+use super::error_code::{ApiError, ErrorCode};
 use super::text::Str;
 
 /// The special time that asks for the high watermark, or the last stable offset for read-committed readers.
@@ -77,5 +77,23 @@ message! {
         pub offset: i64 = -1,
         /// The leader epoch of the record found, or -1.
         pub leader_epoch: i32 [4.., hint] = -1,
+    }
+}
+
+impl ListOffsetsRequest {
+    pub(super) fn failed(&self, _version: i16, error: &ApiError) -> ListOffsetsResponse {
+        let partition = |asked: &ListOffsetsPartition| ListOffsetsPartitionResponse {
+            partition_index: asked.partition_index,
+            error_code: error.code,
+            ..ListOffsetsPartitionResponse::default()
+        };
+        let topic = |asked: &ListOffsetsTopic| ListOffsetsTopicResponse {
+            name: asked.name.clone(),
+            partitions: asked.partitions.iter().map(partition).collect(),
+        };
+        ListOffsetsResponse {
+            topics: self.topics.iter().map(topic).collect(),
+            ..ListOffsetsResponse::default()
+        }
     }
 }

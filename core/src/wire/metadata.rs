@@ -1,6 +1,6 @@
 //! `Metadata`, key 3: the brokers, the topics and who leads what.
 
-use super::error_code::ErrorCode;
+use super::error_code::{ApiError, ErrorCode};
 use super::text::Str;
 use crate::ids::TopicId;
 
@@ -92,5 +92,23 @@ message! {
         pub isr_nodes: Vec<i32>,
         /// Those whose replica is offline.
         pub offline_replicas: Vec<i32> [5.., ignorable],
+    }
+}
+
+impl MetadataRequest {
+    /// A version before 13 that asks for all topics has no place for the error.
+    pub(super) fn failed(&self, version: i16, error: &ApiError) -> MetadataResponse {
+        let topic = |asked: &MetadataRequestTopic| MetadataResponseTopic {
+            error_code: error.code,
+            // Null is allowed from version 12 on.
+            name: (asked.name.clone()).or_else(|| (version < 12).then_some(Str::EMPTY)),
+            topic_id: asked.topic_id,
+            ..MetadataResponseTopic::default()
+        };
+        MetadataResponse {
+            topics: self.topics.iter().flatten().map(topic).collect(),
+            error_code: error.code,
+            ..MetadataResponse::default()
+        }
     }
 }

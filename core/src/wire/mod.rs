@@ -61,7 +61,7 @@ pub use describe_configs::{DescribeConfigsRequest, DescribeConfigsResponse};
 pub use describe_topic_partitions::{
     DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse,
 };
-pub use error_code::ErrorCode;
+pub use error_code::{ApiError, ErrorCode};
 pub use fetch::{FetchRequest, FetchResponse};
 pub use find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
 pub use frame::{
@@ -79,6 +79,8 @@ pub use write::{EncodeError, Segments};
 
 #[cfg(test)]
 mod differential;
+#[cfg(test)]
+mod error_response;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]

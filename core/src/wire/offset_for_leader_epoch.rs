@@ -1,6 +1,6 @@
 //! `OffsetForLeaderEpoch`, key 23: where an epoch ended, by which a reader finds out that its log was truncated.
 
-use super::error_code::ErrorCode;
+use super::error_code::{ApiError, ErrorCode};
 use super::text::Str;
 
 message! {
@@ -58,5 +58,23 @@ message! {
         pub leader_epoch: i32 [ignorable] = -1,
         /// Its end (exclusive), or -1.
         pub end_offset: i64 = -1,
+    }
+}
+
+impl OffsetForLeaderEpochRequest {
+    pub(super) fn failed(&self, _version: i16, error: &ApiError) -> OffsetForLeaderEpochResponse {
+        let partition = |asked: &OffsetForLeaderPartition| EpochEndOffset {
+            error_code: error.code,
+            partition: asked.partition,
+            ..EpochEndOffset::default()
+        };
+        let topic = |asked: &OffsetForLeaderTopic| OffsetForLeaderTopicResult {
+            topic: asked.topic.clone(),
+            partitions: asked.partitions.iter().map(partition).collect(),
+        };
+        OffsetForLeaderEpochResponse {
+            topics: self.topics.iter().map(topic).collect(),
+            ..OffsetForLeaderEpochResponse::default()
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! `Produce`, key 0: record batches on their way into partition logs.
 
-use super::error_code::ErrorCode;
+use super::error_code::{ApiError, ErrorCode};
 use super::records::Records;
 use super::text::Str;
 use crate::ids::TopicId;
@@ -105,5 +105,26 @@ message! {
         pub port: i32 [10..],
         /// Its rack, or null.
         pub rack: Option<Str> [10..],
+    }
+}
+
+impl ProduceRequest {
+    pub(super) fn failed(&self, _version: i16, error: &ApiError) -> ProduceResponse {
+        let partition = |asked: &PartitionProduceData| PartitionProduceResponse {
+            index: asked.index,
+            error_code: error.code,
+            base_offset: -1,
+            error_message: error.message.clone(),
+            ..PartitionProduceResponse::default()
+        };
+        let topic = |asked: &TopicProduceData| TopicProduceResponse {
+            name: asked.name.clone(),
+            topic_id: asked.topic_id,
+            partition_responses: asked.partition_data.iter().map(partition).collect(),
+        };
+        ProduceResponse {
+            responses: self.topic_data.iter().map(topic).collect(),
+            ..ProduceResponse::default()
+        }
     }
 }

@@ -30,7 +30,7 @@ pub(super) fn tape() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// One request and one response of every API at every version, drawn from the tape.
-fn all_samples(tape: &[u8]) -> Vec<(i16, Request, Response)> {
+pub(super) fn all_samples(tape: &[u8]) -> Vec<(i16, Request, Response)> {
     let mut all = Vec::new();
     macro_rules! draw {
         ($name:ident, $module:ident, $request:ident, $response:ident) => {
