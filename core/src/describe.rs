@@ -9,7 +9,7 @@ use std::fmt;
 use crate::effect::{NoticeKind, Resignation, TrustLost};
 use crate::log::{Entry, NoteKind, Position};
 use crate::peer::{
-    Answer, AppendReply, LeaderClaim, PeerMessage, Question, ReplicaBody, ReplicaMessage,
+    Answer, AppendReply, Decision, LeaderClaim, PeerMessage, Question, ReplicaBody, ReplicaMessage,
 };
 use crate::store::{Flush, Mark, OrderKind, QueryKind};
 
@@ -251,6 +251,14 @@ impl fmt::Display for Answer {
         match self {
             Self::NotController(Some(broker)) => write!(f, "not controller, ask n{broker}"),
             Self::NotController(None) => f.write_str("not controller"),
+            Self::Decided { decision, .. } => write!(f, "{decision}"),
+        }
+    }
+}
+
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Self::Done => f.write_str("done"),
             Self::Refused(why) => write!(f, "refused: {why}"),
             Self::ProducerIds(first, end) => write!(f, "producer ids [{first},{end})"),

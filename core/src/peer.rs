@@ -367,7 +367,19 @@ pub enum Question {
 pub enum Answer {
     /// Ask somebody else: this broker leads the metadata quorum, if any.
     NotController(Option<BrokerId>),
-    /// Done, and committed.
+    /// It is decided.
+    Decided {
+        /// What.
+        decision: Decision,
+        /// Where the metadata end that have what was done, exclusive; all of them are committed.
+        metadata_end: Offset,
+    },
+}
+
+/// What the controller decides.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Decision {
+    /// Done.
     Done,
     /// Refused, in words.
     Refused(String),

@@ -693,7 +693,7 @@ mod tests {
         }
         let mut numbers = Vec::new();
         for _ in 0..IN_FLIGHT_MAX {
-            numbers.push(f.request().await.id.number);
+            numbers.push(f.request().await.context.id.number);
         }
         assert!(
             timeout(STALL, f.core.recv()).await.is_err(),
@@ -708,7 +708,7 @@ mod tests {
         let mut f = Fixture::new(1 << 16, SOON).await;
         f.send(1, 12, FetchRequest::default()).await;
         f.send(2, 12, MetadataRequest::default()).await;
-        let first = f.request().await.id.number;
+        let first = f.request().await.context.id.number;
         assert!(
             timeout(STALL, f.core.recv()).await.is_err(),
             "the second one waits"
@@ -753,7 +753,10 @@ mod tests {
             .await
             .unwrap();
         f.send(3, 9, produce()).await;
-        let (first, third) = (f.request().await.id.number, f.request().await.id.number);
+        let (first, third) = (
+            f.request().await.context.id.number,
+            f.request().await.context.id.number,
+        );
         f.replies.respond(third, produced(3));
         f.replies.respond(first, produced(1));
         assert_eq!(f.response(ApiKey::Produce, 9).await.0, 1);
@@ -779,7 +782,7 @@ mod tests {
         .await;
         f.send(2, 12, MetadataRequest::default()).await;
         f.request().await;
-        let second = f.request().await.id.number;
+        let second = f.request().await.context.id.number;
         f.replies.respond(second, metadata(0));
         assert_eq!(f.response(ApiKey::Metadata, 12).await.0, 2);
     }
@@ -796,7 +799,7 @@ mod tests {
             let mut f = Fixture::new(1 << 16, SOON).await;
             f.send(1, 12, MetadataRequest::default()).await;
             f.client.write_all(bytes).await.unwrap();
-            let number = f.request().await.id.number;
+            let number = f.request().await.context.id.number;
             f.replies.respond(number, metadata(0));
             assert_eq!(f.response(ApiKey::Metadata, 12).await.0, 1);
             f.ends().await;
@@ -821,7 +824,7 @@ mod tests {
     async fn an_idle_client_is_let_go_but_not_one_that_waits_for_an_answer() {
         let mut f = Fixture::new(1 << 16, STALL).await;
         f.send(1, 12, MetadataRequest::default()).await;
-        let number = f.request().await.id.number;
+        let number = f.request().await.context.id.number;
         sleep(STALL * 3).await;
         f.replies.respond(number, metadata(0));
         assert_eq!(f.response(ApiKey::Metadata, 12).await.0, 1);
@@ -833,7 +836,7 @@ mod tests {
         let mut f = Fixture::new(64, SOON).await;
         let request = MetadataRequest::default();
         f.send(1, 12, request).await;
-        let number = f.request().await.id.number;
+        let number = f.request().await.context.id.number;
         let response = MetadataResponse {
             cluster_id: Some("x".repeat(10_000).into()),
             ..Default::default()

@@ -28,7 +28,7 @@ use varve_core::record::{Batch, HeaderError};
 
 /// The version of everything in this file and of the messages in `varve_core::peer`, which travel as they are
 /// declared. A node refuses peers of another.
-pub const PEER_PROTOCOL_VERSION: u16 = 5;
+pub const PEER_PROTOCOL_VERSION: u16 = 6;
 
 /// The first bytes of every hello.
 const MAGIC: [u8; 6] = *b"varve\0";
@@ -305,7 +305,7 @@ mod tests {
     };
     use varve_core::log::{Note, NoteKind, Position};
     use varve_core::peer::{
-        Answer, Append, AppendReply, Denial, DirectoryState, Heartbeat, LeaderClaim,
+        Answer, Append, AppendReply, Decision, Denial, DirectoryState, Heartbeat, LeaderClaim,
         LeadershipRound, Question, ReadIndex, ReadIndexReply, ReleaseRequest, ReplicaMessage,
     };
     use varve_core::record::BatchHeader;
@@ -495,17 +495,26 @@ mod tests {
     }
 
     fn answer() -> impl Strategy<Value = Answer> {
+        prop_oneof![
+            any::<Option<i32>>().prop_map(|id| Answer::NotController(id.map(BrokerId))),
+            (decision(), any::<i64>()).prop_map(|(decision, metadata_end)| Answer::Decided {
+                decision,
+                metadata_end: Offset(metadata_end),
+            }),
+        ]
+    }
+
+    fn decision() -> impl Strategy<Value = Decision> {
         let response = MetadataResponse {
             throttle_time_ms: 4,
             ..Default::default()
         };
         prop_oneof![
-            any::<Option<i32>>().prop_map(|id| Answer::NotController(id.map(BrokerId))),
-            Just(Answer::Done),
-            ".{0,9}".prop_map(Answer::Refused),
+            Just(Decision::Done),
+            ".{0,9}".prop_map(Decision::Refused),
             any::<(i64, i64)>()
-                .prop_map(|(a, b)| Answer::ProducerIds(ProducerId(a), ProducerId(b))),
-            Just(Answer::Client(Box::new(response.into()))),
+                .prop_map(|(a, b)| Decision::ProducerIds(ProducerId(a), ProducerId(b))),
+            Just(Decision::Client(Box::new(response.into()))),
         ]
     }
 

@@ -1,8 +1,8 @@
 //! Requests that only the controller can decide: forwarded, asked again until somebody answers, and acknowledged once
 //! this broker's own image shows what was done.
 //!
-//! A client that was told that its topic exists asks the same broker about it next. So the controller's answer is
-//! held back until this broker has applied the metadata that it speaks of.
+//! A client that was told that its topic exists asks the same broker about it next. So the controller's answer, which says
+//! where the metadata end that have what was done, is held back until this broker has applied them up to there.
 //!
 //! A question is asked again at once where the broker asked is not the controller, and after a while where nothing
 //! comes back: the controller may have died with it. The repetition may then find the work done and
@@ -11,18 +11,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::cluster::{AdminRequest, ClusterImage};
+use crate::cluster::AdminRequest;
 use crate::effect::{Effects, RequestId};
-use crate::ids::TopicId;
+use crate::ids::Offset;
 use crate::input::RequestContext;
-use crate::peer::{self, Answer};
+use crate::peer::{self, Answer, Decision};
 use crate::time::Instant;
-use crate::wire::create_partitions::CreatePartitionsTopicResult;
-use crate::wire::create_topics::CreatableTopicResult;
-use crate::wire::delete_topics::DeletableTopicResult;
-use crate::wire::{
-    CreatePartitionsResponse, CreateTopicsResponse, DeleteTopicsResponse, ErrorCode, Response, Str,
-};
+use crate::wire::{ApiError, ErrorCode, Response, Str};
 
 use super::Broker;
 use super::purgatory::Delayed;
@@ -42,8 +37,8 @@ struct WaitingAdmin {
     context: RequestContext,
     request: AdminRequest,
     question: u64,
-    /// The controller's answer, once it is there.
-    answer: Option<Box<Response>>,
+    /// The controller's answer, once it is there, and where the metadata end that have what was done (exclusive).
+    decided: Option<(Offset, Box<Response>)>,
 }
 
 /// A question that the controller has not answered.
@@ -76,8 +71,8 @@ pub(super) struct Questions {
     due: BTreeSet<(Instant, u64)>,
     /// Numbers them. The broker's own, which nobody waits for, have the number 0.
     last: u64,
-    /// Requests whose answer is there and not in the image.
-    unseen: BTreeSet<RequestId>,
+    /// Requests of which the controller has decided, by where the metadata end that this broker is to have.
+    unseen: BTreeSet<(Offset, RequestId)>,
     /// Topics that are being created because somebody asked about them.
     creating: BTreeSet<Str>,
 }
@@ -101,7 +96,7 @@ impl Broker {
             context,
             request: body,
             question: self.requests.questions.last + 1,
-            answer: None,
+            decided: None,
         };
         self.requests.purgatory.insert(deadline, Box::new(admin));
         self.put_question(question, Purpose::Client(id), None, fx);
@@ -182,23 +177,24 @@ impl Broker {
 
     /// The controller's answer to one of the questions asked here.
     pub(super) fn on_client_answer(&mut self, id: u64, answer: Answer, fx: &mut Effects) {
-        if let Answer::NotController(_) = answer {
+        let Answer::Decided {
+            decision,
+            metadata_end,
+        } = answer
+        else {
             self.ask_soon(id);
             return;
-        }
+        };
         let Some(purpose) = self.requests.questions.forget(id) else {
             return; // answered or given up already
         };
-        match (purpose, answer) {
-            (Purpose::Client(request), Answer::Client(response)) => {
-                self.on_decided(request, response, fx);
+        match (purpose, decision) {
+            (Purpose::Client(request), Decision::Client(response)) => {
+                self.on_decided(request, response, metadata_end, fx);
             }
             (
                 Purpose::Client(request),
-                Answer::NotController(_)
-                | Answer::Done
-                | Answer::Refused(_)
-                | Answer::ProducerIds(..),
+                Decision::Done | Decision::Refused(_) | Decision::ProducerIds(..),
             ) => {
                 if let Some(admin) = self.requests.purgatory.take::<WaitingAdmin>(request) {
                     admin.end(ErrorCode::UnknownServerError, fx);
@@ -207,49 +203,48 @@ impl Broker {
             (Purpose::AutoCreate(names), _) => {
                 self.requests.questions.end_creation(names);
             }
-            (Purpose::ProducerIds, Answer::ProducerIds(first, end)) => {
+            (Purpose::ProducerIds, Decision::ProducerIds(first, end)) => {
                 self.on_producer_ids(first.0..end.0, fx);
             }
-            (
-                Purpose::ProducerIds,
-                Answer::NotController(_) | Answer::Done | Answer::Refused(_) | Answer::Client(_),
-            ) => self.requests.producer_ids.refused(),
+            (Purpose::ProducerIds, Decision::Done | Decision::Refused(_) | Decision::Client(_)) => {
+                self.requests.producer_ids.refused()
+            }
         }
     }
 
     /// The controller has decided, and that is committed.
-    fn on_decided(&mut self, id: RequestId, response: Box<Response>, fx: &mut Effects) {
-        let Some(admin) = self.requests.purgatory.get_mut::<WaitingAdmin>(id) else {
-            return;
-        };
-        admin.answer = Some(response);
-        self.requests.questions.unseen.insert(id);
-        self.show(id, fx);
-    }
-
-    /// The image has advanced: answers what it now shows.
-    pub(super) fn image_moved(&mut self, fx: &mut Effects) {
-        self.requests.fetch_bytes_max = None;
-        self.finish_round(fx);
-        let unseen: Vec<RequestId> = self.requests.questions.unseen.iter().copied().collect();
-        for id in unseen {
-            self.show(id, fx);
+    fn on_decided(
+        &mut self,
+        id: RequestId,
+        response: Box<Response>,
+        metadata_end: Offset,
+        fx: &mut Effects,
+    ) {
+        if let Some(admin) = self.requests.purgatory.get_mut::<WaitingAdmin>(id) {
+            admin.decided = Some((metadata_end, response));
+            self.requests.questions.unseen.insert((metadata_end, id));
+            self.answer_seen(fx);
         }
     }
 
-    /// Answers a request if the image shows what was done.
-    fn show(&mut self, id: RequestId, fx: &mut Effects) {
-        let Some(admin) = self.requests.purgatory.get::<WaitingAdmin>(id) else {
-            unreachable!("whoever waits for the image is forgotten with its request");
-        };
-        let shown = admin
-            .answer
-            .as_ref()
-            .is_some_and(|answer| shows(self.image(), &admin.request, answer));
-        if shown && let Some(admin) = self.requests.purgatory.take::<WaitingAdmin>(id) {
-            self.requests.questions.unseen.remove(&id);
-            if let Some(answer) = admin.answer {
-                fx.respond(id, *answer);
+    /// The image has advanced: answers what it now has.
+    pub(super) fn image_moved(&mut self, fx: &mut Effects) {
+        self.requests.fetch_bytes_max = None;
+        self.finish_round(fx);
+        self.answer_seen(fx);
+    }
+
+    /// Answers administrators of whose work the image has all.
+    fn answer_seen(&mut self, fx: &mut Effects) {
+        let applied = self.metadata_offset();
+        while let Some(&(metadata_end, id)) = self.requests.questions.unseen.first()
+            && metadata_end <= applied
+        {
+            self.requests.questions.unseen.pop_first();
+            if let Some(admin) = self.requests.purgatory.take::<WaitingAdmin>(id)
+                && let Some((_, response)) = admin.decided
+            {
+                fx.respond(id, *response);
             }
         }
     }
@@ -258,15 +253,16 @@ impl Broker {
 impl WaitingAdmin {
     /// Answers a request that nothing came of, as far as this broker can tell.
     fn end(self, code: ErrorCode, fx: &mut Effects) {
-        let (mut response, message) = match self.answer {
-            Some(answer) => (*answer, "This broker has not seen yet what was decided."),
-            None => (
-                as_if_done(&self.request),
-                "The controller has not answered.",
-            ),
+        let message = match self.decided {
+            Some(_) => "This broker has not seen yet what was decided.",
+            None => "The controller has not answered.",
         };
-        fail_done(&mut response, code, message);
-        fx.respond(self.context.id, response);
+        let error = ApiError::new(code, Str::from_static(message));
+        let version = self.context.api_version;
+        fx.respond(
+            self.context.id,
+            self.request.error_response(version, &error),
+        );
     }
 }
 
@@ -286,7 +282,9 @@ impl Delayed for WaitingAdmin {
     fn forget(&self, broker: &mut Broker) {
         let questions = &mut broker.requests.questions;
         questions.forget(self.question);
-        questions.unseen.remove(&self.context.id);
+        if let Some((metadata_end, _)) = self.decided {
+            questions.unseen.remove(&(metadata_end, self.context.id));
+        }
     }
 }
 
@@ -315,121 +313,5 @@ impl Questions {
         for name in names {
             self.creating.remove(&name);
         }
-    }
-}
-
-/// Whether an image shows what the controller says to have done.
-fn shows(image: &ClusterImage, request: &AdminRequest, answer: &Response) -> bool {
-    match (request, answer) {
-        (AdminRequest::CreateTopics(request), Response::CreateTopics(answer)) => {
-            let exists = |topic: &CreatableTopicResult| {
-                let known = image.topic(topic.topic_id);
-                let partitions = usize::try_from(topic.num_partitions).unwrap_or(0);
-                known.is_some_and(|known| known.partitions.len() >= partitions)
-            };
-            let mut done = answer
-                .topics
-                .iter()
-                .filter(|topic| topic.error_code.is_none());
-            request.validate_only || done.all(exists)
-        }
-        (AdminRequest::DeleteTopics(_), Response::DeleteTopics(answer)) => {
-            let mut done = answer
-                .responses
-                .iter()
-                .filter(|topic| topic.error_code.is_none());
-            done.all(|topic| image.topic(topic.topic_id).is_none())
-        }
-        (AdminRequest::CreatePartitions(request), Response::CreatePartitions(answer)) => {
-            let grown = |topic: &CreatePartitionsTopicResult| {
-                let asked = request.topics.iter().find(|asked| asked.name == topic.name);
-                let count = asked.map_or(0, |asked| usize::try_from(asked.count).unwrap_or(0));
-                let known = image.topic_named(&topic.name);
-                known.is_none_or(|known| known.partitions.len() >= count)
-            };
-            let mut done = answer
-                .results
-                .iter()
-                .filter(|topic| topic.error_code.is_none());
-            request.validate_only || done.all(grown)
-        }
-        _ => true,
-    }
-}
-
-/// Whatever an answer says to be done is told as failed.
-fn fail_done(answer: &mut Response, code: ErrorCode, message: &'static str) {
-    let fail = |error_code: &mut ErrorCode, error_message: &mut Option<Str>| {
-        if error_code.is_none() {
-            *error_code = code;
-            *error_message = Some(Str::from_static(message));
-        }
-    };
-    match answer {
-        Response::CreateTopics(answer) => answer
-            .topics
-            .iter_mut()
-            .for_each(|topic| fail(&mut topic.error_code, &mut topic.error_message)),
-        Response::DeleteTopics(answer) => answer
-            .responses
-            .iter_mut()
-            .for_each(|topic| fail(&mut topic.error_code, &mut topic.error_message)),
-        Response::CreatePartitions(answer) => answer
-            .results
-            .iter_mut()
-            .for_each(|topic| fail(&mut topic.error_code, &mut topic.error_message)),
-        Response::Produce(_)
-        | Response::Fetch(_)
-        | Response::ListOffsets(_)
-        | Response::Metadata(_)
-        | Response::FindCoordinator(_)
-        | Response::ApiVersions(_)
-        | Response::InitProducerId(_)
-        | Response::OffsetForLeaderEpoch(_)
-        | Response::DescribeConfigs(_)
-        | Response::DescribeCluster(_)
-        | Response::DescribeTopicPartitions(_) => {}
-    }
-}
-
-/// An answer to a request that names every topic of it, and no error.
-fn as_if_done(request: &AdminRequest) -> Response {
-    match request {
-        AdminRequest::CreateTopics(request) => CreateTopicsResponse {
-            topics: (request.topics.iter())
-                .map(|topic| CreatableTopicResult {
-                    name: topic.name.clone(),
-                    ..CreatableTopicResult::default()
-                })
-                .collect(),
-            ..CreateTopicsResponse::default()
-        }
-        .into(),
-        AdminRequest::DeleteTopics(request) => {
-            let named = request.topic_names.iter();
-            let named = named.map(|name| (Some(name.clone()), TopicId::ZERO));
-            let topics = request.topics.iter();
-            let topics = topics.map(|topic| (topic.name.clone(), topic.topic_id));
-            let done = |(name, topic_id)| DeletableTopicResult {
-                name,
-                topic_id,
-                ..DeletableTopicResult::default()
-            };
-            DeleteTopicsResponse {
-                responses: named.chain(topics).map(done).collect(),
-                ..DeleteTopicsResponse::default()
-            }
-            .into()
-        }
-        AdminRequest::CreatePartitions(request) => CreatePartitionsResponse {
-            results: (request.topics.iter())
-                .map(|topic| CreatePartitionsTopicResult {
-                    name: topic.name.clone(),
-                    ..CreatePartitionsTopicResult::default()
-                })
-                .collect(),
-            ..CreatePartitionsResponse::default()
-        }
-        .into(),
     }
 }

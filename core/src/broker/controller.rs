@@ -14,7 +14,7 @@ use crate::cluster::{
 use crate::effect::Effects;
 use crate::hooks::Mutant;
 use crate::ids::{BrokerId, LeaderEpoch, Offset, TopicPartition, Voter};
-use crate::peer::{Answer, PeerIdentity, Question};
+use crate::peer::{Answer, Decision, PeerIdentity, Question};
 use crate::replica::Replica;
 
 use super::{Broker, HOUSEKEEPING_INTERVAL, Timer};
@@ -38,7 +38,7 @@ struct Pending {
     end_offset: Offset,
     to: BrokerId,
     id: u64,
-    answer: Answer,
+    decision: Decision,
 }
 
 impl Broker {
@@ -83,7 +83,11 @@ impl Broker {
                 .pending
                 .pop_front_if(|pending| pending.end_offset <= applied)
         {
-            self.answer(done.to, done.id, done.answer, fx);
+            let answer = Answer::Decided {
+                decision: done.decision,
+                metadata_end: done.end_offset,
+            };
+            self.answer(done.to, done.id, answer, fx);
         }
     }
 
@@ -114,7 +118,7 @@ impl Broker {
             Question::Register(registration) => match self.rival_of(&registration) {
                 Some(words) => Planned {
                     records: Vec::new(),
-                    answer: Answer::Refused(words),
+                    decision: Decision::Refused(words),
                 },
                 None => cluster::plan_registration(&image, &registration),
             },
@@ -162,7 +166,7 @@ impl Broker {
             end_offset,
             to,
             id,
-            answer: planned.answer,
+            decision: planned.decision,
         });
         self.touched.insert(TopicPartition::METADATA);
     }

@@ -20,7 +20,7 @@ use super::image::{BrokerImage, BrokerState, ClusterImage};
 use super::record::MetadataRecord;
 use super::{BrokerRegistration, VoterReport};
 use crate::ids::{BrokerId, Incarnation, ProducerId, TopicPartition, Voter};
-use crate::peer::Answer;
+use crate::peer::Decision;
 use crate::wire::ErrorCode;
 
 pub use topics::{auto_create_request, plan_client};
@@ -34,21 +34,21 @@ pub struct Planned {
     /// To be appended in one batch; nothing to append where there are none.
     pub records: Vec<MetadataRecord>,
     /// To be sent when they are committed, or lost with them.
-    pub answer: Answer,
+    pub decision: Decision,
 }
 
 impl Planned {
-    const fn nothing(answer: Answer) -> Self {
+    const fn nothing(decision: Decision) -> Self {
         Self {
             records: Vec::new(),
-            answer,
+            decision,
         }
     }
 
     fn done(records: impl IntoIterator<Item = MetadataRecord>) -> Self {
         Self {
             records: records.into_iter().collect(),
-            answer: Answer::Done,
+            decision: Decision::Done,
         }
     }
 }
@@ -90,7 +90,7 @@ impl From<InvalidConfig> for Refusal {
 pub fn plan_registration(image: &ClusterImage, registration: &BrokerRegistration) -> Planned {
     match register(image, registration) {
         Ok(records) => Planned::done(records),
-        Err(refusal) => Planned::nothing(Answer::Refused(refusal.to_string())),
+        Err(refusal) => Planned::nothing(Decision::Refused(refusal.to_string())),
     }
 }
 
@@ -273,12 +273,14 @@ pub fn plan_metadata_quorum(
 pub fn plan_producer_ids(image: &ClusterImage) -> Planned {
     let first = image.next_producer_id();
     match first.0.checked_add(PRODUCER_ID_BLOCK) {
-        None => Planned::nothing(Answer::Refused("All producer ids are used up.".to_owned())),
+        None => Planned::nothing(Decision::Refused(
+            "All producer ids are used up.".to_owned(),
+        )),
         Some(next) => Planned {
             records: vec![MetadataRecord::ProducerIds {
                 next: ProducerId(next),
             }],
-            answer: Answer::ProducerIds(first, ProducerId(next)),
+            decision: Decision::ProducerIds(first, ProducerId(next)),
         },
     }
 }

@@ -458,8 +458,8 @@ fn a_broker_is_fenced_when_it_starts_and_each_step_is_recorded_once() {
     assert_eq!(cluster.liveness(1, false, true).len(), 1);
     assert_eq!(cluster.liveness(1, false, true), []);
     assert_eq!(
-        cluster.register(&registration(1, directory, 1)).answer,
-        Answer::Refused("STALE_BROKER_EPOCH: Broker 1 has been started again since.".to_owned())
+        cluster.register(&registration(1, directory, 1)).decision,
+        Decision::Refused("STALE_BROKER_EPOCH: Broker 1 has been started again since.".to_owned())
     );
 }
 
@@ -490,7 +490,7 @@ fn two_brokers_cannot_have_one_directory() {
     let stolen = registration(2, voter(1).directory.0, 5);
     let planned = cluster.register(&stolen);
     assert_eq!(planned.records, []);
-    assert!(matches!(planned.answer, Answer::Refused(why) if why.contains("broker 1")));
+    assert!(matches!(planned.decision, Decision::Refused(why) if why.contains("broker 1")));
 }
 
 #[test]
@@ -499,15 +499,15 @@ fn producer_ids_are_handed_out_once() {
     for first in [0, 1000, 2000] {
         let planned = plan_producer_ids(&cluster.image);
         cluster.apply(&planned.records);
-        let block = Answer::ProducerIds(ProducerId(first), ProducerId(first + 1000));
-        assert_eq!(planned.answer, block);
+        let block = Decision::ProducerIds(ProducerId(first), ProducerId(first + 1000));
+        assert_eq!(planned.decision, block);
     }
     cluster.apply(&[MetadataRecord::ProducerIds {
         next: ProducerId(i64::MAX - 5),
     }]);
     let planned = plan_producer_ids(&cluster.image);
     assert_eq!(planned.records, []);
-    assert!(matches!(planned.answer, Answer::Refused(_)));
+    assert!(matches!(planned.decision, Decision::Refused(_)));
 }
 
 #[test]
@@ -588,7 +588,7 @@ fn a_clients_request_is_answered_by_its_own_api() {
     let request = AdminRequest::CreateTopics(request);
     let planned = plan_client(&cluster.image, &cluster.broker, 7, &request, 1);
     assert_eq!(planned.records.len(), 2);
-    let Answer::Client(response) = planned.answer else {
+    let Decision::Client(response) = planned.decision else {
         panic!("a client is answered")
     };
     assert!(matches!(*response, Response::CreateTopics(_)));

@@ -15,7 +15,7 @@ use crate::cluster::names::{METADATA, check_topic_name, collision_key};
 use crate::cluster::placement::{PlacementError, Placer};
 use crate::cluster::record::{ConfigMap, ConfigResource, MetadataRecord};
 use crate::ids::{BrokerId, PartitionIndex, TopicId, TopicPartition, Voter};
-use crate::peer::Answer;
+use crate::peer::Decision;
 use crate::wire::create_partitions::{
     CreatePartitionsAssignment, CreatePartitionsRequest, CreatePartitionsResponse,
     CreatePartitionsTopic, CreatePartitionsTopicResult,
@@ -41,7 +41,7 @@ impl<T: Into<Response>> From<Plan<T>> for Planned {
     fn from(plan: Plan<T>) -> Self {
         Self {
             records: plan.records,
-            answer: Answer::Client(Box::new(plan.response.into())),
+            decision: Decision::Client(Box::new(plan.response.into())),
         }
     }
 }
