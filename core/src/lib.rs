@@ -28,6 +28,7 @@ pub mod peer;
 pub mod input;
 pub mod effect;
 pub mod links;
+mod queries;
 pub mod replica;
 pub mod describe;
 pub mod broker;

@@ -24,6 +24,7 @@ use crate::effect::{Effects, RequestId};
 use crate::hooks::Mutant;
 use crate::ids::{LeaderEpoch, Offset, TopicPartition};
 use crate::input::RequestContext;
+use crate::queries::{Lookup, Waiter};
 use crate::record::{Batch, BatchHeader, HEADER_SIZE};
 use crate::replica::{Replica, TailRead};
 use crate::store::{QueryKind, QueryResult, ReadError};
@@ -34,7 +35,7 @@ use crate::wire::{ErrorCode, FetchRequest, FetchResponse, Records, Str};
 
 use super::Broker;
 use super::fetch_session::{SessionContext, Target, Told};
-use super::lookup::{Lookup, LookupFor, Named, end_of_epoch};
+use super::lookup::{Named, end_of_epoch};
 use super::purgatory::Delayed;
 
 /// From this version on topics are named by id.
@@ -309,28 +310,38 @@ impl Broker {
             }
         }
         let lookup = Lookup {
-            asked_by: LookupFor::Fetch,
             request: id,
-            partition,
             place,
             end: replica.readable_end(high_watermark, fx),
         };
-        self.read_disk(lookup, offset, room.bytes, fx);
+        self.read_disk(partition, lookup, offset, room.bytes, fx);
         Ok(Found::Reading(bounds))
     }
 
-    fn read_disk(&mut self, lookup: Lookup, offset: Offset, bytes_max: usize, fx: &mut Effects) {
+    fn read_disk(
+        &mut self,
+        partition: TopicPartition,
+        lookup: Lookup,
+        offset: Offset,
+        bytes_max: usize,
+        fx: &mut Effects,
+    ) {
         let kind = QueryKind::Read {
             offset,
             end: lookup.end,
             bytes_max: u32::try_from(bytes_max).unwrap_or(u32::MAX),
         };
-        let query = self.query(lookup.partition, kind, fx);
-        self.requests.lookups.insert(query, lookup);
+        self.queries.ask(partition, kind, Waiter::Fetch(lookup), fx);
     }
 
     /// The store has answered.
-    pub(super) fn on_fetched(&mut self, lookup: Lookup, result: QueryResult, fx: &mut Effects) {
+    pub(super) fn on_fetched(
+        &mut self,
+        partition: TopicPartition,
+        lookup: Lookup,
+        result: QueryResult,
+        fx: &mut Effects,
+    ) {
         let purgatory = &self.requests.purgatory;
         let Some(fetch) = purgatory.get::<WaitingFetch>(lookup.request) else {
             return; // the client is gone
@@ -343,7 +354,7 @@ impl Broker {
         };
         // The disk may have taken longer than this broker has had the replica.
         let is_there = self
-            .replica(lookup.partition)
+            .replica(partition)
             .is_some_and(|replica| replica.log_end_offset() >= lookup.end);
         let found = match result {
             QueryResult::Records(bytes) if is_there || fx.mutant(Mutant::ServesDeleted) => {
@@ -355,18 +366,18 @@ impl Broker {
             {
                 // What is before the damage is good.
                 let end = hole.start;
-                self.read_disk(Lookup { end, ..lookup }, offset, limit, fx);
+                self.read_disk(partition, Lookup { end, ..lookup }, offset, limit, fx);
                 return;
             }
             QueryResult::Failed(ReadError::Hole(hole))
                 if fx.mutant(Mutant::ServesHoles) && hole.end < bounds.high_watermark =>
             {
-                self.read_disk(lookup, hole.end, limit, fx);
+                self.read_disk(partition, lookup, hole.end, limit, fx);
                 return;
             }
             QueryResult::Failed(ReadError::OutOfRange) => {
                 let gone = self
-                    .replica(lookup.partition)
+                    .replica(partition)
                     .is_none_or(|replica| offset < replica.log_start_offset());
                 Found::Refused(if gone {
                     ErrorCode::OffsetOutOfRange
@@ -375,7 +386,7 @@ impl Broker {
                 })
             }
             QueryResult::Failed(ReadError::Hole(_)) => {
-                let replica = self.replica(lookup.partition);
+                let replica = self.replica(partition);
                 Found::Refused(replica.map_or(ErrorCode::KafkaStorageError, damaged))
             }
             QueryResult::Failed(ReadError::Unavailable) | QueryResult::Found(_) => {

@@ -1,6 +1,5 @@
 //! What a client's words for a partition mean here, and whether this broker may answer for it.
 
-use crate::effect::RequestId;
 use crate::ids::{BrokerId, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicPartition};
 use crate::replica::Replica;
 use crate::wire::ErrorCode;
@@ -20,27 +19,6 @@ pub(super) struct NodeAddress {
     pub(super) host: String,
     pub(super) port: u16,
     pub(super) rack: Option<String>,
-}
-
-/// What a lookup in a log is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Lookup {
-    pub(super) asked_by: LookupFor,
-    /// Whose answer it is for. That request may be gone.
-    pub(super) request: RequestId,
-    /// The log.
-    pub(super) partition: TopicPartition,
-    /// The place of the partition in the request.
-    pub(super) place: usize,
-    /// Where the lookup ends, exclusive.
-    pub(super) end: Offset,
-}
-
-/// The kinds of requests that look something up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LookupFor {
-    Fetch,
-    ListOffsets,
 }
 
 impl Broker {

@@ -13,9 +13,10 @@ use crate::effect::{Effect, Effects};
 use crate::hooks::{Mutant, Probe};
 use crate::ids::{BrokerId, LeaderEpoch, Offset, TopicId, TopicPartition, Voter};
 use crate::peer::{DirectoryState, PeerAddresses, Question};
+use crate::queries::Waiter;
 use crate::record::Batch;
 use crate::replica::{Replica, ReplicaConfig};
-use crate::store::{Flush, QueryId, QueryKind, QueryResult, ReadError, RecoveredReplica, Roll};
+use crate::store::{Flush, QueryKind, QueryResult, ReadError, RecoveredReplica, Roll};
 
 use super::Broker;
 
@@ -31,7 +32,7 @@ pub(super) struct Following {
     /// Everything below, exclusive, is in the image.
     applied: Offset,
     /// The query that reads what memory does not hold.
-    pub(super) reading: Option<QueryId>,
+    pub(super) reading: bool,
     batches_since_snapshot: u64,
     /// Whether the image has this very start of the broker, and so everything from before it.
     caught_up: bool,
@@ -145,7 +146,7 @@ impl Broker {
     pub(super) fn follow_metadata(&mut self, fx: &mut Effects) {
         let mut affected = BTreeSet::new();
         let before = self.metadata.applied;
-        while self.metadata.reading.is_none() {
+        while !self.metadata.reading {
             let Some(replica) = self.replica(TopicPartition::METADATA) else {
                 break;
             };
@@ -186,10 +187,13 @@ impl Broker {
             end,
             bytes_max: READ_BYTES_MAX,
         };
-        self.metadata.reading = Some(self.query(TopicPartition::METADATA, kind, fx));
+        self.metadata.reading = true;
+        self.queries
+            .ask(TopicPartition::METADATA, kind, Waiter::Metadata, fx);
     }
 
     pub(super) fn on_metadata_read(&mut self, result: QueryResult, fx: &mut Effects) {
+        self.metadata.reading = false;
         let mut affected = BTreeSet::new();
         match result {
             QueryResult::Records(mut bytes) => {

@@ -39,10 +39,11 @@ use crate::ids::{BrokerId, ClusterId, Offset, Timestamp, TopicPartition, Voter};
 use crate::input::Input;
 use crate::links::{Links, Timing};
 use crate::peer::{Answer, DirectoryState, LeaderClaim, PeerIdentity, Question};
+use crate::queries::{Queries, Waiter};
+use crate::record::Batch;
 use crate::replica::{Cx, Replica, ReplicaView};
 use crate::store::{
-    OrderSeq, Query, QueryId, QueryKind, QueryResult, ReadError, Recovered, Refusal, Stage,
-    StoreFailure,
+    OrderSeq, QueryId, QueryResult, ReadError, Recovered, Refusal, Stage, StoreFailure,
 };
 use crate::time::{Instant, Now};
 
@@ -116,9 +117,7 @@ pub struct Broker {
     metadata: Following,
     controller: Option<Controller>,
     requests: Requests,
-    queries: QueryId,
-    /// Which replica a query under way is for.
-    asked: BTreeMap<QueryId, TopicPartition>,
+    queries: Queries,
     /// The greatest number that an order of any replica has, of one that has been deleted as well.
     last_order: OrderSeq,
     timers: BTreeSet<(Instant, Timer)>,
@@ -196,8 +195,7 @@ impl Broker {
             metadata: Following::default(),
             controller: None,
             requests: Requests::default(),
-            queries: QueryId(0),
-            asked: BTreeMap::new(),
+            queries: Queries::default(),
             last_order: OrderSeq(0),
             accounts: BTreeMap::new(),
             unwritten_bytes: 0,
@@ -423,7 +421,6 @@ impl Broker {
             rng: &mut self.rng,
             fx,
             queries: &mut self.queries,
-            asked: &mut self.asked,
             last_order: &mut self.last_order,
             directory,
             disk_hangs,
@@ -447,23 +444,11 @@ impl Broker {
             rng: &mut self.rng,
             fx,
             queries: &mut self.queries,
-            asked: &mut self.asked,
             last_order: &mut self.last_order,
             directory,
             disk_hangs,
         };
         make(self.me.voter(), &mut cx)
-    }
-
-    /// Orders a query under a fresh number.
-    fn query(&mut self, replica: TopicPartition, kind: QueryKind, fx: &mut Effects) -> QueryId {
-        self.queries.0 += 1;
-        fx.push(Effect::Query(Query {
-            id: self.queries,
-            replica,
-            kind,
-        }));
-        self.queries
     }
 
     /// A number from the broker's own randomness.
@@ -628,15 +613,32 @@ impl Broker {
     }
 
     fn on_query_done(&mut self, id: QueryId, result: QueryResult, fx: &mut Effects) {
-        let Some(result) = self.answer_query(id, result, fx) else {
+        let Some((partition, waiter)) = self.queries.take(id) else {
             return;
         };
-        if self.metadata.reading == Some(id) {
-            self.metadata.reading = None;
-            self.on_metadata_read(result, fx);
-            return;
+        // Worth knowing whether or not anybody waits still; the metadata are looked at again once it is repaired.
+        if let QueryResult::Failed(error) = &result
+            && waiter != Waiter::Metadata
+        {
+            self.note_hole(partition, error, fx);
         }
-        self.on_replica_read(id, result, fx);
+        match waiter {
+            Waiter::Metadata => self.on_metadata_read(result, fx),
+            Waiter::Fetch(lookup) => self.on_fetched(partition, lookup, result, fx),
+            Waiter::ListOffsets(lookup) => self.on_offset_found(lookup, result, fx),
+            Waiter::Replication(follower) => {
+                let batches = batches_of(result);
+                self.with_replica(partition, fx, |replica, cx| {
+                    replica.on_read(id, follower, batches, cx)
+                });
+            }
+            Waiter::Fill(peer, offset) => {
+                let batches = batches_of(result).unwrap_or_default();
+                self.with_replica(partition, fx, |replica, cx| {
+                    replica.send_fill(peer, offset, batches, cx)
+                });
+            }
+        }
     }
 
     /// A read found damage: the replica refuses reads there and has it repaired.
@@ -752,6 +754,18 @@ impl Broker {
     pub const fn metadata_offset(&self) -> Offset {
         self.metadata.applied()
     }
+}
+
+/// The batches that were read; `None` where there was nothing to be read.
+fn batches_of(result: QueryResult) -> Option<Vec<Batch>> {
+    let QueryResult::Records(mut bytes) = result else {
+        return None;
+    };
+    let mut batches = Vec::new();
+    while let Ok(batch) = Batch::split_from(&mut bytes) {
+        batches.push(batch);
+    }
+    Some(batches)
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use crate::effect::{Effects, RequestId};
 use crate::ids::{LeaderEpoch, Offset, Timestamp, TopicPartition};
 use crate::input::RequestContext;
 use crate::peer::LeadershipRound;
+use crate::queries::{Lookup, Waiter};
 use crate::replica::{Confirmation, Replica};
 use crate::store::{QueryKind, QueryResult};
 use crate::wire::list_offsets::{
@@ -36,7 +37,7 @@ use crate::wire::{
 };
 
 use super::Broker;
-use super::lookup::{Lookup, LookupFor, Named, end_of_epoch};
+use super::lookup::{Named, end_of_epoch};
 use super::purgatory::Delayed;
 
 /// From this version on `OFFSET_NOT_AVAILABLE` is known to clients.
@@ -110,16 +111,13 @@ impl Broker {
                 match found {
                     Ok(Found::Known(known)) => answer = known,
                     Ok(Found::Lookup(partition, kind, end)) => {
-                        let query = self.query(partition, kind, fx);
-                        let place_number = waiting.open_place(topic_place, place);
                         let lookup = Lookup {
-                            asked_by: LookupFor::ListOffsets,
                             request: id,
-                            partition,
-                            place: place_number,
+                            place: waiting.open_place(topic_place, place),
                             end,
                         };
-                        self.requests.lookups.insert(query, lookup);
+                        self.queries
+                            .ask(partition, kind, Waiter::ListOffsets(lookup), fx);
                     }
                     Ok(Found::Latest(partition)) => {
                         let (leader_epoch, round) = self

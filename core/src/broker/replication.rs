@@ -11,9 +11,7 @@ use crate::peer::{
     Answer, DirectoryState, LeaderClaim, PeerIdentity, PeerMessage, Question, ReplicaBody,
     ReplicaMessage,
 };
-use crate::record::Batch;
 use crate::replica::Replica;
-use crate::store::{QueryId, QueryResult};
 use crate::time::Instant;
 
 use super::{Broker, Timer, Told};
@@ -360,30 +358,6 @@ impl Broker {
         self.leaders.insert(partition, Told { claim, by });
         self.end_doubt(partition, fx);
         self.wake_requests(partition, fx);
-    }
-
-    /// The answer to a replica's own query.
-    pub(super) fn on_replica_read(&mut self, id: QueryId, result: QueryResult, fx: &mut Effects) {
-        let Some(partition) = self.asked.remove(&id) else {
-            return;
-        };
-        let batches = match result {
-            QueryResult::Records(mut bytes) => {
-                let mut batches = Vec::new();
-                while let Ok(batch) = Batch::split_from(&mut bytes) {
-                    batches.push(batch);
-                }
-                Some(batches)
-            }
-            QueryResult::Failed(error) => {
-                self.note_hole(partition, &error, fx);
-                None
-            }
-            QueryResult::Found(_) => None,
-        };
-        self.with_replica(partition, fx, |replica, cx| {
-            replica.on_read(id, batches, cx)
-        });
     }
 
     /// Sends the controller a question, to itself where this broker is it. Returns whether there was anybody to ask.

@@ -12,7 +12,6 @@ use crate::cluster::AdminRequest;
 use crate::effect::{Effect, Effects, RequestId};
 use crate::ids::TopicPartition;
 use crate::input::{ClientRequest, ConnectionId};
-use crate::store::{QueryId, QueryResult};
 use crate::wire::find_coordinator::KEY_GROUP;
 use crate::wire::{ErrorCode, FindCoordinatorRequest, Request, RequestMessage as _};
 
@@ -20,7 +19,6 @@ use super::admin::Questions;
 use super::doubts::Doubts;
 use super::fetch_session::Sessions;
 use super::listing::{ImageRequest, ImageRequestBody};
-use super::lookup::{Lookup, LookupFor};
 use super::produce::Appends;
 use super::producer_ids::ProducerIds;
 use super::purgatory::Purgatory;
@@ -37,8 +35,6 @@ pub(super) struct Requests {
     pub(super) readers: BTreeMap<TopicPartition, BTreeSet<(RequestId, usize)>>,
     /// Lookups of the latest offset that wait for the partition's leader to be confirmed, with their place in the answer.
     pub(super) confirming: BTreeMap<TopicPartition, BTreeSet<(RequestId, usize)>>,
-    /// Lookups under way, and what for.
-    pub(super) lookups: BTreeMap<QueryId, Lookup>,
     pub(super) sessions: Sessions,
     pub(super) producer_ids: ProducerIds,
     pub(super) questions: Questions,
@@ -132,27 +128,6 @@ impl Broker {
         self.expire_delayed(fx);
         self.ask_again(fx);
         self.retry_read_index(fx);
-    }
-
-    /// Takes the answer to a lookup, if a request asked for it; gives it back otherwise.
-    pub(super) fn answer_query(
-        &mut self,
-        id: QueryId,
-        result: QueryResult,
-        fx: &mut Effects,
-    ) -> Option<QueryResult> {
-        let Some(lookup) = self.requests.lookups.remove(&id) else {
-            return Some(result);
-        };
-        if let QueryResult::Failed(error) = &result {
-            // Worth knowing whether or not the request is still there.
-            self.note_hole(lookup.partition, error, fx);
-        }
-        match lookup.asked_by {
-            LookupFor::Fetch => self.on_fetched(lookup, result, fx),
-            LookupFor::ListOffsets => self.on_offset_found(lookup, result, fx),
-        }
-        None
     }
 }
 

@@ -152,7 +152,7 @@ impl Replica {
         self.holes.truncate_to(to.end_offset);
         if !cx.fx.mutant(Mutant::ReadsWhatIsDropped) {
             // What is being read for others may be of what is dropped. Who has not been answered asks again.
-            self.fills.clear();
+            cx.queries.forget_fills(self.id);
         }
         self.end = to;
         if !cx.fx.mutant(Mutant::KeepsTruncatedVoters) {

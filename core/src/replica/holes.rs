@@ -287,7 +287,7 @@ impl Replica {
         match self.read_tail(offset, end, FILL_BYTES_MAX) {
             super::TailRead::Batches(batches) => self.send_fill(from, offset, batches, cx),
             // One at a time: who has not been answered asks again.
-            super::TailRead::OnDisk if self.fills.values().any(|(to, _)| *to == from) => {}
+            super::TailRead::OnDisk if cx.queries.is_filling(self.id, from) => {}
             super::TailRead::OnDisk => self.read_for(from, offset, end, cx),
             super::TailRead::Hole(_) => {}
         }
@@ -308,7 +308,7 @@ impl Replica {
     }
 
     /// Sends what this replica has of what another has lost.
-    pub(super) fn send_fill(
+    pub(crate) fn send_fill(
         &self,
         to: Voter,
         offset: Offset,

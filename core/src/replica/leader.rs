@@ -13,6 +13,7 @@ use crate::links::Links;
 use crate::log::{Entry, Note, NoteKind, Position};
 use crate::peer::{Append, AppendReply, ReplicaBody};
 use crate::producer::{ProducedBatch, SequenceCheck};
+use crate::queries::Waiter;
 use crate::record::Batch;
 use crate::store::{Flush, QueryId, QueryKind};
 use crate::time::Instant;
@@ -344,7 +345,9 @@ impl Replica {
             end: self.readable_end(end, cx.fx),
             bytes_max,
         };
-        let id = cx.query(self.id, kind);
+        let id = cx
+            .queries
+            .ask(self.id, kind, Waiter::Replication(follower), cx.fx);
         let Role::Leader(leading) = &mut self.role else {
             return;
         };
@@ -361,26 +364,24 @@ impl Replica {
             end: self.readable_end(end, cx.fx),
             bytes_max,
         };
-        let id = cx.query(self.id, kind);
-        self.fills.insert(id, (peer, offset));
+        cx.queries
+            .ask(self.id, kind, Waiter::Fill(peer, offset), cx.fx);
     }
 
-    /// The answer to a query of this replica's; `None` where it could not be read.
-    pub(crate) fn on_read(&mut self, id: QueryId, batches: Option<Vec<Batch>>, cx: &mut Cx<'_>) {
-        if let Some((peer, offset)) = self.fills.remove(&id) {
-            let batches = batches.unwrap_or_default();
-            self.send_fill(peer, offset, batches, cx);
-            return;
-        }
+    /// What was read for a follower; `None` where it could not be.
+    pub(crate) fn on_read(
+        &mut self,
+        id: QueryId,
+        follower: Voter,
+        batches: Option<Vec<Batch>>,
+        cx: &mut Cx<'_>,
+    ) {
         let Role::Leader(leading) = &mut self.role else {
             return;
         };
-        let reader = leading
-            .progress
-            .iter_mut()
-            .find(|(_, progress)| progress.reading == Some(id));
-        let Some((&follower, progress)) = reader else {
-            return;
+        let progress = leading.progress.get_mut(&follower);
+        let Some(progress) = progress.filter(|progress| progress.reading == Some(id)) else {
+            return; // it is sent something else by now
         };
         progress.reading = None;
         let next = progress.next;

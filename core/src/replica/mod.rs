@@ -24,7 +24,6 @@ mod progress;
 mod membership;
 mod holes;
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -39,10 +38,9 @@ use crate::links::{Links, Timing};
 use crate::log::{Entry, NoteIndex, NoteKind, Position, Tail, clock_at};
 use crate::peer::{DirectoryState, LeaderClaim, PeerMessage, ReplicaBody, ReplicaMessage};
 use crate::producer::ProducerLog;
+use crate::queries::Queries;
 use crate::record::Batch;
-use crate::store::{
-    Flush, Mark, OrderKind, OrderSeq, Query, QueryId, QueryKind, RecoveredReplica, Roll, Vote,
-};
+use crate::store::{Flush, Mark, OrderKind, OrderSeq, RecoveredReplica, Roll, Vote};
 use crate::time::Instant;
 
 use election::{Campaign, Following};
@@ -63,10 +61,8 @@ pub(crate) struct Cx<'a> {
     pub(crate) links: &'a Links,
     pub(crate) rng: &'a mut ChaCha8Rng,
     pub(crate) fx: &'a mut Effects,
-    /// Numbers the node's queries.
-    pub(crate) queries: &'a mut QueryId,
-    /// Which replica a query under way is for.
-    pub(crate) asked: &'a mut BTreeMap<QueryId, TopicPartition>,
+    /// The node's queries of its disk.
+    pub(crate) queries: &'a mut Queries,
     /// The greatest number that an order of any of the node's replicas has.
     pub(crate) last_order: &'a mut OrderSeq,
     /// What the broker's directory takes.
@@ -76,15 +72,6 @@ pub(crate) struct Cx<'a> {
 }
 
 impl Cx<'_> {
-    /// Orders a query under a fresh number.
-    pub(crate) fn query(&mut self, replica: TopicPartition, kind: QueryKind) -> QueryId {
-        self.queries.0 += 1;
-        let id = *self.queries;
-        self.asked.insert(id, replica);
-        self.fx.push(Effect::Query(Query { id, replica, kind }));
-        id
-    }
-
     /// A duration below `max`, drawn evenly.
     fn jitter(&mut self, max: Duration) -> Duration {
         let micros = u64::try_from(max.as_micros()).unwrap_or(u64::MAX).max(1);
@@ -158,8 +145,6 @@ pub struct Replica {
     /// this state takes nothing more and does not stand: any majority has a voter that stored it.
     unstored: Option<Position>,
     holes: Holes,
-    /// Reads from disk for peers that have lost batches, from these offsets on.
-    fills: BTreeMap<QueryId, (Voter, Offset)>,
 
     /// What is to be told of this partition's leader, while this replica leads.
     claim: Option<LeaderClaim>,
@@ -315,7 +300,6 @@ impl Replica {
             orders: Orders::recovered(end, cx),
             unstored: None,
             holes: Holes::new(recovered.holes, cx.now),
-            fills: BTreeMap::new(),
             claim: None,
         };
         replica.refresh_voters();

@@ -420,11 +420,11 @@ impl Replica {
 
     /// The directory is offline: nothing is stored, voted or led any more. What is in memory and will never be written
     /// is let go; the metadata log alone is followed on, since clients are answered from it.
-    pub(crate) fn go_offline(&mut self, cx: &Cx<'_>) {
+    pub(crate) fn go_offline(&mut self, cx: &mut Cx<'_>) {
         assert!(!self.is_leader(), "a leader has resigned before");
         self.orders.abandon(cx);
         self.unstored = None;
-        self.fills.clear();
+        cx.queries.forget_fills(self.id);
         self.holes.ask_nobody();
         self.role = Role::Follower(Following::default());
         if self.id != TopicPartition::METADATA {

@@ -1,6 +1,6 @@
 //! Transitions of a few replicas wired together by hand: whole clusters live in the simulator.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
@@ -90,7 +90,7 @@ impl Quorum {
 
     fn with_cx<R>(&mut self, me: usize, act: impl FnOnce(&mut Cx<'_>) -> R) -> R {
         let mut fx = Effects::new();
-        let (mut queries, mut asked) = (QueryId(0), BTreeMap::new());
+        let mut queries = Queries::default();
         let mut last_order = OrderSeq(0);
         let result = act(&mut Cx {
             now: self.now,
@@ -99,7 +99,6 @@ impl Quorum {
             rng: &mut self.rngs[me],
             fx: &mut fx,
             queries: &mut queries,
-            asked: &mut asked,
             last_order: &mut last_order,
             directory: DirectoryState::Online,
             disk_hangs: false,
@@ -456,9 +455,9 @@ fn what_is_read_for_a_peer_and_dropped_meanwhile_is_not_sent() {
     quorum.sent.clear();
     quorum.with(follower, |replica, cx| {
         replica.read_for(voter(leader), Offset(0), Offset(1), cx);
-        let (&id, _) = replica.fills.first_key_value().expect("it reads");
+        assert!(cx.queries.is_filling(PARTITION, voter(leader)));
         replica.truncate_to(end, cx);
-        replica.on_read(id, Some(Vec::new()), cx);
+        assert!(!cx.queries.is_filling(PARTITION, voter(leader)));
     });
     assert_eq!(quorum.sent, []);
 }

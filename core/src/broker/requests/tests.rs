@@ -18,8 +18,8 @@ use crate::links::Timing;
 use crate::log::{Entry, Position};
 use crate::record::{Batch, BatchBuilder, Compression, Depth, Limits, examine};
 use crate::store::{
-    Completion, OrderKind, Query, QueryKind, ReadError, Recovered, RecoveredReplica, Refusal, Roll,
-    Stage,
+    Completion, OrderKind, Query, QueryKind, QueryResult, ReadError, Recovered, RecoveredReplica,
+    Refusal, Roll, Stage,
 };
 use crate::time::{Instant, Now};
 use crate::wire::create_topics::{CreatableTopic, CreatableTopicConfig};

@@ -1,0 +1,75 @@
+//! Queries of the disk that are under way, and who waits for each.
+
+use std::collections::BTreeMap;
+
+use crate::effect::{Effect, Effects, RequestId};
+use crate::ids::{Offset, TopicPartition, Voter};
+use crate::store::{Query, QueryId, QueryKind};
+
+/// Who waits for the answer to a query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waiter {
+    /// The broker, for metadata to apply.
+    Metadata,
+    /// A client's Fetch.
+    Fetch(Lookup),
+    /// A client's ListOffsets.
+    ListOffsets(Lookup),
+    /// The partition's leader, for entries that this follower lacks.
+    Replication(Voter),
+    /// A replica, for batches from this offset on that this peer has lost.
+    Fill(Voter, Offset),
+}
+
+/// A query for a request of a client. The request may be gone when it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lookup {
+    pub(crate) request: RequestId,
+    /// The place of the partition in the request.
+    pub(crate) place: usize,
+    /// Where the query ends, exclusive.
+    pub(crate) end: Offset,
+}
+
+/// The queries of a node that are under way.
+#[derive(Debug, Default)]
+pub(crate) struct Queries {
+    last: QueryId,
+    under_way: BTreeMap<QueryId, (TopicPartition, Waiter)>,
+}
+
+impl Queries {
+    /// Orders a query under a fresh number.
+    pub(crate) fn ask(
+        &mut self,
+        replica: TopicPartition,
+        kind: QueryKind,
+        waiter: Waiter,
+        fx: &mut Effects,
+    ) -> QueryId {
+        self.last.0 += 1;
+        let id = self.last;
+        self.under_way.insert(id, (replica, waiter));
+        fx.push(Effect::Query(Query { id, replica, kind }));
+        id
+    }
+
+    /// Takes a query that is answered: of which log it was, and who waits for it. `None` where nobody does any more.
+    pub(crate) fn take(&mut self, id: QueryId) -> Option<(TopicPartition, Waiter)> {
+        self.under_way.remove(&id)
+    }
+
+    /// Whether a replica is reading for a peer that has lost batches.
+    pub(crate) fn is_filling(&self, replica: TopicPartition, peer: Voter) -> bool {
+        let mut waiting = self.under_way.values();
+        waiting.any(|(of, waiter)| {
+            *of == replica && matches!(waiter, Waiter::Fill(to, _) if *to == peer)
+        })
+    }
+
+    /// What is being read of a replica for peers that have lost batches counts no more.
+    pub(crate) fn forget_fills(&mut self, replica: TopicPartition) {
+        self.under_way
+            .retain(|_, (of, waiter)| *of != replica || !matches!(waiter, Waiter::Fill(..)));
+    }
+}
