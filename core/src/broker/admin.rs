@@ -253,16 +253,56 @@ impl Broker {
 impl WaitingAdmin {
     /// Answers a request that nothing came of, as far as this broker can tell.
     fn end(self, code: ErrorCode, fx: &mut Effects) {
-        let message = match self.decided {
-            Some(_) => "This broker has not seen yet what was decided.",
-            None => "The controller has not answered.",
+        let error = |message| ApiError::new(code, Str::from_static(message));
+        let response = match self.decided {
+            Some((_, mut response)) => {
+                fail_done(
+                    &mut response,
+                    &error("This broker has not seen yet what was decided."),
+                );
+                *response
+            }
+            None => {
+                let error = error("The controller has not answered.");
+                (self.request).error_response(self.context.api_version, &error)
+            }
         };
-        let error = ApiError::new(code, Str::from_static(message));
-        let version = self.context.api_version;
-        fx.respond(
-            self.context.id,
-            self.request.error_response(version, &error),
-        );
+        fx.respond(self.context.id, response);
+    }
+}
+
+/// Whatever a response says to be done is told as failed; what the controller has refused stays refused.
+fn fail_done(response: &mut Response, error: &ApiError) {
+    let fail = |error_code: &mut ErrorCode, error_message: &mut Option<Str>| {
+        if error_code.is_none() {
+            *error_code = error.code;
+            error_message.clone_from(&error.message);
+        }
+    };
+    match response {
+        Response::CreateTopics(response) => response
+            .topics
+            .iter_mut()
+            .for_each(|topic| fail(&mut topic.error_code, &mut topic.error_message)),
+        Response::DeleteTopics(response) => response
+            .responses
+            .iter_mut()
+            .for_each(|topic| fail(&mut topic.error_code, &mut topic.error_message)),
+        Response::CreatePartitions(response) => response
+            .results
+            .iter_mut()
+            .for_each(|topic| fail(&mut topic.error_code, &mut topic.error_message)),
+        Response::Produce(_)
+        | Response::Fetch(_)
+        | Response::ListOffsets(_)
+        | Response::Metadata(_)
+        | Response::FindCoordinator(_)
+        | Response::ApiVersions(_)
+        | Response::InitProducerId(_)
+        | Response::OffsetForLeaderEpoch(_)
+        | Response::DescribeConfigs(_)
+        | Response::DescribeCluster(_)
+        | Response::DescribeTopicPartitions(_) => {}
     }
 }
 
@@ -313,5 +353,33 @@ impl Questions {
         for name in names {
             self.creating.remove(&name);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::CreateTopicsResponse;
+    use crate::wire::create_topics::CreatableTopicResult;
+
+    #[test]
+    fn what_the_controller_has_refused_stays_refused_where_its_work_is_not_seen_in_time() {
+        let topic = |error_code| CreatableTopicResult {
+            error_code,
+            ..CreatableTopicResult::default()
+        };
+        let topics = vec![topic(ErrorCode::None), topic(ErrorCode::TopicAlreadyExists)];
+        let mut response = CreateTopicsResponse {
+            topics,
+            ..CreateTopicsResponse::default()
+        }
+        .into();
+        fail_done(&mut response, &ErrorCode::RequestTimedOut.into());
+        let Response::CreateTopics(response) = response else {
+            unreachable!("it was one");
+        };
+        let codes = response.topics.iter().map(|topic| topic.error_code);
+        let told = [ErrorCode::RequestTimedOut, ErrorCode::TopicAlreadyExists];
+        assert_eq!(codes.collect::<Vec<_>>(), told);
     }
 }
