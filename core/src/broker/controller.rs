@@ -23,7 +23,7 @@ use super::{Broker, HOUSEKEEPING_INTERVAL, Timer};
 const RELAYED: u64 = 0;
 
 /// A broker that leads the metadata quorum and has applied everything before its own opening.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Controller {
     leader_epoch: LeaderEpoch,
     /// The committed image with this controller's own records on top.
@@ -32,7 +32,7 @@ pub(super) struct Controller {
     pending: VecDeque<Pending>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Pending {
     /// Committed once the high watermark is here.
     end_offset: Offset,

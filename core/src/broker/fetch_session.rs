@@ -66,12 +66,12 @@ pub(super) struct Told {
 }
 
 /// All sessions.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Sessions {
-    sessions: BTreeMap<i32, Arc<Session>>,
+    sessions: BTreeMap<i32, Session>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Session {
     /// The epoch that the next request must have.
     epoch: i32,
@@ -86,7 +86,7 @@ struct Session {
 
 type Key = (TopicId, Str, i32);
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Cached {
     target: Target,
     /// As the client was last told; -1 where it must be told again.
@@ -127,7 +127,6 @@ impl Sessions {
         if session.by_id != by_id {
             return Err(ErrorCode::FetchSessionTopicIdError);
         }
-        let session = Arc::make_mut(session);
         for target in targets(&request.topics) {
             session.put(target.detached());
         }
@@ -182,7 +181,7 @@ impl Sessions {
             session.put(target.detached());
             session.tell(&key, told, false);
         }
-        self.sessions.insert(id, Arc::new(session));
+        self.sessions.insert(id, session);
         id
     }
 
@@ -198,7 +197,6 @@ impl Sessions {
         let Some(session) = self.sessions.get_mut(&id) else {
             return false;
         };
-        let session = Arc::make_mut(session);
         session.know(target);
         session.tell(&target.key(), told, true)
     }

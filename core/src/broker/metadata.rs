@@ -26,7 +26,7 @@ const READ_BYTES_MAX: u32 = 1 << 20;
 const REGISTRATION: u64 = 0;
 
 /// What a broker has taken from the metadata log.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Following {
     image: Arc<ClusterImage>,
     /// Everything below, exclusive, is in the image.

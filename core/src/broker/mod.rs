@@ -26,7 +26,6 @@ mod read_index;
 mod admin;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
@@ -100,8 +99,8 @@ pub struct Broker {
     /// The wall clock, as read for the present step.
     wall: Timestamp,
     links: Links,
-    /// Each replica is copied only when it is changed while a snapshot of the broker is held.
-    replicas: BTreeMap<TopicPartition, Arc<Replica>>,
+    /// Boxed, since they are large and come and go.
+    replicas: BTreeMap<TopicPartition, Box<Replica>>,
     /// Replicas with orders that are not done, by the time of the oldest.
     unsettled: BTreeSet<(Instant, TopicPartition)>,
     /// When the last of them was done.
@@ -426,7 +425,7 @@ impl Broker {
             disk_hangs,
         };
         self.touched.insert(partition);
-        act(Arc::make_mut(replica), &mut cx)
+        act(replica, &mut cx)
     }
 
     /// Makes a replica of this node's.

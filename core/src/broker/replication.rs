@@ -1,7 +1,5 @@
 //! Between links and replicas: no protocol here, only who is to be told what.
 
-use std::sync::Arc;
-
 use crate::cluster::Role;
 use crate::effect::{Effect, Effects, NoticeKind, Resignation};
 use crate::hooks::Mutant;
@@ -430,7 +428,7 @@ impl Broker {
     /// Puts a replica into its place.
     pub(super) fn insert_replica(&mut self, replica: Replica) {
         let partition = replica.id();
-        self.replicas.insert(partition, Arc::new(replica));
+        self.replicas.insert(partition, Box::new(replica));
         self.touched.insert(partition);
     }
 }
