@@ -168,7 +168,7 @@ impl<'a, D: Disk> Replay<'a, D> {
     }
 
     /// Finds what a record that is lost may have taken from the segments of suspects: the deletion of a replica, or a
-    /// truncation. Their journal and checkpoint know nothing of it, and what is read later than this start is not judged.
+    /// truncation. Neither journal nor checkpoint knows of it, and who has caught up is no suspect any more.
     fn find_missing(&mut self) -> Result<(), DiskError> {
         for &replica in self.suspects.union(&self.severed) {
             let Some(log) = self.replicas.get_mut(&replica) else {

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use crate::draw::Draw;
-
 use varve_core::record::{BatchHeader, HEADER_SIZE};
+
+use crate::draw::Draw;
 
 use super::{DiskCounts, PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE};
 
