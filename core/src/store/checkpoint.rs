@@ -78,6 +78,15 @@ pub(super) fn read<D: Disk>(
     Ok(found)
 }
 
+/// Makes a checkpoint durable that was read: a killed process may have left it in the page cache, and the next one is
+/// written over the other.
+pub(super) fn sync<D: Disk>(disk: &D, generation: u64) -> Result<(), DiskError> {
+    match disk.open(&path(generation)) {
+        Err(DiskError::NotFound) => Ok(()), // nothing was read of it
+        file => file?.sync(),
+    }
+}
+
 /// The bytes of a checkpoint.
 pub(super) fn encode<'a>(
     generation: u64,

@@ -83,6 +83,7 @@ impl<D: Disk> LogStore<D> {
         identity::renew(&disk, identity)?;
         let checkpoints = checkpoint::read(&disk, identity.directory)?;
         let latest = latest(checkpoints, &disk, identity)?;
+        checkpoint::sync(&disk, latest.generation)?;
         let journal =
             journal_reader::read(&disk, identity.directory, latest.incarnation, latest.place)?;
         let generation = latest.generation;

@@ -340,6 +340,7 @@ impl Run {
                 let model = Model {
                     vote: found.vote,
                     mark: found.mark,
+                    image: self.image_of(found, possible),
                     ..Model::default()
                 };
                 histories.insert(replica, history.go_on(Some(model)));
@@ -355,6 +356,17 @@ impl Run {
         }
         assert!(found.is_empty(), "seed {seed}: replicas that never were");
         self.histories = histories;
+    }
+
+    /// The image that was found, which one of the possible states has, too.
+    fn image_of(&self, found: &RecoveredReplica, possible: &[Option<Model>]) -> Option<Bytes> {
+        let image = found.snapshot.as_ref().map(|(_, image)| image.clone());
+        let mut images = possible
+            .iter()
+            .map(|model| model.as_ref().and_then(|model| model.image.clone()));
+        let is_saved = images.any(|saved| saved == image);
+        assert!(is_saved, "seed {}: the image was never saved", self.seed);
+        image
     }
 
     /// Which of the possible states was found. `known` are all that the replica has ever been in.
@@ -447,12 +459,7 @@ impl Run {
         });
         assert_eq!(headers, batches.collect::<Vec<_>>());
         assert!(found.producers_offset <= found.high_watermark);
-        let image = found.snapshot.as_ref().map(|(_, image)| image.clone());
-        assert!(
-            models.iter().any(|model| model.image == image),
-            "seed {seed}: the image was never saved"
-        );
-        model.image = image;
+        model.image = self.image_of(found, possible);
         model.vote = found.vote;
         model.mark = found.mark;
         model.high_watermark = found.high_watermark.0;
@@ -546,67 +553,6 @@ fn draw_append(draws: &mut Draws, epoch: &mut i32, mut model: Model) -> (OrderKi
         roll: Roll::default(),
     };
     (kind, Some(model))
-}
-
-/// A process is killed with a truncation and a deletion in the page cache only. The next start cuts and removes because
-/// of them, and loses power in the middle of that; the one after it does not find them unless they were durable first.
-#[test]
-fn what_a_start_acts_on_is_durable_before_it_acts() {
-    let is_cut_short = |operations: &u64| {
-        let mut fates = (0..8).map(|seed| check_start_without_power(*operations, Draws(seed)));
-        fates.any(|is_cut_short| is_cut_short)
-    };
-    let cut_short = (0..).take_while(is_cut_short).count();
-    assert!(
-        cut_short > 8,
-        "a start changes more than {cut_short} things"
-    );
-}
-
-/// Whether the first start was cut short by the disk, which fails after so many operations.
-fn check_start_without_power(operations: u64, mut draws: Draws) -> bool {
-    let disk = formatted();
-    let (store, _) = open(&disk);
-    let mut driver = Driver::new(store);
-    let [cut, deleted] = [replica(0), replica(1)];
-    let batches = [batch(0, 1, 1, 300), batch(1, 1, 1, 6000)];
-    for replica in [cut, deleted] {
-        driver.create(replica);
-        let entries = batches.clone().map(Entry::Batch);
-        let entries = std::iter::once(opening(1, 0)).chain(entries).collect();
-        driver.append(replica, entries).unwrap();
-    }
-    assert_eq!(driver.commit().len(), 4);
-    // A later group says that the one before it was durable.
-    let vote = OrderKind::StoreVote(Vote::default());
-    driver.execute(cut, vote).unwrap();
-    assert_eq!(driver.commit().len(), 1);
-    let to = Position {
-        leader_epoch: LeaderEpoch(1),
-        end_offset: Offset(1),
-        notes: 1,
-    };
-    driver.execute(cut, OrderKind::Truncate { to }).unwrap();
-    driver.execute(deleted, OrderKind::Delete).unwrap();
-    driver
-        .store
-        .begin_commit()
-        .unwrap()
-        .expect("both are written and wait for their sync");
-    disk.fail_after(operations);
-    let is_cut_short = LogStore::open(disk.clone(), options(), BOOT).is_err();
-    disk.power_cut(&mut |bound| draws.below(bound));
-    let (store, recovered) = LogStore::open(disk, options(), BootId(8)).unwrap();
-    let driver = Driver { store, seq: 0 };
-    for found in &recovered.replicas {
-        let is_cut = found.replica == cut && found.end == to;
-        let kept = &batches[..if is_cut { 1 } else { 2 }];
-        assert_eq!(found.holes, [], "after {operations} changes");
-        let is_whole = driver.read_all(found.replica) == bytes_of(kept);
-        assert!(is_whole, "{} after {operations} changes", found.end);
-    }
-    assert_eq!(recovered.replicas[0].replica, cut);
-    is_cut_short
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod lookups;
 mod resources;
 mod rot;
 mod scrub;
+mod starts;
 mod versions;
 
 use bytes::Bytes;
