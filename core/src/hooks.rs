@@ -162,6 +162,8 @@ list! {
         AnswersDuplicateEarly,
         /// A leader tells what only the latest one can without asking its voters (counter-example 13).
         ServesStaleLeader,
+        /// A leader refuses a batch for what it knows of the producer without asking its voters (counter-example 13).
+        RefusesUnconfirmed,
         /// Due deadlines fire after the input instead of before (counter-example 13).
         FiresDeadlinesLate,
         /// What is due is done in turn, whatever trust it rests on that may have ended as well.

@@ -325,6 +325,15 @@ impl Scenario {
         client
     }
 
+    /// A client hears of this node as the leader, whoever tells it: in the epoch in which the node thinks it leads.
+    pub fn tell_of_leader(&mut self, client: &Client, node: u8) {
+        self.told(format!("c{} is told that n{node} leads", client.0));
+        let partition = self.partition();
+        let leader_epoch = self.view(node).leader_epoch.0;
+        let client = self.cluster_mut().client_mut(client.0);
+        client.take_for_leader(node, leader_epoch, partition);
+    }
+
     /// A client with a producer id (`enable.idempotence`) that tries again until it is answered.
     pub fn idempotent_client(&mut self) -> Client {
         let client = self.client_that(None, is_idempotent);

@@ -262,6 +262,9 @@ killers! {
     latest_after_handover {
         ServesStaleLeader: checker "LatestIsLatest",
     }
+    refusal_of_the_deposed {
+        RefusesUnconfirmed: checker "SequencesAreKept",
+    }
     asymmetric_partition {
         NeverChecksQuorum: checker "LeadersHearAMajority",
     }

@@ -8,6 +8,10 @@
 //! (counter-example 12). Only the leader epoch in which a batch was appended can acknowledge it: after a change
 //! of leader nobody here knows what became of it, and the producer asks the next leader.
 //!
+//! That a batch is out of sequence, or of a fenced producer, only the latest leader can tell: one that has been succeeded
+//! does not know what the producer has written since, and its word would be final. So its voters are asked first, see
+//! `replica::confirmation`.
+//!
 //! Where this differs from Kafka: a partition's batches keep their codec, whatever `compression.type` says; there
 //! are no transactions yet, so whatever belongs to one is refused with `INVALID_TXN_STATE`, Kafka's word for a
 //! batch of a transaction that was not begun.
@@ -21,10 +25,11 @@ use std::time::Duration;
 use crate::cluster::{TopicConfig, is_internal};
 use crate::effect::{Effects, RequestId};
 use crate::hooks::{Mutant, Probe};
-use crate::ids::{BrokerId, LeaderEpoch, Offset, Timestamp, TopicPartition};
+use crate::ids::{BrokerId, LeaderEpoch, Offset, PartitionIndex, Timestamp, TopicPartition};
 use crate::input::RequestContext;
+use crate::peer::LeadershipRound;
 use crate::record::{Examined, RecordError, TimestampType};
-use crate::replica::{Appended, ProduceRefusal, Replica};
+use crate::replica::{Appended, Confirmation, ProduceRefusal, Replica};
 use crate::wire::produce::{
     BatchIndexAndErrorMessage, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
 };
@@ -39,43 +44,45 @@ const BY_ID_FROM: i16 = 13;
 /// From this version on an answer can say who leads (KIP-951).
 const HINTS_FROM: i16 = 10;
 
-/// A produce request whose batches are appended and not all acknowledged.
+/// A produce request of which not every batch is acknowledged or refused.
 #[derive(Debug)]
 struct WaitingProduce {
     context: RequestContext,
     /// The answer, complete but for what is open.
     response: ProduceResponse,
-    open: Vec<(TopicPartition, Append)>,
+    open: Vec<(TopicPartition, OpenBatch)>,
 }
 
-/// The batches of one partition that wait for an acknowledgement.
+/// The batches of one partition that are neither acknowledged nor refused.
 #[derive(Debug, Default)]
-pub(super) struct Appends {
+pub(super) struct OpenBatches {
     /// For this leader to have them.
-    one: BTreeSet<Append>,
+    one: BTreeSet<OpenBatch>,
     /// For the voters to have them.
-    all: BTreeSet<Append>,
+    all: BTreeSet<OpenBatch>,
+    /// For this leader to be confirmed.
+    confirmed: BTreeSet<OpenBatch>,
 }
 
-/// A batch that waits for an acknowledgement. Of those with the same policy the lesser is acknowledged first.
+/// A batch that is neither acknowledged nor refused. Of those that wait for the same the lesser is answered first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Append {
+struct OpenBatch {
     leader_epoch: LeaderEpoch,
-    /// Exclusive.
-    end_offset: Offset,
+    until: Until,
     request: RequestId,
     /// Topic and partition, by their places in the request.
     place: (usize, usize),
-    policy: Policy,
 }
 
-/// What a producer waits for.
+/// What a batch waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Policy {
-    /// `acks=1`.
-    One,
-    /// `acks=all`.
-    All,
+enum Until {
+    /// `acks=1`: this leader has it. Its end, exclusive.
+    One(Offset),
+    /// `acks=all`: the voters have it. Its end, exclusive.
+    All(Offset),
+    /// This leader is the latest, and what it knows of the producer therefore a reason to refuse the batch.
+    Confirmed(LeadershipRound, ErrorCode),
 }
 
 /// Why a batch was not appended.
@@ -85,6 +92,8 @@ struct Refusal {
     message: Option<Str>,
     /// The record that it was refused for, and what is wrong with it.
     record: Option<(i32, Str)>,
+    /// Whether this leader is to be confirmed before the producer is told.
+    to_confirm: bool,
 }
 
 impl From<ErrorCode> for Refusal {
@@ -101,7 +110,7 @@ impl Refusal {
         Self {
             code,
             message: Some(message.into()),
-            record: None,
+            ..Self::default()
         }
     }
 }
@@ -174,9 +183,29 @@ impl Broker {
                         answer.log_append_time_ms = landed.log_append_time.0;
                         answer.log_start_offset = landed.log_start_offset.0;
                         let place = (topic_place, place);
-                        if let Some(append) = self.await_acks(&landed, acks, id, place, fx) {
-                            produce.open.push((landed.partition, append));
+                        if let Some(batch) = self.await_acks(&landed, acks, id, place, fx) {
+                            produce.open.push((landed.partition, batch));
                         }
+                    }
+                    Err(Refusal {
+                        code,
+                        to_confirm: true,
+                        ..
+                    }) => {
+                        let partition = TopicPartition {
+                            topic: found.expect("a replica of it has refused the batch"),
+                            partition: PartitionIndex(partition.index),
+                        };
+                        let (leader_epoch, round) = self
+                            .with_replica(partition, fx, Replica::confirm_leadership)
+                            .expect("its leader has just refused the batch");
+                        let batch = OpenBatch {
+                            leader_epoch,
+                            until: Until::Confirmed(round, code),
+                            request: id,
+                            place: (topic_place, place),
+                        };
+                        produce.open.push((partition, batch));
                     }
                     Err(refusal) => {
                         answer.error_code = refusal.code;
@@ -221,9 +250,9 @@ impl Broker {
             self.respond_data(produce.context, produce.response, fx);
             return;
         }
-        for (partition, append) in &produce.open {
-            let appends = self.requests.appends.entry(*partition).or_default();
-            appends.of(append.policy).insert(*append);
+        for (partition, batch) in &produce.open {
+            let open = self.requests.open_batches.entry(*partition).or_default();
+            open.alike(batch.until).insert(*batch);
         }
         let patience = Duration::from_millis(u64::try_from(body.timeout_ms).unwrap_or(0));
         let deadline = self.now + patience;
@@ -276,7 +305,13 @@ impl Broker {
                 Some(replica.produce(examined.batch, stamp, insync_min, cx))
             })
             .expect("the replica was just seen")
-            .map_err(|refusal| refused(refusal, insync_min))?;
+            .map_err(|refusal| {
+                let confirms = arrival.acks != 0 && !fx.mutant(Mutant::RefusesUnconfirmed);
+                Refusal {
+                    to_confirm: confirms && refusal.is_of_producer(),
+                    ..refused(refusal, insync_min)
+                }
+            })?;
         let log_append_time = if appended.duplicate {
             // As in Kafka, the original's greatest timestamp, whoever set it.
             self.replica(partition)
@@ -316,43 +351,42 @@ impl Broker {
         request: RequestId,
         place: (usize, usize),
         fx: &mut Effects,
-    ) -> Option<Append> {
+    ) -> Option<OpenBatch> {
         let appended = &landed.appended;
         let early = acks == 1 && fx.mutant(Mutant::AnswersOneEarly);
         if acks == 0 || early || appended.duplicate && fx.mutant(Mutant::AnswersDuplicateEarly) {
             return None;
         }
-        let policy = if acks == 1 || fx.mutant(Mutant::AnswersAllAsOne) {
-            Policy::One
+        let until = if acks == 1 || fx.mutant(Mutant::AnswersAllAsOne) {
+            Until::One(appended.end_offset)
         } else {
-            Policy::All
+            Until::All(appended.end_offset)
         };
-        let append = Append {
-            policy,
+        let batch = OpenBatch {
             leader_epoch: appended.leader_epoch,
-            end_offset: appended.end_offset,
+            until,
             request,
             place,
         };
         if appended.duplicate {
             let config = self.acks_config(landed.partition.topic, fx);
             let replica = self.replica(landed.partition);
-            if append.verdict(replica, &config).is_none() {
+            if batch.verdict(replica, &config).is_none() {
                 fx.probe(Probe::DuplicateWaited);
             }
         }
-        Some(append)
+        Some(batch)
     }
 
     /// A partition has changed: acknowledges what can be, and fails what never can.
     pub(super) fn wake_produces(&mut self, partition: TopicPartition, fx: &mut Effects) {
-        let Some(appends) = self.requests.appends.get(&partition) else {
+        let Some(open) = self.requests.open_batches.get(&partition) else {
             return;
         };
         let config = self.acks_config(partition.topic, fx);
-        let decided = appends.decided(self.replica(partition), &config);
-        for (append, code) in decided {
-            self.decide(partition, append, code, fx);
+        let decided = open.decided(self.replica(partition), &config);
+        for (batch, code) in decided {
+            self.decide(partition, batch, code, fx);
         }
     }
 
@@ -360,37 +394,37 @@ impl Broker {
     fn decide(
         &mut self,
         partition: TopicPartition,
-        append: Append,
+        batch: OpenBatch,
         code: ErrorCode,
         fx: &mut Effects,
     ) {
-        self.forget_append(partition, append);
+        self.forget_open(partition, batch);
         let purgatory = &mut self.requests.purgatory;
-        let Some(produce) = purgatory.get_mut::<WaitingProduce>(append.request) else {
+        let Some(produce) = purgatory.get_mut::<WaitingProduce>(batch.request) else {
             unreachable!("a batch waits as long as its request");
         };
-        produce.open.retain(|(_, open)| *open != append);
+        produce.open.retain(|(_, open)| *open != batch);
         let last = produce.open.is_empty();
         if !code.is_none() {
             let (api_version, listener) = (produce.context.api_version, produce.context.listener);
             let hint = self.produce_hint(partition, api_version, listener, code);
             let purgatory = &mut self.requests.purgatory;
-            if let Some(produce) = purgatory.get_mut::<WaitingProduce>(append.request) {
-                produce.fail_place(append.place, code, hint);
+            if let Some(produce) = purgatory.get_mut::<WaitingProduce>(batch.request) {
+                produce.fail_place(batch.place, code, hint);
             }
         }
         let purgatory = &mut self.requests.purgatory;
-        if last && let Some(produce) = purgatory.take::<WaitingProduce>(append.request) {
+        if last && let Some(produce) = purgatory.take::<WaitingProduce>(batch.request) {
             self.respond_data(produce.context, produce.response, fx);
         }
     }
 
-    fn forget_append(&mut self, partition: TopicPartition, append: Append) {
-        let appends = &mut self.requests.appends;
-        if let Some(of_partition) = appends.get_mut(&partition) {
-            of_partition.of(append.policy).remove(&append);
-            if of_partition.one.is_empty() && of_partition.all.is_empty() {
-                appends.remove(&partition);
+    fn forget_open(&mut self, partition: TopicPartition, batch: OpenBatch) {
+        let open_batches = &mut self.requests.open_batches;
+        if let Some(of_partition) = open_batches.get_mut(&partition) {
+            of_partition.alike(batch.until).remove(&batch);
+            if of_partition.is_empty() {
+                open_batches.remove(&partition);
             }
         }
     }
@@ -461,8 +495,8 @@ impl Delayed for WaitingProduce {
     }
 
     fn expire(mut self: Box<Self>, broker: &mut Broker, fx: &mut Effects) {
-        for (_, append) in std::mem::take(&mut self.open) {
-            self.fail_place(append.place, ErrorCode::RequestTimedOut, None);
+        for (_, batch) in std::mem::take(&mut self.open) {
+            self.fail_place(batch.place, ErrorCode::RequestTimedOut, None);
         }
         broker.respond_data(self.context, self.response, fx);
     }
@@ -470,65 +504,81 @@ impl Delayed for WaitingProduce {
     fn fail(mut self: Box<Self>, broker: &mut Broker, fx: &mut Effects) {
         let code = ErrorCode::NotLeaderOrFollower;
         let (api_version, listener) = (self.context.api_version, self.context.listener);
-        for (partition, append) in std::mem::take(&mut self.open) {
+        for (partition, batch) in std::mem::take(&mut self.open) {
             let hint = broker.produce_hint(partition, api_version, listener, code);
-            self.fail_place(append.place, code, hint);
+            self.fail_place(batch.place, code, hint);
         }
         broker.respond_data(self.context, self.response, fx);
     }
 
     fn forget(&self, broker: &mut Broker) {
-        for (partition, append) in &self.open {
-            broker.forget_append(*partition, *append);
+        for (partition, batch) in &self.open {
+            broker.forget_open(*partition, *batch);
         }
     }
 }
 
-impl Appends {
-    /// What has become of the batches that something has become of, in order. Looks at no more than those and
-    /// one more of each policy.
-    fn decided(&self, replica: Option<&Replica>, config: &TopicConfig) -> Vec<(Append, ErrorCode)> {
+impl OpenBatches {
+    /// The batches that can be answered, each with its answer, in order. Looks at no more than those and one more of each
+    /// kind.
+    fn decided(
+        &self,
+        replica: Option<&Replica>,
+        config: &TopicConfig,
+    ) -> Vec<(OpenBatch, ErrorCode)> {
         let mut decided = Vec::new();
-        for waits in [&self.one, &self.all] {
-            for append in waits {
-                let Some(code) = append.verdict(replica, config) else {
+        for waits in [&self.one, &self.all, &self.confirmed] {
+            for batch in waits {
+                let Some(code) = batch.verdict(replica, config) else {
                     break;
                 };
-                decided.push((*append, code));
+                decided.push((*batch, code));
             }
         }
         decided
     }
 
-    const fn of(&mut self, policy: Policy) -> &mut BTreeSet<Append> {
-        match policy {
-            Policy::One => &mut self.one,
-            Policy::All => &mut self.all,
+    /// Those that wait for the same.
+    const fn alike(&mut self, until: Until) -> &mut BTreeSet<OpenBatch> {
+        match until {
+            Until::One(_) => &mut self.one,
+            Until::All(_) => &mut self.all,
+            Until::Confirmed(..) => &mut self.confirmed,
         }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.one.is_empty() && self.all.is_empty() && self.confirmed.is_empty()
     }
 }
 
-impl Append {
-    /// What has become of the batch; `None` while that is open.
+impl OpenBatch {
+    /// What the producer is told; `None` while that is open.
     fn verdict(&self, replica: Option<&Replica>, config: &TopicConfig) -> Option<ErrorCode> {
         let leads =
             |replica: &&Replica| replica.is_leader() && replica.leader_epoch() == self.leader_epoch;
         let Some(replica) = replica.filter(leads) else {
             return Some(ErrorCode::NotLeaderOrFollower);
         };
-        let acknowledged = match self.policy {
-            Policy::One => replica.meets_acks_one(self.end_offset),
-            Policy::All => {
+        match self.until {
+            Until::One(end_offset) => replica
+                .meets_acks_one(end_offset)
+                .then_some(ErrorCode::None),
+            Until::All(end_offset) => {
                 let insync_min = insync_min(config, replica.voters().len());
-                if !replica.meets_acks_all(self.end_offset, insync_min) {
-                    let committed = replica.high_watermark() >= Some(self.end_offset);
-                    let too_few = committed && replica.isr().len() < insync_min;
-                    return too_few.then_some(ErrorCode::NotEnoughReplicasAfterAppend);
+                if replica.meets_acks_all(end_offset, insync_min) {
+                    return Some(ErrorCode::None);
                 }
-                true
+                let committed = replica.high_watermark() >= Some(end_offset);
+                let too_few = committed && replica.isr().len() < insync_min;
+                too_few.then_some(ErrorCode::NotEnoughReplicasAfterAppend)
             }
-        };
-        acknowledged.then_some(ErrorCode::None)
+            Until::Confirmed(round, code) => match replica.confirmation(self.leader_epoch, round) {
+                Confirmation::Open => None,
+                Confirmation::Confirmed => Some(code),
+                Confirmation::Lost => Some(ErrorCode::NotLeaderOrFollower),
+            },
+        }
     }
 }
 
@@ -586,6 +636,7 @@ fn check_batch(examined: &Examined, config: &TopicConfig, now: Timestamp) -> Res
                 index,
                 Str::from_static("Compacted topic cannot accept message without key."),
             )),
+            to_confirm: false,
         });
     }
     let (before, after) = (
@@ -614,6 +665,7 @@ fn malformed(error: &RecordError) -> Refusal {
         code: error.error_code(),
         record: error.record_index().map(|index| (index, message.clone())),
         message: Some(message),
+        to_confirm: false,
     }
 }
 

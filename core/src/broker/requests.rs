@@ -19,7 +19,7 @@ use super::admin::Questions;
 use super::doubts::Doubts;
 use super::fetch_session::Sessions;
 use super::listing::{ImageRequest, ImageRequestBody};
-use super::produce::Appends;
+use super::produce::OpenBatches;
 use super::producer_ids::ProducerIds;
 use super::purgatory::Purgatory;
 use super::read_index::{ReadIndexes, Unconfirmed};
@@ -29,8 +29,8 @@ use super::{Broker, Timer};
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     pub(super) purgatory: Purgatory,
-    /// Batches that are appended and not acknowledged.
-    pub(super) appends: BTreeMap<TopicPartition, Appends>,
+    /// Batches that are neither acknowledged nor refused.
+    pub(super) open_batches: BTreeMap<TopicPartition, OpenBatches>,
     /// Fetches that wait for more of a partition, with the place of that partition in them.
     pub(super) readers: BTreeMap<TopicPartition, BTreeSet<(RequestId, usize)>>,
     /// Lookups of the latest offset that wait for the partition's leader to be confirmed, with their place in the answer.

@@ -75,6 +75,17 @@ pub enum ProduceRefusal {
     Fenced,
 }
 
+impl ProduceRefusal {
+    /// Whether the reason is what this leader knows of the producer: only the latest leader knows all of it.
+    #[must_use]
+    pub const fn is_of_producer(self) -> bool {
+        match self {
+            Self::OutOfOrderSequence | Self::Fenced => true,
+            Self::NotLeader | Self::NotEnoughReplicas => false,
+        }
+    }
+}
+
 impl Leading {
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.tick_at

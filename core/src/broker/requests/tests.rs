@@ -503,7 +503,7 @@ fn a_produce_with_acks_waits_for_the_disk_and_then_times_out() {
     let requests = &node.broker.requests;
     assert_eq!(requests.purgatory.len(), 0);
     assert_eq!(requests.purgatory.next_deadline(), None);
-    assert!(requests.appends.is_empty());
+    assert!(requests.open_batches.is_empty());
 }
 
 #[test]
@@ -1144,7 +1144,9 @@ fn whatever_waits_is_answered_when_the_broker_stops_and_forgotten_when_its_conne
     node.fetch(fetch_of(0, 30_000));
     node.step(Input::Disconnected(ConnectionId(1)));
     assert_eq!(node.broker.requests.purgatory.len(), 0);
-    assert!(node.broker.requests.appends.is_empty() && node.broker.requests.readers.is_empty());
+    assert!(
+        node.broker.requests.open_batches.is_empty() && node.broker.requests.readers.is_empty()
+    );
     node.timeout_ms = 30_000;
     let produce = node.produce("t", -1, batch(1));
     let fetch = node.fetch(fetch_of(0, 30_000));

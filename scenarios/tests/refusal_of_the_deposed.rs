@@ -1,0 +1,53 @@
+//! Counter-example 13, for a producer. A leader hands leadership over and the next one loses its connections, while every
+//! machine refuses new ones: the others take its process for ended, and the first leads again. It hears of none of this.
+//! An idempotent producer went on at its leader all the time. Now it is told of the leader between, in an epoch
+//! later than the one that it knows, and goes there, where its next batch is ahead of its sequence.
+//!
+//! Breaks if: the former leader says so. The producer has nothing older on its way, so for it a record is lost for good.
+
+use varve_scenarios::{Acks, Rest, Scenario, millis, secs};
+
+pub(crate) fn cluster() -> Scenario {
+    Scenario::new(3).seed(3).quiet()
+}
+
+pub(crate) fn story(s: &mut Scenario) {
+    let leader = s.elect_leader_beside_controller();
+    let [between, other] = s.followers()[..] else {
+        panic!("two follow");
+    };
+    let c = s.idempotent_client();
+    s.produce_acked(&c, 2);
+    s.run_for(secs(10));
+    s.retarget(&[between, leader, other]);
+    s.run_until(|s| s.leader_if_any() == Some(between), secs(10));
+    s.run_for(secs(10));
+    s.trace();
+    for node in [leader, between, other] {
+        s.refuse_dials(node);
+    }
+    s.reset(between, leader);
+    s.reset(between, other);
+    s.run_until(|s| s.view(leader).role == "candidate", millis(300));
+    s.cut(between, Rest);
+    for node in [leader, between, other] {
+        s.cluster_mut().set_refusing(node, false);
+    }
+    s.run_until(|s| s.view(leader).role == "leader", millis(300));
+    s.produce_acked(&c, 1);
+    s.tell_of_leader(&c, between);
+    let late = s.produce(&c, 1, Acks::All);
+    s.run_for(millis(500));
+    assert_eq!(s.view(between).role, "leader", "it knows of nothing");
+    s.run_for(secs(2));
+    s.trace_ends();
+    s.heal();
+    s.run_until(|s| s.is_acknowledged(&late), secs(20));
+}
+
+#[test]
+fn a_leader_that_has_been_succeeded_refuses_no_sequence() {
+    let mut s = cluster();
+    story(&mut s);
+    s.assert_trace();
+}
