@@ -164,6 +164,8 @@ list! {
         ServesStaleLeader,
         /// A leader refuses a batch for what it knows of the producer without asking its voters (counter-example 13).
         RefusesUnconfirmed,
+        /// A leader tells a consumer that its position is out of range without asking its voters (counter-example 13).
+        TellsRangeUnconfirmed,
         /// Due deadlines fire after the input instead of before (counter-example 13).
         FiresDeadlinesLate,
         /// What is due is done in turn, whatever trust it rests on that may have ended as well.

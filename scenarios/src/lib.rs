@@ -470,6 +470,12 @@ impl Scenario {
         )
     }
 
+    /// Such a consumer that names no leader epoch in what it asks, as clients from before KIP-320.
+    pub fn consumer_without_epochs(&mut self) -> Client {
+        let work = Work::Consume(Consumer::without_epochs());
+        Client(self.cluster_mut().add_client(TOPIC, work))
+    }
+
     /// How far a consumer has read: the next offset.
     #[must_use]
     pub fn read_up_to(&self, consumer: &Client) -> i64 {

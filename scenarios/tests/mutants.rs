@@ -264,6 +264,7 @@ killers! {
     }
     refusal_of_the_deposed {
         RefusesUnconfirmed: checker "SequencesAreKept",
+        TellsRangeUnconfirmed: checker "PositionsStayInRange",
     }
     asymmetric_partition {
         NeverChecksQuorum: checker "LeadersHearAMajority",

@@ -1,9 +1,11 @@
 //! Counter-example 13, for a producer. A leader hands leadership over and the next one loses its connections, while every
 //! machine refuses new ones: the others take its process for ended, and the first leads again. It hears of none of this.
 //! An idempotent producer went on at its leader all the time. Now it is told of the leader between, in an epoch
-//! later than the one that it knows, and goes there, where its next batch is ahead of its sequence.
+//! later than the one that it knows, and goes there, where its next batch is ahead of its sequence. So is a consumer that
+//! knows nothing of epochs, whose position is beyond the end of that leader's log.
 //!
-//! Breaks if: the former leader says so. The producer has nothing older on its way, so for it a record is lost for good.
+//! Breaks if: the former leader says so. The producer has nothing older on its way, so for it a record is lost for good; the
+//! consumer starts anew wherever `auto.offset.reset` says.
 
 use varve_scenarios::{Acks, Rest, Scenario, millis, secs};
 
@@ -17,6 +19,7 @@ pub(crate) fn story(s: &mut Scenario) {
         panic!("two follow");
     };
     let c = s.idempotent_client();
+    let reader = s.consumer_without_epochs();
     s.produce_acked(&c, 2);
     s.run_for(secs(10));
     s.retarget(&[between, leader, other]);
@@ -35,14 +38,18 @@ pub(crate) fn story(s: &mut Scenario) {
     }
     s.run_until(|s| s.view(leader).role == "leader", millis(300));
     s.produce_acked(&c, 1);
+    s.tell_of_leader(&reader, leader);
+    s.run_until(|s| s.read_up_to(&reader) == 3, millis(500));
+    s.tell_of_leader(&reader, between);
     s.tell_of_leader(&c, between);
     let late = s.produce(&c, 1, Acks::All);
-    s.run_for(millis(500));
+    s.run_for(millis(300));
     assert_eq!(s.view(between).role, "leader", "it knows of nothing");
     s.run_for(secs(2));
     s.trace_ends();
     s.heal();
     s.run_until(|s| s.is_acknowledged(&late), secs(20));
+    s.run_until(|s| s.read_up_to(&reader) == 4, secs(20));
 }
 
 #[test]

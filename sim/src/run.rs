@@ -140,6 +140,8 @@ struct Shape {
     network: NetworkOptions,
     disk: DiskOptions,
     producers: Vec<Producer>,
+    /// The consumer names no leader epochs.
+    without_epochs: bool,
 }
 
 impl Shape {
@@ -201,6 +203,7 @@ impl Shape {
             network: draw_network(&mut draw(6)),
             disk: draw_disk(&mut draw(7)),
             producers: draw_producers(&mut draw(8)),
+            without_epochs: draw(16).chance(333_333),
         }
     }
 
@@ -373,7 +376,12 @@ impl<'a> Life<'a> {
             let work = Work::Produce(Box::new(producer.clone()));
             producers.push(cluster.add_client(TOPIC, work));
         }
-        cluster.add_client(TOPIC, Work::Consume(Consumer::default()));
+        let consumer = if shape.without_epochs {
+            Consumer::without_epochs()
+        } else {
+            Consumer::default()
+        };
+        cluster.add_client(TOPIC, Work::Consume(consumer));
         let end = cluster.now() + self.options.safety.unwrap_or(shape.safety);
         let nemesis = self.nemesis.insert(Nemesis::new(
             cluster,

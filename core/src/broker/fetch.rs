@@ -8,7 +8,8 @@
 //! show: such a partition is waited for like one without new records, and told as `NOT_LEADER_OR_FOLLOWER`, at which
 //! every client looks again, if that takes longer than the fetch may wait. Damage is told as
 //! `KAFKA_STORAGE_ERROR`, which clients retry, and as `CORRUPT_MESSAGE`, which they show, where no other copy can mend
-//! it; what lies behind it is never served in its place. The last stable offset is the high watermark, and no
+//! it; what lies behind it is never served in its place. That the log ends before an offset only the latest leader can tell,
+//! once its voters have said that it is (`replica::confirmation`): a consumer may have read it from a later one. The last stable offset is the high watermark, and no
 //! transaction was aborted, as there are no transactions.
 //!
 //! Payload is not copied: an answer is made of stamped headers and slices of what was received or read.
@@ -24,9 +25,10 @@ use crate::effect::{Effects, RequestId};
 use crate::hooks::Mutant;
 use crate::ids::{LeaderEpoch, Offset, TopicPartition};
 use crate::input::RequestContext;
+use crate::peer::LeadershipRound;
 use crate::queries::{Lookup, Waiter};
 use crate::record::{Batch, BatchHeader, HEADER_SIZE};
-use crate::replica::{Replica, TailRead};
+use crate::replica::{Confirmation, Replica, TailRead};
 use crate::store::{QueryKind, QueryResult, ReadError};
 use crate::wire::fetch::{
     EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
@@ -42,7 +44,7 @@ use super::purgatory::Delayed;
 const BY_ID_FROM: i16 = 13;
 /// From this version on an answer says who leads (KIP-951).
 const HINTS_FROM: i16 = 16;
-/// How much longer than it asked for a fetch waits for the disk.
+/// How much longer than it asked for a fetch waits for the disk, or for the voters of a leader.
 const READ_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A fetch on its way.
@@ -58,8 +60,8 @@ struct WaitingFetch {
     looked: Vec<Looked>,
     /// Bytes found.
     bytes: usize,
-    /// Targets that the store is asked for.
-    reading: usize,
+    /// Targets that the store, or the voters of their leader, are asked for.
+    asked: usize,
     /// Something must be told at once.
     urgent: bool,
     /// There is a partition that can be waited for.
@@ -84,6 +86,8 @@ enum Found {
     Unopened,
     /// The store is asked.
     Reading(Bounds),
+    /// The log ends before what is asked for, which is told once this leader is confirmed.
+    Confirming(LeaderEpoch, LeadershipRound),
     /// These records, or none.
     Read(Bounds, Records),
     /// The client has records of an epoch that ended before them.
@@ -136,7 +140,7 @@ impl Broker {
             looked: Vec::with_capacity(targets.len()),
             targets,
             bytes: 0,
-            reading: 0,
+            asked: 0,
             urgent: false,
             waits: false,
             over: body.max_wait_ms <= 0,
@@ -162,7 +166,10 @@ impl Broker {
                 planned += match &looked.found {
                     Found::Reading(_) => room.bytes.max(1),
                     Found::Read(_, records) => records.len(),
-                    Found::Refused(_) | Found::Unopened | Found::Diverged(..) => 0,
+                    Found::Refused(_)
+                    | Found::Unopened
+                    | Found::Confirming(..)
+                    | Found::Diverged(..) => 0,
                 };
                 looked
             };
@@ -288,8 +295,17 @@ impl Broker {
                 return Ok(Found::Diverged(bounds, leader_epoch, end_offset));
             }
         }
-        if offset < bounds.log_start_offset || offset > replica.log_end_offset() {
+        if offset < bounds.log_start_offset {
             return Err(ErrorCode::OffsetOutOfRange);
+        }
+        if offset > replica.log_end_offset() {
+            if fx.mutant(Mutant::TellsRangeUnconfirmed) {
+                return Err(ErrorCode::OffsetOutOfRange);
+            }
+            let (leader_epoch, round) = self
+                .with_replica(partition, fx, Replica::confirm_leadership)
+                .expect("it was just seen to lead");
+            return Ok(Found::Confirming(leader_epoch, round));
         }
         let nothing = Found::Read(bounds, Records::empty());
         if offset >= high_watermark || room.bytes == 0 && !room.at_least_one {
@@ -423,6 +439,11 @@ impl Broker {
         let before = match &looked.found {
             Found::Reading(_) => return, // the store's answer comes
             Found::Read(bounds, _) => Some(*bounds),
+            Found::Confirming(leader_epoch, round) => {
+                let confirming = (*leader_epoch, *round);
+                self.look_beyond(id, place, partition, confirming, fx);
+                return;
+            }
             Found::Refused(_) | Found::Unopened | Found::Diverged(..) => None,
         };
         let now = self
@@ -452,6 +473,31 @@ impl Broker {
         };
         fetch.replace(place, looked.found);
         self.finish_fetch(id, fx);
+    }
+
+    /// Tells of an offset beyond the log that it is out of range, if this leader has been confirmed.
+    fn look_beyond(
+        &mut self,
+        id: RequestId,
+        place: usize,
+        partition: TopicPartition,
+        (leader_epoch, round): (LeaderEpoch, LeadershipRound),
+        fx: &mut Effects,
+    ) {
+        let confirmation = self
+            .replica(partition)
+            .map_or(Confirmation::Lost, |replica| {
+                replica.confirmation(leader_epoch, round)
+            });
+        let code = match confirmation {
+            Confirmation::Open => return,
+            Confirmation::Confirmed => ErrorCode::OffsetOutOfRange,
+            Confirmation::Lost => ErrorCode::NotLeaderOrFollower,
+        };
+        if let Some(fetch) = self.requests.purgatory.get_mut::<WaitingFetch>(id) {
+            fetch.replace(place, Found::Refused(code));
+            self.finish_fetch(id, fx);
+        }
     }
 
     /// Answers a waiting fetch if it need wait no longer.
@@ -576,7 +622,7 @@ impl WaitingFetch {
     fn account(&mut self, place: usize) {
         let Looked { partition, found } = &self.looked[place];
         self.bytes += found.size();
-        self.reading += usize::from(matches!(found, Found::Reading(_)));
+        self.asked += usize::from(found.is_asked());
         // As in Kafka, a partition that never was there is told of when there is something to tell of the others: a
         // session that goes on naming it would else be answered again and again without a pause.
         let is_error = matches!(found, Found::Refused(_) | Found::Diverged(..));
@@ -587,7 +633,7 @@ impl WaitingFetch {
     fn replace(&mut self, place: usize, found: Found) {
         let before = &self.looked[place].found;
         self.bytes -= before.size();
-        self.reading -= usize::from(matches!(before, Found::Reading(_)));
+        self.asked -= usize::from(before.is_asked());
         self.looked[place].found = found;
         self.account(place);
     }
@@ -595,7 +641,7 @@ impl WaitingFetch {
     /// Whether it need wait no longer.
     fn is_done(&self) -> bool {
         let enough = self.bytes >= self.bytes_min || !self.waits;
-        self.reading == 0 && (enough || self.urgent || self.over)
+        self.asked == 0 && (enough || self.urgent || self.over)
     }
 }
 
@@ -603,8 +649,17 @@ impl Found {
     fn size(&self) -> usize {
         match self {
             Self::Read(_, records) => records.len(),
-            Self::Refused(_) | Self::Unopened | Self::Reading(_) | Self::Diverged(..) => 0,
+            Self::Refused(_)
+            | Self::Unopened
+            | Self::Reading(_)
+            | Self::Confirming(..)
+            | Self::Diverged(..) => 0,
         }
+    }
+
+    /// Whether the store or the voters will say what is to be told.
+    const fn is_asked(&self) -> bool {
+        matches!(self, Self::Reading(_) | Self::Confirming(..))
     }
 }
 
@@ -613,9 +668,10 @@ impl Delayed for WaitingFetch {
         &self.context
     }
 
-    /// It has waited for as long as its client would; what the store is asked for is waited for a little longer.
+    /// It has waited for as long as its client would; what the store or the voters are asked for is waited for a little
+    /// longer.
     fn expire(mut self: Box<Self>, broker: &mut Broker, fx: &mut Effects) {
-        if self.reading > 0 && !self.over {
+        if self.asked > 0 && !self.over {
             self.over = true;
             // Its partitions may change meanwhile: one of them may be deleted, and what was read of it with it.
             broker.let_wait(self, READ_PATIENCE);
@@ -659,7 +715,9 @@ fn partition_data(target: &Target, found: Found, read_committed: bool) -> Partit
     };
     match found {
         Found::Refused(code) => data.error_code = code,
-        Found::Unopened => data.error_code = ErrorCode::NotLeaderOrFollower,
+        Found::Unopened | Found::Confirming(..) => {
+            data.error_code = ErrorCode::NotLeaderOrFollower;
+        }
         Found::Reading(_) => data.error_code = ErrorCode::KafkaStorageError,
         Found::Read(bounds, records) => {
             bounded(bounds);

@@ -32,6 +32,9 @@ pub struct Consumer {
     backoffs: BTreeMap<i32, Backoff>,
     /// Fetches sent so far.
     fetches: u64,
+    /// It names no leader epoch, as clients from before KIP-320: a former leader does not see from its request that there is
+    /// a later one.
+    knows_no_epochs: bool,
     /// It is to ask for the latest offsets as soon as it can.
     pub wants_latest: bool,
     /// Answers to that without an error, so far.
@@ -39,6 +42,15 @@ pub struct Consumer {
 }
 
 impl Consumer {
+    /// A consumer that names no leader epoch.
+    #[must_use]
+    pub fn without_epochs() -> Self {
+        Self {
+            knows_no_epochs: true,
+            ..Self::default()
+        }
+    }
+
     /// Whether it is time to fetch this partition.
     fn is_due(&self, partition: i32, now: SimTime) -> bool {
         self.backoffs
@@ -140,7 +152,11 @@ impl Client {
                         .iter()
                         .map(|&partition| FetchPartition {
                             partition,
-                            current_leader_epoch: known.leaders[&partition].1,
+                            current_leader_epoch: if consumer.knows_no_epochs {
+                                -1
+                            } else {
+                                known.leaders[&partition].1
+                            },
                             fetch_offset: consumer.position(partition).0,
                             partition_max_bytes: 16 << 10,
                             ..FetchPartition::default()
