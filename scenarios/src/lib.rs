@@ -314,20 +314,19 @@ impl Scenario {
 
     /// Such a client that takes this node for the leader, and need not ask whether it is.
     pub fn client_sure_of(&mut self, node: u8) -> Client {
-        let partition = self.partition();
-        let leader_epoch = self.view(node).leader_epoch.0;
         let work = Work::Produce(Box::new(plain_producer()));
-        let cluster = self.cluster_mut();
-        let client = Client(cluster.add_client_of(node, TOPIC, work));
-        cluster
-            .client_mut(client.0)
-            .take_for_leader(node, leader_epoch, partition);
+        let client = Client(self.cluster_mut().add_client_of(node, TOPIC, work));
+        self.take_for_leader(&client, node);
         client
     }
 
     /// A client hears of this node as the leader, whoever tells it: in the epoch in which the node thinks it leads.
     pub fn tell_of_leader(&mut self, client: &Client, node: u8) {
         self.told(format!("c{} is told that n{node} leads", client.0));
+        self.take_for_leader(client, node);
+    }
+
+    fn take_for_leader(&mut self, client: &Client, node: u8) {
         let partition = self.partition();
         let leader_epoch = self.view(node).leader_epoch.0;
         let client = self.cluster_mut().client_mut(client.0);

@@ -1,8 +1,8 @@
-//! Counter-example 13, for a producer. A leader hands leadership over and the next one loses its connections, while every
-//! machine refuses new ones: the others take its process for ended, and the first leads again. It hears of none of this.
-//! An idempotent producer went on at its leader all the time. Now it is told of the leader between, in an epoch
-//! later than the one that it knows, and goes there, where its next batch is ahead of its sequence. So is a consumer that
-//! knows nothing of epochs, whose position is beyond the end of that leader's log.
+//! Counter-example 13, for a producer and a consumer. A leader hands leadership over. The next one loses its connections
+//! while every machine refuses new ones, so that the others take its process for ended and the first leads again; the
+//! one between does not hear of that. An idempotent producer, which went on at the first all the time, is told of the one
+//! between, in an epoch later than the one that it knows, and goes there: its next batch is ahead of the sequence that is
+//! known there. A consumer that names no leader epoch goes there too: its position is beyond the end of that log.
 //!
 //! Breaks if: the former leader says so. The producer has nothing older on its way, so for it a record is lost for good; the
 //! consumer starts anew wherever `auto.offset.reset` says.

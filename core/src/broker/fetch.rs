@@ -8,9 +8,11 @@
 //! show: such a partition is waited for like one without new records, and told as `NOT_LEADER_OR_FOLLOWER`, at which
 //! every client looks again, if that takes longer than the fetch may wait. Damage is told as
 //! `KAFKA_STORAGE_ERROR`, which clients retry, and as `CORRUPT_MESSAGE`, which they show, where no other copy can mend
-//! it; what lies behind it is never served in its place. That the log ends before an offset only the latest leader can tell,
-//! once its voters have said that it is (`replica::confirmation`): a consumer may have read it from a later one. The last stable offset is the high watermark, and no
+//! it; what lies behind it is never served in its place. The last stable offset is the high watermark, and no
 //! transaction was aborted, as there are no transactions.
+//!
+//! That an offset is beyond the log's end only the latest leader can tell: a consumer may have read up to it from one that
+//! has succeeded this one. So the voters are asked first, see `replica::confirmation`.
 //!
 //! Payload is not copied: an answer is made of stamped headers and slices of what was received or read.
 //!
@@ -25,7 +27,6 @@ use crate::effect::{Effects, RequestId};
 use crate::hooks::Mutant;
 use crate::ids::{LeaderEpoch, Offset, TopicPartition};
 use crate::input::RequestContext;
-use crate::peer::LeadershipRound;
 use crate::queries::{Lookup, Waiter};
 use crate::record::{Batch, BatchHeader, HEADER_SIZE};
 use crate::replica::{Confirmation, Replica, TailRead};
@@ -37,7 +38,7 @@ use crate::wire::{ErrorCode, FetchRequest, FetchResponse, Records, Str};
 
 use super::Broker;
 use super::fetch_session::{SessionContext, Target, Told};
-use super::lookup::{Named, end_of_epoch};
+use super::lookup::{Confirming, Named, end_of_epoch};
 use super::purgatory::Delayed;
 
 /// From this version on topics are named by id.
@@ -87,7 +88,7 @@ enum Found {
     /// The store is asked.
     Reading(Bounds),
     /// The log ends before what is asked for, which is told once this leader is confirmed.
-    Confirming(LeaderEpoch, LeadershipRound),
+    Confirming(Confirming),
     /// These records, or none.
     Read(Bounds, Records),
     /// The client has records of an epoch that ended before them.
@@ -302,10 +303,7 @@ impl Broker {
             if fx.mutant(Mutant::TellsRangeUnconfirmed) {
                 return Err(ErrorCode::OffsetOutOfRange);
             }
-            let (leader_epoch, round) = self
-                .with_replica(partition, fx, Replica::confirm_leadership)
-                .expect("it was just seen to lead");
-            return Ok(Found::Confirming(leader_epoch, round));
+            return Ok(Found::Confirming(self.confirm_leadership(partition, fx)));
         }
         let nothing = Found::Read(bounds, Records::empty());
         if offset >= high_watermark || room.bytes == 0 && !room.at_least_one {
@@ -439,9 +437,9 @@ impl Broker {
         let before = match &looked.found {
             Found::Reading(_) => return, // the store's answer comes
             Found::Read(bounds, _) => Some(*bounds),
-            Found::Confirming(leader_epoch, round) => {
-                let confirming = (*leader_epoch, *round);
-                self.look_beyond(id, place, partition, confirming, fx);
+            Found::Confirming(confirming) => {
+                let confirmation = self.confirmation(*confirming);
+                self.tell_out_of_range(id, place, confirmation, fx);
                 return;
             }
             Found::Refused(_) | Found::Unopened | Found::Diverged(..) => None,
@@ -475,20 +473,14 @@ impl Broker {
         self.finish_fetch(id, fx);
     }
 
-    /// Tells of an offset beyond the log that it is out of range, if this leader has been confirmed.
-    fn look_beyond(
+    /// Tells that an offset is out of range, if this leader has been confirmed.
+    fn tell_out_of_range(
         &mut self,
         id: RequestId,
         place: usize,
-        partition: TopicPartition,
-        (leader_epoch, round): (LeaderEpoch, LeadershipRound),
+        confirmation: Confirmation,
         fx: &mut Effects,
     ) {
-        let confirmation = self
-            .replica(partition)
-            .map_or(Confirmation::Lost, |replica| {
-                replica.confirmation(leader_epoch, round)
-            });
         let code = match confirmation {
             Confirmation::Open => return,
             Confirmation::Confirmed => ErrorCode::OffsetOutOfRange,

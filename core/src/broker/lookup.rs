@@ -1,7 +1,9 @@
 //! What a client's words for a partition mean here, and whether this broker may answer for it.
 
+use crate::effect::Effects;
 use crate::ids::{BrokerId, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicPartition};
-use crate::replica::Replica;
+use crate::peer::LeadershipRound;
+use crate::replica::{Confirmation, Replica};
 use crate::wire::ErrorCode;
 
 use super::Broker;
@@ -21,7 +23,42 @@ pub(super) struct NodeAddress {
     pub(super) rack: Option<String>,
 }
 
+/// A leadership that is being confirmed, for what only the latest leader can tell.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Confirming {
+    pub(super) partition: TopicPartition,
+    pub(super) leader_epoch: LeaderEpoch,
+    pub(super) round: LeadershipRound,
+}
+
 impl Broker {
+    /// Has this broker's leadership of a partition confirmed.
+    ///
+    /// # Panics
+    /// Where it does not lead the partition.
+    pub(super) fn confirm_leadership(
+        &mut self,
+        partition: TopicPartition,
+        fx: &mut Effects,
+    ) -> Confirming {
+        let (leader_epoch, round) = self
+            .with_replica(partition, fx, Replica::confirm_leadership)
+            .expect("it was just seen to lead");
+        Confirming {
+            partition,
+            leader_epoch,
+            round,
+        }
+    }
+
+    /// What has become of that.
+    pub(super) fn confirmation(&self, confirming: Confirming) -> Confirmation {
+        let replica = self.replica(confirming.partition);
+        replica.map_or(Confirmation::Lost, |replica| {
+            replica.confirmation(confirming.leader_epoch, confirming.round)
+        })
+    }
+
     /// The topic that a client names.
     ///
     /// # Errors

@@ -8,7 +8,7 @@
 //!
 //! The latest offset is told only by the latest leader: one that was asleep, is cut off, or has handed leadership over may
 //! have been succeeded, and its latest is long past (counter-example 13). So its voters are asked first, see
-//! `replica::confirmation`. Records below a high watermark are committed for good, so Fetch needs no such care.
+//! `replica::confirmation`. Records below a high watermark are committed for good and told without that.
 //!
 //! Sources: `ReplicaManager.fetchOffset`, `UnifiedLog.fetchOffsetByTimestamp`, `Partition.fetchOffsetForTimestamp`,
 //! KIP-207, KIP-320, KIP-405, KIP-734, KIP-1005, KIP-1023.
@@ -19,7 +19,6 @@ use std::time::Duration;
 use crate::effect::{Effects, RequestId};
 use crate::ids::{LeaderEpoch, Offset, Timestamp, TopicPartition};
 use crate::input::RequestContext;
-use crate::peer::LeadershipRound;
 use crate::queries::{Lookup, Waiter};
 use crate::replica::{Confirmation, Replica};
 use crate::store::{QueryKind, QueryResult};
@@ -37,7 +36,7 @@ use crate::wire::{
 };
 
 use super::Broker;
-use super::lookup::{Named, end_of_epoch};
+use super::lookup::{Confirming, Named, end_of_epoch};
 use super::purgatory::Delayed;
 
 /// From this version on `OFFSET_NOT_AVAILABLE` is known to clients.
@@ -56,14 +55,6 @@ struct WaitingOffsets {
     open: BTreeSet<usize>,
     /// Of these, those that wait for a leader's voters.
     confirming: BTreeMap<usize, Confirming>,
-}
-
-/// A leadership that is being confirmed.
-#[derive(Clone, Copy, Debug)]
-struct Confirming {
-    partition: TopicPartition,
-    leader_epoch: LeaderEpoch,
-    round: LeadershipRound,
 }
 
 /// What ListOffsets asks of one partition.
@@ -120,15 +111,8 @@ impl Broker {
                             .ask(partition, kind, Waiter::ListOffsets(lookup), fx);
                     }
                     Ok(Found::Latest(partition)) => {
-                        let (leader_epoch, round) = self
-                            .with_replica(partition, fx, Replica::confirm_leadership)
-                            .expect("it was just seen to lead");
+                        let confirming = self.confirm_leadership(partition, fx);
                         let place_number = waiting.open_place(topic_place, place);
-                        let confirming = Confirming {
-                            partition,
-                            leader_epoch,
-                            round,
-                        };
                         waiting.confirming.insert(place_number, confirming);
                         let waiters = self.requests.confirming.entry(partition).or_default();
                         waiters.insert((id, place_number));
@@ -255,18 +239,11 @@ impl Broker {
                 "whoever waits for a leader to be confirmed is forgotten with its request"
             );
         };
-        let Confirming {
-            partition,
-            leader_epoch,
-            round,
-        } = offsets.confirming[&place];
-        let replica = self.replica(partition);
-        let confirmation = replica.map_or(Confirmation::Lost, |replica| {
-            replica.confirmation(leader_epoch, round)
-        });
-        let latest = match confirmation {
+        let confirming = offsets.confirming[&place];
+        let (partition, leader_epoch) = (confirming.partition, confirming.leader_epoch);
+        let latest = match self.confirmation(confirming) {
             Confirmation::Open => return,
-            Confirmation::Confirmed => replica.and_then(Replica::high_watermark),
+            Confirmation::Confirmed => self.replica(partition).and_then(Replica::high_watermark),
             Confirmation::Lost => None,
         };
         self.forget_confirming(id, place, partition);

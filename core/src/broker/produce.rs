@@ -25,7 +25,7 @@ use std::time::Duration;
 use crate::cluster::{TopicConfig, is_internal};
 use crate::effect::{Effects, RequestId};
 use crate::hooks::{Mutant, Probe};
-use crate::ids::{BrokerId, LeaderEpoch, Offset, PartitionIndex, Timestamp, TopicPartition};
+use crate::ids::{BrokerId, LeaderEpoch, Offset, Timestamp, TopicPartition};
 use crate::input::RequestContext;
 use crate::peer::LeadershipRound;
 use crate::record::{Examined, RecordError, TimestampType};
@@ -192,16 +192,13 @@ impl Broker {
                         to_confirm: true,
                         ..
                     }) => {
-                        let partition = TopicPartition {
-                            topic: found.expect("a replica of it has refused the batch"),
-                            partition: PartitionIndex(partition.index),
-                        };
-                        let (leader_epoch, round) = self
-                            .with_replica(partition, fx, Replica::confirm_leadership)
+                        let partition = found
+                            .and_then(|topic| self.find_partition(topic, partition.index))
                             .expect("its leader has just refused the batch");
+                        let confirming = self.confirm_leadership(partition, fx);
                         let batch = OpenBatch {
-                            leader_epoch,
-                            until: Until::Confirmed(round, code),
+                            leader_epoch: confirming.leader_epoch,
+                            until: Until::Confirmed(confirming.round, code),
                             request: id,
                             place: (topic_place, place),
                         };
