@@ -81,10 +81,10 @@ pub(super) fn read<D: Disk>(
 /// Makes a checkpoint durable that was read: a killed process may have left it in the page cache, and the next one is
 /// written over the other.
 pub(super) fn sync<D: Disk>(disk: &D, generation: u64) -> Result<(), DiskError> {
-    match disk.open(&path(generation)) {
-        Err(DiskError::NotFound) => Ok(()), // nothing was read of it
-        file => file?.sync(),
+    if generation == 0 {
+        return Ok(()); // none was read
     }
+    disk.open(&path(generation))?.sync()
 }
 
 /// The bytes of a checkpoint.

@@ -56,9 +56,9 @@ fn read_with_version<D: Disk>(disk: &D) -> Result<(u16, Identity), OpenError> {
     }
 }
 
-/// Makes a directory of an earlier version one of this version, and durable what was read: a killed process may have left
-/// the file's name in the page cache.
-pub(super) fn renew<D: Disk>(disk: &D, identity: Identity) -> Result<(), OpenError> {
+/// Writes the identity of a directory of an earlier version in this version, and syncs that of any other: a process that was
+/// killed may have left the file's name in the page cache.
+pub(super) fn upgrade_or_sync<D: Disk>(disk: &D, identity: Identity) -> Result<(), OpenError> {
     if read_with_version(disk)?.0 < VERSION {
         write(disk, identity)?;
     } else {

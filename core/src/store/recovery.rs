@@ -80,7 +80,7 @@ impl<D: Disk> LogStore<D> {
         hooks: Hooks,
         failed_sync: FailedSync<D::File>,
     ) -> Result<(Self, Recovered), OpenError> {
-        identity::renew(&disk, identity)?;
+        identity::upgrade_or_sync(&disk, identity)?;
         let checkpoints = checkpoint::read(&disk, identity.directory)?;
         let latest = latest(checkpoints, &disk, identity)?;
         checkpoint::sync(&disk, latest.generation)?;
