@@ -230,7 +230,7 @@ impl Broker {
     /// The image has advanced: answers what it now has.
     pub(super) fn image_moved(&mut self, fx: &mut Effects) {
         self.requests.fetch_bytes_max = None;
-        self.finish_round(fx);
+        self.finish_read_index_round(fx);
         self.answer_seen(fx);
     }
 

@@ -168,7 +168,7 @@ impl ReadIndexes {
 
 impl Broker {
     /// Answers once the image is known to have all that anybody has been told of by now.
-    pub(super) fn confirm(&mut self, what: Unconfirmed, fx: &mut Effects) {
+    pub(super) fn await_read_index(&mut self, what: Unconfirmed, fx: &mut Effects) {
         if fx.mutant(Mutant::AnswersUnconfirmed) {
             self.answer_unconfirmed(what, true, fx);
             return;
@@ -186,11 +186,11 @@ impl Broker {
         let waiting = WaitingUnconfirmed { round: next, what };
         self.requests.purgatory.insert(deadline, Box::new(waiting));
         if self.requests.read_indexes.round.is_none() {
-            self.begin_round(fx);
+            self.begin_read_index_round(fx);
         }
     }
 
-    fn begin_round(&mut self, fx: &mut Effects) {
+    fn begin_read_index_round(&mut self, fx: &mut Effects) {
         let reads = &mut self.requests.read_indexes;
         reads.last_round += 1;
         reads.round = Some(Round {
@@ -222,7 +222,7 @@ impl Broker {
         if let Some(round) = &mut self.requests.read_indexes.round
             && round.awaited.remove(&peer)
         {
-            self.finish_round(fx);
+            self.finish_read_index_round(fx);
         }
     }
 
@@ -316,12 +316,12 @@ impl Broker {
             && round.number == reply.round
         {
             round.hear(from.voter(), reply);
-            self.finish_round(fx);
+            self.finish_read_index_round(fx);
         }
     }
 
     /// Answers what the present round confirms, once the image has all that it has found.
-    pub(super) fn finish_round(&mut self, fx: &mut Effects) {
+    pub(super) fn finish_read_index_round(&mut self, fx: &mut Effects) {
         let applied = self.metadata_offset();
         let reads = &mut self.requests.read_indexes;
         let alone = fx.mutant(Mutant::ConfirmsByLeaderAlone);
@@ -341,7 +341,7 @@ impl Broker {
         if self.requests.read_indexes.waiting.is_empty() {
             self.requests.read_indexes.retry_at = None;
         } else if self.requests.read_indexes.round.is_none() {
-            self.begin_round(fx);
+            self.begin_read_index_round(fx);
         }
     }
 
@@ -396,7 +396,7 @@ impl Broker {
         let mut missing = false;
         for_each_missing(&mut response, |_, _, _| missing = true);
         if missing {
-            self.confirm(Unconfirmed::Answer(context, Box::new(response)), fx);
+            self.await_read_index(Unconfirmed::Answer(context, Box::new(response)), fx);
         } else {
             fx.respond(context.id, response);
         }

@@ -54,7 +54,7 @@ impl Broker {
         } = request;
         let read_image = |broker: &mut Self, context, body, fx: &mut Effects| {
             let request = ImageRequest { context, body };
-            broker.confirm(Unconfirmed::Request(request), fx);
+            broker.await_read_index(Unconfirmed::Request(request), fx);
         };
         match body {
             Request::Produce(body) => self.on_produce(context, body, examined, fx),
