@@ -166,6 +166,12 @@ list! {
         RefusesUnconfirmed,
         /// A leader tells a consumer that its position is out of range without asking its voters (counter-example 13).
         TellsRangeUnconfirmed,
+        /// A leader tells that it has no record from a time on, or which has the latest, before its voters have confirmed it.
+        TellsTimesUnconfirmed,
+        /// A leader looks a time up in its store before that has been given all records below the high watermark.
+        LooksUpUnwritten,
+        /// A leader tells that it does not know a leader epoch before its voters have confirmed it.
+        TellsEpochsUnconfirmed,
         /// Due deadlines fire after the input instead of before (counter-example 13).
         FiresDeadlinesLate,
         /// What is due is done in turn, whatever trust it rests on that may have ended as well.

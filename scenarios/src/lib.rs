@@ -17,6 +17,7 @@ use std::time::Duration;
 use varve_core::hooks::{Mutant, Probe};
 use varve_core::ids::{Offset, PartitionIndex, Timestamp, TopicPartition, Voter};
 use varve_core::replica::ReplicaView;
+pub use varve_sim::client::Question;
 use varve_sim::client::{Consumer, Producer, Work};
 use varve_sim::cluster::{Cluster, ClusterOptions, DiskOptions};
 use varve_sim::disk::Fault;
@@ -128,6 +129,7 @@ pub struct Scenario {
     options: ClusterOptions,
     seed: u64,
     replicas: u8,
+    partitions: i32,
     configs: Vec<(String, String)>,
     cluster: Option<Cluster>,
     partition: Option<TopicPartition>,
@@ -152,6 +154,7 @@ impl Scenario {
             options: ClusterOptions::new(nodes),
             seed: 0,
             replicas: nodes,
+            partitions: 1,
             configs: Vec::new(),
             cluster: None,
             partition: None,
@@ -186,6 +189,13 @@ impl Scenario {
     #[must_use]
     pub const fn replicas(mut self, replicas: u8) -> Self {
         self.replicas = replicas;
+        self
+    }
+
+    /// The topic has this many partitions. The story is told of the first one.
+    #[must_use]
+    pub const fn partitions(mut self, partitions: i32) -> Self {
+        self.partitions = partitions;
         self
     }
 
@@ -327,10 +337,12 @@ impl Scenario {
     }
 
     fn take_for_leader(&mut self, client: &Client, node: u8) {
-        let partition = self.partition();
-        let leader_epoch = self.view(node).leader_epoch.0;
-        let client = self.cluster_mut().client_mut(client.0);
-        client.take_for_leader(node, leader_epoch, partition);
+        for partition in self.all_partitions() {
+            let view = self.cluster().view(node, partition);
+            let leader_epoch = view.expect("it has a replica").leader_epoch.0;
+            let client = self.cluster_mut().client_mut(client.0);
+            client.take_for_leader(node, leader_epoch, partition);
+        }
     }
 
     /// A client with a producer id (`enable.idempotence`) that tries again until it is answered.
@@ -391,7 +403,7 @@ impl Scenario {
 
     fn creation(&self) -> Work {
         Work::CreateTopic {
-            partitions: 1,
+            partitions: self.partitions,
             replication_factor: i16::from(self.replicas),
             configs: self.configs.clone(),
             done: false,
@@ -475,6 +487,21 @@ impl Scenario {
         Client(self.cluster_mut().add_client(TOPIC, work))
     }
 
+    /// A consumer that begins beyond the ends of these partitions.
+    pub fn consumer_beyond(&mut self, partitions: &[i32]) -> Client {
+        let work = Work::Consume(Consumer::beyond(partitions));
+        Client(self.cluster_mut().add_client(TOPIC, work))
+    }
+
+    /// How often such a consumer has been told that a position is out of range.
+    #[must_use]
+    pub fn out_of_range_told(&self, consumer: &Client) -> u64 {
+        match &self.cluster().clients()[usize::from(consumer.0) - 1].work {
+            Work::Consume(consumer) => consumer.out_of_range_told,
+            Work::Produce(_) | Work::CreateTopic { .. } => panic!("it is no consumer"),
+        }
+    }
+
     /// How far a consumer has read: the next offset.
     #[must_use]
     pub fn read_up_to(&self, consumer: &Client) -> i64 {
@@ -484,10 +511,10 @@ impl Scenario {
         }
     }
 
-    /// Lets a consumer ask whom it takes for the leader for the latest offset, and does not wait for the answer.
-    pub fn ask_latest(&mut self, consumer: &Client) {
+    /// Lets a consumer ask whom it takes for the leader, and does not wait for the answer.
+    pub fn ask(&mut self, consumer: &Client, question: Question) {
         match &mut self.cluster_mut().client_mut(consumer.0).work {
-            Work::Consume(consumer) => consumer.wants_latest = true,
+            Work::Consume(consumer) => consumer.wants = Some(question),
             Work::Produce(_) | Work::CreateTopic { .. } => panic!("it is no consumer"),
         }
         self.cluster_mut().pump_client(consumer.0);
@@ -677,6 +704,28 @@ impl Scenario {
         self.told(format!("target {}", set(nodes)));
         let partition = self.partition();
         self.cluster_mut().retarget(partition, nodes);
+    }
+
+    /// Has this node lead all partitions of the topic.
+    pub fn lead_all(&mut self, node: u8) {
+        let others = (1..=self.replicas).filter(|&other| other != node);
+        let target: Vec<u8> = std::iter::once(node).chain(others).collect();
+        for partition in self.all_partitions() {
+            self.cluster_mut().retarget(partition, &target);
+        }
+        let leads = |s: &Self, partition| {
+            let view = s.cluster().view(node, partition);
+            view.is_some_and(|view| view.role == "leader")
+        };
+        self.run_until(|s| s.all_partitions().all(|it| leads(s, it)), PATIENCE);
+    }
+
+    fn all_partitions(&self) -> impl Iterator<Item = TopicPartition> + use<> {
+        let first = self.partition();
+        (0..self.partitions).map(move |index| TopicPartition {
+            partition: PartitionIndex(index),
+            ..first
+        })
     }
 
     /// Whether a node runs and has a replica of the partition.

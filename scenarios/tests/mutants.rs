@@ -259,12 +259,17 @@ killers! {
     sleeping_controller {
         FiresDeadlinesInTurn: checker "LeadersHearAMajority",
     }
+    time_of_what_is_not_written {
+        LooksUpUnwritten: checker "LatestIsLatest",
+    }
     latest_after_handover {
+        TellsTimesUnconfirmed: checker "LatestIsLatest",
         ServesStaleLeader: checker "LatestIsLatest",
     }
-    refusal_of_the_deposed {
+    word_of_the_deposed {
         RefusesUnconfirmed: checker "SequencesAreKept",
         TellsRangeUnconfirmed: checker "PositionsStayInRange",
+        TellsEpochsUnconfirmed: checker "EpochsAreKnown",
     }
     asymmetric_partition {
         NeverChecksQuorum: checker "LeadersHearAMajority",

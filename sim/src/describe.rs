@@ -8,6 +8,7 @@ use varve_core::input::Input;
 use varve_core::log::{Entry, NoteKind, Position};
 use varve_core::peer::{AppendReply, Denial, PeerMessage, ReplicaBody, ReplicaMessage};
 use varve_core::store::{Completion, Mark, OrderKind, QueryResult, StoreFailure};
+use varve_core::wire::list_offsets::{LATEST_TIMESTAMP, MAX_TIMESTAMP};
 use varve_core::wire::{ErrorCode, Request, Response};
 
 /// A range of offsets, half open.
@@ -354,7 +355,18 @@ pub fn request(number: u64, request: &Request) -> Option<String> {
             ))
         }
         Request::CreateTopics(_) => Some(format!("CreateTopics #{number}")),
-        Request::ListOffsets(_) => Some(format!("ListOffsets #{number} latest")),
+        Request::ListOffsets(request) => {
+            let asked = request.topics.first()?.partitions.first()?;
+            Some(match asked.timestamp {
+                LATEST_TIMESTAMP => format!("ListOffsets #{number} latest"),
+                MAX_TIMESTAMP => format!("ListOffsets #{number} greatest timestamp"),
+                timestamp => format!("ListOffsets #{number} from {timestamp}"),
+            })
+        }
+        Request::OffsetForLeaderEpoch(request) => {
+            let epoch = request.topics.first()?.partitions.first()?.leader_epoch;
+            Some(format!("OffsetForLeaderEpoch #{number} e{epoch}"))
+        }
         _keeps_things_going => None,
     }
 }
@@ -412,6 +424,16 @@ pub fn response(number: u64, response: &Response) -> Option<String> {
                 format!("ListOffsets #{number}  offset {}", data.offset)
             } else {
                 format!("ListOffsets #{number}  {}", data.error_code.name())
+            })
+        }
+        Response::OffsetForLeaderEpoch(response) => {
+            let data = response.topics.first()?.partitions.first()?;
+            Some(if data.error_code == ErrorCode::None {
+                let (epoch, end) = (data.leader_epoch, data.end_offset);
+                format!("OffsetForLeaderEpoch #{number}  e{epoch} ends at {end}")
+            } else {
+                let error = data.error_code.name();
+                format!("OffsetForLeaderEpoch #{number}  {error}")
             })
         }
         _keeps_things_going => None,

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use varve_core::ids::{Offset, TopicPartition};
+use varve_core::ids::{Offset, Timestamp, TopicPartition};
 
 use crate::checkers::{Violation, show_partition};
 
@@ -59,6 +59,8 @@ pub struct History {
     read: BTreeMap<(TopicPartition, Offset), Value>,
     /// What has been acknowledged at each offset.
     acknowledged: BTreeMap<(TopicPartition, Offset), Value>,
+    /// The greatest timestamp of these, and the first offset that has it.
+    latest_times: BTreeMap<TopicPartition, (Timestamp, Offset)>,
     violation: Option<Violation>,
 }
 
@@ -94,6 +96,22 @@ impl History {
         let all = (partition, Offset(0))..=(partition, Offset(i64::MAX));
         let last = self.acknowledged.range(all).next_back();
         last.map_or(Offset(0), |((_, offset), _)| offset.plus(1))
+    }
+
+    /// The greatest timestamp of a record of a partition that was acknowledged for good, and the first offset at which it
+    /// was; `None` where none was.
+    #[must_use]
+    pub fn latest_time(&self, partition: TopicPartition) -> Option<(Timestamp, Offset)> {
+        self.latest_times.get(&partition).copied()
+    }
+
+    /// A record was acknowledged for good, and its log has it with this timestamp.
+    pub fn stamp(&mut self, partition: TopicPartition, offset: Offset, timestamp: Timestamp) {
+        let latest = self.latest_times.entry(partition);
+        let latest = latest.or_insert((timestamp, offset));
+        if timestamp > latest.0 || timestamp == latest.0 && offset < latest.1 {
+            *latest = (timestamp, offset);
+        }
     }
 
     /// How many records were acknowledged.

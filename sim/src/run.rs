@@ -142,6 +142,8 @@ struct Shape {
     producers: Vec<Producer>,
     /// The consumer names no leader epochs.
     without_epochs: bool,
+    /// It names of which epoch the last record was that it has read.
+    names_last_epoch: bool,
 }
 
 impl Shape {
@@ -204,6 +206,7 @@ impl Shape {
             disk: draw_disk(&mut draw(7)),
             producers: draw_producers(&mut draw(8)),
             without_epochs: draw(16).chance(333_333),
+            names_last_epoch: draw(17).chance(333_333),
         }
     }
 
@@ -376,11 +379,12 @@ impl<'a> Life<'a> {
             let work = Work::Produce(Box::new(producer.clone()));
             producers.push(cluster.add_client(TOPIC, work));
         }
-        let consumer = if shape.without_epochs {
+        let mut consumer = if shape.without_epochs {
             Consumer::without_epochs()
         } else {
             Consumer::default()
         };
+        consumer.names_last_epoch = shape.names_last_epoch;
         cluster.add_client(TOPIC, Work::Consume(consumer));
         let end = cluster.now() + self.options.safety.unwrap_or(shape.safety);
         let nemesis = self.nemesis.insert(Nemesis::new(

@@ -11,8 +11,9 @@
 //! it; what lies behind it is never served in its place. The last stable offset is the high watermark, and no
 //! transaction was aborted, as there are no transactions.
 //!
-//! That an offset is beyond the log's end only the latest leader can tell: a consumer may have read up to it from one that
-//! has succeeded this one. So the voters are asked first, see `replica::confirmation`.
+//! That an offset is beyond the log's end, or a leader epoch unknown, only the current leader can tell: a consumer may have
+//! read up to it from this one's successor. So the voters are asked first, see `replica::confirmation`; a leader that they
+//! do not answer in time has nothing to tell of that partition yet.
 //!
 //! Payload is not copied: an answer is made of stamped headers and slices of what was received or read.
 //!
@@ -29,7 +30,7 @@ use crate::ids::{LeaderEpoch, Offset, TopicPartition};
 use crate::input::RequestContext;
 use crate::queries::{Lookup, Waiter};
 use crate::record::{Batch, BatchHeader, HEADER_SIZE};
-use crate::replica::{Confirmation, Replica, TailRead};
+use crate::replica::{Replica, TailRead};
 use crate::store::{QueryKind, QueryResult, ReadError};
 use crate::wire::fetch::{
     EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
@@ -38,15 +39,17 @@ use crate::wire::{ErrorCode, FetchRequest, FetchResponse, Records, Str};
 
 use super::Broker;
 use super::fetch_session::{SessionContext, Target, Told};
-use super::lookup::{Confirming, Named, end_of_epoch};
+use super::lookup::{Named, PendingConfirmation, end_of_epoch, refusal_of_leader};
 use super::purgatory::Delayed;
 
 /// From this version on topics are named by id.
 const BY_ID_FROM: i16 = 13;
 /// From this version on an answer says who leads (KIP-951).
 const HINTS_FROM: i16 = 16;
-/// How much longer than it asked for a fetch waits for the disk, or for the voters of a leader.
+/// How much longer than it asked for a fetch waits for the disk.
 const READ_PATIENCE: Duration = Duration::from_secs(10);
+/// The same where it waits for voters only: Kafka's default of `fetch.max.wait.ms`, by which whoever asks not to wait does.
+const CONFIRMATION_PATIENCE: Duration = Duration::from_millis(500);
 
 /// A fetch on its way.
 #[derive(Debug)]
@@ -61,8 +64,8 @@ struct WaitingFetch {
     looked: Vec<Looked>,
     /// Bytes found.
     bytes: usize,
-    /// Targets that the store, or the voters of their leader, are asked for.
-    asked: usize,
+    /// Targets of which the store, or the voters of their leader, have been asked and not answered.
+    pending: usize,
     /// Something must be told at once.
     urgent: bool,
     /// There is a partition that can be waited for.
@@ -87,8 +90,8 @@ enum Found {
     Unopened,
     /// The store is asked.
     Reading(Bounds),
-    /// The log ends before what is asked for, which is told once this leader is confirmed.
-    Confirming(Confirming),
+    /// By this leader's log it is out of range, which is told once the voters have confirmed the leader.
+    Confirming(Bounds, PendingConfirmation),
     /// These records, or none.
     Read(Bounds, Records),
     /// The client has records of an epoch that ended before them.
@@ -141,7 +144,7 @@ impl Broker {
             looked: Vec::with_capacity(targets.len()),
             targets,
             bytes: 0,
-            asked: 0,
+            pending: 0,
             urgent: false,
             waits: false,
             over: body.max_wait_ms <= 0,
@@ -181,12 +184,9 @@ impl Broker {
             self.end_fetch(*fetch, fx);
             return;
         }
-        let patience = if fetch.over {
-            READ_PATIENCE
-        } else {
-            Duration::from_millis(u64::try_from(body.max_wait_ms).unwrap_or(0))
-        };
-        self.let_wait(fetch, patience);
+        let max_wait = Duration::from_millis(u64::try_from(body.max_wait_ms).unwrap_or(0));
+        let patience = fetch.patience().filter(|_| fetch.over);
+        self.let_wait(fetch, patience.unwrap_or(max_wait));
     }
 
     /// Lets a fetch wait for its partitions.
@@ -290,8 +290,15 @@ impl Broker {
         let mut offset = Offset(target.fetch_offset);
         if target.last_fetched_epoch >= 0 {
             let last_fetched = LeaderEpoch(target.last_fetched_epoch);
-            let (leader_epoch, end_offset) =
-                end_of_epoch(replica, last_fetched).ok_or(ErrorCode::OffsetOutOfRange)?;
+            let Some((leader_epoch, end_offset)) = end_of_epoch(replica, last_fetched) else {
+                if fx.mutant(Mutant::TellsEpochsUnconfirmed) {
+                    return Err(ErrorCode::OffsetOutOfRange);
+                }
+                return Ok(Found::Confirming(
+                    bounds,
+                    self.confirm_leadership(partition, fx),
+                ));
+            };
             if leader_epoch < last_fetched || end_offset < offset {
                 return Ok(Found::Diverged(bounds, leader_epoch, end_offset));
             }
@@ -303,7 +310,10 @@ impl Broker {
             if fx.mutant(Mutant::TellsRangeUnconfirmed) {
                 return Err(ErrorCode::OffsetOutOfRange);
             }
-            return Ok(Found::Confirming(self.confirm_leadership(partition, fx)));
+            return Ok(Found::Confirming(
+                bounds,
+                self.confirm_leadership(partition, fx),
+            ));
         }
         let nothing = Found::Read(bounds, Records::empty());
         if offset >= high_watermark || room.bytes == 0 && !room.at_least_one {
@@ -407,12 +417,7 @@ impl Broker {
                 Found::Refused(ErrorCode::KafkaStorageError)
             }
         };
-        let purgatory = &mut self.requests.purgatory;
-        let Some(fetch) = purgatory.get_mut::<WaitingFetch>(lookup.request) else {
-            return;
-        };
-        fetch.replace(lookup.place, found);
-        self.finish_fetch(lookup.request, fx);
+        self.found(lookup.request, lookup.place, found, fx);
     }
 
     /// A partition has changed: fetches that wait for it look again.
@@ -435,14 +440,17 @@ impl Broker {
             return;
         };
         let before = match &looked.found {
-            Found::Reading(_) => return, // the store's answer comes
+            // The store's answer comes, or the client is told this as soon as nothing is pending.
+            Found::Reading(_) | Found::Refused(_) | Found::Diverged(..) => return,
             Found::Read(bounds, _) => Some(*bounds),
-            Found::Confirming(confirming) => {
-                let confirmation = self.confirmation(*confirming);
-                self.tell_out_of_range(id, place, confirmation, fx);
+            Found::Confirming(_, pending) => {
+                let confirmation = self.confirmation(*pending);
+                if let Some(code) = refusal_of_leader(confirmation, ErrorCode::OffsetOutOfRange) {
+                    self.found(id, place, Found::Refused(code), fx);
+                }
                 return;
             }
-            Found::Refused(_) | Found::Unopened | Found::Diverged(..) => None,
+            Found::Unopened => None,
         };
         let now = self
             .replica(partition)
@@ -466,28 +474,13 @@ impl Broker {
         };
         let (target, api_version) = (fetch.targets[place].clone(), fetch.context.api_version);
         let looked = self.look(&target, api_version, id, place, room, fx);
-        let Some(fetch) = self.requests.purgatory.get_mut::<WaitingFetch>(id) else {
-            return;
-        };
-        fetch.replace(place, looked.found);
-        self.finish_fetch(id, fx);
+        self.found(id, place, looked.found, fx);
     }
 
-    /// Tells that an offset is out of range, if this leader has been confirmed.
-    fn tell_out_of_range(
-        &mut self,
-        id: RequestId,
-        place: usize,
-        confirmation: Confirmation,
-        fx: &mut Effects,
-    ) {
-        let code = match confirmation {
-            Confirmation::Open => return,
-            Confirmation::Confirmed => ErrorCode::OffsetOutOfRange,
-            Confirmation::Lost => ErrorCode::NotLeaderOrFollower,
-        };
+    /// Enters what was found of a partition, and answers if that was all.
+    fn found(&mut self, id: RequestId, place: usize, found: Found, fx: &mut Effects) {
         if let Some(fetch) = self.requests.purgatory.get_mut::<WaitingFetch>(id) {
-            fetch.replace(place, Found::Refused(code));
+            fetch.replace(place, found);
             self.finish_fetch(id, fx);
         }
     }
@@ -614,7 +607,7 @@ impl WaitingFetch {
     fn account(&mut self, place: usize) {
         let Looked { partition, found } = &self.looked[place];
         self.bytes += found.size();
-        self.asked += usize::from(found.is_asked());
+        self.pending += usize::from(found.patience().is_some());
         // As in Kafka, a partition that never was there is told of when there is something to tell of the others: a
         // session that goes on naming it would else be answered again and again without a pause.
         let is_error = matches!(found, Found::Refused(_) | Found::Diverged(..));
@@ -625,7 +618,7 @@ impl WaitingFetch {
     fn replace(&mut self, place: usize, found: Found) {
         let before = &self.looked[place].found;
         self.bytes -= before.size();
-        self.asked -= usize::from(before.is_asked());
+        self.pending -= usize::from(before.patience().is_some());
         self.looked[place].found = found;
         self.account(place);
     }
@@ -633,7 +626,13 @@ impl WaitingFetch {
     /// Whether it need wait no longer.
     fn is_done(&self) -> bool {
         let enough = self.bytes >= self.bytes_min || !self.waits;
-        self.asked == 0 && (enough || self.urgent || self.over)
+        self.pending == 0 && (enough || self.urgent || self.over)
+    }
+
+    /// How much longer than it asked for it waits; `None` where it does not.
+    fn patience(&self) -> Option<Duration> {
+        let found = self.looked.iter().map(|looked| &looked.found);
+        found.filter_map(Found::patience).max()
     }
 }
 
@@ -649,9 +648,13 @@ impl Found {
         }
     }
 
-    /// Whether the store or the voters will say what is to be told.
-    const fn is_asked(&self) -> bool {
-        matches!(self, Self::Reading(_) | Self::Confirming(..))
+    /// How much longer than its client asked for a fetch waits for whoever has been asked of this.
+    const fn patience(&self) -> Option<Duration> {
+        match self {
+            Self::Reading(_) => Some(READ_PATIENCE),
+            Self::Confirming(..) => Some(CONFIRMATION_PATIENCE),
+            Self::Refused(_) | Self::Unopened | Self::Read(..) | Self::Diverged(..) => None,
+        }
     }
 }
 
@@ -663,13 +666,14 @@ impl Delayed for WaitingFetch {
     /// It has waited for as long as its client would; what the store or the voters are asked for is waited for a little
     /// longer.
     fn expire(mut self: Box<Self>, broker: &mut Broker, fx: &mut Effects) {
-        if self.asked > 0 && !self.over {
-            self.over = true;
-            // Its partitions may change meanwhile: one of them may be deleted, and what was read of it with it.
-            broker.let_wait(self, READ_PATIENCE);
-            return;
+        match self.patience() {
+            Some(patience) if !self.over => {
+                self.over = true;
+                // Its partitions may change meanwhile: one of them may be deleted, and what was read of it with it.
+                broker.let_wait(self, patience);
+            }
+            Some(_) | None => broker.end_fetch(*self, fx),
         }
-        broker.end_fetch(*self, fx);
     }
 
     fn fail(self: Box<Self>, broker: &mut Broker, fx: &mut Effects) {
@@ -707,9 +711,8 @@ fn partition_data(target: &Target, found: Found, read_committed: bool) -> Partit
     };
     match found {
         Found::Refused(code) => data.error_code = code,
-        Found::Unopened | Found::Confirming(..) => {
-            data.error_code = ErrorCode::NotLeaderOrFollower;
-        }
+        Found::Unopened => data.error_code = ErrorCode::NotLeaderOrFollower,
+        Found::Confirming(bounds, _) => bounded(bounds),
         Found::Reading(_) => data.error_code = ErrorCode::KafkaStorageError,
         Found::Read(bounds, records) => {
             bounded(bounds);

@@ -23,39 +23,39 @@ pub(super) struct NodeAddress {
     pub(super) rack: Option<String>,
 }
 
-/// A leadership that is being confirmed, for what only the latest leader can tell.
+/// A leadership confirmation that a request waits for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Confirming {
+pub(super) struct PendingConfirmation {
     pub(super) partition: TopicPartition,
     pub(super) leader_epoch: LeaderEpoch,
     pub(super) round: LeadershipRound,
 }
 
 impl Broker {
-    /// Has this broker's leadership of a partition confirmed.
+    /// Asks the voters of a partition whether this broker is still its current leader (ReadIndex).
     ///
     /// # Panics
-    /// Where it does not lead the partition.
+    /// Where it does not lead the partition by its own knowledge.
     pub(super) fn confirm_leadership(
         &mut self,
         partition: TopicPartition,
         fx: &mut Effects,
-    ) -> Confirming {
+    ) -> PendingConfirmation {
         let (leader_epoch, round) = self
             .with_replica(partition, fx, Replica::confirm_leadership)
             .expect("it was just seen to lead");
-        Confirming {
+        PendingConfirmation {
             partition,
             leader_epoch,
             round,
         }
     }
 
-    /// What has become of that.
-    pub(super) fn confirmation(&self, confirming: Confirming) -> Confirmation {
-        let replica = self.replica(confirming.partition);
-        replica.map_or(Confirmation::Lost, |replica| {
-            replica.confirmation(confirming.leader_epoch, confirming.round)
+    /// Whether the voters have confirmed that leadership.
+    pub(super) fn confirmation(&self, pending: PendingConfirmation) -> Confirmation {
+        let replica = self.replica(pending.partition);
+        replica.map_or(Confirmation::LeadershipLost, |replica| {
+            replica.confirmation(pending.leader_epoch, pending.round)
         })
     }
 
@@ -148,6 +148,18 @@ impl Broker {
             port: endpoint.port,
             rack: registration.rack.clone(),
         })
+    }
+}
+
+/// What a client is told where a current leader refuses with `code`; `None` while it is not known whether this is one.
+pub(super) const fn refusal_of_leader(
+    confirmation: Confirmation,
+    code: ErrorCode,
+) -> Option<ErrorCode> {
+    match confirmation {
+        Confirmation::Pending => None,
+        Confirmation::Confirmed => Some(code),
+        Confirmation::LeadershipLost => Some(ErrorCode::NotLeaderOrFollower),
     }
 }
 

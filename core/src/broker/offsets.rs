@@ -1,14 +1,15 @@
 //! ListOffsets and OffsetForLeaderEpoch: offsets by time and by epoch.
 //!
-//! Earliest and latest are known at once; a time is looked up by the store, below the high watermark. Every client is
-//! a consumer here, whatever replica id it names: nothing above the high watermark is told. A leader whose opening is
-//! not committed has no latest offset to tell yet, and says `OFFSET_NOT_AVAILABLE`, in older versions
-//! `LEADER_NOT_AVAILABLE`: the one before it may have told more (KIP-207). There is no remote storage, so what is
-//! local is everything, and nothing is tiered.
+//! Earliest and latest are known at once; a time is looked up by the store, below the high watermark, as soon as it has
+//! been given all records below that. Every client is a consumer here, whatever replica id it names: nothing above the
+//! high watermark is told. A leader whose opening is not committed has no latest offset to tell yet, and says
+//! `OFFSET_NOT_AVAILABLE`, in older versions `LEADER_NOT_AVAILABLE`: the one before it may have told more (KIP-207).
+//! There is no remote storage, so what is local is everything, and nothing is tiered.
 //!
-//! The latest offset is told only by the latest leader: one that was asleep, is cut off, or has handed leadership over may
-//! have been succeeded, and its latest is long past (counter-example 13). So its voters are asked first, see
-//! `replica::confirmation`. Records below a high watermark are committed for good and told without that.
+//! Where a log ends, which of its records is the latest, and that there is no such leader epoch, only the current leader
+//! can tell: one that was asleep, is cut off, or has handed leadership over may have been deposed, and what it knows is
+//! long past (counter-example 13). So the voters are asked too, see `replica::confirmation`. Where a log starts, and where
+//! a known epoch ends, is told without that.
 //!
 //! Sources: `ReplicaManager.fetchOffset`, `UnifiedLog.fetchOffsetByTimestamp`, `Partition.fetchOffsetForTimestamp`,
 //! KIP-207, KIP-320, KIP-405, KIP-734, KIP-1005, KIP-1023.
@@ -17,10 +18,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::effect::{Effects, RequestId};
+use crate::hooks::Mutant;
 use crate::ids::{LeaderEpoch, Offset, Timestamp, TopicPartition};
 use crate::input::RequestContext;
 use crate::queries::{Lookup, Waiter};
-use crate::replica::{Confirmation, Replica};
+use crate::replica::Confirmation;
 use crate::store::{QueryKind, QueryResult};
 use crate::wire::list_offsets::{
     EARLIEST_LOCAL_TIMESTAMP, EARLIEST_PENDING_UPLOAD_TIMESTAMP, EARLIEST_TIMESTAMP,
@@ -32,11 +34,11 @@ use crate::wire::offset_for_leader_epoch::{
 };
 use crate::wire::{
     ErrorCode, ListOffsetsRequest, ListOffsetsResponse, OffsetForLeaderEpochRequest,
-    OffsetForLeaderEpochResponse, Str,
+    OffsetForLeaderEpochResponse, Response, Str,
 };
 
 use super::Broker;
-use super::lookup::{Confirming, Named, end_of_epoch};
+use super::lookup::{Named, PendingConfirmation, end_of_epoch};
 use super::purgatory::Delayed;
 
 /// From this version on `OFFSET_NOT_AVAILABLE` is known to clients.
@@ -44,24 +46,53 @@ const NOT_AVAILABLE_FROM: i16 = 5;
 /// How long a lookup may take where the request does not say.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Lookups that the store, and leaders that their voters, have not all answered.
+/// A ListOffsets or OffsetForLeaderEpoch of which something is not known yet.
 #[derive(Debug)]
 struct WaitingOffsets {
     context: RequestContext,
-    response: ListOffsetsResponse,
-    /// Topic and partition, by their places in the answer.
-    places: Vec<(usize, usize)>,
-    /// The places that are open, by their places in `places`.
-    open: BTreeSet<usize>,
-    /// Of these, those that wait for a leader's voters.
-    confirming: BTreeMap<usize, Confirming>,
+    /// As it is if every leader is confirmed; what the store finds is filled in.
+    response: Response,
+    /// The partitions of which not all is known, by a number of their own.
+    open: BTreeMap<usize, OpenPartition>,
 }
 
-/// What ListOffsets asks of one partition.
+/// A partition of which not all is known that is to be told.
+#[derive(Debug)]
+struct OpenPartition {
+    partition: TopicPartition,
+    /// Topic and partition, by their places in the answer.
+    place: (usize, usize),
+    /// Until the voters have confirmed its leader.
+    confirmation: Option<PendingConfirmation>,
+    /// Until the store has answered.
+    lookup: Option<PendingLookup>,
+}
+
+impl OpenPartition {
+    const fn is_settled(&self) -> bool {
+        self.confirmation.is_none() && self.lookup.is_none()
+    }
+}
+
+/// A lookup that the store has not answered.
+#[derive(Debug)]
+enum PendingLookup {
+    /// The store has not been given all records below this offset yet.
+    Planned(QueryKind, Offset),
+    /// The store is asked.
+    Asked,
+}
+
+/// What ListOffsets finds of one partition.
 enum Found {
+    /// This, whoever leads.
     Known(ListOffsetsPartitionResponse),
-    Lookup(TopicPartition, QueryKind, Offset),
-    Latest(TopicPartition),
+    /// This, or what is looked up instead, if its leader is the current one.
+    AsLeader(
+        ListOffsetsPartitionResponse,
+        TopicPartition,
+        Option<PendingLookup>,
+    ),
 }
 
 impl Broker {
@@ -71,14 +102,9 @@ impl Broker {
         body: ListOffsetsRequest,
         fx: &mut Effects,
     ) {
-        let (id, api_version) = (context.id, context.api_version);
-        let mut waiting = WaitingOffsets {
-            context,
-            response: ListOffsetsResponse::default(),
-            places: Vec::new(),
-            open: BTreeSet::new(),
-            confirming: BTreeMap::new(),
-        };
+        let api_version = context.api_version;
+        let mut response = ListOffsetsResponse::default();
+        let mut open = BTreeMap::new();
         let twice = asked_twice(&body.topics);
         let mut told = BTreeSet::new();
         for (topic_place, topic) in body.topics.into_iter().enumerate() {
@@ -89,7 +115,6 @@ impl Broker {
                 if is_twice && !told.insert(key) {
                     continue; // it has its answer
                 }
-                let place = answers.len();
                 let mut answer = ListOffsetsPartitionResponse {
                     partition_index: partition.partition_index,
                     ..ListOffsetsPartitionResponse::default()
@@ -97,45 +122,68 @@ impl Broker {
                 let found = if is_twice {
                     Err(ErrorCode::InvalidRequest)
                 } else {
-                    self.find_offset(&topic.name, partition, api_version, fx)
+                    self.find_offset(&topic.name, partition, api_version)
                 };
                 match found {
                     Ok(Found::Known(known)) => answer = known,
-                    Ok(Found::Lookup(partition, kind, end)) => {
-                        let lookup = Lookup {
-                            request: id,
-                            place: waiting.open_place(topic_place, place),
-                            end,
+                    Ok(Found::AsLeader(known, of, lookup)) => {
+                        answer = known;
+                        let confirms = partition.timestamp == LATEST_TIMESTAMP
+                            || !fx.mutant(Mutant::TellsTimesUnconfirmed);
+                        let unknown = OpenPartition {
+                            partition: of,
+                            place: (topic_place, answers.len()),
+                            confirmation: confirms.then(|| self.confirm_leadership(of, fx)),
+                            lookup,
                         };
-                        self.queries
-                            .ask(partition, kind, Waiter::ListOffsets(lookup), fx);
-                    }
-                    Ok(Found::Latest(partition)) => {
-                        let confirming = self.confirm_leadership(partition, fx);
-                        let place_number = waiting.open_place(topic_place, place);
-                        waiting.confirming.insert(place_number, confirming);
-                        let waiters = self.requests.confirming.entry(partition).or_default();
-                        waiters.insert((id, place_number));
+                        open.insert(open.len(), unknown);
                     }
                     Err(code) => answer.error_code = code,
                 }
                 answers.push(answer);
             }
-            waiting.response.topics.push(ListOffsetsTopicResponse {
+            response.topics.push(ListOffsetsTopicResponse {
                 name: topic.name,
                 partitions: answers,
             });
-        }
-        if waiting.open.is_empty() {
-            self.respond_data(waiting.context, waiting.response, fx);
-            return;
         }
         let patience = match u64::try_from(body.timeout_ms) {
             Ok(timeout_ms) if timeout_ms > 0 => Duration::from_millis(timeout_ms),
             Ok(_) | Err(_) => PATIENCE,
         };
+        self.answer_offsets(context, response.into(), open, patience, fx);
+    }
+
+    /// Answers once everything is known.
+    fn answer_offsets(
+        &mut self,
+        context: RequestContext,
+        response: Response,
+        open: BTreeMap<usize, OpenPartition>,
+        patience: Duration,
+        fx: &mut Effects,
+    ) {
+        if open.is_empty() {
+            self.respond_data(context, response, fx);
+            return;
+        }
+        let id = context.id;
+        for (&number, open) in &open {
+            let waiters = self.requests.offsets.entry(open.partition);
+            waiters.or_default().insert((id, number));
+        }
+        let numbers = 0..open.len();
+        let waiting = WaitingOffsets {
+            context,
+            response,
+            open,
+        };
         let deadline = self.now + patience;
         self.requests.purgatory.insert(deadline, Box::new(waiting));
+        for number in numbers {
+            self.look_up_offset(id, number, fx);
+            self.settle_offset(id, number, fx);
+        }
     }
 
     fn find_offset(
@@ -143,7 +191,6 @@ impl Broker {
         topic: &str,
         asked: &ListOffsetsPartition,
         api_version: i16,
-        fx: &Effects,
     ) -> Result<Found, ErrorCode> {
         let topic = self.find_topic(Named::Name(topic))?;
         let partition = self.find_partition(topic, asked.partition_index)?;
@@ -151,21 +198,20 @@ impl Broker {
             return Err(ErrorCode::UnsupportedVersion);
         }
         let replica = self.led_replica(partition, asked.current_leader_epoch)?;
-        let answer = |offset: i64, leader_epoch: LeaderEpoch| {
-            Found::Known(ListOffsetsPartitionResponse {
-                partition_index: asked.partition_index,
-                offset,
-                leader_epoch: epoch_told(leader_epoch, api_version),
-                ..ListOffsetsPartitionResponse::default()
-            })
+        let answer = |offset: i64, leader_epoch: LeaderEpoch| ListOffsetsPartitionResponse {
+            partition_index: asked.partition_index,
+            offset,
+            leader_epoch: epoch_told(leader_epoch, api_version),
+            ..ListOffsetsPartitionResponse::default()
         };
         let start = replica.log_start_offset();
         match asked.timestamp {
             EARLIEST_TIMESTAMP | EARLIEST_LOCAL_TIMESTAMP => {
-                return Ok(answer(start.0, replica.epoch_of_record(start)));
+                let leader_epoch = replica.epoch_of_record(start);
+                return Ok(Found::Known(answer(start.0, leader_epoch)));
             }
             LATEST_TIERED_TIMESTAMP | EARLIEST_PENDING_UPLOAD_TIMESTAMP => {
-                return Ok(answer(-1, LeaderEpoch(0)));
+                return Ok(Found::Known(answer(-1, LeaderEpoch(0))));
             }
             _ => {}
         }
@@ -177,11 +223,8 @@ impl Broker {
                 ErrorCode::LeaderNotAvailable
             })?;
         if asked.timestamp == LATEST_TIMESTAMP {
-            return Ok(Found::Latest(partition));
-        }
-        let end = replica.readable_end(end, fx);
-        if start >= end {
-            return Ok(answer(-1, LeaderEpoch(0)));
+            let latest = answer(end.0, replica.leader_epoch());
+            return Ok(Found::AsLeader(latest, partition, None));
         }
         let kind = if asked.timestamp == MAX_TIMESTAMP {
             QueryKind::MaxTimestamp { end }
@@ -189,7 +232,39 @@ impl Broker {
             let timestamp = Timestamp(asked.timestamp);
             QueryKind::OffsetForTimestamp { timestamp, end }
         };
-        Ok(Found::Lookup(partition, kind, end))
+        let none = answer(-1, LeaderEpoch(0));
+        let lookup = (start < end).then_some(PendingLookup::Planned(kind, end));
+        Ok(Found::AsLeader(none, partition, lookup))
+    }
+
+    /// Asks the store for what a request looks up in a partition, if it has been given all that it is to look at.
+    fn look_up_offset(&mut self, id: RequestId, number: usize, fx: &mut Effects) {
+        let purgatory = &mut self.requests.purgatory;
+        let offsets = purgatory.get_mut::<WaitingOffsets>(id);
+        let open = offsets.and_then(|offsets| offsets.open.get_mut(&number));
+        let Some(OpenPartition {
+            partition,
+            lookup: Some(lookup),
+            ..
+        }) = open
+        else {
+            return;
+        };
+        let PendingLookup::Planned(kind, end) = *lookup else {
+            return;
+        };
+        let replica = self.replicas.get(partition);
+        let is_written = replica.is_some_and(|replica| replica.is_written(end));
+        if is_written || fx.mutant(Mutant::LooksUpUnwritten) {
+            *lookup = PendingLookup::Asked;
+            let lookup = Lookup {
+                request: id,
+                place: number,
+                end,
+            };
+            let waiter = Waiter::ListOffsets(lookup);
+            self.queries.ask(*partition, kind, waiter, fx);
+        }
     }
 
     /// The store has answered.
@@ -199,78 +274,85 @@ impl Broker {
         result: QueryResult,
         fx: &mut Effects,
     ) {
+        let (id, number) = (lookup.request, lookup.place);
         let purgatory = &mut self.requests.purgatory;
-        let Some(offsets) = purgatory.get_mut::<WaitingOffsets>(lookup.request) else {
+        let Some(offsets) = purgatory.get_mut::<WaitingOffsets>(id) else {
             return; // the client is gone
         };
-        if !offsets.open.remove(&lookup.place) {
-            return;
-        }
-        let api_version = offsets.context.api_version;
-        let answer = offsets.answer_at(lookup.place);
+        let Some(open) = offsets.open.get_mut(&number) else {
+            return; // its leader is deposed
+        };
+        open.lookup = None;
         match result {
-            QueryResult::Found(Some((offset, timestamp, leader_epoch))) => {
-                answer.offset = offset.0;
-                answer.timestamp = timestamp.0;
-                answer.leader_epoch = epoch_told(leader_epoch, api_version);
-            }
+            QueryResult::Found(Some(found)) => offsets.fill_in(number, found),
             QueryResult::Found(None) => {}
             QueryResult::Failed(_) | QueryResult::Records(_) => {
-                answer.error_code = ErrorCode::KafkaStorageError;
+                self.refuse_offset(id, number, ErrorCode::KafkaStorageError);
             }
         }
-        self.end_offsets(lookup.request, fx);
+        self.settle_offset(id, number, fx);
     }
 
-    /// Something has changed about a partition: its leader may have been confirmed, or lead no more.
-    pub(super) fn wake_latest(&mut self, partition: TopicPartition, fx: &mut Effects) {
-        let Some(waiters) = self.requests.confirming.get(&partition) else {
+    /// Something has changed about a partition: what its disk has, whether its leader is confirmed, or who leads it.
+    pub(super) fn wake_offsets(&mut self, partition: TopicPartition, fx: &mut Effects) {
+        let Some(waiters) = self.requests.offsets.get(&partition) else {
             return;
         };
         let waiters: Vec<(RequestId, usize)> = waiters.iter().copied().collect();
-        for (id, place) in waiters {
-            self.answer_latest(id, place, fx);
-        }
-    }
-
-    fn answer_latest(&mut self, id: RequestId, place: usize, fx: &mut Effects) {
-        let Some(offsets) = self.requests.purgatory.get::<WaitingOffsets>(id) else {
-            unreachable!(
-                "whoever waits for a leader to be confirmed is forgotten with its request"
-            );
-        };
-        let confirming = offsets.confirming[&place];
-        let (partition, leader_epoch) = (confirming.partition, confirming.leader_epoch);
-        let latest = match self.confirmation(confirming) {
-            Confirmation::Open => return,
-            Confirmation::Confirmed => self.replica(partition).and_then(Replica::high_watermark),
-            Confirmation::Lost => None,
-        };
-        self.forget_confirming(id, place, partition);
-        let Some(offsets) = self.requests.purgatory.get_mut::<WaitingOffsets>(id) else {
-            unreachable!("it was just seen");
-        };
-        offsets.open.remove(&place);
-        offsets.confirming.remove(&place);
-        let api_version = offsets.context.api_version;
-        let answer = offsets.answer_at(place);
-        match latest {
-            Some(latest) => {
-                answer.offset = latest.0;
-                answer.leader_epoch = epoch_told(leader_epoch, api_version);
+        for (id, number) in waiters {
+            let purgatory = &self.requests.purgatory;
+            let Some(offsets) = purgatory.get::<WaitingOffsets>(id) else {
+                unreachable!("a request is forgotten by whoever takes it out");
+            };
+            let pending = offsets.open[&number].confirmation;
+            match pending.map(|pending| self.confirmation(pending)) {
+                None | Some(Confirmation::Pending) => {}
+                Some(Confirmation::Confirmed) => {
+                    let purgatory = &mut self.requests.purgatory;
+                    let offsets = purgatory.get_mut::<WaitingOffsets>(id);
+                    let open = offsets.and_then(|offsets| offsets.open.get_mut(&number));
+                    if let Some(open) = open {
+                        open.confirmation = None;
+                    }
+                }
+                Some(Confirmation::LeadershipLost) => {
+                    self.refuse_offset(id, number, ErrorCode::NotLeaderOrFollower);
+                }
             }
-            None => answer.error_code = ErrorCode::NotLeaderOrFollower,
+            self.look_up_offset(id, number, fx);
+            self.settle_offset(id, number, fx);
         }
-        self.end_offsets(id, fx);
     }
 
-    /// Answers a request of which nothing is open any more.
-    fn end_offsets(&mut self, id: RequestId, fx: &mut Effects) {
+    /// Tells an error of a partition, whatever else would have been known of it.
+    fn refuse_offset(&mut self, id: RequestId, number: usize, code: ErrorCode) {
         let purgatory = &mut self.requests.purgatory;
-        let waiting = purgatory.get::<WaitingOffsets>(id);
-        if waiting.is_some_and(|offsets| offsets.open.is_empty())
-            && let Some(offsets) = purgatory.take::<WaitingOffsets>(id)
+        if let Some(offsets) = purgatory.get_mut::<WaitingOffsets>(id)
+            && let Some(open) = offsets.open.get_mut(&number)
         {
+            open.confirmation = None;
+            open.lookup = None;
+            let place = open.place;
+            offsets.refuse(place, code);
+        }
+    }
+
+    /// Answers a request if this partition was the last of which something was not known.
+    fn settle_offset(&mut self, id: RequestId, number: usize, fx: &mut Effects) {
+        let purgatory = &mut self.requests.purgatory;
+        let Some(offsets) = purgatory.get_mut::<WaitingOffsets>(id) else {
+            return;
+        };
+        let open = offsets.open.get(&number);
+        let Some(settled) = open.filter(|open| open.is_settled()) else {
+            return;
+        };
+        let partition = settled.partition;
+        offsets.open.remove(&number);
+        let is_last = offsets.open.is_empty();
+        self.forget_offset(id, number, partition);
+        let purgatory = &mut self.requests.purgatory;
+        if is_last && let Some(offsets) = purgatory.take::<WaitingOffsets>(id) {
             self.respond_data(offsets.context, offsets.response, fx);
         }
     }
@@ -281,55 +363,64 @@ impl Broker {
         body: OffsetForLeaderEpochRequest,
         fx: &mut Effects,
     ) {
-        let topics = body.topics.into_iter().map(|topic| {
+        let mut response = OffsetForLeaderEpochResponse::default();
+        let mut open = BTreeMap::new();
+        for (topic_place, topic) in body.topics.into_iter().enumerate() {
             let found = self.find_topic(Named::Name(&topic.topic));
-            let partitions = topic.partitions.iter().map(|asked| {
+            let mut partitions = Vec::with_capacity(topic.partitions.len());
+            for (place, asked) in topic.partitions.iter().enumerate() {
                 let mut answer = EpochEndOffset {
                     partition: asked.partition,
                     ..EpochEndOffset::default()
                 };
                 match found.and_then(|topic| self.end_of_asked_epoch(topic, asked)) {
-                    Ok(Some((leader_epoch, end_offset))) => {
-                        answer.leader_epoch = leader_epoch;
-                        answer.end_offset = end_offset;
+                    Ok((_, Some((leader_epoch, end_offset)))) => {
+                        answer.leader_epoch = leader_epoch.0;
+                        answer.end_offset = end_offset.0;
                     }
-                    Ok(None) => {}
+                    Ok((partition, None)) if !fx.mutant(Mutant::TellsEpochsUnconfirmed) => {
+                        let number = open.len();
+                        let unknown = OpenPartition {
+                            partition,
+                            place: (topic_place, place),
+                            confirmation: Some(self.confirm_leadership(partition, fx)),
+                            lookup: None,
+                        };
+                        open.insert(number, unknown);
+                    }
+                    Ok((_, None)) => {}
                     Err(code) => answer.error_code = code,
                 }
-                answer
-            });
-            let partitions = partitions.collect();
-            OffsetForLeaderTopicResult {
+                partitions.push(answer);
+            }
+            response.topics.push(OffsetForLeaderTopicResult {
                 topic: topic.topic,
                 partitions,
-            }
-        });
-        let response = OffsetForLeaderEpochResponse {
-            topics: topics.collect(),
-            ..OffsetForLeaderEpochResponse::default()
-        };
-        self.respond_data(context, response, fx);
-    }
-
-    fn forget_confirming(&mut self, id: RequestId, place: usize, partition: TopicPartition) {
-        let confirming = &mut self.requests.confirming;
-        if let Some(waiters) = confirming.get_mut(&partition) {
-            waiters.remove(&(id, place));
-            if waiters.is_empty() {
-                confirming.remove(&partition);
-            }
+            });
         }
+        self.answer_offsets(context, response.into(), open, PATIENCE, fx);
     }
 
+    /// The partition with the end of the epoch asked for, or of the one before; `None` for one that is not known.
     fn end_of_asked_epoch(
         &self,
         topic: crate::ids::TopicId,
         asked: &OffsetForLeaderPartition,
-    ) -> Result<Option<(i32, i64)>, ErrorCode> {
+    ) -> Result<(TopicPartition, Option<(LeaderEpoch, Offset)>), ErrorCode> {
         let partition = self.find_partition(topic, asked.partition)?;
         let replica = self.led_replica(partition, asked.current_leader_epoch)?;
         let end = end_of_epoch(replica, LeaderEpoch(asked.leader_epoch));
-        Ok(end.map(|(leader_epoch, end_offset)| (leader_epoch.0, end_offset.0)))
+        Ok((partition, end))
+    }
+
+    fn forget_offset(&mut self, id: RequestId, number: usize, partition: TopicPartition) {
+        let offsets = &mut self.requests.offsets;
+        if let Some(waiters) = offsets.get_mut(&partition) {
+            waiters.remove(&(id, number));
+            if waiters.is_empty() {
+                offsets.remove(&partition);
+            }
+        }
     }
 }
 
@@ -347,32 +438,51 @@ impl Delayed for WaitingOffsets {
     }
 
     fn forget(&self, broker: &mut Broker) {
-        for (&place, confirming) in &self.confirming {
-            broker.forget_confirming(self.context.id, place, confirming.partition);
+        for (&number, open) in &self.open {
+            broker.forget_offset(self.context.id, number, open.partition);
         }
     }
 }
 
 impl WaitingOffsets {
-    /// Answers with what was found, and this error for the rest.
+    /// Answers with what is known, and this error for the rest.
     fn end(mut self, code: ErrorCode, broker: &mut Broker, fx: &mut Effects) {
-        for place in std::mem::take(&mut self.open) {
-            self.answer_at(place).error_code = code;
+        for open in std::mem::take(&mut self.open).into_values() {
+            self.refuse(open.place, code);
         }
         broker.respond_data(self.context, self.response, fx);
     }
 
-    /// Leaves a place in the answer open. Returns its place in `places`.
-    fn open_place(&mut self, topic: usize, partition: usize) -> usize {
-        let place = self.places.len();
-        self.places.push((topic, partition));
-        self.open.insert(place);
-        place
+    /// Enters what the store has found.
+    fn fill_in(&mut self, number: usize, found: (Offset, Timestamp, LeaderEpoch)) {
+        let (topic, partition) = self.open[&number].place;
+        let (offset, timestamp, leader_epoch) = found;
+        if let Response::ListOffsets(response) = &mut self.response {
+            let answer = &mut response.topics[topic].partitions[partition];
+            answer.offset = offset.0;
+            answer.timestamp = timestamp.0;
+            answer.leader_epoch = epoch_told(leader_epoch, self.context.api_version);
+        }
     }
 
-    fn answer_at(&mut self, place: usize) -> &mut ListOffsetsPartitionResponse {
-        let (topic, partition) = self.places[place];
-        &mut self.response.topics[topic].partitions[partition]
+    /// Makes the answer for a partition an error.
+    fn refuse(&mut self, (topic, partition): (usize, usize), code: ErrorCode) {
+        if let Response::ListOffsets(response) = &mut self.response {
+            let answer = &mut response.topics[topic].partitions[partition];
+            *answer = ListOffsetsPartitionResponse {
+                partition_index: answer.partition_index,
+                error_code: code,
+                ..ListOffsetsPartitionResponse::default()
+            };
+        }
+        if let Response::OffsetForLeaderEpoch(response) = &mut self.response {
+            let answer = &mut response.topics[topic].partitions[partition];
+            *answer = EpochEndOffset {
+                partition: answer.partition,
+                error_code: code,
+                ..EpochEndOffset::default()
+            };
+        }
     }
 }
 

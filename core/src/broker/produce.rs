@@ -8,8 +8,8 @@
 //! (counter-example 12). Only the leader epoch in which a batch was appended can acknowledge it: after a change
 //! of leader nobody here knows what became of it, and the producer asks the next leader.
 //!
-//! That a batch is out of sequence, or of a fenced producer, only the latest leader can tell: one that has been succeeded
-//! does not know what the producer has written since, and its word would be final. So its voters are asked first, see
+//! That a batch is out of sequence, or of a fenced producer epoch, only the current leader can tell: a deposed one does not
+//! know what the producer has written since, and its word would be final. So the voters are asked first, see
 //! `replica::confirmation`.
 //!
 //! Where this differs from Kafka: a partition's batches keep their codec, whatever `compression.type` says; there
@@ -29,14 +29,14 @@ use crate::ids::{BrokerId, LeaderEpoch, Offset, Timestamp, TopicPartition};
 use crate::input::RequestContext;
 use crate::peer::LeadershipRound;
 use crate::record::{Examined, RecordError, TimestampType};
-use crate::replica::{Appended, Confirmation, ProduceRefusal, Replica};
+use crate::replica::{Appended, ProduceRefusal, Replica};
 use crate::wire::produce::{
     BatchIndexAndErrorMessage, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
 };
 use crate::wire::{ErrorCode, ProduceRequest, ProduceResponse, Str};
 
 use super::Broker;
-use super::lookup::Named;
+use super::lookup::{Named, refusal_of_leader};
 use super::purgatory::Delayed;
 
 /// From this version on topics are named by id.
@@ -57,18 +57,18 @@ struct WaitingProduce {
 #[derive(Debug, Default)]
 pub(super) struct OpenBatches {
     /// For this leader to have them.
-    one: BTreeSet<OpenBatch>,
+    acks_one: BTreeSet<OpenBatch>,
     /// For the voters to have them.
-    all: BTreeSet<OpenBatch>,
-    /// For this leader to be confirmed.
-    confirmed: BTreeSet<OpenBatch>,
+    acks_all: BTreeSet<OpenBatch>,
+    /// For the voters to confirm this leader.
+    rejected: BTreeSet<OpenBatch>,
 }
 
 /// A batch that is neither acknowledged nor refused. Of those that wait for the same the lesser is answered first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct OpenBatch {
     leader_epoch: LeaderEpoch,
-    until: Until,
+    awaits: Awaits,
     request: RequestId,
     /// Topic and partition, by their places in the request.
     place: (usize, usize),
@@ -76,13 +76,13 @@ struct OpenBatch {
 
 /// What a batch waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Until {
+enum Awaits {
     /// `acks=1`: this leader has it. Its end, exclusive.
-    One(Offset),
+    AcksOne(Offset),
     /// `acks=all`: the voters have it. Its end, exclusive.
-    All(Offset),
-    /// This leader is the latest, and what it knows of the producer therefore a reason to refuse the batch.
-    Confirmed(LeadershipRound, ErrorCode),
+    AcksAll(Offset),
+    /// It is not in the log: the voters confirm this leader, and what it knows of the producer is reason to reject it.
+    Rejection(LeadershipRound, ErrorCode),
 }
 
 /// Why a batch was not appended.
@@ -92,8 +92,19 @@ struct Refusal {
     message: Option<Str>,
     /// The record that it was refused for, and what is wrong with it.
     record: Option<(i32, Str)>,
-    /// Whether this leader is to be confirmed before the producer is told.
-    to_confirm: bool,
+}
+
+/// What became of a batch that was not appended.
+enum Rejected {
+    Now(Refusal),
+    /// Once the voters have confirmed this leader.
+    OnceConfirmed(TopicPartition, ErrorCode),
+}
+
+impl<T: Into<Refusal>> From<T> for Rejected {
+    fn from(refusal: T) -> Self {
+        Self::Now(refusal.into())
+    }
 }
 
 impl From<ErrorCode> for Refusal {
@@ -167,7 +178,7 @@ impl Broker {
                 let landed = if is_anonymous {
                     Err(ErrorCode::TransactionalIdAuthorizationFailed.into())
                 } else {
-                    found.map_err(Refusal::from).and_then(|topic| {
+                    found.map_err(Rejected::from).and_then(|topic| {
                         self.append(topic, partition.index, Arrival { acks, batch }, fx)
                     })
                 };
@@ -187,24 +198,17 @@ impl Broker {
                             produce.open.push((landed.partition, batch));
                         }
                     }
-                    Err(Refusal {
-                        code,
-                        to_confirm: true,
-                        ..
-                    }) => {
-                        let partition = found
-                            .and_then(|topic| self.find_partition(topic, partition.index))
-                            .expect("its leader has just refused the batch");
-                        let confirming = self.confirm_leadership(partition, fx);
+                    Err(Rejected::OnceConfirmed(partition, code)) => {
+                        let pending = self.confirm_leadership(partition, fx);
                         let batch = OpenBatch {
-                            leader_epoch: confirming.leader_epoch,
-                            until: Until::Confirmed(confirming.round, code),
+                            leader_epoch: pending.leader_epoch,
+                            awaits: Awaits::Rejection(pending.round, code),
                             request: id,
                             place: (topic_place, place),
                         };
                         produce.open.push((partition, batch));
                     }
-                    Err(refusal) => {
+                    Err(Rejected::Now(refusal)) => {
                         answer.error_code = refusal.code;
                         answer.error_message = refusal.message;
                         answer
@@ -249,7 +253,7 @@ impl Broker {
         }
         for (partition, batch) in &produce.open {
             let open = self.requests.open_batches.entry(*partition).or_default();
-            open.alike(batch.until).insert(*batch);
+            open.set_for(batch.awaits).insert(*batch);
         }
         let patience = Duration::from_millis(u64::try_from(body.timeout_ms).unwrap_or(0));
         let deadline = self.now + patience;
@@ -263,7 +267,7 @@ impl Broker {
         index: i32,
         arrival: Arrival,
         fx: &mut Effects,
-    ) -> Result<Landed, Refusal> {
+    ) -> Result<Landed, Rejected> {
         if !(-1..=1).contains(&arrival.acks) {
             return Err(ErrorCode::InvalidRequiredAcks.into());
         }
@@ -279,16 +283,12 @@ impl Broker {
         let replica = self.led_replica(partition, -1)?;
         let (voters, log_start_offset) = (replica.voters().len(), replica.log_start_offset());
         if self.failure.is_some() {
-            return Err(Refusal::with(
-                ErrorCode::KafkaStorageError,
-                "The leader's log directory is offline.",
-            ));
+            let message = "The leader's log directory is offline.";
+            return Err(Refusal::with(ErrorCode::KafkaStorageError, message).into());
         }
         if self.full {
-            return Err(Refusal::with(
-                ErrorCode::KafkaStorageError,
-                "The leader's disk is full.",
-            ));
+            let message = "The leader's disk is full.";
+            return Err(Refusal::with(ErrorCode::KafkaStorageError, message).into());
         }
         let examined = arrival.batch.map_err(|error| malformed(&error))?;
         let config = self.acks_config(topic, fx);
@@ -304,9 +304,11 @@ impl Broker {
             .expect("the replica was just seen")
             .map_err(|refusal| {
                 let confirms = arrival.acks != 0 && !fx.mutant(Mutant::RefusesUnconfirmed);
-                Refusal {
-                    to_confirm: confirms && refusal.is_of_producer(),
-                    ..refused(refusal, insync_min)
+                let told = refused(refusal, insync_min);
+                if confirms && refusal.depends_on_producer_state() {
+                    Rejected::OnceConfirmed(partition, told.code)
+                } else {
+                    Rejected::Now(told)
                 }
             })?;
         let log_append_time = if appended.duplicate {
@@ -354,14 +356,14 @@ impl Broker {
         if acks == 0 || early || appended.duplicate && fx.mutant(Mutant::AnswersDuplicateEarly) {
             return None;
         }
-        let until = if acks == 1 || fx.mutant(Mutant::AnswersAllAsOne) {
-            Until::One(appended.end_offset)
+        let awaits = if acks == 1 || fx.mutant(Mutant::AnswersAllAsOne) {
+            Awaits::AcksOne(appended.end_offset)
         } else {
-            Until::All(appended.end_offset)
+            Awaits::AcksAll(appended.end_offset)
         };
         let batch = OpenBatch {
             leader_epoch: appended.leader_epoch,
-            until,
+            awaits,
             request,
             place,
         };
@@ -419,7 +421,7 @@ impl Broker {
     fn forget_open(&mut self, partition: TopicPartition, batch: OpenBatch) {
         let open_batches = &mut self.requests.open_batches;
         if let Some(of_partition) = open_batches.get_mut(&partition) {
-            of_partition.alike(batch.until).remove(&batch);
+            of_partition.set_for(batch.awaits).remove(&batch);
             if of_partition.is_empty() {
                 open_batches.remove(&partition);
             }
@@ -493,7 +495,12 @@ impl Delayed for WaitingProduce {
 
     fn expire(mut self: Box<Self>, broker: &mut Broker, fx: &mut Effects) {
         for (_, batch) in std::mem::take(&mut self.open) {
-            self.fail_place(batch.place, ErrorCode::RequestTimedOut, None);
+            let code = match batch.awaits {
+                Awaits::AcksOne(_) | Awaits::AcksAll(_) => ErrorCode::RequestTimedOut,
+                // Clients take a time-out for a batch that may be in the log.
+                Awaits::Rejection(..) => ErrorCode::NotLeaderOrFollower,
+            };
+            self.fail_place(batch.place, code, None);
         }
         broker.respond_data(self.context, self.response, fx);
     }
@@ -524,7 +531,7 @@ impl OpenBatches {
         config: &TopicConfig,
     ) -> Vec<(OpenBatch, ErrorCode)> {
         let mut decided = Vec::new();
-        for waits in [&self.one, &self.all, &self.confirmed] {
+        for waits in [&self.acks_one, &self.acks_all, &self.rejected] {
             for batch in waits {
                 let Some(code) = batch.verdict(replica, config) else {
                     break;
@@ -536,16 +543,16 @@ impl OpenBatches {
     }
 
     /// Those that wait for the same.
-    const fn alike(&mut self, until: Until) -> &mut BTreeSet<OpenBatch> {
-        match until {
-            Until::One(_) => &mut self.one,
-            Until::All(_) => &mut self.all,
-            Until::Confirmed(..) => &mut self.confirmed,
+    const fn set_for(&mut self, awaits: Awaits) -> &mut BTreeSet<OpenBatch> {
+        match awaits {
+            Awaits::AcksOne(_) => &mut self.acks_one,
+            Awaits::AcksAll(_) => &mut self.acks_all,
+            Awaits::Rejection(..) => &mut self.rejected,
         }
     }
 
     fn is_empty(&self) -> bool {
-        self.one.is_empty() && self.all.is_empty() && self.confirmed.is_empty()
+        self.acks_one.is_empty() && self.acks_all.is_empty() && self.rejected.is_empty()
     }
 }
 
@@ -557,11 +564,11 @@ impl OpenBatch {
         let Some(replica) = replica.filter(leads) else {
             return Some(ErrorCode::NotLeaderOrFollower);
         };
-        match self.until {
-            Until::One(end_offset) => replica
+        match self.awaits {
+            Awaits::AcksOne(end_offset) => replica
                 .meets_acks_one(end_offset)
                 .then_some(ErrorCode::None),
-            Until::All(end_offset) => {
+            Awaits::AcksAll(end_offset) => {
                 let insync_min = insync_min(config, replica.voters().len());
                 if replica.meets_acks_all(end_offset, insync_min) {
                     return Some(ErrorCode::None);
@@ -570,11 +577,9 @@ impl OpenBatch {
                 let too_few = committed && replica.isr().len() < insync_min;
                 too_few.then_some(ErrorCode::NotEnoughReplicasAfterAppend)
             }
-            Until::Confirmed(round, code) => match replica.confirmation(self.leader_epoch, round) {
-                Confirmation::Open => None,
-                Confirmation::Confirmed => Some(code),
-                Confirmation::Lost => Some(ErrorCode::NotLeaderOrFollower),
-            },
+            Awaits::Rejection(round, code) => {
+                refusal_of_leader(replica.confirmation(self.leader_epoch, round), code)
+            }
         }
     }
 }
@@ -633,7 +638,6 @@ fn check_batch(examined: &Examined, config: &TopicConfig, now: Timestamp) -> Res
                 index,
                 Str::from_static("Compacted topic cannot accept message without key."),
             )),
-            to_confirm: false,
         });
     }
     let (before, after) = (
@@ -662,7 +666,6 @@ fn malformed(error: &RecordError) -> Refusal {
         code: error.error_code(),
         record: error.record_index().map(|index| (index, message.clone())),
         message: Some(message),
-        to_confirm: false,
     }
 }
 

@@ -33,8 +33,8 @@ pub(super) struct Requests {
     pub(super) open_batches: BTreeMap<TopicPartition, OpenBatches>,
     /// Fetches that wait for more of a partition, with the place of that partition in them.
     pub(super) readers: BTreeMap<TopicPartition, BTreeSet<(RequestId, usize)>>,
-    /// Lookups of the latest offset that wait for the partition's leader to be confirmed, with their place in the answer.
-    pub(super) confirming: BTreeMap<TopicPartition, BTreeSet<(RequestId, usize)>>,
+    /// Requests for offsets that wait for a partition, with its number in them.
+    pub(super) offsets: BTreeMap<TopicPartition, BTreeSet<(RequestId, usize)>>,
     pub(super) sessions: Sessions,
     pub(super) producer_ids: ProducerIds,
     pub(super) questions: Questions,
@@ -109,7 +109,7 @@ impl Broker {
     pub(super) fn wake_requests(&mut self, partition: TopicPartition, fx: &mut Effects) {
         self.wake_produces(partition, fx);
         self.wake_fetches(partition, fx);
-        self.wake_latest(partition, fx);
+        self.wake_offsets(partition, fx);
     }
 
     /// Has the broker called when the next request has waited long enough, or something is to be asked again for one.

@@ -1,6 +1,7 @@
-//! Whether a leader is still the latest one, for what only the latest can tell (counter-example 13).
+//! Leadership confirmation: whether a leader is still the current one, for what only that one can tell
+//! (counter-example 13).
 //!
-//! A leader that has been succeeded may not know it. Its voters' brokers hear it as before, and where it handed
+//! A deposed leader may not know that it is one. Its voters' brokers hear it as before, and where it handed
 //! leadership over itself, they voted for another without ever having doubted it: check-quorum says nothing of that.
 //! So, once such a request *has come*, it asks its voters whether they are in its epoch, and answers when a majority
 //! says so (ReadIndex; Raft dissertation, 6.4). A leader of a later epoch was elected by one of these, who was still in
@@ -33,11 +34,11 @@ pub(super) struct Rounds {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Confirmation {
     /// Not enough voters have answered yet.
-    Open,
-    /// This replica led the latest epoch, after the round was asked for.
+    Pending,
+    /// This replica was the current leader, after the round was asked for.
     Confirmed,
     /// That leadership is over.
-    Lost,
+    LeadershipLost,
 }
 
 impl Rounds {
@@ -47,7 +48,8 @@ impl Rounds {
 }
 
 impl Replica {
-    /// Has this leadership confirmed. Returns the epoch and the round to wait for; `None` where this replica leads nothing.
+    /// Asks the voters whether this replica is still the current leader. Returns its epoch and the round to wait for; `None`
+    /// where it does not lead.
     pub(crate) fn confirm_leadership(
         &mut self,
         cx: &mut Cx<'_>,
@@ -65,7 +67,7 @@ impl Replica {
         Some((leader_epoch, round))
     }
 
-    /// What has become of a round of that epoch.
+    /// What has become of that round of that epoch.
     #[must_use]
     pub(crate) fn confirmation(
         &self,
@@ -77,11 +79,11 @@ impl Replica {
                 if leading.rounds.confirmed >= round {
                     Confirmation::Confirmed
                 } else {
-                    Confirmation::Open
+                    Confirmation::Pending
                 }
             }
             Role::Leader(_) | Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {
-                Confirmation::Lost
+                Confirmation::LeadershipLost
             }
         }
     }

@@ -78,7 +78,7 @@ pub enum ProduceRefusal {
 impl ProduceRefusal {
     /// Whether the reason is what this leader knows of the producer: only the latest leader knows all of it.
     #[must_use]
-    pub const fn is_of_producer(self) -> bool {
+    pub const fn depends_on_producer_state(self) -> bool {
         match self {
             Self::OutOfOrderSequence | Self::Fenced => true,
             Self::NotLeader | Self::NotEnoughReplicas => false,

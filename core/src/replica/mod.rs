@@ -468,6 +468,12 @@ impl Replica {
         self.tail.batches_from(offset, end, usize::MAX)
     }
 
+    /// Whether the store has written this log up to `end`, exclusive, and a query sees it.
+    #[must_use]
+    pub(crate) fn is_written(&self, end: Offset) -> bool {
+        self.orders.written().end_offset >= end
+    }
+
     /// Up to where the disk may be asked for records below `end`, exclusive: what is behind is in memory.
     #[must_use]
     pub(crate) fn readable_end(&self, end: Offset, cx: &Effects) -> Offset {

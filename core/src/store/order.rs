@@ -240,7 +240,7 @@ pub struct Query {
 }
 
 /// What is looked up.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum QueryKind {
     /// Whole batches from the one that holds `offset` on, up to `end` and about `bytes_max`, at least one.
     Read {

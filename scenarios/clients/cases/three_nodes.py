@@ -8,7 +8,7 @@ from . import create, found, last, name, story_of, topic_id, topics, versions
 from .making import ask as ask_to_create
 from .making import assignment
 from .reading import Reader, partition
-from .writing import ends, produce, writer
+from .writing import ends, produce, producer_id, writer
 
 
 def led_by_1(side, word, partitions=1, **options):
@@ -108,6 +108,31 @@ def replicas(side):
     side.ask("on three nodes", "DescribeTopicPartitions", 0, topics(topic))
 
 
+def out_of_order(side, topic, word):
+    """What a leader refuses for what its log holds: it has to know that it still leads, and answers as one that does."""
+    for version in versions("Produce", 3):
+        write = writer(side, version, topic)
+        producer = producer_id(side)
+        for acks in (-1, 1):
+            write(f"{word}, a gap, acks={acks}", batch(b"a", producer=(producer, 1, 9)), acks=acks)
+        write(f"{word}, the first", batch(b"a", producer=(producer, 1, 0)))
+        for acks in (-1, 1):
+            write(f"{word}, a later gap, acks={acks}", batch(b"a", producer=(producer, 1, 9)), acks=acks)
+            write(f"{word}, an earlier epoch, acks={acks}", batch(b"a", producer=(producer, 0, 1)), acks=acks)
+        write(f"{word}, the next", batch(b"a", producer=(producer, 1, 1)))
+    for version in versions("Fetch"):
+        read = Reader(side, version, topic)
+        read(f"{word}, behind the end", partition(0, 1 << 40))
+        read(f"{word}, behind the end, waiting", partition(0, 1 << 40), maxWaitMs=20_000, minBytes=1)
+        read(f"{word}, before the start", partition(0, -1))
+    ends(side, topic)
+
+
+@story_of(3)
+def refusals(side):
+    out_of_order(side, led_by_1(side, "topic"), "with all")
+
+
 @story_of(3)
 def a_node_stops(side):
     """The last story: the third node is gone for the rest of it."""
@@ -129,6 +154,7 @@ def a_node_stops(side):
     ends(side, most_of_them)
     read = Reader(side, last("Fetch"), most_of_them)
     read("what was written", partition(0, 0))
+    out_of_order(side, most_of_them, "with most")
     for version in versions("Metadata"):
         side.ask("a replica is offline", "Metadata", version, topics(most_of_them))
     side.ask("a replica is offline", "DescribeTopicPartitions", 0, topics(most_of_them))

@@ -176,6 +176,11 @@ impl ClusterViewNeverGoesBack {
                     )
                 })
             }),
+            Response::OffsetForLeaderEpoch(response) => response.topics.iter().find_map(|topic| {
+                let mut partitions = topic.partitions.iter();
+                partitions
+                    .find_map(|it| exists(it.error_code, TopicId::ZERO, &topic.topic, it.partition))
+            }),
             Response::ListOffsets(response) => response.topics.iter().find_map(|topic| {
                 let mut partitions = topic.partitions.iter();
                 partitions.find_map(|it| {

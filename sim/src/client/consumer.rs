@@ -3,29 +3,26 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use varve_core::ids::{Offset, PartitionIndex, TopicId, TopicPartition};
+use varve_core::ids::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicPartition};
 use varve_core::record::Batch;
 use varve_core::wire::fetch::{FetchPartition, FetchTopic, PartitionData};
-use varve_core::wire::list_offsets::{LATEST_TIMESTAMP, ListOffsetsPartition, ListOffsetsTopic};
-use varve_core::wire::{
-    ErrorCode, FetchRequest, FetchResponse, ListOffsetsRequest, ListOffsetsResponse, Records,
-    Request, Str,
-};
+use varve_core::wire::{ErrorCode, FetchRequest, FetchResponse, Records, Request, Str};
 
 use crate::client::backoff::Backoff;
-use crate::client::{Client, ClientAction, Purpose, Work};
+use crate::client::{Client, ClientAction, Purpose, Question, Work};
 use crate::clock::SimTime;
 use crate::history::{History, Value};
 
 const FETCH_VERSION: i16 = 13;
-const LIST_OFFSETS_VERSION: i16 = 7;
-/// A consumer asks for the latest offsets after so many fetches.
-const FETCHES_PER_LATEST: u64 = 16;
+/// A consumer asks something else after so many fetches.
+const FETCHES_PER_QUESTION: u64 = 16;
 
 /// A consumer's state.
 #[derive(Clone, Debug, Default)]
 pub struct Consumer {
     positions: BTreeMap<i32, Offset>,
+    /// Of which epoch the last record was that has been read.
+    pub(super) epochs: BTreeMap<i32, LeaderEpoch>,
     /// High watermarks as last seen.
     high_watermarks: BTreeMap<i32, Offset>,
     /// Partitions whose last fetch has failed.
@@ -35,9 +32,15 @@ pub struct Consumer {
     /// It names no leader epoch, as clients from before KIP-320: a former leader does not see from its request that there is
     /// a later one.
     knows_no_epochs: bool,
-    /// It is to ask for the latest offsets as soon as it can.
-    pub wants_latest: bool,
-    /// Answers to that without an error, so far.
+    /// It names in its fetches of which epoch the last record was that it has read.
+    pub names_last_epoch: bool,
+    /// It begins where no log reaches, and is to be told that this is out of range.
+    beyond: bool,
+    /// How often it has been.
+    pub out_of_range_told: u64,
+    /// What it is to ask as soon as it can.
+    pub wants: Option<Question>,
+    /// Latest offsets that it has been told, so far.
     pub latest_told: u64,
 }
 
@@ -49,6 +52,21 @@ impl Consumer {
             knows_no_epochs: true,
             ..Self::default()
         }
+    }
+
+    /// A consumer whose positions in these partitions are beyond the end of any log.
+    #[must_use]
+    pub fn beyond(partitions: &[i32]) -> Self {
+        let position = |&partition: &i32| (partition, Offset(1 << 40));
+        Self {
+            positions: partitions.iter().map(position).collect(),
+            beyond: true,
+            ..Self::default()
+        }
+    }
+
+    pub(super) const fn names_epochs(&self) -> bool {
+        !self.knows_no_epochs
     }
 
     /// Whether it is time to fetch this partition.
@@ -118,6 +136,7 @@ impl Consumer {
                 history.fail("BatchesAreSound", format!("c{client}: {what}"));
             }
             self.positions.insert(partition, next);
+            self.epochs.insert(partition, batch.header.leader_epoch);
         }
     }
 }
@@ -158,6 +177,11 @@ impl Client {
                                 known.leaders[&partition].1
                             },
                             fetch_offset: consumer.position(partition).0,
+                            last_fetched_epoch: consumer
+                                .epochs
+                                .get(&partition)
+                                .filter(|_| consumer.names_last_epoch)
+                                .map_or(-1, |epoch| epoch.0),
                             partition_max_bytes: 16 << 10,
                             ..FetchPartition::default()
                         })
@@ -178,88 +202,11 @@ impl Client {
             }
             if sent && let Work::Consume(consumer) = &mut self.work {
                 consumer.fetches += 1;
-                consumer.wants_latest |= consumer.fetches.is_multiple_of(FETCHES_PER_LATEST);
-            }
-        }
-    }
-
-    /// Asks every leader for the latest offsets, where that is wanted and all of them can be asked.
-    pub(super) fn ask_latest(
-        &mut self,
-        now: SimTime,
-        history: &History,
-        actions: &mut Vec<ClientAction>,
-    ) {
-        let Work::Consume(consumer) = &mut self.work else {
-            return;
-        };
-        if !consumer.wants_latest {
-            return;
-        }
-        let Some(known) = self.known.clone() else {
-            return;
-        };
-        let up = |(leader, _): &(u8, i32)| self.links.get(leader).is_some_and(|link| link.up);
-        if !known.leaders.values().all(up) {
-            return;
-        }
-        consumer.wants_latest = false;
-        for (leader, partitions) in known.by_leader() {
-            let asked = |&partition: &i32| ListOffsetsPartition {
-                partition_index: partition,
-                timestamp: LATEST_TIMESTAMP,
-                ..ListOffsetsPartition::default()
-            };
-            let request = ListOffsetsRequest {
-                topics: vec![ListOffsetsTopic {
-                    name: Str::from(&self.topic),
-                    partitions: partitions.iter().map(asked).collect(),
-                }],
-                ..ListOffsetsRequest::default()
-            };
-            let floor = |&index: &i32| {
-                let partition = TopicPartition {
-                    topic: known.topic,
-                    partition: PartitionIndex(index),
-                };
-                (index, history.acknowledged_end(partition))
-            };
-            self.call(
-                now,
-                leader,
-                Purpose::Latest(partitions.iter().map(floor).collect()),
-                LIST_OFFSETS_VERSION,
-                Request::ListOffsets(request),
-                actions,
-            );
-        }
-    }
-
-    /// The latest offsets, as a leader tells them: not below what was acknowledged before it was asked.
-    pub(super) fn on_latest(
-        &mut self,
-        floors: &BTreeMap<i32, Offset>,
-        response: &ListOffsetsResponse,
-        history: &mut History,
-    ) {
-        let Work::Consume(consumer) = &mut self.work else {
-            return;
-        };
-        for data in response.topics.iter().flat_map(|topic| &topic.partitions) {
-            if data.error_code != ErrorCode::None {
-                self.setbacks += 1;
-                continue;
-            }
-            consumer.latest_told += 1;
-            let floor = floors.get(&data.partition_index).copied();
-            if let Some(floor) = floor.filter(|floor| data.offset < floor.0) {
-                history.fail(
-                    "LatestIsLatest",
-                    format!(
-                        "c{} was told that partition {} ends at {}, when {floor} had been acknowledged before it asked",
-                        self.number, data.partition_index, data.offset
-                    ),
-                );
+                if consumer.fetches.is_multiple_of(FETCHES_PER_QUESTION) {
+                    let asked = consumer.fetches / FETCHES_PER_QUESTION;
+                    let place = usize::try_from(asked).unwrap_or_default() % Question::ALL.len();
+                    consumer.wants = Some(Question::ALL[place]);
+                }
             }
         }
     }
@@ -282,14 +229,18 @@ impl Client {
         let topics = response.responses.iter();
         for data in topics.flat_map(|topic| &topic.partitions) {
             let backoff = consumer.backoffs.entry(data.partition_index).or_default();
-            if data.error_code == ErrorCode::None {
+            let is_cut = data.diverging_epoch.epoch >= 0;
+            if data.error_code == ErrorCode::None && !is_cut {
                 backoff.succeeded();
                 consumer.take_data(number, topic, data, history);
-            } else if data.error_code == ErrorCode::OffsetOutOfRange {
+            } else if data.error_code == ErrorCode::OffsetOutOfRange && consumer.beyond {
+                consumer.out_of_range_told += 1;
+                backoff.failed(now, &mut draw);
+            } else if is_cut || data.error_code == ErrorCode::OffsetOutOfRange {
                 history.fail(
                     "PositionsStayInRange",
                     format!(
-                        "c{number} has read partition {} up to {} and is told that this is out of range",
+                        "c{number} has read partition {} up to {} and is told that this is out of range or was cut",
                         data.partition_index,
                         consumer.position(data.partition_index)
                     ),

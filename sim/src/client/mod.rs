@@ -9,11 +9,11 @@ mod metadata;
 mod create_topic;
 mod producer;
 mod consumer;
+mod questions;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use varve_core::ids::Offset;
 use varve_core::wire::{Request, Response};
 
 use crate::clock::SimTime;
@@ -22,9 +22,11 @@ use crate::history::History;
 
 pub use consumer::Consumer;
 pub use producer::Producer;
+pub use questions::Question;
 
 use backoff::Backoff;
 use metadata::Known;
+use questions::Floor;
 
 /// A request on its way.
 #[derive(Clone, Debug)]
@@ -85,7 +87,7 @@ enum Purpose {
     Produce(i32, u64),
     Fetch,
     /// With the least that may be answered, by partition.
-    Latest(BTreeMap<i32, Offset>),
+    Ask(Question, BTreeMap<i32, Floor>),
 }
 
 /// One client.
@@ -201,7 +203,7 @@ impl Client {
             Work::CreateTopic { .. } => self.pump_create(now, actions),
             Work::Produce(_) => self.pump_producer(now, history, actions),
             Work::Consume(_) => {
-                self.ask_latest(now, history, actions);
+                self.ask(now, history, actions);
                 self.pump_consumer(now, actions);
             }
         }
@@ -334,7 +336,7 @@ impl Client {
         let mut draw = self.draw();
         match purpose {
             Purpose::Metadata => self.metadata_asked = false,
-            Purpose::Create | Purpose::Fetch | Purpose::Latest(_) => {}
+            Purpose::Create | Purpose::Fetch | Purpose::Ask(..) => {}
             Purpose::Identity => {
                 if let Work::Produce(producer) = &mut self.work {
                     producer.identity_failed(now, &mut draw);
@@ -381,8 +383,11 @@ impl Client {
             (Purpose::Fetch, Response::Fetch(response)) => {
                 self.on_fetched(now, &response, history);
             }
-            (Purpose::Latest(floors), Response::ListOffsets(response)) => {
-                self.on_latest(&floors, &response, history);
+            (Purpose::Ask(question, floors), Response::ListOffsets(response)) => {
+                self.on_offsets(question, &floors, &response, history);
+            }
+            (Purpose::Ask(_, floors), Response::OffsetForLeaderEpoch(response)) => {
+                self.on_epoch_ends(&floors, &response, history);
             }
             (purpose, response) => history.fail(
                 "AnswersFitRequests",

@@ -404,8 +404,17 @@ impl Client {
                 producer.known_in.insert(partition);
                 if let Some(batch) = producer.take(partition, id) {
                     let mut offset = Offset(answer.base_offset);
+                    let stamped = answer.log_append_time_ms >= 0;
+                    let timestamp = if stamped {
+                        Timestamp(answer.log_append_time_ms)
+                    } else {
+                        batch.timestamp
+                    };
                     for value in batch.values {
                         history.settle(value, name, Fate::Acknowledged(offset));
+                        if producer.acks == -1 {
+                            history.stamp(name, offset, timestamp);
+                        }
                         offset = offset.plus(1);
                     }
                 }
