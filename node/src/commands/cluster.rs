@@ -2,7 +2,9 @@
 
 use clap::Subcommand;
 use serde::Serialize;
-use varve_core::wire::{DescribeClusterRequest, Request, Response};
+use varve_core::wire::{
+    DescribeClusterRequest, DescribeClusterResponse, MetadataResponse, Request, Response,
+};
 use varve_net::client::{ClientError, host_and_port};
 
 use super::Failure;
@@ -121,47 +123,120 @@ async fn gather(access: &Access) -> Result<Status, Failure> {
         unreachable!("an answer is read as that of its request");
     };
     ClientError::check(cluster.error_code, cluster.error_message.as_ref())?;
-    let partitions: Vec<_> = metadata
-        .topics
-        .iter()
-        .flat_map(|topic| &topic.partitions)
-        .collect();
-    let mut brokers: Vec<Broker> = cluster
-        .brokers
-        .iter()
-        .map(|broker| Broker {
-            id: broker.broker_id,
-            address: host_and_port(broker.host.as_str(), broker.port),
-            rack: broker.rack.as_ref().map(|rack| rack.as_str().to_owned()),
-            fenced: broker.is_fenced,
-            directory_offline: !broker.is_fenced
-                && partitions
+    Ok(Status::of(&metadata, &cluster))
+}
+
+impl Status {
+    fn of(metadata: &MetadataResponse, cluster: &DescribeClusterResponse) -> Self {
+        let partitions: Vec<_> = metadata
+            .topics
+            .iter()
+            .flat_map(|topic| &topic.partitions)
+            .collect();
+        let mut brokers: Vec<Broker> = cluster
+            .brokers
+            .iter()
+            .map(|broker| Broker {
+                id: broker.broker_id,
+                address: host_and_port(broker.host.as_str(), broker.port),
+                rack: broker.rack.as_ref().map(|rack| rack.as_str().to_owned()),
+                fenced: broker.is_fenced,
+                directory_offline: !broker.is_fenced
+                    && partitions
+                        .iter()
+                        .any(|p| p.offline_replicas.contains(&broker.broker_id)),
+                leads: partitions
                     .iter()
-                    .any(|p| p.offline_replicas.contains(&broker.broker_id)),
-            leads: partitions
+                    .filter(|partition| partition.leader_id == broker.broker_id)
+                    .count(),
+                replicas: partitions
+                    .iter()
+                    .filter(|p| p.replica_nodes.contains(&broker.broker_id))
+                    .count(),
+            })
+            .collect();
+        brokers.sort_by_key(|broker| broker.id);
+        Self {
+            cluster_id: cluster.cluster_id.as_str().to_owned(),
+            controller: (cluster.controller_id >= 0).then_some(cluster.controller_id),
+            brokers,
+            topics: metadata.topics.len(),
+            partitions: partitions.len(),
+            partitions_without_leader: partitions
                 .iter()
-                .filter(|partition| partition.leader_id == broker.broker_id)
+                .filter(|partition| partition.leader_id < 0)
                 .count(),
-            replicas: partitions
+            partitions_under_replicated: partitions
                 .iter()
-                .filter(|p| p.replica_nodes.contains(&broker.broker_id))
+                .filter(|p| p.isr_nodes.len() < p.replica_nodes.len())
                 .count(),
-        })
-        .collect();
-    brokers.sort_by_key(|broker| broker.id);
-    Ok(Status {
-        cluster_id: cluster.cluster_id.as_str().to_owned(),
-        controller: (cluster.controller_id >= 0).then_some(cluster.controller_id),
-        brokers,
-        topics: metadata.topics.len(),
-        partitions: partitions.len(),
-        partitions_without_leader: partitions
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use varve_core::wire::describe_cluster::DescribeClusterBroker;
+    use varve_core::wire::metadata::{MetadataResponsePartition, MetadataResponseTopic};
+
+    use super::*;
+
+    #[test]
+    fn a_broker_that_is_there_without_its_directory_is_told_from_one_that_is_fenced() {
+        let partition = |leader_id, isr: &[i32], offline: &[i32]| MetadataResponsePartition {
+            leader_id,
+            replica_nodes: vec![1, 2, 3],
+            isr_nodes: isr.to_vec(),
+            offline_replicas: offline.to_vec(),
+            ..MetadataResponsePartition::default()
+        };
+        let metadata = MetadataResponse {
+            topics: vec![MetadataResponseTopic {
+                partitions: vec![
+                    partition(1, &[1, 2, 3], &[]),
+                    partition(1, &[1], &[2, 3]),
+                    partition(-1, &[], &[1, 2, 3]),
+                ],
+                ..MetadataResponseTopic::default()
+            }],
+            ..MetadataResponse::default()
+        };
+        let broker = |broker_id, is_fenced| DescribeClusterBroker {
+            broker_id,
+            is_fenced,
+            ..DescribeClusterBroker::default()
+        };
+        let cluster = DescribeClusterResponse {
+            brokers: vec![broker(3, true), broker(2, false), broker(1, false)],
+            ..DescribeClusterResponse::default()
+        };
+        let status = Status::of(&metadata, &cluster);
+        let states: Vec<_> = status
+            .brokers
             .iter()
-            .filter(|partition| partition.leader_id < 0)
-            .count(),
-        partitions_under_replicated: partitions
-            .iter()
-            .filter(|p| p.isr_nodes.len() < p.replica_nodes.len())
-            .count(),
-    })
+            .map(|it| (it.id, it.state()))
+            .collect();
+        assert_eq!(
+            states,
+            [
+                (1, "log directory offline"),
+                (2, "log directory offline"),
+                (3, "fenced")
+            ]
+        );
+        assert_eq!(status.brokers[0].leads, 2);
+        assert_eq!(status.brokers[0].replicas, 3);
+        assert_eq!(status.partitions_without_leader, 1);
+        assert_eq!(status.partitions_under_replicated, 2);
+        let sound = MetadataResponse {
+            topics: vec![MetadataResponseTopic {
+                partitions: vec![partition(1, &[1, 2, 3], &[])],
+                ..MetadataResponseTopic::default()
+            }],
+            ..MetadataResponse::default()
+        };
+        let status = Status::of(&sound, &cluster);
+        assert_eq!(status.brokers[1].state(), "active");
+        assert_eq!(status.partitions_under_replicated, 0);
+    }
 }
