@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 
@@ -231,7 +231,13 @@ fn input_that_is_empty_or_cannot_be_read_is_said() {
     let said = cluster.run(&["produce", "t"], b"").text();
     assert_eq!(said, "0 records written to t, all acknowledged\n");
     let missing = cluster.run(&["produce", "t", "--file", "/no/such/file"], b"");
-    failed(&missing, "/no/such/file: No such file or directory");
+    assert_eq!(missing.status, 2, "a wrong call: {missing:?}");
+    assert!(
+        missing
+            .err
+            .contains("/no/such/file: No such file or directory"),
+        "{missing:?}"
+    );
     let directory = cluster.run(&["produce", "t", "--file", "/"], b"");
     failed(
         &directory,
@@ -243,4 +249,32 @@ fn input_that_is_empty_or_cannot_be_read_is_said() {
     closed.args(["produce", "t", "--bootstrap", &cluster.bootstrap()]);
     let said = run(closed, b"").text();
     assert_eq!(said, "0 records written to t, all acknowledged\n");
+}
+
+#[test]
+fn the_time_of_an_append_lies_between_request_and_answer() {
+    let cluster = Cluster::start();
+    let stamped = ["--config", "message.timestamp.type=LogAppendTime"];
+    let create = ["topic", "create", "t"];
+    cluster.run(&[&create[..], &stamped].concat(), b"").ok();
+    let now = || {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        i64::try_from(since.unwrap().as_millis()).unwrap()
+    };
+    let mut times = Vec::new();
+    for _ in 0..10 {
+        let before = now();
+        cluster
+            .run(&["produce", "t", "--partition", "0"], b"a\n")
+            .ok();
+        times.push(before..=now());
+    }
+    let records = records(&cluster, "t");
+    let stamps = records
+        .iter()
+        .map(|record| record["timestamp"].as_i64().unwrap());
+    for (stamp, time) in stamps.zip(&times) {
+        assert!(time.contains(&stamp), "{stamp} is not in {time:?}");
+    }
+    assert_eq!(records.len(), times.len());
 }
