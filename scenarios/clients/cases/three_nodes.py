@@ -109,7 +109,7 @@ def replicas(side):
 
 
 def out_of_order(side, topic, word):
-    """What a leader refuses for what its log holds: it has to know that it still leads, and answers as one that does."""
+    """What a leader refuses for what its log holds, once it knows that it still leads."""
     for version in versions("Produce", 3):
         write = writer(side, version, topic)
         producer = producer_id(side)

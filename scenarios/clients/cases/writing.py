@@ -187,6 +187,8 @@ def produce_timestamps(side):
         write("the third too new", batch(b"a", b"b", b"c", timestamp=begun, timestamp_step=DAY_MS))
         write("never", batch(b"a", timestamp=-1))
         write("before 1970", batch(b"a", timestamp=-2))
+        write("as early as can be", batch(b"a", timestamp=-(2**63)))
+        write("as late as can be", batch(b"a", timestamp=2**63 - 1))
         write("0", batch(b"a", timestamp=0))
         write("a maximum that is too high", batch(b"a", timestamp=begun, max_timestamp=begun + 1))
         write(
@@ -209,7 +211,8 @@ def produce_timestamps(side):
     plain = create(side, "plain", configs={"retention.ms": "-1"})
     write = writer(side, last("Produce"), plain)
     begun = now()
-    for label, stamp in {"never": -1, "before 1970": -2, "0": 0, "in two hours": begun + 7_200_000, "1": 1}.items():
+    stamps = {"never": -1, "before 1970": -2, "0": 0, "in two hours": begun + 7_200_000, "1": 1}
+    for label, stamp in {**stamps, "as early as can be": -(2**63)}.items():
         write(f"by default, {label}", batch(b"a", timestamp=stamp))
 
 

@@ -631,6 +631,36 @@ fn what_cannot_be_appended_is_refused_with_kafkas_error() {
 }
 
 #[test]
+fn a_batch_that_decompresses_to_too_much_is_refused_with_the_limit() {
+    let mut node = Node::with_topic(None, &[]);
+    let value = vec![0; 129 << 20];
+    let mut builder = BatchBuilder::new(Compression::Zstd);
+    builder.push(NOW, None, Some(&value), &[]).expect("it fits");
+    let id = node.produce("t", -1, builder.build());
+    let answer = node.produced(id).expect("it is refused at once");
+    assert_eq!(answer.error_code, ErrorCode::MessageTooLarge);
+    let words = answer.error_message.expect("it says why");
+    assert!(words.contains("134217728 bytes at most"), "{words}");
+}
+
+#[test]
+fn the_least_and_the_greatest_timestamp_are_refused() {
+    let mut node = Node::with_topic(None, &[]);
+    for (timestamp, code) in [
+        (i64::MIN, ErrorCode::InvalidTimestamp),
+        (i64::MAX, ErrorCode::InvalidTimestamp),
+        (0, ErrorCode::None),
+    ] {
+        let mut builder = BatchBuilder::default();
+        let timestamp = Timestamp(timestamp);
+        builder.push(timestamp, None, None, &[]).expect("it fits");
+        let id = node.produce("t", -1, builder.build());
+        let answer = node.produced(id).expect("the disk answers at once");
+        assert_eq!(answer.error_code, code, "{timestamp}");
+    }
+}
+
+#[test]
 fn a_topic_with_log_append_time_stamps_its_batches_and_says_so() {
     let mut node = Node::with_topic(None, &[("message.timestamp.type", "LogAppendTime")]);
     for _ in 0..2 {
