@@ -3,7 +3,6 @@
 //! Queries change nothing, so any number may run at once. Where one meets damage it says so, and the driver has
 //! the hole journalled by [`LogStore::examine`] before the state machine hears of it.
 
-use std::cell::Cell;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -494,13 +493,13 @@ impl<D: Disk> Reader<'_, D> {
             }
             let start = self.lookup_time(index, timestamp)?;
             let start = start.max(state.log_start_offset);
-            let found = self.scan(
-                index,
-                start,
-                end,
-                |batch_header| batch_header.max_timestamp >= timestamp,
-                |batch| first_at(batch, timestamp, start, end),
-            )?;
+            let mut found = None;
+            self.scan(index, start, end, |batch| {
+                if batch.header.max_timestamp >= timestamp {
+                    found = first_at(&batch, timestamp, start, end);
+                }
+                found.is_none()
+            })?;
             if found.is_some() {
                 return Ok(found);
             }
@@ -545,68 +544,67 @@ impl<D: Disk> Reader<'_, D> {
     fn max_timestamp(&self, end: Offset) -> Answer<Option<FoundRecord>> {
         let state = self.state();
         let end = end.min(state.end.end_offset);
-        let best: Cell<Option<FoundRecord>> = Cell::new(None);
-        let is_above = |timestamp| best.get().is_none_or(|(_, best, _)| timestamp > best);
+        let mut best: Option<FoundRecord> = None;
         for (index, segment) in state.segments.iter().enumerate() {
-            let is_in =
-                segment.base_offset < end && state.segment_end(index) > state.log_start_offset;
-            if !is_in || !is_above(segment.max_timestamp) {
+            let start = state.log_start_offset.max(segment.base_offset);
+            let is_above = best.is_none_or(|(_, best, _)| segment.max_timestamp > best);
+            if segment.base_offset >= end || state.segment_end(index) <= start || !is_above {
                 continue;
             }
-            let start = state.log_start_offset.max(segment.base_offset);
-            // Headers tell the greatest timestamp of a whole batch; one that is cut must be opened up.
-            let whole: Cell<Option<BatchHeader>> = Cell::new(None);
-            let is_cut =
-                |header: &BatchHeader| header.base_offset < start || header.next_offset() > end;
-            self.scan(
-                index,
-                start,
-                end,
-                |header| {
-                    let is_greater = is_above(header.max_timestamp)
-                        && whole
-                            .get()
-                            .is_none_or(|whole| header.max_timestamp > whole.max_timestamp);
-                    if is_greater && !is_cut(header) {
-                        whole.set(Some(*header));
-                    }
-                    is_greater && is_cut(header)
-                },
-                |batch| {
-                    let found = greatest_in(batch, start, end)?;
-                    let is_greater = whole
-                        .get()
-                        .is_none_or(|whole| found.1 > whole.max_timestamp);
-                    if is_above(found.1) && is_greater {
-                        best.set(Some(found));
-                        whole.set(None);
-                    }
-                    None
-                },
-            )?;
-            if let Some(whole) = whole.get() {
-                let found = self.scan(
-                    index,
-                    whole.base_offset,
-                    whole.next_offset(),
-                    |_| true,
-                    |batch| greatest_in(batch, start, end),
-                )?;
-                best.set(found);
+            let from = self.lookup_time(index, segment.max_timestamp)?.max(start);
+            let mut found = self.greatest_from(index, from, end)?;
+            let is_it = found.is_some_and(|(_, found, _)| found >= segment.max_timestamp);
+            if !is_it && from > start {
+                // The record with that is behind `end`, or was before the log's start.
+                found = self.greatest_from(index, start, end)?;
             }
+            let is_greater = |found: &FoundRecord| best.is_none_or(|(_, best, _)| found.1 > best);
+            best = found.filter(is_greater).or(best);
         }
-        Ok(best.get())
+        Ok(best)
     }
 
-    /// Shows the batches of a segment from `start` to `end` that are `wanted` to `take`, until it is content.
+    /// The record of a segment with the greatest timestamp, the first of equals, with its offset in `start..end`.
+    fn greatest_from(
+        &self,
+        index: usize,
+        start: Offset,
+        end: Offset,
+    ) -> Answer<Option<FoundRecord>> {
+        let mut best: Option<FoundRecord> = None;
+        // A header tells the greatest timestamp of its batch, which is opened up only if it has the greatest of all, or is
+        // cut by the range.
+        let mut whole: Option<Batch> = None;
+        self.scan(index, start, end, |batch| {
+            let header = &batch.header;
+            let of_whole = whole.as_ref().map(|batch| batch.header.max_timestamp);
+            let known = best.map(|(_, timestamp, _)| timestamp).max(of_whole);
+            if Some(header.max_timestamp) <= known {
+                return true;
+            }
+            if header.base_offset >= start && header.next_offset() <= end {
+                whole = Some(batch);
+            } else if let Some(found) = greatest_in(&batch, start, end)
+                && Some(found.1) > known
+            {
+                best = Some(found);
+                whole = None;
+            }
+            true
+        })?;
+        let of_whole = whole.and_then(|batch| greatest_in(&batch, start, end));
+        Ok(of_whole.or(best))
+    }
+
+    /// Shows the batches of a segment from `start` to `end` to `take`, as long as that wants more. Each is checked: what a
+    /// header says of its records is covered by the CRC of the whole batch.
     fn scan(
         &self,
         index: usize,
         start: Offset,
         end: Offset,
-        wanted: impl Fn(&BatchHeader) -> bool,
-        mut take: impl FnMut(&Batch) -> Option<FoundRecord>,
-    ) -> Answer<Option<FoundRecord>> {
+        mut take: impl FnMut(Batch) -> bool,
+    ) -> Answer<()> {
         let state = self.state();
         let file = self.open_for_answer(index)?;
         let mut walk = self.walk_to(index, &file, start)?;
@@ -619,20 +617,20 @@ impl<D: Disk> Reader<'_, D> {
                 continue;
             }
             match walk.peek()? {
-                Step::Header(header) if header.base_offset >= end => return Ok(None),
+                Step::Header(header) if header.base_offset >= end => return Ok(()),
                 Step::Header(header) => {
-                    if header.next_offset() > start && wanted(&header) {
+                    if header.next_offset() > start {
                         let Some(batch) = walk.batch(&header)? else {
                             return self.damaged(index, &file, header.base_offset);
                         };
-                        if let Some(found) = take(&batch) {
-                            return Ok(Some(found));
+                        if !take(batch) {
+                            return Ok(());
                         }
                     }
                     walk.pass(&header);
                 }
                 Step::Damaged => return self.damaged(index, &file, walk.expected),
-                Step::End => return Ok(None),
+                Step::End => return Ok(()),
             }
         }
     }

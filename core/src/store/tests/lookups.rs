@@ -236,6 +236,58 @@ fn a_time_index_that_rots_in_any_bit_costs_time_and_hides_no_record() {
 }
 
 #[test]
+fn a_timestamp_that_rots_in_a_header_is_damage_and_no_other_record_is_told_for_it() {
+    let disk = formatted();
+    let (store, _) = open(&disk);
+    let mut driver = Driver::new(store);
+    driver.create(replica(0));
+    driver.append(replica(0), vec![opening(1, 0)]).unwrap();
+    let timestamps = [10, 20, 50, 30, 40];
+    let mut starts = Vec::new();
+    let mut start = 0;
+    for (offset, timestamp) in (0..).zip(timestamps) {
+        let batch = timed(offset, &[timestamp], Compression::None);
+        starts.push(start);
+        start += batch.size();
+        driver
+            .append(replica(0), vec![Entry::Batch(batch)])
+            .unwrap();
+    }
+    driver.commit();
+    let answer = |kind| {
+        let query = Query {
+            id: QueryId(1),
+            replica: replica(0),
+            kind,
+        };
+        match driver.store.query(&query) {
+            QueryResult::Found(found) => Some(found.map(|(offset, _, _)| offset.0)),
+            QueryResult::Failed(ReadError::Hole(_)) => None,
+            other => panic!("{other:?}"),
+        }
+    };
+    let path = segment::path(replica(0), Offset(0), segment::FileKind::Log);
+    let end = Offset(i64::MAX);
+    let timestamp = Timestamp(15);
+    for start in starts {
+        // The batch's greatest timestamp.
+        for byte in start + 35..start + 43 {
+            for bit in 0..8 {
+                disk.flip(&path, byte, bit);
+                let first = answer(QueryKind::OffsetForTimestamp { timestamp, end });
+                assert!([None, Some(Some(1))].contains(&first), "{first:?}");
+                let greatest = answer(QueryKind::MaxTimestamp { end });
+                assert!([None, Some(Some(2))].contains(&greatest), "{greatest:?}");
+                disk.flip(&path, byte, bit);
+            }
+        }
+    }
+    let first = answer(QueryKind::OffsetForTimestamp { timestamp, end });
+    assert_eq!(first, Some(Some(1)));
+    assert_eq!(answer(QueryKind::MaxTimestamp { end }), Some(Some(2)));
+}
+
+#[test]
 fn segments_are_a_plain_sequence_of_batches_named_as_kafka_names_them() {
     let disk = formatted();
     let (driver, batches) = long_log(&disk);
