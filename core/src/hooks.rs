@@ -154,6 +154,8 @@ list! {
         AcknowledgesBeforeVoteDurable,
         /// Recovery says that a replica is a suspect and does not journal it (counter-example 4).
         ForgetsSuspicion,
+        /// A replica that is made anew begins in epoch 0, whatever epochs it may have entered before it was deleted.
+        BeginsInNoEpoch,
         /// A replica that is no voter of the creation starts without suspicion (counter-example 5).
         TrustsNewReplica,
         /// A suspect is cleared by the first append.

@@ -21,6 +21,12 @@ pub(crate) fn story(s: &mut Scenario) {
         .expect("three have no replica");
     let client = s.client_of(a);
     s.produce_acked(&client, 1);
+    // Once before, so that the metadata have a report of this epoch already.
+    s.retarget(&[a, b, v]);
+    s.run_until(|s| s.view(a).voters.len() == 3, secs(5));
+    s.retarget(&[a, b]);
+    s.run_until(|s| !s.has_replica(v), secs(5));
+    s.run_for(secs(5));
     s.trace();
     s.retarget(&[a, b, v]);
     s.run_until(|s| s.has_replica(v), secs(1));

@@ -16,6 +16,7 @@ mod deaf_follower;
 mod deleted_copy;
 mod deleted_under_a_reader;
 mod deletion_cut_short;
+mod deposed_and_a_copy_made_again;
 mod deposed_leader;
 mod disk_full;
 mod disk_that_hangs;

@@ -142,7 +142,7 @@ killers! {
         LeavesUncommitted: claim "does not happen within 5000ms",
     }
     votes_made_again {
-        VotesMadeAgain: checker "VotesNeverChange",
+        VotesMadeAgain: checker "ConsistentCommittedData",
     }
     present_by_a_broken_link {
         TakesBrokenLinkForPresent: claim "does not happen within 5000ms",
@@ -258,6 +258,9 @@ killers! {
     }
     sleeping_controller {
         FiresDeadlinesInTurn: checker "LeadersHearAMajority",
+    }
+    deposed_and_a_copy_made_again {
+        BeginsInNoEpoch: checker "ConsistentCommittedData",
     }
     time_of_what_is_not_written {
         LooksUpUnwritten: checker "LatestIsLatest",

@@ -51,6 +51,8 @@ pub(super) struct Following {
     /// Partitions led here whose committed voters the image does not have, with the report last sent: epoch and number
     /// of the note.
     unreported: BTreeMap<TopicPartition, Option<(LeaderEpoch, u64)>>,
+    /// Partitions led here whose present epoch is to be recorded, since a replica is to be deleted in it.
+    epochs_wanted: BTreeSet<TopicPartition>,
     /// Partitions led here though the placement prefers another broker; some may be led by others since.
     pub(super) misplaced: BTreeSet<TopicPartition>,
 }
@@ -85,20 +87,13 @@ impl Broker {
             let config = self.replica_config(TopicPartition::METADATA);
             let founds = fx.mutant(Mutant::FoundsOwnCluster);
             let replica = self.build(fx, |me, cx| {
-                let (voters, role) = if founds {
-                    (vec![me], Role::InitialVoter)
+                let (voters, made_in) = if founds {
+                    (vec![me], None)
                 } else {
-                    (Vec::new(), Role::Learner)
+                    (Vec::new(), Some(LeaderEpoch(0)))
                 };
-                Replica::create(
-                    TopicPartition::METADATA,
-                    me,
-                    voters,
-                    config,
-                    role,
-                    false,
-                    cx,
-                )
+                let id = TopicPartition::METADATA;
+                Replica::create(id, me, voters, config, made_in, false, cx)
             });
             self.insert_replica(replica);
         }
@@ -306,9 +301,11 @@ impl Broker {
                     .partition(partition)
                     .and_then(|partition| partition.target.first())
                     .is_some_and(|first| *first == self.voter());
+                let is_new = assignment.role != Role::InitialVoter;
+                let made_in = is_new.then(|| reported_epoch(image, partition));
+                let voters = assignment.create_with;
                 let replica = self.build(fx, |me, cx| {
-                    let (voters, role) = (assignment.create_with, assignment.role);
-                    Replica::create(partition, me, voters, config, role, preferred, cx)
+                    Replica::create(partition, me, voters, config, made_in, preferred, cx)
                 });
                 self.insert_replica(replica);
             }
@@ -336,6 +333,7 @@ impl Broker {
         if image.partition(partition).is_none() {
             self.leaders.remove(&partition);
             self.metadata.unreported.remove(&partition);
+            self.metadata.epochs_wanted.remove(&partition);
             self.metadata.misplaced.remove(&partition);
             self.metadata.topic_configs.remove(&partition.topic);
         }
@@ -465,7 +463,24 @@ impl Broker {
         }
     }
 
-    /// Reports the committed voters of what this broker leads where the image has others.
+    /// Has the present epoch of a partition that this broker leads recorded: a replica is to be deleted in it. Returns
+    /// whether it is.
+    pub(super) fn report_epoch(
+        &mut self,
+        partition: TopicPartition,
+        leader_epoch: LeaderEpoch,
+        fx: &mut Effects,
+    ) -> bool {
+        let is_reported = reported_epoch(&self.metadata.image, partition) >= leader_epoch;
+        if !is_reported {
+            self.metadata.epochs_wanted.insert(partition);
+            self.report_voters(partition, fx);
+        }
+        is_reported
+    }
+
+    /// Reports the committed voters of what this broker leads where the image has others, or an earlier epoch than it is to
+    /// have.
     pub(super) fn report_voters(&mut self, partition: TopicPartition, fx: &mut Effects) {
         let Some(replica) = self.replicas.get(&partition) else {
             return;
@@ -474,9 +489,15 @@ impl Broker {
         let (notes, voters) = replica.committed_voters();
         let known = self.metadata.image.partition(partition);
         let known = known.and_then(|known| known.reported.as_ref());
-        let is_known = known.map_or(0, |known| known.notes) == notes;
+        let is_reported = known.is_some_and(|known| known.leader_epoch >= leader_epoch);
+        if is_reported {
+            self.metadata.epochs_wanted.remove(&partition);
+        }
+        let is_known = known.map_or(0, |known| known.notes) == notes
+            && !self.metadata.epochs_wanted.contains(&partition);
         if is_known || !replica.is_leader() || replica.high_watermark().is_none() {
             self.metadata.unreported.remove(&partition);
+            self.metadata.epochs_wanted.remove(&partition);
             return;
         }
         let report = Some((leader_epoch, notes));
@@ -502,6 +523,14 @@ impl Broker {
             self.report_voters(partition, fx);
         }
     }
+}
+
+/// The epoch of the leader that has last reported a partition's voters; 0 where none has.
+fn reported_epoch(image: &ClusterImage, partition: TopicPartition) -> LeaderEpoch {
+    let reported = image
+        .partition(partition)
+        .and_then(|it| it.reported.as_ref());
+    reported.map_or(LeaderEpoch(0), |reported| reported.leader_epoch)
 }
 
 #[cfg(test)]

@@ -4,6 +4,10 @@
 //! heard of the target yet may be about to add it to the voters, and would wait for ever for the word of what is gone.
 //! So the replica asks the leader, and is kept until that says that it counts on it no more. Whoever leads later
 //! either has the log of this leader, or has had an answer of the replica in a later epoch.
+//!
+//! What is deleted has forgotten which epochs it had entered, and may be made anew by the same name. A leader of an earlier
+//! epoch that has not heard that it is deposed goes on counting it among its voters. So the metadata have a report of the
+//! releasing leader's epoch before it releases anybody, and a replica that is made anew, by a later record, begins there.
 
 use crate::effect::{Effect, Effects};
 use crate::hooks::Mutant;
@@ -62,8 +66,8 @@ impl Broker {
         let is_released = self.metadata.applied() >= metadata_offset
             && replica.leader_epoch() >= leader_epoch
             && replica.releases(from.voter());
-        if is_released {
-            let leader_epoch = replica.leader_epoch();
+        let leader_epoch = replica.leader_epoch();
+        if is_released && self.report_epoch(partition, leader_epoch, fx) {
             fx.push(Effect::Send {
                 to: from.broker,
                 message: PeerMessage::Released {

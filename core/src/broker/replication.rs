@@ -1,6 +1,5 @@
 //! Between links and replicas: no protocol here, only who is to be told what.
 
-use crate::cluster::Role;
 use crate::effect::{Effect, Effects, NoticeKind, Resignation};
 use crate::hooks::Mutant;
 use crate::ids::{BrokerId, TopicPartition};
@@ -420,7 +419,7 @@ impl Broker {
         let config = self.replica_config(partition);
         let voters = vec![message.from, message.to];
         let replica = self.build(fx, |me, cx| {
-            Replica::create(partition, me, voters, config, Role::InitialVoter, false, cx)
+            Replica::create(partition, me, voters, config, None, false, cx)
         });
         self.insert_replica(replica);
     }

@@ -105,7 +105,7 @@ impl Replica {
         }
     }
 
-    fn store_vote(&mut self, vote: Vote, cx: &mut Cx<'_>) {
+    pub(super) fn store_vote(&mut self, vote: Vote, cx: &mut Cx<'_>) {
         self.vote = vote;
         self.orders
             .push(OrderKind::StoreVote(vote), self.ordered_end(), self.id, cx);

@@ -197,14 +197,16 @@ pub enum TailRead {
 impl Replica {
     /// A new, empty replica. Orders its creation. `preferred` says that the placement wants it to lead.
     ///
-    /// A replica that is no voter of the partition's creation may be one that was here before and has been lost:
-    /// it starts as a suspect, and votes for nobody, until it has caught up.
+    /// A replica that is no voter of the partition's creation may be one that was here before and was deleted, or is lost:
+    /// it starts as a suspect, and votes for nobody, until it has caught up. `made_in` is the latest epoch that it may have
+    /// entered when it was deleted: it follows no leader of an earlier one, who may still count it among its voters. `None`
+    /// for a voter of the creation.
     pub(crate) fn create(
         id: TopicPartition,
         me: Voter,
         voters: Vec<Voter>,
         config: ReplicaConfig,
-        role: crate::cluster::Role,
+        made_in: Option<LeaderEpoch>,
         preferred: bool,
         cx: &mut Cx<'_>,
     ) -> Self {
@@ -213,8 +215,20 @@ impl Replica {
         replica
             .orders
             .push(OrderKind::Create { voters }, replica.end, replica.id, cx);
-        if role != crate::cluster::Role::InitialVoter && !cx.fx.mutant(Mutant::TrustsNewReplica) {
+        if let Some(leader_epoch) = made_in
+            && !cx.fx.mutant(Mutant::TrustsNewReplica)
+        {
             replica.set_mark(Mark::New, cx);
+            if leader_epoch > replica.vote.leader_epoch && !cx.fx.mutant(Mutant::BeginsInNoEpoch) {
+                let voted_for = None;
+                replica.store_vote(
+                    Vote {
+                        leader_epoch,
+                        voted_for,
+                    },
+                    cx,
+                );
+            }
         }
         if preferred {
             // Whom the placement prefers stands at once, so a new topic's leaders are where they belong.

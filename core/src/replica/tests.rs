@@ -84,7 +84,8 @@ impl Quorum {
         };
         let voters = (0..n).map(voter).collect();
         self.with_cx(me, |cx| {
-            Replica::create(PARTITION, voter(me), voters, config, role, false, cx)
+            let made_in = (role != cluster::Role::InitialVoter).then_some(LeaderEpoch(0));
+            Replica::create(PARTITION, voter(me), voters, config, made_in, false, cx)
         })
     }
 
