@@ -170,6 +170,8 @@ list! {
         TellsRangeUnconfirmed,
         /// A leader tells that it has no record from a time on, or which has the latest, before its voters have confirmed it.
         TellsTimesUnconfirmed,
+        /// A leader that has been confirmed need not lead on until it has answered.
+        ConfirmsForEver,
         /// A leader looks a time up in its store before that has been given all records below the high watermark.
         LooksUpUnwritten,
         /// A leader tells that it does not know a leader epoch before its voters have confirmed it.

@@ -17,7 +17,7 @@ use std::time::Duration;
 use varve_core::hooks::{Mutant, Probe};
 use varve_core::ids::{Offset, PartitionIndex, Timestamp, TopicPartition, Voter};
 use varve_core::replica::ReplicaView;
-pub use varve_sim::client::Question;
+pub use varve_sim::client::OffsetQuery;
 use varve_sim::client::{Consumer, Producer, Work};
 use varve_sim::cluster::{Cluster, ClusterOptions, DiskOptions};
 use varve_sim::disk::Fault;
@@ -512,9 +512,9 @@ impl Scenario {
     }
 
     /// Lets a consumer ask whom it takes for the leader, and does not wait for the answer.
-    pub fn ask(&mut self, consumer: &Client, question: Question) {
+    pub fn query(&mut self, consumer: &Client, query: OffsetQuery) {
         match &mut self.cluster_mut().client_mut(consumer.0).work {
-            Work::Consume(consumer) => consumer.wants = Some(question),
+            Work::Consume(consumer) => consumer.wants = Some(query),
             Work::Produce(_) | Work::CreateTopic { .. } => panic!("it is no consumer"),
         }
         self.cluster_mut().pump_client(consumer.0);
@@ -924,7 +924,7 @@ impl Scenario {
     }
 }
 
-// --- time and questions ---------------------------------------------------------------------------------------
+// --- time and offset_queries ---------------------------------------------------------------------------------------
 
 impl Scenario {
     /// Lets this much time pass.

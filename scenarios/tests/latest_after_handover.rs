@@ -5,7 +5,7 @@
 //! Breaks if: the former leader answers because a majority has lately heard it: it was elected away by its own word, so
 //! nobody had to lose it out of hearing first.
 
-use varve_scenarios::{Question, Rest, Scenario, millis, secs};
+use varve_scenarios::{OffsetQuery, Rest, Scenario, millis, secs};
 
 pub(crate) fn cluster() -> Scenario {
     Scenario::new(3).seed(3).quiet()
@@ -31,9 +31,9 @@ pub(crate) fn story(s: &mut Scenario) {
     let d = s.client_of(heir);
     s.produce_acked(&d, 1);
     assert_eq!(s.view(leader).role, "leader", "it knows of nothing");
-    s.ask(&reader, Question::Latest);
-    s.ask(&by_time, Question::Time);
-    s.ask(&by_time, Question::MaxTimestamp);
+    s.query(&reader, OffsetQuery::Latest);
+    s.query(&by_time, OffsetQuery::Time);
+    s.query(&by_time, OffsetQuery::MaxTimestamp);
     s.run_for(secs(2));
     s.trace_ends();
     s.heal();

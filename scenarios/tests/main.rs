@@ -107,6 +107,7 @@ mod starting_node;
 mod stop_under_a_reader;
 mod successor_that_lags;
 mod suspect_candidate;
+mod time_asked_of_a_hung_leader;
 mod time_of_what_is_not_written;
 mod too_few_in_sync;
 mod torn_tail;

@@ -262,12 +262,15 @@ killers! {
     deposed_and_a_copy_made_again {
         BeginsInNoEpoch: checker "ConsistentCommittedData",
     }
+    time_asked_of_a_hung_leader {
+        ConfirmsForEver: claim "everybody is told to look elsewhere",
+    }
     time_of_what_is_not_written {
-        LooksUpUnwritten: checker "LatestIsLatest",
+        LooksUpUnwritten: checker "OffsetsAreCurrent",
     }
     latest_after_handover {
-        TellsTimesUnconfirmed: checker "LatestIsLatest",
-        ServesStaleLeader: checker "LatestIsLatest",
+        TellsTimesUnconfirmed: checker "OffsetsAreCurrent",
+        ServesStaleLeader: checker "OffsetsAreCurrent",
     }
     word_of_the_deposed {
         RefusesUnconfirmed: checker "SequencesAreKept",

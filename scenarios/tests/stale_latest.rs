@@ -3,7 +3,7 @@
 //!
 //! Breaks if: the sleeper answers from what it knew when it fell asleep: the offset that it tells is long superseded.
 
-use varve_scenarios::{Question, Rest, Scenario, millis, secs};
+use varve_scenarios::{OffsetQuery, Rest, Scenario, millis, secs};
 
 pub(crate) fn cluster() -> Scenario {
     Scenario::new(3).seed(13).quiet()
@@ -28,7 +28,7 @@ pub(crate) fn story(s: &mut Scenario) {
     );
     let d = s.client_of(s.leader());
     s.produce_acked(&d, 1);
-    s.ask(&reader, Question::Latest);
+    s.query(&reader, OffsetQuery::Latest);
     s.run_for(millis(20));
     s.resume(sleeper);
     s.run_for(millis(2));

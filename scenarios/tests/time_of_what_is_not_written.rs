@@ -4,7 +4,7 @@
 //! Breaks if: the leader's store is asked at once: it has not got the record yet, and the consumer is told that there is none,
 //! which clients take for the end of the log.
 
-use varve_scenarios::{Acks, Question, Scenario, millis, secs};
+use varve_scenarios::{Acks, OffsetQuery, Scenario, millis, secs};
 
 pub(crate) fn cluster() -> Scenario {
     Scenario::new(3).seed(3).quiet()
@@ -23,7 +23,7 @@ pub(crate) fn story(s: &mut Scenario) {
     s.stall_disk(leader, millis(300));
     let next = s.produce(&c, 1, Acks::All);
     s.run_until(|s| s.is_acknowledged(&next), millis(100));
-    s.ask(&reader, Question::Time);
+    s.query(&reader, OffsetQuery::Time);
     s.run_for(secs(1));
     s.trace_ends();
     assert_eq!(s.leader(), leader, "it leads all the while");

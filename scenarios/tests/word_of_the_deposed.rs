@@ -8,7 +8,7 @@
 //! Breaks if: the deposed leader says so. The producer has nothing older on its way, so for it a record is lost for good; the
 //! consumer starts anew wherever `auto.offset.reset` says.
 
-use varve_scenarios::{Acks, Question, Rest, Scenario, millis, secs};
+use varve_scenarios::{Acks, OffsetQuery, Rest, Scenario, millis, secs};
 
 pub(crate) fn cluster() -> Scenario {
     Scenario::new(3).seed(3).quiet()
@@ -42,7 +42,7 @@ pub(crate) fn story(s: &mut Scenario) {
     s.tell_of_leader(&reader, leader);
     s.run_until(|s| s.read_up_to(&reader) == 3, millis(500));
     s.tell_of_leader(&reader, interim);
-    s.ask(&reader, Question::Epoch);
+    s.query(&reader, OffsetQuery::EpochEnd);
     s.tell_of_leader(&c, interim);
     let late = s.produce(&c, 1, Acks::All);
     s.run_for(millis(300));

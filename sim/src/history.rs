@@ -59,8 +59,8 @@ pub struct History {
     read: BTreeMap<(TopicPartition, Offset), Value>,
     /// What has been acknowledged at each offset.
     acknowledged: BTreeMap<(TopicPartition, Offset), Value>,
-    /// The greatest timestamp of these, and the first offset that has it.
-    latest_times: BTreeMap<TopicPartition, (Timestamp, Offset)>,
+    /// Their timestamps in the log.
+    stamps: BTreeMap<(TopicPartition, Offset), Timestamp>,
     violation: Option<Violation>,
 }
 
@@ -98,20 +98,25 @@ impl History {
         last.map_or(Offset(0), |((_, offset), _)| offset.plus(1))
     }
 
-    /// The greatest timestamp of a record of a partition that was acknowledged for good, and the first offset at which it
-    /// was; `None` where none was.
+    /// The timestamps of the records of a partition that were acknowledged for good, by offset.
     #[must_use]
-    pub fn latest_time(&self, partition: TopicPartition) -> Option<(Timestamp, Offset)> {
-        self.latest_times.get(&partition).copied()
+    pub fn stamps(&self, partition: TopicPartition) -> Vec<(Offset, Timestamp)> {
+        let all = (partition, Offset(0))..=(partition, Offset(i64::MAX));
+        let stamps = self.stamps.range(all);
+        stamps
+            .map(|((_, offset), stamp)| (*offset, *stamp))
+            .collect()
+    }
+
+    /// The timestamp of a record, if it was acknowledged for good.
+    #[must_use]
+    pub fn stamp_at(&self, partition: TopicPartition, offset: Offset) -> Option<Timestamp> {
+        self.stamps.get(&(partition, offset)).copied()
     }
 
     /// A record was acknowledged for good, and its log has it with this timestamp.
     pub fn stamp(&mut self, partition: TopicPartition, offset: Offset, timestamp: Timestamp) {
-        let latest = self.latest_times.entry(partition);
-        let latest = latest.or_insert((timestamp, offset));
-        if timestamp > latest.0 || timestamp == latest.0 && offset < latest.1 {
-            *latest = (timestamp, offset);
-        }
+        self.stamps.insert((partition, offset), timestamp);
     }
 
     /// How many records were acknowledged.

@@ -12,8 +12,8 @@
 //! transaction was aborted, as there are no transactions.
 //!
 //! That an offset is beyond the log's end, or a leader epoch unknown, only the current leader can tell: a consumer may have
-//! read up to it from this one's successor. So the voters are asked first, see `replica::confirmation`; a leader that they
-//! do not answer in time has nothing to tell of that partition yet.
+//! read up to it from this one's successor. So the voters are asked first, see `replica::confirmation`. Where they do not
+//! answer soon, that partition is told as `NOT_LEADER_OR_FOLLOWER`, and the others go without waiting for it.
 //!
 //! Payload is not copied: an answer is made of stamped headers and slices of what was received or read.
 //!
@@ -46,9 +46,9 @@ use super::purgatory::Delayed;
 const BY_ID_FROM: i16 = 13;
 /// From this version on an answer says who leads (KIP-951).
 const HINTS_FROM: i16 = 16;
-/// How much longer than it asked for a fetch waits for the disk.
+/// How long a fetch that need not wait for more records waits for the disk.
 const READ_PATIENCE: Duration = Duration::from_secs(10);
-/// The same where it waits for voters only: Kafka's default of `fetch.max.wait.ms`, by which whoever asks not to wait does.
+/// The same where it waits for nothing but voters.
 const CONFIRMATION_PATIENCE: Duration = Duration::from_millis(500);
 
 /// A fetch on its way.
@@ -70,7 +70,7 @@ struct WaitingFetch {
     urgent: bool,
     /// There is a partition that can be waited for.
     waits: bool,
-    /// The time that the client would wait is over.
+    /// Nothing is waited for but what is pending: the client would wait no longer, or has enough.
     over: bool,
 }
 
@@ -91,7 +91,7 @@ enum Found {
     /// The store is asked.
     Reading(Bounds),
     /// By this leader's log it is out of range, which is told once the voters have confirmed the leader.
-    Confirming(Bounds, PendingConfirmation),
+    Confirming(PendingConfirmation),
     /// These records, or none.
     Read(Bounds, Records),
     /// The client has records of an epoch that ended before them.
@@ -180,11 +180,12 @@ impl Broker {
             fetch.looked.push(looked);
             fetch.account(place);
         }
-        if fetch.is_done() {
+        if fetch.wants_no_more() && fetch.pending == 0 {
             self.end_fetch(*fetch, fx);
             return;
         }
         let max_wait = Duration::from_millis(u64::try_from(body.max_wait_ms).unwrap_or(0));
+        fetch.over |= fetch.wants_no_more();
         let patience = fetch.patience().filter(|_| fetch.over);
         self.let_wait(fetch, patience.unwrap_or(max_wait));
     }
@@ -294,10 +295,7 @@ impl Broker {
                 if fx.mutant(Mutant::TellsEpochsUnconfirmed) {
                     return Err(ErrorCode::OffsetOutOfRange);
                 }
-                return Ok(Found::Confirming(
-                    bounds,
-                    self.confirm_leadership(partition, fx),
-                ));
+                return Ok(Found::Confirming(self.confirm_leadership(partition, fx)));
             };
             if leader_epoch < last_fetched || end_offset < offset {
                 return Ok(Found::Diverged(bounds, leader_epoch, end_offset));
@@ -310,10 +308,7 @@ impl Broker {
             if fx.mutant(Mutant::TellsRangeUnconfirmed) {
                 return Err(ErrorCode::OffsetOutOfRange);
             }
-            return Ok(Found::Confirming(
-                bounds,
-                self.confirm_leadership(partition, fx),
-            ));
+            return Ok(Found::Confirming(self.confirm_leadership(partition, fx)));
         }
         let nothing = Found::Read(bounds, Records::empty());
         if offset >= high_watermark || room.bytes == 0 && !room.at_least_one {
@@ -443,7 +438,7 @@ impl Broker {
             // The store's answer comes, or the client is told this as soon as nothing is pending.
             Found::Reading(_) | Found::Refused(_) | Found::Diverged(..) => return,
             Found::Read(bounds, _) => Some(*bounds),
-            Found::Confirming(_, pending) => {
+            Found::Confirming(pending) => {
                 let confirmation = self.confirmation(*pending);
                 if let Some(code) = refusal_of_leader(confirmation, ErrorCode::OffsetOutOfRange) {
                     self.found(id, place, Found::Refused(code), fx);
@@ -461,7 +456,8 @@ impl Broker {
                     log_start_offset: replica.log_start_offset(),
                 })
             });
-        if before.is_some() && before == now {
+        // What is at hand is not read again for more than the client waits for.
+        if before.is_some() && (before == now || now.is_some() && fetch.over) {
             return;
         }
         let found_here = looked.found.size();
@@ -488,10 +484,16 @@ impl Broker {
     /// Answers a waiting fetch if it need wait no longer.
     fn finish_fetch(&mut self, id: RequestId, fx: &mut Effects) {
         let purgatory = &mut self.requests.purgatory;
-        let fetch = purgatory.get::<WaitingFetch>(id);
-        if fetch.is_some_and(WaitingFetch::is_done)
-            && let Some(fetch) = purgatory.take::<WaitingFetch>(id)
-        {
+        let Some(fetch) = purgatory.get_mut::<WaitingFetch>(id) else {
+            return;
+        };
+        if !fetch.wants_no_more() {
+            return;
+        }
+        fetch.over = true;
+        if let Some(patience) = fetch.patience() {
+            purgatory.hasten(id, self.now + patience);
+        } else if let Some(fetch) = purgatory.take::<WaitingFetch>(id) {
             fetch.forget(self);
             self.end_fetch(*fetch, fx);
         }
@@ -623,14 +625,17 @@ impl WaitingFetch {
         self.account(place);
     }
 
-    /// Whether it need wait no longer.
-    fn is_done(&self) -> bool {
+    /// Whether its client waits for no more than what is pending.
+    const fn wants_no_more(&self) -> bool {
         let enough = self.bytes >= self.bytes_min || !self.waits;
-        self.pending == 0 && (enough || self.urgent || self.over)
+        enough || self.urgent || self.over
     }
 
-    /// How much longer than it asked for it waits; `None` where it does not.
+    /// How long it waits for what is pending; `None` where nothing is.
     fn patience(&self) -> Option<Duration> {
+        if self.pending == 0 {
+            return None;
+        }
         let found = self.looked.iter().map(|looked| &looked.found);
         found.filter_map(Found::patience).max()
     }
@@ -648,7 +653,7 @@ impl Found {
         }
     }
 
-    /// How much longer than its client asked for a fetch waits for whoever has been asked of this.
+    /// How long a fetch waits for whoever has been asked of this; `None` where nobody has.
     const fn patience(&self) -> Option<Duration> {
         match self {
             Self::Reading(_) => Some(READ_PATIENCE),
@@ -711,8 +716,9 @@ fn partition_data(target: &Target, found: Found, read_committed: bool) -> Partit
     };
     match found {
         Found::Refused(code) => data.error_code = code,
-        Found::Unopened => data.error_code = ErrorCode::NotLeaderOrFollower,
-        Found::Confirming(bounds, _) => bounded(bounds),
+        Found::Unopened | Found::Confirming(_) => {
+            data.error_code = ErrorCode::NotLeaderOrFollower;
+        }
         Found::Reading(_) => data.error_code = ErrorCode::KafkaStorageError,
         Found::Read(bounds, records) => {
             bounded(bounds);

@@ -41,10 +41,14 @@ use super::Broker;
 use super::lookup::{Named, PendingConfirmation, end_of_epoch};
 use super::purgatory::Delayed;
 
+/// What is no leader epoch, whoever leads.
+const NO_EPOCH: i32 = -1;
 /// From this version on `OFFSET_NOT_AVAILABLE` is known to clients.
 const NOT_AVAILABLE_FROM: i16 = 5;
 /// How long a lookup may take where the request does not say.
-const PATIENCE: Duration = Duration::from_secs(30);
+const LOOKUP_PATIENCE: Duration = Duration::from_secs(30);
+/// How long the voters are waited for where nothing is looked up. The connection takes no other question meanwhile.
+const CONFIRMATION_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A ListOffsets or OffsetForLeaderEpoch of which something is not known yet.
 #[derive(Debug)]
@@ -62,16 +66,10 @@ struct OpenPartition {
     partition: TopicPartition,
     /// Topic and partition, by their places in the answer.
     place: (usize, usize),
-    /// Until the voters have confirmed its leader.
+    /// The confirmation of its leader, which is to lead on until all is known; `None` where a mutant wants none.
     confirmation: Option<PendingConfirmation>,
     /// Until the store has answered.
     lookup: Option<PendingLookup>,
-}
-
-impl OpenPartition {
-    const fn is_settled(&self) -> bool {
-        self.confirmation.is_none() && self.lookup.is_none()
-    }
 }
 
 /// A lookup that the store has not answered.
@@ -88,7 +86,7 @@ enum Found {
     /// This, whoever leads.
     Known(ListOffsetsPartitionResponse),
     /// This, or what is looked up instead, if its leader is the current one.
-    AsLeader(
+    IfCurrentLeader(
         ListOffsetsPartitionResponse,
         TopicPartition,
         Option<PendingLookup>,
@@ -126,7 +124,7 @@ impl Broker {
                 };
                 match found {
                     Ok(Found::Known(known)) => answer = known,
-                    Ok(Found::AsLeader(known, of, lookup)) => {
+                    Ok(Found::IfCurrentLeader(known, of, lookup)) => {
                         answer = known;
                         let confirms = partition.timestamp == LATEST_TIMESTAMP
                             || !fx.mutant(Mutant::TellsTimesUnconfirmed);
@@ -147,11 +145,11 @@ impl Broker {
                 partitions: answers,
             });
         }
-        let patience = match u64::try_from(body.timeout_ms) {
+        let timeout = match u64::try_from(body.timeout_ms) {
             Ok(timeout_ms) if timeout_ms > 0 => Duration::from_millis(timeout_ms),
-            Ok(_) | Err(_) => PATIENCE,
+            Ok(_) | Err(_) => LOOKUP_PATIENCE,
         };
-        self.answer_offsets(context, response.into(), open, patience, fx);
+        self.answer_offsets(context, response.into(), open, timeout, fx);
     }
 
     /// Answers once everything is known.
@@ -160,7 +158,7 @@ impl Broker {
         context: RequestContext,
         response: Response,
         open: BTreeMap<usize, OpenPartition>,
-        patience: Duration,
+        timeout: Duration,
         fx: &mut Effects,
     ) {
         if open.is_empty() {
@@ -177,6 +175,12 @@ impl Broker {
             context,
             response,
             open,
+        };
+        let looks_up = waiting.open.values().any(|open| open.lookup.is_some());
+        let patience = if looks_up {
+            timeout
+        } else {
+            timeout.min(CONFIRMATION_PATIENCE)
         };
         let deadline = self.now + patience;
         self.requests.purgatory.insert(deadline, Box::new(waiting));
@@ -224,7 +228,7 @@ impl Broker {
             })?;
         if asked.timestamp == LATEST_TIMESTAMP {
             let latest = answer(end.0, replica.leader_epoch());
-            return Ok(Found::AsLeader(latest, partition, None));
+            return Ok(Found::IfCurrentLeader(latest, partition, None));
         }
         let kind = if asked.timestamp == MAX_TIMESTAMP {
             QueryKind::MaxTimestamp { end }
@@ -234,7 +238,7 @@ impl Broker {
         };
         let none = answer(-1, LeaderEpoch(0));
         let lookup = (start < end).then_some(PendingLookup::Planned(kind, end));
-        Ok(Found::AsLeader(none, partition, lookup))
+        Ok(Found::IfCurrentLeader(none, partition, lookup))
     }
 
     /// Asks the store for what a request looks up in a partition, if it has been given all that it is to look at.
@@ -280,7 +284,7 @@ impl Broker {
             return; // the client is gone
         };
         let Some(open) = offsets.open.get_mut(&number) else {
-            return; // its leader is deposed
+            return; // its leader has been deposed
         };
         open.lookup = None;
         match result {
@@ -289,6 +293,12 @@ impl Broker {
             QueryResult::Failed(_) | QueryResult::Records(_) => {
                 self.refuse_offset(id, number, ErrorCode::KafkaStorageError);
             }
+        }
+        let is_looked_up = |open: &OpenPartition| open.lookup.is_none();
+        let purgatory = &mut self.requests.purgatory;
+        let offsets = purgatory.get::<WaitingOffsets>(id);
+        if offsets.is_some_and(|offsets| offsets.open.values().all(is_looked_up)) {
+            purgatory.hasten(id, self.now + CONFIRMATION_PATIENCE);
         }
         self.settle_offset(id, number, fx);
     }
@@ -300,25 +310,6 @@ impl Broker {
         };
         let waiters: Vec<(RequestId, usize)> = waiters.iter().copied().collect();
         for (id, number) in waiters {
-            let purgatory = &self.requests.purgatory;
-            let Some(offsets) = purgatory.get::<WaitingOffsets>(id) else {
-                unreachable!("a request is forgotten by whoever takes it out");
-            };
-            let pending = offsets.open[&number].confirmation;
-            match pending.map(|pending| self.confirmation(pending)) {
-                None | Some(Confirmation::Pending) => {}
-                Some(Confirmation::Confirmed) => {
-                    let purgatory = &mut self.requests.purgatory;
-                    let offsets = purgatory.get_mut::<WaitingOffsets>(id);
-                    let open = offsets.and_then(|offsets| offsets.open.get_mut(&number));
-                    if let Some(open) = open {
-                        open.confirmation = None;
-                    }
-                }
-                Some(Confirmation::LeadershipLost) => {
-                    self.refuse_offset(id, number, ErrorCode::NotLeaderOrFollower);
-                }
-            }
             self.look_up_offset(id, number, fx);
             self.settle_offset(id, number, fx);
         }
@@ -328,26 +319,32 @@ impl Broker {
     fn refuse_offset(&mut self, id: RequestId, number: usize, code: ErrorCode) {
         let purgatory = &mut self.requests.purgatory;
         if let Some(offsets) = purgatory.get_mut::<WaitingOffsets>(id)
-            && let Some(open) = offsets.open.get_mut(&number)
+            && let Some(open) = offsets.open.get(&number)
         {
-            open.confirmation = None;
-            open.lookup = None;
-            let place = open.place;
-            offsets.refuse(place, code);
+            offsets.refuse(open.place, code);
         }
     }
 
-    /// Answers a request if this partition was the last of which something was not known.
+    /// Answers a request if all is known of this partition, and it was the last.
     fn settle_offset(&mut self, id: RequestId, number: usize, fx: &mut Effects) {
+        let purgatory = &self.requests.purgatory;
+        let offsets = purgatory.get::<WaitingOffsets>(id);
+        let Some(open) = offsets.and_then(|offsets| offsets.open.get(&number)) else {
+            return;
+        };
+        let (partition, looks_up) = (open.partition, open.lookup.is_some());
+        let confirmation = open.confirmation.map(|pending| self.confirmation(pending));
+        match confirmation {
+            Some(Confirmation::LeadershipLost) if !fx.mutant(Mutant::ConfirmsForEver) => {
+                self.refuse_offset(id, number, ErrorCode::NotLeaderOrFollower);
+            }
+            None | Some(Confirmation::Confirmed) if !looks_up => {}
+            None | Some(_) => return,
+        }
         let purgatory = &mut self.requests.purgatory;
         let Some(offsets) = purgatory.get_mut::<WaitingOffsets>(id) else {
             return;
         };
-        let open = offsets.open.get(&number);
-        let Some(settled) = open.filter(|open| open.is_settled()) else {
-            return;
-        };
-        let partition = settled.partition;
         offsets.open.remove(&number);
         let is_last = offsets.open.is_empty();
         self.forget_offset(id, number, partition);
@@ -378,7 +375,10 @@ impl Broker {
                         answer.leader_epoch = leader_epoch.0;
                         answer.end_offset = end_offset.0;
                     }
-                    Ok((partition, None)) if !fx.mutant(Mutant::TellsEpochsUnconfirmed) => {
+                    Ok((partition, None))
+                        if asked.leader_epoch != NO_EPOCH
+                            && !fx.mutant(Mutant::TellsEpochsUnconfirmed) =>
+                    {
                         let number = open.len();
                         let unknown = OpenPartition {
                             partition,
@@ -398,7 +398,7 @@ impl Broker {
                 partitions,
             });
         }
-        self.answer_offsets(context, response.into(), open, PATIENCE, fx);
+        self.answer_offsets(context, response.into(), open, LOOKUP_PATIENCE, fx);
     }
 
     /// The partition with the end of the epoch asked for, or of the one before; `None` for one that is not known.
@@ -430,7 +430,12 @@ impl Delayed for WaitingOffsets {
     }
 
     fn expire(self: Box<Self>, broker: &mut Broker, fx: &mut Effects) {
-        self.end(ErrorCode::RequestTimedOut, broker, fx);
+        let code = if self.open.values().any(|open| open.lookup.is_some()) {
+            ErrorCode::RequestTimedOut
+        } else {
+            ErrorCode::NotLeaderOrFollower
+        };
+        self.end(code, broker, fx);
     }
 
     fn fail(self: Box<Self>, broker: &mut Broker, fx: &mut Effects) {

@@ -58,6 +58,17 @@ impl Purgatory {
         self.waiting.insert(id, Waiting { deadline, request });
     }
 
+    /// Lets a request wait until then at the longest.
+    pub(super) fn hasten(&mut self, id: RequestId, deadline: Instant) {
+        if let Some(waiting) = self.waiting.get_mut(&id)
+            && deadline < waiting.deadline
+        {
+            self.deadlines.remove(&(waiting.deadline, id));
+            self.deadlines.insert((deadline, id));
+            waiting.deadline = deadline;
+        }
+    }
+
     /// How many wait.
     pub(super) fn len(&self) -> usize {
         self.waiting.len()

@@ -9,20 +9,20 @@ use varve_core::wire::fetch::{FetchPartition, FetchTopic, PartitionData};
 use varve_core::wire::{ErrorCode, FetchRequest, FetchResponse, Records, Request, Str};
 
 use crate::client::backoff::Backoff;
-use crate::client::{Client, ClientAction, Purpose, Question, Work};
+use crate::client::{Client, ClientAction, OffsetQuery, Purpose, Work};
 use crate::clock::SimTime;
 use crate::history::{History, Value};
 
 const FETCH_VERSION: i16 = 13;
-/// A consumer asks something else after so many fetches.
-const FETCHES_PER_QUESTION: u64 = 16;
+/// A consumer asks for offsets after so many fetches.
+const FETCHES_PER_QUERY: u64 = 16;
 
 /// A consumer's state.
 #[derive(Clone, Debug, Default)]
 pub struct Consumer {
     positions: BTreeMap<i32, Offset>,
     /// Of which epoch the last record was that has been read.
-    pub(super) epochs: BTreeMap<i32, LeaderEpoch>,
+    epochs: BTreeMap<i32, LeaderEpoch>,
     /// High watermarks as last seen.
     high_watermarks: BTreeMap<i32, Offset>,
     /// Partitions whose last fetch has failed.
@@ -39,7 +39,7 @@ pub struct Consumer {
     /// How often it has been.
     pub out_of_range_told: u64,
     /// What it is to ask as soon as it can.
-    pub wants: Option<Question>,
+    pub wants: Option<OffsetQuery>,
     /// Latest offsets that it has been told, so far.
     pub latest_told: u64,
 }
@@ -63,6 +63,12 @@ impl Consumer {
             beyond: true,
             ..Self::default()
         }
+    }
+
+    /// How far it has read a partition, and of which epoch the last record was; `None` where it has read nothing.
+    pub(super) fn has_read(&self, partition: i32) -> Option<(Offset, LeaderEpoch)> {
+        let epoch = self.epochs.get(&partition)?;
+        Some((self.position(partition), *epoch))
     }
 
     pub(super) const fn names_epochs(&self) -> bool {
@@ -202,10 +208,10 @@ impl Client {
             }
             if sent && let Work::Consume(consumer) = &mut self.work {
                 consumer.fetches += 1;
-                if consumer.fetches.is_multiple_of(FETCHES_PER_QUESTION) {
-                    let asked = consumer.fetches / FETCHES_PER_QUESTION;
-                    let place = usize::try_from(asked).unwrap_or_default() % Question::ALL.len();
-                    consumer.wants = Some(Question::ALL[place]);
+                if consumer.fetches.is_multiple_of(FETCHES_PER_QUERY) {
+                    let asked = consumer.fetches / FETCHES_PER_QUERY;
+                    let place = usize::try_from(asked).unwrap_or_default() % OffsetQuery::ALL.len();
+                    consumer.wants = Some(OffsetQuery::ALL[place]);
                 }
             }
         }

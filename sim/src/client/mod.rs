@@ -9,7 +9,7 @@ mod metadata;
 mod create_topic;
 mod producer;
 mod consumer;
-mod questions;
+mod offset_queries;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,12 +21,12 @@ use crate::draw::{Draw, Draws, Subsystem};
 use crate::history::History;
 
 pub use consumer::Consumer;
+pub use offset_queries::OffsetQuery;
 pub use producer::Producer;
-pub use questions::Question;
 
 use backoff::Backoff;
 use metadata::Known;
-use questions::Floor;
+use offset_queries::Floor;
 
 /// A request on its way.
 #[derive(Clone, Debug)]
@@ -87,7 +87,7 @@ enum Purpose {
     Produce(i32, u64),
     Fetch,
     /// With the least that may be answered, by partition.
-    Ask(Question, BTreeMap<i32, Floor>),
+    Offsets(OffsetQuery, BTreeMap<i32, Floor>),
 }
 
 /// One client.
@@ -203,7 +203,7 @@ impl Client {
             Work::CreateTopic { .. } => self.pump_create(now, actions),
             Work::Produce(_) => self.pump_producer(now, history, actions),
             Work::Consume(_) => {
-                self.ask(now, history, actions);
+                self.query_offsets(now, history, actions);
                 self.pump_consumer(now, actions);
             }
         }
@@ -336,7 +336,7 @@ impl Client {
         let mut draw = self.draw();
         match purpose {
             Purpose::Metadata => self.metadata_asked = false,
-            Purpose::Create | Purpose::Fetch | Purpose::Ask(..) => {}
+            Purpose::Create | Purpose::Fetch | Purpose::Offsets(..) => {}
             Purpose::Identity => {
                 if let Work::Produce(producer) = &mut self.work {
                     producer.identity_failed(now, &mut draw);
@@ -383,10 +383,10 @@ impl Client {
             (Purpose::Fetch, Response::Fetch(response)) => {
                 self.on_fetched(now, &response, history);
             }
-            (Purpose::Ask(question, floors), Response::ListOffsets(response)) => {
-                self.on_offsets(question, &floors, &response, history);
+            (Purpose::Offsets(query, floors), Response::ListOffsets(response)) => {
+                self.on_offsets(query, &floors, &response, history);
             }
-            (Purpose::Ask(_, floors), Response::OffsetForLeaderEpoch(response)) => {
+            (Purpose::Offsets(_, floors), Response::OffsetForLeaderEpoch(response)) => {
                 self.on_epoch_ends(&floors, &response, history);
             }
             (purpose, response) => history.fail(

@@ -1,0 +1,283 @@
+//! What a consumer asks of a log beside its records: where it ends, what it has of a time, and where an epoch ends. Whoever
+//! answers knows at least what had been acknowledged, or read, when it was asked.
+
+use std::collections::BTreeMap;
+
+use varve_core::ids::{LeaderEpoch, Offset, PartitionIndex, Timestamp, TopicPartition};
+use varve_core::wire::list_offsets::{
+    LATEST_TIMESTAMP, ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsTopic,
+    MAX_TIMESTAMP,
+};
+use varve_core::wire::offset_for_leader_epoch::{
+    EpochEndOffset, OffsetForLeaderPartition, OffsetForLeaderTopic,
+};
+use varve_core::wire::{
+    ErrorCode, ListOffsetsRequest, ListOffsetsResponse, OffsetForLeaderEpochRequest,
+    OffsetForLeaderEpochResponse, Request, Str,
+};
+
+use crate::client::{Client, ClientAction, Purpose, Work};
+use crate::clock::SimTime;
+use crate::history::History;
+
+const LIST_OFFSETS_VERSION: i16 = 7;
+const OFFSET_FOR_LEADER_EPOCH_VERSION: i16 = 4;
+
+/// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OffsetQuery {
+    /// The latest offset.
+    Latest,
+    /// The first record from the timestamp on of one that was acknowledged.
+    Time,
+    /// The record with the greatest timestamp.
+    MaxTimestamp,
+    /// Where the epoch ends of which the last record was that the consumer has read.
+    EpochEnd,
+}
+
+impl OffsetQuery {
+    /// All, in the order in which a consumer asks them.
+    pub const ALL: [Self; 4] = [Self::Latest, Self::Time, Self::MaxTimestamp, Self::EpochEnd];
+}
+
+/// What is known of a partition when it is asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Floor {
+    /// Behind the last record that was acknowledged for good, or that the consumer has read.
+    end: Offset,
+    /// A timestamp of a record that was acknowledged for good, and the first offset at which that, or a later one, was: what
+    /// is asked for by time.
+    time: Option<(Timestamp, Offset)>,
+    /// The greatest timestamp that was acknowledged for good.
+    greatest: Option<Timestamp>,
+    /// How far the consumer has read, and of which epoch the last record was.
+    read: Option<(Offset, LeaderEpoch)>,
+}
+
+impl Client {
+    /// Asks every leader what the consumer wants to know, where all of them can be asked.
+    pub(super) fn query_offsets(
+        &mut self,
+        now: SimTime,
+        history: &History,
+        actions: &mut Vec<ClientAction>,
+    ) {
+        let mut draw = self.draw();
+        let Work::Consume(consumer) = &mut self.work else {
+            return;
+        };
+        let Some(query) = consumer.wants else {
+            return;
+        };
+        let Some(known) = self.known.clone() else {
+            return;
+        };
+        let up = |(leader, _): &(u8, i32)| self.links.get(leader).is_some_and(|link| link.up);
+        if !known.leaders.values().all(up) {
+            return;
+        }
+        consumer.wants = None;
+        let names_epochs = consumer.names_epochs();
+        let mut floor = |index: i32| {
+            let partition = TopicPartition {
+                topic: known.topic,
+                partition: PartitionIndex(index),
+            };
+            let stamps = history.stamps(partition);
+            let times: Vec<Timestamp> = stamps.iter().map(|(_, time)| *time).collect();
+            let asked = match query {
+                // The latest one is the one that a deposed leader lacks.
+                OffsetQuery::Time if draw.chance(500_000) => times.iter().max(),
+                OffsetQuery::Time => draw.pick(&times),
+                OffsetQuery::Latest | OffsetQuery::MaxTimestamp | OffsetQuery::EpochEnd => None,
+            };
+            let first_from = |time: Timestamp| {
+                let mut stamps = stamps.iter().filter(|(_, stamp)| *stamp >= time);
+                stamps.next().map(|(offset, _)| (time, *offset))
+            };
+            let read = consumer.has_read(index);
+            Floor {
+                end: history
+                    .acknowledged_end(partition)
+                    .max(read.map_or(Offset(0), |(position, _)| position)),
+                time: asked.copied().and_then(first_from),
+                greatest: times.iter().max().copied(),
+                read,
+            }
+        };
+        let asked: Vec<(u8, BTreeMap<i32, Floor>)> = known
+            .by_leader()
+            .into_iter()
+            .map(|(leader, partitions)| {
+                let floors = partitions.into_iter().map(|index| (index, floor(index)));
+                (leader, floors.collect())
+            })
+            .collect();
+        for (leader, floors) in asked {
+            let epoch_of = |index: i32| {
+                if names_epochs {
+                    known.leaders[&index].1
+                } else {
+                    -1
+                }
+            };
+            let (api_version, request) = match query {
+                OffsetQuery::Latest | OffsetQuery::Time | OffsetQuery::MaxTimestamp => (
+                    LIST_OFFSETS_VERSION,
+                    Request::ListOffsets(self.list_offsets(query, &floors)),
+                ),
+                OffsetQuery::EpochEnd => (
+                    OFFSET_FOR_LEADER_EPOCH_VERSION,
+                    Request::OffsetForLeaderEpoch(self.epoch_ends(&floors, epoch_of)),
+                ),
+            };
+            let purpose = Purpose::Offsets(query, floors);
+            self.call(now, leader, purpose, api_version, request, actions);
+        }
+    }
+
+    fn list_offsets(
+        &self,
+        query: OffsetQuery,
+        floors: &BTreeMap<i32, Floor>,
+    ) -> ListOffsetsRequest {
+        let asked = |(&partition_index, floor): (&i32, &Floor)| ListOffsetsPartition {
+            partition_index,
+            timestamp: match query {
+                OffsetQuery::MaxTimestamp => MAX_TIMESTAMP,
+                OffsetQuery::Time => floor.time.map_or(0, |(timestamp, _)| timestamp.0),
+                OffsetQuery::Latest | OffsetQuery::EpochEnd => LATEST_TIMESTAMP,
+            },
+            ..ListOffsetsPartition::default()
+        };
+        ListOffsetsRequest {
+            topics: vec![ListOffsetsTopic {
+                name: Str::from(&self.topic),
+                partitions: floors.iter().map(asked).collect(),
+            }],
+            ..ListOffsetsRequest::default()
+        }
+    }
+
+    fn epoch_ends(
+        &self,
+        floors: &BTreeMap<i32, Floor>,
+        current: impl Fn(i32) -> i32,
+    ) -> OffsetForLeaderEpochRequest {
+        let asked = |(&partition, floor): (&i32, &Floor)| OffsetForLeaderPartition {
+            partition,
+            current_leader_epoch: current(partition),
+            leader_epoch: floor.read.map_or(-1, |(_, epoch)| epoch.0),
+        };
+        OffsetForLeaderEpochRequest {
+            topics: vec![OffsetForLeaderTopic {
+                topic: Str::from(&self.topic),
+                partitions: floors.iter().map(asked).collect(),
+            }],
+            ..OffsetForLeaderEpochRequest::default()
+        }
+    }
+
+    /// What a leader tells of a log's end or of a time: nothing from before what was known when it was asked.
+    pub(super) fn on_offsets(
+        &mut self,
+        query: OffsetQuery,
+        floors: &BTreeMap<i32, Floor>,
+        response: &ListOffsetsResponse,
+        history: &mut History,
+    ) {
+        let Work::Consume(consumer) = &mut self.work else {
+            return;
+        };
+        let topic = self.known.as_ref().map(|known| known.topic);
+        for data in response.topics.iter().flat_map(|topic| &topic.partitions) {
+            if data.error_code != ErrorCode::None {
+                self.setbacks += 1;
+                continue;
+            }
+            consumer.latest_told += u64::from(query == OffsetQuery::Latest);
+            let Some(floor) = floors.get(&data.partition_index) else {
+                continue;
+            };
+            let stamp = topic.and_then(|topic| {
+                let partition = PartitionIndex(data.partition_index);
+                history.stamp_at(TopicPartition { topic, partition }, Offset(data.offset))
+            });
+            if let Err(what) = floor.check(query, data, stamp) {
+                history.fail(
+                    "OffsetsAreCurrent",
+                    format!(
+                        "c{} was told of partition {} {what} before it asked",
+                        self.number, data.partition_index
+                    ),
+                );
+            }
+        }
+    }
+
+    /// What a leader tells of where an epoch ends: not before what the consumer has read of it.
+    pub(super) fn on_epoch_ends(
+        &mut self,
+        floors: &BTreeMap<i32, Floor>,
+        response: &OffsetForLeaderEpochResponse,
+        history: &mut History,
+    ) {
+        for data in response.topics.iter().flat_map(|topic| &topic.partitions) {
+            if data.error_code != ErrorCode::None {
+                self.setbacks += 1;
+                continue;
+            }
+            let floor = floors.get(&data.partition);
+            let EpochEndOffset {
+                leader_epoch: told,
+                end_offset: end,
+                ..
+            } = *data;
+            if let Some((position, epoch)) = floor.and_then(|floor| floor.read)
+                && (told != epoch.0 || end < position.0)
+            {
+                history.fail(
+                    "EpochsAreKnown",
+                    format!(
+                        "c{} has read partition {} up to {position} of epoch {epoch}, and is told that epoch {told} ends at {end}",
+                        self.number, data.partition
+                    ),
+                );
+            }
+        }
+    }
+}
+
+impl Floor {
+    /// Whether an answer has what was known; `stamp` is the timestamp that was acknowledged for the record found.
+    fn check(
+        &self,
+        query: OffsetQuery,
+        data: &ListOffsetsPartitionResponse,
+        stamp: Option<Timestamp>,
+    ) -> Result<(), String> {
+        let (offset, timestamp) = (data.offset, data.timestamp);
+        let is_its_own = stamp.is_none_or(|stamp| stamp.0 == timestamp);
+        match (query, self.time, self.greatest) {
+            (OffsetQuery::Latest | OffsetQuery::EpochEnd, ..) if offset < self.end.0 => Err(
+                format!("that it ends at {offset}, when {} was known", self.end),
+            ),
+            (OffsetQuery::Time, Some((asked, first)), _)
+                if !(0..=first.0).contains(&offset) || timestamp < asked.0 || !is_its_own =>
+            {
+                Err(format!(
+                    "that {offset} with {timestamp} is the first from {asked} on, when {first} had been acknowledged"
+                ))
+            }
+            (OffsetQuery::MaxTimestamp, _, Some(greatest))
+                if timestamp < greatest.0 || !is_its_own =>
+            {
+                Err(format!(
+                    "that {offset} with {timestamp} is the latest, when {greatest} had been acknowledged"
+                ))
+            }
+            _sound => Ok(()),
+        }
+    }
+}
