@@ -445,6 +445,7 @@ impl Broker {
                 }
                 return;
             }
+            Found::Unopened if fetch.over => return,
             Found::Unopened => None,
         };
         let now = self

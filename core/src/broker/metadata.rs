@@ -28,7 +28,7 @@ const REGISTRATION: u64 = 0;
 /// What a broker has taken from the metadata log.
 #[derive(Debug, Default)]
 pub(super) struct Following {
-    image: Arc<ClusterImage>,
+    pub(super) image: Arc<ClusterImage>,
     /// Everything below, exclusive, is in the image.
     applied: Offset,
     /// The query that reads what memory does not hold.
@@ -246,7 +246,11 @@ impl Broker {
 
     /// The image has advanced: acts on it. `affected` are the partitions that it says something new of; all, where
     /// that is not known.
-    fn image_advanced(&mut self, affected: Option<BTreeSet<TopicPartition>>, fx: &mut Effects) {
+    pub(super) fn image_advanced(
+        &mut self,
+        affected: Option<BTreeSet<TopicPartition>>,
+        fx: &mut Effects,
+    ) {
         let image = Arc::clone(&self.metadata.image);
         // Until the image has this very start of the broker it may be any earlier prefix of the metadata: one from
         // before a topic was made, or from before a replica was moved away and deleted. Acting on it would delete
@@ -312,10 +316,12 @@ impl Broker {
             Some(assignment) if present => {
                 let config = self.replica_config(partition);
                 let is_current = self.metadata.caught_up;
-                self.with_replica(partition, fx, |replica, _| {
+                let made_in = reported_epoch(image, partition);
+                self.with_replica(partition, fx, |replica, cx| {
                     replica.configure(config);
                     if is_current {
                         replica.learn_creation(&assignment.create_with);
+                        replica.begin_in(made_in, cx);
                     }
                 });
                 self.set_target(partition, fx);
@@ -526,7 +532,7 @@ impl Broker {
 }
 
 /// The epoch of the leader that has last reported a partition's voters; 0 where none has.
-fn reported_epoch(image: &ClusterImage, partition: TopicPartition) -> LeaderEpoch {
+pub(super) fn reported_epoch(image: &ClusterImage, partition: TopicPartition) -> LeaderEpoch {
     let reported = image
         .partition(partition)
         .and_then(|it| it.reported.as_ref());

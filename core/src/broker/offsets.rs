@@ -294,12 +294,6 @@ impl Broker {
                 self.refuse_offset(id, number, ErrorCode::KafkaStorageError);
             }
         }
-        let is_looked_up = |open: &OpenPartition| open.lookup.is_none();
-        let purgatory = &mut self.requests.purgatory;
-        let offsets = purgatory.get::<WaitingOffsets>(id);
-        if offsets.is_some_and(|offsets| offsets.open.values().all(is_looked_up)) {
-            purgatory.hasten(id, self.now + CONFIRMATION_PATIENCE);
-        }
         self.settle_offset(id, number, fx);
     }
 
@@ -333,21 +327,29 @@ impl Broker {
             return;
         };
         let (partition, looks_up) = (open.partition, open.lookup.is_some());
-        let confirmation = open.confirmation.map(|pending| self.confirmation(pending));
-        match confirmation {
+        let is_known = match open.confirmation.map(|pending| self.confirmation(pending)) {
             Some(Confirmation::LeadershipLost) if !fx.mutant(Mutant::ConfirmsForEver) => {
                 self.refuse_offset(id, number, ErrorCode::NotLeaderOrFollower);
+                true
             }
-            None | Some(Confirmation::Confirmed) if !looks_up => {}
-            None | Some(_) => return,
-        }
+            None | Some(Confirmation::Confirmed) => !looks_up,
+            Some(Confirmation::Pending | Confirmation::LeadershipLost) => false,
+        };
         let purgatory = &mut self.requests.purgatory;
         let Some(offsets) = purgatory.get_mut::<WaitingOffsets>(id) else {
             return;
         };
-        offsets.open.remove(&number);
+        if is_known {
+            offsets.open.remove(&number);
+        }
         let is_last = offsets.open.is_empty();
-        self.forget_offset(id, number, partition);
+        let waits_for_voters = offsets.open.values().all(|open| open.lookup.is_none());
+        if waits_for_voters && !is_last {
+            purgatory.hasten(id, self.now + CONFIRMATION_PATIENCE);
+        }
+        if is_known {
+            self.forget_offset(id, number, partition);
+        }
         let purgatory = &mut self.requests.purgatory;
         if is_last && let Some(offsets) = purgatory.take::<WaitingOffsets>(id) {
             self.respond_data(offsets.context, offsets.response, fx);

@@ -6,14 +6,16 @@
 //! either has the log of this leader, or has had an answer of the replica in a later epoch.
 //!
 //! What is deleted has forgotten which epochs it had entered, and may be made anew by the same name. A leader of an earlier
-//! epoch that has not heard that it is deposed goes on counting it among its voters. So the metadata have a report of the
-//! releasing leader's epoch before it releases anybody, and a replica that is made anew, by a later record, begins there.
+//! epoch that has not heard that it is deposed goes on counting it among its voters. So the metadata, as its own broker
+//! has them, have a report of the releasing leader's epoch before a replica is deleted, and one that is made anew, by a
+//! later record, begins there.
 
 use crate::effect::{Effect, Effects};
 use crate::hooks::Mutant;
 use crate::ids::{LeaderEpoch, TopicPartition};
 use crate::peer::{PeerIdentity, PeerMessage, ReleaseRequest};
 
+use super::metadata::reported_epoch;
 use super::{Broker, Timer};
 
 impl Broker {
@@ -63,6 +65,13 @@ impl Broker {
         let Some(replica) = self.replica(partition) else {
             return;
         };
+        if replica.is_leader() && leader_epoch > replica.leader_epoch() {
+            // It has stood in an epoch of its own, and is asked for no vote any more: nobody else tells of it.
+            self.with_replica(partition, fx, |replica, cx| {
+                replica.enter_epoch(leader_epoch, from.voter(), cx);
+            });
+            return;
+        }
         let is_released = self.metadata.applied() >= metadata_offset
             && replica.leader_epoch() >= leader_epoch
             && replica.releases(from.voter());
@@ -79,7 +88,8 @@ impl Broker {
     }
 
     /// The leader of an epoch counts on this broker's replica no more. That of a later one, which the replica has heard
-    /// meanwhile, may.
+    /// meanwhile, may. The report of the epoch is there, but this broker may not have it yet, and a record before it may have
+    /// the replica made anew: it is kept until then, and the report lets it ask again.
     pub(super) fn on_released(
         &mut self,
         partition: TopicPartition,
@@ -89,7 +99,8 @@ impl Broker {
         let has_moved_on = self
             .replica(partition)
             .is_some_and(|replica| replica.leader_epoch() > leader_epoch);
-        if self.metadata.unwanted.contains(&partition) && !has_moved_on {
+        let is_reported = reported_epoch(self.metadata.image(), partition) >= leader_epoch;
+        if self.metadata.unwanted.contains(&partition) && !has_moved_on && is_reported {
             self.delete_replica(partition, fx);
         }
     }
@@ -102,5 +113,83 @@ impl Broker {
         self.account_orders(partition, None);
         self.arm(Timer::Replica(partition), None);
         self.wake_requests(partition, fx);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::tests::{identity, node, now};
+    use super::*;
+    use crate::cluster::{MetadataRecord, VoterReport};
+    use crate::ids::{PartitionIndex, TopicId};
+    use crate::input::Input;
+
+    #[test]
+    fn a_replica_is_kept_until_its_own_broker_has_the_report_of_the_epoch_that_releases_it() {
+        let mut fx = Effects::new();
+        let mut broker = node(identity(1, 11), &mut fx);
+        let partition = TopicPartition {
+            topic: TopicId(5),
+            partition: PartitionIndex(0),
+        };
+        let (me, leader) = (identity(1, 11), identity(2, 21));
+        let others = vec![leader.voter(), identity(3, 31).voter()];
+        let report = |epoch| MetadataRecord::PartitionVoters {
+            report: VoterReport {
+                partition,
+                leader_epoch: LeaderEpoch(epoch),
+                notes: 3,
+                voters: others.clone(),
+            },
+        };
+        let target = |target: &[_]| MetadataRecord::PartitionTarget {
+            partition,
+            target: target.to_vec(),
+        };
+        let learn = |broker: &mut Broker, record, fx: &mut Effects| {
+            Arc::make_mut(&mut broker.metadata.image).apply(&record);
+            broker.image_advanced(None, fx);
+        };
+        let registration = broker.setup.registration.clone();
+        learn(
+            &mut broker,
+            MetadataRecord::RegisterBroker { registration },
+            &mut fx,
+        );
+        let (id, name) = (partition.topic, "t".to_owned());
+        learn(&mut broker, MetadataRecord::Topic { id, name }, &mut fx);
+        let creation = MetadataRecord::Partition {
+            partition,
+            voters: others.clone(),
+            target: [&others[..], &[me.voter()]].concat(),
+        };
+        learn(&mut broker, creation, &mut fx);
+        assert!(broker.replica(partition).is_some());
+        learn(&mut broker, target(&others), &mut fx);
+        let released = |broker: &mut Broker, fx: &mut Effects| {
+            let message = PeerMessage::Released {
+                partition,
+                leader_epoch: LeaderEpoch(3),
+            };
+            let (from, session) = (leader, 1);
+            let input = Input::Peer {
+                from,
+                session,
+                message,
+            };
+            broker.step(now(1), input, fx);
+        };
+        for report in [None, Some(report(2))] {
+            if let Some(report) = report {
+                learn(&mut broker, report, &mut fx);
+            }
+            released(&mut broker, &mut fx);
+            assert!(broker.replica(partition).is_some(), "it may be made anew");
+        }
+        learn(&mut broker, report(3), &mut fx);
+        released(&mut broker, &mut fx);
+        assert!(broker.replica(partition).is_none());
     }
 }

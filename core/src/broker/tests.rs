@@ -51,7 +51,7 @@ fn at(seconds: u64) -> Instant {
     Instant(0) + Duration::from_secs(seconds)
 }
 
-fn now(seconds: u64) -> Now {
+pub(super) fn now(seconds: u64) -> Now {
     Now {
         instant: at(seconds),
         ..Now::default()

@@ -62,8 +62,8 @@ enum Tally {
 impl Replica {
     /// Nobody leads as far as this replica knows: it will stand after a timeout.
     pub(super) fn wait_for_leader(&mut self, cx: &mut Cx<'_>) {
-        // A sole voter has nobody to wait for.
-        let alone = self.voters == [self.me] && self.is_fit_to_stand(cx);
+        // A sole voter has nobody to wait for. A suspect may have lost the notes that made others voters besides.
+        let alone = self.voters == [self.me] && self.is_fit_to_stand(cx) && !self.mark.is_suspect();
         let wait = if alone {
             Duration::ZERO
         } else {
@@ -81,7 +81,7 @@ impl Replica {
     /// Takes a higher epoch, which another replica is in. Whatever this replica was, it is a follower of nobody yet.
     ///
     /// Its former leader may not reach that other, and goes on being heard by this replica's broker: it is told.
-    pub(super) fn enter_epoch(&mut self, leader_epoch: LeaderEpoch, other: Voter, cx: &mut Cx<'_>) {
+    pub(crate) fn enter_epoch(&mut self, leader_epoch: LeaderEpoch, other: Voter, cx: &mut Cx<'_>) {
         assert!(
             leader_epoch > self.vote.leader_epoch,
             "leader epochs never go back"

@@ -219,16 +219,7 @@ impl Replica {
             && !cx.fx.mutant(Mutant::TrustsNewReplica)
         {
             replica.set_mark(Mark::New, cx);
-            if leader_epoch > replica.vote.leader_epoch && !cx.fx.mutant(Mutant::BeginsInNoEpoch) {
-                let voted_for = None;
-                replica.store_vote(
-                    Vote {
-                        leader_epoch,
-                        voted_for,
-                    },
-                    cx,
-                );
-            }
+            replica.begin_in(leader_epoch, cx);
         }
         if preferred {
             // Whom the placement prefers stands at once, so a new topic's leaders are where they belong.
@@ -501,6 +492,23 @@ impl Replica {
     #[must_use]
     pub const fn notes(&self) -> &NoteIndex {
         &self.notes
+    }
+
+    /// Enters the epoch that the metadata have a report of, where it is new and has not caught up: it may have been in that
+    /// one before it was deleted, and follows no leader of an earlier one.
+    pub(crate) fn begin_in(&mut self, leader_epoch: LeaderEpoch, cx: &mut Cx<'_>) {
+        let is_later = leader_epoch > self.vote.leader_epoch;
+        if self.mark == Mark::New && is_later && !cx.fx.mutant(Mutant::BeginsInNoEpoch) {
+            let voted_for = None;
+            self.store_vote(
+                Vote {
+                    leader_epoch,
+                    voted_for,
+                },
+                cx,
+            );
+            self.wait_for_leader(cx);
+        }
     }
 
     /// Takes its topic's configuration.

@@ -265,6 +265,21 @@ fn a_replica_that_was_made_anew_stands_for_nothing_whatever_voters_its_log_names
 }
 
 #[test]
+fn a_suspect_that_knows_no_other_voter_waits_for_one_all_the_same() {
+    let mut quorum = Quorum::new(1);
+    let recovered = RecoveredReplica {
+        mark: Mark::Suspect,
+        ..RecoveredReplica::empty(PARTITION, vec![voter(0)])
+    };
+    let config = quorum.replicas[0].config;
+    quorum.replicas[0] = quorum.with_cx(0, |cx| Replica::recover(recovered, voter(0), config, cx));
+    let stands_at = quorum.replicas[0].next_deadline();
+    assert!(stands_at >= Some(quorum.now + quorum.timing.election_timeout));
+    quorum.run(Duration::from_secs(10));
+    assert!(quorum.replicas[0].is_leader(), "there is nobody else");
+}
+
+#[test]
 fn a_suspect_that_has_lost_the_note_that_made_it_a_voter_votes_unless_its_creation_is_lost_too() {
     for (voters, votes) in [
         (vec![voter(0)], true),

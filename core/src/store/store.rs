@@ -339,10 +339,8 @@ impl<D: Disk> LogStore<D> {
             }
         }
         // Its name says that it was there, should the group be lost that creates it.
-        match self.disk.create_directory(&segment::directory(replica)) {
-            Err(DiskError::NoSpace) => Ok(false),
-            made => Ok(self.done_or_later(made)?.is_none()),
-        }
+        let made = self.disk.create_directory(&segment::directory(replica));
+        Ok(self.done_or_later(made)?.is_none())
     }
 
     /// Whether something waits for a descriptor or for memory, and is to be tried again in a while.
