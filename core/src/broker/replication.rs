@@ -95,15 +95,16 @@ impl Broker {
         })
     }
 
-    /// Another node runs as this broker. One that was registered was there first; any other stops, once that other has
-    /// been there for too long to be the last breath of a node whose directory was lost.
+    /// Another node runs as this broker. One that was registered was there first; any other stops, once it has been turned
+    /// away again and again for too long for that other to be a node whose directory was lost. Whoever was paused meanwhile
+    /// has heard of that one last, and may turn this one away once more, long after everybody else.
     pub(super) fn on_turned_away(&mut self, words: String, fx: &mut Effects) {
         if self.registered().is_some() {
             return;
         }
         let patience = self.setup.session_timeout;
         let since = match self.turned_away {
-            Some((since, last)) if self.now.since(last) < patience => since,
+            Some((since, last)) if self.now.since(last) < patience / 3 => since,
             Some(_) | None => self.now,
         };
         self.turned_away = Some((since, self.now));
