@@ -339,8 +339,11 @@ impl<D: Disk> LogStore<D> {
             }
         }
         // Its name says that it was there, should the group be lost that creates it.
-        let made = self.disk.create_directory(&segment::directory(replica));
-        Ok(self.done_or_later(made)?.is_none())
+        match self.disk.create_directory(&segment::directory(replica)) {
+            // A disk can be full for long, and a voter of the creation is needed.
+            Err(DiskError::NoSpace) => Ok(false),
+            made => Ok(self.done_or_later(made)?.is_none()),
+        }
     }
 
     /// Whether something waits for a descriptor or for memory, and is to be tried again in a while.

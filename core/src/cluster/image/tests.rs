@@ -113,7 +113,7 @@ proptest! {
 }
 
 #[test]
-fn a_voter_of_the_creation_starts_clean_until_a_voter_change_is_reported() {
+fn a_voter_of_the_creation_starts_clean_until_a_report_is_without_it() {
     let mut image = one_partition(&[1, 2, 3]);
     assert_eq!(role(&image, 1), Some(Role::InitialVoter));
     assert_eq!(role(&image, 4), None);
@@ -122,10 +122,20 @@ fn a_voter_of_the_creation_starts_clean_until_a_voter_change_is_reported() {
     aim(&mut image, &[1, 2, 4]);
     assert_eq!(role(&image, 4), Some(Role::Learner));
     report(&mut image, 1, 2, &[1, 2, 3, 4]);
-    assert_eq!(role(&image, 3), Some(Role::Voter));
+    assert_eq!(role(&image, 3), Some(Role::InitialVoter));
     assert_eq!(role(&image, 4), Some(Role::Voter));
     report(&mut image, 1, 3, &[1, 2, 4]);
     assert_eq!(role(&image, 3), None);
+    report(&mut image, 2, 4, &[1, 2, 3, 4]);
+    let snapshot = ClusterImage::decode(&image.encode()).expect("just encoded");
+    for image in [image, snapshot] {
+        assert_eq!(role(&image, 2), Some(Role::InitialVoter));
+        assert_eq!(
+            role(&image, 3),
+            Some(Role::Voter),
+            "it may have been let go"
+        );
+    }
 }
 
 #[test]
