@@ -195,8 +195,7 @@ impl Broker {
         let id = fetch.context.id;
         for (place, looked) in fetch.looked.iter().enumerate() {
             if let Some(partition) = looked.partition {
-                let readers = self.requests.readers.entry(partition).or_default();
-                readers.insert((id, place));
+                self.requests.readers.add(partition, id, place);
             }
         }
         self.requests.purgatory.insert(self.now + patience, fetch);
@@ -417,11 +416,7 @@ impl Broker {
 
     /// A partition has changed: fetches that wait for it look again.
     pub(super) fn wake_fetches(&mut self, partition: TopicPartition, fx: &mut Effects) {
-        let Some(readers) = self.requests.readers.get(&partition) else {
-            return;
-        };
-        let readers: Vec<(RequestId, usize)> = readers.iter().copied().collect();
-        for (id, place) in readers {
+        for (id, place) in self.requests.readers.of(partition) {
             self.look_again(id, place, fx);
         }
     }
@@ -689,13 +684,8 @@ impl Delayed for WaitingFetch {
     fn forget(&self, broker: &mut Broker) {
         let readers = &mut broker.requests.readers;
         for (place, looked) in self.looked.iter().enumerate() {
-            if let Some(partition) = looked.partition
-                && let Some(of_partition) = readers.get_mut(&partition)
-            {
-                of_partition.remove(&(self.context.id, place));
-                if of_partition.is_empty() {
-                    readers.remove(&partition);
-                }
+            if let Some(partition) = looked.partition {
+                readers.remove(partition, self.context.id, place);
             }
         }
     }

@@ -167,8 +167,7 @@ impl Broker {
         }
         let id = context.id;
         for (&number, open) in &open {
-            let waiters = self.requests.offsets.entry(open.partition);
-            waiters.or_default().insert((id, number));
+            self.requests.offsets.add(open.partition, id, number);
         }
         let numbers = 0..open.len();
         let waiting = WaitingOffsets {
@@ -299,11 +298,7 @@ impl Broker {
 
     /// Something has changed about a partition: what its disk has, whether its leader is confirmed, or who leads it.
     pub(super) fn wake_offsets(&mut self, partition: TopicPartition, fx: &mut Effects) {
-        let Some(waiters) = self.requests.offsets.get(&partition) else {
-            return;
-        };
-        let waiters: Vec<(RequestId, usize)> = waiters.iter().copied().collect();
-        for (id, number) in waiters {
+        for (id, number) in self.requests.offsets.of(partition) {
             self.look_up_offset(id, number, fx);
             self.settle_offset(id, number, fx);
         }
@@ -348,7 +343,7 @@ impl Broker {
             purgatory.hasten(id, self.now + CONFIRMATION_PATIENCE);
         }
         if is_known {
-            self.forget_offset(id, number, partition);
+            self.requests.offsets.remove(partition, id, number);
         }
         let purgatory = &mut self.requests.purgatory;
         if is_last && let Some(offsets) = purgatory.take::<WaitingOffsets>(id) {
@@ -414,16 +409,6 @@ impl Broker {
         let end = end_of_epoch(replica, LeaderEpoch(asked.leader_epoch));
         Ok((partition, end))
     }
-
-    fn forget_offset(&mut self, id: RequestId, number: usize, partition: TopicPartition) {
-        let offsets = &mut self.requests.offsets;
-        if let Some(waiters) = offsets.get_mut(&partition) {
-            waiters.remove(&(id, number));
-            if waiters.is_empty() {
-                offsets.remove(&partition);
-            }
-        }
-    }
 }
 
 impl Delayed for WaitingOffsets {
@@ -445,8 +430,9 @@ impl Delayed for WaitingOffsets {
     }
 
     fn forget(&self, broker: &mut Broker) {
+        let offsets = &mut broker.requests.offsets;
         for (&number, open) in &self.open {
-            broker.forget_offset(self.context.id, number, open.partition);
+            offsets.remove(open.partition, self.context.id, number);
         }
     }
 }

@@ -10,6 +10,7 @@ use std::fmt;
 use std::ops::Bound;
 
 use crate::effect::{Effects, RequestId};
+use crate::ids::TopicPartition;
 use crate::input::{ConnectionId, RequestContext};
 use crate::time::Instant;
 
@@ -33,6 +34,39 @@ pub(super) trait Delayed: Any + Send + Sync + fmt::Debug {
     /// Whether it can still be answered by a broker that leads nothing any more, and is failed only when clients are let go.
     fn outlasts_leaderships(&self) -> bool {
         false
+    }
+}
+
+/// The requests that wait for a partition, by that partition: each with a number that it has for it.
+#[derive(Debug, Default)]
+pub(super) struct Waiters(BTreeMap<TopicPartition, BTreeSet<(RequestId, usize)>>);
+
+impl Waiters {
+    /// Adds a request.
+    pub(super) fn add(&mut self, partition: TopicPartition, id: RequestId, number: usize) {
+        self.0.entry(partition).or_default().insert((id, number));
+    }
+
+    /// Forgets a request.
+    pub(super) fn remove(&mut self, partition: TopicPartition, id: RequestId, number: usize) {
+        if let Some(waiters) = self.0.get_mut(&partition) {
+            waiters.remove(&(id, number));
+            if waiters.is_empty() {
+                self.0.remove(&partition);
+            }
+        }
+    }
+
+    /// Those that wait for this partition now.
+    pub(super) fn of(&self, partition: TopicPartition) -> Vec<(RequestId, usize)> {
+        let waiters = self.0.get(&partition);
+        waiters.map_or_else(Vec::new, |waiters| waiters.iter().copied().collect())
+    }
+
+    /// Whether nobody waits for any.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 

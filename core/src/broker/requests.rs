@@ -6,10 +6,10 @@
 //! Whoever waits for a partition is found by that partition, so a change of one partition costs nothing to those
 //! that wait for others. The order of answers on one connection is the connection's business.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::cluster::AdminRequest;
-use crate::effect::{Effect, Effects, RequestId};
+use crate::effect::{Effect, Effects};
 use crate::ids::TopicPartition;
 use crate::input::{ClientRequest, ConnectionId};
 use crate::wire::find_coordinator::KEY_GROUP;
@@ -21,7 +21,7 @@ use super::fetch_session::Sessions;
 use super::listing::{ImageRequest, ImageRequestBody};
 use super::produce::OpenBatches;
 use super::producer_ids::ProducerIds;
-use super::purgatory::Purgatory;
+use super::purgatory::{Purgatory, Waiters};
 use super::read_index::{ReadIndexes, Unconfirmed};
 use super::{Broker, Timer};
 
@@ -32,9 +32,9 @@ pub(super) struct Requests {
     /// Batches that are neither acknowledged nor refused.
     pub(super) open_batches: BTreeMap<TopicPartition, OpenBatches>,
     /// Fetches that wait for more of a partition, with the place of that partition in them.
-    pub(super) readers: BTreeMap<TopicPartition, BTreeSet<(RequestId, usize)>>,
+    pub(super) readers: Waiters,
     /// Requests for offsets that wait for a partition, with its number in them.
-    pub(super) offsets: BTreeMap<TopicPartition, BTreeSet<(RequestId, usize)>>,
+    pub(super) offsets: Waiters,
     pub(super) sessions: Sessions,
     pub(super) producer_ids: ProducerIds,
     pub(super) questions: Questions,

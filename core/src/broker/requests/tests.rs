@@ -1,6 +1,6 @@
 //! One broker that is its own cluster, with a disk that answers at once or is held.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::*;
 use crate::broker::{Setup, UNWRITTEN_BYTES_MAX};
 use crate::cluster::{BrokerConfig, BrokerRegistration, ConfigMap, Endpoint};
+use crate::effect::RequestId;
 use crate::hooks::{Hooks, Mutant, Probe};
 use crate::ids::{
     BrokerId, ClusterId, DirectoryId, Incarnation, Offset, ProducerEpoch, ProducerId, Timestamp,
