@@ -28,7 +28,7 @@ const REGISTRATION: u64 = 0;
 /// What a broker has taken from the metadata log.
 #[derive(Debug, Default)]
 pub(super) struct Following {
-    pub(super) image: Arc<ClusterImage>,
+    image: Arc<ClusterImage>,
     /// Everything below, exclusive, is in the image.
     applied: Offset,
     /// The query that reads what memory does not hold.
@@ -246,11 +246,7 @@ impl Broker {
 
     /// The image has advanced: acts on it. `affected` are the partitions that it says something new of; all, where
     /// that is not known.
-    pub(super) fn image_advanced(
-        &mut self,
-        affected: Option<BTreeSet<TopicPartition>>,
-        fx: &mut Effects,
-    ) {
+    fn image_advanced(&mut self, affected: Option<BTreeSet<TopicPartition>>, fx: &mut Effects) {
         let image = Arc::clone(&self.metadata.image);
         // Until the image has this very start of the broker it may be any earlier prefix of the metadata: one from
         // before a topic was made, or from before a replica was moved away and deleted. Acting on it would delete
@@ -540,6 +536,15 @@ pub(super) fn reported_epoch(image: &ClusterImage, partition: TopicPartition) ->
 }
 
 #[cfg(test)]
+impl Broker {
+    /// Learns a record as if it were committed.
+    pub(super) fn learn(&mut self, record: &MetadataRecord, fx: &mut Effects) {
+        Arc::make_mut(&mut self.metadata.image).apply(record);
+        self.image_advanced(None, fx);
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::super::tests::{identity, node};
     use super::*;
@@ -553,9 +558,7 @@ mod tests {
         broker.learn_peers(hinted.clone(), &mut fx);
 
         let registration = broker.setup.registration.clone();
-        Arc::make_mut(&mut broker.metadata.image)
-            .apply(&MetadataRecord::RegisterBroker { registration });
-        broker.image_advanced(None, &mut fx);
+        broker.learn(&MetadataRecord::RegisterBroker { registration }, &mut fx);
         assert!(broker.metadata.caught_up, "the image has this very start");
         assert_eq!(broker.metadata.peers, (hinted, false));
     }

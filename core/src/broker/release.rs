@@ -118,8 +118,6 @@ impl Broker {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::super::tests::{identity, node, now};
     use super::*;
     use crate::cluster::{MetadataRecord, VoterReport};
@@ -148,26 +146,18 @@ mod tests {
             partition,
             target: target.to_vec(),
         };
-        let learn = |broker: &mut Broker, record, fx: &mut Effects| {
-            Arc::make_mut(&mut broker.metadata.image).apply(&record);
-            broker.image_advanced(None, fx);
-        };
         let registration = broker.setup.registration.clone();
-        learn(
-            &mut broker,
-            MetadataRecord::RegisterBroker { registration },
-            &mut fx,
-        );
+        broker.learn(&MetadataRecord::RegisterBroker { registration }, &mut fx);
         let (id, name) = (partition.topic, "t".to_owned());
-        learn(&mut broker, MetadataRecord::Topic { id, name }, &mut fx);
+        broker.learn(&MetadataRecord::Topic { id, name }, &mut fx);
         let creation = MetadataRecord::Partition {
             partition,
             voters: others.clone(),
             target: [&others[..], &[me.voter()]].concat(),
         };
-        learn(&mut broker, creation, &mut fx);
+        broker.learn(&creation, &mut fx);
         assert!(broker.replica(partition).is_some());
-        learn(&mut broker, target(&others), &mut fx);
+        broker.learn(&target(&others), &mut fx);
         let released = |broker: &mut Broker, fx: &mut Effects| {
             let message = PeerMessage::Released {
                 partition,
@@ -183,12 +173,12 @@ mod tests {
         };
         for report in [None, Some(report(2))] {
             if let Some(report) = report {
-                learn(&mut broker, report, &mut fx);
+                broker.learn(&report, &mut fx);
             }
             released(&mut broker, &mut fx);
             assert!(broker.replica(partition).is_some(), "it may be made anew");
         }
-        learn(&mut broker, report(3), &mut fx);
+        broker.learn(&report(3), &mut fx);
         released(&mut broker, &mut fx);
         assert!(broker.replica(partition).is_none());
     }
