@@ -648,8 +648,8 @@ impl PartitionImage {
     fn push_report(&self, partition: TopicPartition, records: &mut Vec<MetadataRecord>) {
         if let Some(reported) = &self.reported {
             let is_back =
-                |voter: &&Voter| reported.voters.contains(voter) && !self.founders.contains(voter);
-            if self.initial_voters.iter().any(|voter| is_back(&voter)) {
+                |voter: &Voter| reported.voters.contains(voter) && !self.founders.contains(voter);
+            if self.initial_voters.iter().any(is_back) {
                 // A report of before, by which it was not a voter for a while.
                 records.push(MetadataRecord::PartitionVoters {
                     report: VoterReport {
