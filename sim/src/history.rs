@@ -47,6 +47,8 @@ pub struct Produced {
     pub idempotent: bool,
     /// What its acknowledgement means.
     pub promise: Promise,
+    /// Its timestamp: its producer's, or the log's as the producer hears it.
+    pub timestamp: Timestamp,
     /// What became of it.
     pub fate: Fate,
 }
@@ -59,8 +61,6 @@ pub struct History {
     read: BTreeMap<(TopicPartition, Offset), Value>,
     /// What has been acknowledged at each offset.
     acknowledged: BTreeMap<(TopicPartition, Offset), Value>,
-    /// Their timestamps in the log.
-    stamps: BTreeMap<(TopicPartition, Offset), Timestamp>,
     violation: Option<Violation>,
 }
 
@@ -102,21 +102,26 @@ impl History {
     #[must_use]
     pub fn stamps(&self, partition: TopicPartition) -> Vec<(Offset, Timestamp)> {
         let all = (partition, Offset(0))..=(partition, Offset(i64::MAX));
-        let stamps = self.stamps.range(all);
-        stamps
-            .map(|((_, offset), stamp)| (*offset, *stamp))
+        let acknowledged = self.acknowledged.range(all);
+        acknowledged
+            .map(|((_, offset), value)| (*offset, self.record(*value).timestamp))
             .collect()
     }
 
     /// The timestamp of a record, if it was acknowledged for good.
     #[must_use]
     pub fn stamp_at(&self, partition: TopicPartition, offset: Offset) -> Option<Timestamp> {
-        self.stamps.get(&(partition, offset)).copied()
+        let value = self.acknowledged.get(&(partition, offset))?;
+        Some(self.record(*value).timestamp)
     }
 
-    /// A record was acknowledged for good, and its log has it with this timestamp.
-    pub fn stamp(&mut self, partition: TopicPartition, offset: Offset, timestamp: Timestamp) {
-        self.stamps.insert((partition, offset), timestamp);
+    /// A record's log has given it this timestamp.
+    pub fn stamp(&mut self, value: Value, timestamp: Timestamp) {
+        self.produced[place_of(value)].timestamp = timestamp;
+    }
+
+    fn record(&self, value: Value) -> &Produced {
+        &self.produced[place_of(value)]
     }
 
     /// How many records were acknowledged.
@@ -130,7 +135,7 @@ impl History {
 
     /// A record's producer hears of it.
     pub fn settle(&mut self, value: Value, partition: TopicPartition, fate: Fate) {
-        let place = usize::try_from(value.0).expect("values count what is in memory");
+        let place = place_of(value);
         self.produced[place].fate = fate;
         let Fate::Acknowledged(offset) = fate else {
             return;
@@ -271,4 +276,9 @@ impl History {
         }
         Ok(())
     }
+}
+
+/// The place of a record among those produced.
+fn place_of(value: Value) -> usize {
+    usize::try_from(value.0).expect("values count what is in memory")
 }

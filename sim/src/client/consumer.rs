@@ -71,8 +71,9 @@ impl Consumer {
         Some((self.position(partition), *epoch))
     }
 
-    pub(super) const fn names_epochs(&self) -> bool {
-        !self.knows_no_epochs
+    /// The current leader epoch that it names, where it knows this one.
+    pub(super) const fn named_epoch(&self, known: i32) -> i32 {
+        if self.knows_no_epochs { -1 } else { known }
     }
 
     /// Whether it is time to fetch this partition.
@@ -177,11 +178,7 @@ impl Client {
                         .iter()
                         .map(|&partition| FetchPartition {
                             partition,
-                            current_leader_epoch: if consumer.knows_no_epochs {
-                                -1
-                            } else {
-                                known.leaders[&partition].1
-                            },
+                            current_leader_epoch: consumer.named_epoch(known.leaders[&partition].1),
                             fetch_offset: consumer.position(partition).0,
                             last_fetched_epoch: consumer
                                 .epochs

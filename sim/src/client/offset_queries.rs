@@ -41,7 +41,7 @@ impl OffsetQuery {
     pub const ALL: [Self; 4] = [Self::Latest, Self::Time, Self::MaxTimestamp, Self::EpochEnd];
 }
 
-/// What is known of a partition when it is asked about.
+/// What a consumer knows of a partition when it asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Floor {
     /// Behind the last record that was acknowledged for good, or that the consumer has read.
@@ -53,6 +53,8 @@ pub(super) struct Floor {
     greatest: Option<Timestamp>,
     /// How far the consumer has read, and of which epoch the last record was.
     read: Option<(Offset, LeaderEpoch)>,
+    /// The current leader epoch that it names.
+    current_leader_epoch: i32,
 }
 
 impl Client {
@@ -78,7 +80,6 @@ impl Client {
             return;
         }
         consumer.wants = None;
-        let names_epochs = consumer.names_epochs();
         let mut floor = |index: i32| {
             let partition = TopicPartition {
                 topic: known.topic,
@@ -104,6 +105,7 @@ impl Client {
                 time: asked.copied().and_then(first_from),
                 greatest: times.iter().max().copied(),
                 read,
+                current_leader_epoch: consumer.named_epoch(known.leaders[&index].1),
             }
         };
         let asked: Vec<(u8, BTreeMap<i32, Floor>)> = known
@@ -115,13 +117,6 @@ impl Client {
             })
             .collect();
         for (leader, floors) in asked {
-            let epoch_of = |index: i32| {
-                if names_epochs {
-                    known.leaders[&index].1
-                } else {
-                    -1
-                }
-            };
             let (api_version, request) = match query {
                 OffsetQuery::Latest | OffsetQuery::Time | OffsetQuery::MaxTimestamp => (
                     LIST_OFFSETS_VERSION,
@@ -129,7 +124,7 @@ impl Client {
                 ),
                 OffsetQuery::EpochEnd => (
                     OFFSET_FOR_LEADER_EPOCH_VERSION,
-                    Request::OffsetForLeaderEpoch(self.epoch_ends(&floors, epoch_of)),
+                    Request::OffsetForLeaderEpoch(self.epoch_ends(&floors)),
                 ),
             };
             let purpose = Purpose::Offsets(query, floors);
@@ -160,14 +155,10 @@ impl Client {
         }
     }
 
-    fn epoch_ends(
-        &self,
-        floors: &BTreeMap<i32, Floor>,
-        current: impl Fn(i32) -> i32,
-    ) -> OffsetForLeaderEpochRequest {
+    fn epoch_ends(&self, floors: &BTreeMap<i32, Floor>) -> OffsetForLeaderEpochRequest {
         let asked = |(&partition, floor): (&i32, &Floor)| OffsetForLeaderPartition {
             partition,
-            current_leader_epoch: current(partition),
+            current_leader_epoch: floor.current_leader_epoch,
             leader_epoch: floor.read.map_or(-1, |(_, epoch)| epoch.0),
         };
         OffsetForLeaderEpochRequest {

@@ -200,6 +200,7 @@ impl Producer {
                     partition,
                     idempotent: self.idempotent,
                     promise,
+                    timestamp: Timestamp(wall),
                     fate: Fate::Unknown,
                 })
             })
@@ -405,15 +406,10 @@ impl Client {
                 if let Some(batch) = producer.take(partition, id) {
                     let mut offset = Offset(answer.base_offset);
                     let stamped = answer.log_append_time_ms >= 0;
-                    let timestamp = if stamped {
-                        Timestamp(answer.log_append_time_ms)
-                    } else {
-                        batch.timestamp
-                    };
                     for value in batch.values {
                         history.settle(value, name, Fate::Acknowledged(offset));
-                        if producer.acks == -1 {
-                            history.stamp(name, offset, timestamp);
+                        if stamped {
+                            history.stamp(value, Timestamp(answer.log_append_time_ms));
                         }
                         offset = offset.plus(1);
                     }
