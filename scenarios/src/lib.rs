@@ -496,19 +496,13 @@ impl Scenario {
     /// How often such a consumer has been told that a position is out of range.
     #[must_use]
     pub fn out_of_range_told(&self, consumer: &Client) -> u64 {
-        match &self.cluster().clients()[usize::from(consumer.0) - 1].work {
-            Work::Consume(consumer) => consumer.out_of_range_told,
-            Work::Produce(_) | Work::CreateTopic { .. } => panic!("it is no consumer"),
-        }
+        self.consumer_of(*consumer).out_of_range_told
     }
 
     /// How far a consumer has read: the next offset.
     #[must_use]
     pub fn read_up_to(&self, consumer: &Client) -> i64 {
-        match &self.cluster().clients()[usize::from(consumer.0) - 1].work {
-            Work::Consume(consumer) => consumer.position(0).0,
-            Work::Produce(_) | Work::CreateTopic { .. } => panic!("it is no consumer"),
-        }
+        self.consumer_of(*consumer).position(0).0
     }
 
     /// Lets a consumer ask whom it takes for the leader, and does not wait for the answer.
@@ -536,6 +530,13 @@ impl Scenario {
         let broker = &process.expect("the node runs").broker;
         let told = broker.told_leader(self.partition(), self.cluster().hooks())?;
         u8::try_from(told.0).ok()
+    }
+
+    fn consumer_of(&self, client: Client) -> &Consumer {
+        match &self.cluster().clients()[usize::from(client.0) - 1].work {
+            Work::Consume(consumer) => consumer,
+            Work::Produce(_) | Work::CreateTopic { .. } => panic!("it is no consumer"),
+        }
     }
 
     fn producer(&self, client: Client) -> &Producer {
