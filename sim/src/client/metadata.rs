@@ -71,9 +71,26 @@ impl Client {
     /// Whom the client asks what any broker can answer.
     pub(super) fn adviser(&mut self, now: SimTime) -> Option<u8> {
         if self.adviser.is_none() {
-            self.adviser = self.any_node(now);
+            self.adviser = self.next_adviser(now);
         }
         self.adviser
+    }
+
+    /// Some node that can be reached, every one of them before any comes a second time: each that does not answer
+    /// costs seconds.
+    fn next_adviser(&mut self, now: SimTime) -> Option<u8> {
+        let open = |node: &u8| self.unreachable.get(node).is_none_or(|until| *until <= now);
+        let mut candidates: Vec<u8> = (1..=self.nodes).filter(open).collect();
+        if candidates
+            .iter()
+            .all(|node| self.advisers_tried.contains(node))
+        {
+            self.advisers_tried.clear();
+        }
+        candidates.retain(|node| !self.advisers_tried.contains(node));
+        let node = *self.draw().pick(&candidates)?;
+        self.advisers_tried.insert(node);
+        Some(node)
     }
 
     pub(super) fn fetch_metadata(&mut self, now: SimTime, actions: &mut Vec<ClientAction>) {

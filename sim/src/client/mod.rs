@@ -11,7 +11,7 @@ mod producer;
 mod consumer;
 mod offset_queries;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use varve_core::wire::{Request, Response};
@@ -109,6 +109,8 @@ pub struct Client {
     metadata_backoff: Backoff,
     /// Whom it asks what any broker can answer.
     adviser: Option<u8>,
+    /// Whom it has taken for that since it last began with all of them again.
+    advisers_tried: BTreeSet<u8>,
     links: BTreeMap<u8, ClientLink>,
     /// Nodes that could not be reached are not dialled again before this time.
     unreachable: BTreeMap<u8, SimTime>,
@@ -148,6 +150,7 @@ impl Client {
             metadata_asked: false,
             metadata_backoff: Backoff::default(),
             adviser: None,
+            advisers_tried: BTreeSet::new(),
             links: BTreeMap::new(),
             unreachable: BTreeMap::new(),
             next_call: 0,
@@ -242,14 +245,6 @@ impl Client {
             actions.push(ClientAction::Close(node));
             self.on_broken(now, node);
         }
-    }
-
-    /// Some node to ask, connected where one is.
-    fn any_node(&mut self, now: SimTime) -> Option<u8> {
-        let open = |node: &u8| self.unreachable.get(node).is_none_or(|until| *until <= now);
-        let candidates: Vec<u8> = (1..=self.nodes).filter(open).collect();
-        let mut draw = self.draw();
-        draw.pick(&candidates).copied()
     }
 
     /// Whether this node has such a request and has not answered it.
