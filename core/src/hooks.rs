@@ -144,6 +144,8 @@ list! {
         LetsNamesakesIn,
         /// A suspect counts its own vote like any other, and says nothing of possible loss.
         SuspectStands,
+        /// A suspect that has lost a change of the voters stands by those before it.
+        IgnoresLostVoterChange,
         /// A suspect's votes are not marked (counter-example 4).
         SuspectVotesUnmarked,
         /// The votes of all voters are not enough where they are marked (counter-example 4).
@@ -282,6 +284,8 @@ list! {
         TrustsSegmentHeaders,
         /// Recovery does not look at the second copies of votes.
         VotesStandOnce,
+        /// Recovery does not look at the second copies of changes of the voters.
+        VoterChangesStandOnce,
         /// Recovery forgets the vote.
         ForgetsVote,
         /// A sync that has failed is tried again, and its success is believed.

@@ -234,12 +234,19 @@ pub(crate) fn place_of(
     }
 }
 
-/// Where the first copy of the vote that was journalled last stands on the disk of a node: the file, and a place in the
-/// record. Blocks, groups and votes as in `docs/format.md`.
-pub(crate) fn place_of_vote(cluster: &Cluster, node: u8) -> (String, u64) {
+/// What a journal keeps twice.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Twice {
+    Vote,
+    VoterChange(TopicPartition),
+}
+
+/// Where the first copy of what was journalled last of this kind stands on the disk of a node: the file, and a place in the
+/// first record of its group, behind which none can be read. Blocks, groups and copies as in `docs/format.md`.
+pub(crate) fn place_of_record(cluster: &Cluster, node: u8, what: Twice) -> (String, u64) {
     const BLOCK: usize = 4096;
     let disk = &cluster.node(node).disk;
-    let mut votes = Vec::new();
+    let mut records = Vec::new();
     let files = disk.files().into_iter();
     for (path, length) in files.filter(|(path, _)| path.starts_with("journal/")) {
         let mut bytes = vec![0; usize::try_from(length).expect("a small file")];
@@ -248,18 +255,35 @@ pub(crate) fn place_of_vote(cluster: &Cluster, node: u8) -> (String, u64) {
         for (block, start) in bytes.chunks(BLOCK).zip((0..length).step_by(BLOCK)) {
             if block.starts_with(b"VJG2") {
                 let replicas = u64::from(u32::from_be_bytes(*field(block, 48)));
-                votes.push((None, path.clone(), start + 52 + 20 * replicas + 12));
-            } else if block.starts_with(b"VJV1")
-                && let Some((name, ..)) = votes.last_mut()
+                records.push((None, path.clone(), start + 52 + 20 * replicas + 12));
+            } else if block.starts_with(b"VJV2")
+                && stand_there(block, what)
+                && let Some((name, ..)) = records.last_mut()
             {
                 // Incarnation and number of the group that the copies stand behind.
                 *name = Some(*field::<16>(block, 8));
             }
         }
     }
-    let latest = votes.into_iter().max_by_key(|(name, ..)| *name);
-    let (_, path, at) = latest.expect("a group has been journalled");
+    let latest = records.into_iter().max_by_key(|(name, ..)| *name);
+    let (name, path, at) = latest.expect("a group has been journalled");
+    assert!(name.is_some(), "n{node} has journalled a {what:?}");
     (path, at)
+}
+
+/// Whether copies of this kind stand in a block.
+fn stand_there(block: &[u8], what: Twice) -> bool {
+    let votes = u32::from_be_bytes(*field(block, 24));
+    match what {
+        Twice::Vote => votes > 0,
+        Twice::VoterChange(of) => {
+            let first = &block[32..52];
+            let changes = u32::from_be_bytes(*field(block, 28));
+            let is_first = first[..16] == of.topic.0.to_be_bytes()
+                && first[16..] == of.partition.0.to_be_bytes();
+            votes == 0 && changes > 0 && is_first
+        }
+    }
 }
 
 fn field<const N: usize>(bytes: &[u8], at: usize) -> &[u8; N] {

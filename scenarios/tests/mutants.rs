@@ -229,6 +229,10 @@ killers! {
     suspect_candidate {
         SuspectStands: checker "SuspectsNeverLead",
     }
+    lost_change_of_voters {
+        IgnoresLostVoterChange: checker "VotersAreOfTheLog",
+        VoterChangesStandOnce: checker "ConsistentCommittedData",
+    }
     site_power_cut {
         AllVotersDoNotSuffice: claim "does not happen within 10000ms",
     }

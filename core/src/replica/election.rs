@@ -562,6 +562,8 @@ impl Replica {
                     .notice(Some(self.id), NoticeKind::LeadsWithPossibleLoss(epoch));
                 if self.mark.is_suspect() {
                     // Nobody has more than this log: it is the partition's truth from here on.
+                    self.lost_voter_change = None;
+                    self.refresh_voters();
                     self.set_mark(Mark::Clean, cx);
                 }
                 self.lead(cx);

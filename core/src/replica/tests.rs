@@ -269,6 +269,7 @@ fn a_suspect_that_knows_no_other_voter_waits_for_one_all_the_same() {
     let mut quorum = Quorum::new(1);
     let recovered = RecoveredReplica {
         mark: Mark::Suspect,
+        lost_voter_change: None,
         ..RecoveredReplica::empty(PARTITION, vec![voter(0)])
     };
     let config = quorum.replicas[0].config;
@@ -289,6 +290,7 @@ fn a_suspect_that_has_lost_the_note_that_made_it_a_voter_votes_unless_its_creati
         let mut quorum = Quorum::new(2);
         let recovered = RecoveredReplica {
             mark: Mark::Suspect,
+            lost_voter_change: None,
             ..RecoveredReplica::empty(PARTITION, voters.clone())
         };
         let config = quorum.replicas[1].config;

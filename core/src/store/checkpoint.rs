@@ -16,7 +16,9 @@ use crate::store::replica::{ReplicaState, Segment, TailBatch};
 use crate::store::{BootId, Disk, DiskError, DiskFile, OpenError, bad_sectors};
 
 const MAGIC: u32 = u32::from_be_bytes(*b"VCP1");
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
+/// Checkpoints that know of no change of the voters beyond the log.
+const VERSION_OF_LOGGED_VOTERS: u16 = 2;
 /// Producers aged by the timestamps of records, and what was configured of that stood beside them.
 const VERSION_OF_RECORD_TIME: u16 = 1;
 /// Magic, checksum, version, length.
@@ -126,7 +128,7 @@ fn decode(bytes: &[u8], directory: DirectoryId) -> Option<Checkpoint> {
         let length = usize::try_from(take.u64()?).map_err(|_| Malformed)?;
         let bytes = bytes.get(..length).ok_or(Malformed)?;
         journal::check(bytes, MAGIC, journal::seed(directory))?;
-        if ![VERSION_OF_RECORD_TIME, VERSION].contains(&version) {
+        if !(VERSION_OF_RECORD_TIME..=VERSION).contains(&version) {
             return Err(Malformed);
         }
         let mut take = Take(bytes.get(PREFIX..).ok_or(Malformed)?);
@@ -174,23 +176,12 @@ fn put_replica(out: &mut Vec<u8>, state: &ReplicaState) {
     for batch in &state.tail {
         put_place(out, batch.place);
         out.header(&batch.header);
-        match &batch.before {
-            None => out.u8(0),
-            Some(segment) => {
-                out.u8(1);
-                put_segment(out, segment);
-            }
-        }
+        put_optional(out, batch.before.as_ref(), put_segment);
     }
     out.offset(state.producers_offset);
     put_producers(out, &state.producers);
-    match &state.snapshot {
-        None => out.u8(0),
-        Some(snapshot) => {
-            out.u8(1);
-            put_snapshot(out, snapshot);
-        }
-    }
+    put_optional(out, state.snapshot.as_ref(), put_snapshot);
+    put_optional(out, state.lost_voter_change.as_ref(), Vec::voter_change);
 }
 
 fn take_replica(take: &mut Take<'_>, version: u16) -> Decoded<ReplicaState> {
@@ -222,7 +213,17 @@ fn take_replica(take: &mut Take<'_>, version: u16) -> Decoded<ReplicaState> {
     state.producers_offset = take.offset()?;
     state.producers = take_producers(take, version)?;
     state.snapshot = optional(take, take_snapshot)?;
+    if version > VERSION_OF_LOGGED_VOTERS {
+        state.lost_voter_change = optional(take, Take::voter_change)?;
+    }
     Ok(state)
+}
+
+fn put_optional<T>(out: &mut Vec<u8>, value: Option<&T>, put: impl FnOnce(&mut Vec<u8>, &T)) {
+    out.u8(u8::from(value.is_some()));
+    if let Some(value) = value {
+        put(out, value);
+    }
 }
 
 fn optional<'a, T>(

@@ -11,7 +11,7 @@ use crate::ids::{
 };
 use crate::log::{Note, NoteKind, Position};
 use crate::record::{BatchHeader, HEADER_SIZE};
-use crate::store::{Mark, Vote};
+use crate::store::{Mark, Vote, VoterChange};
 
 /// The bytes are not what they should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +93,11 @@ pub(super) trait Put {
             Mark::Suspect => 2,
             Mark::New => 3,
         });
+    }
+    fn voter_change(&mut self, change: &VoterChange) {
+        self.i32(change.leader_epoch.0);
+        self.u64(change.notes);
+        self.voters(&change.voters);
     }
     fn header(&mut self, header: &BatchHeader) {
         self.put(&header.to_bytes());
@@ -225,6 +230,13 @@ impl<'a> Take<'a> {
             2 => Mark::Suspect,
             3 => Mark::New,
             _ => return Err(Malformed),
+        })
+    }
+    pub(super) fn voter_change(&mut self) -> Decoded<VoterChange> {
+        Ok(VoterChange {
+            leader_epoch: LeaderEpoch(self.i32()?),
+            notes: self.u64()?,
+            voters: self.voters()?,
         })
     }
     pub(super) fn header(&mut self) -> Decoded<BatchHeader> {

@@ -16,7 +16,7 @@ const TEMPORARY: &str = "identity.tmp";
 const MAGIC: u32 = u32::from_be_bytes(*b"VID1");
 /// Version of the whole directory's format. A directory of an earlier one is read, and is of this one from then on: what
 /// is written there means nothing to a program that does not know it, which refuses it by the version.
-const VERSION: u16 = 3;
+const VERSION: u16 = 4;
 /// The earliest that is read.
 const VERSION_MIN: u16 = 1;
 const SIZE: usize = 47;

@@ -17,7 +17,7 @@ use crate::ids::{DirectoryId, Incarnation, TopicPartition};
 use crate::store::codec::{Decoded, Malformed, Put, Take};
 use crate::store::journal_reader::FoundJournal;
 use crate::store::record::Record;
-use crate::store::{Disk, DiskError, DiskFile, Vote};
+use crate::store::{Disk, DiskError, DiskFile, Vote, VoterChange};
 
 /// The directory of journal files.
 pub(super) const DIRECTORY: &str = "journal";
@@ -30,6 +30,8 @@ const GROUP_MAGIC: u32 = u32::from_be_bytes(*b"VJG2");
 /// Of a group whose records do not name it by their checksums: up to version 2 of the format.
 const UNNAMED_GROUP_MAGIC: u32 = u32::from_be_bytes(*b"VJG1");
 const TRAILER_MAGIC: u32 = u32::from_be_bytes(*b"VJT1");
+const COPIES_MAGIC: u32 = u32::from_be_bytes(*b"VJV2");
+/// Of copies that say nothing of voters: up to version 3 of the format.
 const VOTES_MAGIC: u32 = u32::from_be_bytes(*b"VJV1");
 const FILE_VERSION: u16 = 1;
 
@@ -81,8 +83,8 @@ pub(super) struct GroupHeader {
     pub(super) durable: GroupNumber,
     /// Bytes of the records.
     pub(super) records_length: u32,
-    /// Bytes of the second copies of the votes, from the next block on.
-    pub(super) votes_length: u32,
+    /// Bytes of what stands twice, from the next block on.
+    pub(super) copies_length: u32,
     /// Whether the checksums of its records are seeded with its incarnation and number.
     pub(super) is_named_by_records: bool,
     /// Whom it touches.
@@ -140,7 +142,7 @@ impl GroupHeader {
         bytes.u64(self.number.0);
         bytes.u64(self.durable.0);
         bytes.u32(self.records_length);
-        bytes.u32(self.votes_length);
+        bytes.u32(self.copies_length);
         bytes.count(self.replicas.len());
         for &replica in &self.replicas {
             bytes.replica(replica);
@@ -176,7 +178,7 @@ impl GroupHeader {
         &group[start..end]
     }
 
-    /// Bytes up to the second copies of its votes.
+    /// Bytes up to what stands twice.
     pub(super) fn body_length(&self) -> u64 {
         let length = self.header_length() + self.records_length as usize;
         to_u64(length.next_multiple_of(BLOCK))
@@ -184,7 +186,7 @@ impl GroupHeader {
 
     /// Bytes up to its trailer.
     pub(super) fn length(&self) -> u64 {
-        self.body_length() + u64::from(self.votes_length).next_multiple_of(BLOCK_U64)
+        self.body_length() + u64::from(self.copies_length).next_multiple_of(BLOCK_U64)
     }
 }
 
@@ -204,7 +206,7 @@ impl Block {
             let number = GroupNumber(take.u64()?);
             let durable = GroupNumber(take.u64()?);
             let records_length = take.u32()?;
-            let votes_length = take.u32()?;
+            let copies_length = take.u32()?;
             let replicas = take.list(Take::replica)?;
             check(&bytes[..bytes.len() - take.0.len()], magic, seed)?;
             let header = GroupHeader {
@@ -213,7 +215,7 @@ impl Block {
                 number,
                 durable,
                 records_length,
-                votes_length,
+                copies_length,
                 is_named_by_records: magic == GROUP_MAGIC,
                 replicas,
             };
@@ -227,38 +229,87 @@ impl Block {
     }
 }
 
-/// The second copies of a group's votes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct VoteCopies {
+/// What of a group stands twice: a lost vote is an amnesiac voter, and who has lost that there are other voters may take
+/// itself for a majority.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Copies {
     pub(super) incarnation: Incarnation,
     /// The group that they stand in.
     pub(super) number: GroupNumber,
     pub(super) votes: Vec<(TopicPartition, Vote)>,
+    /// The last change of its voters that the group has appended to a log.
+    pub(super) voter_changes: Vec<(TopicPartition, VoterChange)>,
 }
 
-impl VoteCopies {
-    /// The most bytes that they take.
-    pub(super) const LENGTH_MAX: usize = 4 * BLOCK;
+impl Copies {
+    /// As many bytes as are looked at where the group's header is lost: enough for all its replicas, unless each of them
+    /// has a dozen voters.
+    pub(super) const LENGTH_MAX: usize = 16 * BLOCK;
 
     /// Whether a block may be where they start.
     pub(super) fn may_start(block: &[u8]) -> bool {
-        block.starts_with(&VOTES_MAGIC.to_be_bytes())
+        [COPIES_MAGIC, VOTES_MAGIC]
+            .iter()
+            .any(|magic| block.starts_with(&magic.to_be_bytes()))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.votes.is_empty() && self.voter_changes.is_empty()
+    }
+
+    /// Takes what of a record is to stand twice. Of one replica only the last counts, so that the copies are few.
+    fn take(&mut self, replica: TopicPartition, record: &Record) {
+        if let Record::Vote(vote) = record {
+            self.votes.retain(|(other, _)| *other != replica);
+            self.votes.push((replica, *vote));
+        }
+        if let Some(change) = record.voter_change() {
+            self.voter_changes.retain(|(other, _)| *other != replica);
+            self.voter_changes.push((replica, change));
+        }
+    }
+
+    fn encode(&self, seed: u32) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        bytes.u32(COPIES_MAGIC);
+        bytes.u32(0);
+        bytes.u64(self.incarnation.0);
+        bytes.u64(self.number.0);
+        bytes.count(self.votes.len());
+        for &(replica, vote) in &self.votes {
+            bytes.replica(replica);
+            bytes.vote(vote);
+        }
+        bytes.count(self.voter_changes.len());
+        for (replica, change) in &self.voter_changes {
+            bytes.replica(*replica);
+            bytes.voter_change(change);
+        }
+        seal(&mut bytes, seed);
+        bytes
     }
 
     /// Reads what starts at the front of `bytes`, which may go on behind it.
     pub(super) fn decode(bytes: &[u8], seed: u32) -> Option<Self> {
         let decode = || -> Decoded<_> {
             let mut take = Take(bytes);
-            if take.u32()? != VOTES_MAGIC {
-                return Err(Malformed);
-            }
+            let magic = take.u32()?;
             take.bytes(4)?;
-            let copies = Self {
+            let mut copies = Self {
                 incarnation: Incarnation(take.u64()?),
                 number: GroupNumber(take.u64()?),
                 votes: take.list(|take| Ok((take.replica()?, take.vote()?)))?,
+                voter_changes: Vec::new(),
             };
-            check(&bytes[..bytes.len() - take.0.len()], VOTES_MAGIC, seed)?;
+            match magic {
+                COPIES_MAGIC => {
+                    copies.voter_changes =
+                        take.list(|take| Ok((take.replica()?, take.voter_change()?)))?;
+                }
+                VOTES_MAGIC => {}
+                _ => return Err(Malformed),
+            }
+            check(&bytes[..bytes.len() - take.0.len()], magic, seed)?;
             Ok(copies)
         };
         decode().ok()
@@ -342,7 +393,7 @@ struct Staged {
     parts: Vec<Part>,
     length: usize,
     replicas: BTreeMap<TopicPartition, u32>,
-    votes: Vec<(TopicPartition, Vote)>,
+    copies: Copies,
 }
 
 #[derive(Debug)]
@@ -478,17 +529,15 @@ impl<D: Disk> Journal<D> {
             Some(Part::Body(_)) | None => staged.parts.push(Part::Meta(start..staged.meta.len())),
         }
         staged.parts.extend(bodies.map(Part::Body));
-        if let Record::Vote(vote) = record {
-            // Of one replica only the last counts, so that the copies are few.
-            staged.votes.retain(|(other, _)| *other != replica);
-            staged.votes.push((replica, *vote));
-        }
+        staged.copies.take(replica, record);
     }
 
     /// Ends the group that is being staged.
     fn seal(&mut self) {
         if !self.is_staged_empty() {
-            let staged = std::mem::take(&mut self.staged);
+            let mut staged = std::mem::take(&mut self.staged);
+            staged.copies.incarnation = self.incarnation;
+            staged.copies.number = self.number;
             self.sealed.push_back((self.number, staged));
             self.number = self.number.next();
         }
@@ -518,7 +567,11 @@ impl<D: Disk> Journal<D> {
         for (replica, place) in &staged.replicas {
             replicas[*place as usize] = *replica;
         }
-        let votes = self.encode_votes(number, &staged.votes, seed);
+        let copies = if staged.copies.is_empty() {
+            Vec::new()
+        } else {
+            staged.copies.encode(seed)
+        };
         let length = |length: usize| u32::try_from(length).expect("a group fits a journal file");
         let mut header = GroupHeader {
             file_use: 0,
@@ -526,7 +579,7 @@ impl<D: Disk> Journal<D> {
             number,
             durable: self.durable,
             records_length: length(staged.length),
-            votes_length: length(votes.len()),
+            copies_length: length(copies.len()),
             is_named_by_records: true,
             replicas,
         };
@@ -535,7 +588,7 @@ impl<D: Disk> Journal<D> {
         header.file_use = self.next_use - 1;
         let start = header.encode(GROUP_MAGIC, seed);
         let padding = header.body_length() - to_u64(start.len() + staged.length);
-        let votes_padding = total - header.body_length() - to_u64(votes.len());
+        let copies_padding = total - header.body_length() - to_u64(copies.len());
         let trailer = header.encode(TRAILER_MAGIC, seed);
         let mut parts: Vec<&[u8]> = Vec::with_capacity(staged.parts.len() + 7);
         parts.push(&file_header);
@@ -547,8 +600,8 @@ impl<D: Disk> Journal<D> {
             });
         }
         parts.push(zeros(padding));
-        parts.push(&votes);
-        parts.push(zeros(votes_padding));
+        parts.push(&copies);
+        parts.push(zeros(copies_padding));
         parts.push(&trailer);
         parts.push(zeros(BLOCK_U64 - to_u64(trailer.len())));
         parts.retain(|part| !part.is_empty());
@@ -556,29 +609,6 @@ impl<D: Disk> Journal<D> {
         self.written += total + BLOCK_U64;
         self.offset += total + BLOCK_U64;
         Ok(())
-    }
-
-    fn encode_votes(
-        &self,
-        number: GroupNumber,
-        votes: &[(TopicPartition, Vote)],
-        seed: u32,
-    ) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        if votes.is_empty() {
-            return bytes;
-        }
-        bytes.u32(VOTES_MAGIC);
-        bytes.u32(0);
-        bytes.u64(self.incarnation.0);
-        bytes.u64(number.0);
-        bytes.count(votes.len());
-        for &(replica, vote) in votes {
-            bytes.replica(replica);
-            bytes.vote(vote);
-        }
-        seal(&mut bytes, seed);
-        bytes
     }
 
     /// Where a group of `length` bytes goes: its file, the byte to write from, and the file header to write

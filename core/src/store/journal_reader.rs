@@ -6,13 +6,13 @@
 //! the two cannot be told apart: whoever such a group touches may have lost something that it acknowledged.
 //!
 //! A group is known by its header or its trailer. What cannot be read, where the next group would stand, may have been
-//! one all the same, and so may a group of which the copies of votes are left.
+//! one all the same, and so may a group of which the copies are left of what stands twice.
 
 use crate::ids::{DirectoryId, Incarnation, TopicPartition};
 use crate::store::journal::{
-    self, BLOCK, BLOCK_U64, Block, FileHeader, GroupHeader, GroupNumber, JournalPlace, VoteCopies,
+    self, BLOCK, BLOCK_U64, Block, Copies, FileHeader, GroupHeader, GroupNumber, JournalPlace,
 };
-use crate::store::{Disk, DiskError, DiskFile, Vote, bad_sectors};
+use crate::store::{Disk, DiskError, DiskFile, bad_sectors};
 
 /// A journal file that was found.
 #[derive(Debug)]
@@ -35,8 +35,8 @@ pub(super) enum Found {
         /// Whether a later group says that it was durable.
         recorded: bool,
     },
-    /// The second copies of the votes in a group that cannot be found.
-    Votes(Vec<(TopicPartition, Vote)>),
+    /// The second copies of what stands twice in a group that cannot be found.
+    Copies(Copies),
     /// Groups that were there and cannot be found.
     Lost {
         /// Whom they touched; `None` where that is lost with them.
@@ -275,7 +275,7 @@ impl<F: DiskFile> RunReader<'_, F> {
                 // The usual end: nothing was written here since the file was free.
                 Content::Block(_) | Content::Unused if block_at == at => break,
                 Content::Block(_) | Content::Unused => {}
-                Content::Other => may_be_lost |= self.save_votes(file, block_at, expected)?,
+                Content::Other => may_be_lost |= self.save_copies(file, block_at, expected)?,
                 Content::Unreadable => may_be_lost |= block_at == at,
             }
         }
@@ -287,8 +287,8 @@ impl<F: DiskFile> RunReader<'_, F> {
         })
     }
 
-    /// Takes the votes that stand here, if they are of a group whose header could not be read. Whether they are.
-    fn save_votes(
+    /// Takes the copies that stand here, if they are of a group whose header could not be read. Whether they are.
+    fn save_copies(
         &mut self,
         file: usize,
         at: u64,
@@ -296,17 +296,16 @@ impl<F: DiskFile> RunReader<'_, F> {
     ) -> Result<bool, DiskError> {
         let mut start = [0; 4];
         bad_sectors::read(&self.files[file].file, at, &mut start)?;
-        if !VoteCopies::may_start(&start) {
+        if !Copies::may_start(&start) {
             return Ok(false);
         }
-        let mut bytes = vec![0; VoteCopies::LENGTH_MAX];
+        let mut bytes = vec![0; Copies::LENGTH_MAX];
         let length = bad_sectors::read(&self.files[file].file, at, &mut bytes)?;
-        let copies = VoteCopies::decode(&bytes[..length], self.seed);
+        let copies = Copies::decode(&bytes[..length], self.seed);
         let copies = copies
             .filter(|copies| copies.incarnation == self.incarnation && copies.number >= expected);
         let is_taken = copies.is_some();
-        self.found
-            .extend(copies.map(|copies| Found::Votes(copies.votes)));
+        self.found.extend(copies.map(Found::Copies));
         Ok(is_taken)
     }
 

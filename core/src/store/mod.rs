@@ -37,7 +37,7 @@ pub use disk::{Disk, DiskError, DiskFile};
 pub use options::{BootId, Identity, OpenError, StoreOptions};
 pub use order::{
     Completion, Flush, Mark, Order, OrderKind, OrderSeq, Query, QueryId, QueryKind, QueryResult,
-    ReadError, Recovered, RecoveredReplica, Refusal, Roll, Stage, StoreFailure, Vote,
+    ReadError, Recovered, RecoveredReplica, Refusal, Roll, Stage, StoreFailure, Vote, VoterChange,
 };
 pub use scrub::{Findings, ScrubTicket, Scrubbed};
 pub use store::LogStore;

@@ -151,6 +151,30 @@ pub struct Vote {
     pub voted_for: Option<Voter>,
 }
 
+/// A change of a log's voters.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode, Serialize, Deserialize)]
+pub struct VoterChange {
+    /// Of the leader that has made it.
+    pub leader_epoch: LeaderEpoch,
+    /// How many notes a log has with it.
+    pub notes: u64,
+    /// Who votes from there on.
+    pub voters: Vec<Voter>,
+}
+
+impl VoterChange {
+    /// Whether a log that ends here has it: in one epoch there is one log, and where one of a later epoch does not have it,
+    /// it was never committed and counts no more.
+    #[must_use]
+    pub fn is_known_at(&self, end: Position) -> bool {
+        (end.leader_epoch, end.notes) >= self.place()
+    }
+
+    pub(super) const fn place(&self) -> (LeaderEpoch, u64) {
+        (self.leader_epoch, self.notes)
+    }
+}
+
 /// What a replica's word is worth after its next start.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Encode, Decode, Serialize, Deserialize,
@@ -323,6 +347,8 @@ pub struct RecoveredReplica {
     pub vote: Vote,
     /// The mark, after recovery has judged it by boot id and journal.
     pub mark: Mark,
+    /// The last change of the voters of which the log has lost the note.
+    pub lost_voter_change: Option<VoterChange>,
     /// Ranges below the end whose bytes are damaged or missing, ascending.
     pub holes: Vec<Range<Offset>>,
     /// Producer state at `producers_offset`.
@@ -349,6 +375,7 @@ impl RecoveredReplica {
             high_watermark: Offset(0),
             vote: Vote::default(),
             mark: Mark::Clean,
+            lost_voter_change: None,
             holes: Vec::new(),
             producers: ProducerTable::default(),
             producers_offset: Offset(0),

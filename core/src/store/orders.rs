@@ -54,7 +54,7 @@ impl<D: Disk> LogStore<D> {
                 Ok(())
             }
             OrderKind::SetMark(mark) => {
-                self.state_of(replica).mark = *mark;
+                self.state_of(replica).set_mark(*mark);
                 self.stage(replica, &Record::Mark(*mark));
                 Ok(())
             }

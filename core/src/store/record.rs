@@ -10,11 +10,11 @@
 use std::ops::Range;
 
 use crate::ids::{Offset, TopicPartition, Voter};
-use crate::log::{Note, Position};
+use crate::log::{Note, NoteKind, Position};
 use crate::record::BatchHeader;
 use crate::store::codec::{Decoded, Malformed, Put, Take};
 use crate::store::replica::{Gap, Place, Snapshot};
-use crate::store::{Flush, Mark, Vote};
+use crate::store::{Flush, Mark, Vote, VoterChange};
 
 /// Bytes before a record's meta.
 pub(super) const FRAME_SIZE: usize = 12;
@@ -38,6 +38,8 @@ pub(super) enum Record {
     },
     Vote(Vote),
     Mark(Mark),
+    /// What recovery knows of the log's voters beyond the log itself.
+    LostVoterChange(VoterChange),
     Hole(Gap),
     Fill {
         range: Range<Offset>,
@@ -76,6 +78,7 @@ impl Record {
             Self::Snapshot(_) => 9,
             Self::Delete => 10,
             Self::Opened => 11,
+            Self::LostVoterChange(_) => 12,
         }
     }
 
@@ -121,6 +124,7 @@ impl Record {
             Self::Truncate { to } => out.position(*to),
             Self::Vote(vote) => out.vote(*vote),
             Self::Mark(mark) => out.mark(*mark),
+            Self::LostVoterChange(change) => out.voter_change(change),
             Self::Hole(gap) => put_gap(out, gap),
             Self::Fill { range, bytes } => {
                 out.range(range);
@@ -180,10 +184,35 @@ impl Record {
             9 => Self::Snapshot(take_snapshot(&mut meta)?),
             10 => Self::Delete,
             11 => Self::Opened,
+            12 => Self::LostVoterChange(meta.voter_change()?),
             _ => return Err(Malformed),
         };
         meta.end()?;
         Ok((replica, record, bodies))
+    }
+}
+
+impl Record {
+    /// The last change of the log's voters that it appends.
+    pub(super) fn voter_change(&self) -> Option<VoterChange> {
+        let Self::Append { after, entries, .. } = self else {
+            return None;
+        };
+        let notes = entries.iter().filter_map(|entry| match entry {
+            Appended::Note(note) => Some(note),
+            Appended::Batch { .. } => None,
+        });
+        let changes = notes.zip(after.notes + 1..).filter_map(|(note, notes)| {
+            let NoteKind::Voters(voters) = &note.kind else {
+                return None;
+            };
+            Some(VoterChange {
+                leader_epoch: note.leader_epoch,
+                notes,
+                voters: voters.clone(),
+            })
+        });
+        changes.last()
     }
 }
 

@@ -15,7 +15,7 @@ use crate::log::Position;
 use crate::record::{Batch, BatchHeader, HEADER_SIZE};
 use crate::store::codec::Take;
 use crate::store::index::IndexTail;
-use crate::store::journal::{self, GroupHeader, VoteCopies};
+use crate::store::journal::{self, Copies, GroupHeader};
 use crate::store::journal_reader::{Found, FoundFile};
 use crate::store::open_files::{FileName, OpenFiles};
 use crate::store::query::Reader;
@@ -23,7 +23,7 @@ use crate::store::record::{Appended, Record};
 use crate::store::replica::{Gap, Place, ReplicaState, Segment};
 use crate::store::segment::{self, FileKind};
 use crate::store::store::ReplicaLog;
-use crate::store::{Disk, DiskError, DiskFile, Mark, StoreOptions, Vote, bad_sectors};
+use crate::store::{Disk, DiskError, DiskFile, Mark, StoreOptions, VoterChange, bad_sectors};
 
 /// Replays the journal over a checkpoint's state.
 pub(super) struct Replay<'a, D: Disk> {
@@ -52,6 +52,8 @@ pub(super) struct Replay<'a, D: Disk> {
     severed: BTreeSet<TopicPartition>,
     /// Replicas of which a truncation was replayed.
     truncated: BTreeSet<TopicPartition>,
+    /// The changes of its voters that the journal has for a log, whether or not the log has them.
+    voter_changes: BTreeMap<TopicPartition, Vec<VoterChange>>,
     /// Where earlier starts ended logs that they had not found whole, by the incarnation that each began.
     cuts: BTreeMap<TopicPartition, Vec<(Incarnation, Position)>>,
     /// Whose groups are being replayed.
@@ -99,6 +101,7 @@ impl<'a, D: Disk> Replay<'a, D> {
             deleted: BTreeSet::new(),
             severed: BTreeSet::new(),
             truncated: BTreeSet::new(),
+            voter_changes: BTreeMap::new(),
             cuts: BTreeMap::new(),
             incarnation: Incarnation(0),
             decisions: Vec::new(),
@@ -134,7 +137,7 @@ impl<'a, D: Disk> Replay<'a, D> {
                     let is_written = *recorded || self.is_same_run && !tears;
                     self.replay_group(&files[*file].file, *at, header, is_written)?;
                 }
-                Found::Votes(votes) => self.replay_copies(votes, false)?,
+                Found::Copies(copies) => self.replay_copies(copies, false)?,
                 Found::Lost { replicas } => {
                     let replicas = match replicas {
                         Some(replicas) => replicas.iter().copied().collect(),
@@ -257,15 +260,14 @@ impl<'a, D: Disk> Replay<'a, D> {
             self.replay(replica, record, &bytes.slice_ref(bodies), is_written)?;
         }
         if remaining > 0 {
-            // The rest of the group is lost, but for the votes, which stand twice.
-            let votes_at = usize::try_from(header.body_length()).expect("less than the group");
-            let copies = bytes.get(votes_at..).unwrap_or_default();
+            // The rest of the group is lost, but for what stands twice.
+            let copies_at = usize::try_from(header.body_length()).expect("less than the group");
+            let copies = bytes.get(copies_at..).unwrap_or_default();
             // Where they are torn, those of an earlier use of the same blocks may show.
-            let copies = VoteCopies::decode(copies, self.seed).filter(|copies| {
+            let copies = Copies::decode(copies, self.seed).filter(|copies| {
                 (copies.incarnation, copies.number) == (header.incarnation, header.number)
             });
-            let votes = copies.map(|copies| copies.votes).unwrap_or_default();
-            self.replay_copies(&votes, is_written)?;
+            self.replay_copies(&copies.unwrap_or_default(), is_written)?;
             for &replica in &header.replicas {
                 self.suspect(replica);
             }
@@ -273,16 +275,19 @@ impl<'a, D: Disk> Replay<'a, D> {
         Ok(())
     }
 
-    /// Takes the second copies of votes whose first are lost.
-    fn replay_copies(
-        &mut self,
-        votes: &[(TopicPartition, Vote)],
-        is_written: bool,
-    ) -> Result<(), DiskError> {
+    /// Takes the second copies of what may be lost of a group.
+    fn replay_copies(&mut self, copies: &Copies, is_written: bool) -> Result<(), DiskError> {
+        let stand_twice = !self.hooks.is(Mutant::VoterChangesStandOnce);
+        for (replica, change) in copies.voter_changes.iter().filter(|_| stand_twice) {
+            self.voter_changes
+                .entry(*replica)
+                .or_default()
+                .push(change.clone());
+        }
         if self.hooks.is(Mutant::VotesStandOnce) {
             return Ok(());
         }
-        for &(replica, vote) in votes {
+        for &(replica, vote) in &copies.votes {
             self.replay(replica, Record::Vote(vote), &Bytes::new(), is_written)?;
         }
         Ok(())
@@ -330,6 +335,14 @@ impl<'a, D: Disk> Replay<'a, D> {
             // Its creation is lost with a damaged group; or this is the record of a start.
             self.suspect(replica);
         }
+        if let Some(change) = record.voter_change() {
+            self.voter_changes.entry(replica).or_default().push(change);
+        }
+        if let Record::Truncate { to } = &record
+            && let Some(changes) = self.voter_changes.get_mut(&replica)
+        {
+            changes.retain(|change| change.is_known_at(*to));
+        }
         let Some(log) = self.replicas.get_mut(&replica) else {
             return Ok(());
         };
@@ -371,7 +384,8 @@ impl<'a, D: Disk> Replay<'a, D> {
                     state.vote = vote;
                 }
             }
-            Record::Mark(mark) => state.mark = mark,
+            Record::Mark(mark) => state.set_mark(mark),
+            Record::LostVoterChange(change) => state.lost_voter_change = Some(change),
             Record::Hole(gap) => state.add_gap(gap),
             Record::Fill { range, bytes } => {
                 if self.is_filled(replica, &range, bytes)? {
@@ -405,6 +419,7 @@ impl<'a, D: Disk> Replay<'a, D> {
         self.severed.remove(&replica);
         self.suspects.remove(&replica);
         self.truncated.remove(&replica);
+        self.voter_changes.remove(&replica);
         self.bodies.remove(&replica);
         self.files.forget_replica(replica);
         self.written.retain(|(owner, _, _)| *owner != replica);
@@ -720,6 +735,17 @@ impl<'a, D: Disk> Replay<'a, D> {
             } else if is_suspect && !log.state.mark.is_suspect() {
                 log.state.mark = Mark::Suspect;
                 self.decisions.push((replica, Record::Mark(Mark::Suspect)));
+            }
+            let changes = self.voter_changes.remove(&replica).unwrap_or_default();
+            let lost = changes
+                .into_iter()
+                .filter(|change| !change.is_known_at(log.state.end));
+            if let Some(change) = lost.max_by_key(VoterChange::place)
+                && is_cut
+            {
+                log.state.lost_voter_change = Some(change.clone());
+                let record = Record::LostVoterChange(change);
+                self.decisions.push((replica, record));
             }
         }
         forgotten

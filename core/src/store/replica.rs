@@ -12,7 +12,7 @@ use crate::log::{Note, NoteKind, Position, clock_at};
 use crate::producer::ProducerTable;
 use crate::record::BatchHeader;
 use crate::store::index::{OffsetEntry, TimeEntry};
-use crate::store::{Mark, RecoveredReplica, Roll, Vote};
+use crate::store::{Mark, RecoveredReplica, Roll, Vote, VoterChange};
 
 /// One replica.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -33,6 +33,8 @@ pub(super) struct ReplicaState {
     pub(super) high_watermark: Offset,
     pub(super) vote: Vote,
     pub(super) mark: Mark,
+    /// The last change of the voters of which the log has lost the note; `None` once the replica is no suspect any more.
+    pub(super) lost_voter_change: Option<VoterChange>,
     /// What is damaged or missing below the end, ascending, apart from each other.
     pub(super) gaps: Vec<Gap>,
     /// Ascending by base offset. The last one is the one that grows.
@@ -192,6 +194,14 @@ impl ReplicaState {
         Self {
             voters,
             ..Self::default()
+        }
+    }
+
+    /// Takes a mark. A suspect that is none any more has the log of a leader, who knows of all changes of the voters.
+    pub(super) fn set_mark(&mut self, mark: Mark) {
+        self.mark = mark;
+        if !mark.is_suspect() {
+            self.lost_voter_change = None;
         }
     }
 
@@ -402,6 +412,7 @@ impl ReplicaState {
             high_watermark: self.high_watermark,
             vote: self.vote,
             mark: self.mark,
+            lost_voter_change: self.lost_voter_change.clone(),
             holes: self.holes().collect(),
             producers: self.producers.clone(),
             producers_offset: self.producers_offset,

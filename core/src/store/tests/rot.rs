@@ -243,6 +243,52 @@ fn a_replica_whose_creation_rots_keeps_its_vote_and_is_a_suspect() {
 }
 
 #[test]
+fn a_change_of_voters_that_rots_is_known_until_the_replica_is_cleared() {
+    let voters = vec![voter(1), voter(2)];
+    let note = Entry::Note(Note {
+        leader_epoch: LeaderEpoch(1),
+        offset: Offset(0),
+        kind: NoteKind::Voters(voters.clone()),
+    });
+    let change = VoterChange {
+        leader_epoch: LeaderEpoch(1),
+        notes: 2,
+        voters,
+    };
+    // The group's header, and its first record.
+    for within in [30, 90] {
+        let disk = formatted();
+        let (store, _) = open(&disk);
+        let mut driver = Driver::new(store);
+        driver.create(replica(0));
+        driver.append(replica(0), vec![opening(1, 0)]).unwrap();
+        driver.commit();
+        driver.append(replica(0), vec![note.clone()]).unwrap();
+        driver.commit();
+        drop(driver);
+        let groups = journal_groups(&disk);
+        let (path, group) = groups.last().unwrap();
+        disk.rot(path, group + within);
+        // The first start finds it, the second is told by the first.
+        for _ in 0..2 {
+            let (_, recovered) = open(&disk);
+            let found = &recovered.replicas[0];
+            assert_eq!((found.end.notes, found.mark), (1, Mark::Suspect));
+            assert_eq!(found.lost_voter_change.as_ref(), Some(&change), "{within}");
+        }
+        let (store, _) = open(&disk);
+        let mut driver = Driver::new(store);
+        driver
+            .execute(replica(0), OrderKind::SetMark(Mark::Clean))
+            .unwrap();
+        driver.commit();
+        drop(driver);
+        let (_, recovered) = open(&disk);
+        assert_eq!(recovered.replicas[0].lost_voter_change, None);
+    }
+}
+
+#[test]
 fn a_journal_or_checkpoint_that_rots_never_makes_a_clean_replica_of_what_lost_something() {
     let mut suspects = 0;
     for seed in 0..80 {

@@ -24,7 +24,7 @@ fn set_version(disk: &TestDisk, version: u16) {
 fn a_directory_of_an_earlier_version_is_of_this_one_once_it_was_opened() {
     let disk = formatted();
     let written = identity_file(&disk);
-    for version in [1, 2] {
+    for version in [1, 2, 3] {
         set_version(&disk, version);
         drop(open(&disk));
         assert_eq!(identity_file(&disk), written);
@@ -34,9 +34,9 @@ fn a_directory_of_an_earlier_version_is_of_this_one_once_it_was_opened() {
 #[test]
 fn a_directory_of_a_later_version_is_refused_by_its_number() {
     let disk = formatted();
-    set_version(&disk, 4);
+    set_version(&disk, 5);
     let opened = LogStore::open(disk, options(), BOOT);
-    assert!(matches!(opened, Err(OpenError::Version(4))));
+    assert!(matches!(opened, Err(OpenError::Version(5))));
 }
 
 /// Puts each group of a journal where version 1 did: over the trailer of the one before.
