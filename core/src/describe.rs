@@ -10,6 +10,7 @@ use crate::effect::{NoticeKind, Resignation, TrustLost};
 use crate::log::{Entry, NoteKind, Position};
 use crate::peer::{
     Answer, AppendReply, Decision, LeaderClaim, PeerMessage, Question, ReplicaBody, ReplicaMessage,
+    VoteReply,
 };
 use crate::store::{Flush, Mark, OrderKind, QueryKind};
 
@@ -167,23 +168,16 @@ impl fmt::Display for LeaderClaim {
 impl fmt::Display for ReplicaMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let epoch = self.leader_epoch;
-        let marked = |marked: bool| if marked { " marked" } else { "" };
-        let verdict = |granted: bool| if granted { "granted" } else { "refused" };
+        let verdict = |reply: &VoteReply| {
+            let granted = if reply.granted { "granted" } else { "refused" };
+            let marked = if reply.marked { " marked" } else { "" };
+            format!("{granted}{marked}")
+        };
         match &self.body {
             ReplicaBody::PreVote { end } => write!(f, "PreVote e{epoch} last {}", Short(*end)),
-            ReplicaBody::PreVoteReply {
-                granted,
-                marked: mark,
-            } => {
-                write!(f, "PreVote {}{}", verdict(*granted), marked(*mark))
-            }
+            ReplicaBody::PreVoteReply(reply) => write!(f, "PreVote {}", verdict(reply)),
             ReplicaBody::Vote { end } => write!(f, "Vote e{epoch} last {}", Short(*end)),
-            ReplicaBody::VoteReply {
-                granted,
-                marked: mark,
-            } => {
-                write!(f, "Vote e{epoch} {}{}", verdict(*granted), marked(*mark))
-            }
+            ReplicaBody::VoteReply(reply) => write!(f, "Vote e{epoch} {}", verdict(reply)),
             ReplicaBody::Append(append) => {
                 write!(f, "Append e{epoch} after {}", Short(append.previous))?;
                 if !append.entries.is_empty() {

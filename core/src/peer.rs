@@ -16,7 +16,7 @@ use crate::ids::{
 };
 use crate::log::{Entry, Position};
 use crate::record::Batch;
-use crate::store::Flush;
+use crate::store::{Flush, VoterChange};
 use crate::time::Instant;
 use crate::wire::Response;
 
@@ -160,6 +160,17 @@ pub struct ReplicaMessage {
     pub body: ReplicaBody,
 }
 
+/// The answer of one that is asked for its vote.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct VoteReply {
+    /// Whether it is given.
+    pub granted: bool,
+    /// Whether it is worth less: the voter is a suspect.
+    pub marked: bool,
+    /// The changes of the voters that the suspect has lost. Who is a candidate may not know of them either.
+    pub lost_voter_changes: Vec<VoterChange>,
+}
+
 /// What replicas of a partition say.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum ReplicaBody {
@@ -168,25 +179,15 @@ pub enum ReplicaBody {
         /// The sender's log end.
         end: Position,
     },
-    /// The answer.
-    PreVoteReply {
-        /// Whether it would.
-        granted: bool,
-        /// Whether the voter's word is worth less: it is a suspect.
-        marked: bool,
-    },
+    /// The answer: whether it would.
+    PreVoteReply(VoteReply),
     /// Vote for me (Raft 5.2).
     Vote {
         /// The sender's log end.
         end: Position,
     },
     /// The answer, durable before it is sent.
-    VoteReply {
-        /// Whether it does.
-        granted: bool,
-        /// As in [`Self::PreVoteReply`].
-        marked: bool,
-    },
+    VoteReply(VoteReply),
     /// The leader's log (Raft 5.3).
     Append(Append),
     /// The answer.
@@ -244,9 +245,9 @@ impl ReplicaBody {
             Self::Append(append) => (&append.entries, &[]),
             Self::FillReply { batches, .. } => (&[], batches),
             Self::PreVote { .. }
-            | Self::PreVoteReply { .. }
+            | Self::PreVoteReply(_)
             | Self::Vote { .. }
-            | Self::VoteReply { .. }
+            | Self::VoteReply(_)
             | Self::AppendReply(_)
             | Self::TransferLeadership
             | Self::Resigned

@@ -28,7 +28,7 @@ use varve_core::record::{Batch, HeaderError};
 
 /// The version of everything in this file and of the messages in `varve_core::peer`, which travel as they are
 /// declared. A node refuses peers of another.
-pub const PEER_PROTOCOL_VERSION: u16 = 6;
+pub const PEER_PROTOCOL_VERSION: u16 = 7;
 
 /// The first bytes of every hello.
 const MAGIC: [u8; 6] = *b"varve\0";
@@ -269,9 +269,9 @@ fn batches(message: &mut PeerMessage) -> Vec<&mut Batch> {
             .collect(),
         ReplicaBody::FillReply { batches, .. } => batches.iter_mut().collect(),
         ReplicaBody::PreVote { .. }
-        | ReplicaBody::PreVoteReply { .. }
+        | ReplicaBody::PreVoteReply(_)
         | ReplicaBody::Vote { .. }
-        | ReplicaBody::VoteReply { .. }
+        | ReplicaBody::VoteReply(_)
         | ReplicaBody::AppendReply(_)
         | ReplicaBody::TransferLeadership
         | ReplicaBody::Resigned
@@ -307,9 +307,10 @@ mod tests {
     use varve_core::peer::{
         Answer, Append, AppendReply, Decision, Denial, DirectoryState, Heartbeat, LeaderClaim,
         LeadershipRound, Question, ReadIndex, ReadIndexReply, ReleaseRequest, ReplicaMessage,
+        VoteReply,
     };
     use varve_core::record::BatchHeader;
-    use varve_core::store::Flush;
+    use varve_core::store::{Flush, VoterChange};
     use varve_core::time::Instant;
     use varve_core::wire::{DeleteTopicsRequest, MetadataResponse};
 
@@ -385,6 +386,22 @@ mod tests {
         prop_oneof![batch().prop_map(Entry::Batch), note]
     }
 
+    fn vote_reply() -> impl Strategy<Value = VoteReply> {
+        let changes = prop::collection::vec((0..9_i32, 0..9_u64, voter()), 0..3);
+        (any::<bool>(), any::<bool>(), changes).prop_map(|(granted, marked, changes)| VoteReply {
+            granted,
+            marked,
+            lost_voter_changes: changes
+                .into_iter()
+                .map(|(leader_epoch, notes, voter)| VoterChange {
+                    leader_epoch: LeaderEpoch(leader_epoch),
+                    notes,
+                    voters: vec![voter],
+                })
+                .collect(),
+        })
+    }
+
     fn body() -> impl Strategy<Value = ReplicaBody> {
         let append = (
             position(),
@@ -423,10 +440,8 @@ mod tests {
             fill,
             position().prop_map(|end| ReplicaBody::PreVote { end }),
             position().prop_map(|end| ReplicaBody::Vote { end }),
-            any::<(bool, bool)>()
-                .prop_map(|(granted, marked)| ReplicaBody::VoteReply { granted, marked }),
-            any::<(bool, bool)>()
-                .prop_map(|(granted, marked)| ReplicaBody::PreVoteReply { granted, marked }),
+            vote_reply().prop_map(ReplicaBody::VoteReply),
+            vote_reply().prop_map(ReplicaBody::PreVoteReply),
             (position(), position(), position(), any::<bool>()).prop_map(
                 |(verified, appended, durable, whole)| {
                     ReplicaBody::AppendReply(AppendReply::Matched {

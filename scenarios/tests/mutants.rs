@@ -230,7 +230,7 @@ killers! {
         SuspectStands: checker "SuspectsNeverLead",
     }
     lost_change_of_voters {
-        IgnoresLostVoterChange: checker "VotersAreOfTheLog",
+        IgnoresLostVoterChange: checker "ConsistentCommittedData",
         VoterChangesStandOnce: checker "ConsistentCommittedData",
     }
     site_power_cut {

@@ -6,7 +6,7 @@ use varve_core::effect::{Effect, NoticeKind, Resignation, TrustLost};
 use varve_core::ids::{Offset, TopicPartition};
 use varve_core::input::Input;
 use varve_core::log::{Entry, NoteKind, Position};
-use varve_core::peer::{AppendReply, Denial, PeerMessage, ReplicaBody, ReplicaMessage};
+use varve_core::peer::{AppendReply, Denial, PeerMessage, ReplicaBody, ReplicaMessage, VoteReply};
 use varve_core::store::{Completion, Mark, OrderKind, QueryResult, StoreFailure};
 use varve_core::wire::list_offsets::{LATEST_TIMESTAMP, MAX_TIMESTAMP};
 use varve_core::wire::{ErrorCode, Request, Response};
@@ -115,20 +115,16 @@ pub fn peer_message(message: &PeerMessage) -> Option<(TopicPartition, String)> {
 
 fn replica_message(message: &ReplicaMessage) -> Option<String> {
     let epoch = message.leader_epoch;
-    let word = |granted: bool, marked: bool| match (granted, marked) {
+    let word = |reply: &VoteReply| match (reply.granted, reply.marked) {
         (true, true) => "granted, by a suspect",
         (true, false) => "granted",
         (false, _) => "refused",
     };
     Some(match &message.body {
         ReplicaBody::PreVote { end } => format!("PreVote e{epoch} last {}", position(*end)),
-        ReplicaBody::PreVoteReply { granted, marked } => {
-            format!("PreVote e{epoch} {}", word(*granted, *marked))
-        }
+        ReplicaBody::PreVoteReply(reply) => format!("PreVote e{epoch} {}", word(reply)),
         ReplicaBody::Vote { end } => format!("Vote e{epoch} last {}", position(*end)),
-        ReplicaBody::VoteReply { granted, marked } => {
-            format!("Vote e{epoch} {}", word(*granted, *marked))
-        }
+        ReplicaBody::VoteReply(reply) => format!("Vote e{epoch} {}", word(reply)),
         ReplicaBody::Append(append) => {
             if append.entries.is_empty() {
                 return None;

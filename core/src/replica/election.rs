@@ -9,15 +9,15 @@
 //! unmarked votes, or with the votes of *all* voters: then whoever holds an acknowledged record has been asked,
 //! and the longest log that is left has won (counter-example 4).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::effect::{NoticeKind, Resignation, TrustLost};
 use crate::hooks::{Mutant, Probe};
 use crate::ids::{BrokerId, Incarnation, LeaderEpoch, Voter};
 use crate::log::Position;
-use crate::peer::ReplicaBody;
-use crate::store::{Mark, OrderKind, Vote};
+use crate::peer::{ReplicaBody, VoteReply};
+use crate::store::{Mark, OrderKind, Vote, VoterChange};
 use crate::time::Instant;
 
 use super::{Cx, Replica, Role};
@@ -46,6 +46,8 @@ pub(super) struct Following {
 pub(super) struct Campaign {
     /// Who has granted, and whether the grant is marked.
     grants: BTreeMap<Voter, bool>,
+    /// The changes of the voters that this replica or one that has granted knows to be lost.
+    lost_voter_changes: Vec<VoterChange>,
     /// When the round is given up and begun anew.
     pub(super) ends_at: Instant,
 }
@@ -241,9 +243,7 @@ impl Replica {
         }
         let campaign = self.new_campaign(cx);
         self.role = Role::PreCandidate(campaign);
-        for voter in self.other_voters() {
-            self.send_in(epoch, voter, ReplicaBody::PreVote { end: self.end }, cx);
-        }
+        self.ask_for_votes(|_| true, cx);
         self.count_pre_votes(cx);
     }
 
@@ -259,7 +259,26 @@ impl Replica {
     /// 4.2.2).
     fn may_be_needed(&self, cx: &mut Cx<'_>) -> bool {
         let was_voter = self.committed_voters().1.contains(&self.me);
-        self.is_voter() || was_voter && !cx.fx.mutant(Mutant::LeavesUncommitted)
+        self.electorate(cx).contains(&self.me)
+            || was_voter && !cx.fx.mutant(Mutant::LeavesUncommitted)
+    }
+
+    /// Who must grant where the votes of all voters are needed: those of this replica's log, and those of changes that are
+    /// known to be lost. Whether such a change was committed nobody knows who lacks it, and by the voters before it this
+    /// replica may be the only one.
+    fn electorate(&self, cx: &mut Cx<'_>) -> BTreeSet<Voter> {
+        let lost = match &self.role {
+            Role::PreCandidate(campaign) | Role::Candidate(campaign) => {
+                &campaign.lost_voter_changes
+            }
+            Role::Follower(_) | Role::Leader(_) => &self.lost_voter_changes,
+        };
+        let counts = !cx.fx.mutant(Mutant::IgnoresLostVoterChange);
+        let lost = lost
+            .iter()
+            .filter(|change| counts && !change.is_settled_at(self.end));
+        let lost = lost.flat_map(|change| &change.voters);
+        self.voters.iter().chain(lost).copied().collect()
     }
 
     /// Whether this replica's own vote for itself is worth something without everybody else's.
@@ -275,9 +294,11 @@ impl Replica {
     fn new_campaign(&self, cx: &mut Cx<'_>) -> Campaign {
         let wait = cx.timing.election_timeout + cx.jitter(cx.timing.election_jitter_max);
         let marked = !self.may_stand(cx);
-        let mine = self.is_voter().then_some((self.me, marked));
+        let mine = self.electorate(cx).contains(&self.me);
+        let mine = mine.then_some((self.me, marked));
         Campaign {
             grants: mine.into_iter().collect(),
+            lost_voter_changes: self.lost_voter_changes.clone(),
             ends_at: cx.now + wait,
         }
     }
@@ -310,29 +331,20 @@ impl Replica {
         };
         if voted_for != self.me {
             if !cx.fx.mutant(Mutant::AnswersVoteBeforeDurable) {
-                let marked = self.is_marked(cx);
-                self.send(
-                    voted_for,
-                    ReplicaBody::VoteReply {
-                        granted: true,
-                        marked,
-                    },
-                    cx,
-                );
+                let reply = self.vote_reply(true, cx);
+                self.send(voted_for, ReplicaBody::VoteReply(reply), cx);
             }
             return;
         }
         let marked = !self.may_stand(cx);
-        let is_voter = self.is_voter();
+        let is_voter = self.electorate(cx).contains(&self.me);
         let Role::Candidate(campaign) = &mut self.role else {
             return;
         };
         if is_voter {
             campaign.grants.insert(self.me, marked);
         }
-        for voter in self.other_voters() {
-            self.send(voter, ReplicaBody::Vote { end: self.end }, cx);
-        }
+        self.ask_for_votes(|_| true, cx);
         self.count_votes(cx);
     }
 
@@ -350,8 +362,8 @@ impl Replica {
             && !hangs
             && self.is_current_enough(end, cx)
             && (!self.has_leader(cx) || cx.fx.mutant(Mutant::GrantsPreVoteUnderLeader));
-        let marked = self.is_marked(cx);
-        self.send(from, ReplicaBody::PreVoteReply { granted, marked }, cx);
+        let reply = self.vote_reply(granted, cx);
+        self.send(from, ReplicaBody::PreVoteReply(reply), cx);
         if granted {
             self.give_way(cx);
         } else {
@@ -373,23 +385,32 @@ impl Replica {
         }
     }
 
-    pub(super) fn on_pre_vote_reply(
-        &mut self,
-        from: Voter,
-        granted: bool,
-        marked: bool,
-        cx: &mut Cx<'_>,
-    ) {
-        let counts = self.counts_as_voter(from, cx);
-        let Role::PreCandidate(campaign) = &mut self.role else {
-            return;
-        };
-        if !granted || !counts {
-            cx.fx.probe(Probe::PreVoteLost);
+    pub(super) fn on_pre_vote_reply(&mut self, from: Voter, reply: VoteReply, cx: &mut Cx<'_>) {
+        if !matches!(self.role, Role::PreCandidate(_)) {
             return;
         }
-        campaign.grants.insert(from, marked);
-        self.count_pre_votes(cx);
+        if self.take_grant(from, reply, cx) {
+            self.count_pre_votes(cx);
+        } else {
+            cx.fx.probe(Probe::PreVoteLost);
+        }
+    }
+
+    /// Whether an answer is a grant that counts. Whom its voter knows of, and this replica does not, is asked as well.
+    fn take_grant(&mut self, from: Voter, reply: VoteReply, cx: &mut Cx<'_>) -> bool {
+        let is_voter = self.counts_as_voter(from, cx);
+        let asked = self.electorate(cx);
+        let (Role::PreCandidate(campaign) | Role::Candidate(campaign)) = &mut self.role else {
+            return false;
+        };
+        if !reply.granted || !is_voter && !asked.contains(&from) {
+            return false;
+        }
+        // Who is a voter by a lost change alone is one of all, and of no majority.
+        campaign.grants.insert(from, reply.marked || !is_voter);
+        campaign.lost_voter_changes.extend(reply.lost_voter_changes);
+        self.ask_for_votes(|voter| !asked.contains(&voter), cx);
+        true
     }
 
     pub(super) fn on_vote(
@@ -410,15 +431,8 @@ impl Replica {
         };
         let grants = self.may_vote(cx) && (free || again) && self.is_current_enough(end, cx);
         if !same_epoch || !waits || !grants {
-            let marked = self.is_marked(cx);
-            self.send(
-                from,
-                ReplicaBody::VoteReply {
-                    granted: false,
-                    marked,
-                },
-                cx,
-            );
+            let reply = self.vote_reply(false, cx);
+            self.send(from, ReplicaBody::VoteReply(reply), cx);
             return;
         }
         let vote = Vote {
@@ -426,15 +440,8 @@ impl Replica {
             voted_for: Some(from),
         };
         if again && self.orders.is_stored(vote) || cx.fx.mutant(Mutant::AnswersVoteBeforeDurable) {
-            let marked = self.is_marked(cx);
-            self.send(
-                from,
-                ReplicaBody::VoteReply {
-                    granted: true,
-                    marked,
-                },
-                cx,
-            );
+            let reply = self.vote_reply(true, cx);
+            self.send(from, ReplicaBody::VoteReply(reply), cx);
         }
         if !again {
             self.store_vote(vote, cx);
@@ -446,19 +453,22 @@ impl Replica {
         &mut self,
         from: Voter,
         leader_epoch: LeaderEpoch,
-        granted: bool,
-        marked: bool,
+        reply: VoteReply,
         cx: &mut Cx<'_>,
     ) {
-        let counts = self.counts_as_voter(from, cx);
-        let Role::Candidate(campaign) = &mut self.role else {
-            return;
-        };
-        if leader_epoch != self.vote.leader_epoch || !granted || !counts {
-            return;
+        let is_candidate = matches!(self.role, Role::Candidate(_));
+        let same_epoch = leader_epoch == self.vote.leader_epoch;
+        if is_candidate && same_epoch && self.take_grant(from, reply, cx) {
+            self.count_votes(cx);
         }
-        campaign.grants.insert(from, marked);
-        self.count_votes(cx);
+    }
+
+    fn vote_reply(&self, granted: bool, cx: &mut Cx<'_>) -> VoteReply {
+        VoteReply {
+            granted,
+            marked: self.is_marked(cx),
+            lost_voter_changes: self.lost_voter_changes.clone(),
+        }
     }
 
     /// Whether this replica has a vote to give, be it to itself: none where it was made anew and has not caught up. It may
@@ -505,7 +515,10 @@ impl Replica {
         // A suspect's own word is no part of a majority; it wins with everybody's or not at all.
         if unmarked >= majority && self.may_stand(cx) {
             Tally::Majority
-        } else if campaign.grants.len() == self.voters.len()
+        } else if self
+            .electorate(cx)
+            .iter()
+            .all(|voter| campaign.grants.contains_key(voter))
             && !cx.fx.mutant(Mutant::AllVotersDoNotSuffice)
         {
             Tally::Everybody
@@ -516,22 +529,27 @@ impl Replica {
 
     /// A voter can be reached (again): ask it what was perhaps lost.
     pub(super) fn ask_again(&mut self, broker: BrokerId, cx: &mut Cx<'_>) {
+        let asks_later =
+            matches!(self.role, Role::Candidate(_)) && !self.orders.is_stored(self.vote);
+        if !asks_later {
+            self.ask_for_votes(|voter| voter.broker == broker, cx);
+        }
+    }
+
+    /// Asks those for their votes whose votes may be needed and who are among these.
+    fn ask_for_votes(&self, among: impl Fn(Voter) -> bool, cx: &mut Cx<'_>) {
         let (leader_epoch, body) = match &self.role {
             Role::PreCandidate(_) => (
                 self.vote.leader_epoch.next(),
                 ReplicaBody::PreVote { end: self.end },
             ),
-            Role::Candidate(_) if self.orders.is_stored(self.vote) => {
-                (self.vote.leader_epoch, ReplicaBody::Vote { end: self.end })
-            }
-            Role::Candidate(_) | Role::Follower(_) | Role::Leader(_) => return,
+            Role::Candidate(_) => (self.vote.leader_epoch, ReplicaBody::Vote { end: self.end }),
+            Role::Follower(_) | Role::Leader(_) => return,
         };
-        for voter in self
-            .other_voters()
-            .into_iter()
-            .filter(|voter| voter.broker == broker)
-        {
-            self.send_in(leader_epoch, voter, body.clone(), cx);
+        for voter in self.electorate(cx) {
+            if voter != self.me && among(voter) {
+                self.send_in(leader_epoch, voter, body.clone(), cx);
+            }
         }
     }
 
@@ -562,8 +580,6 @@ impl Replica {
                     .notice(Some(self.id), NoticeKind::LeadsWithPossibleLoss(epoch));
                 if self.mark.is_suspect() {
                     // Nobody has more than this log: it is the partition's truth from here on.
-                    self.lost_voter_change = None;
-                    self.refresh_voters();
                     self.set_mark(Mark::Clean, cx);
                 }
                 self.lead(cx);
@@ -586,6 +602,9 @@ impl Replica {
             cx.fx.notice(Some(self.id), NoticeKind::SuspectCleared);
         }
         self.mark = mark;
+        if !mark.is_suspect() {
+            self.lost_voter_changes.clear();
+        }
     }
 }
 

@@ -127,8 +127,8 @@ pub struct Replica {
     mark: Mark,
     /// Where a suspect must be durable to be cleared: the end of the first leader heard in this incarnation.
     suspect_until: Option<Position>,
-    /// A change of the voters whose note the disk has lost.
-    lost_voter_change: Option<VoterChange>,
+    /// Changes of the voters whose notes the disk has lost; none once the replica is no suspect any more.
+    lost_voter_changes: Vec<VoterChange>,
 
     /// First offset that is kept.
     log_start_offset: Offset,
@@ -296,9 +296,7 @@ impl Replica {
             voters_since: Vec::new(),
             vote,
             mark: recovered.mark,
-            lost_voter_change: recovered
-                .lost_voter_change
-                .filter(|_| !cx.fx.mutant(Mutant::IgnoresLostVoterChange)),
+            lost_voter_changes: recovered.lost_voter_changes,
             suspect_until: None,
             log_start_offset: recovered.log_start_offset,
             notes,
@@ -584,13 +582,9 @@ impl Replica {
         }
         match body {
             ReplicaBody::PreVote { end } => self.on_pre_vote(from, leader_epoch, end, cx),
-            ReplicaBody::PreVoteReply { granted, marked } => {
-                self.on_pre_vote_reply(from, granted, marked, cx);
-            }
+            ReplicaBody::PreVoteReply(reply) => self.on_pre_vote_reply(from, reply, cx),
             ReplicaBody::Vote { end } => self.on_vote(from, leader_epoch, end, cx),
-            ReplicaBody::VoteReply { granted, marked } => {
-                self.on_vote_reply(from, leader_epoch, granted, marked, cx);
-            }
+            ReplicaBody::VoteReply(reply) => self.on_vote_reply(from, leader_epoch, reply, cx),
             ReplicaBody::Append(append) => self.on_append(from, leader_epoch, append, cx),
             ReplicaBody::AppendReply(reply) => self.on_append_reply(from, leader_epoch, reply, cx),
             ReplicaBody::TransferLeadership => self.on_transfer_leadership(from, leader_epoch, cx),
@@ -660,17 +654,12 @@ impl Replica {
         self.voters.contains(&self.me)
     }
 
-    /// The voters are those of the log's last change, or of one that the disk has lost: as long as the log does not show
-    /// what has become of it, those before may be a minority, and this replica the only one that takes them for all.
     fn refresh_voters(&mut self) {
-        let lost = self.lost_voter_change.as_ref();
-        let lost = lost.filter(|change| !change.is_known_at(self.end));
         let at_end = self.notes.voters_at(self.notes.count());
-        self.voters = match (lost, at_end) {
-            (Some(change), _) => change.voters.clone(),
-            (None, Some((_, voters))) => voters.to_vec(),
-            (None, None) => self.voters_at_creation.clone(),
-        };
+        self.voters = at_end.map_or_else(
+            || self.voters_at_creation.clone(),
+            |(_, voters)| voters.to_vec(),
+        );
         self.voters.sort_unstable();
         let since = |&voter: &Voter| self.notes.voter_since(voter, &self.voters_at_creation);
         self.voters_since = self.voters.iter().map(since).collect();
@@ -680,8 +669,6 @@ impl Replica {
     fn push_entry(&mut self, entry: Entry, cx: &mut Cx<'_>) {
         let after = entry.position_after(self.end);
         assert!(after > self.end, "an entry moves the log's end");
-        // Any entry may show what has become of a change that was lost.
-        let mut voters_changed = self.lost_voter_change.is_some();
         match &entry {
             Entry::Batch(batch) => {
                 let clock = if cx.fx.mutant(Mutant::AgesByOwnClock) {
@@ -694,7 +681,7 @@ impl Replica {
             Entry::Note(note) => {
                 self.notes.push(note.clone());
                 match note.kind {
-                    NoteKind::Voters(_) => voters_changed = true,
+                    NoteKind::Voters(_) => self.refresh_voters(),
                     NoteKind::ClockTick(_) => self.ticked_at = cx.now,
                     NoteKind::Opening { .. } | NoteKind::LogStart(_) => {}
                 }
@@ -702,9 +689,6 @@ impl Replica {
         }
         self.tail.push(self.end, entry);
         self.end = after;
-        if voters_changed {
-            self.refresh_voters();
-        }
     }
 
     /// Orders the entries from `after` to the log's end of the store.

@@ -269,7 +269,7 @@ fn a_suspect_that_knows_no_other_voter_waits_for_one_all_the_same() {
     let mut quorum = Quorum::new(1);
     let recovered = RecoveredReplica {
         mark: Mark::Suspect,
-        lost_voter_change: None,
+        lost_voter_changes: Vec::new(),
         ..RecoveredReplica::empty(PARTITION, vec![voter(0)])
     };
     let config = quorum.replicas[0].config;
@@ -290,7 +290,7 @@ fn a_suspect_that_has_lost_the_note_that_made_it_a_voter_votes_unless_its_creati
         let mut quorum = Quorum::new(2);
         let recovered = RecoveredReplica {
             mark: Mark::Suspect,
-            lost_voter_change: None,
+            lost_voter_changes: Vec::new(),
             ..RecoveredReplica::empty(PARTITION, voters.clone())
         };
         let config = quorum.replicas[1].config;
@@ -307,12 +307,51 @@ fn a_suspect_that_has_lost_the_note_that_made_it_a_voter_votes_unless_its_creati
         };
         quorum.with(1, |replica, cx| replica.receive(ballot, cx));
         quorum.settle();
-        let is_grant = |sent: &ReplicaMessage| {
-            let (granted, marked) = (true, true);
-            sent.body == ReplicaBody::VoteReply { granted, marked }
-        };
+        let is_grant = |sent: &ReplicaMessage| matches!(&sent.body, ReplicaBody::VoteReply(reply) if reply.granted && reply.marked);
         assert_eq!(quorum.sent.iter().any(is_grant), votes, "{voters:?}");
     }
+}
+
+/// Replica 0 has lost this change of the voters, who were `before`, and can be reached by replica 1 alone. Who is elected
+/// then, and who once all are reached?
+fn elected_beside_a_lost_change(before: &[Voter], voters: &[Voter]) -> [Option<usize>; 2] {
+    let mut quorum = Quorum::new(3);
+    let config = quorum.replicas[0].config;
+    for n in 0..3 {
+        let mut recovered = RecoveredReplica::empty(PARTITION, before.to_vec());
+        if n == 0 {
+            recovered.mark = Mark::Suspect;
+            recovered.lost_voter_changes.push(VoterChange {
+                leader_epoch: LeaderEpoch(1),
+                notes: 2,
+                voters: voters.to_vec(),
+            });
+        }
+        quorum.replicas[n] =
+            quorum.with_cx(n, |cx| Replica::recover(recovered, voter(n), config, cx));
+    }
+    quorum.cut = vec![(0, 2), (1, 2)];
+    quorum.run(Duration::from_secs(10));
+    let apart = quorum.leader();
+    quorum.cut.clear();
+    quorum.run(Duration::from_secs(10));
+    [apart, quorum.leader()]
+}
+
+#[test]
+fn who_has_lost_the_removal_of_a_voter_needs_the_removed_one_as_well() {
+    let before = [voter(0), voter(1), voter(2)];
+    let [apart, together] = elected_beside_a_lost_change(&before, &before[..2]);
+    assert_eq!(apart, None, "the third may have what the suspect has lost");
+    assert!(together.is_some());
+}
+
+#[test]
+fn who_is_elected_by_one_that_has_lost_a_new_voter_needs_the_new_one_as_well() {
+    let voters = [voter(0), voter(1), voter(2)];
+    let [apart, together] = elected_beside_a_lost_change(&voters[..2], &voters);
+    assert_eq!(apart, None, "the third may have what the suspect has lost");
+    assert!(together.is_some());
 }
 
 #[test]

@@ -181,7 +181,10 @@ fn put_replica(out: &mut Vec<u8>, state: &ReplicaState) {
     out.offset(state.producers_offset);
     put_producers(out, &state.producers);
     put_optional(out, state.snapshot.as_ref(), put_snapshot);
-    put_optional(out, state.lost_voter_change.as_ref(), Vec::voter_change);
+    out.count(state.lost_voter_changes.len());
+    for change in &state.lost_voter_changes {
+        out.voter_change(change);
+    }
 }
 
 fn take_replica(take: &mut Take<'_>, version: u16) -> Decoded<ReplicaState> {
@@ -214,7 +217,7 @@ fn take_replica(take: &mut Take<'_>, version: u16) -> Decoded<ReplicaState> {
     state.producers = take_producers(take, version)?;
     state.snapshot = optional(take, take_snapshot)?;
     if version > VERSION_OF_LOGGED_VOTERS {
-        state.lost_voter_change = optional(take, Take::voter_change)?;
+        state.lost_voter_changes = take.list(Take::voter_change)?;
     }
     Ok(state)
 }

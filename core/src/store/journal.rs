@@ -237,7 +237,7 @@ pub(super) struct Copies {
     /// The group that they stand in.
     pub(super) number: GroupNumber,
     pub(super) votes: Vec<(TopicPartition, Vote)>,
-    /// The last change of its voters that the group has appended to a log.
+    /// The changes of their voters that the group has appended to logs.
     pub(super) voter_changes: Vec<(TopicPartition, VoterChange)>,
 }
 
@@ -257,16 +257,32 @@ impl Copies {
         self.votes.is_empty() && self.voter_changes.is_empty()
     }
 
-    /// Takes what of a record is to stand twice. Of one replica only the last counts, so that the copies are few.
+    /// Takes what of a record is to stand twice, and drops what it makes void.
     fn take(&mut self, replica: TopicPartition, record: &Record) {
-        if let Record::Vote(vote) = record {
-            self.votes.retain(|(other, _)| *other != replica);
-            self.votes.push((replica, *vote));
+        match record {
+            Record::Vote(vote) => {
+                // Of one replica only the last counts, so that the copies are few.
+                self.votes.retain(|(other, _)| *other != replica);
+                self.votes.push((replica, *vote));
+            }
+            Record::Truncate { to } => self
+                .voter_changes
+                .retain(|(other, change)| *other != replica || change.is_settled_at(*to)),
+            Record::Create { .. } | Record::Delete => {
+                self.voter_changes.retain(|(other, _)| *other != replica);
+            }
+            Record::Opened
+            | Record::Append { .. }
+            | Record::Mark(_)
+            | Record::LostVoterChange(_)
+            | Record::Hole(_)
+            | Record::Fill { .. }
+            | Record::Loss { .. }
+            | Record::Snapshot(_) => {}
         }
-        if let Some(change) = record.voter_change() {
-            self.voter_changes.retain(|(other, _)| *other != replica);
-            self.voter_changes.push((replica, change));
-        }
+        let changes = record.voter_changes().into_iter();
+        self.voter_changes
+            .extend(changes.map(|change| (replica, change)));
     }
 
     fn encode(&self, seed: u32) -> Vec<u8> {

@@ -163,10 +163,10 @@ pub struct VoterChange {
 }
 
 impl VoterChange {
-    /// Whether a log that ends here has it: in one epoch there is one log, and where one of a later epoch does not have it,
-    /// it was never committed and counts no more.
+    /// Whether a log that ends here tells what has become of it: in one epoch there is one log, so one that is long enough
+    /// has it; and where one of a later epoch does not have it, it was never committed.
     #[must_use]
-    pub fn is_known_at(&self, end: Position) -> bool {
+    pub fn is_settled_at(&self, end: Position) -> bool {
         (end.leader_epoch, end.notes) >= self.place()
     }
 
@@ -347,8 +347,8 @@ pub struct RecoveredReplica {
     pub vote: Vote,
     /// The mark, after recovery has judged it by boot id and journal.
     pub mark: Mark,
-    /// The last change of the voters of which the log has lost the note.
-    pub lost_voter_change: Option<VoterChange>,
+    /// Changes of the voters of which the log has lost the notes.
+    pub lost_voter_changes: Vec<VoterChange>,
     /// Ranges below the end whose bytes are damaged or missing, ascending.
     pub holes: Vec<Range<Offset>>,
     /// Producer state at `producers_offset`.
@@ -375,7 +375,7 @@ impl RecoveredReplica {
             high_watermark: Offset(0),
             vote: Vote::default(),
             mark: Mark::Clean,
-            lost_voter_change: None,
+            lost_voter_changes: Vec::new(),
             holes: Vec::new(),
             producers: ProducerTable::default(),
             producers_offset: Offset(0),

@@ -38,7 +38,7 @@ pub(super) enum Record {
     },
     Vote(Vote),
     Mark(Mark),
-    /// What recovery knows of the log's voters beyond the log itself.
+    /// A change of the log's voters of which recovery knows, and whose note is lost.
     LostVoterChange(VoterChange),
     Hole(Gap),
     Fill {
@@ -193,10 +193,21 @@ impl Record {
 }
 
 impl Record {
-    /// The last change of the log's voters that it appends.
-    pub(super) fn voter_change(&self) -> Option<VoterChange> {
-        let Self::Append { after, entries, .. } = self else {
-            return None;
+    /// The changes of the log's voters that it names.
+    pub(super) fn voter_changes(&self) -> Vec<VoterChange> {
+        let (after, entries) = match self {
+            Self::Append { after, entries, .. } => (after, entries),
+            Self::LostVoterChange(change) => return vec![change.clone()],
+            Self::Opened
+            | Self::Create { .. }
+            | Self::Truncate { .. }
+            | Self::Vote(_)
+            | Self::Mark(_)
+            | Self::Hole(_)
+            | Self::Fill { .. }
+            | Self::Loss { .. }
+            | Self::Snapshot(_)
+            | Self::Delete => return Vec::new(),
         };
         let notes = entries.iter().filter_map(|entry| match entry {
             Appended::Note(note) => Some(note),
@@ -212,7 +223,7 @@ impl Record {
                 voters: voters.clone(),
             })
         });
-        changes.last()
+        changes.collect()
     }
 }
 

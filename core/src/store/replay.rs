@@ -335,13 +335,15 @@ impl<'a, D: Disk> Replay<'a, D> {
             // Its creation is lost with a damaged group; or this is the record of a start.
             self.suspect(replica);
         }
-        if let Some(change) = record.voter_change() {
-            self.voter_changes.entry(replica).or_default().push(change);
+        let changes = record.voter_changes();
+        if !changes.is_empty() {
+            let known = self.voter_changes.entry(replica).or_default();
+            known.extend(changes);
         }
         if let Record::Truncate { to } = &record
             && let Some(changes) = self.voter_changes.get_mut(&replica)
         {
-            changes.retain(|change| change.is_known_at(*to));
+            changes.retain(|change| change.is_settled_at(*to));
         }
         let Some(log) = self.replicas.get_mut(&replica) else {
             return Ok(());
@@ -385,7 +387,7 @@ impl<'a, D: Disk> Replay<'a, D> {
                 }
             }
             Record::Mark(mark) => state.set_mark(mark),
-            Record::LostVoterChange(change) => state.lost_voter_change = Some(change),
+            Record::LostVoterChange(change) => state.add_lost_voter_change(change),
             Record::Hole(gap) => state.add_gap(gap),
             Record::Fill { range, bytes } => {
                 if self.is_filled(replica, &range, bytes)? {
@@ -737,15 +739,12 @@ impl<'a, D: Disk> Replay<'a, D> {
                 self.decisions.push((replica, Record::Mark(Mark::Suspect)));
             }
             let changes = self.voter_changes.remove(&replica).unwrap_or_default();
-            let lost = changes
-                .into_iter()
-                .filter(|change| !change.is_known_at(log.state.end));
-            if let Some(change) = lost.max_by_key(VoterChange::place)
-                && is_cut
-            {
-                log.state.lost_voter_change = Some(change.clone());
-                let record = Record::LostVoterChange(change);
-                self.decisions.push((replica, record));
+            for change in changes {
+                if is_cut && !change.is_settled_at(log.state.end) {
+                    log.state.add_lost_voter_change(change.clone());
+                    let record = Record::LostVoterChange(change);
+                    self.decisions.push((replica, record));
+                }
             }
         }
         forgotten

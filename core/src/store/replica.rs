@@ -33,8 +33,8 @@ pub(super) struct ReplicaState {
     pub(super) high_watermark: Offset,
     pub(super) vote: Vote,
     pub(super) mark: Mark,
-    /// The last change of the voters of which the log has lost the note; `None` once the replica is no suspect any more.
-    pub(super) lost_voter_change: Option<VoterChange>,
+    /// Changes of the voters of which the log has lost the notes; none once the replica is no suspect any more.
+    pub(super) lost_voter_changes: Vec<VoterChange>,
     /// What is damaged or missing below the end, ascending, apart from each other.
     pub(super) gaps: Vec<Gap>,
     /// Ascending by base offset. The last one is the one that grows.
@@ -197,11 +197,19 @@ impl ReplicaState {
         }
     }
 
-    /// Takes a mark. A suspect that is none any more has the log of a leader, who knows of all changes of the voters.
+    /// Takes a mark. A suspect that is none any more has caught up with a leader, or leads by the votes of all that the lost
+    /// changes name.
     pub(super) fn set_mark(&mut self, mark: Mark) {
         self.mark = mark;
         if !mark.is_suspect() {
-            self.lost_voter_change = None;
+            self.lost_voter_changes.clear();
+        }
+    }
+
+    /// Takes a change of the voters whose note is lost.
+    pub(super) fn add_lost_voter_change(&mut self, change: VoterChange) {
+        if !self.lost_voter_changes.contains(&change) {
+            self.lost_voter_changes.push(change);
         }
     }
 
@@ -412,7 +420,7 @@ impl ReplicaState {
             high_watermark: self.high_watermark,
             vote: self.vote,
             mark: self.mark,
-            lost_voter_change: self.lost_voter_change.clone(),
+            lost_voter_changes: self.lost_voter_changes.clone(),
             holes: self.holes().collect(),
             producers: self.producers.clone(),
             producers_offset: self.producers_offset,

@@ -4,7 +4,7 @@
 
 use varve_core::effect::{Effect, NoticeKind};
 use varve_core::ids::LeaderEpoch;
-use varve_core::peer::{AppendReply, Denial, PeerMessage, ReplicaBody};
+use varve_core::peer::{AppendReply, Denial, PeerMessage, ReplicaBody, VoteReply};
 use varve_core::store::{Mark, Vote};
 
 use super::observed::Shadow;
@@ -33,7 +33,7 @@ impl Checker for WordsAreDurable {
                     continue; // it said so before, and nothing is known any more of what it had then
                 }
                 let said = match &message.body {
-                    ReplicaBody::VoteReply { granted: true, .. } => {
+                    ReplicaBody::VoteReply(VoteReply { granted: true, .. }) => {
                         let vote = Vote {
                             leader_epoch: message.leader_epoch,
                             voted_for: Some(message.to),
@@ -72,10 +72,10 @@ impl Checker for WordsAreDurable {
                             None
                         }
                     }
-                    ReplicaBody::VoteReply { granted: false, .. }
+                    ReplicaBody::VoteReply(VoteReply { granted: false, .. })
                     | ReplicaBody::AppendReply(AppendReply::Diverged { .. })
                     | ReplicaBody::PreVote { .. }
-                    | ReplicaBody::PreVoteReply { .. }
+                    | ReplicaBody::PreVoteReply(_)
                     | ReplicaBody::Append(_)
                     | ReplicaBody::TransferLeadership
                     | ReplicaBody::Resigned

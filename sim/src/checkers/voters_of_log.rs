@@ -1,13 +1,12 @@
 //! A replica's voters are those of the last voter note in its log, committed or not, or those of the partition's
-//! creation: a note counts from the moment it is appended, and not any more once it is truncated. One that recovery knows to
-//! be lost counts until the log shows what has become of it.
+//! creation: a note counts from the moment it is appended, and not any more once it is truncated.
 
 use std::collections::BTreeMap;
 
 use varve_core::effect::Effect;
 use varve_core::ids::{TopicPartition, Voter};
 use varve_core::log::{Note, NoteKind};
-use varve_core::store::{OrderKind, Recovered, VoterChange};
+use varve_core::store::{OrderKind, Recovered};
 
 use super::observed::voters_of;
 use super::{Checker, Observed, Step, show_partition, show_replica};
@@ -17,8 +16,6 @@ use super::{Checker, Observed, Step, show_partition, show_replica};
 pub struct VotersAreOfTheLog {
     /// By replica: the voters that its log names, each with the number of notes up to there; 0 for the creation.
     named: BTreeMap<(TopicPartition, Voter), BTreeMap<u64, Vec<Voter>>>,
-    /// By replica: what recovery has told of its voters beyond its log.
-    lost: BTreeMap<(TopicPartition, Voter), VoterChange>,
 }
 
 impl Checker for VotersAreOfTheLog {
@@ -33,7 +30,6 @@ impl Checker for VotersAreOfTheLog {
             directory: recovered.directory,
         };
         self.named.retain(|(_, voter), _| *voter != me);
-        self.lost.retain(|(_, voter), _| *voter != me);
         for found in &recovered.replicas {
             let numbered = (found.notes_below + 1..).zip(&found.notes);
             let notes = numbered.filter_map(|(number, note)| Some((number, named_by(note)?)));
@@ -41,9 +37,6 @@ impl Checker for VotersAreOfTheLog {
             let creation = (!found.voters.is_empty()).then(|| (0, found.voters.clone()));
             let named = creation.into_iter().chain(notes);
             self.named.insert((found.replica, me), named.collect());
-            let lost = found.lost_voter_change.clone();
-            self.lost
-                .extend(lost.map(|change| ((found.replica, me), change)));
         }
         Ok(())
     }
@@ -55,10 +48,7 @@ impl Checker for VotersAreOfTheLog {
             };
             let named = self.named.entry((order.replica, step.me)).or_default();
             match &order.kind {
-                OrderKind::Create { voters } => {
-                    *named = BTreeMap::from([(0, voters.clone())]);
-                    self.lost.remove(&(order.replica, step.me));
-                }
+                OrderKind::Create { voters } => *named = BTreeMap::from([(0, voters.clone())]),
                 OrderKind::Append { after, entries, .. } => {
                     // What the store has refused is dropped without an order.
                     named.retain(|number, _| *number <= after.notes);
@@ -83,12 +73,7 @@ impl Checker for VotersAreOfTheLog {
         for (partition, view) in step.views.iter().filter(|_| !step.crashed) {
             let named = self.named.get(&(*partition, step.me));
             let last = named.and_then(|named| named.range(..=view.end.notes).next_back());
-            let lost = self.lost.get(&(*partition, step.me));
-            let lost = lost.filter(|change| !change.is_known_at(view.end));
-            let Some(voters) = lost
-                .map(|change| &change.voters)
-                .or(last.map(|(_, voters)| voters))
-            else {
+            let Some((_, voters)) = last else {
                 continue;
             };
             let mut voters = voters.clone();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use varve_core::effect::{Effect, NoticeKind};
 use varve_core::ids::{LeaderEpoch, TopicPartition, Voter};
-use varve_core::peer::{PeerMessage, ReplicaBody};
+use varve_core::peer::{PeerMessage, ReplicaBody, VoteReply};
 
 use super::{Checker, Observed, Step, show_partition, show_replica};
 
@@ -52,7 +52,10 @@ impl Checker for VotesNeverChange {
                 message: PeerMessage::Replica(message),
                 ..
             } = effect
-                && matches!(message.body, ReplicaBody::VoteReply { granted: true, .. })
+                && matches!(
+                    message.body,
+                    ReplicaBody::VoteReply(VoteReply { granted: true, .. })
+                )
             {
                 self.votes(
                     message.partition,

@@ -274,7 +274,7 @@ fn a_change_of_voters_that_rots_is_known_until_the_replica_is_cleared() {
             let (_, recovered) = open(&disk);
             let found = &recovered.replicas[0];
             assert_eq!((found.end.notes, found.mark), (1, Mark::Suspect));
-            assert_eq!(found.lost_voter_change.as_ref(), Some(&change), "{within}");
+            assert_eq!(found.lost_voter_changes, std::slice::from_ref(&change));
         }
         let (store, _) = open(&disk);
         let mut driver = Driver::new(store);
@@ -284,7 +284,7 @@ fn a_change_of_voters_that_rots_is_known_until_the_replica_is_cleared() {
         driver.commit();
         drop(driver);
         let (_, recovered) = open(&disk);
-        assert_eq!(recovered.replicas[0].lost_voter_change, None);
+        assert_eq!(recovered.replicas[0].lost_voter_changes, []);
     }
 }
 

@@ -92,7 +92,7 @@ fn what_was_acknowledged_counts_although_it_is_lost_and_nothing_else_that_is() {
     seen.shadow_mut(replica, ME).acknowledges(ends[2], ends[2]);
     let left = RecoveredReplica {
         mark: Mark::Suspect,
-        lost_voter_change: None,
+        lost_voter_changes: Vec::new(),
         ..RecoveredReplica::empty(replica, vec![ME])
     };
     let fault = Interruption {
