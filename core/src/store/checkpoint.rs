@@ -364,4 +364,22 @@ mod tests {
         put_producers(&mut again, &table);
         assert_eq!(take_producers(&mut Take(&again), VERSION), Ok(table));
     }
+
+    #[test]
+    fn a_checkpoint_of_the_second_version_ends_with_the_snapshots() {
+        let replica = TopicPartition::METADATA;
+        let state = ReplicaState::new(Vec::new());
+        let (directory, place) = (DirectoryId(7), JournalPlace::default());
+        let replicas = [(replica, &state)].into_iter();
+        let incarnation = Incarnation(3);
+        let mut bytes = encode(5, incarnation, BootId(1), place, replicas, directory);
+        let written = decode(&bytes, directory).expect("it is whole");
+        assert_eq!(written.replicas, BTreeMap::from([(replica, state)]));
+        bytes.truncate(bytes.len() - 4); // the count of lost voter changes
+        bytes[8..10].copy_from_slice(&VERSION_OF_LOGGED_VOTERS.to_be_bytes());
+        let length = bytes.len() as u64;
+        bytes[10..PREFIX].copy_from_slice(&length.to_be_bytes());
+        seal(&mut bytes, journal::seed(directory));
+        assert_eq!(decode(&bytes, directory), Some(written));
+    }
 }

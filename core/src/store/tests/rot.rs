@@ -151,7 +151,7 @@ fn segments_that_rot_are_holes_that_a_peer_can_fill_and_nothing_is_cut() {
 }
 
 /// Where the groups of the journal stand, in order.
-fn journal_groups(disk: &TestDisk) -> Vec<(String, usize)> {
+pub(super) fn journal_groups(disk: &TestDisk) -> Vec<(String, usize)> {
     let journals = disk.paths().into_iter();
     journals
         .filter(|path| path.starts_with("journal/"))

@@ -1,7 +1,9 @@
 //! Directories of other versions of the format.
 
+use super::rot::journal_groups;
 use super::*;
-use crate::store::journal::{Block, seal, seed};
+use crate::store::codec::Put as _;
+use crate::store::journal::{Block, Copies, seal, seed};
 
 const VERSION: std::ops::Range<usize> = 8..10;
 
@@ -130,4 +132,63 @@ fn read_journal_of(version: u16) {
     assert_eq!(recovered.replicas[0].mark, Mark::Clean);
     let driver = Driver::new(store);
     assert_eq!(driver.read_all(replica(0)), bytes_of(&batches));
+}
+
+/// Leaves of what stands twice what version 3 had of it: the votes. Returns how often there were some.
+fn forget_voter_changes(disk: &TestDisk) -> usize {
+    let directory = &identity_file(disk)[31..47];
+    let seed = seed(DirectoryId(u128::from_be_bytes(
+        directory.try_into().unwrap(),
+    )));
+    let mut found = 0;
+    let paths = disk.paths().into_iter();
+    for path in paths.filter(|path| path.starts_with("journal/")) {
+        let bytes = disk.bytes(&path);
+        for start in (0..bytes.len()).step_by(4096) {
+            let Some(copies) = Copies::decode(&bytes[start..], seed) else {
+                continue;
+            };
+            let mut votes = b"VJV1\0\0\0\0".to_vec();
+            votes.u64(copies.incarnation.0);
+            votes.u64(copies.number.0);
+            votes.count(copies.votes.len());
+            for &(replica, vote) in &copies.votes {
+                votes.replica(replica);
+                votes.vote(vote);
+            }
+            seal(&mut votes, seed);
+            votes.resize(4096, 0);
+            let file = disk.open(&path).unwrap();
+            file.write_at(start as u64, &[&votes]).unwrap();
+            found += 1;
+        }
+    }
+    found
+}
+
+#[test]
+fn the_second_copy_of_a_vote_of_version_3_is_read() {
+    let disk = formatted();
+    let (store, _) = open(&disk);
+    let mut driver = Driver::new(store);
+    driver.create(replica(0));
+    driver.append(replica(0), vec![opening(1, 0)]).unwrap();
+    driver.commit();
+    let vote = Vote {
+        leader_epoch: LeaderEpoch(2),
+        voted_for: Some(voter(3)),
+    };
+    driver
+        .execute(replica(0), OrderKind::StoreVote(vote))
+        .unwrap();
+    driver.commit();
+    drop(driver);
+    assert_eq!(forget_voter_changes(&disk), 1);
+    set_version(&disk, 3);
+    let groups = journal_groups(&disk);
+    let (path, group) = groups.last().unwrap();
+    disk.rot(path, group + 90);
+    let (_, recovered) = open(&disk);
+    let found = &recovered.replicas[0];
+    assert_eq!((found.vote, found.mark), (vote, Mark::Suspect));
 }
