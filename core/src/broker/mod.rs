@@ -459,6 +459,9 @@ impl Broker {
         self.settle_replicas(fx);
         self.register_promptly(fx);
         self.settle_replicas(fx);
+        while self.take_turns(fx) {
+            self.settle_replicas(fx);
+        }
         self.tell_directory(fx);
         self.arm_timers();
         if self.stopping && !self.closing_clients && !self.stopped {

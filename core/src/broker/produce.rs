@@ -10,7 +10,8 @@
 //!
 //! That a batch is out of sequence, or of a fenced producer epoch, only the current leader can tell: a deposed one does not
 //! know what the producer has written since, and its word would be final. So the voters are asked first, see
-//! `replica::confirmation`.
+//! `replica::confirmation`. Nor is a rejection judged before its turn: as in Kafka, whose brokers take a connection's requests
+//! one by one. It would wait behind earlier answers, and be told when the producer has long been served by another leader.
 //!
 //! Where this differs from Kafka: a partition's batches keep their codec, whatever `compression.type` says; there
 //! are no transactions yet, so whatever belongs to one is refused with `INVALID_TXN_STATE`, Kafka's word for a
@@ -60,7 +61,7 @@ pub(super) struct OpenBatches {
     acks_one: BTreeSet<OpenBatch>,
     /// For the voters to have them.
     acks_all: BTreeSet<OpenBatch>,
-    /// For the voters to confirm this leader.
+    /// For their turn, or for the voters to confirm this leader.
     rejected: BTreeSet<OpenBatch>,
 }
 
@@ -83,6 +84,8 @@ enum Awaits {
     AcksAll(Offset),
     /// It is not in the log: the voters confirm this leader, and what it knows of the producer is reason to reject it.
     Rejection(LeadershipRound, ErrorCode),
+    /// The same, once whatever was asked earlier on its connection is answered.
+    Turn(ErrorCode),
 }
 
 /// Why a batch was not appended.
@@ -199,14 +202,15 @@ impl Broker {
                         }
                     }
                     Err(Rejected::OnceConfirmed(partition, code)) => {
-                        let pending = self.confirm_leadership(partition, fx);
+                        let replica = self.replica(partition);
                         let batch = OpenBatch {
-                            leader_epoch: pending.leader_epoch,
-                            awaits: Awaits::Rejection(pending.round, code),
+                            leader_epoch: replica.expect("it leads").leader_epoch(),
+                            awaits: Awaits::Turn(code),
                             request: id,
                             place: (topic_place, place),
                         };
                         produce.open.push((partition, batch));
+                        self.requests.turns.insert(id);
                     }
                     Err(Rejected::Now(refusal)) => {
                         answer.error_code = refusal.code;
@@ -404,6 +408,9 @@ impl Broker {
         };
         produce.open.retain(|(_, open)| *open != batch);
         let last = produce.open.is_empty();
+        if last {
+            self.requests.turns.remove(&batch.request);
+        }
         if !code.is_none() {
             let (api_version, listener) = (produce.context.api_version, produce.context.listener);
             let hint = self.produce_hint(partition, api_version, listener, code);
@@ -416,6 +423,43 @@ impl Broker {
         if last && let Some(produce) = purgatory.take::<WaitingProduce>(batch.request) {
             self.respond_data(produce.context, produce.response, fx);
         }
+    }
+
+    /// Has the voters confirm this leader for rejections that have their turn. Whether there were some.
+    pub(super) fn take_turns(&mut self, fx: &mut Effects) -> bool {
+        let purgatory = &self.requests.purgatory;
+        let turns = self.requests.turns.iter().copied();
+        let due: Vec<RequestId> = turns
+            .filter(|id| purgatory.first_of(id.connection) == Some(*id))
+            .collect();
+        for &id in &due {
+            self.requests.turns.remove(&id);
+            let produce = self.requests.purgatory.get::<WaitingProduce>(id);
+            let open = produce.map_or_else(Vec::new, |produce| produce.open.clone());
+            for (place, (partition, batch)) in open.into_iter().enumerate() {
+                let Awaits::Turn(code) = batch.awaits else {
+                    continue;
+                };
+                self.touched.insert(partition); // it may be decided already
+                let replica = self.replica(partition);
+                if !replica.is_some_and(Replica::is_leader) {
+                    continue;
+                }
+                let pending = self.confirm_leadership(partition, fx);
+                let confirmed = OpenBatch {
+                    awaits: Awaits::Rejection(pending.round, code),
+                    ..batch
+                };
+                let open = self.requests.open_batches.entry(partition).or_default();
+                open.rejected.remove(&batch);
+                open.rejected.insert(confirmed);
+                let purgatory = &mut self.requests.purgatory;
+                if let Some(produce) = purgatory.get_mut::<WaitingProduce>(id) {
+                    produce.open[place].1 = confirmed;
+                }
+            }
+        }
+        !due.is_empty()
     }
 
     fn forget_open(&mut self, partition: TopicPartition, batch: OpenBatch) {
@@ -498,7 +542,7 @@ impl Delayed for WaitingProduce {
             let code = match batch.awaits {
                 Awaits::AcksOne(_) | Awaits::AcksAll(_) => ErrorCode::RequestTimedOut,
                 // Clients take a time-out for a batch that may be in the log.
-                Awaits::Rejection(..) => ErrorCode::NotLeaderOrFollower,
+                Awaits::Rejection(..) | Awaits::Turn(_) => ErrorCode::NotLeaderOrFollower,
             };
             self.fail_place(batch.place, code, None);
         }
@@ -519,6 +563,7 @@ impl Delayed for WaitingProduce {
         for (partition, batch) in &self.open {
             broker.forget_open(*partition, *batch);
         }
+        broker.requests.turns.remove(&self.context.id);
     }
 }
 
@@ -547,7 +592,7 @@ impl OpenBatches {
         match awaits {
             Awaits::AcksOne(_) => &mut self.acks_one,
             Awaits::AcksAll(_) => &mut self.acks_all,
-            Awaits::Rejection(..) => &mut self.rejected,
+            Awaits::Rejection(..) | Awaits::Turn(_) => &mut self.rejected,
         }
     }
 
@@ -580,6 +625,7 @@ impl OpenBatch {
             Awaits::Rejection(round, code) => {
                 refusal_of_leader(replica.confirmation(self.leader_epoch, round), code)
             }
+            Awaits::Turn(_) => None,
         }
     }
 }

@@ -138,7 +138,8 @@ impl Purgatory {
         Some(request)
     }
 
-    fn first_of(&self, connection: ConnectionId) -> Option<RequestId> {
+    /// The earliest that waits of those that came on this connection.
+    pub(super) fn first_of(&self, connection: ConnectionId) -> Option<RequestId> {
         let id = |number| RequestId { connection, number };
         let of_it = (Bound::Included(id(0)), Bound::Included(id(u64::MAX)));
         self.waiting.range(of_it).next().map(|(&id, _)| id)

@@ -6,10 +6,10 @@
 //! Whoever waits for a partition is found by that partition, so a change of one partition costs nothing to those
 //! that wait for others. The order of answers on one connection is the connection's business.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cluster::AdminRequest;
-use crate::effect::{Effect, Effects};
+use crate::effect::{Effect, Effects, RequestId};
 use crate::ids::TopicPartition;
 use crate::input::{ClientRequest, ConnectionId};
 use crate::wire::find_coordinator::KEY_GROUP;
@@ -31,6 +31,8 @@ pub(super) struct Requests {
     pub(super) purgatory: Purgatory,
     /// Batches that are neither acknowledged nor refused.
     pub(super) open_batches: BTreeMap<TopicPartition, OpenBatches>,
+    /// Produce requests that wait for their turn on their connection, to be rejected.
+    pub(super) turns: BTreeSet<RequestId>,
     /// Fetches that wait for more of a partition, with the place of that partition in them.
     pub(super) readers: Waiters,
     /// Requests for offsets that wait for a partition, with its number in them.

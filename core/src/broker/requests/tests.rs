@@ -632,6 +632,35 @@ fn what_cannot_be_appended_is_refused_with_kafkas_error() {
 }
 
 #[test]
+fn a_batch_is_rejected_as_out_of_sequence_when_all_before_it_on_the_connection_is_answered() {
+    let mut node = Node::with_topic(None, &[]);
+    let first = node.produce_to("t", 1, 1, idempotent(0));
+    assert!(node.produced(first).is_some());
+    node.hold_disk();
+    let waits = node.produce("t", 1, batch(1));
+    let rejected = node.produce_to("t", 1, 1, idempotent(5));
+    assert_eq!(
+        node.produced(rejected),
+        None,
+        "its answer would have to wait"
+    );
+    node.release_disk();
+    assert!(node.produced(waits).is_some());
+    let code = node.produced(rejected).map(|answer| answer.error_code);
+    assert_eq!(code, Some(ErrorCode::OutOfOrderSequenceNumber));
+    // And where its time is over before.
+    node.hold_disk();
+    let waits = node.produce("t", 1, batch(1));
+    node.timeout_ms = 500;
+    let rejected = node.produce_to("t", 1, 1, idempotent(5));
+    node.run(Duration::from_millis(600));
+    let code = node.produced(rejected).map(|answer| answer.error_code);
+    assert_eq!(code, Some(ErrorCode::NotLeaderOrFollower));
+    assert_eq!(node.produced(waits), None);
+    assert!(node.broker.requests.turns.is_empty());
+}
+
+#[test]
 fn a_batch_that_decompresses_to_too_much_is_refused_with_the_limit() {
     let mut node = Node::with_topic(None, &[]);
     let value = vec![0; 129 << 20];
