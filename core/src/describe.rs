@@ -174,9 +174,9 @@ impl fmt::Display for ReplicaMessage {
             format!("{granted}{marked}")
         };
         match &self.body {
-            ReplicaBody::PreVote { end } => write!(f, "PreVote e{epoch} last {}", Short(*end)),
+            ReplicaBody::PreVote(asked) => write!(f, "PreVote e{epoch} last {}", Short(asked.end)),
             ReplicaBody::PreVoteReply(reply) => write!(f, "PreVote {}", verdict(reply)),
-            ReplicaBody::Vote { end } => write!(f, "Vote e{epoch} last {}", Short(*end)),
+            ReplicaBody::Vote(asked) => write!(f, "Vote e{epoch} last {}", Short(asked.end)),
             ReplicaBody::VoteReply(reply) => write!(f, "Vote e{epoch} {}", verdict(reply)),
             ReplicaBody::Append(append) => {
                 write!(f, "Append e{epoch} after {}", Short(append.previous))?;

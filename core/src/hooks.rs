@@ -144,6 +144,8 @@ list! {
         LetsNamesakesIn,
         /// A suspect counts its own vote like any other, and says nothing of possible loss.
         SuspectStands,
+        /// Of two logs of one epoch the one with more records is taken for the longer, whatever notes it lacks.
+        RanksOffsetsAboveNotes,
         /// A suspect that has lost a change of the voters stands by those before it.
         IgnoresLostVoterChange,
         /// A suspect's votes are not marked (counter-example 4).

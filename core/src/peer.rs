@@ -160,6 +160,15 @@ pub struct ReplicaMessage {
     pub body: ReplicaBody,
 }
 
+/// What a candidate says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct VoteRequest {
+    /// Its log's end.
+    pub end: Position,
+    /// The changes of the voters that it has lost, or heard of as lost.
+    pub lost_voter_changes: Vec<VoterChange>,
+}
+
 /// The answer of one that is asked for its vote.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct VoteReply {
@@ -167,7 +176,7 @@ pub struct VoteReply {
     pub granted: bool,
     /// Whether it is worth less: the voter is a suspect.
     pub marked: bool,
-    /// The changes of the voters that the suspect has lost. Who is a candidate may not know of them either.
+    /// As in [`VoteRequest`].
     pub lost_voter_changes: Vec<VoterChange>,
 }
 
@@ -175,17 +184,11 @@ pub struct VoteReply {
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum ReplicaBody {
     /// Would you vote for me? Changes nothing (Raft dissertation, 9.6).
-    PreVote {
-        /// The sender's log end.
-        end: Position,
-    },
+    PreVote(VoteRequest),
     /// The answer: whether it would.
     PreVoteReply(VoteReply),
     /// Vote for me (Raft 5.2).
-    Vote {
-        /// The sender's log end.
-        end: Position,
-    },
+    Vote(VoteRequest),
     /// The answer, durable before it is sent.
     VoteReply(VoteReply),
     /// The leader's log (Raft 5.3).
@@ -244,9 +247,9 @@ impl ReplicaBody {
         let (entries, batches): (&[Entry], &[Batch]) = match self {
             Self::Append(append) => (&append.entries, &[]),
             Self::FillReply { batches, .. } => (&[], batches),
-            Self::PreVote { .. }
+            Self::PreVote(_)
             | Self::PreVoteReply(_)
-            | Self::Vote { .. }
+            | Self::Vote(_)
             | Self::VoteReply(_)
             | Self::AppendReply(_)
             | Self::TransferLeadership

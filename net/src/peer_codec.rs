@@ -268,9 +268,9 @@ fn batches(message: &mut PeerMessage) -> Vec<&mut Batch> {
             })
             .collect(),
         ReplicaBody::FillReply { batches, .. } => batches.iter_mut().collect(),
-        ReplicaBody::PreVote { .. }
+        ReplicaBody::PreVote(_)
         | ReplicaBody::PreVoteReply(_)
-        | ReplicaBody::Vote { .. }
+        | ReplicaBody::Vote(_)
         | ReplicaBody::VoteReply(_)
         | ReplicaBody::AppendReply(_)
         | ReplicaBody::TransferLeadership
@@ -307,7 +307,7 @@ mod tests {
     use varve_core::peer::{
         Answer, Append, AppendReply, Decision, Denial, DirectoryState, Heartbeat, LeaderClaim,
         LeadershipRound, Question, ReadIndex, ReadIndexReply, ReleaseRequest, ReplicaMessage,
-        VoteReply,
+        VoteReply, VoteRequest,
     };
     use varve_core::record::BatchHeader;
     use varve_core::store::{Flush, VoterChange};
@@ -386,19 +386,29 @@ mod tests {
         prop_oneof![batch().prop_map(Entry::Batch), note]
     }
 
+    fn voter_changes() -> impl Strategy<Value = Vec<VoterChange>> {
+        let change =
+            (any::<i32>(), any::<u64>(), voter()).prop_map(|(epoch, notes, voter)| VoterChange {
+                leader_epoch: LeaderEpoch(epoch),
+                notes,
+                voters: vec![voter],
+            });
+        prop::collection::vec(change, 0..3)
+    }
+
+    fn vote_request() -> impl Strategy<Value = VoteRequest> {
+        (position(), voter_changes()).prop_map(|(end, lost_voter_changes)| VoteRequest {
+            end,
+            lost_voter_changes,
+        })
+    }
+
     fn vote_reply() -> impl Strategy<Value = VoteReply> {
-        let changes = prop::collection::vec((0..9_i32, 0..9_u64, voter()), 0..3);
-        (any::<bool>(), any::<bool>(), changes).prop_map(|(granted, marked, changes)| VoteReply {
+        let reply = (any::<bool>(), any::<bool>(), voter_changes());
+        reply.prop_map(|(granted, marked, lost_voter_changes)| VoteReply {
             granted,
             marked,
-            lost_voter_changes: changes
-                .into_iter()
-                .map(|(leader_epoch, notes, voter)| VoterChange {
-                    leader_epoch: LeaderEpoch(leader_epoch),
-                    notes,
-                    voters: vec![voter],
-                })
-                .collect(),
+            lost_voter_changes,
         })
     }
 
@@ -438,8 +448,8 @@ mod tests {
         prop_oneof![
             append,
             fill,
-            position().prop_map(|end| ReplicaBody::PreVote { end }),
-            position().prop_map(|end| ReplicaBody::Vote { end }),
+            vote_request().prop_map(ReplicaBody::PreVote),
+            vote_request().prop_map(ReplicaBody::Vote),
             vote_reply().prop_map(ReplicaBody::VoteReply),
             vote_reply().prop_map(ReplicaBody::PreVoteReply),
             (position(), position(), position(), any::<bool>()).prop_map(

@@ -233,6 +233,9 @@ killers! {
         IgnoresLostVoterChange: checker "ConsistentCommittedData",
         VoterChangesStandOnce: checker "ConsistentCommittedData",
     }
+    records_behind_a_lost_change {
+        RanksOffsetsAboveNotes: checker "ConsistentCommittedData",
+    }
     site_power_cut {
         AllVotersDoNotSuffice: claim "does not happen within 10000ms",
     }

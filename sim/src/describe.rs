@@ -121,9 +121,9 @@ fn replica_message(message: &ReplicaMessage) -> Option<String> {
         (false, _) => "refused",
     };
     Some(match &message.body {
-        ReplicaBody::PreVote { end } => format!("PreVote e{epoch} last {}", position(*end)),
+        ReplicaBody::PreVote(asked) => format!("PreVote e{epoch} last {}", position(asked.end)),
         ReplicaBody::PreVoteReply(reply) => format!("PreVote e{epoch} {}", word(reply)),
-        ReplicaBody::Vote { end } => format!("Vote e{epoch} last {}", position(*end)),
+        ReplicaBody::Vote(asked) => format!("Vote e{epoch} last {}", position(asked.end)),
         ReplicaBody::VoteReply(reply) => format!("Vote e{epoch} {}", word(reply)),
         ReplicaBody::Append(append) => {
             if append.entries.is_empty() {

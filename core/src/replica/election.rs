@@ -16,7 +16,7 @@ use crate::effect::{NoticeKind, Resignation, TrustLost};
 use crate::hooks::{Mutant, Probe};
 use crate::ids::{BrokerId, Incarnation, LeaderEpoch, Voter};
 use crate::log::Position;
-use crate::peer::{ReplicaBody, VoteReply};
+use crate::peer::{ReplicaBody, VoteReply, VoteRequest};
 use crate::store::{Mark, OrderKind, Vote, VoterChange};
 use crate::time::Instant;
 
@@ -46,7 +46,7 @@ pub(super) struct Following {
 pub(super) struct Campaign {
     /// Who has granted, and whether the grant is marked.
     grants: BTreeMap<Voter, bool>,
-    /// The changes of the voters that this replica or one that has granted knows to be lost.
+    /// The changes of the voters that this replica, or one that has granted, knows to be lost.
     lost_voter_changes: Vec<VoterChange>,
     /// When the round is given up and begun anew.
     pub(super) ends_at: Instant,
@@ -293,12 +293,9 @@ impl Replica {
 
     fn new_campaign(&self, cx: &mut Cx<'_>) -> Campaign {
         let wait = cx.timing.election_timeout + cx.jitter(cx.timing.election_jitter_max);
-        let marked = !self.may_stand(cx);
-        let mine = self.electorate(cx).contains(&self.me);
-        let mine = mine.then_some((self.me, marked));
         Campaign {
-            grants: mine.into_iter().collect(),
-            lost_voter_changes: self.lost_voter_changes.clone(),
+            grants: self.own_grant(cx).into_iter().collect(),
+            lost_voter_changes: self.unsettled_changes(),
             ends_at: cx.now + wait,
         }
     }
@@ -336,14 +333,11 @@ impl Replica {
             }
             return;
         }
-        let marked = !self.may_stand(cx);
-        let is_voter = self.electorate(cx).contains(&self.me);
+        let mine = self.own_grant(cx);
         let Role::Candidate(campaign) = &mut self.role else {
             return;
         };
-        if is_voter {
-            campaign.grants.insert(self.me, marked);
-        }
+        campaign.grants.extend(mine);
         self.ask_for_votes(|_| true, cx);
         self.count_votes(cx);
     }
@@ -352,9 +346,13 @@ impl Replica {
         &mut self,
         from: Voter,
         leader_epoch: LeaderEpoch,
-        end: Position,
+        candidate: VoteRequest,
         cx: &mut Cx<'_>,
     ) {
+        let VoteRequest {
+            end,
+            lost_voter_changes,
+        } = candidate;
         // The vote would have to be on the disk before it counts.
         let hangs = cx.disk_hangs && !cx.fx.mutant(Mutant::PromisesOnHungDisk);
         let granted = leader_epoch > self.vote.leader_epoch
@@ -370,6 +368,7 @@ impl Replica {
             self.remind(from, cx);
         }
         if !self.is_current_enough(end, cx) {
+            self.learn_of_lost(&lost_voter_changes);
             // It has no leader either, and may have said otherwise when this replica asked.
             self.ask_again(from.broker, cx);
         }
@@ -408,16 +407,50 @@ impl Replica {
         }
         // Who is a voter by a lost change alone is one of all, and of no majority.
         campaign.grants.insert(from, reply.marked || !is_voter);
-        campaign.lost_voter_changes.extend(reply.lost_voter_changes);
+        let known = &mut campaign.lost_voter_changes;
+        for change in reply.lost_voter_changes {
+            if !known.contains(&change) {
+                known.push(change);
+            }
+        }
+        let mine = self.own_grant(cx);
+        if let Role::PreCandidate(campaign) | Role::Candidate(campaign) = &mut self.role {
+            campaign.grants.extend(mine);
+        }
         self.ask_for_votes(|voter| !asked.contains(&voter), cx);
         true
+    }
+
+    /// What this replica's own vote for itself is worth, where it counts.
+    fn own_grant(&self, cx: &mut Cx<'_>) -> Option<(Voter, bool)> {
+        let counts = self.electorate(cx).contains(&self.me);
+        let marked = !self.may_stand(cx) || !self.is_voter();
+        counts.then_some((self.me, marked))
+    }
+
+    /// The changes of the voters that are known to be lost, and of which this log does not tell what has become.
+    fn unsettled_changes(&self) -> Vec<VoterChange> {
+        let changes = self.lost_voter_changes.iter();
+        let unsettled = changes.filter(|change| !change.is_settled_at(self.end));
+        unsettled.cloned().collect()
+    }
+
+    /// Hears from a candidate of changes of the voters that are lost, and refuses it, having more itself. Where they have
+    /// made this replica a voter, nobody may be elected without its vote: so it may have to stand.
+    fn learn_of_lost(&mut self, changes: &[VoterChange]) {
+        for change in changes {
+            let concerns = change.voters.contains(&self.me) && !change.is_settled_at(self.end);
+            if concerns && !self.lost_voter_changes.contains(change) {
+                self.lost_voter_changes.push(change.clone());
+            }
+        }
     }
 
     pub(super) fn on_vote(
         &mut self,
         from: Voter,
         leader_epoch: LeaderEpoch,
-        end: Position,
+        VoteRequest { end, .. }: VoteRequest,
         cx: &mut Cx<'_>,
     ) {
         // `receive` has entered the epoch if it is above this replica's own.
@@ -467,7 +500,14 @@ impl Replica {
         VoteReply {
             granted,
             marked: self.is_marked(cx),
-            lost_voter_changes: self.lost_voter_changes.clone(),
+            lost_voter_changes: self.unsettled_changes(),
+        }
+    }
+
+    fn vote_request(&self) -> VoteRequest {
+        VoteRequest {
+            end: self.end,
+            lost_voter_changes: self.unsettled_changes(),
         }
     }
 
@@ -489,7 +529,13 @@ impl Replica {
         if cx.fx.mutant(Mutant::ComparesOffsetsOnly) {
             return end.end_offset >= self.end.end_offset;
         }
-        end >= self.end
+        if cx.fx.mutant(Mutant::RanksOffsetsAboveNotes) {
+            return end >= self.end;
+        }
+        // Of two logs of one epoch either is the front of the other, or one is a suspect's that has lost notes between its
+        // batches. Nobody could follow that one: whoever has the notes has more.
+        let rank = |end: Position| (end.leader_epoch, end.notes, end.end_offset);
+        rank(end) >= rank(self.end)
     }
 
     /// Whether there is a leader whom this replica has no reason to doubt.
@@ -541,9 +587,12 @@ impl Replica {
         let (leader_epoch, body) = match &self.role {
             Role::PreCandidate(_) => (
                 self.vote.leader_epoch.next(),
-                ReplicaBody::PreVote { end: self.end },
+                ReplicaBody::PreVote(self.vote_request()),
             ),
-            Role::Candidate(_) => (self.vote.leader_epoch, ReplicaBody::Vote { end: self.end }),
+            Role::Candidate(_) => {
+                let body = ReplicaBody::Vote(self.vote_request());
+                (self.vote.leader_epoch, body)
+            }
             Role::Follower(_) | Role::Leader(_) => return,
         };
         for voter in self.electorate(cx) {

@@ -127,7 +127,8 @@ pub struct Replica {
     mark: Mark,
     /// Where a suspect must be durable to be cleared: the end of the first leader heard in this incarnation.
     suspect_until: Option<Position>,
-    /// Changes of the voters whose notes the disk has lost; none once the replica is no suspect any more.
+    /// Changes of the voters whose notes are lost: by this replica's disk, while it is a suspect, or by another's, where they
+    /// have made this one a voter and it has not heard of that otherwise.
     lost_voter_changes: Vec<VoterChange>,
 
     /// First offset that is kept.
@@ -576,14 +577,14 @@ impl Replica {
             return;
         }
         // A pre-vote names an epoch that nobody has entered; every other message's sender is in its epoch.
-        let entered = !matches!(body, ReplicaBody::PreVote { .. });
+        let entered = !matches!(body, ReplicaBody::PreVote(_));
         if entered && leader_epoch > self.vote.leader_epoch {
             self.enter_epoch(leader_epoch, from, cx);
         }
         match body {
-            ReplicaBody::PreVote { end } => self.on_pre_vote(from, leader_epoch, end, cx),
+            ReplicaBody::PreVote(asked) => self.on_pre_vote(from, leader_epoch, asked, cx),
             ReplicaBody::PreVoteReply(reply) => self.on_pre_vote_reply(from, reply, cx),
-            ReplicaBody::Vote { end } => self.on_vote(from, leader_epoch, end, cx),
+            ReplicaBody::Vote(asked) => self.on_vote(from, leader_epoch, asked, cx),
             ReplicaBody::VoteReply(reply) => self.on_vote_reply(from, leader_epoch, reply, cx),
             ReplicaBody::Append(append) => self.on_append(from, leader_epoch, append, cx),
             ReplicaBody::AppendReply(reply) => self.on_append_reply(from, leader_epoch, reply, cx),

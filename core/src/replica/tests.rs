@@ -9,7 +9,8 @@ use rand_chacha::rand_core::SeedableRng as _;
 use super::*;
 use crate::cluster;
 use crate::ids::{DirectoryId, Incarnation, PartitionIndex, Timestamp, TopicId};
-use crate::peer::{DirectoryState, Heartbeat, PeerIdentity};
+use crate::log::Note;
+use crate::peer::{DirectoryState, Heartbeat, PeerIdentity, VoteRequest};
 use crate::record::{BatchBuilder, Compression};
 use crate::store::{Completion, Order, OrderSeq, Stage};
 
@@ -301,9 +302,10 @@ fn a_suspect_that_has_lost_the_note_that_made_it_a_voter_votes_unless_its_creati
             from: voter(0),
             to: voter(1),
             leader_epoch: LeaderEpoch(1),
-            body: ReplicaBody::Vote {
+            body: ReplicaBody::Vote(VoteRequest {
                 end: Position::default(),
-            },
+                lost_voter_changes: Vec::new(),
+            }),
         };
         quorum.with(1, |replica, cx| replica.receive(ballot, cx));
         quorum.settle();
@@ -352,6 +354,35 @@ fn who_is_elected_by_one_that_has_lost_a_new_voter_needs_the_new_one_as_well() {
     let [apart, together] = elected_beside_a_lost_change(&voters[..2], &voters);
     assert_eq!(apart, None, "the third may have what the suspect has lost");
     assert!(together.is_some());
+}
+
+#[test]
+fn a_new_voter_that_has_more_than_who_has_lost_the_change_that_made_it_one_leads_for_a_while() {
+    let mut quorum = Quorum::new(2);
+    let config = quorum.replicas[0].config;
+    let mut suspect = RecoveredReplica::empty(PARTITION, vec![voter(0)]);
+    suspect.mark = Mark::Suspect;
+    suspect.lost_voter_changes.push(VoterChange {
+        leader_epoch: LeaderEpoch(1),
+        notes: 2,
+        voters: vec![voter(0), voter(1)],
+    });
+    let mut other = RecoveredReplica::empty(PARTITION, vec![voter(0)]);
+    other.notes.push(Note {
+        leader_epoch: LeaderEpoch(1),
+        offset: Offset(0),
+        kind: NoteKind::Opening { leader: voter(0) },
+    });
+    other.end.leader_epoch = LeaderEpoch(1);
+    other.end.notes = 1;
+    for (n, recovered) in [suspect, other].into_iter().enumerate() {
+        quorum.replicas[n] =
+            quorum.with_cx(n, |cx| Replica::recover(recovered, voter(n), config, cx));
+    }
+    quorum.run(Duration::from_secs(20));
+    assert_eq!(quorum.leader(), Some(0), "the other one is no voter");
+    assert!(quorum.replicas[0].end().leader_epoch > LeaderEpoch(2));
+    assert_eq!(quorum.replicas[0].mark, Mark::Clean);
 }
 
 #[test]

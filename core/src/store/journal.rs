@@ -242,10 +242,6 @@ pub(super) struct Copies {
 }
 
 impl Copies {
-    /// As many bytes as are looked at where the group's header is lost: enough for all its replicas, unless each of them
-    /// has a dozen voters.
-    pub(super) const LENGTH_MAX: usize = 16 * BLOCK;
-
     /// Whether a block may be where they start.
     pub(super) fn may_start(block: &[u8]) -> bool {
         [COPIES_MAGIC, VOTES_MAGIC]

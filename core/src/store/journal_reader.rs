@@ -299,9 +299,16 @@ impl<F: DiskFile> RunReader<'_, F> {
         if !Copies::may_start(&start) {
             return Ok(false);
         }
-        let mut bytes = vec![0; Copies::LENGTH_MAX];
-        let length = bad_sectors::read(&self.files[file].file, at, &mut bytes)?;
-        let copies = Copies::decode(&bytes[..length], self.seed);
+        // How long they are, the header would tell.
+        let mut bytes = vec![0; 4 * BLOCK];
+        let copies = loop {
+            let length = bad_sectors::read(&self.files[file].file, at, &mut bytes)?;
+            let copies = Copies::decode(&bytes[..length], self.seed);
+            if copies.is_some() || length < bytes.len() {
+                break copies;
+            }
+            bytes.resize(2 * length, 0);
+        };
         let copies = copies
             .filter(|copies| copies.incarnation == self.incarnation && copies.number >= expected);
         let is_taken = copies.is_some();

@@ -740,7 +740,8 @@ impl<'a, D: Disk> Replay<'a, D> {
             }
             let changes = self.voter_changes.remove(&replica).unwrap_or_default();
             for change in changes {
-                if is_cut && !change.is_settled_at(log.state.end) {
+                let is_known = log.state.lost_voter_changes.contains(&change);
+                if is_cut && !is_known && !change.is_settled_at(log.state.end) {
                     log.state.add_lost_voter_change(change.clone());
                     let record = Record::LostVoterChange(change);
                     self.decisions.push((replica, record));

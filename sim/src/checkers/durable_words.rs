@@ -45,7 +45,7 @@ impl Checker for WordsAreDurable {
                             )
                         })
                     }
-                    ReplicaBody::Vote { .. } => {
+                    ReplicaBody::Vote(_) => {
                         let vote = Vote {
                             leader_epoch: message.leader_epoch,
                             voted_for: Some(message.from),
@@ -74,7 +74,7 @@ impl Checker for WordsAreDurable {
                     }
                     ReplicaBody::VoteReply(VoteReply { granted: false, .. })
                     | ReplicaBody::AppendReply(AppendReply::Diverged { .. })
-                    | ReplicaBody::PreVote { .. }
+                    | ReplicaBody::PreVote(_)
                     | ReplicaBody::PreVoteReply(_)
                     | ReplicaBody::Append(_)
                     | ReplicaBody::TransferLeadership
