@@ -273,12 +273,12 @@ pub(crate) fn place_of_record(cluster: &Cluster, node: u8, what: Twice) -> (Stri
 
 /// Whether copies of this kind stand in a block.
 fn stand_there(block: &[u8], what: Twice) -> bool {
-    let votes = u32::from_be_bytes(*field(block, 24));
+    let votes = u32::from_be_bytes(*field(block, 28));
     match what {
         Twice::Vote => votes > 0,
         Twice::VoterChange(of) => {
-            let first = &block[32..52];
-            let changes = u32::from_be_bytes(*field(block, 28));
+            let first = &block[36..56];
+            let changes = u32::from_be_bytes(*field(block, 32));
             let is_first = first[..16] == of.topic.0.to_be_bytes()
                 && first[16..] == of.partition.0.to_be_bytes();
             votes == 0 && changes > 0 && is_first

@@ -10,8 +10,8 @@
 //!
 //! That a batch is out of sequence, or of a fenced producer epoch, only the current leader can tell: a deposed one does not
 //! know what the producer has written since, and its word would be final. So the voters are asked first, see
-//! `replica::confirmation`. Nor is a rejection judged before its turn: as in Kafka, whose brokers take a connection's requests
-//! one by one. It would wait behind earlier answers, and be told when the producer has long been served by another leader.
+//! `replica::confirmation`. They are asked when nothing else keeps the answer back: what came earlier on the connection, or
+//! other batches of the request. Else the rejection would be told when the producer has long been served by another leader.
 //!
 //! Where this differs from Kafka: a partition's batches keep their codec, whatever `compression.type` says; there
 //! are no transactions yet, so whatever belongs to one is refused with `INVALID_TXN_STATE`, Kafka's word for a
@@ -84,7 +84,7 @@ enum Awaits {
     AcksAll(Offset),
     /// It is not in the log: the voters confirm this leader, and what it knows of the producer is reason to reject it.
     Rejection(LeadershipRound, ErrorCode),
-    /// The same, once whatever was asked earlier on its connection is answered.
+    /// The same, once nothing else keeps the answer back.
     Turn(ErrorCode),
 }
 
@@ -211,6 +211,7 @@ impl Broker {
                         };
                         produce.open.push((partition, batch));
                         self.requests.turns.insert(id);
+                        self.requests.purgatory.moved.insert(id.connection);
                     }
                     Err(Rejected::Now(refusal)) => {
                         answer.error_code = refusal.code;
@@ -422,44 +423,65 @@ impl Broker {
         let purgatory = &mut self.requests.purgatory;
         if last && let Some(produce) = purgatory.take::<WaitingProduce>(batch.request) {
             self.respond_data(produce.context, produce.response, fx);
+        } else {
+            purgatory.moved.insert(batch.request.connection);
         }
     }
 
     /// Has the voters confirm this leader for rejections that have their turn. Whether there were some.
     pub(super) fn take_turns(&mut self, fx: &mut Effects) -> bool {
+        let moved = std::mem::take(&mut self.requests.purgatory.moved);
+        if self.requests.turns.is_empty() {
+            return false;
+        }
         let purgatory = &self.requests.purgatory;
-        let turns = self.requests.turns.iter().copied();
-        let due: Vec<RequestId> = turns
-            .filter(|id| purgatory.first_of(id.connection) == Some(*id))
+        let first = moved.into_iter().filter_map(|it| purgatory.first_of(it));
+        let due: Vec<RequestId> = first
+            .filter(|&id| {
+                let produce = purgatory.get::<WaitingProduce>(id);
+                produce.is_some_and(WaitingProduce::has_only_rejections)
+            })
+            .filter(|id| self.requests.turns.contains(id))
             .collect();
         for &id in &due {
             self.requests.turns.remove(&id);
             let produce = self.requests.purgatory.get::<WaitingProduce>(id);
             let open = produce.map_or_else(Vec::new, |produce| produce.open.clone());
             for (place, (partition, batch)) in open.into_iter().enumerate() {
-                let Awaits::Turn(code) = batch.awaits else {
-                    continue;
-                };
-                self.touched.insert(partition); // it may be decided already
-                let replica = self.replica(partition);
-                if !replica.is_some_and(Replica::is_leader) {
-                    continue;
-                }
-                let pending = self.confirm_leadership(partition, fx);
-                let confirmed = OpenBatch {
-                    awaits: Awaits::Rejection(pending.round, code),
-                    ..batch
-                };
-                let open = self.requests.open_batches.entry(partition).or_default();
-                open.rejected.remove(&batch);
-                open.rejected.insert(confirmed);
-                let purgatory = &mut self.requests.purgatory;
-                if let Some(produce) = purgatory.get_mut::<WaitingProduce>(id) {
-                    produce.open[place].1 = confirmed;
-                }
+                self.take_turn(id, place, partition, batch, fx);
             }
         }
         !due.is_empty()
+    }
+
+    fn take_turn(
+        &mut self,
+        id: RequestId,
+        place: usize,
+        partition: TopicPartition,
+        batch: OpenBatch,
+        fx: &mut Effects,
+    ) {
+        let Awaits::Turn(code) = batch.awaits else {
+            return;
+        };
+        self.touched.insert(partition); // it may be decided already
+        let replica = self.replica(partition);
+        if !replica.is_some_and(Replica::is_leader) {
+            return;
+        }
+        let pending = self.confirm_leadership(partition, fx);
+        let confirmed = OpenBatch {
+            awaits: Awaits::Rejection(pending.round, code),
+            ..batch
+        };
+        let open = self.requests.open_batches.entry(partition).or_default();
+        open.rejected.remove(&batch);
+        open.rejected.insert(confirmed);
+        let purgatory = &mut self.requests.purgatory;
+        if let Some(produce) = purgatory.get_mut::<WaitingProduce>(id) {
+            produce.open[place].1 = confirmed;
+        }
     }
 
     fn forget_open(&mut self, partition: TopicPartition, batch: OpenBatch) {
@@ -525,6 +547,11 @@ fn set_hint(
 }
 
 impl WaitingProduce {
+    fn has_only_rejections(&self) -> bool {
+        let mut open = self.open.iter();
+        open.all(|(_, batch)| matches!(batch.awaits, Awaits::Rejection(..) | Awaits::Turn(_)))
+    }
+
     fn fail_place(&mut self, place: (usize, usize), code: ErrorCode, hint: Option<Hint>) {
         let answer = &mut self.response.responses[place.0].partition_responses[place.1];
         answer.error_code = code;

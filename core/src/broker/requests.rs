@@ -31,7 +31,7 @@ pub(super) struct Requests {
     pub(super) purgatory: Purgatory,
     /// Batches that are neither acknowledged nor refused.
     pub(super) open_batches: BTreeMap<TopicPartition, OpenBatches>,
-    /// Produce requests that wait for their turn on their connection, to be rejected.
+    /// Produce requests with rejections that wait for their turn.
     pub(super) turns: BTreeSet<RequestId>,
     /// Fetches that wait for more of a partition, with the place of that partition in them.
     pub(super) readers: Waiters,

@@ -307,6 +307,28 @@ mod tests {
     }
 
     #[test]
+    fn two_logs_find_what_they_share_whichever_has_lost_a_note() {
+        let learned = Note {
+            kind: NoteKind::Voters(Vec::new()),
+            ..opening(1, 7)
+        };
+        let whole = (NoteIndex::new(0, vec![opening(1, 0), learned]), at(1, 9, 2));
+        let without = (NoteIndex::new(0, vec![opening(1, 0)]), at(1, 12, 1));
+        // The leader asks, the follower says what it can share, and so on.
+        for [leader, follower] in [[&whole, &without], [&without, &whole]] {
+            let mut asked = leader.1;
+            let mut asks = 0;
+            while !follower.0.contains(asked, follower.1) {
+                let hint = follower.0.common(asked, follower.1);
+                asked = leader.0.common(hint, leader.1).min(asked);
+                asks += 1;
+                assert!(asks < 5, "it asks for {asked} again and again");
+            }
+            assert_eq!(asked, at(1, 7, 1));
+        }
+    }
+
+    #[test]
     fn a_clock_shows_the_last_tick_at_or_before_a_batch_and_goes_back_when_that_is_truncated() {
         let tick = |clock, offset| Note {
             kind: NoteKind::ClockTick(LogClock(clock)),

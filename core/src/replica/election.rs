@@ -259,26 +259,26 @@ impl Replica {
     /// 4.2.2).
     fn may_be_needed(&self, cx: &mut Cx<'_>) -> bool {
         let was_voter = self.committed_voters().1.contains(&self.me);
-        self.electorate(cx).contains(&self.me)
+        // Nor is it known what becomes of a change that others have lost while nothing behind it is committed, whatever this
+        // replica has appended itself.
+        let is_named = |change: &VoterChange| {
+            change.voters.contains(&self.me) && !change.is_settled_at(self.committed)
+        };
+        self.is_voter()
             || was_voter && !cx.fx.mutant(Mutant::LeavesUncommitted)
+            || self.lost_voter_changes.iter().any(is_named)
     }
 
     /// Who must grant where the votes of all voters are needed: those of this replica's log, and those of changes that are
     /// known to be lost. Whether such a change was committed nobody knows who lacks it, and by the voters before it this
     /// replica may be the only one.
     fn electorate(&self, cx: &mut Cx<'_>) -> BTreeSet<Voter> {
-        let lost = match &self.role {
-            Role::PreCandidate(campaign) | Role::Candidate(campaign) => {
-                &campaign.lost_voter_changes
-            }
-            Role::Follower(_) | Role::Leader(_) => &self.lost_voter_changes,
-        };
-        let counts = !cx.fx.mutant(Mutant::IgnoresLostVoterChange);
-        let lost = lost
-            .iter()
-            .filter(|change| counts && !change.is_settled_at(self.end));
-        let lost = lost.flat_map(|change| &change.voters);
-        self.voters.iter().chain(lost).copied().collect()
+        let mut electorate: BTreeSet<Voter> = self.voters.iter().copied().collect();
+        if !cx.fx.mutant(Mutant::IgnoresLostVoterChange) {
+            let lost = self.unsettled_changes().into_iter();
+            electorate.extend(lost.flat_map(|change| change.voters));
+        }
+        electorate
     }
 
     /// Whether this replica's own vote for itself is worth something without everybody else's.
@@ -295,7 +295,7 @@ impl Replica {
         let wait = cx.timing.election_timeout + cx.jitter(cx.timing.election_jitter_max);
         Campaign {
             grants: self.own_grant(cx).into_iter().collect(),
-            lost_voter_changes: self.unsettled_changes(),
+            lost_voter_changes: self.lost_voter_changes.clone(),
             ends_at: cx.now + wait,
         }
     }
@@ -430,8 +430,15 @@ impl Replica {
 
     /// The changes of the voters that are known to be lost, and of which this log does not tell what has become.
     fn unsettled_changes(&self) -> Vec<VoterChange> {
-        let changes = self.lost_voter_changes.iter();
-        let unsettled = changes.filter(|change| !change.is_settled_at(self.end));
+        let known = match &self.role {
+            Role::PreCandidate(campaign) | Role::Candidate(campaign) => {
+                &campaign.lost_voter_changes
+            }
+            Role::Follower(_) | Role::Leader(_) => &self.lost_voter_changes,
+        };
+        let unsettled = known
+            .iter()
+            .filter(|change| !change.is_settled_at(self.end));
         unsettled.cloned().collect()
     }
 
@@ -439,7 +446,8 @@ impl Replica {
     /// made this replica a voter, nobody may be elected without its vote: so it may have to stand.
     fn learn_of_lost(&mut self, changes: &[VoterChange]) {
         for change in changes {
-            let concerns = change.voters.contains(&self.me) && !change.is_settled_at(self.end);
+            let concerns =
+                change.voters.contains(&self.me) && !change.is_settled_at(self.committed);
             if concerns && !self.lost_voter_changes.contains(change) {
                 self.lost_voter_changes.push(change.clone());
             }
@@ -533,7 +541,7 @@ impl Replica {
             return end >= self.end;
         }
         // Of two logs of one epoch either is the front of the other, or one is a suspect's that has lost notes between its
-        // batches. Nobody could follow that one: whoever has the notes has more.
+        // batches. That one nobody can follow who has records behind the notes.
         let rank = |end: Position| (end.leader_epoch, end.notes, end.end_offset);
         rank(end) >= rank(self.end)
     }

@@ -61,7 +61,7 @@ impl Replica {
 
     /// Says that this log does not have `previous`, and where the leader should look for what they share.
     fn refuse_append(&self, leader: Voter, previous: Position, cx: &mut Cx<'_>) {
-        let hint = self.notes.end_of_epoch(previous.leader_epoch, self.end);
+        let hint = self.notes.common(previous, self.end);
         let reply = AppendReply::Diverged { previous, hint };
         self.send(leader, ReplicaBody::AppendReply(reply), cx);
     }

@@ -356,8 +356,9 @@ fn who_is_elected_by_one_that_has_lost_a_new_voter_needs_the_new_one_as_well() {
     assert!(together.is_some());
 }
 
-#[test]
-fn a_new_voter_that_has_more_than_who_has_lost_the_change_that_made_it_one_leads_for_a_while() {
+/// Replica 0 has lost the change that has made replica 1 a voter. That one has not heard of it, and has more: the openings
+/// of these epochs.
+fn elected_beside_a_new_voter_with(openings: std::ops::RangeInclusive<i32>) -> Quorum {
     let mut quorum = Quorum::new(2);
     let config = quorum.replicas[0].config;
     let mut suspect = RecoveredReplica::empty(PARTITION, vec![voter(0)]);
@@ -368,21 +369,33 @@ fn a_new_voter_that_has_more_than_who_has_lost_the_change_that_made_it_one_leads
         voters: vec![voter(0), voter(1)],
     });
     let mut other = RecoveredReplica::empty(PARTITION, vec![voter(0)]);
-    other.notes.push(Note {
-        leader_epoch: LeaderEpoch(1),
-        offset: Offset(0),
-        kind: NoteKind::Opening { leader: voter(0) },
-    });
-    other.end.leader_epoch = LeaderEpoch(1);
-    other.end.notes = 1;
+    for epoch in openings {
+        other.notes.push(Note {
+            leader_epoch: LeaderEpoch(epoch),
+            offset: Offset(0),
+            kind: NoteKind::Opening { leader: voter(0) },
+        });
+        other.end.leader_epoch = LeaderEpoch(epoch);
+        other.end.notes += 1;
+    }
     for (n, recovered) in [suspect, other].into_iter().enumerate() {
         quorum.replicas[n] =
             quorum.with_cx(n, |cx| Replica::recover(recovered, voter(n), config, cx));
     }
     quorum.run(Duration::from_secs(20));
-    assert_eq!(quorum.leader(), Some(0), "the other one is no voter");
-    assert!(quorum.replicas[0].end().leader_epoch > LeaderEpoch(2));
-    assert_eq!(quorum.replicas[0].mark, Mark::Clean);
+    quorum
+}
+
+#[test]
+fn a_new_voter_that_has_more_than_who_has_lost_the_change_that_made_it_one_leads_for_a_while() {
+    // Or it has led, and its opening is on no other disk.
+    for openings in [1..=1, 1..=2] {
+        let last = *openings.end();
+        let quorum = elected_beside_a_new_voter_with(openings);
+        assert_eq!(quorum.leader(), Some(0), "the other one is no voter");
+        assert!(quorum.replicas[0].end().leader_epoch > LeaderEpoch(last + 1));
+        assert_eq!(quorum.replicas[0].mark, Mark::Clean);
+    }
 }
 
 #[test]

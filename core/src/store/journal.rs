@@ -33,6 +33,8 @@ const TRAILER_MAGIC: u32 = u32::from_be_bytes(*b"VJT1");
 const COPIES_MAGIC: u32 = u32::from_be_bytes(*b"VJV2");
 /// Of copies that say nothing of voters: up to version 3 of the format.
 const VOTES_MAGIC: u32 = u32::from_be_bytes(*b"VJV1");
+/// The most bytes that these take.
+const VOTES_LENGTH_MAX: usize = 4 * BLOCK;
 const FILE_VERSION: u16 = 1;
 
 /// Bytes of a group's header before its list of replicas.
@@ -242,6 +244,9 @@ pub(super) struct Copies {
 }
 
 impl Copies {
+    /// The most bytes that they take: a kilobyte for each replica of a group.
+    const LENGTH_MAX: usize = 64 * BLOCK;
+
     /// Whether a block may be where they start.
     pub(super) fn may_start(block: &[u8]) -> bool {
         [COPIES_MAGIC, VOTES_MAGIC]
@@ -251,6 +256,17 @@ impl Copies {
 
     fn is_empty(&self) -> bool {
         self.votes.is_empty() && self.voter_changes.is_empty()
+    }
+
+    /// Whether there is room for what stands twice of one more record.
+    fn has_room(&self, record: &Record) -> bool {
+        const COPY_SIZE_MAX: usize = 64;
+        let of_changes = |voters: usize| COPY_SIZE_MAX + voters * 20;
+        let new = record.voter_changes();
+        let changes = self.voter_changes.iter().map(|(_, change)| change);
+        let changes = changes.chain(&new).map(|change| change.voters.len());
+        let length: usize = changes.map(of_changes).sum();
+        length + (self.votes.len() + 2) * COPY_SIZE_MAX <= Self::LENGTH_MAX
     }
 
     /// Takes what of a record is to stand twice, and drops what it makes void.
@@ -287,6 +303,7 @@ impl Copies {
         bytes.u32(0);
         bytes.u64(self.incarnation.0);
         bytes.u64(self.number.0);
+        bytes.u32(0);
         bytes.count(self.votes.len());
         for &(replica, vote) in &self.votes {
             bytes.replica(replica);
@@ -297,8 +314,21 @@ impl Copies {
             bytes.replica(*replica);
             bytes.voter_change(change);
         }
+        let length = u32::try_from(bytes.len()).expect("they are bounded");
+        bytes[24..28].copy_from_slice(&length.to_be_bytes());
         seal(&mut bytes, seed);
         bytes
+    }
+
+    /// The bytes that the copies take which start with this block: what they say of that themselves, within bounds.
+    pub(super) fn length(block: &[u8]) -> usize {
+        let said = block.get(24..28).and_then(|bytes| bytes.first_chunk());
+        let said = said.map_or(0, |bytes| u32::from_be_bytes(*bytes)) as usize;
+        if block.starts_with(&VOTES_MAGIC.to_be_bytes()) {
+            VOTES_LENGTH_MAX
+        } else {
+            said.min(Self::LENGTH_MAX)
+        }
     }
 
     /// Reads what starts at the front of `bytes`, which may go on behind it.
@@ -307,9 +337,13 @@ impl Copies {
             let mut take = Take(bytes);
             let magic = take.u32()?;
             take.bytes(4)?;
+            let (incarnation, number) = (Incarnation(take.u64()?), GroupNumber(take.u64()?));
+            if magic == COPIES_MAGIC {
+                take.u32()?; // the length, which the lists tell as well
+            }
             let mut copies = Self {
-                incarnation: Incarnation(take.u64()?),
-                number: GroupNumber(take.u64()?),
+                incarnation,
+                number,
                 votes: take.list(|take| Ok((take.replica()?, take.vote()?)))?,
                 voter_changes: Vec::new(),
             };
@@ -525,6 +559,7 @@ impl<D: Disk> Journal<D> {
     ) {
         if to_u64(self.staged.length + bodies_length) > self.group_bytes_max()
             || self.staged.replicas.len() >= REPLICAS_MAX
+            || !self.staged.copies.has_room(record)
         {
             self.seal();
         }

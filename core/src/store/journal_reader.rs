@@ -294,21 +294,14 @@ impl<F: DiskFile> RunReader<'_, F> {
         at: u64,
         expected: GroupNumber,
     ) -> Result<bool, DiskError> {
-        let mut start = [0; 4];
+        let mut start = [0; 28];
         bad_sectors::read(&self.files[file].file, at, &mut start)?;
         if !Copies::may_start(&start) {
             return Ok(false);
         }
-        // How long they are, the header would tell.
-        let mut bytes = vec![0; 4 * BLOCK];
-        let copies = loop {
-            let length = bad_sectors::read(&self.files[file].file, at, &mut bytes)?;
-            let copies = Copies::decode(&bytes[..length], self.seed);
-            if copies.is_some() || length < bytes.len() {
-                break copies;
-            }
-            bytes.resize(2 * length, 0);
-        };
+        let mut bytes = vec![0; Copies::length(&start)];
+        let length = bad_sectors::read(&self.files[file].file, at, &mut bytes)?;
+        let copies = Copies::decode(&bytes[..length], self.seed);
         let copies = copies
             .filter(|copies| copies.incarnation == self.incarnation && copies.number >= expected);
         let is_taken = copies.is_some();
