@@ -315,7 +315,8 @@ pub enum AppendReply {
         /// That position: tells the answer to the present question from one to an earlier.
         previous: Position,
         /// The end of the follower's log within the greatest epoch that is not above `previous`'s (KIP-595's
-        /// diverging epoch): the leader looks for a common position at or below it.
+        /// diverging epoch), or less where one of the two logs has lost notes of it: the leader looks for a common
+        /// position at or below it.
         hint: Position,
     },
 }

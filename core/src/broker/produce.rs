@@ -409,6 +409,12 @@ impl Broker {
         };
         produce.open.retain(|(_, open)| *open != batch);
         let last = produce.open.is_empty();
+        // Until the others are decided it would be of the past: the producer asks again.
+        let code = if matches!(batch.awaits, Awaits::Rejection(..)) && !last {
+            ErrorCode::NotLeaderOrFollower
+        } else {
+            code
+        };
         if last {
             self.requests.turns.remove(&batch.request);
         }

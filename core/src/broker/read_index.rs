@@ -396,10 +396,35 @@ impl Broker {
         let mut missing = false;
         for_each_missing(&mut response, |_, _, _| missing = true);
         if missing {
+            take_back_verdicts(&mut response);
             self.await_read_index(Unconfirmed::Answer(context, Box::new(response)), fx);
         } else {
             fx.respond(context.id, response);
         }
+    }
+}
+
+/// What only the present leader can tell would be of the past when this answer has waited: who asked asks again.
+fn take_back_verdicts(response: &mut Response) {
+    let take_back = |code: &mut ErrorCode| {
+        if [
+            ErrorCode::OutOfOrderSequenceNumber,
+            ErrorCode::InvalidProducerEpoch,
+            ErrorCode::OffsetOutOfRange,
+        ]
+        .contains(code)
+        {
+            *code = ErrorCode::NotLeaderOrFollower;
+        }
+    };
+    if let Response::Produce(response) = response {
+        let topics = response.responses.iter_mut();
+        let partitions = topics.flat_map(|topic| &mut topic.partition_responses);
+        partitions.for_each(|answer| take_back(&mut answer.error_code));
+    } else if let Response::Fetch(response) = response {
+        let topics = response.responses.iter_mut();
+        let partitions = topics.flat_map(|topic| &mut topic.partitions);
+        partitions.for_each(|answer| take_back(&mut answer.error_code));
     }
 }
 

@@ -40,7 +40,9 @@ impl Replica {
             self.refuse_append(from, previous, cx);
             return;
         }
-        let reached = self.take_entries(previous, append.entries, append.flush, cx);
+        let Some(reached) = self.take_entries(previous, append.entries, append.flush, cx) else {
+            return;
+        };
         let Role::Follower(following) = &mut self.role else {
             unreachable!("a replica that takes entries follows");
         };
@@ -91,14 +93,14 @@ impl Replica {
     }
 
     /// Appends what this log does not have yet, having dropped what differs. Returns the position up to which
-    /// this log equals the leader's.
+    /// this log equals the leader's; `None` where that is no leader to follow.
     fn take_entries(
         &mut self,
         previous: Position,
         entries: Vec<Entry>,
         flush: Flush,
         cx: &mut Cx<'_>,
-    ) -> Position {
+    ) -> Option<Position> {
         let mut at = previous;
         let mut entries = entries.into_iter().peekable();
         while let Some(after) = entries.peek().map(|entry| entry.position_after(at))
@@ -108,7 +110,13 @@ impl Replica {
             entries.next();
         }
         if entries.peek().is_none() {
-            return at;
+            return Some(at);
+        }
+        if at < self.committed && !self.is_voter() {
+            // All voters have lost what they had committed, and a learner is not asked for its vote. It keeps what it has.
+            let why = "all voters have lost what this learner has of the log's committed part";
+            cx.fx.notice(Some(self.id), NoticeKind::Refused(why));
+            return None;
         }
         if at < self.end && !cx.fx.mutant(Mutant::KeepsDivergentTail) {
             self.truncate_to(at, cx);
@@ -120,13 +128,13 @@ impl Replica {
             .take_while(|entry| !unstored && (takes_records || matches!(entry, Entry::Note(_))))
             .collect();
         if entries.is_empty() {
-            return at;
+            return Some(at);
         }
         for entry in &entries {
             self.push_entry(entry.clone(), cx);
         }
         self.order_append(from, entries, flush, cx);
-        self.end
+        Some(self.end)
     }
 
     /// Drops everything behind `to`: the leader of this epoch does not have it, so it was never committed.

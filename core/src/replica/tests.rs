@@ -399,6 +399,39 @@ fn a_new_voter_that_has_more_than_who_has_lost_the_change_that_made_it_one_leads
 }
 
 #[test]
+fn a_learner_does_not_follow_voters_that_have_lost_what_it_has_committed() {
+    let mut quorum = Quorum::new(2);
+    let config = quorum.replicas[0].config;
+    let recover = |quorum: &mut Quorum, n: usize, mark: Mark| {
+        let vote = quorum.replicas[n].vote;
+        let recovered = RecoveredReplica {
+            vote,
+            mark,
+            ..RecoveredReplica::empty(PARTITION, vec![voter(0)])
+        };
+        quorum.replicas[n] =
+            quorum.with_cx(n, |cx| Replica::recover(recovered, voter(n), config, cx));
+    };
+    let observe = |quorum: &mut Quorum| {
+        assert_eq!(quorum.elect(), 0);
+        let (target, observers) = ([voter(0)], [voter(1)]);
+        quorum.with(0, |replica, cx| replica.set_target(&target, &observers, cx));
+        quorum.run(Duration::from_secs(1));
+    };
+    recover(&mut quorum, 0, Mark::Clean);
+    recover(&mut quorum, 1, Mark::Clean);
+    observe(&mut quorum);
+    quorum.produce(0).expect("it leads");
+    quorum.run(Duration::from_secs(1));
+    let has = quorum.replicas[1].end();
+    assert_eq!(quorum.replicas[1].high_watermark(), Some(Offset(1)));
+    recover(&mut quorum, 0, Mark::Suspect);
+    observe(&mut quorum);
+    assert_eq!(quorum.replicas[0].high_watermark(), Some(Offset(0)));
+    assert_eq!(quorum.replicas[1].end(), has);
+}
+
+#[test]
 fn nothing_is_committed_while_only_the_leader_has_it_durably() {
     let mut quorum = Quorum::new(3);
     let leader = quorum.elect();
