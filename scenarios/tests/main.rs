@@ -81,6 +81,7 @@ mod promoted_suspect;
 mod records_behind_a_lost_change;
 mod refusal_of_an_earlier_start;
 mod refused_leader;
+mod removal_known_to_a_restarted_voter;
 mod removal_lost_by_the_leader;
 mod reopened_after_failed_sync;
 mod retries_behind_a_jump;

@@ -245,6 +245,20 @@ impl NoteIndex {
     }
 }
 
+impl NoteIndex {
+    /// Whether the voters at `count` notes, or those of any later change, have this one.
+    #[must_use]
+    pub fn has_voter_since(&self, voter: Voter, count: u64, at_creation: &[Voter]) -> bool {
+        let before = self.voters_at(count);
+        let before = before.map_or(at_creation, |(_, voters)| voters);
+        let later = usize::try_from(count.saturating_sub(self.below)).unwrap_or(usize::MAX);
+        let mut later = self.notes.iter().skip(later);
+        let has =
+            |note: &Note| matches!(&note.kind, NoteKind::Voters(voters) if voters.contains(&voter));
+        before.contains(&voter) || later.any(has)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -256,9 +256,10 @@ impl Replica {
 
     /// Whether it may take this replica to elect a leader: it is a voter, or was one before a change that is not known to
     /// be committed. Where others have lost that change, none of them has all that this replica has (Raft dissertation,
-    /// 4.2.2).
+    /// 4.2.2). What is known to be committed may be long ago, before it was one at all.
     fn may_be_needed(&self, cx: &mut Cx<'_>) -> bool {
-        let was_voter = self.committed_voters().1.contains(&self.me);
+        let (known, at_creation) = (self.committed.notes, &self.voters_at_creation);
+        let was_voter = self.notes.has_voter_since(self.me, known, at_creation);
         // Nor is it known what becomes of a change that others have lost while nothing behind it is committed, whatever this
         // replica has appended itself.
         let is_named = |change: &VoterChange| {
