@@ -446,6 +446,9 @@ impl Replica {
     /// Hears from a candidate of changes of the voters that are lost, and refuses it, having more itself. Where they have
     /// made this replica a voter, nobody may be elected without its vote: so it may have to stand.
     fn learn_of_lost(&mut self, changes: &[VoterChange]) {
+        if self.creation_lost {
+            return; // it has a vote by what its own journal knows, or none
+        }
         for change in changes {
             let concerns =
                 change.voters.contains(&self.me) && !change.is_settled_at(self.committed);
@@ -523,11 +526,12 @@ impl Replica {
     /// Whether this replica has a vote to give, be it to itself: none where it was made anew and has not caught up. It may
     /// have been one that was deleted and has voted before, and whoever does not know of that counts it among all voters, as
     /// it does itself by the voters of long ago.
-    /// Nor has a suspect whose creation the journal has lost, and that mark with it, unless its log makes it a voter.
+    /// Nor has a suspect whose creation the journal has lost, and that mark with it, unless its log makes it a voter, or a
+    /// change that its journal knows.
     pub(super) fn may_vote(&self, cx: &mut Cx<'_>) -> bool {
         let has_vote = match self.mark {
             Mark::Clean | Mark::Volatile => true,
-            Mark::Suspect => !self.creation_lost || self.is_voter(),
+            Mark::Suspect => !self.creation_lost || self.electorate(cx).contains(&self.me),
             Mark::New => false,
         };
         has_vote || cx.fx.mutant(Mutant::VotesMadeAgain)

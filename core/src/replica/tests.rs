@@ -283,15 +283,21 @@ fn a_suspect_that_knows_no_other_voter_waits_for_one_all_the_same() {
 
 #[test]
 fn a_suspect_that_has_lost_the_note_that_made_it_a_voter_votes_unless_its_creation_is_lost_too() {
-    for (voters, votes) in [
-        (vec![voter(0)], true),
-        (vec![voter(0), voter(1)], true),
-        (vec![], false),
+    let change = VoterChange {
+        leader_epoch: LeaderEpoch(1),
+        notes: 2,
+        voters: vec![voter(0), voter(1)],
+    };
+    for (voters, lost, votes) in [
+        (vec![voter(0)], None, true),
+        (vec![voter(0), voter(1)], None, true),
+        (vec![], None, false),
+        (vec![], Some(change), true),
     ] {
         let mut quorum = Quorum::new(2);
         let recovered = RecoveredReplica {
             mark: Mark::Suspect,
-            lost_voter_changes: Vec::new(),
+            lost_voter_changes: lost.into_iter().collect(),
             ..RecoveredReplica::empty(PARTITION, voters.clone())
         };
         let config = quorum.replicas[1].config;
