@@ -324,6 +324,13 @@ impl Nemesis {
             })
     }
 
+    /// Whether this node may lose its directory for good: not while another one is down, which may come back with a change
+    /// of voters in its log that is not committed, and by which it needs this one.
+    fn may_wipe(&self, cluster: &Cluster, node: u8) -> bool {
+        let mut others = cluster.nodes().iter().filter(|it| it.number != node);
+        others.all(|other| other.process.is_some()) && self.may_damage(cluster, node)
+    }
+
     /// Whether a power cut takes nothing but time: a replica whose last group was torn by it comes back as a suspect,
     /// and with another voter gone for good nobody could be elected.
     fn may_cut_power(&self, cluster: &Cluster) -> bool {
@@ -540,7 +547,7 @@ impl Nemesis {
                 self.ends_after(cluster, kind, nth, long);
             }
             Kind::Wipe => {
-                if !self.may_damage(cluster, node) {
+                if !self.may_wipe(cluster, node) {
                     return;
                 }
                 tell(cluster, format!("n{node} loses its disk"));
@@ -758,7 +765,7 @@ impl Nemesis {
             Kind::SyncFails | Kind::WriteFails => {
                 cluster.node(node).disk.disarm();
                 cluster.kill(node);
-                if draw.chance(500_000) && self.may_damage(cluster, node) {
+                if draw.chance(500_000) && self.may_wipe(cluster, node) {
                     cluster.wipe(node);
                 }
                 cluster.start(node);
