@@ -406,7 +406,7 @@ impl Broker {
 
 /// What only the present leader can tell would be of the past when this answer has waited: who asked asks again.
 fn take_back_verdicts(response: &mut Response) {
-    let take_back = |code: &mut ErrorCode| {
+    for_each_partition(response, |_, _, code| {
         if [
             ErrorCode::OutOfOrderSequenceNumber,
             ErrorCode::InvalidProducerEpoch,
@@ -416,16 +416,7 @@ fn take_back_verdicts(response: &mut Response) {
         {
             *code = ErrorCode::NotLeaderOrFollower;
         }
-    };
-    if let Response::Produce(response) = response {
-        let topics = response.responses.iter_mut();
-        let partitions = topics.flat_map(|topic| &mut topic.partition_responses);
-        partitions.for_each(|answer| take_back(&mut answer.error_code));
-    } else if let Response::Fetch(response) = response {
-        let topics = response.responses.iter_mut();
-        let partitions = topics.flat_map(|topic| &mut topic.partitions);
-        partitions.for_each(|answer| take_back(&mut answer.error_code));
-    }
+    });
 }
 
 /// Visits every partition of which an answer says that there is no such topic or partition.
@@ -433,7 +424,7 @@ fn for_each_missing(
     response: &mut Response,
     mut visit: impl FnMut(Named<'_>, i32, &mut ErrorCode),
 ) {
-    let mut look = |topic: Named<'_>, partition: i32, code: &mut ErrorCode| {
+    for_each_partition(response, |topic, partition, code| {
         if [
             ErrorCode::UnknownTopicOrPartition,
             ErrorCode::UnknownTopicId,
@@ -442,13 +433,20 @@ fn for_each_missing(
         {
             visit(topic, partition, code);
         }
-    };
+    });
+}
+
+/// Visits every partition of an answer to a request for data.
+fn for_each_partition(
+    response: &mut Response,
+    mut visit: impl FnMut(Named<'_>, i32, &mut ErrorCode),
+) {
     match response {
         Response::Produce(response) => {
             for topic in &mut response.responses {
                 for answer in &mut topic.partition_responses {
                     let named = named(&topic.name, topic.topic_id);
-                    look(named, answer.index, &mut answer.error_code);
+                    visit(named, answer.index, &mut answer.error_code);
                 }
             }
         }
@@ -456,7 +454,7 @@ fn for_each_missing(
             for topic in &mut response.responses {
                 for answer in &mut topic.partitions {
                     let named = named(&topic.topic, topic.topic_id);
-                    look(named, answer.partition_index, &mut answer.error_code);
+                    visit(named, answer.partition_index, &mut answer.error_code);
                 }
             }
         }
@@ -464,7 +462,7 @@ fn for_each_missing(
             for topic in &mut response.topics {
                 for answer in &mut topic.partitions {
                     let named = Named::Name(&topic.name);
-                    look(named, answer.partition_index, &mut answer.error_code);
+                    visit(named, answer.partition_index, &mut answer.error_code);
                 }
             }
         }
@@ -472,7 +470,7 @@ fn for_each_missing(
             for topic in &mut response.topics {
                 for answer in &mut topic.partitions {
                     let named = Named::Name(&topic.topic);
-                    look(named, answer.partition, &mut answer.error_code);
+                    visit(named, answer.partition, &mut answer.error_code);
                 }
             }
         }

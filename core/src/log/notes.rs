@@ -243,9 +243,7 @@ impl NoteIndex {
                 NoteKind::Opening { .. } | NoteKind::LogStart(_) | NoteKind::ClockTick(_) => None,
             })
     }
-}
 
-impl NoteIndex {
     /// Whether the voters at `count` notes, or those of any later change, have this one.
     #[must_use]
     pub fn has_voter_since(&self, voter: Voter, count: u64, at_creation: &[Voter]) -> bool {

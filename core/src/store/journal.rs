@@ -258,19 +258,21 @@ impl Copies {
         self.votes.is_empty() && self.voter_changes.is_empty()
     }
 
-    /// Whether there is room for what stands twice of one more record.
-    fn has_room(&self, record: &Record) -> bool {
+    /// Whether there is room for these changes of voters, whatever votes come besides.
+    fn has_room(&self, new: &[VoterChange]) -> bool {
         const COPY_SIZE_MAX: usize = 64;
-        let of_changes = |voters: usize| COPY_SIZE_MAX + voters * 20;
-        let new = record.voter_changes();
+        if new.is_empty() {
+            return true;
+        }
+        let of_votes = (REPLICAS_MAX + 1) * COPY_SIZE_MAX;
+        let of_change = |change: &VoterChange| COPY_SIZE_MAX + change.voters.len() * 20;
         let changes = self.voter_changes.iter().map(|(_, change)| change);
-        let changes = changes.chain(&new).map(|change| change.voters.len());
-        let length: usize = changes.map(of_changes).sum();
-        length + (self.votes.len() + 2) * COPY_SIZE_MAX <= Self::LENGTH_MAX
+        let of_changes: usize = changes.chain(new).map(of_change).sum();
+        of_votes + of_changes <= Self::LENGTH_MAX
     }
 
-    /// Takes what of a record is to stand twice, and drops what it makes void.
-    fn take(&mut self, replica: TopicPartition, record: &Record) {
+    /// Takes what of a record, which makes these changes of voters, is to stand twice, and drops what it makes void.
+    fn take(&mut self, replica: TopicPartition, record: &Record, changes: Vec<VoterChange>) {
         match record {
             Record::Vote(vote) => {
                 // Of one replica only the last counts, so that the copies are few.
@@ -292,9 +294,8 @@ impl Copies {
             | Record::Loss { .. }
             | Record::Snapshot(_) => {}
         }
-        let changes = record.voter_changes().into_iter();
-        self.voter_changes
-            .extend(changes.map(|change| (replica, change)));
+        let changes = changes.into_iter().map(|change| (replica, change));
+        self.voter_changes.extend(changes);
     }
 
     fn encode(&self, seed: u32) -> Vec<u8> {
@@ -557,9 +558,10 @@ impl<D: Disk> Journal<D> {
         bodies: impl Iterator<Item = Bytes>,
         bodies_length: usize,
     ) {
+        let voter_changes = record.voter_changes();
         if to_u64(self.staged.length + bodies_length) > self.group_bytes_max()
             || self.staged.replicas.len() >= REPLICAS_MAX
-            || !self.staged.copies.has_room(record)
+            || !self.staged.copies.has_room(&voter_changes)
         {
             self.seal();
         }
@@ -576,7 +578,7 @@ impl<D: Disk> Journal<D> {
             Some(Part::Body(_)) | None => staged.parts.push(Part::Meta(start..staged.meta.len())),
         }
         staged.parts.extend(bodies.map(Part::Body));
-        staged.copies.take(replica, record);
+        staged.copies.take(replica, record, voter_changes);
     }
 
     /// Ends the group that is being staged.

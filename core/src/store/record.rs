@@ -190,9 +190,7 @@ impl Record {
         meta.end()?;
         Ok((replica, record, bodies))
     }
-}
 
-impl Record {
     /// The changes of the log's voters that it names.
     pub(super) fn voter_changes(&self) -> Vec<VoterChange> {
         let (after, entries) = match self {

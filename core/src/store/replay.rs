@@ -277,12 +277,11 @@ impl<'a, D: Disk> Replay<'a, D> {
 
     /// Takes the second copies of what may be lost of a group.
     fn replay_copies(&mut self, copies: &Copies, is_written: bool) -> Result<(), DiskError> {
-        let stand_twice = !self.hooks.is(Mutant::VoterChangesStandOnce);
-        for (replica, change) in copies.voter_changes.iter().filter(|_| stand_twice) {
-            self.voter_changes
-                .entry(*replica)
-                .or_default()
-                .push(change.clone());
+        if !self.hooks.is(Mutant::VoterChangesStandOnce) {
+            for (replica, change) in &copies.voter_changes {
+                let known = self.voter_changes.entry(*replica).or_default();
+                known.push(change.clone());
+            }
         }
         if self.hooks.is(Mutant::VotesStandOnce) {
             return Ok(());
@@ -387,7 +386,9 @@ impl<'a, D: Disk> Replay<'a, D> {
                 }
             }
             Record::Mark(mark) => state.set_mark(mark),
-            Record::LostVoterChange(change) => state.add_lost_voter_change(change),
+            Record::LostVoterChange(change) => {
+                state.add_lost_voter_change(&change);
+            }
             Record::Hole(gap) => state.add_gap(gap),
             Record::Fill { range, bytes } => {
                 if self.is_filled(replica, &range, bytes)? {
@@ -740,9 +741,8 @@ impl<'a, D: Disk> Replay<'a, D> {
             }
             let changes = self.voter_changes.remove(&replica).unwrap_or_default();
             for change in changes {
-                let is_known = log.state.lost_voter_changes.contains(&change);
-                if is_cut && !is_known && !change.is_settled_at(log.state.end) {
-                    log.state.add_lost_voter_change(change.clone());
+                let is_lost = is_cut && !change.is_settled_at(log.state.end);
+                if is_lost && log.state.add_lost_voter_change(&change) {
                     let record = Record::LostVoterChange(change);
                     self.decisions.push((replica, record));
                 }

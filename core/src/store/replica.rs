@@ -206,11 +206,13 @@ impl ReplicaState {
         }
     }
 
-    /// Takes a change of the voters whose note is lost.
-    pub(super) fn add_lost_voter_change(&mut self, change: VoterChange) {
-        if !self.lost_voter_changes.contains(&change) {
-            self.lost_voter_changes.push(change);
+    /// Takes a change of the voters whose note is lost. Whether it is a new one.
+    pub(super) fn add_lost_voter_change(&mut self, change: &VoterChange) -> bool {
+        let is_new = !self.lost_voter_changes.contains(change);
+        if is_new {
+            self.lost_voter_changes.push(change.clone());
         }
+        is_new
     }
 
     /// Takes a batch that has been placed. Returns what goes to the indexes of its segment.

@@ -3,7 +3,7 @@
 use super::rot::journal_groups;
 use super::*;
 use crate::store::codec::Put as _;
-use crate::store::journal::{Block, Copies, seal, seed};
+use crate::store::journal::{self, Block, Copies, seal};
 
 const VERSION: std::ops::Range<usize> = 8..10;
 
@@ -12,6 +12,13 @@ fn identity_file(disk: &TestDisk) -> Vec<u8> {
     let file = disk.open("identity").unwrap();
     file.read_at(0, &mut bytes).unwrap();
     bytes
+}
+
+/// The seed of the checksums in a directory.
+fn directory_seed(disk: &TestDisk) -> u32 {
+    let id = &identity_file(disk)[31..47];
+    let id = u128::from_be_bytes(id.try_into().unwrap());
+    journal::seed(DirectoryId(id))
 }
 
 fn set_version(disk: &TestDisk, version: u16) {
@@ -69,10 +76,7 @@ fn overwrite_trailers(disk: &TestDisk) -> usize {
 /// Makes each group one whose records do not name it, as version 2 did. Returns how many there were.
 fn forget_groups(disk: &TestDisk) -> usize {
     const FRAME: usize = 12;
-    let directory = &identity_file(disk)[31..47];
-    let seed = seed(DirectoryId(u128::from_be_bytes(
-        directory.try_into().unwrap(),
-    )));
+    let seed = directory_seed(disk);
     let mut forgotten = 0;
     let paths = disk.paths().into_iter();
     for path in paths.filter(|path| path.starts_with("journal/")) {
@@ -136,10 +140,7 @@ fn read_journal_of(version: u16) {
 
 /// Leaves of what stands twice what version 3 had of it: the votes. Returns how often there were some.
 fn forget_voter_changes(disk: &TestDisk) -> usize {
-    let directory = &identity_file(disk)[31..47];
-    let seed = seed(DirectoryId(u128::from_be_bytes(
-        directory.try_into().unwrap(),
-    )));
+    let seed = directory_seed(disk);
     let mut found = 0;
     let paths = disk.paths().into_iter();
     for path in paths.filter(|path| path.starts_with("journal/")) {
