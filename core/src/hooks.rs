@@ -146,7 +146,7 @@ list! {
         SuspectStands,
         /// Of two logs of one epoch the one with more records is taken for the longer, whatever notes it lacks.
         RanksOffsetsAboveNotes,
-        /// A suspect that has lost a change of the voters stands by those before it.
+        /// Where all votes are needed, only the voters of the candidate's own log count, not those of lost changes.
         IgnoresLostVoterChange,
         /// A suspect's votes are not marked (counter-example 4).
         SuspectVotesUnmarked,

@@ -165,7 +165,7 @@ pub struct ReplicaMessage {
 pub struct VoteRequest {
     /// Its log's end.
     pub end: Position,
-    /// The changes of the voters that it has lost, or heard of as lost.
+    /// The changes of the voters that it has lost or heard of as lost, and of which its log does not tell what became.
     pub lost_voter_changes: Vec<VoterChange>,
 }
 

@@ -27,7 +27,7 @@ use varve_sim::history::{Fate, Value};
 use varve_sim::nemesis::set;
 use varve_sim::network::{NetworkOptions, Place};
 
-use verdict::Twice;
+use verdict::KeptTwice;
 
 /// The topic of every scenario.
 const TOPIC: &str = "t";
@@ -891,16 +891,16 @@ impl Scenario {
 
     /// Bits rot in the first copy of the last vote in the node's journal.
     pub fn rot_vote(&mut self, node: u8) {
-        self.rot_record(node, Twice::Vote, "in the record of its vote");
+        self.rot_record(node, KeptTwice::Vote, "in the record of its vote");
     }
 
     /// The same of the last change of the partition's voters.
     pub fn rot_voter_change(&mut self, node: u8) {
-        let change = Twice::VoterChange(self.partition());
+        let change = KeptTwice::VoterChange(self.partition());
         self.rot_record(node, change, "in the record of a change of voters");
     }
 
-    fn rot_record(&mut self, node: u8, what: Twice, place: &str) {
+    fn rot_record(&mut self, node: u8, what: KeptTwice, place: &str) {
         let (path, at) = verdict::place_of_record(self.cluster(), node, what);
         self.told(format!("bits rot on n{node} {place}"));
         let rotted = self.cluster().node(node).disk.rot(&path, at, 3);

@@ -236,14 +236,14 @@ pub(crate) fn place_of(
 
 /// What a journal keeps twice.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Twice {
+pub(crate) enum KeptTwice {
     Vote,
     VoterChange(TopicPartition),
 }
 
 /// Where the first copy of what was journalled last of this kind stands on the disk of a node: the file, and a place in the
 /// first record of its group, behind which none can be read. Blocks, groups and copies as in `docs/format.md`.
-pub(crate) fn place_of_record(cluster: &Cluster, node: u8, what: Twice) -> (String, u64) {
+pub(crate) fn place_of_record(cluster: &Cluster, node: u8, what: KeptTwice) -> (String, u64) {
     const BLOCK: usize = 4096;
     let disk = &cluster.node(node).disk;
     let mut records = Vec::new();
@@ -257,7 +257,7 @@ pub(crate) fn place_of_record(cluster: &Cluster, node: u8, what: Twice) -> (Stri
                 let replicas = u64::from(u32::from_be_bytes(*field(block, 48)));
                 records.push((None, path.clone(), start + 52 + 20 * replicas + 12));
             } else if block.starts_with(b"VJV2")
-                && stand_there(block, what)
+                && block_holds(block, what)
                 && let Some((name, ..)) = records.last_mut()
             {
                 // Incarnation and number of the group that the copies stand behind.
@@ -272,11 +272,11 @@ pub(crate) fn place_of_record(cluster: &Cluster, node: u8, what: Twice) -> (Stri
 }
 
 /// Whether copies of this kind stand in a block.
-fn stand_there(block: &[u8], what: Twice) -> bool {
+fn block_holds(block: &[u8], what: KeptTwice) -> bool {
     let votes = u32::from_be_bytes(*field(block, 28));
     match what {
-        Twice::Vote => votes > 0,
-        Twice::VoterChange(of) => {
+        KeptTwice::Vote => votes > 0,
+        KeptTwice::VoterChange(of) => {
             let first = &block[36..56];
             let changes = u32::from_be_bytes(*field(block, 32));
             let is_first = first[..16] == of.topic.0.to_be_bytes()

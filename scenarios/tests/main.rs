@@ -78,7 +78,7 @@ mod phantom_epoch;
 mod power_cut_of_all;
 mod present_by_a_broken_link;
 mod promoted_suspect;
-mod records_behind_a_lost_change;
+mod records_after_a_lost_change;
 mod refusal_of_an_earlier_start;
 mod refused_leader;
 mod removal_known_to_a_restarted_voter;

@@ -233,7 +233,7 @@ killers! {
         IgnoresLostVoterChange: checker "ConsistentCommittedData",
         VoterChangesStandOnce: checker "ConsistentCommittedData",
     }
-    records_behind_a_lost_change {
+    records_after_a_lost_change {
         RanksOffsetsAboveNotes: checker "ConsistentCommittedData",
     }
     site_power_cut {

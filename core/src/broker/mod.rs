@@ -459,7 +459,7 @@ impl Broker {
         self.settle_replicas(fx);
         self.register_promptly(fx);
         self.settle_replicas(fx);
-        while self.take_turns(fx) {
+        while self.confirm_due_rejections(fx) {
             self.settle_replicas(fx);
         }
         self.tell_directory(fx);

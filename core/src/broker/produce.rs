@@ -10,8 +10,9 @@
 //!
 //! That a batch is out of sequence, or of a fenced producer epoch, only the current leader can tell: a deposed one does not
 //! know what the producer has written since, and its word would be final. So the voters are asked first, see
-//! `replica::confirmation`. They are asked when nothing else keeps the answer back: what came earlier on the connection, or
-//! other batches of the request. Else the rejection would be told when the producer has long been served by another leader.
+//! `replica::confirmation`. They are asked when the response could be sent at once: nothing that came earlier on the connection
+//! waits, and no other batch of the request; else the rejection could be stale. Where one request has several rejections, or
+//! its response has to wait for a read index, the others get `NOT_LEADER_OR_FOLLOWER`, and the client retries.
 //!
 //! Where this differs from Kafka: a partition's batches keep their codec, whatever `compression.type` says; there
 //! are no transactions yet, so whatever belongs to one is refused with `INVALID_TXN_STATE`, Kafka's word for a
@@ -61,7 +62,7 @@ pub(super) struct OpenBatches {
     acks_one: BTreeSet<OpenBatch>,
     /// For the voters to have them.
     acks_all: BTreeSet<OpenBatch>,
-    /// For their turn, or for the voters to confirm this leader.
+    /// Held, or for the voters to confirm this leader.
     rejected: BTreeSet<OpenBatch>,
 }
 
@@ -85,7 +86,7 @@ enum Awaits {
     /// It is not in the log: the voters confirm this leader, and what it knows of the producer is reason to reject it.
     Rejection(LeadershipRound, ErrorCode),
     /// The same, once nothing else keeps the answer back.
-    Turn(ErrorCode),
+    HeldRejection(ErrorCode),
 }
 
 /// Why a batch was not appended.
@@ -205,13 +206,13 @@ impl Broker {
                         let replica = self.replica(partition);
                         let batch = OpenBatch {
                             leader_epoch: replica.expect("it leads").leader_epoch(),
-                            awaits: Awaits::Turn(code),
+                            awaits: Awaits::HeldRejection(code),
                             request: id,
                             place: (topic_place, place),
                         };
                         produce.open.push((partition, batch));
-                        self.requests.turns.insert(id);
-                        self.requests.purgatory.moved.insert(id.connection);
+                        self.requests.held_rejections.insert(id);
+                        self.requests.purgatory.progressed.insert(id.connection);
                     }
                     Err(Rejected::Now(refusal)) => {
                         answer.error_code = refusal.code;
@@ -409,14 +410,14 @@ impl Broker {
         };
         produce.open.retain(|(_, open)| *open != batch);
         let last = produce.open.is_empty();
-        // Until the others are decided it would be of the past: the producer asks again.
+        // It could be stale by the time that the others are decided: the producer retries.
         let code = if matches!(batch.awaits, Awaits::Rejection(..)) && !last {
             ErrorCode::NotLeaderOrFollower
         } else {
             code
         };
         if last {
-            self.requests.turns.remove(&batch.request);
+            self.requests.held_rejections.remove(&batch.request);
         }
         if !code.is_none() {
             let (api_version, listener) = (produce.context.api_version, produce.context.listener);
@@ -430,14 +431,14 @@ impl Broker {
         if last && let Some(produce) = purgatory.take::<WaitingProduce>(batch.request) {
             self.respond_data(produce.context, produce.response, fx);
         } else {
-            purgatory.moved.insert(batch.request.connection);
+            purgatory.progressed.insert(batch.request.connection);
         }
     }
 
-    /// Has the voters confirm this leader for rejections that have their turn. Whether there were some.
-    pub(super) fn take_turns(&mut self, fx: &mut Effects) -> bool {
-        let moved = std::mem::take(&mut self.requests.purgatory.moved);
-        if self.requests.turns.is_empty() {
+    /// Has the voters confirm this leader for rejections that nothing else holds back any more. Whether there were some.
+    pub(super) fn confirm_due_rejections(&mut self, fx: &mut Effects) -> bool {
+        let moved = std::mem::take(&mut self.requests.purgatory.progressed);
+        if self.requests.held_rejections.is_empty() {
             return false;
         }
         let purgatory = &self.requests.purgatory;
@@ -447,20 +448,20 @@ impl Broker {
                 let produce = purgatory.get::<WaitingProduce>(id);
                 produce.is_some_and(WaitingProduce::has_only_rejections)
             })
-            .filter(|id| self.requests.turns.contains(id))
+            .filter(|id| self.requests.held_rejections.contains(id))
             .collect();
         for &id in &due {
-            self.requests.turns.remove(&id);
+            self.requests.held_rejections.remove(&id);
             let produce = self.requests.purgatory.get::<WaitingProduce>(id);
             let open = produce.map_or_else(Vec::new, |produce| produce.open.clone());
             for (place, (partition, batch)) in open.into_iter().enumerate() {
-                self.take_turn(id, place, partition, batch, fx);
+                self.confirm_rejection(id, place, partition, batch, fx);
             }
         }
         !due.is_empty()
     }
 
-    fn take_turn(
+    fn confirm_rejection(
         &mut self,
         id: RequestId,
         place: usize,
@@ -468,7 +469,7 @@ impl Broker {
         batch: OpenBatch,
         fx: &mut Effects,
     ) {
-        let Awaits::Turn(code) = batch.awaits else {
+        let Awaits::HeldRejection(code) = batch.awaits else {
             return;
         };
         self.touched.insert(partition); // it may be decided already
@@ -555,7 +556,12 @@ fn set_hint(
 impl WaitingProduce {
     fn has_only_rejections(&self) -> bool {
         let mut open = self.open.iter();
-        open.all(|(_, batch)| matches!(batch.awaits, Awaits::Rejection(..) | Awaits::Turn(_)))
+        open.all(|(_, batch)| {
+            matches!(
+                batch.awaits,
+                Awaits::Rejection(..) | Awaits::HeldRejection(_)
+            )
+        })
     }
 
     fn fail_place(&mut self, place: (usize, usize), code: ErrorCode, hint: Option<Hint>) {
@@ -575,7 +581,7 @@ impl Delayed for WaitingProduce {
             let code = match batch.awaits {
                 Awaits::AcksOne(_) | Awaits::AcksAll(_) => ErrorCode::RequestTimedOut,
                 // Clients take a time-out for a batch that may be in the log.
-                Awaits::Rejection(..) | Awaits::Turn(_) => ErrorCode::NotLeaderOrFollower,
+                Awaits::Rejection(..) | Awaits::HeldRejection(_) => ErrorCode::NotLeaderOrFollower,
             };
             self.fail_place(batch.place, code, None);
         }
@@ -596,7 +602,7 @@ impl Delayed for WaitingProduce {
         for (partition, batch) in &self.open {
             broker.forget_open(*partition, *batch);
         }
-        broker.requests.turns.remove(&self.context.id);
+        broker.requests.held_rejections.remove(&self.context.id);
     }
 }
 
@@ -625,7 +631,7 @@ impl OpenBatches {
         match awaits {
             Awaits::AcksOne(_) => &mut self.acks_one,
             Awaits::AcksAll(_) => &mut self.acks_all,
-            Awaits::Rejection(..) | Awaits::Turn(_) => &mut self.rejected,
+            Awaits::Rejection(..) | Awaits::HeldRejection(_) => &mut self.rejected,
         }
     }
 
@@ -658,7 +664,7 @@ impl OpenBatch {
             Awaits::Rejection(round, code) => {
                 refusal_of_leader(replica.confirmation(self.leader_epoch, round), code)
             }
-            Awaits::Turn(_) => None,
+            Awaits::HeldRejection(_) => None,
         }
     }
 }

@@ -75,8 +75,8 @@ impl Waiters {
 pub(super) struct Purgatory {
     waiting: BTreeMap<RequestId, Waiting>,
     deadlines: BTreeSet<(Instant, RequestId)>,
-    /// Connections of which a request waits no more, or for less, since somebody last looked.
-    pub(super) moved: BTreeSet<ConnectionId>,
+    /// Connections on which a request completed, or came to wait for less, since the last look.
+    pub(super) progressed: BTreeSet<ConnectionId>,
 }
 
 #[derive(Debug)]
@@ -137,7 +137,7 @@ impl Purgatory {
     fn remove(&mut self, id: RequestId) -> Option<Box<dyn Delayed>> {
         let Waiting { deadline, request } = self.waiting.remove(&id)?;
         self.deadlines.remove(&(deadline, id));
-        self.moved.insert(id.connection);
+        self.progressed.insert(id.connection);
         Some(request)
     }
 

@@ -396,7 +396,7 @@ impl Broker {
         let mut missing = false;
         for_each_missing(&mut response, |_, _, _| missing = true);
         if missing {
-            take_back_verdicts(&mut response);
+            make_stale_errors_retriable(&mut response);
             self.await_read_index(Unconfirmed::Answer(context, Box::new(response)), fx);
         } else {
             fx.respond(context.id, response);
@@ -404,8 +404,9 @@ impl Broker {
     }
 }
 
-/// What only the present leader can tell would be of the past when this answer has waited: who asked asks again.
-fn take_back_verdicts(response: &mut Response) {
+/// Errors that a client takes for final may be stale when this response has waited: they become
+/// `NOT_LEADER_OR_FOLLOWER`, so the client retries.
+fn make_stale_errors_retriable(response: &mut Response) {
     for_each_partition(response, |_, _, code| {
         if [
             ErrorCode::OutOfOrderSequenceNumber,

@@ -31,8 +31,8 @@ pub(super) struct Requests {
     pub(super) purgatory: Purgatory,
     /// Batches that are neither acknowledged nor refused.
     pub(super) open_batches: BTreeMap<TopicPartition, OpenBatches>,
-    /// Produce requests with rejections that wait for their turn.
-    pub(super) turns: BTreeSet<RequestId>,
+    /// Produce requests with rejections that are held back.
+    pub(super) held_rejections: BTreeSet<RequestId>,
     /// Fetches that wait for more of a partition, with the place of that partition in them.
     pub(super) readers: Waiters,
     /// Requests for offsets that wait for a partition, with its number in them.

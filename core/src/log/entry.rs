@@ -14,9 +14,9 @@ use crate::record::Batch;
 
 /// A place between two entries: everything before it, in the log of the leader of its epoch.
 ///
-/// Compared field by field in this order, it is Raft's *at least as up to date as*: within one epoch every
-/// entry moves the end offset or the note count, and by log matching the shorter log is a prefix. Votes put the notes before
-/// the offset, for the sake of logs that have lost notes between their batches.
+/// Compared field by field in this order: within one epoch every entry moves the end offset or the note count, and by log
+/// matching the shorter log is a prefix. Raft's *at least as up to date as*, in votes, is not this order: it compares the
+/// notes before the end offset, since a log may have lost a note between its batches.
 #[derive(
     Clone,
     Copy,

@@ -263,7 +263,7 @@ impl Replica {
         // Nor is it known what becomes of a change that others have lost while nothing behind it is committed, whatever this
         // replica has appended itself.
         let is_named = |change: &VoterChange| {
-            change.voters.contains(&self.me) && !change.is_settled_at(self.committed)
+            change.voters.contains(&self.me) && !change.outcome_is_known_at(self.committed)
         };
         self.is_voter()
             || was_voter && !cx.fx.mutant(Mutant::LeavesUncommitted)
@@ -273,13 +273,13 @@ impl Replica {
     /// Who must grant where the votes of all voters are needed: those of this replica's log, and those of changes that are
     /// known to be lost. Whether such a change was committed nobody knows who lacks it, and by the voters before it this
     /// replica may be the only one.
-    fn electorate(&self, cx: &mut Cx<'_>) -> BTreeSet<Voter> {
-        let mut electorate: BTreeSet<Voter> = self.voters.iter().copied().collect();
+    fn unanimity_set(&self, cx: &mut Cx<'_>) -> BTreeSet<Voter> {
+        let mut unanimity_set: BTreeSet<Voter> = self.voters.iter().copied().collect();
         if !cx.fx.mutant(Mutant::IgnoresLostVoterChange) {
-            let lost = self.unsettled_changes().into_iter();
-            electorate.extend(lost.flat_map(|change| change.voters));
+            let lost = self.undecided_changes().into_iter();
+            unanimity_set.extend(lost.flat_map(|change| change.voters));
         }
-        electorate
+        unanimity_set
     }
 
     /// Whether this replica's own vote for itself is worth something without everybody else's.
@@ -396,17 +396,17 @@ impl Replica {
         }
     }
 
-    /// Whether an answer is a grant that counts. Whom its voter knows of, and this replica does not, is asked as well.
+    /// Records a grant, and asks any voter that the reply newly names. Whether it counted.
     fn take_grant(&mut self, from: Voter, reply: VoteReply, cx: &mut Cx<'_>) -> bool {
         let is_voter = self.counts_as_voter(from, cx);
-        let asked = self.electorate(cx);
+        let asked = self.unanimity_set(cx);
         let (Role::PreCandidate(campaign) | Role::Candidate(campaign)) = &mut self.role else {
             return false;
         };
         if !reply.granted || !is_voter && !asked.contains(&from) {
             return false;
         }
-        // Who is a voter by a lost change alone is one of all, and of no majority.
+        // A voter by a lost change alone is needed for unanimity, and does not count towards a majority.
         campaign.grants.insert(from, reply.marked || !is_voter);
         let known = &mut campaign.lost_voter_changes;
         for change in reply.lost_voter_changes {
@@ -424,13 +424,13 @@ impl Replica {
 
     /// What this replica's own vote for itself is worth, where it counts.
     fn own_grant(&self, cx: &mut Cx<'_>) -> Option<(Voter, bool)> {
-        let counts = self.electorate(cx).contains(&self.me);
+        let counts = self.unanimity_set(cx).contains(&self.me);
         let marked = !self.may_stand(cx) || !self.is_voter();
         counts.then_some((self.me, marked))
     }
 
     /// The changes of the voters that are known to be lost, and of which this log does not tell what has become.
-    fn unsettled_changes(&self) -> Vec<VoterChange> {
+    fn undecided_changes(&self) -> Vec<VoterChange> {
         let known = match &self.role {
             Role::PreCandidate(campaign) | Role::Candidate(campaign) => {
                 &campaign.lost_voter_changes
@@ -439,7 +439,7 @@ impl Replica {
         };
         let unsettled = known
             .iter()
-            .filter(|change| !change.is_settled_at(self.end));
+            .filter(|change| !change.outcome_is_known_at(self.end));
         unsettled.cloned().collect()
     }
 
@@ -451,7 +451,7 @@ impl Replica {
         }
         for change in changes {
             let concerns =
-                change.voters.contains(&self.me) && !change.is_settled_at(self.committed);
+                change.voters.contains(&self.me) && !change.outcome_is_known_at(self.committed);
             if concerns && !self.lost_voter_changes.contains(change) {
                 self.lost_voter_changes.push(change.clone());
             }
@@ -512,14 +512,14 @@ impl Replica {
         VoteReply {
             granted,
             marked: self.is_marked(cx),
-            lost_voter_changes: self.unsettled_changes(),
+            lost_voter_changes: self.undecided_changes(),
         }
     }
 
     fn vote_request(&self) -> VoteRequest {
         VoteRequest {
             end: self.end,
-            lost_voter_changes: self.unsettled_changes(),
+            lost_voter_changes: self.undecided_changes(),
         }
     }
 
@@ -531,7 +531,7 @@ impl Replica {
     pub(super) fn may_vote(&self, cx: &mut Cx<'_>) -> bool {
         let has_vote = match self.mark {
             Mark::Clean | Mark::Volatile => true,
-            Mark::Suspect => !self.creation_lost || self.electorate(cx).contains(&self.me),
+            Mark::Suspect => !self.creation_lost || self.unanimity_set(cx).contains(&self.me),
             Mark::New => false,
         };
         has_vote || cx.fx.mutant(Mutant::VotesMadeAgain)
@@ -546,7 +546,7 @@ impl Replica {
             return end >= self.end;
         }
         // Of two logs of one epoch either is the front of the other, or one is a suspect's that has lost notes between its
-        // batches. That one nobody can follow who has records behind the notes.
+        // batches. A replica that has records after such a note cannot follow that log.
         let rank = |end: Position| (end.leader_epoch, end.notes, end.end_offset);
         rank(end) >= rank(self.end)
     }
@@ -575,7 +575,7 @@ impl Replica {
         if unmarked >= majority && self.may_stand(cx) {
             Tally::Majority
         } else if self
-            .electorate(cx)
+            .unanimity_set(cx)
             .iter()
             .all(|voter| campaign.grants.contains_key(voter))
             && !cx.fx.mutant(Mutant::AllVotersDoNotSuffice)
@@ -608,7 +608,7 @@ impl Replica {
             }
             Role::Follower(_) | Role::Leader(_) => return,
         };
-        for voter in self.electorate(cx) {
+        for voter in self.unanimity_set(cx) {
             if voter != self.me && among(voter) {
                 self.send_in(leader_epoch, voter, body.clone(), cx);
             }

@@ -113,8 +113,8 @@ impl Replica {
             return Some(at);
         }
         if at < self.committed && !self.is_voter() {
-            // All voters have lost what they had committed, and a learner is not asked for its vote. It keeps what it has.
-            let why = "all voters have lost what this learner has of the log's committed part";
+            // All voters have lost what was committed, and a learner is not asked for its vote. It keeps what it has.
+            let why = "the leader's log lacks entries that this learner knows to be committed";
             cx.fx.notice(Some(self.id), NoticeKind::Refused(why));
             return None;
         }

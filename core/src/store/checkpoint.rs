@@ -18,7 +18,7 @@ use crate::store::{BootId, Disk, DiskError, DiskFile, OpenError, bad_sectors};
 const MAGIC: u32 = u32::from_be_bytes(*b"VCP1");
 const VERSION: u16 = 3;
 /// Checkpoints that know of no change of the voters beyond the log.
-const VERSION_OF_LOGGED_VOTERS: u16 = 2;
+const VERSION_WITHOUT_LOST_CHANGES: u16 = 2;
 /// Producers aged by the timestamps of records, and what was configured of that stood beside them.
 const VERSION_OF_RECORD_TIME: u16 = 1;
 /// Magic, checksum, version, length.
@@ -216,7 +216,7 @@ fn take_replica(take: &mut Take<'_>, version: u16) -> Decoded<ReplicaState> {
     state.producers_offset = take.offset()?;
     state.producers = take_producers(take, version)?;
     state.snapshot = optional(take, take_snapshot)?;
-    if version > VERSION_OF_LOGGED_VOTERS {
+    if version > VERSION_WITHOUT_LOST_CHANGES {
         state.lost_voter_changes = take.list(Take::voter_change)?;
     }
     Ok(state)
@@ -376,7 +376,7 @@ mod tests {
         let written = decode(&bytes, directory).expect("it is whole");
         assert_eq!(written.replicas, BTreeMap::from([(replica, state)]));
         bytes.truncate(bytes.len() - 4); // the count of lost voter changes
-        bytes[8..10].copy_from_slice(&VERSION_OF_LOGGED_VOTERS.to_be_bytes());
+        bytes[8..10].copy_from_slice(&VERSION_WITHOUT_LOST_CHANGES.to_be_bytes());
         let length = bytes.len() as u64;
         bytes[10..PREFIX].copy_from_slice(&length.to_be_bytes());
         seal(&mut bytes, journal::seed(directory));

@@ -31,7 +31,7 @@ const GROUP_MAGIC: u32 = u32::from_be_bytes(*b"VJG2");
 const UNNAMED_GROUP_MAGIC: u32 = u32::from_be_bytes(*b"VJG1");
 const TRAILER_MAGIC: u32 = u32::from_be_bytes(*b"VJT1");
 const COPIES_MAGIC: u32 = u32::from_be_bytes(*b"VJV2");
-/// Of copies that say nothing of voters: up to version 3 of the format.
+/// Of copies without voter changes: up to version 3 of the format.
 const VOTES_MAGIC: u32 = u32::from_be_bytes(*b"VJV1");
 /// The most bytes that these take.
 const VOTES_LENGTH_MAX: usize = 4 * BLOCK;
@@ -231,19 +231,19 @@ impl Block {
     }
 }
 
-/// What of a group stands twice: a lost vote is an amnesiac voter, and who has lost that there are other voters may take
-/// itself for a majority.
+/// What of a group stands twice: a lost vote is an amnesiac voter, and a replica that has lost a voter change may believe that
+/// it is the only voter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Copies {
+pub(super) struct SecondCopies {
     pub(super) incarnation: Incarnation,
     /// The group that they stand in.
     pub(super) number: GroupNumber,
     pub(super) votes: Vec<(TopicPartition, Vote)>,
-    /// The changes of their voters that the group has appended to logs.
+    /// The changes of the voters of logs that its records name.
     pub(super) voter_changes: Vec<(TopicPartition, VoterChange)>,
 }
 
-impl Copies {
+impl SecondCopies {
     /// The most bytes that they take: a kilobyte for each replica of a group.
     const LENGTH_MAX: usize = 64 * BLOCK;
 
@@ -281,7 +281,7 @@ impl Copies {
             }
             Record::Truncate { to } => self
                 .voter_changes
-                .retain(|(other, change)| *other != replica || change.is_settled_at(*to)),
+                .retain(|(other, change)| *other != replica || change.outcome_is_known_at(*to)),
             Record::Create { .. } | Record::Delete => {
                 self.voter_changes.retain(|(other, _)| *other != replica);
             }
@@ -440,7 +440,7 @@ struct Staged {
     parts: Vec<Part>,
     length: usize,
     replicas: BTreeMap<TopicPartition, u32>,
-    copies: Copies,
+    copies: SecondCopies,
 }
 
 #[derive(Debug)]

@@ -10,7 +10,7 @@
 
 use crate::ids::{DirectoryId, Incarnation, TopicPartition};
 use crate::store::journal::{
-    self, BLOCK, BLOCK_U64, Block, Copies, FileHeader, GroupHeader, GroupNumber, JournalPlace,
+    self, BLOCK, BLOCK_U64, Block, FileHeader, GroupHeader, GroupNumber, JournalPlace, SecondCopies,
 };
 use crate::store::{Disk, DiskError, DiskFile, bad_sectors};
 
@@ -36,7 +36,7 @@ pub(super) enum Found {
         recorded: bool,
     },
     /// The second copies of what stands twice in a group that cannot be found.
-    Copies(Copies),
+    SecondCopies(SecondCopies),
     /// Groups that were there and cannot be found.
     Lost {
         /// Whom they touched; `None` where that is lost with them.
@@ -296,16 +296,16 @@ impl<F: DiskFile> RunReader<'_, F> {
     ) -> Result<bool, DiskError> {
         let mut start = [0; 28];
         bad_sectors::read(&self.files[file].file, at, &mut start)?;
-        if !Copies::may_start(&start) {
+        if !SecondCopies::may_start(&start) {
             return Ok(false);
         }
-        let mut bytes = vec![0; Copies::length(&start)];
+        let mut bytes = vec![0; SecondCopies::length(&start)];
         let length = bad_sectors::read(&self.files[file].file, at, &mut bytes)?;
-        let copies = Copies::decode(&bytes[..length], self.seed);
+        let copies = SecondCopies::decode(&bytes[..length], self.seed);
         let copies = copies
             .filter(|copies| copies.incarnation == self.incarnation && copies.number >= expected);
         let is_taken = copies.is_some();
-        self.found.extend(copies.map(Found::Copies));
+        self.found.extend(copies.map(Found::SecondCopies));
         Ok(is_taken)
     }
 

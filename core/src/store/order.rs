@@ -156,7 +156,7 @@ pub struct Vote {
 pub struct VoterChange {
     /// Of the leader that has made it.
     pub leader_epoch: LeaderEpoch,
-    /// How many notes a log has with it.
+    /// The number of notes up to and including the one that names it.
     pub notes: u64,
     /// Who votes from there on.
     pub voters: Vec<Voter>,
@@ -164,9 +164,9 @@ pub struct VoterChange {
 
 impl VoterChange {
     /// Whether a log that ends here tells what has become of it: in one epoch there is one log, so one that is long enough
-    /// has it; and where one of a later epoch does not have it, it was never committed.
+    /// has it; and where one of a later epoch does not have it, it was not committed, or has been given up as lost.
     #[must_use]
-    pub fn is_settled_at(&self, end: Position) -> bool {
+    pub fn outcome_is_known_at(&self, end: Position) -> bool {
         (end.leader_epoch, end.notes) >= self.place()
     }
 

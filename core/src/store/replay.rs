@@ -15,7 +15,7 @@ use crate::log::Position;
 use crate::record::{Batch, BatchHeader, HEADER_SIZE};
 use crate::store::codec::Take;
 use crate::store::index::IndexTail;
-use crate::store::journal::{self, Copies, GroupHeader};
+use crate::store::journal::{self, GroupHeader, SecondCopies};
 use crate::store::journal_reader::{Found, FoundFile};
 use crate::store::open_files::{FileName, OpenFiles};
 use crate::store::query::Reader;
@@ -137,7 +137,7 @@ impl<'a, D: Disk> Replay<'a, D> {
                     let is_written = *recorded || self.is_same_run && !tears;
                     self.replay_group(&files[*file].file, *at, header, is_written)?;
                 }
-                Found::Copies(copies) => self.replay_copies(copies, false)?,
+                Found::SecondCopies(copies) => self.replay_copies(copies, false)?,
                 Found::Lost { replicas } => {
                     let replicas = match replicas {
                         Some(replicas) => replicas.iter().copied().collect(),
@@ -264,7 +264,7 @@ impl<'a, D: Disk> Replay<'a, D> {
             let copies_at = usize::try_from(header.body_length()).expect("less than the group");
             let copies = bytes.get(copies_at..).unwrap_or_default();
             // Where they are torn, those of an earlier use of the same blocks may show.
-            let copies = Copies::decode(copies, self.seed).filter(|copies| {
+            let copies = SecondCopies::decode(copies, self.seed).filter(|copies| {
                 (copies.incarnation, copies.number) == (header.incarnation, header.number)
             });
             self.replay_copies(&copies.unwrap_or_default(), is_written)?;
@@ -276,7 +276,7 @@ impl<'a, D: Disk> Replay<'a, D> {
     }
 
     /// Takes the second copies of what may be lost of a group.
-    fn replay_copies(&mut self, copies: &Copies, is_written: bool) -> Result<(), DiskError> {
+    fn replay_copies(&mut self, copies: &SecondCopies, is_written: bool) -> Result<(), DiskError> {
         if !self.hooks.is(Mutant::VoterChangesStandOnce) {
             for (replica, change) in &copies.voter_changes {
                 let known = self.voter_changes.entry(*replica).or_default();
@@ -342,7 +342,7 @@ impl<'a, D: Disk> Replay<'a, D> {
         if let Record::Truncate { to } = &record
             && let Some(changes) = self.voter_changes.get_mut(&replica)
         {
-            changes.retain(|change| change.is_settled_at(*to));
+            changes.retain(|change| change.outcome_is_known_at(*to));
         }
         let Some(log) = self.replicas.get_mut(&replica) else {
             return Ok(());
@@ -741,7 +741,7 @@ impl<'a, D: Disk> Replay<'a, D> {
             }
             let changes = self.voter_changes.remove(&replica).unwrap_or_default();
             for change in changes {
-                let is_lost = is_cut && !change.is_settled_at(log.state.end);
+                let is_lost = is_cut && !change.outcome_is_known_at(log.state.end);
                 if is_lost && log.state.add_lost_voter_change(&change) {
                     let record = Record::LostVoterChange(change);
                     self.decisions.push((replica, record));

@@ -565,7 +565,7 @@ impl<D: Disk> LogStore<D> {
     /// [`StoreFailure::Offline`].
     pub fn has_space(&mut self) -> Result<bool, StoreFailure> {
         self.check_online()?;
-        // Twice the reserve, so that it is not gone again with the next append.
+        // KeptTwice the reserve, so that it is not gone again with the next append.
         Ok(self.free_bytes() >= self.options.reserve_bytes.saturating_mul(2))
     }
 

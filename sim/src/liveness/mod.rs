@@ -336,7 +336,7 @@ impl Liveness<'_> {
             "after everything was read",
             |cluster| Some(compare_replicas(cluster, None).err()?.what),
         );
-        // Twice what a round takes, and some for its reads.
+        // KeptTwice what a round takes, and some for its reads.
         let round = self.cluster.now() + interval * 2 + SCRUB_PATIENCE;
         self.cluster.run_until(round, |_, _| {});
         for node in self.cluster.nodes() {

@@ -657,7 +657,7 @@ fn a_batch_is_rejected_as_out_of_sequence_when_all_before_it_on_the_connection_i
     let code = node.produced(rejected).map(|answer| answer.error_code);
     assert_eq!(code, Some(ErrorCode::NotLeaderOrFollower));
     assert_eq!(node.produced(waits), None);
-    assert!(node.broker.requests.turns.is_empty());
+    assert!(node.broker.requests.held_rejections.is_empty());
 }
 
 #[test]

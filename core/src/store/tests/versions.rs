@@ -3,7 +3,7 @@
 use super::rot::journal_groups;
 use super::*;
 use crate::store::codec::Put as _;
-use crate::store::journal::{self, Block, Copies, seal};
+use crate::store::journal::{self, Block, SecondCopies, seal};
 
 const VERSION: std::ops::Range<usize> = 8..10;
 
@@ -146,7 +146,7 @@ fn forget_voter_changes(disk: &TestDisk) -> usize {
     for path in paths.filter(|path| path.starts_with("journal/")) {
         let bytes = disk.bytes(&path);
         for start in (0..bytes.len()).step_by(4096) {
-            let Some(copies) = Copies::decode(&bytes[start..], seed) else {
+            let Some(copies) = SecondCopies::decode(&bytes[start..], seed) else {
                 continue;
             };
             let mut votes = b"VJV1\0\0\0\0".to_vec();
