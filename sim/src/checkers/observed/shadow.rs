@@ -123,9 +123,9 @@ pub struct Shadow {
     pub ordered: Stored,
     /// What was reported durable.
     pub durable: Stored,
-    /// The one before it, when its deletion was reported durable.
+    /// The one before it, as it was when its deletion was reported durable, or when a start has found it deleted.
     predecessor: Stored,
-    /// What was durable of its log before each truncation that was reported durable.
+    /// Its log before each truncation that was reported durable, or that a start may have found done.
     before_truncations: Vec<Vec<Logged>>,
     /// What the disk has refused, and what a start has not found: where it stood in the log, and its entries. Its
     /// batches may be in the segments.
@@ -315,7 +315,7 @@ impl Shadow {
     }
 
     /// The replica hears that an append was refused: what stands behind it in memory is given up, but for what is
-    /// committed, unless it has been truncated since.
+    /// committed, unless it has been truncated or deleted since.
     fn give_up(&mut self, seq: OrderSeq) -> Vec<Logged> {
         let mut from = None;
         for pending in &mut self.pending {
@@ -325,10 +325,15 @@ impl Shadow {
             let Some(from) = from else {
                 continue;
             };
-            if let Change::Truncate(to) = &pending.change
-                && order(*to) <= order(from)
-            {
-                return Vec::new();
+            match &pending.change {
+                Change::Truncate(to) if order(*to) <= order(from) => return Vec::new(),
+                Change::Delete => return Vec::new(),
+                Change::Truncate(_)
+                | Change::Create
+                | Change::Append(_)
+                | Change::Vote(_)
+                | Change::Mark(_)
+                | Change::Other => {}
             }
             pending.given_up |= pending.after.is_some();
         }
@@ -353,6 +358,7 @@ impl Shadow {
                 left.or_else(|wrong| self.left_by_torn_journal(found, fault).ok_or(wrong))?
             }
         };
+        self.keep_what_may_come_back(&state);
         let same = state.log.iter().zip(&self.ordered.log);
         let same = same.take_while(|(one, other)| one == other).count();
         self.compared = self.compared.min(same);
@@ -448,6 +454,26 @@ impl Shadow {
         }
         state.mark = found.mark;
         Some(state)
+    }
+
+    /// Keeps what stood before truncations and a deletion that were under way: they were not reported, and are done where
+    /// this start has found them, so that a journal which loses them later gives back what was there.
+    fn keep_what_may_come_back(&mut self, found: &Stored) {
+        let was_deleted = !found.exists || found.mark == Mark::New;
+        let mut state = self.durable.clone();
+        for Pending { change, .. } in &self.pending {
+            match change {
+                Change::Truncate(_) => self.before_truncations.push(state.log.clone()),
+                Change::Delete if was_deleted => self.predecessor = state.clone(),
+                Change::Delete
+                | Change::Create
+                | Change::Append(_)
+                | Change::Vote(_)
+                | Change::Mark(_)
+                | Change::Other => {}
+            }
+            state.apply(change);
+        }
     }
 
     /// The logs in front of each truncation and deletion that is not durable, and may be lost where orders before it are not.

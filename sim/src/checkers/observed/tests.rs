@@ -343,3 +343,56 @@ fn what_was_to_be_deleted_may_be_there_as_a_torn_journal_leaves_it() {
     start.fault.power_was_cut = false;
     assert!(!start.may_find(&without_vote), "no process tears anything");
 }
+
+#[test]
+fn what_a_start_has_found_truncated_or_deleted_comes_back_where_the_journal_loses_that() {
+    let create = OrderKind::Create { voters: vec![ME] };
+    let (one, end) = append(Entry::Batch(batch(0)), Position::default());
+    let to = Position::default();
+    for (dropping, left) in [
+        (OrderKind::Truncate { to }, vec![found(to, Mark::Clean)]),
+        (OrderKind::Delete, Vec::new()),
+    ] {
+        let mut start = Start::after(vec![create.clone(), one.clone(), dropping], 2);
+        let recovered = Recovered {
+            cluster: None,
+            broker: ME.broker,
+            directory: ME.directory,
+            incarnation: Incarnation(2),
+            replicas: left,
+        };
+        let started = start.seen.start(&recovered, start.fault);
+        started.expect("it was under way, and may be done");
+        start.fault.power_was_cut = false;
+        start.fault.journal_damaged = true;
+        assert!(start.may_find(&found(end, Mark::Suspect)));
+        assert!(!start.may_find(&found(end, Mark::Clean)));
+    }
+}
+
+#[test]
+fn a_refusal_that_is_heard_after_a_deletion_takes_nothing_from_what_is_there_now() {
+    let replica = TopicPartition::default();
+    let create = || OrderKind::Create { voters: vec![ME] };
+    let (one, end) = append(Entry::Batch(batch(0)), Position::default());
+    let (other, _) = append(Entry::Batch(batch(1)), end);
+    let kinds = vec![
+        create(),
+        one.clone(),
+        other.clone(),
+        OrderKind::Delete,
+        create(),
+        one,
+        other,
+    ];
+    let mut seen = Start::after(kinds, 0).seen;
+    let refused = Completion {
+        replica,
+        seq: OrderSeq(3),
+        position: Position::default(),
+        stage: Stage::Refused(Refusal::OutOfResources),
+    };
+    seen.take_input(ME, &Input::Stored(vec![refused]));
+    let shadow = seen.shadow(replica, ME).expect("it is known");
+    assert_eq!(shadow.ordered.log.len(), 2);
+}
