@@ -295,6 +295,11 @@ impl fmt::Display for NoticeKind {
             Self::Duplicate(words) => f.write_str(words),
             Self::DirectoryOffline(reason) => write!(f, "directory offline: {reason}"),
             Self::DiskFull => f.write_str("disk full"),
+            Self::CommittedLost(committed) => write!(
+                f,
+                "the leader has lost committed entries, which this learner has up to {}, and takes nothing more",
+                Short(*committed)
+            ),
             Self::Refused(why) => write!(f, "refuses a message: {why}"),
         }
     }

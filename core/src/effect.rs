@@ -118,6 +118,9 @@ pub enum NoticeKind {
     DirectoryOffline(String),
     /// The disk is full.
     DiskFull,
+    /// The leader's log has lost committed entries that this learner still has, up to here. The learner keeps them, and
+    /// takes nothing from that leader.
+    CommittedLost(Position),
     /// A message was refused, for this reason.
     Refused(&'static str),
 }

@@ -17,6 +17,7 @@ pub fn tell(broker: BrokerId, notice: &Notice) {
     match what {
         NoticeKind::LeadsWithPossibleLoss(_)
         | NoticeKind::HoleGivenUpWithPossibleLoss(..)
+        | NoticeKind::CommittedLost(_)
         | NoticeKind::Hole(..)
         | NoticeKind::Duplicate(_)
         | NoticeKind::DirectoryOffline(_) => {

@@ -322,6 +322,7 @@ pub fn notice(what: &NoticeKind) -> Option<String> {
         NoticeKind::Duplicate(words) => words.clone(),
         NoticeKind::DirectoryOffline(reason) => format!("directory offline: {reason}"),
         NoticeKind::DiskFull => "disk full".to_owned(),
+        NoticeKind::CommittedLost(_) => "the leader has lost what is committed".to_owned(),
         NoticeKind::Refused(why) => format!("refuses: {why}"),
     })
 }

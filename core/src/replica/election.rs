@@ -35,6 +35,8 @@ pub(super) struct Following {
     pub(super) verified: Option<Position>,
     /// What was last acknowledged to it: appended, durable, and whether the log is whole.
     pub(super) acknowledged: Option<(Position, Position, bool)>,
+    /// It has been told that this leader has lost what this learner has committed.
+    pub(super) told_of_loss: bool,
     /// When this replica will stand; none while it trusts the leader.
     pub(super) stand_at: Option<Instant>,
     /// Why it will.

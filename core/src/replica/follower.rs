@@ -114,8 +114,12 @@ impl Replica {
         }
         if at < self.committed && !self.is_voter() {
             // All voters have lost what was committed, and a learner is not asked for its vote. It keeps what it has.
-            let why = "the leader's log lacks entries that this learner knows to be committed";
-            cx.fx.notice(Some(self.id), NoticeKind::Refused(why));
+            if let Role::Follower(following) = &mut self.role
+                && !std::mem::replace(&mut following.told_of_loss, true)
+            {
+                let what = NoticeKind::CommittedLost(self.committed);
+                cx.fx.notice(Some(self.id), what);
+            }
             return None;
         }
         if at < self.end && !cx.fx.mutant(Mutant::KeepsDivergentTail) {

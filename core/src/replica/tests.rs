@@ -48,6 +48,8 @@ struct Quorum {
     cut: Vec<(usize, usize)>,
     /// Everything sent, delivered or not.
     sent: Vec<ReplicaMessage>,
+    /// Everything told, and by whom.
+    notices: Vec<(usize, NoticeKind)>,
     /// Disks that are not to finish anything.
     stuck: Vec<usize>,
 }
@@ -66,6 +68,7 @@ impl Quorum {
             orders: vec![VecDeque::new(); n],
             cut: Vec::new(),
             sent: Vec::new(),
+            notices: Vec::new(),
             stuck: Vec::new(),
         };
         quorum.beat();
@@ -115,7 +118,8 @@ impl Quorum {
                     self.mail.push_back((me, message));
                 }
                 Effect::Store(order) => self.orders[me].push_back(order),
-                Effect::Notice(_) | Effect::Query(_) => {}
+                Effect::Notice(notice) => self.notices.push((me, notice.what)),
+                Effect::Query(_) => {}
                 other => panic!("a replica alone does not order {other:?}"),
             }
         }
@@ -435,6 +439,10 @@ fn a_learner_does_not_follow_voters_that_have_lost_what_it_has_committed() {
     observe(&mut quorum);
     assert_eq!(quorum.replicas[0].high_watermark(), Some(Offset(0)));
     assert_eq!(quorum.replicas[1].end(), has);
+    quorum.run(Duration::from_secs(1));
+    let of_loss = |it: &&(usize, NoticeKind)| matches!(it.1, NoticeKind::CommittedLost(_));
+    let told: Vec<_> = quorum.notices.iter().filter(of_loss).collect();
+    assert_eq!(told, [&(1, NoticeKind::CommittedLost(has))]);
 }
 
 #[test]
