@@ -16,6 +16,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
+use varve_core::broker::Broker;
 use varve_core::ids::{TopicPartition, Voter};
 
 use crate::checkers::show_partition;
@@ -324,13 +325,6 @@ impl Nemesis {
             })
     }
 
-    /// Whether this node may lose its directory for good: not while another one is down, which may come back with a change
-    /// of voters in its log that is not committed, and by which it needs this one.
-    fn may_wipe(&self, cluster: &Cluster, node: u8) -> bool {
-        let mut others = cluster.nodes().iter().filter(|it| it.number != node);
-        others.all(|other| other.process.is_some()) && self.may_damage(cluster, node)
-    }
-
     /// Whether a power cut takes nothing but time: a replica whose last group was torn by it comes back as a suspect,
     /// and with another voter gone for good nobody could be elected.
     fn may_cut_power(&self, cluster: &Cluster) -> bool {
@@ -339,11 +333,7 @@ impl Nemesis {
         if self.victim.is_some_and(may_be_lost) {
             return false;
         }
-        // Once a directory has been lost, only a look at every replica tells that nobody counts on it.
-        let all_seen = cluster.nodes().iter().all(|node| node.process.is_some());
-        let none_lost = cluster.nodes().iter().all(|node| node.formats <= 1);
-        (all_seen || none_lost)
-            && voters_seen(cluster).all(|voters| voters.iter().all(|it| is_present(cluster, *it)))
+        voters_seen(cluster).all(|voters| voters.iter().all(|it| is_present(cluster, *it)))
     }
 
     /// Whether a power cut of this node alone can lose nothing that was acknowledged from memory: not where its
@@ -547,7 +537,7 @@ impl Nemesis {
                 self.ends_after(cluster, kind, nth, long);
             }
             Kind::Wipe => {
-                if !self.may_wipe(cluster, node) {
+                if !self.may_damage(cluster, node) {
                     return;
                 }
                 tell(cluster, format!("n{node} loses its disk"));
@@ -765,7 +755,7 @@ impl Nemesis {
             Kind::SyncFails | Kind::WriteFails => {
                 cluster.node(node).disk.disarm();
                 cluster.kill(node);
-                if draw.chance(500_000) && self.may_wipe(cluster, node) {
+                if draw.chance(500_000) && self.may_damage(cluster, node) {
                     cluster.wipe(node);
                 }
                 cluster.start(node);
@@ -947,21 +937,32 @@ fn partitions_held(cluster: &Cluster) -> BTreeSet<TopicPartition> {
         .collect()
 }
 
-/// The voters of every partition, as each running replica sees them, and as it knows them to be committed: a change that is
-/// not may be lost with the power.
+/// The voters of every partition, as each running replica sees them, and as it knows them to be committed, since a change
+/// that is not may be lost with the power; and as the logs of nodes that are down name them.
 fn voters_seen(cluster: &Cluster) -> impl Iterator<Item = Vec<Voter>> {
-    let brokers = cluster
+    cluster
         .nodes()
         .iter()
-        .filter_map(|node| node.process.as_ref())
-        .map(|process| &process.broker);
-    brokers.flat_map(|broker| {
-        let replicas = broker
-            .replicas()
-            .filter_map(|(id, _)| broker.replica(id))
-            .flat_map(|replica| [replica.voters(), replica.committed_voters().1]);
-        replicas.map(<[Voter]>::to_vec)
-    })
+        .flat_map(move |node| match &node.process {
+            Some(process) => counted_by(&process.broker),
+            None => {
+                let named = cluster.checkers.seen.voters_in(directory_of(node));
+                named.map(<[Voter]>::to_vec).collect()
+            }
+        })
+}
+
+fn counted_by(broker: &Broker) -> Vec<Vec<Voter>> {
+    let replicas = broker.replicas().filter_map(|(id, _)| broker.replica(id));
+    let voters = replicas.flat_map(|it| [it.voters(), it.committed_voters().1]);
+    voters.map(<[Voter]>::to_vec).collect()
+}
+
+fn directory_of(node: &Node) -> Voter {
+    Voter {
+        broker: node.broker(),
+        directory: node.directory,
+    }
 }
 
 /// Whether a voter's directory is still there.
@@ -975,15 +976,11 @@ fn is_present(cluster: &Cluster, voter: Voter) -> bool {
 /// Whether a replica of this node may have lost what it acknowledged, or may turn out to when it starts: after a sync
 /// that has failed, or is about to, its machine is restarted.
 fn is_doubtful(cluster: &Cluster, node: &Node) -> bool {
-    let directory = Voter {
-        broker: node.broker(),
-        directory: node.directory,
-    };
     let is_offline = node.process.as_ref().is_some_and(|process| process.offline);
     node.power_was_cut
         || is_offline
         || node.disk.is_armed()
-        || cluster.checkers.seen.is_suspect(directory)
+        || cluster.checkers.seen.is_suspect(directory_of(node))
 }
 
 /// A place in a file with records.
