@@ -292,7 +292,7 @@ impl fmt::Display for NoticeKind {
             ),
             Self::Suspect => f.write_str("suspect: may have lost what it acknowledged"),
             Self::SuspectCleared => f.write_str("suspect no more: has caught up"),
-            Self::Duplicate(words) => f.write_str(words),
+            Self::DuplicateBrokerId(words) => f.write_str(words),
             Self::DirectoryOffline(reason) => write!(f, "directory offline: {reason}"),
             Self::DiskFull => f.write_str("disk full"),
             Self::CommittedLost(committed) => write!(

@@ -113,7 +113,7 @@ pub enum NoticeKind {
     /// A suspect has caught up.
     SuspectCleared,
     /// The node stops: another one runs as the same broker.
-    Duplicate(String),
+    DuplicateBrokerId(String),
     /// The directory has gone offline.
     DirectoryOffline(String),
     /// The disk is full.

@@ -159,8 +159,8 @@ list! {
         /// Recovery says that a replica is a suspect and does not journal it (counter-example 4).
         ForgetsSuspicion,
         /// A replica that is made anew begins in epoch 0, whatever epochs it may have entered before it was deleted.
-        BeginsInNoEpoch,
-        /// A replica that is no voter of the creation starts without suspicion (counter-example 5).
+        IgnoresReportedEpoch,
+        /// A replica that is not an initial voter which was never removed starts without suspicion (counter-example 5).
         TrustsNewReplica,
         /// A suspect is cleared by the first append.
         ClearsSuspectEarly,
@@ -172,10 +172,10 @@ list! {
         RefusesUnconfirmed,
         /// A leader tells a consumer that its position is out of range without asking its voters (counter-example 13).
         TellsRangeUnconfirmed,
-        /// A leader tells that it has no record from a time on, or which has the latest, before its voters have confirmed it.
+        /// A leader tells that it has no record from a time on, which is the first, or which has the greatest timestamp, before its voters have confirmed it.
         TellsTimesUnconfirmed,
-        /// A leader that has been confirmed need not lead on until it has answered.
-        ConfirmsForEver,
+        /// What only the current leader can tell is waited for although it has been deposed meanwhile.
+        KeepsWaitingWhenDeposed,
         /// A leader looks a time up in its store before that has been given all records below the high watermark.
         LooksUpUnwritten,
         /// A leader tells that it does not know a leader epoch before its voters have confirmed it.

@@ -19,7 +19,7 @@ pub fn tell(broker: BrokerId, notice: &Notice) {
         | NoticeKind::HoleGivenUpWithPossibleLoss(..)
         | NoticeKind::CommittedLost(_)
         | NoticeKind::Hole(..)
-        | NoticeKind::Duplicate(_)
+        | NoticeKind::DuplicateBrokerId(_)
         | NoticeKind::DirectoryOffline(_) => {
             tracing::error!(broker, partition, "{what}");
         }

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::WrongCall;
+use commands::UsageError;
 use commands::show::say_error;
 use config::ConfigError;
 
@@ -105,8 +105,8 @@ fn main() -> ExitCode {
             } else {
                 say_error!("varve: {reason}");
             }
-            if reason.is::<WrongCall>() || reason.is::<ConfigError>() {
-                ExitCode::from(WRONG_CALL)
+            if reason.is::<UsageError>() || reason.is::<ConfigError>() {
+                ExitCode::from(USAGE_ERROR)
             } else {
                 ExitCode::FAILURE
             }
@@ -115,7 +115,7 @@ fn main() -> ExitCode {
 }
 
 /// The status of a command that was called wrongly.
-const WRONG_CALL: u8 = 2;
+const USAGE_ERROR: u8 = 2;
 
 /// Says how the command is called: because that was asked for, or because it was called wrongly.
 fn say_usage(error: &clap::Error) -> ExitCode {
@@ -133,7 +133,7 @@ fn say_usage(error: &clap::Error) -> ExitCode {
     } else {
         let _ = error.print();
     }
-    ExitCode::from(WRONG_CALL)
+    ExitCode::from(USAGE_ERROR)
 }
 
 fn is_broken_pipe(reason: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {

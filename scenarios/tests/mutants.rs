@@ -267,10 +267,10 @@ killers! {
         FiresDeadlinesInTurn: checker "LeadersHearAMajority",
     }
     deposed_and_a_copy_made_again {
-        BeginsInNoEpoch: checker "ConsistentCommittedData",
+        IgnoresReportedEpoch: checker "ConsistentCommittedData",
     }
     time_asked_of_a_hung_leader {
-        ConfirmsForEver: claim "everybody is told to look elsewhere",
+        KeepsWaitingWhenDeposed: claim "everybody is told to look elsewhere",
     }
     time_of_what_is_not_written {
         LooksUpUnwritten: checker "OffsetsAreCurrent",

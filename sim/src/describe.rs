@@ -319,7 +319,7 @@ pub fn notice(what: &NoticeKind) -> Option<String> {
         }
         NoticeKind::Suspect => "suspect".to_owned(),
         NoticeKind::SuspectCleared => "suspect no more".to_owned(),
-        NoticeKind::Duplicate(words) => words.clone(),
+        NoticeKind::DuplicateBrokerId(words) => words.clone(),
         NoticeKind::DirectoryOffline(reason) => format!("directory offline: {reason}"),
         NoticeKind::DiskFull => "disk full".to_owned(),
         NoticeKind::CommittedLost(_) => "the leader has lost what is committed".to_owned(),

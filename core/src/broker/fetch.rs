@@ -12,8 +12,9 @@
 //! transaction was aborted, as there are no transactions.
 //!
 //! That an offset is beyond the log's end, or a leader epoch unknown, only the current leader can tell: a consumer may have
-//! read up to it from this one's successor. So the voters are asked first, see `replica::confirmation`. Where they do not
-//! answer soon, that partition is told as `NOT_LEADER_OR_FOLLOWER`, and the others go without waiting for it.
+//! read up to it from this one's successor. So the voters are asked first, see `replica::confirmation`. The response waits
+//! for them for half a second once there is enough, or the fetch's time is over; then that partition is told as
+//! `NOT_LEADER_OR_FOLLOWER`.
 //!
 //! Payload is not copied: an answer is made of stamped headers and slices of what was received or read.
 //!
@@ -47,9 +48,9 @@ const BY_ID_FROM: i16 = 13;
 /// From this version on an answer says who leads (KIP-951).
 const HINTS_FROM: i16 = 16;
 /// How long a fetch that need not wait for more records waits for the disk.
-const READ_PATIENCE: Duration = Duration::from_secs(10);
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// The same where it waits for nothing but voters.
-const CONFIRMATION_PATIENCE: Duration = Duration::from_millis(500);
+const CONFIRMATION_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A fetch on its way.
 #[derive(Debug)]
@@ -61,7 +62,7 @@ struct WaitingFetch {
     bytes_max: usize,
     targets: Vec<Target>,
     /// What was found of each target.
-    looked: Vec<Looked>,
+    fetched: Vec<FetchedPartition>,
     /// Bytes found.
     bytes: usize,
     /// Targets of which the store, or the voters of their leader, have been asked and not answered.
@@ -71,19 +72,19 @@ struct WaitingFetch {
     /// There is a partition that can be waited for.
     waits: bool,
     /// Nothing is waited for but what is pending: the client would wait no longer, or has enough.
-    over: bool,
+    only_pending: bool,
 }
 
 /// What was found of a partition.
 #[derive(Debug)]
-struct Looked {
+struct FetchedPartition {
     /// Where it is known.
     partition: Option<TopicPartition>,
-    found: Found,
+    found: PartitionResult,
 }
 
 #[derive(Debug)]
-enum Found {
+enum PartitionResult {
     /// An error.
     Refused(ErrorCode),
     /// Its leader has no high watermark to show yet.
@@ -141,22 +142,22 @@ impl Broker {
             read_committed: body.isolation_level == 1,
             bytes_min: size(body.min_bytes).min(bytes_max),
             bytes_max,
-            looked: Vec::with_capacity(targets.len()),
+            fetched: Vec::with_capacity(targets.len()),
             targets,
             bytes: 0,
             pending: 0,
             urgent: false,
             waits: false,
-            over: body.max_wait_ms <= 0,
+            only_pending: body.max_wait_ms <= 0,
         });
         // Replicas of this cluster do not replicate by Fetch, and nobody else may read what is not committed.
         let is_replica = body.replica_id.max(body.replica_state.replica_id) >= 0;
         let mut planned = 0;
         for place in 0..fetch.targets.len() {
-            let looked = if is_replica {
-                Looked {
+            let fetched = if is_replica {
+                FetchedPartition {
                     partition: None,
-                    found: Found::Refused(ErrorCode::TopicAuthorizationFailed),
+                    found: PartitionResult::Refused(ErrorCode::TopicAuthorizationFailed),
                 }
             } else {
                 let room = Room {
@@ -166,39 +167,39 @@ impl Broker {
                     at_least_one: planned == 0,
                 };
                 self.know(&mut fetch.targets[place], api_version);
-                let looked = self.look(&fetch.targets[place], api_version, id, place, room, fx);
-                planned += match &looked.found {
-                    Found::Reading(_) => room.bytes.max(1),
-                    Found::Read(_, records) => records.len(),
-                    Found::Refused(_)
-                    | Found::Unopened
-                    | Found::Confirming(..)
-                    | Found::Diverged(..) => 0,
+                let fetched = self.look(&fetch.targets[place], api_version, id, place, room, fx);
+                planned += match &fetched.found {
+                    PartitionResult::Reading(_) => room.bytes.max(1),
+                    PartitionResult::Read(_, records) => records.len(),
+                    PartitionResult::Refused(_)
+                    | PartitionResult::Unopened
+                    | PartitionResult::Confirming(..)
+                    | PartitionResult::Diverged(..) => 0,
                 };
-                looked
+                fetched
             };
-            fetch.looked.push(looked);
+            fetch.fetched.push(fetched);
             fetch.account(place);
         }
-        if fetch.wants_no_more() && fetch.pending == 0 {
+        if fetch.is_satisfied() && fetch.pending == 0 {
             self.end_fetch(*fetch, fx);
             return;
         }
         let max_wait = Duration::from_millis(u64::try_from(body.max_wait_ms).unwrap_or(0));
-        fetch.over |= fetch.wants_no_more();
-        let patience = fetch.patience().filter(|_| fetch.over);
-        self.let_wait(fetch, patience.unwrap_or(max_wait));
+        fetch.only_pending |= fetch.is_satisfied();
+        let timeout = fetch.timeout().filter(|_| fetch.only_pending);
+        self.let_wait(fetch, timeout.unwrap_or(max_wait));
     }
 
     /// Lets a fetch wait for its partitions.
-    fn let_wait(&mut self, fetch: Box<WaitingFetch>, patience: Duration) {
+    fn let_wait(&mut self, fetch: Box<WaitingFetch>, timeout: Duration) {
         let id = fetch.context.id;
-        for (place, looked) in fetch.looked.iter().enumerate() {
-            if let Some(partition) = looked.partition {
+        for (place, fetched) in fetch.fetched.iter().enumerate() {
+            if let Some(partition) = fetched.partition {
                 self.requests.readers.add(partition, id, place);
             }
         }
-        self.requests.purgatory.insert(self.now + patience, fetch);
+        self.requests.purgatory.insert(self.now + timeout, fetch);
     }
 
     /// The most that one fetch is answered with.
@@ -218,7 +219,7 @@ impl Broker {
         place: usize,
         room: Room,
         fx: &mut Effects,
-    ) -> Looked {
+    ) -> FetchedPartition {
         let named = if api_version >= BY_ID_FROM {
             Named::Id(target.topic_id)
         } else {
@@ -228,18 +229,18 @@ impl Broker {
             .find_topic(named)
             .and_then(|topic| self.find_partition(topic, target.partition));
         match (partition, &target.known_as) {
-            (Ok(partition), _) => Looked {
+            (Ok(partition), _) => FetchedPartition {
                 partition: Some(partition),
                 found: self
                     .read(partition, target, id, place, room, fx)
-                    .unwrap_or_else(Found::Refused),
+                    .unwrap_or_else(PartitionResult::Refused),
             },
             (Err(ErrorCode::UnknownTopicId), Some(name)) => {
                 self.look_for_namesake(name, target.partition)
             }
-            (Err(code), _) => Looked {
+            (Err(code), _) => FetchedPartition {
                 partition: None,
-                found: Found::Refused(code),
+                found: PartitionResult::Refused(code),
             },
         }
     }
@@ -254,7 +255,7 @@ impl Broker {
 
     /// What is told of a topic that has been deleted since it was found: as in Kafka, which then finds whatever has its
     /// name.
-    fn look_for_namesake(&self, name: &str, partition: i32) -> Looked {
+    fn look_for_namesake(&self, name: &str, partition: i32) -> FetchedPartition {
         let namesake = self
             .find_topic(Named::Name(name))
             .and_then(|topic| self.find_partition(topic, partition));
@@ -263,9 +264,9 @@ impl Broker {
             Ok(_) => ErrorCode::InconsistentTopicId,
             Err(code) => code,
         };
-        Looked {
+        FetchedPartition {
             partition: namesake.ok(),
-            found: Found::Refused(code),
+            found: PartitionResult::Refused(code),
         }
     }
 
@@ -278,10 +279,10 @@ impl Broker {
         place: usize,
         room: Room,
         fx: &mut Effects,
-    ) -> Result<Found, ErrorCode> {
+    ) -> Result<PartitionResult, ErrorCode> {
         let replica = self.led_replica(partition, target.current_leader_epoch)?;
         let Some(high_watermark) = replica.high_watermark() else {
-            return Ok(Found::Unopened);
+            return Ok(PartitionResult::Unopened);
         };
         let bounds = Bounds {
             high_watermark,
@@ -294,10 +295,12 @@ impl Broker {
                 if fx.mutant(Mutant::TellsEpochsUnconfirmed) {
                     return Err(ErrorCode::OffsetOutOfRange);
                 }
-                return Ok(Found::Confirming(self.confirm_leadership(partition, fx)));
+                return Ok(PartitionResult::Confirming(
+                    self.confirm_leadership(partition, fx),
+                ));
             };
             if leader_epoch < last_fetched || end_offset < offset {
-                return Ok(Found::Diverged(bounds, leader_epoch, end_offset));
+                return Ok(PartitionResult::Diverged(bounds, leader_epoch, end_offset));
             }
         }
         if offset < bounds.log_start_offset {
@@ -307,9 +310,11 @@ impl Broker {
             if fx.mutant(Mutant::TellsRangeUnconfirmed) {
                 return Err(ErrorCode::OffsetOutOfRange);
             }
-            return Ok(Found::Confirming(self.confirm_leadership(partition, fx)));
+            return Ok(PartitionResult::Confirming(
+                self.confirm_leadership(partition, fx),
+            ));
         }
-        let nothing = Found::Read(bounds, Records::empty());
+        let nothing = PartitionResult::Read(bounds, Records::empty());
         if offset >= high_watermark || room.bytes == 0 && !room.at_least_one {
             return Ok(nothing);
         }
@@ -320,7 +325,7 @@ impl Broker {
                     if first > room.bytes && !room.at_least_one {
                         return Ok(nothing);
                     }
-                    return Ok(Found::Read(bounds, records_of(batches)));
+                    return Ok(PartitionResult::Read(bounds, records_of(batches)));
                 }
                 TailRead::OnDisk => break,
                 TailRead::Hole(hole) if fx.mutant(Mutant::ServesHoles) => offset = hole.end,
@@ -333,7 +338,7 @@ impl Broker {
             end: replica.readable_end(high_watermark, fx),
         };
         self.read_disk(partition, lookup, offset, room.bytes, fx);
-        Ok(Found::Reading(bounds))
+        Ok(PartitionResult::Reading(bounds))
     }
 
     fn read_disk(
@@ -367,7 +372,7 @@ impl Broker {
         let target = &fetch.targets[lookup.place];
         let offset = Offset(target.fetch_offset);
         let limit = target.bytes_max;
-        let Found::Reading(bounds) = fetch.looked[lookup.place].found else {
+        let PartitionResult::Reading(bounds) = fetch.fetched[lookup.place].found else {
             unreachable!("the store is asked once for a partition at a time");
         };
         // The disk may have taken longer than this broker has had the replica.
@@ -376,9 +381,9 @@ impl Broker {
             .is_some_and(|replica| replica.log_end_offset() >= lookup.end);
         let found = match result {
             QueryResult::Records(bytes) if is_there || fx.mutant(Mutant::ServesDeleted) => {
-                Found::Read(bounds, Records::from(bytes))
+                PartitionResult::Read(bounds, Records::from(bytes))
             }
-            QueryResult::Records(_) => Found::Refused(ErrorCode::NotLeaderOrFollower),
+            QueryResult::Records(_) => PartitionResult::Refused(ErrorCode::NotLeaderOrFollower),
             QueryResult::Failed(ReadError::Hole(hole))
                 if hole.start > offset && hole.start < lookup.end =>
             {
@@ -397,7 +402,7 @@ impl Broker {
                 let gone = self
                     .replica(partition)
                     .is_none_or(|replica| offset < replica.log_start_offset());
-                Found::Refused(if gone {
+                PartitionResult::Refused(if gone {
                     ErrorCode::OffsetOutOfRange
                 } else {
                     ErrorCode::KafkaStorageError
@@ -405,10 +410,10 @@ impl Broker {
             }
             QueryResult::Failed(ReadError::Hole(_)) => {
                 let replica = self.replica(partition);
-                Found::Refused(replica.map_or(ErrorCode::KafkaStorageError, damaged))
+                PartitionResult::Refused(replica.map_or(ErrorCode::KafkaStorageError, damaged))
             }
             QueryResult::Failed(ReadError::Unavailable) | QueryResult::Found(_) => {
-                Found::Refused(ErrorCode::KafkaStorageError)
+                PartitionResult::Refused(ErrorCode::KafkaStorageError)
             }
         };
         self.found(lookup.request, lookup.place, found, fx);
@@ -425,23 +430,25 @@ impl Broker {
         let Some(fetch) = self.requests.purgatory.get::<WaitingFetch>(id) else {
             return; // answered since, because of another of its partitions
         };
-        let looked = &fetch.looked[place];
-        let Some(partition) = looked.partition else {
+        let fetched = &fetch.fetched[place];
+        let Some(partition) = fetched.partition else {
             return;
         };
-        let before = match &looked.found {
+        let before = match &fetched.found {
             // The store's answer comes, or the client is told this as soon as nothing is pending.
-            Found::Reading(_) | Found::Refused(_) | Found::Diverged(..) => return,
-            Found::Read(bounds, _) => Some(*bounds),
-            Found::Confirming(pending) => {
+            PartitionResult::Reading(_)
+            | PartitionResult::Refused(_)
+            | PartitionResult::Diverged(..) => return,
+            PartitionResult::Read(bounds, _) => Some(*bounds),
+            PartitionResult::Confirming(pending) => {
                 let confirmation = self.confirmation(*pending);
                 if let Some(code) = refusal_of_leader(confirmation, ErrorCode::OffsetOutOfRange) {
-                    self.found(id, place, Found::Refused(code), fx);
+                    self.found(id, place, PartitionResult::Refused(code), fx);
                 }
                 return;
             }
-            Found::Unopened if fetch.over => return,
-            Found::Unopened => None,
+            PartitionResult::Unopened if fetch.only_pending => return,
+            PartitionResult::Unopened => None,
         };
         let now = self
             .replica(partition)
@@ -453,10 +460,10 @@ impl Broker {
                 })
             });
         // What is at hand is not read again for more than the client waits for.
-        if before.is_some() && (before == now || now.is_some() && fetch.over) {
+        if before.is_some() && (before == now || now.is_some() && fetch.only_pending) {
             return;
         }
-        let found_here = looked.found.size();
+        let found_here = fetched.found.size();
         let others = fetch.bytes - found_here;
         let room = Room {
             bytes: fetch.targets[place]
@@ -465,12 +472,12 @@ impl Broker {
             at_least_one: others == 0,
         };
         let (target, api_version) = (fetch.targets[place].clone(), fetch.context.api_version);
-        let looked = self.look(&target, api_version, id, place, room, fx);
-        self.found(id, place, looked.found, fx);
+        let fetched = self.look(&target, api_version, id, place, room, fx);
+        self.found(id, place, fetched.found, fx);
     }
 
     /// Enters what was found of a partition, and answers if that was all.
-    fn found(&mut self, id: RequestId, place: usize, found: Found, fx: &mut Effects) {
+    fn found(&mut self, id: RequestId, place: usize, found: PartitionResult, fx: &mut Effects) {
         if let Some(fetch) = self.requests.purgatory.get_mut::<WaitingFetch>(id) {
             fetch.replace(place, found);
             self.finish_fetch(id, fx);
@@ -483,12 +490,12 @@ impl Broker {
         let Some(fetch) = purgatory.get_mut::<WaitingFetch>(id) else {
             return;
         };
-        if !fetch.wants_no_more() {
+        if !fetch.is_satisfied() {
             return;
         }
-        fetch.over = true;
-        if let Some(patience) = fetch.patience() {
-            purgatory.hasten(id, self.now + patience);
+        fetch.only_pending = true;
+        if let Some(timeout) = fetch.timeout() {
+            purgatory.shorten_deadline(id, self.now + timeout);
         } else if let Some(fetch) = purgatory.take::<WaitingFetch>(id) {
             fetch.forget(self);
             self.end_fetch(*fetch, fx);
@@ -508,9 +515,9 @@ impl Broker {
             response.session_id = session;
         }
         let mut told = Vec::new();
-        for (target, looked) in fetch.targets.iter().zip(fetch.looked) {
-            let mut data = partition_data(target, looked.found, fetch.read_committed);
-            if looked.partition.is_none() {
+        for (target, fetched) in fetch.targets.iter().zip(fetch.fetched) {
+            let mut data = partition_data(target, fetched.found, fetch.read_committed);
+            if fetched.partition.is_none() {
                 data.aborted_transactions = Some(Vec::new());
             }
             let tell = Told {
@@ -536,7 +543,7 @@ impl Broker {
             };
             let data = self.with_hint(
                 data,
-                looked.partition,
+                fetched.partition,
                 &fetch_hints(api_version, listener),
                 &mut response.node_endpoints,
             );
@@ -603,41 +610,44 @@ fn fetch_hints(api_version: i16, listener: u16) -> Option<u16> {
 impl WaitingFetch {
     /// Reckons with what was found of a target.
     fn account(&mut self, place: usize) {
-        let Looked { partition, found } = &self.looked[place];
+        let FetchedPartition { partition, found } = &self.fetched[place];
         self.bytes += found.size();
-        self.pending += usize::from(found.patience().is_some());
+        self.pending += usize::from(found.timeout().is_some());
         // As in Kafka, a partition that never was there is told of when there is something to tell of the others: a
         // session that goes on naming it would else be answered again and again without a pause.
-        let is_error = matches!(found, Found::Refused(_) | Found::Diverged(..));
+        let is_error = matches!(
+            found,
+            PartitionResult::Refused(_) | PartitionResult::Diverged(..)
+        );
         self.urgent |= is_error && partition.is_some();
         self.waits |= partition.is_some();
     }
 
-    fn replace(&mut self, place: usize, found: Found) {
-        let before = &self.looked[place].found;
+    fn replace(&mut self, place: usize, found: PartitionResult) {
+        let before = &self.fetched[place].found;
         self.bytes -= before.size();
-        self.pending -= usize::from(before.patience().is_some());
-        self.looked[place].found = found;
+        self.pending -= usize::from(before.timeout().is_some());
+        self.fetched[place].found = found;
         self.account(place);
     }
 
     /// Whether its client waits for no more than what is pending.
-    const fn wants_no_more(&self) -> bool {
+    const fn is_satisfied(&self) -> bool {
         let enough = self.bytes >= self.bytes_min || !self.waits;
-        enough || self.urgent || self.over
+        enough || self.urgent || self.only_pending
     }
 
     /// How long it waits for what is pending; `None` where nothing is.
-    fn patience(&self) -> Option<Duration> {
+    fn timeout(&self) -> Option<Duration> {
         if self.pending == 0 {
             return None;
         }
-        let found = self.looked.iter().map(|looked| &looked.found);
-        found.filter_map(Found::patience).max()
+        let found = self.fetched.iter().map(|fetched| &fetched.found);
+        found.filter_map(PartitionResult::timeout).max()
     }
 }
 
-impl Found {
+impl PartitionResult {
     fn size(&self) -> usize {
         match self {
             Self::Read(_, records) => records.len(),
@@ -650,10 +660,10 @@ impl Found {
     }
 
     /// How long a fetch waits for whoever has been asked of this; `None` where nobody has.
-    const fn patience(&self) -> Option<Duration> {
+    const fn timeout(&self) -> Option<Duration> {
         match self {
-            Self::Reading(_) => Some(READ_PATIENCE),
-            Self::Confirming(..) => Some(CONFIRMATION_PATIENCE),
+            Self::Reading(_) => Some(READ_TIMEOUT),
+            Self::Confirming(..) => Some(CONFIRMATION_TIMEOUT),
             Self::Refused(_) | Self::Unopened | Self::Read(..) | Self::Diverged(..) => None,
         }
     }
@@ -667,11 +677,11 @@ impl Delayed for WaitingFetch {
     /// It has waited for as long as its client would; what the store or the voters are asked for is waited for a little
     /// longer.
     fn expire(mut self: Box<Self>, broker: &mut Broker, fx: &mut Effects) {
-        match self.patience() {
-            Some(patience) if !self.over => {
-                self.over = true;
+        match self.timeout() {
+            Some(timeout) if !self.only_pending => {
+                self.only_pending = true;
                 // Its partitions may change meanwhile: one of them may be deleted, and what was read of it with it.
-                broker.let_wait(self, patience);
+                broker.let_wait(self, timeout);
             }
             Some(_) | None => broker.end_fetch(*self, fx),
         }
@@ -683,8 +693,8 @@ impl Delayed for WaitingFetch {
 
     fn forget(&self, broker: &mut Broker) {
         let readers = &mut broker.requests.readers;
-        for (place, looked) in self.looked.iter().enumerate() {
-            if let Some(partition) = looked.partition {
+        for (place, fetched) in self.fetched.iter().enumerate() {
+            if let Some(partition) = fetched.partition {
                 readers.remove(partition, self.context.id, place);
             }
         }
@@ -692,7 +702,7 @@ impl Delayed for WaitingFetch {
 }
 
 /// One partition's part of the answer.
-fn partition_data(target: &Target, found: Found, read_committed: bool) -> PartitionData {
+fn partition_data(target: &Target, found: PartitionResult, read_committed: bool) -> PartitionData {
     let mut data = PartitionData {
         partition_index: target.partition,
         high_watermark: -1,
@@ -706,16 +716,16 @@ fn partition_data(target: &Target, found: Found, read_committed: bool) -> Partit
         data.aborted_transactions = read_committed.then(Vec::new);
     };
     match found {
-        Found::Refused(code) => data.error_code = code,
-        Found::Unopened | Found::Confirming(_) => {
+        PartitionResult::Refused(code) => data.error_code = code,
+        PartitionResult::Unopened | PartitionResult::Confirming(_) => {
             data.error_code = ErrorCode::NotLeaderOrFollower;
         }
-        Found::Reading(_) => data.error_code = ErrorCode::KafkaStorageError,
-        Found::Read(bounds, records) => {
+        PartitionResult::Reading(_) => data.error_code = ErrorCode::KafkaStorageError,
+        PartitionResult::Read(bounds, records) => {
             bounded(bounds);
             data.records = Some(records);
         }
-        Found::Diverged(bounds, leader_epoch, end_offset) => {
+        PartitionResult::Diverged(bounds, leader_epoch, end_offset) => {
             bounded(bounds);
             data.diverging_epoch = EpochEndOffset {
                 epoch: leader_epoch.0,

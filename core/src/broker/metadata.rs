@@ -36,7 +36,6 @@ pub(super) struct Following {
     batches_since_snapshot: u64,
     /// Whether the image has this very start of the broker, and so everything from before it.
     caught_up: bool,
-    /// Replicas recovered at the start, by partition, until the metadata says whether they are still wanted.
     /// Whom links are kept to, and whether these are all.
     peers: (PeerAddresses, bool),
     /// What peers have said of how brokers are reached, while the image may be older than that.
@@ -52,7 +51,7 @@ pub(super) struct Following {
     /// of the note.
     unreported: BTreeMap<TopicPartition, Option<(LeaderEpoch, u64)>>,
     /// Partitions led here whose present epoch is to be recorded, since a replica is to be deleted in it.
-    epochs_wanted: BTreeSet<TopicPartition>,
+    epochs_to_report: BTreeSet<TopicPartition>,
     /// Partitions led here though the placement prefers another broker; some may be led by others since.
     pub(super) misplaced: BTreeSet<TopicPartition>,
 }
@@ -87,13 +86,13 @@ impl Broker {
             let config = self.replica_config(TopicPartition::METADATA);
             let founds = fx.mutant(Mutant::FoundsOwnCluster);
             let replica = self.build(fx, |me, cx| {
-                let (voters, made_in) = if founds {
+                let (voters, leader_epoch_min) = if founds {
                     (vec![me], None)
                 } else {
                     (Vec::new(), Some(LeaderEpoch(0)))
                 };
                 let id = TopicPartition::METADATA;
-                Replica::create(id, me, voters, config, made_in, false, cx)
+                Replica::create(id, me, voters, config, leader_epoch_min, false, cx)
             });
             self.insert_replica(replica);
         }
@@ -302,22 +301,30 @@ impl Broker {
                     .and_then(|partition| partition.target.first())
                     .is_some_and(|first| *first == self.voter());
                 let is_new = assignment.role != Role::InitialVoter;
-                let made_in = is_new.then(|| reported_epoch(image, partition));
+                let leader_epoch_min = is_new.then(|| reported_epoch(image, partition));
                 let voters = assignment.create_with;
                 let replica = self.build(fx, |me, cx| {
-                    Replica::create(partition, me, voters, config, made_in, preferred, cx)
+                    Replica::create(
+                        partition,
+                        me,
+                        voters,
+                        config,
+                        leader_epoch_min,
+                        preferred,
+                        cx,
+                    )
                 });
                 self.insert_replica(replica);
             }
             Some(assignment) if present => {
                 let config = self.replica_config(partition);
                 let is_current = self.metadata.caught_up;
-                let made_in = reported_epoch(image, partition);
+                let leader_epoch_min = reported_epoch(image, partition);
                 self.with_replica(partition, fx, |replica, cx| {
                     replica.configure(config);
                     if is_current {
                         replica.learn_creation(&assignment.create_with);
-                        replica.begin_in(made_in, cx);
+                        replica.begin_in(leader_epoch_min, cx);
                     }
                 });
                 self.set_target(partition, fx);
@@ -335,7 +342,7 @@ impl Broker {
         if image.partition(partition).is_none() {
             self.leaders.remove(&partition);
             self.metadata.unreported.remove(&partition);
-            self.metadata.epochs_wanted.remove(&partition);
+            self.metadata.epochs_to_report.remove(&partition);
             self.metadata.misplaced.remove(&partition);
             self.metadata.topic_configs.remove(&partition.topic);
         }
@@ -465,8 +472,8 @@ impl Broker {
         }
     }
 
-    /// Has the present epoch of a partition that this broker leads recorded: a replica is to be deleted in it. Returns
-    /// whether it is.
+    /// Sends a voter report of the leader epoch of a partition that this broker leads, unless the image has one: a replica is
+    /// to be deleted in it. Returns whether the image has.
     pub(super) fn report_epoch(
         &mut self,
         partition: TopicPartition,
@@ -475,7 +482,7 @@ impl Broker {
     ) -> bool {
         let is_reported = reported_epoch(&self.metadata.image, partition) >= leader_epoch;
         if !is_reported {
-            self.metadata.epochs_wanted.insert(partition);
+            self.metadata.epochs_to_report.insert(partition);
             self.report_voters(partition, fx);
         }
         is_reported
@@ -493,13 +500,13 @@ impl Broker {
         let known = known.and_then(|known| known.reported.as_ref());
         let is_reported = known.is_some_and(|known| known.leader_epoch >= leader_epoch);
         if is_reported {
-            self.metadata.epochs_wanted.remove(&partition);
+            self.metadata.epochs_to_report.remove(&partition);
         }
         let is_known = known.map_or(0, |known| known.notes) == notes
-            && !self.metadata.epochs_wanted.contains(&partition);
+            && !self.metadata.epochs_to_report.contains(&partition);
         if is_known || !replica.is_leader() || replica.high_watermark().is_none() {
             self.metadata.unreported.remove(&partition);
-            self.metadata.epochs_wanted.remove(&partition);
+            self.metadata.epochs_to_report.remove(&partition);
             return;
         }
         let report = Some((leader_epoch, notes));

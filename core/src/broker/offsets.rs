@@ -1,12 +1,13 @@
 //! ListOffsets and OffsetForLeaderEpoch: offsets by time and by epoch.
 //!
-//! Earliest and latest are known at once; a time is looked up by the store, below the high watermark, as soon as it has
+//! The earliest offset is known at once, the latest when the voters have confirmed the leader; a time is looked up by the store, below the high watermark, as soon as it has
 //! been given all records below that. Every client is a consumer here, whatever replica id it names: nothing above the
 //! high watermark is told. A leader whose opening is not committed has no latest offset to tell yet, and says
 //! `OFFSET_NOT_AVAILABLE`, in older versions `LEADER_NOT_AVAILABLE`: the one before it may have told more (KIP-207).
 //! There is no remote storage, so what is local is everything, and nothing is tiered.
 //!
-//! Where a log ends, which of its records is the latest, and that there is no such leader epoch, only the current leader
+//! Where a log ends, which record has the greatest timestamp or is the first from a time on, and that there is no such
+//! leader epoch, only the current leader
 //! can tell: one that was asleep, is cut off, or has handed leadership over may have been deposed, and what it knows is
 //! long past (counter-example 13). So the voters are asked too, see `replica::confirmation`. Where a log starts, and where
 //! a known epoch ends, is told without that.
@@ -41,14 +42,14 @@ use super::Broker;
 use super::lookup::{Named, PendingConfirmation, end_of_epoch};
 use super::purgatory::Delayed;
 
-/// What is no leader epoch, whoever leads.
-const NO_EPOCH: i32 = -1;
+/// Kafka's `UNDEFINED_EPOCH`: what a client sends that knows none, and what is told where there is none.
+const UNDEFINED_LEADER_EPOCH: i32 = -1;
 /// From this version on `OFFSET_NOT_AVAILABLE` is known to clients.
 const NOT_AVAILABLE_FROM: i16 = 5;
 /// How long a lookup may take where the request does not say.
-const LOOKUP_PATIENCE: Duration = Duration::from_secs(30);
-/// How long the voters are waited for where nothing is looked up. The connection takes no other question meanwhile.
-const CONFIRMATION_PATIENCE: Duration = Duration::from_secs(1);
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the voters are waited for where nothing is looked up. The connection takes no other request meanwhile.
+const CONFIRMATION_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A ListOffsets or OffsetForLeaderEpoch of which something is not known yet.
 #[derive(Debug)]
@@ -82,7 +83,7 @@ enum PendingLookup {
 }
 
 /// What ListOffsets finds of one partition.
-enum Found {
+enum OffsetResult {
     /// This, whoever leads.
     Known(ListOffsetsPartitionResponse),
     /// This, or what is looked up instead, if its leader is the current one.
@@ -123,8 +124,8 @@ impl Broker {
                     self.find_offset(&topic.name, partition, api_version)
                 };
                 match found {
-                    Ok(Found::Known(known)) => answer = known,
-                    Ok(Found::IfCurrentLeader(known, of, lookup)) => {
+                    Ok(OffsetResult::Known(known)) => answer = known,
+                    Ok(OffsetResult::IfCurrentLeader(known, of, lookup)) => {
                         answer = known;
                         let confirms = partition.timestamp == LATEST_TIMESTAMP
                             || !fx.mutant(Mutant::TellsTimesUnconfirmed);
@@ -147,7 +148,7 @@ impl Broker {
         }
         let timeout = match u64::try_from(body.timeout_ms) {
             Ok(timeout_ms) if timeout_ms > 0 => Duration::from_millis(timeout_ms),
-            Ok(_) | Err(_) => LOOKUP_PATIENCE,
+            Ok(_) | Err(_) => LOOKUP_TIMEOUT,
         };
         self.answer_offsets(context, response.into(), open, timeout, fx);
     }
@@ -176,12 +177,12 @@ impl Broker {
             open,
         };
         let looks_up = waiting.open.values().any(|open| open.lookup.is_some());
-        let patience = if looks_up {
+        let timeout = if looks_up {
             timeout
         } else {
-            timeout.min(CONFIRMATION_PATIENCE)
+            timeout.min(CONFIRMATION_TIMEOUT)
         };
-        let deadline = self.now + patience;
+        let deadline = self.now + timeout;
         self.requests.purgatory.insert(deadline, Box::new(waiting));
         for number in numbers {
             self.look_up_offset(id, number, fx);
@@ -194,7 +195,7 @@ impl Broker {
         topic: &str,
         asked: &ListOffsetsPartition,
         api_version: i16,
-    ) -> Result<Found, ErrorCode> {
+    ) -> Result<OffsetResult, ErrorCode> {
         let topic = self.find_topic(Named::Name(topic))?;
         let partition = self.find_partition(topic, asked.partition_index)?;
         if !is_known_time(asked.timestamp, api_version) {
@@ -211,10 +212,10 @@ impl Broker {
         match asked.timestamp {
             EARLIEST_TIMESTAMP | EARLIEST_LOCAL_TIMESTAMP => {
                 let leader_epoch = replica.epoch_of_record(start);
-                return Ok(Found::Known(answer(start.0, leader_epoch)));
+                return Ok(OffsetResult::Known(answer(start.0, leader_epoch)));
             }
             LATEST_TIERED_TIMESTAMP | EARLIEST_PENDING_UPLOAD_TIMESTAMP => {
-                return Ok(Found::Known(answer(-1, LeaderEpoch(0))));
+                return Ok(OffsetResult::Known(answer(-1, LeaderEpoch(0))));
             }
             _ => {}
         }
@@ -227,7 +228,7 @@ impl Broker {
             })?;
         if asked.timestamp == LATEST_TIMESTAMP {
             let latest = answer(end.0, replica.leader_epoch());
-            return Ok(Found::IfCurrentLeader(latest, partition, None));
+            return Ok(OffsetResult::IfCurrentLeader(latest, partition, None));
         }
         let kind = if asked.timestamp == MAX_TIMESTAMP {
             QueryKind::MaxTimestamp { end }
@@ -237,7 +238,7 @@ impl Broker {
         };
         let none = answer(-1, LeaderEpoch(0));
         let lookup = (start < end).then_some(PendingLookup::Planned(kind, end));
-        Ok(Found::IfCurrentLeader(none, partition, lookup))
+        Ok(OffsetResult::IfCurrentLeader(none, partition, lookup))
     }
 
     /// Asks the store for what a request looks up in a partition, if it has been given all that it is to look at.
@@ -323,7 +324,7 @@ impl Broker {
         };
         let (partition, looks_up) = (open.partition, open.lookup.is_some());
         let is_known = match open.confirmation.map(|pending| self.confirmation(pending)) {
-            Some(Confirmation::LeadershipLost) if !fx.mutant(Mutant::ConfirmsForEver) => {
+            Some(Confirmation::LeadershipLost) if !fx.mutant(Mutant::KeepsWaitingWhenDeposed) => {
                 self.refuse_offset(id, number, ErrorCode::NotLeaderOrFollower);
                 true
             }
@@ -340,7 +341,7 @@ impl Broker {
         let is_last = offsets.open.is_empty();
         let waits_for_voters = offsets.open.values().all(|open| open.lookup.is_none());
         if waits_for_voters && !is_last {
-            purgatory.hasten(id, self.now + CONFIRMATION_PATIENCE);
+            purgatory.shorten_deadline(id, self.now + CONFIRMATION_TIMEOUT);
         }
         if is_known {
             self.requests.offsets.remove(partition, id, number);
@@ -373,7 +374,7 @@ impl Broker {
                         answer.end_offset = end_offset.0;
                     }
                     Ok((partition, None))
-                        if asked.leader_epoch != NO_EPOCH
+                        if asked.leader_epoch != UNDEFINED_LEADER_EPOCH
                             && !fx.mutant(Mutant::TellsEpochsUnconfirmed) =>
                     {
                         let number = open.len();
@@ -395,7 +396,7 @@ impl Broker {
                 partitions,
             });
         }
-        self.answer_offsets(context, response.into(), open, LOOKUP_PATIENCE, fx);
+        self.answer_offsets(context, response.into(), open, LOOKUP_TIMEOUT, fx);
     }
 
     /// The partition with the end of the epoch asked for, or of the one before; `None` for one that is not known.

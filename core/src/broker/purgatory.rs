@@ -94,8 +94,8 @@ impl Purgatory {
         self.waiting.insert(id, Waiting { deadline, request });
     }
 
-    /// Lets a request wait until then at the longest.
-    pub(super) fn hasten(&mut self, id: RequestId, deadline: Instant) {
+    /// Moves a request's deadline to this one where it is earlier.
+    pub(super) fn shorten_deadline(&mut self, id: RequestId, deadline: Instant) {
         if let Some(waiting) = self.waiting.get_mut(&id)
             && deadline < waiting.deadline
         {

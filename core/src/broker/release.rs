@@ -5,7 +5,7 @@
 //! So the replica asks the leader, and is kept until that says that it counts on it no more. Whoever leads later
 //! either has the log of this leader, or has had an answer of the replica in a later epoch.
 //!
-//! What is deleted has forgotten which epochs it had entered, and may be made anew by the same name. A leader of an earlier
+//! What is deleted has forgotten which epochs it had entered, and may be created again as the same voter (broker id and directory id). A leader of an earlier
 //! epoch that has not heard that it is deposed goes on counting it among its voters. So the metadata, as its own broker
 //! has them, have a report of the releasing leader's epoch before a replica is deleted, and one that is made anew, by a
 //! later record, begins there.
@@ -66,7 +66,7 @@ impl Broker {
             return;
         };
         if replica.is_leader() && leader_epoch > replica.leader_epoch() {
-            // It has stood in an epoch of its own, and is asked for no vote any more: nobody else tells of it.
+            // It may have voted or been a candidate in that epoch, and is sent nothing any more: nobody else tells of it.
             self.with_replica(partition, fx, |replica, cx| {
                 replica.enter_epoch(leader_epoch, from.voter(), cx);
             });
@@ -87,9 +87,10 @@ impl Broker {
         }
     }
 
-    /// The leader of an epoch counts on this broker's replica no more. That of a later one, which the replica has heard
-    /// meanwhile, may. The report of the epoch is there, but this broker may not have it yet, and a record before it may have
-    /// the replica made anew: it is kept until then, and the report lets it ask again.
+    /// The leader of an epoch counts on this broker's replica no more. A leader of a later epoch that the replica has entered
+    /// meanwhile may still count on it. The controller has the report of the releasing epoch, but this broker may not have
+    /// applied it, and a record before it may assign the replica again: so the replica is kept until this broker has, and
+    /// asks again then.
     pub(super) fn on_released(
         &mut self,
         partition: TopicPartition,

@@ -88,16 +88,18 @@ impl Broker {
         };
         rival.map(|directory| {
             format!(
-                "broker {} runs already, on directory {directory}: no second node may be configured as broker {}, as this \
-                 one on directory {} is (DUPLICATE_BROKER_REGISTRATION)",
-                peer.broker, peer.broker, peer.directory
+                "broker {} runs already, on directory {directory}, and the node on directory {} is configured as broker {} \
+                 too: give one of them another id, or stop the other where this directory replaces it \
+                 (DUPLICATE_BROKER_REGISTRATION)",
+                peer.broker, peer.directory, peer.broker
             )
         })
     }
 
-    /// Another node runs as this broker. One that was registered was there first; any other stops, once it has been turned
-    /// away again and again for too long for that other to be a node whose directory was lost. Whoever was paused meanwhile
-    /// has heard of that one last, and may turn this one away once more, long after everybody else.
+    /// A peer has turned this node away, since another one runs as the same broker. A node that is registered was there
+    /// first, and goes on. Any other stops once it has been turned away for the session timeout, which is too long for a
+    /// former self whose directory was lost. The time counts anew after a gap of a third of it: a peer that was paused goes
+    /// by what it heard before, and may turn this node away once more, long after everybody else.
     pub(super) fn on_turned_away(&mut self, words: String, fx: &mut Effects) {
         if self.registered().is_some() {
             return;
@@ -109,7 +111,7 @@ impl Broker {
         };
         self.turned_away = Some((since, self.now));
         if self.now.since(since) >= patience {
-            fx.notice(None, NoticeKind::Duplicate(words));
+            fx.notice(None, NoticeKind::DuplicateBrokerId(words));
             self.finish_stop(fx);
         }
     }

@@ -114,7 +114,7 @@ fn a_node_that_is_turned_away_for_the_session_timeout_stops_and_says_why() {
     let mut fx = Effects::new();
     let mut broker = node(identity(1, 12), &mut fx);
     let told = |fx: &Effects| {
-        let words = |effect: &Effect| matches!(effect, Effect::Notice(notice) if notice.what == NoticeKind::Duplicate("words".to_owned()));
+        let words = |effect: &Effect| matches!(effect, Effect::Notice(notice) if notice.what == NoticeKind::DuplicateBrokerId("words".to_owned()));
         fx.as_slice().iter().any(words) && fx.as_slice().last() == Some(&Effect::Stopped)
     };
     broker.step(now(0), Input::TurnedAway("words".to_owned()), &mut fx);

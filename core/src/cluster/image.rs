@@ -110,9 +110,9 @@ impl TopicImage {
 pub struct PartitionImage {
     /// The voters of its creation. Never changed.
     pub initial_voters: Vec<Voter>,
-    /// Those of them that no report has been without: none of these has ever been let go, so where one has no replica it has
-    /// not had any.
-    founders: Vec<Voter>,
+    /// The initial voters that every accepted report has included: they have never been removed, so where one of them has no
+    /// replica it has not had any.
+    never_removed: Vec<Voter>,
     /// The desired voters, most preferred leader first.
     pub target: Vec<Voter>,
     /// What its leader reported last, if any has yet.
@@ -162,7 +162,7 @@ impl PartitionImage {
     }
 
     fn role_of(&self, voter: Voter) -> Option<Role> {
-        if self.founders.contains(&voter) {
+        if self.never_removed.contains(&voter) {
             Some(Role::InitialVoter)
         } else if self.voters().contains(&voter) {
             Some(Role::Voter)
@@ -178,10 +178,10 @@ impl PartitionImage {
 /// starts as, and nothing else: a replica that is there goes by its own log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
-    /// A voter of the creation that no report has been without. It has never been let go, so if the directory does
+    /// An initial voter that every accepted report has included. It has never been removed, so if the directory does
     /// not have it, it never was there: it starts empty, clean, and votes.
     InitialVoter,
-    /// A voter by a reported change, or again. Where the directory does not have it, it may once have voted or
+    /// A voter that a reported change has added, be it an initial voter that had been removed. Where the directory does not have it, it may once have voted or
     /// acknowledged and then been deleted: it starts as a suspect.
     Voter,
     /// Desired, and not known to be a voter. It may be one all the same, or have been one: it starts as a
@@ -531,7 +531,7 @@ impl ClusterImage {
         }
         topic.partitions.push(Arc::new(PartitionImage {
             initial_voters: voters.to_vec(),
-            founders: voters.to_vec(),
+            never_removed: voters.to_vec(),
             target: target.to_vec(),
             reported: None,
         }));
@@ -541,8 +541,8 @@ impl ClusterImage {
         if let Some(partition) = self.partition_mut(report.partition)
             && partition.is_news(report)
         {
-            let founders = &mut partition.founders;
-            founders.retain(|founder| report.voters.contains(founder));
+            let never_removed = &mut partition.never_removed;
+            never_removed.retain(|voter| report.voters.contains(voter));
             partition.reported = Some(Reported {
                 leader_epoch: report.leader_epoch,
                 notes: report.notes,
@@ -647,16 +647,17 @@ impl PartitionImage {
 
     fn push_report(&self, partition: TopicPartition, records: &mut Vec<MetadataRecord>) {
         if let Some(reported) = &self.reported {
-            let is_back =
-                |voter: &Voter| reported.voters.contains(voter) && !self.founders.contains(voter);
+            let is_back = |voter: &Voter| {
+                reported.voters.contains(voter) && !self.never_removed.contains(voter)
+            };
             if self.initial_voters.iter().any(is_back) {
-                // A report of before, by which it was not a voter for a while.
+                // Stands for the reports that left them out, so that whoever reads this snapshot knows that they were removed.
                 records.push(MetadataRecord::PartitionVoters {
                     report: VoterReport {
                         partition,
                         leader_epoch: LeaderEpoch(-1),
                         notes: 0,
-                        voters: self.founders.clone(),
+                        voters: self.never_removed.clone(),
                     },
                 });
             }

@@ -200,16 +200,17 @@ pub enum TailRead {
 impl Replica {
     /// A new, empty replica. Orders its creation. `preferred` says that the placement wants it to lead.
     ///
-    /// A replica that is no voter of the partition's creation may be one that was here before and was deleted, or is lost:
-    /// it starts as a suspect, and votes for nobody, until it has caught up. `made_in` is the latest epoch that it may have
-    /// entered when it was deleted: it follows no leader of an earlier one, who may still count it among its voters. `None`
-    /// for a voter of the creation.
+    /// A replica may be one that was here before and was deleted, or is lost, unless it is an initial voter that was never
+    /// removed. It starts as new then: as a suspect that votes for nobody until it has caught up. `leader_epoch_min` is
+    /// the leader epoch of the last voter report, at or above any that it had entered when it was deleted: it follows no
+    /// leader of an earlier one, who may still count it among its voters. `None` for an initial voter that was never
+    /// removed, which starts clean.
     pub(crate) fn create(
         id: TopicPartition,
         me: Voter,
         voters: Vec<Voter>,
         config: ReplicaConfig,
-        made_in: Option<LeaderEpoch>,
+        leader_epoch_min: Option<LeaderEpoch>,
         preferred: bool,
         cx: &mut Cx<'_>,
     ) -> Self {
@@ -218,7 +219,7 @@ impl Replica {
         replica
             .orders
             .push(OrderKind::Create { voters }, replica.end, replica.id, cx);
-        if let Some(leader_epoch) = made_in
+        if let Some(leader_epoch) = leader_epoch_min
             && !cx.fx.mutant(Mutant::TrustsNewReplica)
         {
             replica.set_mark(Mark::New, cx);
@@ -502,7 +503,7 @@ impl Replica {
     /// one before it was deleted, and follows no leader of an earlier one.
     pub(crate) fn begin_in(&mut self, leader_epoch: LeaderEpoch, cx: &mut Cx<'_>) {
         let is_later = leader_epoch > self.vote.leader_epoch;
-        if self.mark == Mark::New && is_later && !cx.fx.mutant(Mutant::BeginsInNoEpoch) {
+        if self.mark == Mark::New && is_later && !cx.fx.mutant(Mutant::IgnoresReportedEpoch) {
             let voted_for = None;
             self.store_vote(
                 Vote {

@@ -88,8 +88,16 @@ impl Quorum {
         };
         let voters = (0..n).map(voter).collect();
         self.with_cx(me, |cx| {
-            let made_in = (role != cluster::Role::InitialVoter).then_some(LeaderEpoch(0));
-            Replica::create(PARTITION, voter(me), voters, config, made_in, false, cx)
+            let leader_epoch_min = (role != cluster::Role::InitialVoter).then_some(LeaderEpoch(0));
+            Replica::create(
+                PARTITION,
+                voter(me),
+                voters,
+                config,
+                leader_epoch_min,
+                false,
+                cx,
+            )
         })
     }
 

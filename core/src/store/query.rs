@@ -555,7 +555,7 @@ impl<D: Disk> Reader<'_, D> {
             let mut found = self.greatest_from(index, from, end)?;
             let is_it = found.is_some_and(|(_, found, _)| found >= segment.max_timestamp);
             if !is_it && from > start {
-                // The record with that is behind `end`, or was before the log's start.
+                // The record with the segment's greatest timestamp is at or above `end`, or below the log start offset.
                 found = self.greatest_from(index, start, end)?;
             }
             let is_greater = |found: &FoundRecord| best.is_none_or(|(_, best, _)| found.1 > best);

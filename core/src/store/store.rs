@@ -340,7 +340,7 @@ impl<D: Disk> LogStore<D> {
         }
         // Its name says that it was there, should the group be lost that creates it.
         match self.disk.create_directory(&segment::directory(replica)) {
-            // A disk can be full for long, and a voter of the creation is needed.
+            // Room may not come soon, and the partition may need this initial voter: it is created without its directory.
             Err(DiskError::NoSpace) => Ok(false),
             made => Ok(self.done_or_later(made)?.is_none()),
         }

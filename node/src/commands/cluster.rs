@@ -82,16 +82,20 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         status.partitions_without_leader,
         status.partitions_under_replicated,
     ) {
-        (0, 0) => "every partition has a leader and all its copies".to_owned(),
+        (0, 0) => "every partition has a leader and all its replicas in sync".to_owned(),
         (leaderless, behind) => {
             let leaderless = counted(leaderless as u64, "partition", "partitions");
-            format!("{leaderless} without a leader, {behind} with copies missing or behind")
+            format!("{leaderless} without a leader, {behind} under-replicated")
         }
     };
     print_line(&format!("health      {health}"))?;
     for broker in status.brokers.iter().filter(|it| it.directory_offline) {
-        let (id, copies) = (broker.id, counted(broker.replicas as u64, "copy", "copies"));
-        let words = format!("broker {id} has given up its log directory, with {copies}");
+        let (id, copies) = (
+            broker.id,
+            counted(broker.replicas as u64, "replica", "replicas"),
+        );
+        let words =
+            format!("broker {id}: log directory offline, with {copies}; see its log for why");
         print_line(&format!("            {words}"))?;
     }
     print_line("")?;

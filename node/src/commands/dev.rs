@@ -25,7 +25,7 @@ use varve_net::node::{self, ListenerSettings, NodeSettings, RunningNode};
 use varve_net::rt;
 
 use super::show::say;
-use super::{Failure, WrongCall, draw, draw_seed, open_directory};
+use super::{Failure, UsageError, draw, draw_seed, open_directory};
 use crate::config::{SettingError, check_setting};
 use crate::logging;
 
@@ -130,7 +130,7 @@ fn count_nodes(data: &Path, wanted: Option<u16>) -> Result<u16, Failure> {
     match wanted {
         None if existing > 0 => Ok(existing),
         None => Ok(NODES_DEFAULT),
-        Some(nodes) if nodes < existing => Err(WrongCall(format!(
+        Some(nodes) if nodes < existing => Err(UsageError(format!(
             "the cluster in {} has {existing} nodes, and {nodes} may not be enough to keep its data; start it \
              without --nodes, or another one with --data",
             data.display()

@@ -28,17 +28,18 @@ use varve_net::files::{OpenError, RealDisk};
 
 use show::say;
 
-/// The command cannot have been meant as it was called.
+/// The command was called in a way that cannot work: an option that contradicts another, or names a file that cannot be
+/// opened. Exit status 2.
 #[derive(Debug)]
-pub(crate) struct WrongCall(pub(crate) String);
+pub(crate) struct UsageError(pub(crate) String);
 
-impl fmt::Display for WrongCall {
+impl fmt::Display for UsageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for WrongCall {}
+impl std::error::Error for UsageError {}
 
 /// Why a command failed, in words for whoever gave it.
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;

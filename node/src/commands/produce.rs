@@ -25,7 +25,7 @@ use super::record_json::RecordJson;
 use super::show::{Access, counted, progress, progress_in_bytes};
 use super::times::parse_time;
 use super::topic::parse_name;
-use super::{Failure, WrongCall, draw_seed};
+use super::{Failure, UsageError, draw_seed};
 
 /// Records that are waited for until they are sent, where the input is a person's typing.
 const IDLE: Duration = Duration::from_millis(50);
@@ -199,7 +199,7 @@ fn open(arguments: &Arguments) -> Result<(Lines, Option<u64>), Failure> {
     let Some(path) = arguments.file.as_deref() else {
         return Ok((Lines::of(io::stdin(), delimiter), None));
     };
-    let unreadable = |error| WrongCall(unreadable(Some(path), &error));
+    let unreadable = |error| UsageError(unreadable(Some(path), &error));
     let file = File::open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
     let total = metadata.is_file().then_some(metadata.len());
@@ -208,8 +208,8 @@ fn open(arguments: &Arguments) -> Result<(Lines, Option<u64>), Failure> {
 
 fn unreadable(path: Option<&Path>, error: &io::Error) -> String {
     match path {
-        Some(path) => format!("{}: {error}", path.display()),
-        None => format!("standard input: {error}"),
+        Some(path) => format!("cannot read {}: {error}", path.display()),
+        None => format!("cannot read standard input: {error}"),
     }
 }
 

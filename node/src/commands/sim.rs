@@ -14,7 +14,7 @@ use varve_net::rt;
 use varve_sim::run::{FuzzSummary, Outcome, RunOptions, run as run_seed};
 
 use super::show::{print_line, progress};
-use super::{Failure, WrongCall, jobs};
+use super::{Failure, UsageError, jobs};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -92,11 +92,12 @@ fn one(seed: u64, trace: Option<PathBuf>, mutant: Option<Mutant>) -> Result<(), 
         trace: trace.is_some(),
         ..RunOptions::default()
     };
-    let failed = |path: &Path, error| format!("{}: {error}", path.display());
+    let failed =
+        |path: &Path, error| format!("cannot write the trace to {}: {error}", path.display());
     let path = trace.as_deref().filter(|path| path.as_os_str() != "-");
     // A file that cannot be written is told before a long run, not after it.
     let mut file = path
-        .map(|path| File::create(path).map_err(|error| WrongCall(failed(path, error))))
+        .map(|path| File::create(path).map_err(|error| UsageError(failed(path, error))))
         .transpose()?;
     let outcome = run_seed(seed, &options);
     match (&mut file, path, &outcome.trace) {
