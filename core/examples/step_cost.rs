@@ -173,6 +173,8 @@ impl Cluster {
             | Effect::Peers { .. }
             | Effect::Redial(_)
             | Effect::CloseSession { .. }
+            | Effect::AcceptPeer { .. }
+            | Effect::RejectPeer { .. }
             | Effect::Joined(_)
             | Effect::Ready
             | Effect::CloseClients
@@ -399,6 +401,8 @@ fn measure(partitions: i32, replication_factor: i16) {
                 | Effect::Peers { .. }
                 | Effect::Redial(_)
                 | Effect::CloseSession { .. }
+                | Effect::AcceptPeer { .. }
+                | Effect::RejectPeer { .. }
                 | Effect::Joined(_)
                 | Effect::Ready
                 | Effect::CloseClients

@@ -61,6 +61,22 @@ pub enum Effect {
         /// Which.
         session: u64,
     },
+    /// Accept the connection of this hello: the peer learns that its link is up, and is listened to.
+    AcceptPeer {
+        /// Whose.
+        from: BrokerId,
+        /// The session that begins.
+        session: u64,
+    },
+    /// Reject the connection of this hello, and tell the peer why.
+    RejectPeer {
+        /// Whose.
+        from: BrokerId,
+        /// The session that does not begin.
+        session: u64,
+        /// Why, for whoever runs the peer.
+        reason: String,
+    },
     /// Write the cluster's id into the directory's identity: it has joined.
     Joined(ClusterId),
     /// The node is registered and has caught up with the metadata: clients may come.

@@ -35,8 +35,19 @@ pub enum Input {
         /// Which.
         session: u64,
     },
-    /// A peer has turned this node away: another node runs as the same broker, in these words.
-    TurnedAway(String),
+    /// A peer has dialled this node, and its hello says this. Answered by [`Effect::AcceptPeer`] or [`Effect::RejectPeer`];
+    /// nothing comes on the connection before that.
+    ///
+    /// [`Effect::AcceptPeer`]: crate::effect::Effect::AcceptPeer
+    /// [`Effect::RejectPeer`]: crate::effect::Effect::RejectPeer
+    Hello {
+        /// Who it says to be.
+        from: PeerIdentity,
+        /// The number of the session that the connection becomes where it is accepted.
+        session: u64,
+    },
+    /// A peer has rejected this node for this reason: another node runs as the same broker.
+    RejectedByPeer(String),
     /// A message from a peer.
     Peer {
         /// Who sent it, as its hello said.

@@ -221,7 +221,12 @@ impl Links {
     /// The directory on which the same broker runs already, heard within the election timeout, where `peer` speaks
     /// from another: two nodes are configured as one.
     #[must_use]
-    pub fn rival(&self, peer: &PeerIdentity, now: Instant, timing: &Timing) -> Option<DirectoryId> {
+    pub fn other_directory_heard(
+        &self,
+        peer: &PeerIdentity,
+        now: Instant,
+        timing: &Timing,
+    ) -> Option<DirectoryId> {
         let link = self.get(peer.broker)?;
         let known = link.incoming?;
         let is_heard = link.is_heard(now, timing) && !self.lets_namesakes_in;
@@ -281,10 +286,10 @@ impl Links {
         now: Instant,
         timing: &Timing,
     ) -> Vec<LinkChange> {
-        let rival = self.rival(&peer, now, timing);
+        let other = self.other_directory_heard(&peer, now, timing);
         let link = self.link(peer.broker, now);
         let mut changes = Vec::new();
-        if rival.is_none() && link.incoming.is_some_and(|known| is_over(&known, &peer)) {
+        if other.is_none() && link.incoming.is_some_and(|known| is_over(&known, &peer)) {
             changes.extend(link.enter_start(peer));
         }
         link.outgoing = Some(peer);
@@ -331,7 +336,7 @@ impl Links {
         now: Instant,
         timing: &Timing,
     ) -> Option<Vec<LinkChange>> {
-        if self.rival(&from, now, timing).is_some() {
+        if self.other_directory_heard(&from, now, timing).is_some() {
             return None;
         }
         let keeps_refusals = self.keeps_refusals;

@@ -22,7 +22,7 @@ use varve_core::time::Instant;
 use crate::connection::{ClientEvent, ReplyQueue};
 use crate::disk_thread::{DiskHandle, DiskReport};
 use crate::notice;
-use crate::peer_link::{LinkEvent, PeerLinks, Sessions, Verdict};
+use crate::peer_link::{LinkEvent, PeerLinks, Sessions};
 use crate::rt::Clock;
 
 /// How many facts of one kind are taken before the others have their turn.
@@ -247,21 +247,17 @@ impl Driver {
                 }
             }
             LinkEvent::Hello { identity, verdict } => {
-                let ruling = match self.broker.turns_away(self.clock.now(), &identity) {
-                    Some(words) => Verdict::TurnedAway(words),
-                    None => {
-                        self.links.wake(identity.broker);
-                        Verdict::Welcome(self.sessions.open())
-                    }
-                };
-                // Where nobody waits for it any more, the connection is gone.
-                let _ = verdict.send(ruling);
+                let session = self.sessions.hello(verdict);
+                self.step(Input::Hello {
+                    from: identity,
+                    session,
+                });
             }
             LinkEvent::Refused(broker) => self.step(Input::DialRefused(broker)),
             LinkEvent::SessionClosed { from, session } => {
                 self.step(Input::SessionClosed { from, session });
             }
-            LinkEvent::TurnedAway(words) => self.step(Input::TurnedAway(words)),
+            LinkEvent::Rejected(reason) => self.step(Input::RejectedByPeer(reason)),
             LinkEvent::Received {
                 from,
                 session,
@@ -333,6 +329,15 @@ impl Driver {
             Effect::Peers { addresses, all } => self.drive_peers(&addresses, all),
             Effect::Redial(broker) => self.links.redial(broker),
             Effect::CloseSession { from: _, session } => self.sessions.close(session),
+            Effect::AcceptPeer { from, session } => {
+                self.links.wake(from);
+                self.sessions.accept(session);
+            }
+            Effect::RejectPeer {
+                from: _,
+                session,
+                reason,
+            } => self.sessions.reject(session, reason),
             Effect::Joined(cluster) => {
                 self.identity
                     .send_modify(|identity| identity.cluster = Some(cluster));

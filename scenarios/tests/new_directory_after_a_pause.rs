@@ -8,7 +8,7 @@
 use varve_scenarios::{Scenario, millis, secs};
 
 pub(crate) fn cluster() -> Scenario {
-    Scenario::new(5).seed(1).quiet().replicas(3)
+    Scenario::new(5).seed(2).quiet().replicas(3)
 }
 
 pub(crate) fn story(s: &mut Scenario) {

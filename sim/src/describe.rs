@@ -44,7 +44,10 @@ pub fn input(input: &Input) -> String {
         Input::SessionClosed { from, session } => {
             format!("that session {session} of n{} is closed", from.broker)
         }
-        Input::TurnedAway(words) => format!("that it is turned away: {words}"),
+        Input::Hello { from, session } => {
+            format!("a hello of n{} for session {session}", from.broker)
+        }
+        Input::RejectedByPeer(reason) => format!("that it is rejected: {reason}"),
         Input::Peer { from, message, .. } => {
             let text = peer_message(message).map(|(_, text)| text);
             let text = text.unwrap_or_else(|| message.to_string());
@@ -268,6 +271,8 @@ pub fn doings(effects: &[Effect], partition: TopicPartition, end_before: Option<
             | Effect::Peers { .. }
             | Effect::Redial(_)
             | Effect::CloseSession { .. }
+            | Effect::AcceptPeer { .. }
+            | Effect::RejectPeer { .. }
             | Effect::Joined(_)
             | Effect::Ready
             | Effect::CloseClients

@@ -133,6 +133,8 @@ pub struct Process {
     pub links: BTreeMap<BrokerId, Link>,
     /// Incoming links: who is at the other end, and which connection of that peer it is.
     pub incoming: BTreeMap<Connection, (PeerIdentity, u64)>,
+    /// Incoming connections whose hello the broker has not answered, by peer and session.
+    pub hellos: BTreeMap<(BrokerId, u64), (Connection, PeerIdentity)>,
     /// Incoming connections of each peer so far.
     pub sessions: BTreeMap<BrokerId, u64>,
     /// Connections of clients.
@@ -230,6 +232,7 @@ impl Process {
             has_refused: false,
             links: BTreeMap::new(),
             incoming: BTreeMap::new(),
+            hellos: BTreeMap::new(),
             sessions: BTreeMap::new(),
             clients: BTreeMap::new(),
             client_ids: BTreeMap::new(),

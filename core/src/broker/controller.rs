@@ -115,7 +115,7 @@ impl Broker {
         };
         let image = Arc::clone(&controller.image);
         let planned = match question {
-            Question::Register(registration) => match self.rival_of(&registration) {
+            Question::Register(registration) => match self.duplicate_registration(&registration) {
                 Some(words) => Planned {
                     records: Vec::new(),
                     decision: Decision::Refused(words),
@@ -143,14 +143,14 @@ impl Broker {
 
     /// Why a start of a broker cannot be registered while another directory of the same broker runs: two nodes are
     /// configured as one, and the one that is there is believed.
-    fn rival_of(&self, registration: &BrokerRegistration) -> Option<String> {
+    fn duplicate_registration(&self, registration: &BrokerRegistration) -> Option<String> {
         let asks = PeerIdentity {
             cluster: self.me.cluster,
             broker: registration.broker,
             directory: registration.directory,
             incarnation: registration.incarnation,
         };
-        self.turns_away(self.now, &asks)
+        self.duplicate_of(&asks)
     }
 
     /// Appends what was planned; the answer waits for its commit.

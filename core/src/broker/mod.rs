@@ -135,8 +135,8 @@ pub struct Broker {
     /// Clients are being let go.
     closing_clients: bool,
     stopped: bool,
-    /// Since when, and when last, peers have turned this node away.
-    turned_away: Option<(Instant, Instant)>,
+    /// Since when, and when last, peers have rejected this node as a duplicate of another one.
+    rejected: Option<(Instant, Instant)>,
 }
 
 /// Numbers the question that announces a stop.
@@ -209,7 +209,7 @@ impl Broker {
             stopping: false,
             closing_clients: false,
             stopped: false,
-            turned_away: None,
+            rejected: None,
         };
         broker.arm(Timer::Heartbeat, Some(now.instant));
         broker.arm(Timer::Housekeeping, Some(now.instant));
@@ -309,7 +309,8 @@ impl Broker {
             Input::LinkDown(peer) => self.on_link_down(peer, fx),
             Input::DialRefused(peer) => self.on_dial_refused(peer, fx),
             Input::SessionClosed { from, session } => self.on_session_closed(from, session, fx),
-            Input::TurnedAway(words) => self.on_turned_away(words, fx),
+            Input::Hello { from, session } => self.on_hello(from, session, fx),
+            Input::RejectedByPeer(reason) => self.on_rejected(reason, fx),
             Input::Peer {
                 from,
                 session,

@@ -9,7 +9,6 @@ use crate::peer::{
     ReplicaMessage,
 };
 use crate::replica::Replica;
-use crate::time::Instant;
 
 use super::{Broker, Timer, Told};
 
@@ -76,17 +75,32 @@ impl Broker {
         }
     }
 
-    /// Why a node that dials this one is to be turned away: a node runs as the same broker on another directory, as far
-    /// as this one hears. Kafka's `DUPLICATE_BROKER_REGISTRATION`. `now` is as in [`Broker::step`].
-    #[must_use]
-    pub fn turns_away(&self, now: Instant, peer: &PeerIdentity) -> Option<String> {
+    /// A peer has dialled.
+    pub(super) fn on_hello(&mut self, from: PeerIdentity, session: u64, fx: &mut Effects) {
+        fx.push(match self.duplicate_of(&from) {
+            None => Effect::AcceptPeer {
+                from: from.broker,
+                session,
+            },
+            Some(reason) => Effect::RejectPeer {
+                from: from.broker,
+                session,
+                reason,
+            },
+        });
+    }
+
+    /// Why a start of a node is to be rejected: a node runs as the same broker on another directory, as far as this one
+    /// hears. Kafka's `DUPLICATE_BROKER_REGISTRATION`.
+    pub(super) fn duplicate_of(&self, peer: &PeerIdentity) -> Option<String> {
         let own = peer.broker == self.me.broker && peer.directory != self.me.directory;
-        let rival = if own {
+        let running = if own {
             Some(self.me.directory)
         } else {
-            self.links.rival(peer, now, &self.setup.timing)
+            self.links
+                .other_directory_heard(peer, self.now, &self.setup.timing)
         };
-        rival.map(|directory| {
+        running.map(|directory| {
             format!(
                 "broker {} runs already, on directory {directory}, and the node on directory {} is configured as broker {} \
                  too: give one of them another id, or stop the other where this directory replaces it \
@@ -96,22 +110,22 @@ impl Broker {
         })
     }
 
-    /// A peer has turned this node away, since another one runs as the same broker. A node that is registered was there
-    /// first, and goes on. Any other stops once it has been turned away for the session timeout, which is too long for a
+    /// A peer has rejected this node, since another one runs as the same broker. A node that is registered was there
+    /// first, and goes on. Any other stops once it has been rejected for the session timeout, which is too long for a
     /// former self whose directory was lost. The time counts anew after a gap of a third of it: a peer that was paused goes
-    /// by what it heard before, and may turn this node away once more, long after everybody else.
-    pub(super) fn on_turned_away(&mut self, words: String, fx: &mut Effects) {
+    /// by what it heard before, and may reject this node once more, long after everybody else.
+    pub(super) fn on_rejected(&mut self, reason: String, fx: &mut Effects) {
         if self.registered().is_some() {
             return;
         }
-        let patience = self.setup.session_timeout;
-        let since = match self.turned_away {
-            Some((since, last)) if self.now.since(last) < patience / 3 => since,
+        let session_timeout = self.setup.session_timeout;
+        let since = match self.rejected {
+            Some((since, last)) if self.now.since(last) < session_timeout / 3 => since,
             Some(_) | None => self.now,
         };
-        self.turned_away = Some((since, self.now));
-        if self.now.since(since) >= patience {
-            fx.notice(None, NoticeKind::DuplicateBrokerId(words));
+        self.rejected = Some((since, self.now));
+        if self.now.since(since) >= session_timeout {
+            fx.notice(None, NoticeKind::DuplicateBrokerId(reason));
             self.finish_stop(fx);
         }
     }

@@ -71,21 +71,32 @@ fn heartbeat(from: PeerIdentity, session: u64, sent_at: Instant) -> Input {
     }
 }
 
+/// Why the broker rejects whoever says this hello at this second; `None` where it accepts.
+fn rejection(broker: &mut Broker, from: PeerIdentity, second: u64) -> Option<String> {
+    let mut fx = Effects::new();
+    let session = 9;
+    broker.step(now(second), Input::Hello { from, session }, &mut fx);
+    let mut answers = fx.drain().filter_map(|effect| match effect {
+        Effect::AcceptPeer { .. } => Some(None),
+        Effect::RejectPeer { reason, .. } => Some(Some(reason)),
+        _other => None,
+    });
+    answers.next().expect("every hello is answered")
+}
+
 #[test]
-fn a_second_node_with_the_id_of_one_that_is_heard_is_turned_away_and_not_listened_to() {
+fn a_second_node_with_the_id_of_one_that_is_heard_is_rejected_and_not_listened_to() {
     let mut fx = Effects::new();
     let mut broker = node(identity(1, 11), &mut fx);
     let (first, second) = (identity(2, 21), identity(2, 22));
-    assert_eq!(broker.turns_away(at(1), &first), None);
+    assert_eq!(rejection(&mut broker, first, 1), None);
     broker.step(now(1), heartbeat(first, 1, at(1)), &mut fx);
-    let words = broker
-        .turns_away(at(1), &second)
-        .expect("the first is heard");
-    assert!(words.contains("DUPLICATE_BROKER_REGISTRATION"), "{words}");
+    let reason = rejection(&mut broker, second, 1).expect("the first is heard");
+    assert!(reason.contains("DUPLICATE_BROKER_REGISTRATION"), "{reason}");
     broker.step(now(1), heartbeat(second, 2, at(1)), &mut fx);
     let heard = broker.links.get(BrokerId(2)).and_then(|link| link.incoming);
     assert_eq!(heard, Some(first), "the first goes on");
-    assert_eq!(broker.turns_away(at(1), &first), None);
+    assert_eq!(rejection(&mut broker, first, 1), None);
 }
 
 #[test]
@@ -94,35 +105,39 @@ fn a_node_whose_directory_was_lost_is_welcome_once_the_old_one_is_silent() {
     let mut broker = node(identity(1, 11), &mut fx);
     let (old, new) = (identity(2, 21), identity(2, 22));
     broker.step(now(1), heartbeat(old, 1, at(1)), &mut fx);
-    assert_eq!(broker.turns_away(at(2), &new), None);
+    assert_eq!(rejection(&mut broker, new, 2), None);
     broker.step(now(2), heartbeat(new, 2, at(2)), &mut fx);
     let heard = broker.links.get(BrokerId(2)).and_then(|link| link.incoming);
     assert_eq!(heard, Some(new));
-    assert!(broker.turns_away(at(2), &old).is_some());
+    assert!(rejection(&mut broker, old, 2).is_some());
 }
 
 #[test]
 fn nobody_may_call_itself_by_the_name_of_the_node_it_dials() {
     let mut fx = Effects::new();
-    let broker = node(identity(1, 11), &mut fx);
-    assert!(broker.turns_away(at(0), &identity(1, 12)).is_some());
-    assert_eq!(broker.turns_away(at(0), &identity(1, 11)), None);
+    let mut broker = node(identity(1, 11), &mut fx);
+    assert!(rejection(&mut broker, identity(1, 12), 0).is_some());
+    assert_eq!(rejection(&mut broker, identity(1, 11), 0), None);
 }
 
 #[test]
-fn a_node_that_is_turned_away_for_the_session_timeout_stops_and_says_why() {
+fn a_node_that_is_rejected_for_the_session_timeout_stops_and_says_why() {
     let mut fx = Effects::new();
     let mut broker = node(identity(1, 12), &mut fx);
     let told = |fx: &Effects| {
         let words = |effect: &Effect| matches!(effect, Effect::Notice(notice) if notice.what == NoticeKind::DuplicateBrokerId("words".to_owned()));
         fx.as_slice().iter().any(words) && fx.as_slice().last() == Some(&Effect::Stopped)
     };
-    broker.step(now(0), Input::TurnedAway("words".to_owned()), &mut fx);
+    broker.step(now(0), Input::RejectedByPeer("words".to_owned()), &mut fx);
     for second in 5..14 {
-        broker.step(now(second), Input::TurnedAway("words".to_owned()), &mut fx);
+        broker.step(
+            now(second),
+            Input::RejectedByPeer("words".to_owned()),
+            &mut fx,
+        );
         assert!(!told(&fx), "the other may be about to die");
     }
-    broker.step(now(14), Input::TurnedAway("words".to_owned()), &mut fx);
+    broker.step(now(14), Input::RejectedByPeer("words".to_owned()), &mut fx);
     assert!(told(&fx));
     assert_eq!(broker.next_deadline(), None);
 }

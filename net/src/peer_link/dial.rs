@@ -86,10 +86,10 @@ pub(super) async fn maintain_link(
                     }
                     failing_since = tokio::time::Instant::now();
                 }
-                Err(DialError::Duplicate(words)) => {
+                Err(DialError::Duplicate(reason)) => {
                     if context
                         .events
-                        .send(LinkEvent::TurnedAway(words))
+                        .send(LinkEvent::Rejected(reason))
                         .await
                         .is_err()
                     {

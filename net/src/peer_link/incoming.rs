@@ -128,10 +128,10 @@ async fn welcome<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
             (HelloReply::Welcome(own), Ok((identity, None)))
         }
         Ok((own, identity)) => match ask_core(identity, context).await? {
-            Verdict::Welcome(session) => (HelloReply::Welcome(own), Ok((identity, Some(session)))),
-            Verdict::TurnedAway(words) => (
-                HelloReply::Duplicate(words.clone()),
-                Err(NotWelcome::Words(words)),
+            Ok(session) => (HelloReply::Welcome(own), Ok((identity, Some(session)))),
+            Err(reason) => (
+                HelloReply::Duplicate(reason.clone()),
+                Err(NotWelcome::Words(reason)),
             ),
         },
         Err(reason) => (HelloReply::Refused(reason.to_string()), Err(reason)),

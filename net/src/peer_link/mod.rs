@@ -74,15 +74,15 @@ pub enum LinkEvent {
     },
     /// A broker that was dialled at its own address is not there: its machine refuses to connect.
     Refused(BrokerId),
-    /// A node dials this one: may it?
+    /// A node has dialled this one, and says this hello.
     Hello {
         /// Who it says to be.
         identity: PeerIdentity,
-        /// Takes the answer.
+        /// Takes the broker's answer.
         verdict: oneshot::Sender<Verdict>,
     },
-    /// A peer has turned this node away because another runs as the same broker, in these words.
-    TurnedAway(String),
+    /// A peer has rejected this node for this reason: another node runs as the same broker.
+    Rejected(String),
     /// A peer has sent something.
     Received {
         /// Who, as its hello said.
@@ -101,16 +101,10 @@ pub enum LinkEvent {
     },
 }
 
-/// What core says of a node that dials.
-#[derive(Debug)]
-pub enum Verdict {
-    /// It may.
-    Welcome(Session),
-    /// Another node runs as the same broker, in these words.
-    TurnedAway(String),
-}
+/// What the broker answers to a hello: a session, or the reason why not.
+pub type Verdict = Result<Session, String>;
 
-/// An incoming connection that is let in.
+/// An incoming connection that is accepted.
 #[derive(Debug)]
 pub struct Session {
     /// Numbers the incoming connections of this node, ascending.
@@ -123,19 +117,33 @@ pub struct Session {
 #[derive(Debug, Default)]
 pub struct Sessions {
     latest: u64,
+    /// Connections whose hello is not answered yet.
+    hellos: BTreeMap<u64, oneshot::Sender<Verdict>>,
     ends: BTreeMap<u64, oneshot::Sender<()>>,
 }
 
 impl Sessions {
-    /// The next one begins.
-    pub fn open(&mut self) -> Session {
-        self.ends.retain(|_, end| !end.is_closed());
+    /// A hello has come. Returns the number of the session that begins where it is accepted.
+    pub fn hello(&mut self, verdict: oneshot::Sender<Verdict>) -> u64 {
         self.latest += 1;
-        let (sender, end) = oneshot::channel();
-        self.ends.insert(self.latest, sender);
-        Session {
-            number: self.latest,
-            end,
+        self.hellos.insert(self.latest, verdict);
+        self.latest
+    }
+
+    /// The broker accepts the hello of this number. Where nobody waits for that any more, the connection is gone.
+    pub fn accept(&mut self, number: u64) {
+        self.ends.retain(|_, end| !end.is_closed());
+        if let Some(verdict) = self.hellos.remove(&number) {
+            let (sender, end) = oneshot::channel();
+            self.ends.insert(number, sender);
+            let _ = verdict.send(Ok(Session { number, end }));
+        }
+    }
+
+    /// The broker rejects the hello of this number.
+    pub fn reject(&mut self, number: u64, reason: String) {
+        if let Some(verdict) = self.hellos.remove(&number) {
+            let _ = verdict.send(Err(reason));
         }
     }
 

@@ -10,7 +10,7 @@ use varve_core::peer::{DirectoryState, Heartbeat, PeerAddresses};
 use varve_core::time::Instant;
 
 const SOON: Duration = Duration::from_secs(5);
-/// The directory of a node that every other turns away.
+/// The directory of a node that every other rejects.
 const TWIN: DirectoryId = DirectoryId(77);
 
 fn identity(broker: i32) -> PeerIdentity {
@@ -51,12 +51,13 @@ impl Node {
             while let Some(event) = told.recv().await {
                 match event {
                     LinkEvent::Hello { identity, verdict } => {
-                        let ruling = if identity.directory == TWIN {
-                            Verdict::TurnedAway("it runs already".to_owned())
+                        let mut sessions = lock(&opening);
+                        let session = sessions.hello(verdict);
+                        if identity.directory == TWIN {
+                            sessions.reject(session, "it runs already".to_owned());
                         } else {
-                            Verdict::Welcome(lock(&opening).open())
-                        };
-                        let _ = verdict.send(ruling);
+                            sessions.accept(session);
+                        }
                     }
                     event => forward.send(event).await.unwrap_or(()),
                 }
@@ -172,7 +173,7 @@ async fn a_broken_link_is_told_and_comes_back_as_another_session() {
 }
 
 #[tokio::test]
-async fn a_node_that_is_turned_away_is_told_so() {
+async fn a_node_that_is_rejected_is_told_so() {
     let b = Node::new(identity(2)).await;
     let mut a = Node::new(PeerIdentity {
         directory: TWIN,
@@ -181,7 +182,7 @@ async fn a_node_that_is_turned_away_is_told_so() {
     .await;
     let _links = a.links(&[&b.address]);
     match a.event().await {
-        LinkEvent::TurnedAway(words) => assert_eq!(words, "it runs already"),
+        LinkEvent::Rejected(reason) => assert_eq!(reason, "it runs already"),
         other => panic!("a refusal was due, not {other:?}"),
     }
 }

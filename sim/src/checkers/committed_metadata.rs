@@ -56,6 +56,8 @@ impl Checker for MetadataAreCommitted {
                 | Effect::Peers { .. }
                 | Effect::Redial(_)
                 | Effect::CloseSession { .. }
+                | Effect::AcceptPeer { .. }
+                | Effect::RejectPeer { .. }
                 | Effect::Joined(_)
                 | Effect::Ready
                 | Effect::CloseClients

@@ -92,6 +92,8 @@ impl Checker for HolesAreNotServed {
                 | Effect::Peers { .. }
                 | Effect::Redial(_)
                 | Effect::CloseSession { .. }
+                | Effect::AcceptPeer { .. }
+                | Effect::RejectPeer { .. }
                 | Effect::Joined(_)
                 | Effect::Ready
                 | Effect::CloseClients

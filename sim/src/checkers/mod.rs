@@ -217,7 +217,8 @@ const fn spoken_by(input: &Input) -> Option<(PeerIdentity, u64)> {
         | Input::LinkDown(_)
         | Input::DialRefused(_)
         | Input::SessionClosed { .. }
-        | Input::TurnedAway(_)
+        | Input::Hello { .. }
+        | Input::RejectedByPeer(_)
         | Input::Stored(_)
         | Input::StoreFailed(_)
         | Input::SpaceReturned

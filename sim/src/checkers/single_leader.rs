@@ -71,6 +71,8 @@ impl Checker for SingleLeaderPerEpoch {
                 | Effect::Peers { .. }
                 | Effect::Redial(_)
                 | Effect::CloseSession { .. }
+                | Effect::AcceptPeer { .. }
+                | Effect::RejectPeer { .. }
                 | Effect::Joined(_)
                 | Effect::Ready
                 | Effect::CloseClients

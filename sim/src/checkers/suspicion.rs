@@ -80,6 +80,8 @@ impl Checker for SuspicionEndsWhenCaughtUp {
                 | Effect::Joined(_)
                 | Effect::Redial(_)
                 | Effect::CloseSession { .. }
+                | Effect::AcceptPeer { .. }
+                | Effect::RejectPeer { .. }
                 | Effect::Ready
                 | Effect::CloseClients
                 | Effect::Stopped => {}

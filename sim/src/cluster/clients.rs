@@ -250,6 +250,7 @@ impl Cluster {
         let Some(process) = &mut self.node_mut(number).process else {
             return;
         };
+        process.hellos.retain(|_, (hello, _)| *hello != connection);
         let peer = process.incoming.remove(&connection);
         if let Some((from, session)) = peer {
             self.tell(number, Input::SessionClosed { from, session });

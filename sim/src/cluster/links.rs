@@ -183,42 +183,72 @@ impl Cluster {
         self.send(connection, Way::Forth, Payload::Peer(message));
     }
 
-    /// A dial has reached the callee, who may turn the caller away.
+    /// A dial has reached the callee, whose broker hears the caller's hello.
     pub(super) fn on_link_connected(&mut self, caller: u8, callee: u8, connection: Connection) {
         let identity = |number| {
             let process = self.node(number).process.as_ref()?;
             Some(process.identity)
         };
-        let (Some(dialler), Some(dialled)) = (identity(caller), identity(callee)) else {
+        let Some(dialler) = identity(caller) else {
             return;
         };
-        let now = self.now();
-        let node = self.node(callee);
-        let refusal = node
-            .process
-            .as_ref()
-            .and_then(|process| process.broker.turns_away(node.clock.instant(now), &dialler));
-        if let Some(words) = refusal {
-            self.close(connection, connection.to);
-            self.tell(caller, Input::TurnedAway(words));
-            return;
-        }
         if let Some(process) = &mut self.node_mut(callee).process {
             let session = process.sessions.entry(dialler.broker).or_default();
             *session += 1;
             let session = *session;
-            process.incoming.insert(connection, (dialler, session));
+            let hello = (dialler.broker, session);
+            process.hellos.insert(hello, (connection, dialler));
+            let from = dialler;
+            self.tell(callee, Input::Hello { from, session });
         }
-        let Some(process) = &mut self.node_mut(caller).process else {
+    }
+
+    /// The node's broker accepts a hello: who has dialled learns that the link is up.
+    pub(super) fn accept_peer(&mut self, number: u8, from: BrokerId, session: u64) {
+        let Some(process) = &mut self.node_mut(number).process else {
             return;
         };
-        let Some(link) = process.links.get_mut(&dialled.broker) else {
+        let me = process.identity;
+        let Some((connection, dialler)) = process.hellos.remove(&(from, session)) else {
             return;
         };
-        if link.connection == Some(connection) {
-            link.up = true;
-            self.tell(caller, Input::LinkUp(dialled));
+        process.incoming.insert(connection, (dialler, session));
+        let Some((caller, link)) = self.dialled_link(me.broker, connection) else {
+            return;
+        };
+        link.up = true;
+        self.tell(caller, Input::LinkUp(me));
+    }
+
+    /// The node's broker rejects a hello: who has dialled learns why.
+    pub(super) fn reject_peer(&mut self, number: u8, from: BrokerId, session: u64, reason: String) {
+        let Some(process) = &mut self.node_mut(number).process else {
+            return;
+        };
+        let me = process.identity;
+        let Some((connection, _)) = process.hellos.remove(&(from, session)) else {
+            return;
+        };
+        let caller = self.dialled_link(me.broker, connection);
+        let caller = caller.map(|(caller, _)| caller);
+        self.close(connection, connection.to);
+        if let Some(caller) = caller {
+            self.tell(caller, Input::RejectedByPeer(reason));
         }
+    }
+
+    /// Who has dialled this broker by this connection, and its link, where it still wants that.
+    fn dialled_link(
+        &mut self,
+        callee: BrokerId,
+        connection: Connection,
+    ) -> Option<(u8, &mut Link)> {
+        let Place::Node(caller) = connection.from else {
+            return None;
+        };
+        let process = self.node_mut(caller).process.as_mut()?;
+        let link = process.links.get_mut(&callee)?;
+        (link.connection == Some(connection)).then_some((caller, link))
     }
 
     /// Who has dialled learns that the link is broken.

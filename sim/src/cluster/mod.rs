@@ -12,7 +12,7 @@ mod connections;
 mod links;
 mod clients;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::Hasher as _;
 
 use varve_core::broker::Broker;
@@ -114,6 +114,10 @@ pub struct Cluster {
     pub trace: Trace,
     cluster: ClusterId,
     effects: Effects,
+    /// The effects of a step are being carried out.
+    carries_out: bool,
+    /// What these tell, to which start of a node.
+    told_meanwhile: VecDeque<(u8, u64, Input)>,
     violation: Option<Violation>,
     chain: StableHasher,
     steps: u64,
@@ -157,6 +161,8 @@ impl Cluster {
             trace: Trace::default(),
             cluster,
             effects: Effects::with_hooks(Hooks::with_mutant(options.mutant)),
+            carries_out: false,
+            told_meanwhile: VecDeque::new(),
             violation: None,
             chain: StableHasher::default(),
             steps: 0,

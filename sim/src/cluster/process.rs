@@ -220,9 +220,16 @@ impl Cluster {
     /// Lets it go on: what has reached it meanwhile is handed to it in order.
     pub fn resume(&mut self, number: u8) {
         let run = self.node(number).run();
-        let Some(deferred) = self.node_mut(number).paused.take() else {
+        let Some(mut deferred) = self.node_mut(number).paused.take() else {
             return;
         };
+        // Two connections are not ordered with each other: what came before on others may be read behind a hello.
+        let entity = u64::from(number) << 8;
+        let mut draw = self.draws.at(Subsystem::Process, entity, self.now().0);
+        if draw.chance(500_000) {
+            let is_hello = |it: &Deferred| matches!(it, Deferred::Input(Input::Hello { .. }));
+            deferred.sort_by_key(|it| !is_hello(it));
+        }
         for deferred in deferred {
             if self.node(number).run() != run {
                 return;

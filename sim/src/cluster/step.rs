@@ -18,8 +18,24 @@ use crate::node::{Deferred, DiskEvent};
 use crate::panics::caught;
 
 impl Cluster {
-    /// Tells a broker something, or lets it wait where the process is paused.
+    /// Tells a broker something, or lets it wait where the process is paused. What the effects of a step tell others, or the
+    /// node itself, comes behind that step.
     pub(super) fn tell(&mut self, number: u8, input: Input) {
+        if self.carries_out {
+            if let Some(run) = self.node(number).run() {
+                self.told_meanwhile.push_back((number, run, input));
+            }
+            return;
+        }
+        self.step_broker(number, input);
+        while let Some((number, run, input)) = self.told_meanwhile.pop_front() {
+            if self.node(number).run() == Some(run) {
+                self.step_broker(number, input);
+            }
+        }
+    }
+
+    fn step_broker(&mut self, number: u8, input: Input) {
         if self.violation.is_some() {
             return;
         }
@@ -89,9 +105,11 @@ impl Cluster {
         let done = crash.unwrap_or(ordered);
         let run = node.run().expect("it has just made a step");
         self.judge(number, &effects.as_slice()[..done], crash.is_some());
+        self.carries_out = true;
         for effect in effects.drain().take(done) {
             self.carry_out(number, effect);
         }
+        self.carries_out = false;
         self.effects = effects;
         if crash.is_some() {
             self.trace.fault(now, format!("n{number} crashes"));
@@ -233,6 +251,12 @@ impl Cluster {
             Effect::Peers { addresses, all } => self.set_peers(number, &addresses, all),
             Effect::Redial(peer) => self.redial(number, peer),
             Effect::CloseSession { from, session } => self.close_session(number, from, session),
+            Effect::AcceptPeer { from, session } => self.accept_peer(number, from, session),
+            Effect::RejectPeer {
+                from,
+                session,
+                reason,
+            } => self.reject_peer(number, from, session, reason),
             Effect::Joined(cluster) => {
                 let Some(process) = &mut self.node_mut(number).process else {
                     return;
@@ -287,7 +311,8 @@ fn touched_by_input(input: &Input, touched: &mut Vec<TopicPartition>) {
         | Input::LinkDown(_)
         | Input::DialRefused(_)
         | Input::SessionClosed { .. }
-        | Input::TurnedAway(_)
+        | Input::Hello { .. }
+        | Input::RejectedByPeer(_)
         | Input::Peer { .. }
         | Input::StoreFailed(_)
         | Input::SpaceReturned
@@ -345,6 +370,8 @@ fn touched_by_effects(effects: &[Effect], touched: &mut Vec<TopicPartition>) {
             | Effect::Peers { .. }
             | Effect::Redial(_)
             | Effect::CloseSession { .. }
+            | Effect::AcceptPeer { .. }
+            | Effect::RejectPeer { .. }
             | Effect::Joined(_)
             | Effect::Ready
             | Effect::CloseClients

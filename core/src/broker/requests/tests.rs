@@ -255,6 +255,8 @@ impl Node {
             Effect::Peers { .. }
             | Effect::Redial(_)
             | Effect::CloseSession { .. }
+            | Effect::AcceptPeer { .. }
+            | Effect::RejectPeer { .. }
             | Effect::Joined(_)
             | Effect::Ready
             | Effect::Notice(_) => {}
