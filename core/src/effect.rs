@@ -237,20 +237,10 @@ impl Effects {
         self.hooks.hit(probe);
     }
 
-    /// Takes the target that an operator wants, where one was planted.
-    pub(crate) const fn take_target(&mut self) -> Option<(TopicPartition, Vec<Voter>)> {
-        self.hooks.take_target()
-    }
-
     /// What was planted and reached.
     #[must_use]
     pub const fn hooks(&self) -> &Hooks {
         &self.hooks
-    }
-
-    /// The same, to plant more.
-    pub const fn hooks_mut(&mut self) -> &mut Hooks {
-        &mut self.hooks
     }
 
     /// Tells something.

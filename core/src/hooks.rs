@@ -7,8 +7,6 @@
 
 use std::fmt;
 
-use crate::ids::{TopicPartition, Voter};
-
 macro_rules! list {
     ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident),* $(,)? }) => {
         $(#[$meta])*
@@ -394,18 +392,13 @@ list! {
 pub struct Hooks {
     mutant: Option<Mutant>,
     probes: u128,
-    target: Option<(TopicPartition, Vec<Voter>)>,
 }
 
 impl Hooks {
     /// Nothing but, where given, one broken clause.
     #[must_use]
     pub const fn with_mutant(mutant: Option<Mutant>) -> Self {
-        Self {
-            mutant,
-            probes: 0,
-            target: None,
-        }
+        Self { mutant, probes: 0 }
     }
 
     /// Whether this clause is broken.
@@ -417,17 +410,6 @@ impl Hooks {
     /// Notes that a rare place was reached.
     pub const fn hit(&mut self, probe: Probe) {
         self.probes |= 1 << probe as u32;
-    }
-
-    /// An operator wants these voters, the most preferred leader first: the controller's next look around takes
-    /// it as the partition's target.
-    pub fn plant_target(&mut self, partition: TopicPartition, voters: Vec<Voter>) {
-        self.target = Some((partition, voters));
-    }
-
-    /// Takes what was planted so, once.
-    pub const fn take_target(&mut self) -> Option<(TopicPartition, Vec<Voter>)> {
-        self.target.take()
     }
 
     /// The places reached so far, in order of declaration.

@@ -28,7 +28,7 @@ use varve_core::record::{Batch, HeaderError};
 
 /// The version of everything in this file and of the messages in `varve_core::peer`, which travel as they are
 /// declared. A node refuses peers of another.
-pub const PEER_PROTOCOL_VERSION: u16 = 7;
+pub const PEER_PROTOCOL_VERSION: u16 = 8;
 
 /// The first bytes of every hello.
 const MAGIC: [u8; 6] = *b"varve\0";

@@ -16,6 +16,8 @@ APIS = {
     23: "OffsetForLeaderEpoch",
     32: "DescribeConfigs",
     37: "CreatePartitions",
+    45: "AlterPartitionReassignments",
+    46: "ListPartitionReassignments",
     60: "DescribeCluster",
     75: "DescribeTopicPartitions",
 }
@@ -53,7 +55,7 @@ class Allowed:
 # Keys of APIs that a later issue brings: groups, transactions, administration, security, quotas, telemetry.
 NOT_SERVED_YET = (
     *(8, 9, 11, 12, 13, 14, 15, 16, 17, 21, 24, 25, 26, 27, 28, 29, 30, 31, 33, 34, 35, 36, 38, 39, 40, 41, 42, 43),
-    *(44, 45, 46, 47, 48, 49, 50, 51, 55, 57, 61, 64, 65, 66, 68, 69, 74, 76, 77, 78, 79, 80, 81, 83, 84, 85, 86),
+    *(44, 47, 48, 49, 50, 51, 55, 57, 61, 64, 65, 66, 68, 69, 74, 76, 77, 78, 79, 80, 81, 83, 84, 85, 86),
     *(87, 88, 89, 90, 91, 92, 93, 94),
 )
 

@@ -703,10 +703,10 @@ impl Scenario {
     }
 
     /// An operator wants the partition's replicas on these nodes, the preferred leader first.
-    pub fn retarget(&mut self, nodes: &[u8]) {
+    pub fn reassign(&mut self, nodes: &[u8]) {
         self.told(format!("target {}", set(nodes)));
         let partition = self.partition();
-        self.cluster_mut().retarget(partition, nodes);
+        self.cluster_mut().reassign(partition, nodes);
     }
 
     /// Has this node lead all partitions of the topic.
@@ -714,7 +714,7 @@ impl Scenario {
         let others = (1..=self.replicas).filter(|&other| other != node);
         let target: Vec<u8> = std::iter::once(node).chain(others).collect();
         for partition in self.all_partitions() {
-            self.cluster_mut().retarget(partition, &target);
+            self.cluster_mut().reassign(partition, &target);
         }
         let leads = |s: &Self, partition| {
             let view = s.cluster().view(node, partition);

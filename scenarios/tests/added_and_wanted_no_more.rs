@@ -15,20 +15,20 @@ pub(crate) fn story(s: &mut Scenario) {
     let [old, new] = s.others()[..] else {
         panic!("two have no replica");
     };
-    s.retarget(&[old]);
+    s.reassign(&[old]);
     s.run_until(|s| !s.has_replica(controller), secs(10));
     assert_eq!(s.controller(), controller);
     let c = s.client();
     s.produce_acked(&c, 2);
     s.cut(old, new);
-    s.retarget(&[new]);
+    s.reassign(&[new]);
     s.run_until(|s| s.has_replica(new), secs(3));
     s.run_for(millis(300));
     s.trace_from_here();
     s.heal();
     s.run_until(|s| s.view(old).voters.len() == 2, secs(3));
     s.cut(old, Rest);
-    s.retarget(&[old]);
+    s.reassign(&[old]);
     s.run_for(secs(3));
     assert!(s.has_replica(new), "a copy that may count is kept");
     s.heal();

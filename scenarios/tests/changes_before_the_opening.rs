@@ -21,7 +21,7 @@ pub(crate) fn story(s: &mut Scenario) {
     let followers = s.followers();
     let mut target = [&[s1], &followers[..], &[x]].concat();
     s.cut(s1, x);
-    s.retarget(&target);
+    s.reassign(&target);
     s.run_until(|s| s.has_replica(x), secs(3));
     s.run_for(millis(300));
     s.trace_from_here();
@@ -30,7 +30,7 @@ pub(crate) fn story(s: &mut Scenario) {
     s.run_until(|s| s.view(s1).voters.len() == 5, secs(2));
     s.cut([s1, x], Rest);
     target[4] = y;
-    s.retarget(&target);
+    s.reassign(&target);
     s.run_until(
         |s| followers.iter().any(|&node| s.view(node).role == "leader"),
         secs(10),

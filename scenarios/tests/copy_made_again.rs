@@ -31,9 +31,9 @@ pub(crate) fn story(s: &mut Scenario) {
     s.run_until(|s| s.log_end_offset(c) == 5, millis(10));
     s.run_for(Duration::from_micros(100));
     s.stall_disk(c, millis(2500));
-    s.retarget(&[a, b, d]);
+    s.reassign(&[a, b, d]);
     s.run_until(|s| !s.has_replica(c), secs(1));
-    s.retarget(&[a, b, c]);
+    s.reassign(&[a, b, c]);
     s.run_until(|s| s.has_replica(c), secs(1));
     s.run_until(|s| s.log_end_offset(c) == 5, millis(600));
     assert_eq!(s.view(c).durable.notes, 0, "its disk hangs");

@@ -19,7 +19,7 @@ pub(crate) fn story(s: &mut Scenario) {
     for _ in 0..3 {
         s.produce_acked(&c, 400);
     }
-    s.retarget(&[leader, damaged, whole]);
+    s.reassign(&[leader, damaged, whole]);
     s.run_for(secs(1));
     s.trace();
     s.rot(damaged, 100);
@@ -54,7 +54,7 @@ fn who_has_filled_its_hole_is_as_good_as_any() {
     for _ in 0..3 {
         s.produce_acked(&c, 400);
     }
-    s.retarget(&[leader, damaged, other]);
+    s.reassign(&[leader, damaged, other]);
     s.run_for(secs(1));
     s.rot(damaged, 100);
     s.restart(damaged);

@@ -26,7 +26,7 @@ pub(crate) fn story(s: &mut Scenario) {
         .into_iter()
         .find(|&node| node != b)
         .expect("two followed");
-    s.retarget(&[b, d, e]);
+    s.reassign(&[b, d, e]);
     s.run_until(|s| !s.has_replica(c), secs(20));
     let other_client = s.client_of(b);
     s.produce_acked(&other_client, 1);
@@ -37,7 +37,7 @@ pub(crate) fn story(s: &mut Scenario) {
     s.trace_ends();
     s.heal();
     s.run_until(|s| !s.has_replica(a), secs(20));
-    s.retarget(&[b, c, d]);
+    s.reassign(&[b, c, d]);
     s.run_until(|s| !s.has_replica(e), secs(20));
     assert!(
         s.has_replica(c),

@@ -26,7 +26,7 @@ pub(crate) fn story(s: &mut Scenario) {
     s.stall_disk(old, millis(3800));
     let reader = s.consumer();
     s.run_for(secs(1));
-    s.retarget(&[one, other, new]);
+    s.reassign(&[one, other, new]);
     s.run_until(|s| !s.has_replica(old), secs(10));
     assert_eq!(s.read_up_to(&reader), 0, "its disk has not answered");
     s.run_until(|s| s.read_up_to(&reader) == 3, secs(20));

@@ -21,7 +21,7 @@ pub(crate) fn story(s: &mut Scenario) {
     }
     s.trace();
     s.syncs_take(millis(20));
-    s.retarget(&[leader, stays, comes]);
+    s.reassign(&[leader, stays, comes]);
     s.run_until(|s| !s.has_replica(goes), secs(10));
     s.run_for(millis(10));
     s.power_cut(goes);

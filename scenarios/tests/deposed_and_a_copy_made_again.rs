@@ -39,10 +39,10 @@ pub(crate) fn story(s: &mut Scenario) {
     }
     let again = followers.iter().find(|node| **node != heir);
     let again = *again.expect("one voter has not been elected");
-    s.retarget(&[heir, others[0], others[1]]);
+    s.reassign(&[heir, others[0], others[1]]);
     s.run_until(|s| !s.has_replica(again), millis(900));
     s.cut(heir, again);
-    s.retarget(&[heir, others[0], again]);
+    s.reassign(&[heir, others[0], again]);
     s.run_until(|s| s.has_replica(again), millis(900));
     s.heal();
     s.cut([deposed, again], Rest);

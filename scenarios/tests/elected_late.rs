@@ -19,7 +19,7 @@ pub(crate) fn story(s: &mut Scenario) {
     s.produce_acked(&c, 1);
     s.run_for(secs(10));
     s.trace();
-    s.retarget(&[heir, leader, other]);
+    s.reassign(&[heir, leader, other]);
     s.run_until(|s| s.view(heir).role == "candidate", secs(2));
     let epoch = s.view(heir).leader_epoch;
     s.run_for(millis(1));

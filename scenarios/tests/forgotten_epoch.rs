@@ -24,7 +24,7 @@ pub(crate) fn story(s: &mut Scenario) {
     let client = s.client();
     s.produce_acked(&client, 1);
     s.run_until_converged(secs(5));
-    s.retarget(&[l, d, x, y, f]);
+    s.reassign(&[l, d, x, y, f]);
     s.run_until(|s| s.view(l).role == "candidate", secs(20));
     s.trace_from_here();
     s.cut_one_way([l, x, y, f], d);

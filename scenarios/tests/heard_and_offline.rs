@@ -24,7 +24,7 @@ pub(crate) fn story(s: &mut Scenario) {
     s.fail_fsync(offline);
     s.produce(&c, 1, Acks::All);
     s.run_for(secs(1));
-    s.retarget(&[leader, offline]);
+    s.reassign(&[leader, offline]);
     s.run_for(secs(2));
     s.cut(leader, silent);
     s.run_for(secs(3));

@@ -19,7 +19,7 @@ pub(crate) fn story(s: &mut Scenario) {
     s.trace();
     s.cut(b, c);
     let leader_epoch = s.view(a).leader_epoch;
-    s.retarget(&[c, a, b]);
+    s.reassign(&[c, a, b]);
     s.run_until(|s| s.view(a).leader_epoch > leader_epoch, secs(20));
     s.kill(c);
     s.run_until(|s| s.leader_if_any().is_some(), secs(5));

@@ -19,7 +19,7 @@ pub(crate) fn story(s: &mut Scenario) {
     s.produce_acked(&c, 1);
     s.run_for(secs(10));
     s.trace();
-    s.retarget(&[heir, leader, other]);
+    s.reassign(&[heir, leader, other]);
     assert!(!s.reached(Probe::LeadershipTransferred), "it is preferred");
     s.run_until(|s| s.reached(Probe::LeadershipTransferred), secs(10));
     s.pause(heir);

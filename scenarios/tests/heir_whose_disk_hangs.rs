@@ -21,7 +21,7 @@ pub(crate) fn story(s: &mut Scenario) {
     s.trace();
     s.stall_disk(heir, secs(60));
     s.run_for(secs(7));
-    s.retarget(&[heir, leader, 6 - heir - leader]);
+    s.reassign(&[heir, leader, 6 - heir - leader]);
     assert!(!s.reached(Probe::LeadershipTransferred), "it is preferred");
     s.run_for(secs(12));
     assert!(!s.reached(Probe::LeadershipTransferred), "it is left alone");

@@ -22,7 +22,7 @@ pub(crate) fn story(s: &mut Scenario) {
     s.trace();
     s.kill(kept);
     s.run_for(millis(1500));
-    s.retarget(&[leader, kept]);
+    s.reassign(&[leader, kept]);
     s.run_for(secs(2));
     s.produce_acked(&c, 1);
     assert_eq!(s.view(leader).voters.len(), 3, "it is needed");

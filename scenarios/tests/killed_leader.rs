@@ -48,8 +48,9 @@ fn a_leader_that_is_back_on_an_empty_directory_is_known_to_have_ended() {
     let mut s = Scenario::new(4).seed(5).quiet().replicas(3);
     s.elect_leader();
     // Of the four it is the one that did not found the cluster, so its first start is the first on its directory.
-    s.retarget(&[4, 1, 2]);
+    s.reassign(&[4, 1, 2]);
     s.run_until(|s| s.leader_if_any() == Some(4), secs(20));
+    s.run_until(|s| s.followers() == [1, 2], secs(5));
     s.run_until_converged(secs(5));
     let [first, _second] = s.followers()[..] else {
         panic!("two follow");

@@ -20,8 +20,8 @@ pub(crate) fn story(s: &mut Scenario) {
     s.produce_acked(&c, 1);
     s.run_for(secs(10));
     s.trace();
-    s.retarget(&[heir, leader, other]);
-    s.run_for(millis(500));
+    s.reassign(&[heir, leader, other]);
+    s.run_for(millis(5));
     for follower in [heir, other] {
         s.stall_disk(follower, millis(1200));
     }

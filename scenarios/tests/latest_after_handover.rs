@@ -24,7 +24,7 @@ pub(crate) fn story(s: &mut Scenario) {
     s.run_until(|s| s.read_up_to(&by_time) == 2, secs(1));
     s.run_for(secs(10));
     s.trace();
-    s.retarget(&[heir, leader, other]);
+    s.reassign(&[heir, leader, other]);
     s.run_until(|s| s.view(heir).role == "candidate", secs(10));
     s.cut(leader, Rest);
     s.run_until(|s| s.leader_other_than(leader), millis(20));

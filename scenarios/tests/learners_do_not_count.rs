@@ -29,11 +29,11 @@ pub(crate) fn story(s: &mut Scenario) {
     }
     let committed = view(s).committed;
     let target = [&s.others()[..1], &s.followers()[..], &[s.leader()]].concat();
-    s.retarget(&target);
+    s.reassign(&target);
     s.run_until(|s| view(s).end > committed, secs(1));
     s.run_for(millis(500));
     assert_eq!(view(s).committed, committed, "one voter has it");
-    s.run_until(|s| view(s).committed > committed, secs(1));
+    s.run_until(|s| view(s).committed > committed, secs(2));
     s.trace_ends();
 }
 

@@ -20,7 +20,7 @@ pub(crate) fn story(s: &mut Scenario) {
     s.produce_acked(&c, 1);
     s.run_for(secs(10));
     s.trace();
-    s.retarget(&[heir, leader, other]);
+    s.reassign(&[heir, leader, other]);
     s.run_until(|s| s.reached(Probe::LeadershipTransferred), secs(10));
     s.run_until(|s| s.view(heir).role == "candidate", millis(5));
     s.cut(leader, [heir]);

@@ -16,7 +16,7 @@ pub(crate) fn story(s: &mut Scenario) {
     let c = s.client();
     s.produce_acked(&c, 2);
     s.trace();
-    s.retarget(&[first, second]);
+    s.reassign(&[first, second]);
     s.run_until(|s| s.view(first).voters.len() == 2, secs(5));
     s.produce_acked(&c, 2);
     s.rot_voter_change(first);

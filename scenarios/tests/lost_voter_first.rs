@@ -26,7 +26,7 @@ pub(crate) fn story(s: &mut Scenario) {
     s.cut(leader, lost);
     s.start(lost);
     s.run_for(secs(3));
-    s.retarget(&[leader, dies, lost, joins]);
+    s.reassign(&[leader, dies, lost, joins]);
     let joining = s.voter(joins);
     s.run_until(|s| s.view(leader).voters.contains(&joining), secs(5));
     s.run_for(millis(10));

@@ -20,7 +20,7 @@ pub(crate) fn story(s: &mut Scenario) {
     s.produce_acked(&client, 3);
     s.trace();
     s.cut(a, [d, e]);
-    s.retarget(&[a, d, e]);
+    s.reassign(&[a, d, e]);
     s.run_for(secs(2));
     for &node in &followers {
         assert!(s.has_replica(node), "a copy that still counts is kept");

@@ -26,7 +26,7 @@ pub(crate) fn story(s: &mut Scenario) {
     s.run_until(|s| s.leader_other_than(leader), secs(5));
     s.start(leader);
     s.run_until(|s| s.in_sync().len() == 3, secs(20));
-    s.retarget(&[leader, one, other]);
+    s.reassign(&[leader, one, other]);
     s.run_until(|s| s.leader_if_any() == Some(leader), secs(20));
     s.trace_from_here();
     s.resume(sleeper);

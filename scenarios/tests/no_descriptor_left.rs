@@ -78,7 +78,7 @@ fn committed_changes_of_voters_that_the_store_refuses_stay_in_the_log() {
     s.stall_disk(short, secs(2));
     s.run_short(short, Shortage::Memory);
     s.produce_acked(&c, 1);
-    s.retarget(&[&[short], &others[..]].concat());
+    s.reassign(&[&[short], &others[..]].concat());
     let moved = |s: &Scenario| {
         let voters = s.view(short).voters;
         voters.len() == 3 && others.iter().all(|&node| voters.contains(&s.voter(node)))

@@ -26,7 +26,7 @@ pub(crate) fn story(s: &mut Scenario) {
     s.cut(leader, [silent]);
     s.run_for(secs(2));
     s.kill(dies);
-    s.retarget(&[leader]);
+    s.reassign(&[leader]);
     s.run_for(secs(2));
     s.heal();
     s.run_until(|s| s.leader_if_any().is_some(), secs(5));

@@ -23,7 +23,7 @@ pub(crate) fn story(s: &mut Scenario) {
     s.produce_acked(&c, 1);
     s.trace();
     s.syncs_take(millis(20));
-    s.retarget(&[new]);
+    s.reassign(&[new]);
     s.run_until(|s| s.has_replica(new), secs(5));
     s.run_until(|s| s.view(new).durable.end_offset.0 == 1, secs(5));
     s.run_for(millis(10));

@@ -19,13 +19,13 @@ pub(crate) fn story(s: &mut Scenario) {
     s.produce_acked(&c, 1);
     s.kill(leader);
     s.run_until(|s| s.leader_other_than(leader), secs(3));
-    s.retarget(&[controller, leader, other]);
+    s.reassign(&[controller, leader, other]);
     s.run_until(|s| s.leader_if_any() == Some(controller), secs(20));
     s.start(leader);
     s.run_until(|s| reaches(s, leader, other), secs(1));
     assert!(!reaches(s, other, leader), "it dials only now and then");
     s.cluster_mut().refuse_connections(other);
-    s.retarget(&[leader, controller, other]);
+    s.reassign(&[leader, controller, other]);
     s.run_until(|s| s.leader_if_any() == Some(leader), secs(20));
     s.run_until(|s| s.view(other).leader == Some(s.voter(leader)), secs(1));
     s.trace();

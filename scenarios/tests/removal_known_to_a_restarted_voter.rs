@@ -18,11 +18,11 @@ pub(crate) fn story(s: &mut Scenario) {
     let c = s.client();
     s.produce_acked(&c, 1);
     s.trace();
-    s.retarget(&[leader, leaves]);
+    s.reassign(&[leader, leaves]);
     s.run_until(|s| s.view(leader).voters.len() == 2, secs(5));
     s.run_for(millis(1500));
     s.stall_disk(leader, millis(1000));
-    s.retarget(&[leader]);
+    s.reassign(&[leader]);
     s.run_until(|s| s.view(leaves).voters.len() == 1, secs(2));
     s.run_for(millis(20));
     s.power_cut(leader);

@@ -17,7 +17,7 @@ pub(crate) fn story(s: &mut Scenario) {
     s.produce_acked(&c, 1);
     s.trace();
     s.stall_disk(leader, millis(1000));
-    s.retarget(&[leader]);
+    s.reassign(&[leader]);
     s.run_until(|s| s.view(leaves).voters.len() == 1, secs(1));
     s.run_for(millis(20));
     s.power_cut(leader);

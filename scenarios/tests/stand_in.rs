@@ -27,7 +27,7 @@ pub(crate) fn story(s: &mut Scenario) {
     s.trace();
     s.kill(dies);
     s.run_for(millis(100));
-    s.retarget(&[leader, dies, stays]);
+    s.reassign(&[leader, dies, stays]);
     s.run_for(secs(3));
     assert_eq!(s.view(leader).voters.len(), 4, "one stands in");
     s.produce_acked(&c, 1);

@@ -17,7 +17,7 @@ pub(crate) fn story(s: &mut Scenario) {
     s.produce_acked(&c, 1);
     let followers = s.followers();
     s.cut(old, added);
-    s.retarget(&[&[old], &followers[..], &[added]].concat());
+    s.reassign(&[&[old], &followers[..], &[added]].concat());
     s.run_until(|s| s.has_replica(added), secs(3));
     s.run_for(millis(300));
     s.trace_from_here();

@@ -29,12 +29,12 @@ pub(crate) fn story(s: &mut Scenario) {
     for other in (1..=6).filter(|&node| node != behind) {
         s.reset(behind, other);
     }
-    s.retarget(&others);
+    s.reassign(&others);
     s.run_until(|s| !s.has_replica(old) && !s.has_replica(moved), secs(20));
     let new = s.leader();
     s.produce_acked(&c, 1);
     s.cut(new, [old, moved]);
-    s.retarget(&[&others[..], &[old, moved]].concat());
+    s.reassign(&[&others[..], &[old, moved]].concat());
     s.run_until(|s| s.has_replica(old) && s.has_replica(moved), secs(20));
     s.heal();
     s.cut([old, moved, behind], Rest);

@@ -17,7 +17,7 @@ pub(crate) fn story(s: &mut Scenario) {
     s.produce_acked(&c, 1);
     let followers = s.followers();
     s.cut(old, added);
-    s.retarget(&[&[old], &followers[..], &[added]].concat());
+    s.reassign(&[&[old], &followers[..], &[added]].concat());
     s.run_until(|s| s.has_replica(added), secs(3));
     s.run_for(millis(300));
     s.trace_from_here();
@@ -25,7 +25,7 @@ pub(crate) fn story(s: &mut Scenario) {
     s.cut(old, &followers[..]);
     s.run_until(|s| s.view(old).voters.len() == 4, secs(2));
     s.cut([old, added], Rest);
-    s.retarget(&[&[old], &followers[..]].concat());
+    s.reassign(&[&[old], &followers[..]].concat());
     s.run_until(|s| s.leader_other_than(old), secs(5));
     s.heal();
     s.run_until(|s| !s.has_replica(added), secs(20));

@@ -23,7 +23,7 @@ pub(crate) fn story(s: &mut Scenario) {
     let reader = s.consumer_without_epochs();
     s.produce_acked(&c, 2);
     s.run_for(secs(10));
-    s.retarget(&[interim, leader, other]);
+    s.reassign(&[interim, leader, other]);
     s.run_until(|s| s.leader_if_any() == Some(interim), secs(10));
     s.run_for(secs(10));
     s.trace();

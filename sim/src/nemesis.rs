@@ -659,7 +659,7 @@ impl Nemesis {
                 nodes.truncate(usize::try_from(self.replication_factor).unwrap_or(1));
                 let name = show_partition(partition);
                 tell(cluster, format!("{name} is wanted on {}", set(&nodes)));
-                cluster.retarget(partition, &nodes);
+                cluster.reassign(partition, &nodes);
             }
             Kind::Shortage => {
                 let length = if draw.chance(500_000) { short } else { long };

@@ -292,6 +292,11 @@ fn fail_done(response: &mut Response, error: &ApiError) {
             .results
             .iter_mut()
             .for_each(|topic| fail(&mut topic.error_code, &mut topic.error_message)),
+        Response::AlterPartitionReassignments(response) => response
+            .responses
+            .iter_mut()
+            .flat_map(|topic| &mut topic.partitions)
+            .for_each(|partition| fail(&mut partition.error_code, &mut partition.error_message)),
         Response::Produce(_)
         | Response::Fetch(_)
         | Response::ListOffsets(_)
@@ -301,6 +306,7 @@ fn fail_done(response: &mut Response, error: &ApiError) {
         | Response::InitProducerId(_)
         | Response::OffsetForLeaderEpoch(_)
         | Response::DescribeConfigs(_)
+        | Response::ListPartitionReassignments(_)
         | Response::DescribeCluster(_)
         | Response::DescribeTopicPartitions(_) => {}
     }

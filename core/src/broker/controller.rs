@@ -232,16 +232,6 @@ impl Broker {
             let gone = silent || self.links.is_offline(broker.voter());
             records.extend(cluster::plan_liveness(broker, self.is_fit(broker), gone));
         }
-        if let Some((partition, target)) = fx.take_target() {
-            let registered = |voter: &Voter| {
-                let broker = image.broker(voter.broker);
-                broker.is_some_and(|broker| broker.voter() == *voter)
-            };
-            // What was wished for may be gone since.
-            if image.partition(partition).is_some() && target.iter().all(registered) {
-                records.push(MetadataRecord::PartitionTarget { partition, target });
-            }
-        }
         self.append_metadata(&records, fx);
         let Some(controller) = &self.controller else {
             return;

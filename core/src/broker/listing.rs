@@ -12,7 +12,8 @@ use crate::input::RequestContext;
 use crate::peer::{DirectoryState, LeaderClaim};
 use crate::wire::{
     ApiVersionsRequest, ApiVersionsResponse, DescribeClusterRequest, DescribeConfigsRequest,
-    DescribeTopicPartitionsRequest, ErrorCode, MetadataRequest, RequestMessage as _, Response, Str,
+    DescribeTopicPartitionsRequest, ErrorCode, ListPartitionReassignmentsRequest, MetadataRequest,
+    RequestMessage as _, Response, Str,
 };
 
 use super::Broker;
@@ -36,6 +37,7 @@ pub(super) enum ImageRequestBody {
     DescribeCluster(DescribeClusterRequest),
     DescribeTopicPartitions(DescribeTopicPartitionsRequest),
     DescribeConfigs(DescribeConfigsRequest),
+    ListPartitionReassignments(ListPartitionReassignmentsRequest),
 }
 
 impl Broker {
@@ -85,6 +87,7 @@ impl Broker {
         let lists_all = match body {
             ImageRequestBody::Metadata(body) => lists_all_topics(body, api_version),
             ImageRequestBody::DescribeTopicPartitions(body) => body.topics.is_empty(),
+            ImageRequestBody::ListPartitionReassignments(body) => body.topics.is_none(),
             ImageRequestBody::DescribeCluster(_) | ImageRequestBody::DescribeConfigs(_) => false,
         };
         if lists_all && !confirmed {
@@ -103,6 +106,9 @@ impl Broker {
                 it.describe_topic_partitions(body).into()
             }
             ImageRequestBody::DescribeConfigs(body) => it.describe_configs(body).into(),
+            ImageRequestBody::ListPartitionReassignments(body) => {
+                it.list_partition_reassignments(body).into()
+            }
         });
         if confirmed && self.waits_for_leader(&request, &response, fx) {
             return;

@@ -213,7 +213,8 @@ impl Broker {
         for record in &records {
             match record {
                 MetadataRecord::Partition { partition, .. }
-                | MetadataRecord::PartitionTarget { partition, .. } => {
+                | MetadataRecord::PartitionTarget { partition, .. }
+                | MetadataRecord::Reassignment { partition, .. } => {
                     affected.insert(*partition);
                 }
                 MetadataRecord::PartitionVoters { report } => {

@@ -483,6 +483,8 @@ fn for_each_partition(
         | Response::InitProducerId(_)
         | Response::DescribeConfigs(_)
         | Response::CreatePartitions(_)
+        | Response::AlterPartitionReassignments(_)
+        | Response::ListPartitionReassignments(_)
         | Response::DescribeCluster(_)
         | Response::DescribeTopicPartitions(_) => {}
     }

@@ -80,6 +80,10 @@ impl Broker {
             Request::DescribeConfigs(body) => {
                 read_image(self, context, ImageRequestBody::DescribeConfigs(body), fx);
             }
+            Request::ListPartitionReassignments(body) => {
+                let body = ImageRequestBody::ListPartitionReassignments(body);
+                read_image(self, context, body, fx);
+            }
             Request::CreateTopics(body) => {
                 self.on_admin(context, AdminRequest::CreateTopics(body), fx);
             }
@@ -88,6 +92,10 @@ impl Broker {
             }
             Request::CreatePartitions(body) => {
                 self.on_admin(context, AdminRequest::CreatePartitions(body), fx);
+            }
+            Request::AlterPartitionReassignments(body) => {
+                let body = AdminRequest::AlterPartitionReassignments(body);
+                self.on_admin(context, body, fx);
             }
             Request::FindCoordinator(body) => {
                 let error = no_coordinator(&body).into();

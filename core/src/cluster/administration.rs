@@ -3,8 +3,8 @@
 use bincode::{Decode, Encode};
 
 use crate::wire::{
-    ApiError, ApiKey, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, Request,
-    RequestMessage as _, Response,
+    AlterPartitionReassignmentsRequest, ApiError, ApiKey, CreatePartitionsRequest,
+    CreateTopicsRequest, DeleteTopicsRequest, Request, RequestMessage as _, Response,
 };
 
 /// A request of an administrator.
@@ -16,6 +16,8 @@ pub enum AdminRequest {
     DeleteTopics(DeleteTopicsRequest),
     /// Give topics more partitions.
     CreatePartitions(CreatePartitionsRequest),
+    /// Move replicas of partitions to other brokers, or move none any more.
+    AlterPartitionReassignments(AlterPartitionReassignmentsRequest),
 }
 
 impl AdminRequest {
@@ -26,6 +28,7 @@ impl AdminRequest {
             Self::CreateTopics(_) => ApiKey::CreateTopics,
             Self::DeleteTopics(_) => ApiKey::DeleteTopics,
             Self::CreatePartitions(_) => ApiKey::CreatePartitions,
+            Self::AlterPartitionReassignments(_) => ApiKey::AlterPartitionReassignments,
         }
     }
 
@@ -36,6 +39,7 @@ impl AdminRequest {
             Self::CreateTopics(request) => request.timeout_ms,
             Self::DeleteTopics(request) => request.timeout_ms,
             Self::CreatePartitions(request) => request.timeout_ms,
+            Self::AlterPartitionReassignments(request) => request.timeout_ms,
         }
     }
 }
@@ -48,6 +52,9 @@ impl AdminRequest {
             Self::CreateTopics(request) => request.error_response(version, error).into(),
             Self::DeleteTopics(request) => request.error_response(version, error).into(),
             Self::CreatePartitions(request) => request.error_response(version, error).into(),
+            Self::AlterPartitionReassignments(request) => {
+                request.error_response(version, error).into()
+            }
         }
     }
 }
@@ -58,6 +65,9 @@ impl From<AdminRequest> for Request {
             AdminRequest::CreateTopics(request) => Self::CreateTopics(request),
             AdminRequest::DeleteTopics(request) => Self::DeleteTopics(request),
             AdminRequest::CreatePartitions(request) => Self::CreatePartitions(request),
+            AdminRequest::AlterPartitionReassignments(request) => {
+                Self::AlterPartitionReassignments(request)
+            }
         }
     }
 }
@@ -71,6 +81,9 @@ impl TryFrom<Request> for AdminRequest {
             Request::CreateTopics(request) => Ok(Self::CreateTopics(request)),
             Request::DeleteTopics(request) => Ok(Self::DeleteTopics(request)),
             Request::CreatePartitions(request) => Ok(Self::CreatePartitions(request)),
+            Request::AlterPartitionReassignments(request) => {
+                Ok(Self::AlterPartitionReassignments(request))
+            }
             other @ (Request::Produce(_)
             | Request::Fetch(_)
             | Request::ListOffsets(_)
@@ -80,6 +93,7 @@ impl TryFrom<Request> for AdminRequest {
             | Request::InitProducerId(_)
             | Request::OffsetForLeaderEpoch(_)
             | Request::DescribeConfigs(_)
+            | Request::ListPartitionReassignments(_)
             | Request::DescribeCluster(_)
             | Request::DescribeTopicPartitions(_)) => Err(other),
         }

@@ -1,4 +1,5 @@
-//! What clients are told of the cluster: Metadata, DescribeCluster, DescribeTopicPartitions and DescribeConfigs.
+//! What clients are told of the cluster: Metadata, DescribeCluster, DescribeTopicPartitions, DescribeConfigs and
+//! ListPartitionReassignments.
 //!
 //! Three sources, each with its own word: the image says which brokers, topics, replicas and configurations there
 //! are; the leaders' own claims say who leads and who is in sync; the links say who is heard. A broker that the
@@ -30,6 +31,10 @@ use crate::wire::describe_configs::{
 use crate::wire::describe_topic_partitions::{
     Cursor, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse,
     DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic, TopicRequest,
+};
+use crate::wire::list_partition_reassignments::{
+    ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse,
+    OngoingPartitionReassignment, OngoingTopicReassignment,
 };
 use crate::wire::metadata::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
@@ -340,6 +345,37 @@ impl<'a> Answering<'a> {
 
     /// Whom administrative requests are sent to. Every broker passes them on, so where the controller is not
     /// known, or cannot be reached through this listener, this broker will do.
+    /// Answers ListPartitionReassignments: of what is named and is not being reassigned nothing is told.
+    #[must_use]
+    pub fn list_partition_reassignments(
+        &self,
+        request: &ListPartitionReassignmentsRequest,
+    ) -> ListPartitionReassignmentsResponse {
+        let listed = |topic: &TopicImage, asked: Option<&[i32]>| {
+            let partitions = topic.partitions();
+            let wanted =
+                partitions.filter(|(index, _)| asked.is_none_or(|it| it.contains(&index.0)));
+            let ongoing = wanted.filter_map(|(index, partition)| ongoing(index, partition));
+            OngoingTopicReassignment {
+                name: (&*topic.name).into(),
+                partitions: ongoing.collect(),
+            }
+        };
+        let mut topics = Vec::new();
+        match &request.topics {
+            None => topics.extend(self.image().topics().map(|topic| listed(topic, None))),
+            Some(asked) => topics.extend(asked.iter().filter_map(|asked| {
+                let topic = self.image().topic_named(&asked.name)?;
+                Some(listed(topic, Some(&asked.partition_indexes)))
+            })),
+        }
+        topics.retain(|topic| !topic.partitions.is_empty());
+        ListPartitionReassignmentsResponse {
+            topics,
+            ..ListPartitionReassignmentsResponse::default()
+        }
+    }
+
     fn controller_id(&self) -> BrokerId {
         self.controller
             .filter(|&id| self.endpoint_of(id).is_some())
@@ -636,6 +672,24 @@ fn endpoint<'a>(broker: &'a BrokerRegistration, listener: &str) -> Option<&'a En
 
 fn numbers(brokers: &[BrokerId]) -> Vec<i32> {
     brokers.iter().map(|broker| broker.0).collect()
+}
+
+/// What is told of a partition that is being reassigned; `None` where it is not.
+fn ongoing(
+    PartitionIndex(partition_index): PartitionIndex,
+    partition: &PartitionImage,
+) -> Option<OngoingPartitionReassignment> {
+    let original = partition.original.as_ref()?;
+    let is_target = |id: &i32| partition.target.iter().any(|voter| voter.broker.0 == *id);
+    let was_target = |id: &i32| original.iter().any(|broker| broker.0 == *id);
+    let replicas: Vec<i32> = partition.replica_brokers().iter().map(|it| it.0).collect();
+    let (stay, go): (Vec<i32>, Vec<i32>) = replicas.iter().partition(|id| is_target(id));
+    Some(OngoingPartitionReassignment {
+        partition_index,
+        replicas,
+        adding_replicas: stay.into_iter().filter(|id| !was_target(id)).collect(),
+        removing_replicas: go,
+    })
 }
 
 /// Whether a client asks for every topic that there is.

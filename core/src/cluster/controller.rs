@@ -10,6 +10,7 @@
 //!
 //! Not decided here: who leads a partition, and the order in which voters change; both are the partition's own.
 
+mod reassignments;
 mod topics;
 
 use std::collections::BTreeMap;

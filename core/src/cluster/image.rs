@@ -115,6 +115,8 @@ pub struct PartitionImage {
     never_removed: Vec<Voter>,
     /// The desired voters, most preferred leader first.
     pub target: Vec<Voter>,
+    /// While a reassignment is in progress: the brokers of its target before, most preferred leader first.
+    pub original: Option<Vec<BrokerId>>,
     /// What its leader reported last, if any has yet.
     pub reported: Option<Reported>,
 }
@@ -159,6 +161,14 @@ impl PartitionImage {
         self.reported.as_ref().is_none_or(|known| {
             (report.leader_epoch, report.notes) > (known.leader_epoch, known.notes)
         })
+    }
+
+    /// A reassignment is over once the committed voters are those that are desired.
+    fn end_reassignment(&mut self) {
+        let is_voter = |voter| self.voters().contains(voter);
+        if self.voters().len() == self.target.len() && self.target.iter().all(is_voter) {
+            self.original = None;
+        }
     }
 
     fn role_of(&self, voter: Voter) -> Option<Role> {
@@ -233,6 +243,18 @@ impl ClusterImage {
             MetadataRecord::PartitionTarget { partition, target } => {
                 if let Some(partition) = self.partition_mut(*partition) {
                     partition.target.clone_from(target);
+                    partition.end_reassignment();
+                }
+            }
+            MetadataRecord::Reassignment {
+                partition,
+                target,
+                original,
+            } => {
+                if let Some(partition) = self.partition_mut(*partition) {
+                    partition.target.clone_from(target);
+                    partition.original = (!original.is_empty()).then(|| original.clone());
+                    partition.end_reassignment();
                 }
             }
             MetadataRecord::PartitionVoters { report } => self.take_report(report),
@@ -533,6 +555,7 @@ impl ClusterImage {
             initial_voters: voters.to_vec(),
             never_removed: voters.to_vec(),
             target: target.to_vec(),
+            original: None,
             reported: None,
         }));
     }
@@ -548,6 +571,7 @@ impl ClusterImage {
                 notes: report.notes,
                 voters: report.voters.clone(),
             });
+            partition.end_reassignment();
         }
     }
 
@@ -627,7 +651,7 @@ impl TopicImage {
                 voters: partition.initial_voters.clone(),
                 target: partition.target.clone(),
             });
-            partition.push_report(name, records);
+            partition.push_progress(name, records);
         }
         push_config(&ConfigResource::Topic(self.id), &self.config, records);
     }
@@ -642,10 +666,11 @@ impl PartitionImage {
                 target: self.target.clone(),
             });
         }
-        self.push_report(partition, records);
+        self.push_progress(partition, records);
     }
 
-    fn push_report(&self, partition: TopicPartition, records: &mut Vec<MetadataRecord>) {
+    /// How far its leaders have got, and what they are to come to.
+    fn push_progress(&self, partition: TopicPartition, records: &mut Vec<MetadataRecord>) {
         if let Some(reported) = &self.reported {
             let is_back = |voter: &Voter| {
                 reported.voters.contains(voter) && !self.never_removed.contains(voter)
@@ -668,6 +693,13 @@ impl PartitionImage {
                     notes: reported.notes,
                     voters: reported.voters.clone(),
                 },
+            });
+        }
+        if let Some(original) = &self.original {
+            records.push(MetadataRecord::Reassignment {
+                partition,
+                target: self.target.clone(),
+                original: original.clone(),
             });
         }
     }

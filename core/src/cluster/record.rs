@@ -155,6 +155,15 @@ records! {
         /// Its level; 0 takes it back.
         level: i16,
     }
+    /// An administrator wants other voters, or cancels that. It is in progress until they are there.
+    14 v 1 Reassignment {
+        /// The partition.
+        partition: TopicPartition,
+        /// The voters that are desired, most preferred leader first.
+        target: Vec<Voter>,
+        /// The brokers to go back to should it be cancelled; none where nothing is in progress afterwards.
+        original: Vec<BrokerId>,
+    }
 }
 
 /// What a configuration belongs to.
@@ -371,6 +380,16 @@ pub(super) mod tests {
                 next: ProducerId(next)
             }),
             ("[a-b]", any::<i16>()).prop_map(|(name, level)| R::Feature { name, level }),
+            (
+                partition(),
+                voters(),
+                prop::collection::vec((0..5).prop_map(BrokerId), 0..3)
+            )
+                .prop_map(|(partition, target, original)| R::Reassignment {
+                    partition,
+                    target,
+                    original
+                }),
         ]
     }
 
@@ -466,7 +485,7 @@ pub(super) mod tests {
                     partition,
                     leader_epoch: LeaderEpoch(5),
                     notes: 6,
-                    voters,
+                    voters: voters.clone(),
                 },
             },
             MetadataRecord::Config {
@@ -490,6 +509,11 @@ pub(super) mod tests {
             MetadataRecord::Feature {
                 name: "f".to_owned(),
                 level: 7,
+            },
+            MetadataRecord::Reassignment {
+                partition,
+                target: voters,
+                original: vec![BrokerId(9)],
             },
         ];
         let lines: Vec<String> = records
@@ -516,6 +540,7 @@ pub(super) mod tests {
         Config 0b0103016b0100
         ProducerIds 0c0100000000000003e8
         Feature 0d0101660007
+        Reassignment 0e01000000000000000000000000000000a0000000020100000003000000000000000000000000000000d00100000009
         ");
     }
 

@@ -7,9 +7,10 @@ use super::field::{At, Field};
 use super::read::{DecodeError, Reader};
 use super::write::{EncodeError, Segments, Writer};
 use super::{
-    api_versions, create_partitions, create_topics, delete_topics, describe_cluster,
-    describe_configs, describe_topic_partitions, fetch, find_coordinator, init_producer_id,
-    list_offsets, metadata, offset_for_leader_epoch, produce, recording,
+    alter_partition_reassignments, api_versions, create_partitions, create_topics, delete_topics,
+    describe_cluster, describe_configs, describe_topic_partitions, fetch, find_coordinator,
+    init_producer_id, list_offsets, list_partition_reassignments, metadata,
+    offset_for_leader_epoch, produce, recording,
 };
 
 pub(crate) mod sealed {
@@ -380,6 +381,10 @@ apis! {
     32 DescribeConfigs: describe_configs::DescribeConfigsRequest => describe_configs::DescribeConfigsResponse, served 1..=4;
     /// Adds partitions to topics.
     37 CreatePartitions: create_partitions::CreatePartitionsRequest => create_partitions::CreatePartitionsResponse, served 0..=3;
+    /// Begins and cancels reassignments of partitions.
+    45 AlterPartitionReassignments: alter_partition_reassignments::AlterPartitionReassignmentsRequest => alter_partition_reassignments::AlterPartitionReassignmentsResponse, served 0..=1;
+    /// Tells the reassignments that are in progress.
+    46 ListPartitionReassignments: list_partition_reassignments::ListPartitionReassignmentsRequest => list_partition_reassignments::ListPartitionReassignmentsResponse, served 0..=0;
     /// Tells the brokers, for administrators.
     60 DescribeCluster: describe_cluster::DescribeClusterRequest => describe_cluster::DescribeClusterResponse, served 0..=2;
     /// Tells topics a page at a time.

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::alter_partition_reassignments::{ReassignablePartition, ReassignableTopic};
 use super::create_partitions::CreatePartitionsTopic;
 use super::create_topics::CreatableTopic;
 use super::delete_topics::DeleteTopicState;
@@ -9,6 +10,7 @@ use super::describe_configs::DescribeConfigsResource;
 use super::describe_topic_partitions::TopicRequest;
 use super::fetch::{FetchPartition, FetchTopic};
 use super::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
+use super::list_partition_reassignments::ListPartitionReassignmentsTopics;
 use super::metadata::MetadataRequestTopic;
 use super::offset_for_leader_epoch::{OffsetForLeaderPartition, OffsetForLeaderTopic};
 use super::produce::{PartitionProduceData, TopicProduceData};
@@ -82,6 +84,20 @@ fn requests() -> Vec<(i16, Request, usize)> {
         topics: two::<CreatePartitionsTopic>(),
         ..Default::default()
     };
+    let reassign = AlterPartitionReassignmentsRequest {
+        topics: vec![
+            ReassignableTopic {
+                partitions: two::<ReassignablePartition>(),
+                ..Default::default()
+            };
+            2
+        ],
+        ..Default::default()
+    };
+    let reassigned = ListPartitionReassignmentsRequest {
+        topics: Some(two::<ListPartitionReassignmentsTopics>()),
+        ..Default::default()
+    };
     let configs = DescribeConfigsRequest {
         resources: two::<DescribeConfigsResource>(),
         ..Default::default()
@@ -102,6 +118,8 @@ fn requests() -> Vec<(i16, Request, usize)> {
         (7, create.into(), 2),
         (6, delete.into(), 4),
         (3, grow.into(), 2),
+        (1, reassign.into(), 1 + 4),
+        (0, reassigned.into(), 1),
         (4, configs.into(), 2),
         (0, partitions.into(), 2),
         (0, DescribeClusterRequest::default().into(), 1),

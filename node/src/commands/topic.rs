@@ -1,5 +1,7 @@
 //! `varve topic`: what topics there are, and making and removing them.
 
+mod reassignment;
+
 use clap::Subcommand;
 use serde::Serialize;
 use varve_core::cluster::{InvalidName, check_topic_name};
@@ -17,6 +19,7 @@ use varve_net::client::{Client, ClientError};
 
 use super::Failure;
 use super::show::{Access, counted, list, print_line, print_table};
+use reassignment::Wish;
 
 /// Says in a request that the broker's default is wanted.
 const BROKERS_DEFAULT: i16 = -1;
@@ -64,6 +67,32 @@ enum Action {
         /// Its name.
         #[arg(value_parser = parse_name)]
         name: String,
+    },
+    /// Move replicas of a partition to other brokers, or show which partitions of a topic are being moved.
+    Reassign {
+        /// The topic's name.
+        #[arg(value_parser = parse_name)]
+        name: String,
+        /// Which partition.
+        #[arg(
+            long,
+            allow_negative_numbers = true,
+            value_parser = clap::value_parser!(i32).range(0..)
+        )]
+        partition: Option<i32>,
+        /// The brokers that its replicas are to be on, as in 4,1,2; the first is to lead.
+        #[arg(
+            long,
+            value_name = "BROKERS",
+            value_delimiter = ',',
+            value_parser = clap::value_parser!(i32).range(0..),
+            requires = "partition",
+            conflicts_with = "cancel"
+        )]
+        replicas: Option<Vec<i32>>,
+        /// Go back to the brokers from before, in one partition or in all that are being moved.
+        #[arg(long)]
+        cancel: bool,
     },
     /// Delete a topic and its records, for good.
     Delete {
@@ -115,6 +144,19 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
             )
         }
         Action::Describe { name } => describe(&access, &mut client, &name).await,
+        Action::Reassign {
+            name,
+            partition,
+            replicas,
+            cancel,
+        } => {
+            let wish = match (partition, replicas, cancel) {
+                (Some(partition), Some(replicas), _) => Wish::Move(partition, replicas),
+                (partition, _, true) => Wish::Cancel(partition),
+                (partition, _, false) => Wish::Show(partition),
+            };
+            reassignment::run(&access, &mut client, &name, wish).await
+        }
         Action::Delete { name } => delete(&access, &mut client, &name).await,
     }
 }

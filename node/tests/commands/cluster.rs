@@ -63,7 +63,7 @@ pub(crate) fn send_signal(process: &Child, signal: &str) {
     run(kill, b"").ok();
 }
 
-/// A cluster of one broker, killed when it is dropped.
+/// A cluster of one broker or a few, killed when it is dropped.
 pub(crate) struct Cluster {
     process: Child,
     /// Removed with the cluster.
@@ -77,9 +77,13 @@ impl Cluster {
     }
 
     pub(crate) fn start_with(more: &[&str]) -> Self {
+        Self::of(1, more)
+    }
+
+    pub(crate) fn of(nodes: u8, more: &[&str]) -> Self {
         let data = tempfile::tempdir().unwrap();
         let port = free_ports();
-        let process = dev(data.path(), port, more);
+        let process = dev(data.path(), port, nodes, more);
         Self {
             process,
             _data: data,
@@ -124,9 +128,17 @@ impl Drop for Cluster {
 }
 
 /// Runs `varve dev`, and waits until it is ready.
-fn dev(data: &Path, port: u16, more: &[&str]) -> Child {
+fn dev(data: &Path, port: u16, nodes: u8, more: &[&str]) -> Child {
+    let nodes = nodes.to_string();
     let mut process = varve()
-        .args(["dev", "--nodes", "1", "--port", &port.to_string(), "--data"])
+        .args([
+            "dev",
+            "--nodes",
+            &nodes,
+            "--port",
+            &port.to_string(),
+            "--data",
+        ])
         .arg(data)
         .args(more)
         .stdout(Stdio::piped())
@@ -140,14 +152,15 @@ fn dev(data: &Path, port: u16, more: &[&str]) -> Child {
     process
 }
 
-/// A port that is free, and so is the one of its peer listener.
+/// A port that is free, with the two behind it, and so are those of the peer listeners.
 pub(crate) fn free_ports() -> u16 {
     loop {
         let port = TcpListener::bind("127.0.0.1:0")
             .and_then(|listener| listener.local_addr())
             .unwrap()
             .port();
-        if port < 65_000 && TcpListener::bind(("127.0.0.1", port + 100)).is_ok() {
+        let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+        if port < 65_000 && (port..port + 3).all(|port| is_free(port) && is_free(port + 100)) {
             return port;
         }
     }

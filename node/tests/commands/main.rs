@@ -10,3 +10,4 @@ mod calls;
 mod consume;
 mod nodes;
 mod produce;
+mod reassign;

@@ -47,6 +47,7 @@ impl Checker for FencedBrokersAreGivenNothing {
                 MetadataRecord::Topic { .. }
                 | MetadataRecord::RemoveTopic { .. }
                 | MetadataRecord::PartitionTarget { .. }
+                | MetadataRecord::Reassignment { .. }
                 | MetadataRecord::PartitionVoters { .. }
                 | MetadataRecord::Config { .. }
                 | MetadataRecord::ProducerIds { .. }

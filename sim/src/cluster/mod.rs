@@ -10,6 +10,7 @@ mod step;
 mod disk_driver;
 mod connections;
 mod links;
+mod operator;
 mod clients;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -114,6 +115,8 @@ pub struct Cluster {
     pub trace: Trace,
     cluster: ClusterId,
     effects: Effects,
+    /// Requests of the operator so far.
+    operator_requests: u64,
     /// The effects of a step are being carried out.
     carries_out: bool,
     /// What these tell, to which start of a node.
@@ -161,6 +164,7 @@ impl Cluster {
             trace: Trace::default(),
             cluster,
             effects: Effects::with_hooks(Hooks::with_mutant(options.mutant)),
+            operator_requests: 0,
             carries_out: false,
             told_meanwhile: VecDeque::new(),
             violation: None,
@@ -295,20 +299,6 @@ impl Cluster {
     /// Records a violation that the owner of the run has found.
     pub fn fail(&mut self, violation: Violation) {
         self.violation.get_or_insert(violation);
-    }
-
-    /// An operator wants a partition's replicas on these nodes, the most preferred leader first. The controller
-    /// learns of it when it next looks around.
-    pub fn retarget(&mut self, partition: TopicPartition, nodes: &[u8]) {
-        let voter = |&number: &u8| {
-            let node = self.node(number);
-            Voter {
-                broker: node.broker(),
-                directory: node.directory,
-            }
-        };
-        let voters = nodes.iter().map(voter).collect();
-        self.effects.hooks_mut().plant_target(partition, voters);
     }
 
     /// Schedules an event for the owner of the run.

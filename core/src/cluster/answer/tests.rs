@@ -605,3 +605,53 @@ fn configurations_are_described_with_source_synonyms_and_meaning() {
     INVALID_REQUEST Unsupported resource type: 8
     ");
 }
+
+#[test]
+fn what_is_being_reassigned_is_told_with_whom_it_adds_and_removes() {
+    use crate::wire::list_partition_reassignments::ListPartitionReassignmentsTopics;
+
+    let mut known = Known::new();
+    for broker in [4, 5] {
+        let id = BrokerId(broker);
+        known.apply(MetadataRecord::Reassignment {
+            partition: partition(FLIGHTS, 1),
+            target: vec![voter(2), voter(broker)],
+            original: vec![BrokerId(1), BrokerId(2), BrokerId(3)],
+        });
+        assert!(known.image.broker(id).is_none(), "it is only wanted");
+    }
+    let told = |topics: Option<&[(&str, &[i32])]>| {
+        let topics = topics.map(|topics| {
+            let topics = topics.iter().map(|(name, indexes)| {
+                let partition_indexes = indexes.to_vec();
+                let name = (*name).into();
+                ListPartitionReassignmentsTopics {
+                    name,
+                    partition_indexes,
+                }
+            });
+            topics.collect()
+        });
+        let request = ListPartitionReassignmentsRequest {
+            topics,
+            ..ListPartitionReassignmentsRequest::default()
+        };
+        let response = known
+            .through("OUTSIDE")
+            .list_partition_reassignments(&request);
+        let partitions = response.topics.into_iter().flat_map(|topic| {
+            let name = topic.name;
+            topic.partitions.into_iter().map(move |it| {
+                format!(
+                    "{name}-{} {:?} +{:?} -{:?}",
+                    it.partition_index, it.replicas, it.adding_replicas, it.removing_replicas
+                )
+            })
+        });
+        partitions.collect::<Vec<_>>()
+    };
+    let all = ["flights-1 [2, 5, 3, 1] +[5] -[3, 1]"];
+    assert_eq!(told(None), all);
+    assert_eq!(told(Some(&[("weather", &[0]), ("flights", &[1, 7])])), all);
+    assert!(told(Some(&[("flights", &[0]), ("nowhere", &[0])])).is_empty());
+}

@@ -1,5 +1,7 @@
 //! What the controller plans, request by request.
 
+mod reassignments;
+
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 

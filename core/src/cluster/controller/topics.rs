@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
-use super::{Planned, Refusal};
+use super::{Planned, Refusal, reassignments};
 use crate::cluster::administration::AdminRequest;
 use crate::cluster::config::{BrokerConfig, Configs, InvalidConfig, check_topic};
-use crate::cluster::image::{BrokerState, ClusterImage, TopicImage};
+use crate::cluster::image::{BrokerImage, BrokerState, ClusterImage, TopicImage};
 use crate::cluster::names::{METADATA, check_topic_name, collision_key};
 use crate::cluster::placement::{PlacementError, Placer};
 use crate::cluster::record::{ConfigMap, ConfigResource, MetadataRecord};
@@ -63,6 +63,9 @@ pub fn plan_client(
         AdminRequest::DeleteTopics(request) => delete_topics(configs, request, api_version).into(),
         AdminRequest::CreatePartitions(request) => {
             create_partitions(configs, request, &mut rng).into()
+        }
+        AdminRequest::AlterPartitionReassignments(request) => {
+            reassignments::alter(image, request).into()
         }
     }
 }
@@ -533,27 +536,12 @@ impl<'a> Batch<'a> {
     ) -> Result<Vec<Voter>, Refusal> {
         let refused =
             |message: String| Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, message));
-        if brokers.is_empty() {
-            return refused(
-                "The manual partition assignment includes an empty replica list.".to_owned(),
-            );
-        }
-        let mut voters: Vec<Voter> = Vec::with_capacity(brokers.len());
-        let mut any_active = false;
-        for &id in brokers {
-            let Some(broker) = self.image.broker(BrokerId(id)) else {
-                return refused(format!(
-                    "The manual partition assignment includes broker {id}, but no such broker is registered."
-                ));
-            };
-            if voters.contains(&broker.voter()) {
-                return refused(format!(
-                    "The manual partition assignment includes the broker {id} more than once."
-                ));
-            }
-            any_active |= broker.state == BrokerState::Active;
-            voters.push(broker.voter());
-        }
+        let voters = assigned_voters(&self.image, brokers)?;
+        let is_active = |broker: &BrokerImage| broker.state == BrokerState::Active;
+        let mut known = brokers
+            .iter()
+            .filter_map(|&id| self.image.broker(BrokerId(id)));
+        let any_active = known.any(is_active);
         if let Some(factor) = factor
             && factor != voters.len()
         {
@@ -650,6 +638,34 @@ impl<'a> Batch<'a> {
             }
         }
     }
+}
+
+/// The voters that an assignment by hand means: the present directories of these brokers.
+pub(super) fn assigned_voters(
+    image: &ClusterImage,
+    brokers: &[i32],
+) -> Result<Vec<Voter>, Refusal> {
+    let refused = |message: String| Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, message));
+    if brokers.is_empty() {
+        return refused(
+            "The manual partition assignment includes an empty replica list.".to_owned(),
+        );
+    }
+    let mut voters: Vec<Voter> = Vec::with_capacity(brokers.len());
+    for &id in brokers {
+        let Some(broker) = image.broker(BrokerId(id)) else {
+            return refused(format!(
+                "The manual partition assignment includes broker {id}, but no such broker is registered."
+            ));
+        };
+        if voters.contains(&broker.voter()) {
+            return refused(format!(
+                "The manual partition assignment includes the broker {id} more than once."
+            ));
+        }
+        voters.push(broker.voter());
+    }
+    Ok(voters)
 }
 
 fn topic_config(topic: &CreatableTopic) -> Result<ConfigMap, Refusal> {

@@ -37,6 +37,7 @@ impl Topics {
                 | MetadataRecord::Topic { .. }
                 | MetadataRecord::Partition { .. }
                 | MetadataRecord::PartitionTarget { .. }
+                | MetadataRecord::Reassignment { .. }
                 | MetadataRecord::PartitionVoters { .. }
                 | MetadataRecord::ProducerIds { .. }
                 | MetadataRecord::Feature { .. } => {}

@@ -1,0 +1,134 @@
+//! Reassignments: replicas of partitions moved to other brokers, and back where an administrator thinks better of it.
+//!
+//! What is recorded is the target alone. The partition's leader goes there one voter after the other, and the reassignment
+//! is in progress until it has reported the target as its committed voters.
+
+use std::collections::BTreeMap;
+
+use super::Refusal;
+use super::topics::{Plan, assigned_voters};
+use crate::cluster::image::{ClusterImage, PartitionImage};
+use crate::cluster::record::MetadataRecord;
+use crate::ids::{BrokerId, PartitionIndex, TopicPartition, Voter};
+use crate::wire::alter_partition_reassignments::{
+    AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse, ReassignablePartition,
+    ReassignablePartitionResponse, ReassignableTopicResponse,
+};
+use crate::wire::{ErrorCode, Str};
+
+/// Begins and cancels reassignments. Each partition stands for itself.
+pub(super) fn alter(
+    image: &ClusterImage,
+    request: &AlterPartitionReassignmentsRequest,
+) -> Plan<AlterPartitionReassignmentsResponse> {
+    let mut altered = BTreeMap::new();
+    let mut responses = Vec::with_capacity(request.topics.len());
+    for topic in &request.topics {
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for asked in &topic.partitions {
+            let found = find(image, &topic.name, asked.partition_index);
+            let outcome = found.and_then(|(id, partition)| {
+                let record = match &asked.replicas {
+                    None => cancelled(image, id, partition),
+                    Some(_) => reassigned(image, id, partition, asked, request),
+                };
+                record.map(|record| altered.insert(id, record))
+            });
+            let (error_code, error_message) = match outcome {
+                Ok(_) => (ErrorCode::None, None),
+                // Kafka leaves out what its error says by itself.
+                Err(refusal) if refusal.message.is_empty() => (refusal.code, None),
+                Err(refusal) => (refusal.code, Some(refusal.message.into())),
+            };
+            partitions.push(ReassignablePartitionResponse {
+                partition_index: asked.partition_index,
+                error_code,
+                error_message,
+            });
+        }
+        responses.push(ReassignableTopicResponse {
+            name: topic.name.clone(),
+            partitions,
+        });
+    }
+    Plan {
+        // Of a partition that is named twice the last word holds.
+        records: altered.into_values().flatten().collect(),
+        response: AlterPartitionReassignmentsResponse {
+            allow_replication_factor_change: request.allow_replication_factor_change,
+            // So does Kafka say it of nothing.
+            error_message: request.topics.is_empty().then(Str::default),
+            responses,
+            ..AlterPartitionReassignmentsResponse::default()
+        },
+    }
+}
+
+fn find<'a>(
+    image: &'a ClusterImage,
+    name: &Str,
+    index: i32,
+) -> Result<(TopicPartition, &'a PartitionImage), Refusal> {
+    let unknown = |message| Refusal::new(ErrorCode::UnknownTopicOrPartition, message);
+    let topic = image.topic_named(name);
+    let topic = topic.ok_or_else(|| unknown(format!("Unable to find a topic named {name}.")))?;
+    let partition = topic.partition(PartitionIndex(index));
+    let partition =
+        partition.ok_or_else(|| unknown(format!("Unable to find partition {name}:{index}.")))?;
+    let id = TopicPartition {
+        topic: topic.id,
+        partition: PartitionIndex(index),
+    };
+    Ok((id, partition))
+}
+
+/// The target is what it was before the reassignment that is in progress.
+fn cancelled(
+    image: &ClusterImage,
+    id: TopicPartition,
+    partition: &PartitionImage,
+) -> Result<Option<MetadataRecord>, Refusal> {
+    let Some(original) = &partition.original else {
+        return Err(Refusal::new(ErrorCode::NoReassignmentInProgress, ""));
+    };
+    let original: Vec<i32> = original.iter().map(|broker| broker.0).collect();
+    Ok(Some(MetadataRecord::Reassignment {
+        partition: id,
+        target: assigned_voters(image, &original)?,
+        original: Vec::new(),
+    }))
+}
+
+/// The target is what is asked for; nothing is recorded where it is that already.
+fn reassigned(
+    image: &ClusterImage,
+    id: TopicPartition,
+    partition: &PartitionImage,
+    asked: &ReassignablePartition,
+    request: &AlterPartitionReassignmentsRequest,
+) -> Result<Option<MetadataRecord>, Refusal> {
+    let target = assigned_voters(image, asked.replicas.as_deref().unwrap_or_default())?;
+    let (before, after) = (partition.target.len(), target.len());
+    if before != after && !request.allow_replication_factor_change {
+        return Err(Refusal::new(
+            ErrorCode::InvalidReplicationFactor,
+            format!("The replication factor is changed from {before} to {after}"),
+        ));
+    }
+    if target == partition.target {
+        return Ok(None);
+    }
+    let original = match &partition.original {
+        Some(original) => original.clone(),
+        None => brokers(&partition.target),
+    };
+    Ok(Some(MetadataRecord::Reassignment {
+        partition: id,
+        target,
+        original,
+    }))
+}
+
+fn brokers(voters: &[Voter]) -> Vec<BrokerId> {
+    voters.iter().map(|voter| voter.broker).collect()
+}
