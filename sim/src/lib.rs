@@ -23,4 +23,5 @@ pub mod describe;
 pub mod trace;
 pub mod nemesis;
 pub mod liveness;
+pub mod recording;
 pub mod run;

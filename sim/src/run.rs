@@ -27,6 +27,8 @@ pub struct RunOptions {
     pub mutant: Option<Mutant>,
     /// Write everything down.
     pub trace: bool,
+    /// Record what brokers are told, and tell it to fresh ones at the end, which must order the same.
+    pub replays: bool,
     /// Length of the safety phase; drawn where it is not given.
     pub safety: Option<Duration>,
 }
@@ -325,6 +327,7 @@ pub fn run(seed: u64, options: &RunOptions) -> Outcome {
             what: panic,
         });
     }
+    life.replay();
     life.outcome(seed, &shape)
 }
 
@@ -341,6 +344,7 @@ impl<'a> Life<'a> {
     fn new(shape: &Shape, draws: Draws, options: &'a RunOptions) -> Self {
         let mut cluster_options = ClusterOptions::new(shape.nodes);
         cluster_options.mutant = options.mutant;
+        cluster_options.records = options.replays;
         cluster_options.wall_skew_ms_max = 2000;
         cluster_options.wall_drift_ppm_max = 10_000;
         let expiration = shape.producer_expiration.as_millis().to_string();
@@ -364,6 +368,18 @@ impl<'a> Life<'a> {
             formation: None,
             nemesis: None,
             healed_first: HealedFirst::default(),
+        }
+    }
+
+    /// Every start of every broker again.
+    fn replay(&mut self) {
+        let differs = self.cluster.recordings().find_map(|(node, recording)| {
+            let differs = recording.replay().err()?;
+            Some(format!("n{node}: {differs}"))
+        });
+        if let Some(what) = differs {
+            let checker = "ReplaysOrderTheSame";
+            self.cluster.fail(Violation { checker, what });
         }
     }
 

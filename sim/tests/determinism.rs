@@ -43,6 +43,19 @@ fn two_processes_arrive_at_the_same_state_hash_chains() {
     assert_eq!(there, here);
 }
 
+/// Nothing enters a broker but what its inputs say: told the same, another one orders the same.
+#[test]
+fn a_fresh_broker_that_is_told_the_same_orders_the_same() {
+    let options = RunOptions {
+        replays: true,
+        ..RunOptions::default()
+    };
+    for seed in SEEDS {
+        let outcome = run(seed, &options);
+        assert!(outcome.violation.is_none(), "{outcome}");
+    }
+}
+
 /// The first thing that a reader can hold against the program, on any machine.
 #[test]
 fn the_readme_shows_what_seed_3_prints() {

@@ -10,6 +10,7 @@ fn stopped_by_an_assertion(mutant: Mutant) -> Outcome {
     let options = RunOptions {
         mutant: Some(mutant),
         trace: true,
+        replays: false,
         safety: Some(Duration::from_secs(5)),
     };
     let mut outcomes = (1..=40).map(|seed| run(seed, &options));

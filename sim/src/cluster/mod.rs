@@ -34,6 +34,7 @@ use crate::hash::StableHasher;
 use crate::history::History;
 use crate::network::{Connection, Happening, Network, NetworkEvent};
 use crate::node::{DiskEvent, Node};
+use crate::recording::Recording;
 use crate::trace::Trace;
 
 pub use options::{ClusterOptions, DiskOptions};
@@ -115,6 +116,8 @@ pub struct Cluster {
     pub trace: Trace,
     cluster: ClusterId,
     effects: Effects,
+    /// What was recorded, by node and start.
+    recordings: BTreeMap<(u8, u64), Recording>,
     /// Requests of the operator so far.
     operator_requests: u64,
     /// The effects of a step are being carried out.
@@ -164,6 +167,7 @@ impl Cluster {
             trace: Trace::default(),
             cluster,
             effects: Effects::with_hooks(Hooks::with_mutant(options.mutant)),
+            recordings: BTreeMap::new(),
             operator_requests: 0,
             carries_out: false,
             told_meanwhile: VecDeque::new(),
@@ -299,6 +303,12 @@ impl Cluster {
     /// Records a violation that the owner of the run has found.
     pub fn fail(&mut self, violation: Violation) {
         self.violation.get_or_insert(violation);
+    }
+
+    /// What was recorded of each start of each node, where that was wanted.
+    pub fn recordings(&self) -> impl Iterator<Item = (u8, &Recording)> {
+        let recordings = self.recordings.iter();
+        recordings.map(|(&(node, _), recording)| (node, recording))
     }
 
     /// Schedules an event for the owner of the run.

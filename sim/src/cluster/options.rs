@@ -67,6 +67,8 @@ pub struct ClusterOptions {
     pub snapshot_interval: u64,
     /// What the brokers' `unwritten_bytes_max` is.
     pub unwritten_bytes_max: usize,
+    /// What brokers are told and order is kept, to be replayed.
+    pub records: bool,
 }
 
 impl ClusterOptions {
@@ -86,6 +88,7 @@ impl ClusterOptions {
             metadata_voters_max: 3,
             snapshot_interval: 1000,
             unwritten_bytes_max: UNWRITTEN_BYTES_MAX,
+            records: false,
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::draw::{Draw, Subsystem};
 use crate::network::{Listening, Place};
 use crate::node::{Deferred, Node, Process};
 use crate::panics::caught;
+use crate::recording::Recording;
 
 /// Names the draw of how a wall clock drifts; directories have the ordinals from 0.
 const DRIFT: u64 = u64::MAX;
@@ -96,6 +97,8 @@ impl Cluster {
             .at(Subsystem::Broker, u64::from(number), run)
             .any();
         let mut effects = std::mem::take(&mut self.effects);
+        let start =
+            (self.options.records).then(|| (setup.clone(), recovered.clone(), seed, clocks));
         let started = caught(|| Broker::new(setup, recovered, seed, clocks, &mut effects));
         let broker = match started {
             Ok(broker) => broker,
@@ -104,6 +107,10 @@ impl Cluster {
                 return self.panicked(number, "what its disk holds", panic);
             }
         };
+        if let Some(start) = start {
+            let recording = Recording::new(start, self.options.mutant, &effects);
+            self.recordings.insert((number, run), recording);
+        }
         self.node_mut(number).process = Some(Process::new(run, broker, store, identity));
         self.network
             .set_listening(Place::Node(number), Listening::ToPeers);

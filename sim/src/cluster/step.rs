@@ -63,11 +63,18 @@ impl Cluster {
             _another_input => None,
         };
         let told = self.trace.is_on().then(|| describe::input(&input));
+        let run = process.run;
+        let recorded = self.options.records.then(|| input.clone());
         let stepped = caught(|| process.broker.step(clocks, input, &mut effects));
         if let Err(panic) = stepped {
             self.effects = effects;
             self.panicked(number, &told.unwrap_or_default(), panic);
             return;
+        }
+        if let Some(input) = recorded
+            && let Some(recording) = self.recordings.get_mut(&(number, run))
+        {
+            recording.step(clocks, input, &effects);
         }
         if let Some(request) = asked
             && !effects.as_slice().contains(&Effect::Stopped)
