@@ -9,8 +9,8 @@ use crate::store::{Query, QueryId, QueryKind};
 /// Who waits for the answer to a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Waiter {
-    /// The broker, for metadata to apply.
-    Metadata,
+    /// The broker, for records of an internal log to apply.
+    StateMachine,
     /// A client's Fetch.
     Fetch(Lookup),
     /// A client's ListOffsets.

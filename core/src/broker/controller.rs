@@ -2,9 +2,8 @@
 //!
 //! What is decided here is planned by `cluster` as pure functions of the image. This module gives them the image
 //! with the controller's own records that are not committed yet, appends what they plan, and answers when
-//! that is committed. A controller that is deposed answers nothing: who asked asks the next one.
+//! that is committed. A controller that is deposed tells whoever waits so, and they ask the next one.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::cluster::{
@@ -13,7 +12,7 @@ use crate::cluster::{
 };
 use crate::effect::Effects;
 use crate::hooks::Mutant;
-use crate::ids::{BrokerId, LeaderEpoch, Offset, TopicPartition, Voter};
+use crate::ids::{BrokerId, Offset, TopicPartition, Voter};
 use crate::peer::{Answer, Decision, PeerIdentity, Question};
 use crate::replica::Replica;
 
@@ -22,20 +21,9 @@ use super::{Broker, HOUSEKEEPING_INTERVAL, Timer};
 /// Numbers the questions that are passed on: whoever asked sees in its image whether it was heard.
 const RELAYED: u64 = 0;
 
-/// A broker that leads the metadata quorum and has applied everything before its own opening.
+/// Who has asked something that is decided and not committed.
 #[derive(Debug)]
-pub(super) struct Controller {
-    leader_epoch: LeaderEpoch,
-    /// The committed image with this controller's own records on top.
-    image: Arc<ClusterImage>,
-    /// Answers that wait for their records to commit, in the order of the log.
-    pending: VecDeque<Pending>,
-}
-
-#[derive(Debug)]
-struct Pending {
-    /// Committed once the high watermark is here.
-    end_offset: Offset,
+pub(super) struct Undecided {
     to: BrokerId,
     id: u64,
     decision: Decision,
@@ -44,51 +32,37 @@ struct Pending {
 impl Broker {
     /// The metadata replica was touched: begins or ends to be the controller, answers what is committed.
     pub(super) fn control(&mut self, fx: &mut Effects) {
-        let Some(replica) = self.replica(TopicPartition::METADATA) else {
+        let Some(replica) = self.replicas.get(&TopicPartition::METADATA) else {
             return;
         };
-        let leads = replica.is_leader().then(|| replica.leader_epoch());
         let end = replica.log_end_offset();
-        let settled = replica.high_watermark() == Some(end);
-        if self
-            .controller
-            .as_ref()
-            .map(|controller| controller.leader_epoch)
-            != leads
-        {
-            self.controller = None;
+        let review = self.metadata.log.review_leadership(replica);
+        for Undecided { to, id, .. } in review.abandoned {
+            self.answer_not_controller(to, id, fx);
         }
-        if self.controller.is_none()
-            && let Some(leader_epoch) = leads
-            && settled
-            && self.metadata.applied() == end
-        {
-            let image = Arc::new(self.metadata.image().clone());
-            self.controller = Some(Controller {
-                leader_epoch,
-                image,
-                pending: VecDeque::new(),
-            });
+        if review.begins {
             self.keep_cluster(fx);
         }
         self.admit_brokers(fx);
         self.answer_early_read_indexes(fx);
-        let applied = if fx.mutant(Mutant::AnswersUncommitted) {
+        let committed = if fx.mutant(Mutant::AnswersUncommitted) {
             end
         } else {
             self.metadata.applied()
         };
-        while let Some(controller) = &mut self.controller
-            && let Some(done) = controller
-                .pending
-                .pop_front_if(|pending| pending.end_offset <= applied)
-        {
+        while let Some((metadata_end, done)) = self.metadata.log.next_decided(committed) {
             let answer = Answer::Decided {
                 decision: done.decision,
-                metadata_end: done.end_offset,
+                metadata_end,
             };
             self.answer(done.to, done.id, answer, fx);
         }
+    }
+
+    /// Whoever has asked is to ask the controller, where this broker knows of another one.
+    fn answer_not_controller(&mut self, to: BrokerId, id: u64, fx: &mut Effects) {
+        let controller = self.controller_id().filter(|&id| id != self.me.broker);
+        self.answer(to, id, Answer::NotController(controller), fx);
     }
 
     pub(super) fn on_question(
@@ -98,7 +72,7 @@ impl Broker {
         question: Question,
         fx: &mut Effects,
     ) {
-        let Some(controller) = &self.controller else {
+        let Some(image) = self.metadata.log.speculative().map(Arc::clone) else {
             // A node that joins may know no other broker than this one.
             let relay = matches!(&question, Question::Register(registration) if registration.broker == from.broker)
                 && from.broker != self.me.broker
@@ -108,12 +82,9 @@ impl Broker {
             if relay {
                 self.ask(RELAYED, question, fx);
             }
-            let answer =
-                Answer::NotController(self.controller_id().filter(|&id| id != self.me.broker));
-            self.answer(from.broker, id, answer, fx);
+            self.answer_not_controller(from.broker, id, fx);
             return;
         };
-        let image = Arc::clone(&controller.image);
         let planned = match question {
             Question::Register(registration) => match self.duplicate_registration(&registration) {
                 Some(words) => Planned {
@@ -159,15 +130,12 @@ impl Broker {
             self.answer(to, id, Answer::NotController(None), fx);
             return;
         };
-        let Some(controller) = &mut self.controller else {
-            return;
-        };
-        controller.pending.push_back(Pending {
-            end_offset,
+        let undecided = Undecided {
             to,
             id,
             decision: planned.decision,
-        });
+        };
+        self.metadata.log.wait(end_offset, undecided);
         self.touched.insert(TopicPartition::METADATA);
     }
 
@@ -186,13 +154,11 @@ impl Broker {
         let appended = self.with_replica(TopicPartition::METADATA, fx, |replica, cx| {
             replica.produce(batch, None, None, cx).ok()
         })?;
-        let controller = self.controller.as_mut()?;
-        let image = Arc::make_mut(&mut controller.image);
-        for record in records {
-            image.apply(record);
-        }
+        let log = &mut self.metadata.log;
+        log.appended(records);
+        let image = log.speculative()?;
         if fx.mutant(Mutant::SnapshotsUncommitted) {
-            let decided = controller.image.encode().into();
+            let decided = image.encode().into();
             self.with_replica(TopicPartition::METADATA, fx, |replica, cx| {
                 replica.save_snapshot(appended.end_offset, decided, cx)
             });
@@ -218,10 +184,9 @@ impl Broker {
     /// As controller: fences brokers that nobody hears or that have no directory any more, unfences those that have
     /// caught up, keeps the metadata quorum at its size.
     fn keep_cluster(&mut self, fx: &mut Effects) {
-        let Some(controller) = &self.controller else {
+        let Some(image) = self.metadata.log.speculative().map(Arc::clone) else {
             return;
         };
-        let image = Arc::clone(&controller.image);
         let mut records = Vec::new();
         for broker in image.brokers() {
             let heard_at = self
@@ -233,11 +198,11 @@ impl Broker {
             records.extend(cluster::plan_liveness(broker, self.is_fit(broker), gone));
         }
         self.append_metadata(&records, fx);
-        let Some(controller) = &self.controller else {
+        let Some(image) = self.metadata.log.speculative() else {
             return;
         };
         let records = cluster::plan_metadata_quorum(
-            &controller.image,
+            image,
             self.voter(),
             self.replica(TopicPartition::METADATA)
                 .map_or(&[], |replica| replica.voters()),
@@ -271,7 +236,7 @@ impl Broker {
         if self.failure.is_some() || !metadata.is_some_and(Replica::takes_records) {
             return; // what cannot be written now is looked at again with the next housekeeping
         }
-        let image = self.controller.as_ref().map(|controller| &controller.image);
+        let image = self.metadata.log.speculative();
         if image.is_some_and(|image| image.brokers().any(returns)) {
             self.keep_cluster(fx);
         }

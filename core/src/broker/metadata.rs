@@ -16,24 +16,20 @@ use crate::peer::{DirectoryState, PeerAddresses, Question};
 use crate::queries::Waiter;
 use crate::record::Batch;
 use crate::replica::{Replica, ReplicaConfig};
-use crate::store::{Flush, QueryKind, QueryResult, ReadError, RecoveredReplica, Roll};
+use crate::store::{Flush, QueryResult, ReadError, RecoveredReplica, Roll};
 
 use super::Broker;
+use super::controller::Undecided;
+use super::state_machine::{State, StateMachine};
 
-/// Bytes of metadata read from disk at a time.
-const READ_BYTES_MAX: u32 = 1 << 20;
 /// Numbers the questions that this module asks; a late answer to one says nothing that the image does not.
 const REGISTRATION: u64 = 0;
 
-/// What a broker has taken from the metadata log.
+/// What a broker makes of the metadata log.
 #[derive(Debug, Default)]
-pub(super) struct Following {
-    image: Arc<ClusterImage>,
-    /// Everything below, exclusive, is in the image.
-    applied: Offset,
-    /// The query that reads what memory does not hold.
-    pub(super) reading: bool,
-    batches_since_snapshot: u64,
+pub(super) struct Metadata {
+    /// The image, and as controller the decisions that are not committed.
+    pub(super) log: StateMachine<ClusterImage, Undecided>,
     /// Whether the image has this very start of the broker, and so everything from before it.
     caught_up: bool,
     /// Whom links are kept to, and whether these are all.
@@ -56,13 +52,77 @@ pub(super) struct Following {
     pub(super) misplaced: BTreeSet<TopicPartition>,
 }
 
-impl Following {
-    pub(super) fn image(&self) -> &ClusterImage {
-        &self.image
+impl State for ClusterImage {
+    type Record = MetadataRecord;
+
+    fn apply(&mut self, record: &MetadataRecord) {
+        Self::apply(self, record);
     }
 
+    fn records_of(batch: &Batch) -> Vec<MetadataRecord> {
+        decode_batch(batch).expect("the metadata log holds what this version writes")
+    }
+
+    fn to_snapshot(&self) -> Vec<u8> {
+        self.encode()
+    }
+
+    fn of_snapshot(snapshot: &[u8]) -> Self {
+        Self::decode(snapshot).expect("a snapshot is what this version writes")
+    }
+}
+
+/// What records say something new of.
+#[derive(Debug, Default)]
+struct Affected {
+    partitions: BTreeSet<TopicPartition>,
+    /// Configurations of topics, or what they fall back to.
+    configs: bool,
+}
+
+impl Affected {
+    /// Takes note of a record, `image` being as it was before.
+    fn note(&mut self, image: &ClusterImage, record: &MetadataRecord) {
+        match record {
+            MetadataRecord::Partition { partition, .. }
+            | MetadataRecord::PartitionTarget { partition, .. }
+            | MetadataRecord::Reassignment { partition, .. } => {
+                self.partitions.insert(*partition);
+            }
+            MetadataRecord::PartitionVoters { report } => {
+                self.partitions.insert(report.partition);
+            }
+            MetadataRecord::RemoveTopic { id } => {
+                let topic = image.topic(*id);
+                let partitions = topic.into_iter().flat_map(|topic| topic.partitions());
+                let partitions = partitions.map(|(partition, _)| TopicPartition {
+                    topic: *id,
+                    partition,
+                });
+                self.partitions.extend(partitions);
+            }
+            MetadataRecord::Config { .. } => self.configs = true,
+            MetadataRecord::RegisterBroker { .. }
+            | MetadataRecord::FenceBroker { .. }
+            | MetadataRecord::UnfenceBroker { .. }
+            | MetadataRecord::StopBroker { .. }
+            | MetadataRecord::UnregisterBroker { .. }
+            | MetadataRecord::Topic { .. }
+            | MetadataRecord::ProducerIds { .. }
+            | MetadataRecord::Feature { .. } => {}
+        }
+    }
+}
+
+impl Metadata {
+    /// The cluster by all metadata that are committed and applied here.
+    pub(super) fn image(&self) -> &ClusterImage {
+        self.log.committed()
+    }
+
+    /// Where these end in the metadata log, exclusive.
     pub(super) const fn applied(&self) -> Offset {
-        self.applied
+        self.log.applied()
     }
 }
 
@@ -72,11 +132,8 @@ impl Broker {
         for mut replica in recovered {
             let partition = replica.replica;
             if let Some((position, image)) = replica.snapshot.take() {
-                let image = ClusterImage::decode(&image)
-                    .expect("the store has checked the snapshot's checksum");
                 fx.probe(Probe::SnapshotRecovered);
-                self.metadata.image = Arc::new(image);
-                self.metadata.applied = position.end_offset;
+                self.metadata.log.restore(&image, position.end_offset);
             }
             let config = self.replica_config(partition);
             let replica = self.build(fx, |me, cx| Replica::recover(replica, me, config, cx));
@@ -131,123 +188,45 @@ impl Broker {
     /// The configuration as this broker has it.
     pub(super) fn configs(&self) -> Configs<'_> {
         Configs {
-            image: &self.metadata.image,
+            image: self.metadata.image(),
             broker: &self.setup.kafka,
         }
     }
 
     /// Applies what is committed and not applied yet.
     pub(super) fn follow_metadata(&mut self, fx: &mut Effects) {
-        let mut affected = BTreeSet::new();
-        let before = self.metadata.applied;
-        while !self.metadata.reading {
-            let Some(replica) = self.replica(TopicPartition::METADATA) else {
-                break;
-            };
-            let Some(mut end) = replica.high_watermark() else {
-                break;
-            };
-            if fx.mutant(Mutant::AppliesUncommitted) {
-                end = replica.log_end_offset();
-            }
-            if self.metadata.applied >= end {
-                break;
-            }
-            match replica.batches_from(self.metadata.applied, end) {
-                Some(batches) => {
-                    for batch in batches {
-                        self.apply(&batch, &mut affected);
-                    }
-                }
-                // What is damaged is read once it is repaired; the repair touches the replica.
-                None if replica.is_damaged_at(self.metadata.applied) => break,
-                None => {
-                    let end = replica.readable_end(end, fx);
-                    if self.metadata.applied >= end {
-                        break; // the end of the truncation touches the replica
-                    }
-                    self.read_metadata(end, fx);
-                }
-            }
+        let Some(replica) = self.replicas.get(&TopicPartition::METADATA) else {
+            return;
+        };
+        let mut affected = Affected::default();
+        let log = &mut self.metadata.log;
+        let before = log.applied();
+        let query = log.follow(replica, fx, |image, record| affected.note(image, record));
+        let has_advanced = log.applied() > before;
+        if let Some(kind) = query {
+            let waiter = Waiter::StateMachine;
+            self.queries.ask(TopicPartition::METADATA, kind, waiter, fx);
         }
-        if self.metadata.applied > before {
+        if has_advanced {
             self.image_advanced(Some(affected), fx);
         }
     }
 
-    fn read_metadata(&mut self, end: Offset, fx: &mut Effects) {
-        let kind = QueryKind::Read {
-            offset: self.metadata.applied,
-            end,
-            bytes_max: READ_BYTES_MAX,
-        };
-        self.metadata.reading = true;
-        self.queries
-            .ask(TopicPartition::METADATA, kind, Waiter::Metadata, fx);
-    }
-
     pub(super) fn on_metadata_read(&mut self, result: QueryResult, fx: &mut Effects) {
-        self.metadata.reading = false;
-        let mut affected = BTreeSet::new();
-        match result {
-            QueryResult::Records(mut bytes) => {
-                while let Ok(batch) = Batch::split_from(&mut bytes) {
-                    self.apply(&batch, &mut affected);
-                }
-                self.image_advanced(Some(affected), fx);
-            }
+        let mut affected = Affected::default();
+        let log = &mut self.metadata.log;
+        match log.on_read(result, |image, record| affected.note(image, record)) {
+            Ok(()) => self.image_advanced(Some(affected), fx),
             // Asked at once it would be no other: housekeeping asks again.
-            QueryResult::Failed(ReadError::Unavailable) => return,
-            QueryResult::Failed(error) => self.note_hole(TopicPartition::METADATA, &error, fx),
-            QueryResult::Found(_) => {}
+            Err(ReadError::Unavailable) => return,
+            Err(error) => self.note_hole(TopicPartition::METADATA, &error, fx),
         }
         self.follow_metadata(fx);
     }
 
-    fn apply(&mut self, batch: &Batch, affected: &mut BTreeSet<TopicPartition>) {
-        if batch.header.next_offset() <= self.metadata.applied {
-            return; // the part of a read before what was sought
-        }
-        let records = decode_batch(batch).expect("the metadata log holds what this version writes");
-        let image = Arc::make_mut(&mut self.metadata.image);
-        for record in &records {
-            match record {
-                MetadataRecord::Partition { partition, .. }
-                | MetadataRecord::PartitionTarget { partition, .. }
-                | MetadataRecord::Reassignment { partition, .. } => {
-                    affected.insert(*partition);
-                }
-                MetadataRecord::PartitionVoters { report } => {
-                    affected.insert(report.partition);
-                }
-                MetadataRecord::RemoveTopic { id } => {
-                    let topic = image.topic(*id);
-                    let partitions = topic.into_iter().flat_map(|topic| topic.partitions());
-                    affected.extend(partitions.map(|(partition, _)| TopicPartition {
-                        topic: *id,
-                        partition,
-                    }));
-                }
-                MetadataRecord::Config { .. } => self.metadata.topic_configs.clear(),
-                MetadataRecord::RegisterBroker { .. }
-                | MetadataRecord::FenceBroker { .. }
-                | MetadataRecord::UnfenceBroker { .. }
-                | MetadataRecord::StopBroker { .. }
-                | MetadataRecord::UnregisterBroker { .. }
-                | MetadataRecord::Topic { .. }
-                | MetadataRecord::ProducerIds { .. }
-                | MetadataRecord::Feature { .. } => {}
-            }
-            image.apply(record);
-        }
-        self.metadata.applied = batch.header.next_offset();
-        self.metadata.batches_since_snapshot += 1;
-    }
-
-    /// The image has advanced: acts on it. `affected` are the partitions that it says something new of; all, where
-    /// that is not known.
-    fn image_advanced(&mut self, affected: Option<BTreeSet<TopicPartition>>, fx: &mut Effects) {
-        let image = Arc::clone(&self.metadata.image);
+    /// The image has advanced: acts on it. `affected` is what it says something new of; all, where that is not known.
+    fn image_advanced(&mut self, affected: Option<Affected>, fx: &mut Effects) {
+        let image = Arc::clone(self.metadata.log.committed());
         // Until the image has this very start of the broker it may be any earlier prefix of the metadata: one from
         // before a topic was made, or from before a replica was moved away and deleted. Acting on it would delete
         // what is wanted, or bring an empty copy back under the name of a voter that knew better.
@@ -258,6 +237,10 @@ impl Broker {
             None
         };
         self.metadata.caught_up = caught_up;
+        if affected.as_ref().is_none_or(|affected| affected.configs) {
+            self.metadata.topic_configs.clear();
+        }
+        let affected = affected.map(|affected| affected.partitions);
         let affected = affected.unwrap_or_else(|| {
             let assigned = image
                 .assignments(self.voter())
@@ -351,7 +334,7 @@ impl Broker {
 
     /// Tells a replica that leads which voters the metadata wants, and whom else to keep up to date.
     pub(super) fn set_target(&mut self, partition: TopicPartition, fx: &mut Effects) {
-        let image = Arc::clone(&self.metadata.image);
+        let image = Arc::clone(self.metadata.log.committed());
         let Some(wanted) = image.partition(partition) else {
             return;
         };
@@ -374,7 +357,7 @@ impl Broker {
     /// How brokers are reached, this one included.
     pub(super) fn known_peers(&self) -> PeerAddresses {
         let mut peers = self.metadata.hinted.clone();
-        peers.extend(self.metadata.image.peer_addresses());
+        peers.extend(self.metadata.image().peer_addresses());
         let own = self.setup.registration.peer_address.clone();
         peers.insert(self.me.broker, own);
         peers
@@ -390,7 +373,7 @@ impl Broker {
         let mut brokers = voters.iter().map(|voter| voter.broker);
         self.metadata.caught_up
             && !voters.is_empty()
-            && brokers.all(|id| self.metadata.image.broker(id).is_some())
+            && brokers.all(|id| self.metadata.image().broker(id).is_some())
     }
 
     /// Takes a peer's word on how brokers are reached, until the image tells.
@@ -417,16 +400,13 @@ impl Broker {
     }
 
     fn save_snapshot(&mut self, fx: &mut Effects) {
-        if self.metadata.batches_since_snapshot < self.setup.snapshot_interval {
-            return;
+        let interval = self.setup.snapshot_interval;
+        if let Some((at, image)) = self.metadata.log.due_snapshot(interval) {
+            fx.probe(Probe::SnapshotSaved);
+            self.with_replica(TopicPartition::METADATA, fx, |replica, cx| {
+                replica.save_snapshot(at, image.into(), cx)
+            });
         }
-        self.metadata.batches_since_snapshot = 0;
-        let at = self.metadata.applied;
-        let image = self.metadata.image.encode().into();
-        fx.probe(Probe::SnapshotSaved);
-        self.with_replica(TopicPartition::METADATA, fx, |replica, cx| {
-            replica.save_snapshot(at, image, cx)
-        });
     }
 
     /// A node is ready once its own image says that this start of it is registered and given work.
@@ -443,7 +423,7 @@ impl Broker {
 
     /// What the image says of this very start of this broker.
     pub(super) fn registered(&self) -> Option<BrokerState> {
-        let known = self.metadata.image.broker(self.me.broker)?;
+        let known = self.metadata.image().broker(self.me.broker)?;
         (known.registration == self.setup.registration).then_some(known.state)
     }
 
@@ -481,7 +461,7 @@ impl Broker {
         leader_epoch: LeaderEpoch,
         fx: &mut Effects,
     ) -> bool {
-        let is_reported = reported_epoch(&self.metadata.image, partition) >= leader_epoch;
+        let is_reported = reported_epoch(self.metadata.image(), partition) >= leader_epoch;
         if !is_reported {
             self.metadata.epochs_to_report.insert(partition);
             self.report_voters(partition, fx);
@@ -497,7 +477,7 @@ impl Broker {
         };
         let leader_epoch = replica.leader_epoch();
         let (notes, voters) = replica.committed_voters();
-        let known = self.metadata.image.partition(partition);
+        let known = self.metadata.log.committed().partition(partition);
         let known = known.and_then(|known| known.reported.as_ref());
         let is_reported = known.is_some_and(|known| known.leader_epoch >= leader_epoch);
         if is_reported {
@@ -547,7 +527,7 @@ pub(super) fn reported_epoch(image: &ClusterImage, partition: TopicPartition) ->
 impl Broker {
     /// Learns a record as if it were committed.
     pub(super) fn learn(&mut self, record: &MetadataRecord, fx: &mut Effects) {
-        Arc::make_mut(&mut self.metadata.image).apply(record);
+        self.metadata.log.learn(record);
         self.image_advanced(None, fx);
     }
 }

@@ -14,6 +14,7 @@ mod controller;
 mod doubts;
 mod release;
 mod requests;
+mod state_machine;
 mod purgatory;
 mod lookup;
 mod produce;
@@ -46,8 +47,7 @@ use crate::store::{
 };
 use crate::time::{Instant, Now};
 
-use controller::Controller;
-use metadata::Following;
+use metadata::Metadata;
 use requests::Requests;
 
 /// What a broker is told once, at its start.
@@ -113,8 +113,7 @@ pub struct Broker {
     behind: bool,
     /// Who leads what, as the leaders say; the highest epoch wins.
     leaders: BTreeMap<TopicPartition, Told>,
-    metadata: Following,
-    controller: Option<Controller>,
+    metadata: Metadata,
     requests: Requests,
     queries: Queries,
     /// The greatest number that an order of any replica has, of one that has been deleted as well.
@@ -191,8 +190,7 @@ impl Broker {
             unsettled: BTreeSet::new(),
             settled_at: now.instant,
             leaders: BTreeMap::new(),
-            metadata: Following::default(),
-            controller: None,
+            metadata: Metadata::default(),
             requests: Requests::default(),
             queries: Queries::default(),
             last_order: OrderSeq(0),
@@ -297,7 +295,7 @@ impl Broker {
     /// Whether it leads the metadata quorum and may decide for it.
     #[must_use]
     pub const fn is_controller(&self) -> bool {
-        self.controller.is_some()
+        self.metadata.log.leads()
     }
 
     fn take(&mut self, input: Input, fx: &mut Effects) {
@@ -621,12 +619,12 @@ impl Broker {
         };
         // Worth knowing whether or not anybody waits still; the metadata are looked at again once it is repaired.
         if let QueryResult::Failed(error) = &result
-            && waiter != Waiter::Metadata
+            && waiter != Waiter::StateMachine
         {
             self.note_hole(partition, error, fx);
         }
         match waiter {
-            Waiter::Metadata => self.on_metadata_read(result, fx),
+            Waiter::StateMachine => self.on_metadata_read(result, fx),
             Waiter::Fetch(lookup) => self.on_fetched(partition, lookup, result, fx),
             Waiter::ListOffsets(lookup) => self.on_offset_found(lookup, result, fx),
             Waiter::Replication(follower) => {
