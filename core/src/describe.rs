@@ -9,8 +9,8 @@ use std::fmt;
 use crate::effect::{NoticeKind, Resignation, TrustLost};
 use crate::log::{Entry, NoteKind, Position};
 use crate::peer::{
-    Answer, AppendReply, Decision, LeaderClaim, PeerMessage, Question, ReplicaBody, ReplicaMessage,
-    VoteReply,
+    AppendReply, ControllerRequest, ControllerResponse, Decision, LeaderAndIsr, PeerMessage,
+    ReplicaBody, ReplicaMessage, VoteReply,
 };
 use crate::store::{Flush, Mark, OrderKind, QueryKind};
 
@@ -124,9 +124,11 @@ impl fmt::Display for PeerMessage {
         match self {
             Self::Heartbeat(_) => f.write_str("Heartbeat"),
             Self::Replica(message) => message.fmt(f),
-            Self::Leaders(claims) => {
+            Self::Leaders(announcements) => {
                 f.write_str("Leaders")?;
-                claims.iter().try_for_each(|claim| write!(f, " {claim}"))
+                announcements
+                    .iter()
+                    .try_for_each(|announcement| write!(f, " {announcement}"))
             }
             Self::Peers(peers) => write!(f, "Peers {}", peers.len()),
             Self::Release(request) => {
@@ -137,8 +139,8 @@ impl fmt::Display for PeerMessage {
                 partition,
                 leader_epoch,
             } => write!(f, "Released p{} e{leader_epoch}", partition.partition),
-            Self::Ask { question, .. } => write!(f, "Ask {question}"),
-            Self::Answer { answer, .. } => write!(f, "Answer {answer}"),
+            Self::ControllerRequest { request, .. } => write!(f, "Ask {request}"),
+            Self::ControllerResponse { response, .. } => write!(f, "Answer {response}"),
             Self::ReadIndex { round } => write!(f, "ReadIndex #{round}"),
             Self::ReadIndexReply(reply) => {
                 write!(f, "ReadIndex #{} e{}", reply.round, reply.leader_epoch)?;
@@ -151,7 +153,7 @@ impl fmt::Display for PeerMessage {
     }
 }
 
-impl fmt::Display for LeaderClaim {
+impl fmt::Display for LeaderAndIsr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "p{} e{} ", self.partition.partition, self.leader_epoch)?;
         match self.leader {
@@ -223,7 +225,7 @@ impl fmt::Display for ReplicaMessage {
     }
 }
 
-impl fmt::Display for Question {
+impl fmt::Display for ControllerRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Register(registration) => write!(f, "Register n{}", registration.broker),
@@ -240,7 +242,7 @@ impl fmt::Display for Question {
     }
 }
 
-impl fmt::Display for Answer {
+impl fmt::Display for ControllerResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotController(Some(broker)) => write!(f, "not controller, ask n{broker}"),
@@ -264,7 +266,9 @@ impl fmt::Display for Decision {
 impl fmt::Display for NoticeKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Stands(epoch, why) => write!(f, "stands for e{epoch}: {why}"),
+            Self::StartsElection(epoch, why) => {
+                write!(f, "starts an election after e{epoch}: {why}")
+            }
             Self::Leads(epoch) => write!(f, "leads e{epoch}"),
             Self::LeadsWithPossibleLoss(epoch) => {
                 write!(
@@ -314,7 +318,7 @@ impl fmt::Display for TrustLost {
             Self::Restarted => "leader restarted",
             Self::DiskStalled => "leader's disk hangs",
             Self::Resigned => "leader resigned",
-            Self::NotRenewed => "leader's claim not renewed",
+            Self::NotRenewed => "leader's announcement not renewed",
             Self::Transfer => "asked to take over",
         })
     }

@@ -103,7 +103,7 @@ pub struct Notice {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum NoticeKind {
     /// A replica asks whether it would be elected, because of this.
-    Stands(LeaderEpoch, TrustLost),
+    StartsElection(LeaderEpoch, TrustLost),
     /// A replica has been elected.
     Leads(LeaderEpoch),
     /// A replica has won only because every voter granted: acknowledged records may be lost.

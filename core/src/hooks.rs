@@ -74,9 +74,9 @@ list! {
         SkipsPreviousEntryCheck,
         /// A follower keeps its own entries where the leader's differ.
         KeepsDivergentTail,
-        /// A replica stands without asking first whether it would be elected.
+        /// A replica starts an election without asking first whether it would be elected.
         SkipsPreVote,
-        /// A voter that trusts its leader tells another to stand all the same.
+        /// A voter that trusts its leader lets another start an election all the same.
         GrantsPreVoteUnderLeader,
         /// A wiped directory speaks by the name of the one before it (counter-example 5).
         IgnoresDirectoryId,
@@ -92,7 +92,7 @@ list! {
         TakesBrokenLinkForPresent,
         /// The leader removes voters in their order, whether or not they can vote.
         RemovesInTurn,
-        /// A replica stands no more as soon as its log makes it no voter, committed or not.
+        /// A replica starts no election any more as soon as its log makes it no voter, committed or not.
         LeavesUncommitted,
         /// A replica is deleted as soon as the target lacks it (counter-example 3).
         DeletesOnTargetAlone,
@@ -109,10 +109,10 @@ list! {
         /// A disk that has nothing to do is not looked after.
         NeverProbesDisk,
         /// A replica whose disk hangs asks to be elected.
-        StandsOnHungDisk,
+        StartsElectionOnHungDisk,
         /// A replica whose disk hangs says that it would vote.
         PromisesOnHungDisk,
-        /// A follower trusts a leader whose broker has a new session, and waits for no renewed claim on it.
+        /// A follower trusts a leader whose broker has a new session, and waits for no renewed announcement on it.
         TrustsWithoutRenewal,
         /// A follower trusts a leader of which it hears nothing.
         TrustsForEver,
@@ -141,7 +141,7 @@ list! {
         /// A second node is let in under the id of one that is heard.
         LetsNamesakesIn,
         /// A suspect counts its own vote like any other, and says nothing of possible loss.
-        SuspectStands,
+        SuspectStartsElection,
         /// Of two logs of one epoch the one with more records is taken for the longer, whatever notes it lacks.
         RanksOffsetsAboveNotes,
         /// Where all votes are needed, only the voters of the candidate's own log count, not those of lost changes.
@@ -202,8 +202,8 @@ list! {
         NamesFormerLeaders,
         /// A fenced broker's leadership is hidden from clients (counter-example 11).
         FencingHidesLeader,
-        /// The latest claim on who leads is believed, whatever its epoch.
-        BelievesLatestClaim,
+        /// The latest announcement on who leads is believed, whatever its epoch.
+        BelievesLatestAnnouncement,
         /// A node that is told to stop hands nothing over.
         NeverHandsOver,
         /// A copy that was made again votes before it has become a voter.
@@ -212,7 +212,7 @@ list! {
         PromotesSuspects,
         /// A node that has handed over stops without another word to its clients.
         StopsUnderClients,
-        /// A leader that has asked another to stand goes on taking records.
+        /// A leader that has asked another to start an election goes on taking records.
         AppendsWhileHandingOver,
         /// A leader whose successor does not take over waits for it for ever.
         NeverLeadsOn,
@@ -220,7 +220,7 @@ list! {
         AsksTooLate,
         /// A leader takes a successor with holes for as good as a whole one.
         PrefersDamaged,
-        /// A leader asks its successor to stand before that has caught up.
+        /// A leader asks its transfer target to start an election before that has caught up.
         TransfersTooEarly,
         /// The controller answers before what it says is committed.
         AnswersUncommitted,
@@ -283,9 +283,9 @@ list! {
         /// Recovery believes the batch headers in a segment, whatever the journal says.
         TrustsSegmentHeaders,
         /// Recovery does not look at the second copies of votes.
-        VotesStandOnce,
+        JournalsVotesOnce,
         /// Recovery does not look at the second copies of changes of the voters.
-        VoterChangesStandOnce,
+        JournalsVoterChangesOnce,
         /// Recovery forgets the vote.
         ForgetsVote,
         /// A sync that has failed is tried again, and its success is believed.
@@ -320,7 +320,7 @@ list! {
     Probe {
         /// A candidate lost a pre-vote.
         PreVoteLost,
-        /// Two candidates stood in one epoch and neither won.
+        /// Two were candidates in one epoch and neither won.
         SplitVote,
         /// A follower truncated a divergent tail.
         TruncatedDivergentTail,

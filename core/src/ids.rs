@@ -124,7 +124,7 @@ impl Offset {
 }
 
 impl LeaderEpoch {
-    /// The epoch that a candidate of this epoch stands for.
+    /// The epoch of the election that a replica of this epoch starts.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0 + 1)

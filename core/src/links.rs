@@ -4,7 +4,7 @@
 //! cost no more than ten. A link's two directions are judged apart:
 //!
 //! - *heard*: the peer's own heartbeats arrive. A follower trusts its leader while it hears the leader's broker,
-//!   in the incarnation that made the claim, with a disk that does not hang.
+//!   in the incarnation that made the announcement, with a disk that does not hang.
 //! - *proven*: the peer's heartbeats echo ours. A leader counts a voter for check-quorum from the moment it
 //!   *sent* what was echoed, so time lost on the way, or asleep, never makes a quorum look fresher than it is.
 //!
@@ -24,9 +24,9 @@ use crate::time::Instant;
 pub struct Timing {
     /// How often each link carries a heartbeat.
     pub heartbeat_interval: Duration,
-    /// How long nothing may be heard before a follower stands, and nothing proven before a leader resigns.
+    /// How long nothing may be heard before a follower starts an election, and nothing proven before a leader resigns.
     pub election_timeout: Duration,
-    /// A replica that stands waits up to this much longer, drawn anew each time.
+    /// A replica that starts an election waits up to this much longer, drawn anew each time.
     pub election_jitter_max: Duration,
     /// How far apart the voters start their elections, in the order of the voters, where all have learnt at the same
     /// time that their leader leads no more; each waits up to half of it longer, drawn anew each time.
@@ -79,7 +79,7 @@ pub struct Link {
     pub directory: DirectoryState,
     /// `sent_at` of its latest heartbeat, which ours echo.
     pub to_echo: Option<Instant>,
-    /// When followers must look whether their leader has renewed its claims on the present session.
+    /// When followers must look whether their leader has renewed its announcements on the present session.
     renewal_due: Option<Instant>,
     /// Whether its followers have been told that it is silent.
     silent: bool,
@@ -371,32 +371,32 @@ impl Links {
     }
 
     /// A heartbeat came in.
-    pub(crate) fn beat(
+    pub(crate) fn on_heartbeat(
         &mut self,
         from: BrokerId,
-        beat: &Heartbeat,
+        heartbeat: &Heartbeat,
         now: Instant,
         timing: &Timing,
     ) -> Vec<LinkChange> {
         let link = self.link(from, now);
         let before = link.directory;
         let hung_before = link.disk_stalled >= timing.disk_stall_max;
-        link.to_echo = Some(beat.sent_at);
-        link.disk_stalled = beat.disk_stalled;
-        link.directory = beat.directory;
-        if beat.echo > link.proven_at {
-            link.proven_at = beat.echo;
+        link.to_echo = Some(heartbeat.sent_at);
+        link.disk_stalled = heartbeat.disk_stalled;
+        link.directory = heartbeat.directory;
+        if heartbeat.echo > link.proven_at {
+            link.proven_at = heartbeat.echo;
             link.unproven = false;
         }
-        let hangs = beat.disk_stalled >= timing.disk_stall_max;
+        let hangs = heartbeat.disk_stalled >= timing.disk_stall_max;
         let mut changes = Vec::new();
         if hangs && !hung_before {
             changes.push(LinkChange::Trust(from));
         }
-        if beat.directory == DirectoryState::Offline && before != DirectoryState::Offline {
+        if heartbeat.directory == DirectoryState::Offline && before != DirectoryState::Offline {
             changes.push(LinkChange::Quorum(from));
         }
-        if beat.directory.takes_records() && !before.takes_records() {
+        if heartbeat.directory.takes_records() && !before.takes_records() {
             changes.push(LinkChange::Room(from));
         }
         changes

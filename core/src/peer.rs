@@ -52,7 +52,7 @@ pub enum PeerMessage {
     /// About one partition.
     Replica(ReplicaMessage),
     /// Who leads: what has changed, or all that the sender leads when a link comes up.
-    Leaders(Vec<LeaderClaim>),
+    Leaders(Vec<LeaderAndIsr>),
     /// How brokers are reached, as the sender knows. A node that starts knows its bootstrap addresses and an image
     /// that may be old; without this it could not answer a leader that it has not heard of.
     Peers(PeerAddresses),
@@ -66,18 +66,18 @@ pub enum PeerMessage {
         leader_epoch: LeaderEpoch,
     },
     /// Something for the controller.
-    Ask {
+    ControllerRequest {
         /// Chosen by the sender, named in the answer.
         id: u64,
         /// What.
-        question: Question,
+        request: ControllerRequest,
     },
     /// The controller's answer.
-    Answer {
-        /// Of the question.
+    ControllerResponse {
+        /// Of the request.
         id: u64,
         /// What.
-        answer: Answer,
+        response: ControllerResponse,
     },
     /// To every voter of the metadata: up to where may anybody have been told of the cluster?
     ReadIndex {
@@ -154,7 +154,7 @@ pub struct ReplicaMessage {
     pub from: Voter,
     /// The addressed replica. Another directory of the same broker is another replica, and ignores it.
     pub to: Voter,
-    /// The sender's leader epoch; for a pre-vote, the epoch that it would stand for.
+    /// The sender's leader epoch; for a pre-vote, the epoch of the election that it would start.
     pub leader_epoch: LeaderEpoch,
     /// What it says.
     pub body: ReplicaBody,
@@ -323,14 +323,14 @@ pub enum AppendReply {
 
 /// One partition's leader, as its quorum has it. The highest epoch wins.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
-pub struct LeaderClaim {
+pub struct LeaderAndIsr {
     /// Which partition.
     pub partition: TopicPartition,
     /// The epoch.
     pub leader_epoch: LeaderEpoch,
     /// Who leads it; `None` when the leader has resigned.
     pub leader: Option<BrokerId>,
-    /// Counts the claims of one epoch, so that a late one is known as such.
+    /// Counts the announcements of one epoch, so that a late one is known as such.
     pub version: u32,
     /// Voters whose end is current, ascending.
     pub isr: Vec<BrokerId>,
@@ -349,7 +349,7 @@ pub struct ReleaseRequest {
 
 /// What a broker asks of the controller.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub enum Question {
+pub enum ControllerRequest {
     /// Register me (again, with this incarnation).
     Register(BrokerRegistration),
     /// I am about to stop: move my leaderships away.
@@ -369,7 +369,7 @@ pub enum Question {
 
 /// What the controller answers.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub enum Answer {
+pub enum ControllerResponse {
     /// Ask somebody else: this broker leads the metadata quorum, if any.
     NotController(Option<BrokerId>),
     /// It is decided.

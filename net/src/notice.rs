@@ -32,7 +32,7 @@ pub fn tell(broker: BrokerId, notice: &Notice) {
         | NoticeKind::HoleFilled(..)
         | NoticeKind::HoleGivenUp(..)
         | NoticeKind::SuspectCleared => tracing::info!(broker, partition, "{what}"),
-        NoticeKind::Stands(..) | NoticeKind::Refused(_) => {
+        NoticeKind::StartsElection(..) | NoticeKind::Refused(_) => {
             tracing::debug!(broker, partition, "{what}");
         }
     }

@@ -305,9 +305,9 @@ mod tests {
     };
     use varve_core::log::{Note, NoteKind, Position};
     use varve_core::peer::{
-        Answer, Append, AppendReply, Decision, Denial, DirectoryState, Heartbeat, LeaderClaim,
-        LeadershipRound, Question, ReadIndex, ReadIndexReply, ReleaseRequest, ReplicaMessage,
-        VoteReply, VoteRequest,
+        Append, AppendReply, ControllerRequest, ControllerResponse, Decision, Denial,
+        DirectoryState, Heartbeat, LeaderAndIsr, LeadershipRound, ReadIndex, ReadIndexReply,
+        ReleaseRequest, ReplicaMessage, VoteReply, VoteRequest,
     };
     use varve_core::record::BatchHeader;
     use varve_core::store::{Flush, VoterChange};
@@ -484,15 +484,15 @@ mod tests {
         ]
     }
 
-    fn question() -> impl Strategy<Value = Question> {
+    fn question() -> impl Strategy<Value = ControllerRequest> {
         let request = DeleteTopicsRequest {
             timeout_ms: 7,
             ..Default::default()
         };
         prop_oneof![
-            Just(Question::Stopping),
-            Just(Question::AllocateProducerIds),
-            Just(Question::Client {
+            Just(ControllerRequest::Stopping),
+            Just(ControllerRequest::AllocateProducerIds),
+            Just(ControllerRequest::Client {
                 api_version: 6,
                 request: Box::new(AdminRequest::DeleteTopics(request))
             }),
@@ -504,10 +504,10 @@ mod tests {
                     notes: 9,
                     voters,
                 };
-                Question::ReportVoters(vec![report; 2])
+                ControllerRequest::ReportVoters(vec![report; 2])
             }),
             ("[a-z]{0,9}", any::<u128>()).prop_map(|(name, directory)| {
-                Question::Register(BrokerRegistration {
+                ControllerRequest::Register(BrokerRegistration {
                     broker: BrokerId(1),
                     directory: DirectoryId(directory),
                     incarnation: Incarnation(2),
@@ -519,12 +519,14 @@ mod tests {
         ]
     }
 
-    fn answer() -> impl Strategy<Value = Answer> {
+    fn answer() -> impl Strategy<Value = ControllerResponse> {
         prop_oneof![
-            any::<Option<i32>>().prop_map(|id| Answer::NotController(id.map(BrokerId))),
-            (decision(), any::<i64>()).prop_map(|(decision, metadata_end)| Answer::Decided {
-                decision,
-                metadata_end: Offset(metadata_end),
+            any::<Option<i32>>().prop_map(|id| ControllerResponse::NotController(id.map(BrokerId))),
+            (decision(), any::<i64>()).prop_map(|(decision, metadata_end)| {
+                ControllerResponse::Decided {
+                    decision,
+                    metadata_end: Offset(metadata_end),
+                }
             }),
         ]
     }
@@ -571,8 +573,8 @@ mod tests {
                 })
             },
         );
-        let claim =
-            (partition(), any::<Option<i32>>()).prop_map(|(partition, leader)| LeaderClaim {
+        let announcement =
+            (partition(), any::<Option<i32>>()).prop_map(|(partition, leader)| LeaderAndIsr {
                 partition,
                 leader_epoch: LeaderEpoch(4),
                 leader: leader.map(BrokerId),
@@ -598,7 +600,7 @@ mod tests {
         prop_oneof![
             4 => replica,
             1 => heartbeat,
-            1 => prop::collection::vec(claim, 0..4).prop_map(PeerMessage::Leaders),
+            1 => prop::collection::vec(announcement, 0..4).prop_map(PeerMessage::Leaders),
             1 => (partition(), any::<(i32, i64)>()).prop_map(|(partition, (epoch, offset))| {
                 PeerMessage::Release(ReleaseRequest {
                     partition,
@@ -610,8 +612,8 @@ mod tests {
                 let leader_epoch = LeaderEpoch(epoch);
                 PeerMessage::Released { partition, leader_epoch }
             }),
-            1 => (any::<u64>(), question()).prop_map(|(id, question)| PeerMessage::Ask { id, question }),
-            1 => (any::<u64>(), answer()).prop_map(|(id, answer)| PeerMessage::Answer { id, answer }),
+            1 => (any::<u64>(), question()).prop_map(|(id, request)| PeerMessage::ControllerRequest { id, request }),
+            1 => (any::<u64>(), answer()).prop_map(|(id, response)| PeerMessage::ControllerResponse { id, response }),
             1 => any::<u64>().prop_map(|round| PeerMessage::ReadIndex { round }),
             1 => read_index_reply(),
         ]

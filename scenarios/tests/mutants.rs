@@ -58,7 +58,7 @@ killers! {
         KeepsRefusals: checker "GoneLeadersAreGone",
     }
     hung_voter {
-        StandsOnHungDisk: claim "no epoch is entered",
+        StartsElectionOnHungDisk: claim "no epoch is entered",
         PromisesOnHungDisk: claim "no epoch is entered",
     }
     idle_disk_that_hangs {
@@ -227,11 +227,11 @@ killers! {
         AcknowledgesBeforeVoteDurable: checker "WordsAreDurable",
     }
     suspect_candidate {
-        SuspectStands: checker "SuspectsNeverLead",
+        SuspectStartsElection: checker "SuspectsNeverLead",
     }
     lost_change_of_voters {
         IgnoresLostVoterChange: checker "ConsistentCommittedData",
-        VoterChangesStandOnce: checker "ConsistentCommittedData",
+        JournalsVoterChangesOnce: checker "ConsistentCommittedData",
     }
     records_after_a_lost_change {
         RanksOffsetsAboveNotes: checker "ConsistentCommittedData",
@@ -294,7 +294,7 @@ killers! {
         FencingHidesLeader: claim "does not happen within 30000ms",
     }
     late_word {
-        BelievesLatestClaim: checker "NothingGoesBack",
+        BelievesLatestAnnouncement: checker "NothingGoesBack",
     }
     unconfirmed_topic {
         AppliesUncommitted: checker "MetadataAreCommitted",
@@ -368,7 +368,7 @@ killers! {
         TrustsSegmentHeaders: claim "found by the start",
     }
     second_copy_of_a_vote {
-        VotesStandOnce: checker "RecoveryFindsWhatWasOrdered",
+        JournalsVotesOnce: checker "RecoveryFindsWhatWasOrdered",
     }
     failing_fsync {
         IgnoresResignation: claim "a leader without a disk leads no more",

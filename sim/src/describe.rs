@@ -109,8 +109,8 @@ pub fn peer_message(message: &PeerMessage) -> Option<(TopicPartition, String)> {
         PeerMessage::Heartbeat(_)
         | PeerMessage::Leaders(_)
         | PeerMessage::Peers(_)
-        | PeerMessage::Ask { .. }
-        | PeerMessage::Answer { .. }
+        | PeerMessage::ControllerRequest { .. }
+        | PeerMessage::ControllerResponse { .. }
         | PeerMessage::ReadIndex { .. }
         | PeerMessage::ReadIndexReply(_) => None,
     }
@@ -286,14 +286,14 @@ pub fn doings(effects: &[Effect], partition: TopicPartition, end_before: Option<
 #[must_use]
 pub fn notice(what: &NoticeKind) -> Option<String> {
     Some(match what {
-        NoticeKind::Stands(_, why) => match why {
+        NoticeKind::StartsElection(_, why) => match why {
             TrustLost::NoLeader => "no leader",
             TrustLost::Silent => "leader silent",
             TrustLost::ProcessGone => "leader's process has ended",
             TrustLost::Restarted => "leader restarted",
             TrustLost::DiskStalled => "leader's disk hangs",
             TrustLost::Resigned => "leader resigned",
-            TrustLost::NotRenewed => "leader has not renewed its claim",
+            TrustLost::NotRenewed => "leader has not renewed its announcement",
             TrustLost::Transfer => "asked to take over",
         }
         .to_owned(),

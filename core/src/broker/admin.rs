@@ -4,7 +4,7 @@
 //! A client that was told that its topic exists asks the same broker about it next. So the controller's answer, which says
 //! where the metadata end that have what was done, is held back until this broker has applied them up to there.
 //!
-//! A question is asked again at once where the broker asked is not the controller, and after a while where nothing
+//! A request is sent again at once where the broker asked is not the controller, and after a while where nothing
 //! comes back: the controller may have died with it. The repetition may then find the work done and
 //! say, for example, that the topic exists, as in Kafka.
 
@@ -15,16 +15,16 @@ use crate::cluster::AdminRequest;
 use crate::effect::{Effects, RequestId};
 use crate::ids::Offset;
 use crate::input::RequestContext;
-use crate::peer::{self, Answer, Decision};
+use crate::peer::{self, ControllerResponse, Decision};
 use crate::time::Instant;
 use crate::wire::{ApiError, ErrorCode, Response, Str};
 
 use super::Broker;
 use super::purgatory::Delayed;
 
-/// After this long a question is asked again where the broker asked was not the controller, or nobody could be asked.
+/// After this long a request is sent again where the broker asked was not the controller, or nobody could be asked.
 const RETRY_SOON: Duration = Duration::from_millis(100);
-/// After this long a question is asked again where nothing came back.
+/// After this long a request is sent again where nothing came back.
 const RETRY_LATE: Duration = Duration::from_secs(2);
 /// How long a request is tried at least. A client that would rather not wait means the work, not the asking.
 const PATIENCE_MIN: Duration = Duration::from_secs(1);
@@ -36,22 +36,22 @@ const AUTO_CREATE_PATIENCE: Duration = Duration::from_secs(10);
 struct WaitingAdmin {
     context: RequestContext,
     request: AdminRequest,
-    question: u64,
+    controller_request: u64,
     /// The controller's answer, once it is there, and where the metadata end that have what was done (exclusive).
     decided: Option<(Offset, Box<Response>)>,
 }
 
-/// A question that the controller has not answered.
+/// A request that the controller has not answered.
 #[derive(Debug)]
 struct Asked {
-    question: peer::Question,
+    controller_request: peer::ControllerRequest,
     purpose: Purpose,
     ask_at: Instant,
     /// When it need not be asked any more.
     until: Option<Instant>,
 }
 
-/// What a question is asked for.
+/// What a request to the controller is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// A client's request.
@@ -64,7 +64,7 @@ pub(super) enum Purpose {
 
 /// What the controller is asked.
 #[derive(Debug, Default)]
-pub(super) struct Questions {
+pub(super) struct ControllerRequests {
     /// Those that it has not answered.
     asked: BTreeMap<u64, Asked>,
     /// When each of them is asked again.
@@ -88,23 +88,23 @@ impl Broker {
         let id = context.id;
         let patience = Duration::from_millis(u64::try_from(body.timeout_ms()).unwrap_or(0));
         let deadline = self.now + patience.max(PATIENCE_MIN);
-        let question = peer::Question::Client {
+        let controller_request = peer::ControllerRequest::Client {
             api_version: context.api_version,
             request: Box::new(body.clone()),
         };
         let admin = WaitingAdmin {
             context,
             request: body,
-            question: self.requests.questions.last + 1,
+            controller_request: self.requests.controller_requests.last + 1,
             decided: None,
         };
         self.requests.purgatory.insert(deadline, Box::new(admin));
-        self.put_question(question, Purpose::Client(id), None, fx);
+        self.put_controller_request(controller_request, Purpose::Client(id), None, fx);
     }
 
     /// Asks for topics to be created with the cluster's defaults, but for those that are being created already.
     pub(super) fn auto_create(&mut self, names: Vec<Str>, fx: &mut Effects) {
-        let creating = &mut self.requests.questions.creating;
+        let creating = &mut self.requests.controller_requests.creating;
         let names: Vec<Str> = names
             .into_iter()
             .map(|name| name.detached())
@@ -114,70 +114,84 @@ impl Broker {
             return;
         }
         let request = crate::cluster::auto_create_request(&names);
-        let question = peer::Question::Client {
+        let controller_request = peer::ControllerRequest::Client {
             api_version: 7,
             request: Box::new(AdminRequest::CreateTopics(request)),
         };
         let until = self.now + AUTO_CREATE_PATIENCE;
-        self.put_question(question, Purpose::AutoCreate(names), Some(until), fx);
+        self.put_controller_request(
+            controller_request,
+            Purpose::AutoCreate(names),
+            Some(until),
+            fx,
+        );
     }
 
     /// Asks the controller, until it answers.
-    pub(super) fn put_question(
+    pub(super) fn put_controller_request(
         &mut self,
-        question: peer::Question,
+        controller_request: peer::ControllerRequest,
         purpose: Purpose,
         until: Option<Instant>,
         fx: &mut Effects,
     ) {
-        let questions = &mut self.requests.questions;
-        questions.last += 1;
-        let id = questions.last;
+        let controller_requests = &mut self.requests.controller_requests;
+        controller_requests.last += 1;
+        let id = controller_requests.last;
         let ask_at = self.now + RETRY_LATE;
-        questions.due.insert((ask_at, id));
+        controller_requests.due.insert((ask_at, id));
         let asked = Asked {
-            question: question.clone(),
+            controller_request: controller_request.clone(),
             purpose,
             ask_at,
             until,
         };
-        questions.asked.insert(id, asked);
-        if !self.ask(id, question, fx) {
+        controller_requests.asked.insert(id, asked);
+        if !self.ask_controller(id, controller_request, fx) {
             self.ask_soon(id);
         }
     }
 
     /// Asks again what is due to be.
     pub(super) fn ask_again(&mut self, fx: &mut Effects) {
-        while let Some(&(at, id)) = self.requests.questions.due.first()
+        while let Some(&(at, id)) = self.requests.controller_requests.due.first()
             && at <= self.now
         {
-            let asked = &self.requests.questions.asked[&id];
+            let asked = &self.requests.controller_requests.asked[&id];
             if asked.until.is_some_and(|until| until <= self.now) {
                 self.give_up(id);
                 continue;
             }
-            let question = asked.question.clone();
-            self.requests.questions.ask_at(id, self.now + RETRY_LATE);
-            if !self.ask(id, question, fx) {
+            let controller_request = asked.controller_request.clone();
+            self.requests
+                .controller_requests
+                .ask_at(id, self.now + RETRY_LATE);
+            if !self.ask_controller(id, controller_request, fx) {
                 self.ask_soon(id);
             }
         }
     }
 
     fn ask_soon(&mut self, id: u64) {
-        self.requests.questions.ask_at(id, self.now + RETRY_SOON);
+        self.requests
+            .controller_requests
+            .ask_at(id, self.now + RETRY_SOON);
     }
 
     fn give_up(&mut self, id: u64) {
-        if let Some(Purpose::AutoCreate(names)) = self.requests.questions.forget(id) {
-            self.requests.questions.end_creation(names);
+        if let Some(Purpose::AutoCreate(names)) = self.requests.controller_requests.forget(id) {
+            self.requests.controller_requests.end_creation(names);
         }
     }
 
-    /// The controller's answer to one of the questions asked here.
-    pub(super) fn on_client_answer(&mut self, id: u64, answer: Answer, fx: &mut Effects) {
-        let Answer::Decided {
+    /// The controller's answer to one of the controller_requests asked here.
+    pub(super) fn on_client_answer(
+        &mut self,
+        id: u64,
+        answer: ControllerResponse,
+        fx: &mut Effects,
+    ) {
+        let ControllerResponse::Decided {
             decision,
             metadata_end,
         } = answer
@@ -185,7 +199,7 @@ impl Broker {
             self.ask_soon(id);
             return;
         };
-        let Some(purpose) = self.requests.questions.forget(id) else {
+        let Some(purpose) = self.requests.controller_requests.forget(id) else {
             return; // answered or given up already
         };
         match (purpose, decision) {
@@ -201,7 +215,7 @@ impl Broker {
                 }
             }
             (Purpose::AutoCreate(names), _) => {
-                self.requests.questions.end_creation(names);
+                self.requests.controller_requests.end_creation(names);
             }
             (Purpose::ProducerIds, Decision::ProducerIds(first, end)) => {
                 self.on_producer_ids(first.0..end.0, fx);
@@ -222,7 +236,10 @@ impl Broker {
     ) {
         if let Some(admin) = self.requests.purgatory.get_mut::<WaitingAdmin>(id) {
             admin.decided = Some((metadata_end, response));
-            self.requests.questions.unseen.insert((metadata_end, id));
+            self.requests
+                .controller_requests
+                .unseen
+                .insert((metadata_end, id));
             self.answer_seen(fx);
         }
     }
@@ -237,10 +254,10 @@ impl Broker {
     /// Answers administrators of whose work the image has all.
     fn answer_seen(&mut self, fx: &mut Effects) {
         let applied = self.metadata_offset();
-        while let Some(&(metadata_end, id)) = self.requests.questions.unseen.first()
+        while let Some(&(metadata_end, id)) = self.requests.controller_requests.unseen.first()
             && metadata_end <= applied
         {
-            self.requests.questions.unseen.pop_first();
+            self.requests.controller_requests.unseen.pop_first();
             if let Some(admin) = self.requests.purgatory.take::<WaitingAdmin>(id)
                 && let Some((_, response)) = admin.decided
             {
@@ -326,15 +343,17 @@ impl Delayed for WaitingAdmin {
     }
 
     fn forget(&self, broker: &mut Broker) {
-        let questions = &mut broker.requests.questions;
-        questions.forget(self.question);
+        let controller_requests = &mut broker.requests.controller_requests;
+        controller_requests.forget(self.controller_request);
         if let Some((metadata_end, _)) = self.decided {
-            questions.unseen.remove(&(metadata_end, self.context.id));
+            controller_requests
+                .unseen
+                .remove(&(metadata_end, self.context.id));
         }
     }
 }
 
-impl Questions {
+impl ControllerRequests {
     /// When the next one is asked again.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.due.first().map(|(at, _)| *at)

@@ -13,12 +13,12 @@ use crate::cluster::{
 use crate::effect::Effects;
 use crate::hooks::Mutant;
 use crate::ids::{BrokerId, Offset, TopicPartition, Voter};
-use crate::peer::{Answer, Decision, PeerIdentity, Question};
+use crate::peer::{ControllerRequest, ControllerResponse, Decision, PeerIdentity};
 use crate::replica::Replica;
 
 use super::{Broker, HOUSEKEEPING_INTERVAL, Timer};
 
-/// Numbers the questions that are passed on: whoever asked sees in its image whether it was heard.
+/// Numbers the controller_requests that are passed on: whoever asked sees in its image whether it was heard.
 const RELAYED: u64 = 0;
 
 /// Who has asked something that is decided and not committed.
@@ -41,7 +41,7 @@ impl Broker {
             self.answer_not_controller(to, id, fx);
         }
         if review.begins {
-            self.keep_cluster(fx);
+            self.reconcile_cluster(fx);
         }
         self.admit_brokers(fx);
         self.answer_early_read_indexes(fx);
@@ -51,7 +51,7 @@ impl Broker {
             self.metadata.applied()
         };
         while let Some((metadata_end, done)) = self.metadata.log.next_decided(committed) {
-            let answer = Answer::Decided {
+            let answer = ControllerResponse::Decided {
                 decision: done.decision,
                 metadata_end,
             };
@@ -62,41 +62,47 @@ impl Broker {
     /// Whoever has asked is to ask the controller, where this broker knows of another one.
     fn answer_not_controller(&mut self, to: BrokerId, id: u64, fx: &mut Effects) {
         let controller = self.controller_id().filter(|&id| id != self.me.broker);
-        self.answer(to, id, Answer::NotController(controller), fx);
+        self.answer(to, id, ControllerResponse::NotController(controller), fx);
     }
 
-    pub(super) fn on_question(
+    pub(super) fn on_controller_request(
         &mut self,
         from: PeerIdentity,
         id: u64,
-        question: Question,
+        controller_request: ControllerRequest,
         fx: &mut Effects,
     ) {
         let Some(image) = self.metadata.log.speculative().map(Arc::clone) else {
             // A node that joins may know no other broker than this one.
-            let relay = matches!(&question, Question::Register(registration) if registration.broker == from.broker)
+            let relay = matches!(&controller_request, ControllerRequest::Register(registration) if registration.broker == from.broker)
                 && from.broker != self.me.broker
                 && self
                     .controller_id()
                     .is_some_and(|id| id != self.me.broker && id != from.broker);
             if relay {
-                self.ask(RELAYED, question, fx);
+                self.ask_controller(RELAYED, controller_request, fx);
             }
             self.answer_not_controller(from.broker, id, fx);
             return;
         };
-        let planned = match question {
-            Question::Register(registration) => match self.duplicate_registration(&registration) {
-                Some(words) => Planned {
-                    records: Vec::new(),
-                    decision: Decision::Refused(words),
-                },
-                None => cluster::plan_registration(&image, &registration),
-            },
-            Question::Stopping => cluster::plan_stop(&image, from.broker, from.incarnation),
-            Question::AllocateProducerIds => cluster::plan_producer_ids(&image),
-            Question::ReportVoters(reports) => cluster::plan_voter_reports(&image, &reports),
-            Question::Client {
+        let planned = match controller_request {
+            ControllerRequest::Register(registration) => {
+                match self.duplicate_registration(&registration) {
+                    Some(words) => Planned {
+                        records: Vec::new(),
+                        decision: Decision::Refused(words),
+                    },
+                    None => cluster::plan_registration(&image, &registration),
+                }
+            }
+            ControllerRequest::Stopping => {
+                cluster::plan_stop(&image, from.broker, from.incarnation)
+            }
+            ControllerRequest::AllocateProducerIds => cluster::plan_producer_ids(&image),
+            ControllerRequest::ReportVoters(reports) => {
+                cluster::plan_voter_reports(&image, &reports)
+            }
+            ControllerRequest::Client {
                 api_version,
                 request,
             } => {
@@ -127,7 +133,7 @@ impl Broker {
     /// Appends what was planned; the answer waits for its commit.
     fn carry_out(&mut self, planned: Planned, to: BrokerId, id: u64, fx: &mut Effects) {
         let Some(end_offset) = self.append_metadata(&planned.records, fx) else {
-            self.answer(to, id, Answer::NotController(None), fx);
+            self.answer(to, id, ControllerResponse::NotController(None), fx);
             return;
         };
         let undecided = Undecided {
@@ -167,7 +173,7 @@ impl Broker {
     }
 
     /// What is looked after now and then.
-    pub(super) fn keep_house(&mut self, fx: &mut Effects) {
+    pub(super) fn do_housekeeping(&mut self, fx: &mut Effects) {
         self.arm(Timer::Housekeeping, Some(self.now + HOUSEKEEPING_INTERVAL));
         if self.stopping {
             self.hand_over(fx);
@@ -178,12 +184,12 @@ impl Broker {
         self.report_again(fx);
         self.ask_for_releases(fx);
         self.return_leadership(fx);
-        self.keep_cluster(fx);
+        self.reconcile_cluster(fx);
     }
 
     /// As controller: fences brokers that nobody hears or that have no directory any more, unfences those that have
     /// caught up, keeps the metadata quorum at its size.
-    fn keep_cluster(&mut self, fx: &mut Effects) {
+    fn reconcile_cluster(&mut self, fx: &mut Effects) {
         let Some(image) = self.metadata.log.speculative().map(Arc::clone) else {
             return;
         };
@@ -238,7 +244,7 @@ impl Broker {
         }
         let image = self.metadata.log.speculative();
         if image.is_some_and(|image| image.brokers().any(returns)) {
-            self.keep_cluster(fx);
+            self.reconcile_cluster(fx);
         }
     }
 

@@ -93,7 +93,7 @@ impl Broker {
     pub(super) fn doubt(&mut self, leader: BrokerId) {
         let until = self.now + PATIENCE;
         let led = self.leaders.iter();
-        let led = led.filter(|(_, told)| told.claim.leader == Some(leader));
+        let led = led.filter(|(_, told)| told.announcement.leader == Some(leader));
         // Nobody but its only replica leads a partition.
         let others_can = |partition: &TopicPartition| {
             let image = self.image().partition(*partition);

@@ -39,7 +39,7 @@ use crate::wire::fetch::{
 use crate::wire::{ErrorCode, FetchRequest, FetchResponse, Records, Str};
 
 use super::Broker;
-use super::fetch_session::{SessionContext, Target, Told};
+use super::fetch_session::{SentPartition, SessionContext, Target};
 use super::lookup::{Named, PendingConfirmation, end_of_epoch, refusal_of_leader};
 use super::purgatory::Delayed;
 
@@ -520,7 +520,7 @@ impl Broker {
             if fetched.partition.is_none() {
                 data.aborted_transactions = Some(Vec::new());
             }
-            let tell = Told {
+            let tell = SentPartition {
                 high_watermark: data.high_watermark,
                 log_start_offset: data.log_start_offset,
                 has_records: data

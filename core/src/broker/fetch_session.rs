@@ -57,7 +57,7 @@ pub(super) enum SessionContext {
 
 /// What a client is told of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Told {
+pub(super) struct SentPartition {
     pub(super) high_watermark: i64,
     pub(super) log_start_offset: i64,
     pub(super) has_records: bool,
@@ -152,7 +152,7 @@ impl Sessions {
     /// Makes a session of what a client was told of its partitions. Returns 0, *none*, where there is no room.
     pub(super) fn create(
         &mut self,
-        told: impl ExactSizeIterator<Item = (Target, Told)>,
+        told: impl ExactSizeIterator<Item = (Target, SentPartition)>,
         by_id: bool,
         sessions_max: usize,
         now: Instant,
@@ -193,7 +193,7 @@ impl Sessions {
     }
 
     /// Notes what a client is about to be told of a partition. Returns whether that is anything new to it.
-    pub(super) fn tell(&mut self, id: i32, target: &Target, told: Told) -> bool {
+    pub(super) fn tell(&mut self, id: i32, target: &Target, told: SentPartition) -> bool {
         let Some(session) = self.sessions.get_mut(&id) else {
             return false;
         };
@@ -266,7 +266,7 @@ impl Session {
         }
     }
 
-    fn tell(&mut self, key: &Key, told: Told, rotate: bool) -> bool {
+    fn tell(&mut self, key: &Key, told: SentPartition, rotate: bool) -> bool {
         let Some(&turn) = self.turns.get(key) else {
             return true; // forgotten since the request came
         };
@@ -358,8 +358,8 @@ mod tests {
         }
     }
 
-    fn told(high_watermark: i64, has_records: bool) -> Told {
-        Told {
+    fn told(high_watermark: i64, has_records: bool) -> SentPartition {
+        SentPartition {
             high_watermark,
             log_start_offset: 0,
             has_records,
@@ -426,7 +426,7 @@ mod tests {
         let (_, targets) = sessions
             .open(&request(id, 1, &[]), 12, Instant(1))
             .expect("it is there");
-        let error = Told {
+        let error = SentPartition {
             urgent: true,
             ..told(-1, false)
         };

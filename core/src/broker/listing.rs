@@ -9,7 +9,7 @@ use crate::effect::Effects;
 use crate::hooks::{Hooks, Mutant};
 use crate::ids::{BrokerId, TopicPartition};
 use crate::input::RequestContext;
-use crate::peer::{DirectoryState, LeaderClaim};
+use crate::peer::{DirectoryState, LeaderAndIsr};
 use crate::wire::{
     ApiVersionsRequest, ApiVersionsResponse, DescribeClusterRequest, DescribeConfigsRequest,
     DescribeTopicPartitionsRequest, ErrorCode, ListPartitionReassignmentsRequest, MetadataRequest,
@@ -166,14 +166,16 @@ impl View<'_> {
 }
 
 impl ClusterView for View<'_> {
-    fn leader(&self, partition: TopicPartition) -> Option<&LeaderClaim> {
-        let claim = self.broker.leader_of(partition)?;
-        let hidden = claim.leader.is_some_and(|leader| self.is_hidden(leader));
-        (!hidden).then_some(claim)
+    fn leader(&self, partition: TopicPartition) -> Option<&LeaderAndIsr> {
+        let announcement = self.broker.leader_of(partition)?;
+        let hidden = announcement
+            .leader
+            .is_some_and(|leader| self.is_hidden(leader));
+        (!hidden).then_some(announcement)
     }
 
     fn is_present(&self, partition: TopicPartition) -> bool {
-        self.broker.is_present_claim(partition)
+        self.broker.is_present_announcement(partition)
     }
 
     fn is_heard(&self, broker: BrokerId) -> bool {

@@ -119,15 +119,15 @@ impl Broker {
     /// Who leads a partition and in which epoch, for a client that asked the wrong broker (KIP-951); `None` where
     /// that is not known.
     pub(super) fn leader_hint(&self, partition: TopicPartition) -> Option<(BrokerId, LeaderEpoch)> {
-        let claim = self.leader_of(partition)?;
-        let leader = claim.leader?;
+        let announcement = self.leader_of(partition)?;
+        let leader = announcement.leader?;
         let is_heard =
             leader == self.me.broker || self.links.hears(leader, self.now, &self.setup.timing);
         let in_doubt = self.requests.doubts.contain(partition, self.now);
-        if !self.is_present_claim(partition) || !is_heard || in_doubt {
+        if !self.is_present_announcement(partition) || !is_heard || in_doubt {
             return None;
         }
-        Some((leader, claim.leader_epoch))
+        Some((leader, announcement.leader_epoch))
     }
 
     /// Where a client that came through this broker's listener `listener` finds a broker.

@@ -7,12 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::cluster::{
-    BrokerState, ClusterImage, Configs, MetadataRecord, Role, TopicConfig, decode_batch,
+    AssignmentKind, BrokerState, ClusterImage, Configs, MetadataRecord, TopicConfig, decode_batch,
 };
 use crate::effect::{Effect, Effects};
 use crate::hooks::{Mutant, Probe};
 use crate::ids::{BrokerId, LeaderEpoch, Offset, TopicId, TopicPartition, Voter};
-use crate::peer::{DirectoryState, PeerAddresses, Question};
+use crate::peer::{ControllerRequest, DirectoryState, PeerAddresses};
 use crate::queries::Waiter;
 use crate::record::Batch;
 use crate::replica::{Replica, ReplicaConfig};
@@ -22,7 +22,7 @@ use super::Broker;
 use super::controller::Undecided;
 use super::state_machine::{State, StateMachine};
 
-/// Numbers the questions that this module asks; a late answer to one says nothing that the image does not.
+/// Numbers the controller_requests that this module asks; a late answer to one says nothing that the image does not.
 const REGISTRATION: u64 = 0;
 
 /// What a broker makes of the metadata log.
@@ -284,7 +284,7 @@ impl Broker {
                     .partition(partition)
                     .and_then(|partition| partition.target.first())
                     .is_some_and(|first| *first == self.voter());
-                let is_new = assignment.role != Role::InitialVoter;
+                let is_new = assignment.kind != AssignmentKind::InitialVoter;
                 let leader_epoch_min = is_new.then(|| reported_epoch(image, partition));
                 let voters = assignment.create_with;
                 let replica = self.build(fx, |me, cx| {
@@ -448,8 +448,8 @@ impl Broker {
     /// Registers this start with the controller until the image has it.
     pub(super) fn register(&mut self, fx: &mut Effects) {
         if self.registered().is_none() && self.me.cluster.is_some() && !self.stopping {
-            let question = Question::Register(self.setup.registration.clone());
-            self.ask(REGISTRATION, question, fx);
+            let controller_request = ControllerRequest::Register(self.setup.registration.clone());
+            self.ask_controller(REGISTRATION, controller_request, fx);
         }
     }
 
@@ -496,13 +496,14 @@ impl Broker {
         }
         let mut voters = voters.to_vec();
         voters.sort_unstable();
-        let question = Question::ReportVoters(vec![crate::cluster::VoterReport {
-            partition,
-            leader_epoch,
-            notes,
-            voters,
-        }]);
-        let asked = self.ask(REGISTRATION, question, fx);
+        let controller_request =
+            ControllerRequest::ReportVoters(vec![crate::cluster::VoterReport {
+                partition,
+                leader_epoch,
+                notes,
+                voters,
+            }]);
+        let asked = self.ask_controller(REGISTRATION, controller_request, fx);
         let sent = if asked { report } else { None };
         self.metadata.unreported.insert(partition, sent);
     }

@@ -38,7 +38,9 @@ use crate::hooks::{Mutant, Probe};
 use crate::ids::{BrokerId, ClusterId, Offset, Timestamp, TopicPartition, Voter};
 use crate::input::Input;
 use crate::links::{Links, Timing};
-use crate::peer::{Answer, DirectoryState, LeaderClaim, PeerIdentity, Question};
+use crate::peer::{
+    ControllerRequest, ControllerResponse, DirectoryState, LeaderAndIsr, PeerIdentity,
+};
 use crate::queries::{Queries, Waiter};
 use crate::record::Batch;
 use crate::replica::{Cx, Replica, ReplicaView};
@@ -112,7 +114,7 @@ pub struct Broker {
     /// As many wait as may, or did, and more than half of them wait still.
     behind: bool,
     /// Who leads what, as the leaders say; the highest epoch wins.
-    leaders: BTreeMap<TopicPartition, Told>,
+    leaders: BTreeMap<TopicPartition, KnownLeader>,
     metadata: Metadata,
     requests: Requests,
     queries: Queries,
@@ -138,12 +140,12 @@ pub struct Broker {
     rejected: Option<(Instant, Instant)>,
 }
 
-/// Numbers the question that announces a stop.
+/// Numbers the request that announces a stop.
 const STOPPING: u64 = 0;
-/// A claim to lead a partition, and who has made it.
+/// An announcement to lead a partition, and who has made it.
 #[derive(Clone, Debug)]
-struct Told {
-    claim: LeaderClaim,
+struct KnownLeader {
+    announcement: LeaderAndIsr,
     /// The start of the broker that made it; `None` for this broker.
     by: Option<PeerIdentity>,
 }
@@ -279,13 +281,13 @@ impl Broker {
 
     /// Who leads a partition, as its quorum says and as far as this broker has heard.
     #[must_use]
-    pub fn leader_of(&self, partition: TopicPartition) -> Option<&LeaderClaim> {
-        Some(&self.leaders.get(&partition)?.claim)
+    pub fn leader_of(&self, partition: TopicPartition) -> Option<&LeaderAndIsr> {
+        Some(&self.leaders.get(&partition)?.announcement)
     }
 
     /// Whether the start of a broker that has claimed to lead this partition is the latest that is known: another one
     /// leads nothing before it says so itself.
-    fn is_present_claim(&self, partition: TopicPartition) -> bool {
+    fn is_present_announcement(&self, partition: TopicPartition) -> bool {
         self.leaders.get(&partition).is_some_and(|told| {
             told.by
                 .is_none_or(|by| self.links.speaks(by.voter(), by.incarnation))
@@ -351,10 +353,10 @@ impl Broker {
         {
             self.arm(timer, None);
             match timer {
-                Timer::Heartbeat => self.beat(fx),
+                Timer::Heartbeat => self.send_heartbeats(fx),
                 Timer::Links => self.expire_links(fx),
                 Timer::Replica(partition) => self.with_replica(partition, fx, Replica::fire),
-                Timer::Housekeeping => self.keep_house(fx),
+                Timer::Housekeeping => self.do_housekeeping(fx),
                 Timer::Requests => self.expire_requests(fx),
                 Timer::Stop if self.closing_clients => self.finish_stop(fx),
                 Timer::Stop => self.close_clients(fx),
@@ -468,7 +470,7 @@ impl Broker {
         }
     }
 
-    /// Looks once at every replica that was touched: timers, claims, waiting requests, metadata.
+    /// Looks once at every replica that was touched: timers, announcements, waiting requests, metadata.
     fn settle_replicas(&mut self, fx: &mut Effects) {
         let mut rounds = 0;
         while let Some(partition) = self.touched.pop_first() {
@@ -658,7 +660,7 @@ impl Broker {
         self.stopping = true;
         // No new replicas and no leadership returned while this node is on its way out. Asked once: fencing
         // follows anyway.
-        self.ask(STOPPING, Question::Stopping, fx);
+        self.ask_controller(STOPPING, ControllerRequest::Stopping, fx);
         self.arm(Timer::Stop, Some(self.now + STOP_PATIENCE));
         self.hand_over(fx);
     }
@@ -723,7 +725,7 @@ impl Broker {
 
     /// The controller's answer. Only those to clients' requests are waited for; of everything else the image
     /// tells whether it has happened.
-    fn on_answer(&mut self, id: u64, answer: Answer, fx: &mut Effects) {
+    fn on_controller_response(&mut self, id: u64, answer: ControllerResponse, fx: &mut Effects) {
         self.on_client_answer(id, answer, fx);
     }
 
@@ -746,7 +748,7 @@ impl Broker {
             .map(|voter| voter.broker);
         by_replica.or_else(|| {
             self.leader_of(TopicPartition::METADATA)
-                .and_then(|claim| claim.leader)
+                .and_then(|announcement| announcement.leader)
         })
     }
 

@@ -91,7 +91,7 @@ enum Awaits {
 
 /// Why a batch was not appended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Refusal {
+struct BatchError {
     code: ErrorCode,
     message: Option<Str>,
     /// The record that it was refused for, and what is wrong with it.
@@ -100,18 +100,18 @@ struct Refusal {
 
 /// What became of a batch that was not appended.
 enum Rejected {
-    Now(Refusal),
+    Now(BatchError),
     /// Once the voters have confirmed this leader.
     OnceConfirmed(TopicPartition, ErrorCode),
 }
 
-impl<T: Into<Refusal>> From<T> for Rejected {
+impl<T: Into<BatchError>> From<T> for Rejected {
     fn from(refusal: T) -> Self {
         Self::Now(refusal.into())
     }
 }
 
-impl From<ErrorCode> for Refusal {
+impl From<ErrorCode> for BatchError {
     fn from(code: ErrorCode) -> Self {
         Self {
             code,
@@ -120,7 +120,7 @@ impl From<ErrorCode> for Refusal {
     }
 }
 
-impl Refusal {
+impl BatchError {
     fn with(code: ErrorCode, message: impl Into<Str>) -> Self {
         Self {
             code,
@@ -290,11 +290,11 @@ impl Broker {
         let (voters, log_start_offset) = (replica.voters().len(), replica.log_start_offset());
         if self.failure.is_some() {
             let message = "The leader's log directory is offline.";
-            return Err(Refusal::with(ErrorCode::KafkaStorageError, message).into());
+            return Err(BatchError::with(ErrorCode::KafkaStorageError, message).into());
         }
         if self.full {
             let message = "The leader's disk is full.";
-            return Err(Refusal::with(ErrorCode::KafkaStorageError, message).into());
+            return Err(BatchError::with(ErrorCode::KafkaStorageError, message).into());
         }
         let examined = arrival.batch.map_err(|error| malformed(&error))?;
         let config = self.acks_config(topic, fx);
@@ -677,12 +677,16 @@ fn insync_min(config: &TopicConfig, voters: usize) -> usize {
 }
 
 /// Judges a batch by its topic's configuration.
-fn check_batch(examined: &Examined, config: &TopicConfig, now: Timestamp) -> Result<(), Refusal> {
+fn check_batch(
+    examined: &Examined,
+    config: &TopicConfig,
+    now: Timestamp,
+) -> Result<(), BatchError> {
     let Examined { batch, facts } = examined;
     let size = batch.size();
     let exceeds = |max: u32| usize::try_from(max).is_ok_and(|max| size > max);
     if exceeds(config.max_message_bytes) {
-        return Err(Refusal::with(
+        return Err(BatchError::with(
             ErrorCode::MessageTooLarge,
             format!(
                 "The record batch size is {size} bytes which exceeds the maximum configured value of {}.",
@@ -691,7 +695,7 @@ fn check_batch(examined: &Examined, config: &TopicConfig, now: Timestamp) -> Res
         ));
     }
     if exceeds(config.segment_bytes) {
-        return Err(Refusal::with(
+        return Err(BatchError::with(
             ErrorCode::RecordListTooLarge,
             format!(
                 "The record batch size is {size} bytes, which exceeds the segment size of {}.",
@@ -706,7 +710,7 @@ fn check_batch(examined: &Examined, config: &TopicConfig, now: Timestamp) -> Res
     if let Some(largest) = facts.largest_record
         && largest > largest_max.into()
     {
-        return Err(Refusal::with(
+        return Err(BatchError::with(
             ErrorCode::InvalidRecord,
             format!(
                 "Invalid record size: {largest} exceeds the configured maximum record size of {largest_max}."
@@ -716,7 +720,7 @@ fn check_batch(examined: &Examined, config: &TopicConfig, now: Timestamp) -> Res
     if config.cleanup_compact
         && let Some(index) = facts.null_key
     {
-        return Err(Refusal {
+        return Err(BatchError {
             code: ErrorCode::InvalidRecord,
             message: Some(Str::from_static("One or more records have been rejected.")),
             record: Some((
@@ -732,7 +736,7 @@ fn check_batch(examined: &Examined, config: &TopicConfig, now: Timestamp) -> Res
     if config.message_timestamp_type == TimestampType::CreateTime
         && !facts.timestamps_within(now, before, after)
     {
-        return Err(Refusal::with(
+        return Err(BatchError::with(
             ErrorCode::InvalidTimestamp,
             format!(
                 "One or more records have been rejected due to invalid timestamp: they are from {} to {}, \
@@ -745,9 +749,9 @@ fn check_batch(examined: &Examined, config: &TopicConfig, now: Timestamp) -> Res
 }
 
 /// A batch that is none, in words.
-fn malformed(error: &RecordError) -> Refusal {
+fn malformed(error: &RecordError) -> BatchError {
     let message = Str::from(error.to_string());
-    Refusal {
+    BatchError {
         code: error.error_code(),
         record: error.record_index().map(|index| (index, message.clone())),
         message: Some(message),
@@ -755,10 +759,10 @@ fn malformed(error: &RecordError) -> Refusal {
 }
 
 /// The replica's refusal, in Kafka's words.
-fn refused(refusal: ProduceRefusal, insync_min: Option<usize>) -> Refusal {
+fn refused(refusal: ProduceRefusal, insync_min: Option<usize>) -> BatchError {
     match refusal {
         ProduceRefusal::NotLeader => ErrorCode::NotLeaderOrFollower.into(),
-        ProduceRefusal::NotEnoughReplicas => Refusal::with(
+        ProduceRefusal::NotEnoughReplicas => BatchError::with(
             ErrorCode::NotEnoughReplicas,
             format!(
                 "Fewer replicas are in sync than the {} that min.insync.replicas asks for.",
@@ -770,8 +774,8 @@ fn refused(refusal: ProduceRefusal, insync_min: Option<usize>) -> Refusal {
     }
 }
 
-fn no_transactions() -> Refusal {
-    Refusal::with(
+fn no_transactions() -> BatchError {
+    BatchError::with(
         ErrorCode::InvalidTxnState,
         "Transactions are not served, so none was begun that this batch could belong to.",
     )

@@ -120,8 +120,8 @@ impl Broker {
     fn keep_producer_ids(&mut self, fx: &mut Effects) {
         if self.requests.producer_ids.needs_block() {
             self.requests.producer_ids.asked = true;
-            self.put_question(
-                peer::Question::AllocateProducerIds,
+            self.put_controller_request(
+                peer::ControllerRequest::AllocateProducerIds,
                 Purpose::ProducerIds,
                 None,
                 fx,

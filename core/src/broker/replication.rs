@@ -5,12 +5,12 @@ use crate::hooks::Mutant;
 use crate::ids::{BrokerId, TopicPartition};
 use crate::links::LinkChange;
 use crate::peer::{
-    Answer, DirectoryState, LeaderClaim, PeerIdentity, PeerMessage, Question, ReplicaBody,
-    ReplicaMessage,
+    ControllerRequest, ControllerResponse, DirectoryState, LeaderAndIsr, PeerIdentity, PeerMessage,
+    ReplicaBody, ReplicaMessage,
 };
 use crate::replica::Replica;
 
-use super::{Broker, Timer, Told};
+use super::{Broker, KnownLeader, Timer};
 
 impl Broker {
     pub(super) fn on_link_up(&mut self, peer: PeerIdentity, fx: &mut Effects) {
@@ -19,16 +19,16 @@ impl Broker {
         }
         self.join(peer, fx);
         let changes = self.links.up(peer, self.now, &self.setup.timing);
-        self.beat_to(peer.broker, fx);
-        let claims: Vec<LeaderClaim> = self
+        self.send_heartbeat(peer.broker, fx);
+        let announcements: Vec<LeaderAndIsr> = self
             .replicas
             .values()
-            .filter_map(|replica| replica.claim().cloned())
+            .filter_map(|replica| replica.announcement().cloned())
             .collect();
-        if !claims.is_empty() {
+        if !announcements.is_empty() {
             fx.push(Effect::Send {
                 to: peer.broker,
-                message: PeerMessage::Leaders(claims),
+                message: PeerMessage::Leaders(announcements),
             });
         }
         let peers = self.known_peers();
@@ -138,7 +138,7 @@ impl Broker {
         fx: &mut Effects,
     ) {
         if from.broker == self.me.broker {
-            self.refuse(from, session, "it claims to be this broker", fx);
+            self.refuse(from, session, "it announcements to be this broker", fx);
             return;
         }
         let Some(changes) = self
@@ -154,10 +154,10 @@ impl Broker {
             self.apply_link_change(change, fx);
         }
         match message {
-            PeerMessage::Heartbeat(beat) => {
-                let changes = self
-                    .links
-                    .beat(from.broker, &beat, self.now, &self.setup.timing);
+            PeerMessage::Heartbeat(heartbeat) => {
+                let changes =
+                    self.links
+                        .on_heartbeat(from.broker, &heartbeat, self.now, &self.setup.timing);
                 for change in changes {
                     self.apply_link_change(change, fx);
                 }
@@ -186,9 +186,9 @@ impl Broker {
                 }
             }
             PeerMessage::Peers(peers) => self.learn_peers(peers, fx),
-            PeerMessage::Leaders(claims) => {
-                for claim in claims {
-                    self.learn_leader(from, claim, fx);
+            PeerMessage::Leaders(announcements) => {
+                for announcement in announcements {
+                    self.learn_leader(from, announcement, fx);
                 }
             }
             PeerMessage::Release(request) => self.on_release(from, request, fx),
@@ -196,8 +196,12 @@ impl Broker {
                 partition,
                 leader_epoch,
             } => self.on_released(partition, leader_epoch, fx),
-            PeerMessage::Ask { id, question } => self.on_question(from, id, question, fx),
-            PeerMessage::Answer { id, answer } => self.on_answer(id, answer, fx),
+            PeerMessage::ControllerRequest { id, request } => {
+                self.on_controller_request(from, id, request, fx)
+            }
+            PeerMessage::ControllerResponse { id, response } => {
+                self.on_controller_response(id, response, fx)
+            }
             PeerMessage::ReadIndex { round } => self.on_read_index(from, round, fx),
             PeerMessage::ReadIndexReply(reply) => self.on_read_index_reply(from, reply, fx),
         }
@@ -259,7 +263,7 @@ impl Broker {
     }
 
     /// One heartbeat a link. A broker whose own disk hangs gives up what it leads.
-    pub(super) fn beat(&mut self, fx: &mut Effects) {
+    pub(super) fn send_heartbeats(&mut self, fx: &mut Effects) {
         self.arm(
             Timer::Heartbeat,
             Some(self.now + self.setup.timing.heartbeat_interval),
@@ -270,7 +274,7 @@ impl Broker {
         self.probe_idle_disk(fx);
         let peers: Vec<BrokerId> = self.links.reachable().map(|peer| peer.broker).collect();
         for peer in peers {
-            self.beat_to(peer, fx);
+            self.send_heartbeat(peer, fx);
         }
     }
 
@@ -304,17 +308,17 @@ impl Broker {
         }
         let peers: Vec<BrokerId> = self.links.reachable().map(|peer| peer.broker).collect();
         for peer in peers {
-            self.beat_to(peer, fx);
+            self.send_heartbeat(peer, fx);
         }
     }
 
-    fn beat_to(&self, peer: BrokerId, fx: &mut Effects) {
+    fn send_heartbeat(&self, peer: BrokerId, fx: &mut Effects) {
         let stalled = self.disk_stalled();
         let directory = self.directory_state();
-        let beat = self.links.heartbeat_to(peer, self.now, stalled, directory);
+        let heartbeat = self.links.heartbeat_to(peer, self.now, stalled, directory);
         fx.push(Effect::Send {
             to: peer,
-            message: PeerMessage::Heartbeat(beat),
+            message: PeerMessage::Heartbeat(heartbeat),
         });
     }
 
@@ -324,11 +328,11 @@ impl Broker {
             return;
         };
         let told = self.leader_of(partition);
-        let claim = match (replica.claim(), told) {
-            (Some(claim), Some(told)) if claim == told => return,
-            (Some(claim), _) => claim.clone(),
+        let announcement = match (replica.announcement(), told) {
+            (Some(announcement), Some(told)) if announcement == told => return,
+            (Some(announcement), _) => announcement.clone(),
             // It has led until now.
-            (None, Some(told)) if told.leader == Some(self.me.broker) => LeaderClaim {
+            (None, Some(told)) if told.leader == Some(self.me.broker) => LeaderAndIsr {
                 leader: None,
                 version: told.version + 1,
                 isr: Vec::new(),
@@ -336,12 +340,12 @@ impl Broker {
             },
             (None, _) => return,
         };
-        let newly_led = claim.leader.is_some()
+        let newly_led = announcement.leader.is_some()
             && told.is_none_or(|told| {
-                told.leader_epoch != claim.leader_epoch || told.leader != claim.leader
+                told.leader_epoch != announcement.leader_epoch || told.leader != announcement.leader
             });
-        let told = Told {
-            claim: claim.clone(),
+        let told = KnownLeader {
+            announcement: announcement.clone(),
             by: None,
         };
         self.leaders.insert(partition, told);
@@ -350,7 +354,7 @@ impl Broker {
         for to in peers {
             fx.push(Effect::Send {
                 to,
-                message: PeerMessage::Leaders(vec![claim.clone()]),
+                message: PeerMessage::Leaders(vec![announcement.clone()]),
             });
         }
         if newly_led {
@@ -358,36 +362,42 @@ impl Broker {
         }
     }
 
-    /// Takes another broker's word on who leads; the highest epoch wins, and in it the latest claim.
-    fn learn_leader(&mut self, from: PeerIdentity, claim: LeaderClaim, fx: &mut Effects) {
-        let known = self.leader_of(claim.partition);
-        let latest = fx.mutant(Mutant::BelievesLatestClaim);
+    /// Takes another broker's word on who leads; the highest epoch wins, and in it the latest announcement.
+    fn learn_leader(&mut self, from: PeerIdentity, announcement: LeaderAndIsr, fx: &mut Effects) {
+        let known = self.leader_of(announcement.partition);
+        let latest = fx.mutant(Mutant::BelievesLatestAnnouncement);
         if known.filter(|_| !latest).is_some_and(|known| {
-            (claim.leader_epoch, claim.version) <= (known.leader_epoch, known.version)
+            (announcement.leader_epoch, announcement.version) <= (known.leader_epoch, known.version)
         }) {
             return;
         }
-        let partition = claim.partition;
+        let partition = announcement.partition;
         let by = Some(from);
-        self.leaders.insert(partition, Told { claim, by });
+        self.leaders
+            .insert(partition, KnownLeader { announcement, by });
         self.end_doubt(partition, fx);
         self.wake_requests(partition, fx);
     }
 
-    /// Sends the controller a question, to itself where this broker is it. Returns whether there was anybody to ask.
-    pub(super) fn ask(&mut self, id: u64, question: Question, fx: &mut Effects) -> bool {
+    /// Sends the controller a request, to itself where this broker is it. Returns whether there was anybody to ask.
+    pub(super) fn ask_controller(
+        &mut self,
+        id: u64,
+        request: ControllerRequest,
+        fx: &mut Effects,
+    ) -> bool {
         let controller = self.controller_id().filter(|&broker| {
             broker == self.me.broker || self.links.reachable().any(|peer| peer.broker == broker)
         });
         match controller {
             Some(broker) if broker == self.me.broker => {
-                self.on_question(self.me, id, question, fx);
+                self.on_controller_request(self.me, id, request, fx);
                 true
             }
             Some(to) => {
                 fx.push(Effect::Send {
                     to,
-                    message: PeerMessage::Ask { id, question },
+                    message: PeerMessage::ControllerRequest { id, request },
                 });
                 true
             }
@@ -398,21 +408,27 @@ impl Broker {
                 };
                 fx.push(Effect::Send {
                     to: peer.broker,
-                    message: PeerMessage::Ask { id, question },
+                    message: PeerMessage::ControllerRequest { id, request },
                 });
                 true
             }
         }
     }
 
-    /// Answers a question, over the link or to this broker itself.
-    pub(super) fn answer(&mut self, to: BrokerId, id: u64, answer: Answer, fx: &mut Effects) {
+    /// Answers a broker's request, over the link or to this broker itself.
+    pub(super) fn answer(
+        &mut self,
+        to: BrokerId,
+        id: u64,
+        response: ControllerResponse,
+        fx: &mut Effects,
+    ) {
         if to == self.me.broker {
-            self.on_answer(id, answer, fx);
+            self.on_controller_response(id, response, fx);
         } else {
             fx.push(Effect::Send {
                 to,
-                message: PeerMessage::Answer { id, answer },
+                message: PeerMessage::ControllerResponse { id, response },
             });
         }
     }

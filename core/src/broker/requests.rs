@@ -15,7 +15,7 @@ use crate::input::{ClientRequest, ConnectionId};
 use crate::wire::find_coordinator::KEY_GROUP;
 use crate::wire::{ErrorCode, FindCoordinatorRequest, Request, RequestMessage as _};
 
-use super::admin::Questions;
+use super::admin::ControllerRequests;
 use super::doubts::Doubts;
 use super::fetch_session::Sessions;
 use super::listing::{ImageRequest, ImageRequestBody};
@@ -39,7 +39,7 @@ pub(super) struct Requests {
     pub(super) offsets: Waiters,
     pub(super) sessions: Sessions,
     pub(super) producer_ids: ProducerIds,
-    pub(super) questions: Questions,
+    pub(super) controller_requests: ControllerRequests,
     pub(super) read_indexes: ReadIndexes,
     pub(super) doubts: Doubts,
     /// `fetch.max.bytes`, read again once the image has moved.
@@ -127,7 +127,7 @@ impl Broker {
         let requests = &self.requests;
         let due = [
             requests.purgatory.next_deadline(),
-            requests.questions.next_deadline(),
+            requests.controller_requests.next_deadline(),
             requests.read_indexes.next_deadline(),
         ];
         self.arm(Timer::Requests, due.into_iter().flatten().min());

@@ -2,7 +2,7 @@
 //! ListPartitionReassignments.
 //!
 //! Three sources, each with its own word: the image says which brokers, topics, replicas and configurations there
-//! are; the leaders' own claims say who leads and who is in sync; the links say who is heard. A broker that the
+//! are; the leaders' own announcements say who leads and who is in sync; the links say who is heard. A broker that the
 //! controller has fenced but that is heard all the same is told of, and leads what it says that it leads
 //! (counter-example 11): to hide a leader that its quorum follows only keeps clients away from it. Who is heard neither
 //! by the controller nor here, or has been started anew since it said so, leads nothing as far as clients are told.
@@ -18,7 +18,7 @@ use super::image::{BrokerImage, BrokerState, ClusterImage, PartitionImage, Topic
 use super::names::{check_topic_name, is_internal};
 use super::{BrokerRegistration, Endpoint};
 use crate::ids::{BrokerId, ClusterId, LeaderEpoch, PartitionIndex, TopicId, TopicPartition};
-use crate::peer::LeaderClaim;
+use crate::peer::LeaderAndIsr;
 use crate::wire::describe_cluster::{
     DescribeClusterBroker, DescribeClusterRequest, DescribeClusterResponse, ENDPOINT_BROKERS,
     ENDPOINT_CONTROLLERS,
@@ -51,10 +51,10 @@ const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
 
 /// What a broker knows beyond the image.
 pub trait ClusterView {
-    /// The latest claim to lead a partition, or to have led it.
-    fn leader(&self, partition: TopicPartition) -> Option<&LeaderClaim>;
+    /// The latest announcement to lead a partition, or to have led it.
+    fn leader(&self, partition: TopicPartition) -> Option<&LeaderAndIsr>;
 
-    /// Whether whoever has made that claim has not been started anew since.
+    /// Whether whoever has made that announcement has not been started anew since.
     fn is_present(&self, partition: TopicPartition) -> bool;
 
     /// Whether the broker is heard, by this one or by those it hears.
@@ -430,7 +430,7 @@ impl<'a> Answering<'a> {
     }
 
     fn leadership(&self, partition: TopicPartition) -> Leadership {
-        let Some(claim) = self.view.leader(partition) else {
+        let Some(announcement) = self.view.leader(partition) else {
             return Leadership {
                 error_code: ErrorCode::LeaderNotAvailable,
                 leader: NOBODY,
@@ -446,8 +446,8 @@ impl<'a> Answering<'a> {
         Leadership {
             error_code,
             leader,
-            leader_epoch: claim.leader_epoch,
-            isr: claim.isr.clone(),
+            leader_epoch: announcement.leader_epoch,
+            isr: announcement.isr.clone(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! What the controller decides: which records a question becomes, and what is answered once they are committed.
+//! What the controller decides: which records a request becomes, and what is answered once they are committed.
 //!
 //! Every plan is made on the image that the metadata log has when everything in it is applied, *its uncommitted
 //! tail included*: a decision builds on what was decided before it, and is undone with it when the log is
@@ -29,7 +29,7 @@ pub use topics::{auto_create_request, plan_client};
 /// Producer ids that are handed out at once.
 const PRODUCER_ID_BLOCK: i64 = 1000;
 
-/// What a question comes to.
+/// What a request comes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Planned {
     /// To be appended in one batch; nothing to append where there are none.
@@ -56,12 +56,12 @@ impl Planned {
 
 /// Why something is refused: Kafka's code and words.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Refusal {
+struct PlanError {
     code: ErrorCode,
     message: String,
 }
 
-impl Refusal {
+impl PlanError {
     fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self {
             code,
@@ -70,13 +70,13 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for PlanError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.code, self.message)
     }
 }
 
-impl From<InvalidConfig> for Refusal {
+impl From<InvalidConfig> for PlanError {
     fn from(error: InvalidConfig) -> Self {
         Self::new(ErrorCode::InvalidConfig, error.to_string())
     }
@@ -98,12 +98,12 @@ pub fn plan_registration(image: &ClusterImage, registration: &BrokerRegistration
 fn register(
     image: &ClusterImage,
     registration: &BrokerRegistration,
-) -> Result<Vec<MetadataRecord>, Refusal> {
+) -> Result<Vec<MetadataRecord>, PlanError> {
     let id = registration.broker;
     if let Some(other) = image.brokers().find(|other| {
         other.registration.directory == registration.directory && other.registration.broker != id
     }) {
-        return Err(Refusal::new(
+        return Err(PlanError::new(
             ErrorCode::InvalidRegistration,
             format!(
                 "Directory {} belongs to broker {}; it cannot be that of broker {id} too.",
@@ -118,7 +118,7 @@ fn register(
         }
         if known.directory == registration.directory && known.incarnation > registration.incarnation
         {
-            return Err(Refusal::new(
+            return Err(PlanError::new(
                 ErrorCode::StaleBrokerEpoch,
                 format!("Broker {id} has been started again since."),
             ));

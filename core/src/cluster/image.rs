@@ -171,13 +171,13 @@ impl PartitionImage {
         }
     }
 
-    fn role_of(&self, voter: Voter) -> Option<Role> {
+    fn kind_of(&self, voter: Voter) -> Option<AssignmentKind> {
         if self.never_removed.contains(&voter) {
-            Some(Role::InitialVoter)
+            Some(AssignmentKind::InitialVoter)
         } else if self.voters().contains(&voter) {
-            Some(Role::Voter)
+            Some(AssignmentKind::Voter)
         } else if self.target.contains(&voter) {
-            Some(Role::Learner)
+            Some(AssignmentKind::Learner)
         } else {
             None
         }
@@ -187,7 +187,7 @@ impl PartitionImage {
 /// Why a directory is to hold a replica. It decides what a replica that the directory does *not* have yet
 /// starts as, and nothing else: a replica that is there goes by its own log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Role {
+pub enum AssignmentKind {
     /// An initial voter that every accepted report has included. It has never been removed, so if the directory does
     /// not have it, it never was there: it starts empty, clean, and votes.
     InitialVoter,
@@ -205,7 +205,7 @@ pub struct Assignment {
     /// Of which partition.
     pub partition: TopicPartition,
     /// Why.
-    pub role: Role,
+    pub kind: AssignmentKind,
     /// The voters to create it with, where it is not there: those of the partition's creation. A replica that
     /// does not start as an initial voter is left out of them: before its log's first voter note has reached
     /// it, it must not take itself for a voter, since two such could elect each other with empty logs.
@@ -386,14 +386,14 @@ impl ClusterImage {
         let image = self
             .topic(partition.topic)?
             .partition(partition.partition)?;
-        let role = image.role_of(voter)?;
+        let kind = image.kind_of(voter)?;
         let mut create_with = image.initial_voters.clone();
-        if role != Role::InitialVoter {
+        if kind != AssignmentKind::InitialVoter {
             create_with.retain(|&initial| initial != voter);
         }
         Some(Assignment {
             partition,
-            role,
+            kind,
             create_with,
         })
     }

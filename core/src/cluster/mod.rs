@@ -27,7 +27,8 @@ pub use controller::{
     plan_producer_ids, plan_registration, plan_stop, plan_voter_reports,
 };
 pub use image::{
-    Assignment, BrokerImage, BrokerState, ClusterImage, PartitionImage, Reported, Role, TopicImage,
+    Assignment, AssignmentKind, BrokerImage, BrokerState, ClusterImage, PartitionImage, Reported,
+    TopicImage,
 };
 pub use layout::DecodeError;
 pub use names::{InvalidName, check_topic_name, is_internal};

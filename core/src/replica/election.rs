@@ -1,6 +1,6 @@
 //! Who leads: trust in a leader, pre-vote, vote.
 //!
-//! A follower trusts its leader while it hears the leader's *broker*, in the incarnation that made the claim and
+//! A follower trusts its leader while it hears the leader's *broker*, in the incarnation that made the announcement and
 //! with a disk that does not hang; no partition has a timer of its own while all is well. When trust is lost it
 //! asks first whether it would win (pre-vote, Raft dissertation 9.6), so that a replica that merely cannot hear
 //! does not depose a leader whom the others trust.
@@ -27,9 +27,9 @@ use super::{Cx, Replica, Role};
 pub(super) struct Following {
     /// Who leads the replica's epoch, once it has said so.
     pub(super) leader: Option<Voter>,
-    /// The start of the leader's broker that made the claim.
+    /// The start of the leader's broker that made the announcement.
     pub(super) incarnation: Incarnation,
-    /// The incoming link on which it last made the claim.
+    /// The incoming link on which it last made the announcement.
     pub(super) session: u64,
     /// This replica's log equals the leader's up to here; `None` until that has been found out.
     pub(super) verified: Option<Position>,
@@ -37,8 +37,8 @@ pub(super) struct Following {
     pub(super) acknowledged: Option<(Position, Position, bool)>,
     /// It has been told that this leader has lost what this learner has committed.
     pub(super) told_of_loss: bool,
-    /// When this replica will stand; none while it trusts the leader.
-    pub(super) stand_at: Option<Instant>,
+    /// When this replica will start an election; none while it trusts the leader.
+    pub(super) election_at: Option<Instant>,
     /// Why it will.
     pub(super) lost: Option<TrustLost>,
 }
@@ -67,16 +67,16 @@ impl Replica {
     /// Nobody leads as far as this replica knows: it will stand after a timeout.
     pub(super) fn wait_for_leader(&mut self, cx: &mut Cx<'_>) {
         // A sole voter has nobody to wait for. A suspect may have lost the notes that made others voters besides.
-        let alone = self.voters == [self.me] && self.is_fit_to_stand(cx) && !self.mark.is_suspect();
+        let alone = self.voters == [self.me] && self.is_electable(cx) && !self.mark.is_suspect();
         let wait = if alone {
             Duration::ZERO
         } else {
-            cx.timing.election_timeout + self.time_to_stand(cx)
+            cx.timing.election_timeout + self.election_delay(cx)
         };
         // Without a directory nothing that an election needs can be stored.
-        let stands = !self.orders.are_abandoned();
+        let may_start = !self.orders.are_abandoned();
         self.role = Role::Follower(Following {
-            stand_at: stands.then_some(cx.now + wait),
+            election_at: may_start.then_some(cx.now + wait),
             lost: Some(TrustLost::NoLeader),
             ..Following::default()
         });
@@ -139,9 +139,9 @@ impl Replica {
         self.lose_trust(lost, cx);
     }
 
-    /// How long a replica waits before it stands, so that one is first. A damaged one lets all others go first: of equals
+    /// How long a replica waits before it starts an election, so that one is first. A damaged one lets all others go first: of equals
     /// one that is whole should lead, who can be read everywhere.
-    fn time_to_stand(&self, cx: &mut Cx<'_>) -> Duration {
+    fn election_delay(&self, cx: &mut Cx<'_>) -> Duration {
         let jitter_max = cx.timing.election_jitter_max;
         let behind_others = if self.holes.ranges().is_empty() {
             Duration::ZERO
@@ -151,9 +151,9 @@ impl Replica {
         behind_others + cx.jitter(jitter_max)
     }
 
-    /// How long a replica waits before it stands, where all voters have learnt at the same time that their leader leads
+    /// How long a replica waits before it starts an election, where all voters have learnt at the same time that their leader leads
     /// no more: so short that a drawn time alone would let two of them stand at once, so each has its turn.
-    fn turn_to_stand(&self, cx: &mut Cx<'_>) -> Duration {
+    fn election_turn(&self, cx: &mut Cx<'_>) -> Duration {
         let stagger = cx.timing.election_stagger;
         let others = self
             .voters
@@ -171,18 +171,18 @@ impl Replica {
 
     fn lose_trust(&mut self, lost: TrustLost, cx: &mut Cx<'_>) {
         let wait = match lost {
-            TrustLost::ProcessGone | TrustLost::Restarted => self.turn_to_stand(cx),
+            TrustLost::ProcessGone | TrustLost::Restarted => self.election_turn(cx),
             TrustLost::NoLeader
             | TrustLost::Silent
             | TrustLost::DiskStalled
             | TrustLost::Resigned
             | TrustLost::NotRenewed
-            | TrustLost::Transfer => self.time_to_stand(cx),
+            | TrustLost::Transfer => self.election_delay(cx),
         };
-        let stand_at = cx.now + wait;
-        let stands = !self.orders.are_abandoned();
+        let election_at = cx.now + wait;
+        let may_start = !self.orders.are_abandoned();
         self.role = Role::Follower(Following {
-            stand_at: stands.then_some(stand_at),
+            election_at: may_start.then_some(election_at),
             lost: Some(lost),
             ..Following::default()
         });
@@ -209,9 +209,9 @@ impl Replica {
         if leader_epoch != self.vote.leader_epoch
             || !follows
             || !self.is_voter()
-            || !self.is_fit_to_stand(cx)
+            || !self.is_electable(cx)
             || !cx.directory.takes_records()
-            || !self.may_stand(cx)
+            || !self.may_start_election(cx)
         {
             cx.fx.notice(
                 Some(self.id),
@@ -222,14 +222,14 @@ impl Replica {
         let epoch = self.vote.leader_epoch.next();
         cx.fx.notice(
             Some(self.id),
-            NoticeKind::Stands(epoch, TrustLost::Transfer),
+            NoticeKind::StartsElection(epoch, TrustLost::Transfer),
         );
         self.campaign(cx);
     }
 
     /// Asks whether this replica would be elected.
-    pub(super) fn stand(&mut self, cx: &mut Cx<'_>) {
-        if !self.may_be_needed(cx) || !self.is_fit_to_stand(cx) {
+    pub(super) fn start_election(&mut self, cx: &mut Cx<'_>) {
+        if !self.may_be_needed(cx) || !self.is_electable(cx) {
             self.wait_for_leader(cx); // a learner waits to be found, a full disk for whoever has stored more
             return;
         }
@@ -238,7 +238,8 @@ impl Replica {
             Role::Follower(following) => following.lost.unwrap_or(TrustLost::NoLeader),
             Role::PreCandidate(_) | Role::Candidate(_) | Role::Leader(_) => TrustLost::NoLeader,
         };
-        cx.fx.notice(Some(self.id), NoticeKind::Stands(epoch, lost));
+        cx.fx
+            .notice(Some(self.id), NoticeKind::StartsElection(epoch, lost));
         if cx.fx.mutant(Mutant::SkipsPreVote) {
             self.campaign(cx);
             return;
@@ -251,8 +252,8 @@ impl Replica {
 
     /// Whether this replica could lead, if it were elected: it has a vote for itself, its log is on its disk, and that takes
     /// the vote. A disk that hangs does not, and nobody is helped by epochs that cannot be led.
-    fn is_fit_to_stand(&self, cx: &mut Cx<'_>) -> bool {
-        let hangs = cx.disk_hangs && !cx.fx.mutant(Mutant::StandsOnHungDisk);
+    fn is_electable(&self, cx: &mut Cx<'_>) -> bool {
+        let hangs = cx.disk_hangs && !cx.fx.mutant(Mutant::StartsElectionOnHungDisk);
         !self.is_unstored() && self.may_vote(cx) && !hangs
     }
 
@@ -285,8 +286,8 @@ impl Replica {
     }
 
     /// Whether this replica's own vote for itself is worth something without everybody else's.
-    fn may_stand(&self, cx: &mut Cx<'_>) -> bool {
-        !self.mark.is_suspect() || cx.fx.mutant(Mutant::SuspectStands)
+    fn may_start_election(&self, cx: &mut Cx<'_>) -> bool {
+        !self.mark.is_suspect() || cx.fx.mutant(Mutant::SuspectStartsElection)
     }
 
     /// Whether the vote that this replica gives to another is marked.
@@ -377,13 +378,13 @@ impl Replica {
         }
     }
 
-    /// Another is about to ask for votes, as soon as its own is on its disk: to stand meanwhile would split them.
+    /// Another is about to ask for votes, as soon as its own is on its disk: an election meanwhile would split them.
     fn give_way(&mut self, cx: &mut Cx<'_>) {
-        let later = cx.now + cx.timing.election_jitter_max + self.turn_to_stand(cx);
+        let later = cx.now + cx.timing.election_jitter_max + self.election_turn(cx);
         if let Role::Follower(following) = &mut self.role
-            && let Some(stand_at) = &mut following.stand_at
+            && let Some(election_at) = &mut following.election_at
         {
-            *stand_at = later.max(*stand_at);
+            *election_at = later.max(*election_at);
         }
     }
 
@@ -427,7 +428,7 @@ impl Replica {
     /// What this replica's own vote for itself is worth, where it counts.
     fn own_grant(&self, cx: &mut Cx<'_>) -> Option<(Voter, bool)> {
         let counts = self.unanimity_set(cx).contains(&self.me);
-        let marked = !self.may_stand(cx) || !self.is_voter();
+        let marked = !self.may_start_election(cx) || !self.is_voter();
         counts.then_some((self.me, marked))
     }
 
@@ -446,7 +447,7 @@ impl Replica {
     }
 
     /// Hears from a candidate of changes of the voters that are lost, and refuses it, having more itself. Where they have
-    /// made this replica a voter, nobody may be elected without its vote: so it may have to stand.
+    /// made this replica a voter, nobody may be elected without its vote: so it may have to start an election.
     fn learn_of_lost(&mut self, changes: &[VoterChange]) {
         if self.creation_lost {
             return; // it has a vote by what its own journal knows, or none
@@ -574,7 +575,7 @@ impl Replica {
         let majority = self.voters.len() / 2 + 1;
         let unmarked = campaign.grants.values().filter(|&&marked| !marked).count();
         // A suspect's own word is no part of a majority; it wins with everybody's or not at all.
-        if unmarked >= majority && self.may_stand(cx) {
+        if unmarked >= majority && self.may_start_election(cx) {
             Tally::Majority
         } else if self
             .unanimity_set(cx)
@@ -690,7 +691,7 @@ fn trust_lost(following: &Following, leader: Voter, cx: &Cx<'_>) -> Option<Trust
     if hangs && !cx.fx.mutant(Mutant::IgnoresStalledDisk) {
         return Some(TrustLost::DiskStalled);
     }
-    // A claim made on a connection that has been replaced holds only until the leader could have renewed it.
+    // An announcement made on a connection that has been replaced holds only until the leader could have renewed it.
     let renewed = link.session == following.session || cx.fx.mutant(Mutant::TrustsWithoutRenewal);
     let (heard_at, lost) = if renewed {
         (link.heard_at, TrustLost::Silent)

@@ -4,7 +4,7 @@ use crate::effect::{NoticeKind, Resignation};
 use crate::hooks::{Mutant, Probe};
 use crate::ids::{BrokerId, Voter};
 use crate::links::{Links, Timing};
-use crate::peer::{LeaderClaim, ReplicaBody};
+use crate::peer::{LeaderAndIsr, ReplicaBody};
 use crate::time::Instant;
 
 use super::progress::Progress;
@@ -16,7 +16,7 @@ pub(super) struct Transfer {
     to: Voter,
     /// When it is given up.
     pub(super) ends_at: Instant,
-    /// Whether the successor has been asked to stand.
+    /// Whether the transfer target has been asked to start an election.
     asked: bool,
 }
 
@@ -42,7 +42,7 @@ impl Replica {
             return;
         }
         if self.has_quorum(cx) || cx.fx.mutant(Mutant::NeverChecksQuorum) {
-            self.update_claim(cx);
+            self.update_announcement(cx);
             return;
         }
         cx.fx.probe(Probe::CheckQuorumFailed);
@@ -63,7 +63,7 @@ impl Replica {
                 self.send(voter, ReplicaBody::Resigned, cx);
             }
         }
-        self.claim = None;
+        self.announcement = None;
         self.wait_for_leader(cx);
     }
 
@@ -164,8 +164,8 @@ impl Replica {
             })
     }
 
-    /// Looks who is current, and prepares the claim where that has changed.
-    pub(super) fn update_claim(&mut self, cx: &mut Cx<'_>) {
+    /// Looks who is current, and prepares the announcement where that has changed.
+    pub(super) fn update_announcement(&mut self, cx: &mut Cx<'_>) {
         let Role::Leader(leading) = &self.role else {
             return;
         };
@@ -192,12 +192,12 @@ impl Replica {
             .collect();
         isr.sort_unstable();
         isr.dedup();
-        let version = match &self.claim {
-            Some(claim) if claim.isr == isr => return,
-            Some(claim) => claim.version + 1,
+        let version = match &self.announcement {
+            Some(announcement) if announcement.isr == isr => return,
+            Some(announcement) => announcement.version + 1,
             None => 0,
         };
-        self.claim = Some(LeaderClaim {
+        self.announcement = Some(LeaderAndIsr {
             partition: self.id,
             leader_epoch: self.vote.leader_epoch,
             leader: Some(self.me.broker),

@@ -139,7 +139,7 @@ impl Replica {
         if let Role::Leader(leading) = &mut self.role {
             leading.tick_by(cx.now + cx.timing.election_timeout);
         }
-        self.update_claim(cx);
+        self.update_announcement(cx);
         self.replicate(cx);
     }
 
@@ -453,7 +453,7 @@ impl Replica {
                 progress.diverged(previous, self.notes.common(hint, end));
             }
         }
-        self.update_claim(cx);
+        self.update_announcement(cx);
         self.replicate_to(from, cx);
         self.continue_transfer(cx);
         self.change_voters(cx);
@@ -491,7 +491,7 @@ impl Replica {
                 self.send_entries(follower, Vec::new(), cx);
             }
         }
-        self.update_claim(cx);
+        self.update_announcement(cx);
         self.replicate(cx);
         self.change_voters(cx);
         self.count_confirmations(cx);
@@ -563,7 +563,7 @@ impl Replica {
                     }
                 }
                 self.replicate(cx);
-                self.update_claim(cx);
+                self.update_announcement(cx);
                 self.ask_round_again(Some(broker), cx);
             }
             Role::PreCandidate(_) | Role::Candidate(_) => self.ask_again(broker, cx),

@@ -107,7 +107,7 @@ impl Replica {
             };
             self.append_entry(Entry::Note(note), cx);
             self.refresh_progress(cx);
-            self.update_claim(cx);
+            self.update_announcement(cx);
         }
     }
 

@@ -36,7 +36,7 @@ use crate::hooks::{Mutant, Probe};
 use crate::ids::{BrokerId, LeaderEpoch, LogClock, Offset, TopicPartition, Voter};
 use crate::links::{Links, Timing};
 use crate::log::{Entry, NoteIndex, NoteKind, Position, Tail, clock_at};
-use crate::peer::{DirectoryState, LeaderClaim, PeerMessage, ReplicaBody, ReplicaMessage};
+use crate::peer::{DirectoryState, LeaderAndIsr, PeerMessage, ReplicaBody, ReplicaMessage};
 use crate::producer::ProducerLog;
 use crate::queries::Queries;
 use crate::record::Batch;
@@ -145,12 +145,12 @@ pub struct Replica {
     ticked_at: Instant,
     orders: Orders,
     /// The store's log ends here, for want of space; what is behind it is committed and in memory only. A replica in
-    /// this state takes nothing more and does not stand: any majority has a voter that stored it.
+    /// this state takes nothing more and starts no election: any majority has a voter that stored it.
     unstored: Option<Position>,
     holes: Holes,
 
     /// What is to be told of this partition's leader, while this replica leads.
-    claim: Option<LeaderClaim>,
+    announcement: Option<LeaderAndIsr>,
 }
 
 /// What people and checkers see of a replica.
@@ -228,7 +228,7 @@ impl Replica {
         if preferred {
             // Whom the placement prefers stands at once, so a new topic's leaders are where they belong.
             replica.role = Role::Follower(Following {
-                stand_at: Some(cx.now),
+                election_at: Some(cx.now),
                 ..Following::default()
             });
         }
@@ -310,7 +310,7 @@ impl Replica {
             orders: Orders::recovered(end, cx),
             unstored: None,
             holes: Holes::new(recovered.holes, cx.now),
-            claim: None,
+            announcement: None,
         };
         replica.refresh_voters();
         if replica.mark.is_suspect() {
@@ -414,14 +414,16 @@ impl Replica {
 
     /// What is to be told of this partition's leader, while this replica leads.
     #[must_use]
-    pub const fn claim(&self) -> Option<&LeaderClaim> {
-        self.claim.as_ref()
+    pub const fn announcement(&self) -> Option<&LeaderAndIsr> {
+        self.announcement.as_ref()
     }
 
     /// Brokers whose voters are current, ascending, as this leader sees them; empty elsewhere.
     #[must_use]
     pub fn isr(&self) -> &[BrokerId] {
-        self.claim.as_ref().map_or(&[], |claim| &claim.isr)
+        self.announcement
+            .as_ref()
+            .map_or(&[], |announcement| &announcement.isr)
     }
 
     /// When the oldest order was given that is not done.
@@ -533,7 +535,7 @@ impl Replica {
     #[must_use]
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let role = match &self.role {
-            Role::Follower(following) => following.stand_at,
+            Role::Follower(following) => following.election_at,
             Role::PreCandidate(campaign) | Role::Candidate(campaign) => Some(campaign.ends_at),
             Role::Leader(leading) => leading.next_deadline(),
         };
@@ -546,14 +548,14 @@ impl Replica {
             self.ask_for_holes(cx);
         }
         match &self.role {
-            Role::Follower(following) if following.stand_at.is_some_and(|at| at <= cx.now) => {
-                self.stand(cx);
+            Role::Follower(following) if following.election_at.is_some_and(|at| at <= cx.now) => {
+                self.start_election(cx);
             }
             Role::PreCandidate(campaign) | Role::Candidate(campaign)
                 if campaign.ends_at <= cx.now =>
             {
                 cx.fx.probe(Probe::SplitVote);
-                self.stand(cx);
+                self.start_election(cx);
             }
             Role::Leader(_) => self.lead_on(cx),
             Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {}

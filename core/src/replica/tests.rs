@@ -71,15 +71,15 @@ impl Quorum {
             notices: Vec::new(),
             stuck: Vec::new(),
         };
-        quorum.beat();
+        quorum.exchange_heartbeats();
         for me in 0..n {
-            let replica = quorum.make(me, n, cluster::Role::InitialVoter);
+            let replica = quorum.make(me, n, cluster::AssignmentKind::InitialVoter);
             quorum.replicas.push(replica);
         }
         quorum
     }
 
-    fn make(&mut self, me: usize, n: usize, role: cluster::Role) -> Replica {
+    fn make(&mut self, me: usize, n: usize, role: cluster::AssignmentKind) -> Replica {
         let config = ReplicaConfig {
             flush: Flush::Commit,
             roll: Roll::default(),
@@ -88,7 +88,8 @@ impl Quorum {
         };
         let voters = (0..n).map(voter).collect();
         self.with_cx(me, |cx| {
-            let leader_epoch_min = (role != cluster::Role::InitialVoter).then_some(LeaderEpoch(0));
+            let leader_epoch_min =
+                (role != cluster::AssignmentKind::InitialVoter).then_some(LeaderEpoch(0));
             Replica::create(
                 PARTITION,
                 voter(me),
@@ -156,11 +157,11 @@ impl Quorum {
         self.cut.contains(&(a, b)) || self.cut.contains(&(b, a))
     }
 
-    fn beat(&mut self) {
+    fn exchange_heartbeats(&mut self) {
         let n = self.links.len();
         for (from, to) in (0..n).flat_map(|from| (0..n).map(move |to| (from, to))) {
             if from != to && !self.is_cut(from, to) {
-                let beat: Heartbeat = self.links[from].heartbeat_to(
+                let heartbeat: Heartbeat = self.links[from].heartbeat_to(
                     voter(to).broker,
                     self.now,
                     Duration::ZERO,
@@ -168,7 +169,7 @@ impl Quorum {
                 );
                 self.links[from].up(identity(to), self.now, &self.timing);
                 self.links[to].heard(identity(from), 1, self.now, &self.timing);
-                self.links[to].beat(voter(from).broker, &beat, self.now, &self.timing);
+                self.links[to].on_heartbeat(voter(from).broker, &heartbeat, self.now, &self.timing);
             }
         }
     }
@@ -203,7 +204,7 @@ impl Quorum {
         let end = self.now + time;
         while self.now < end {
             self.now = self.now + Duration::from_millis(20);
-            self.beat();
+            self.exchange_heartbeats();
             for me in 0..self.replicas.len() {
                 for change in self.links[me].clone().expire(self.now, &self.timing) {
                     let _ = change;
@@ -266,7 +267,10 @@ fn three_replicas_elect_one_leader_whose_batches_commit_everywhere() {
 fn a_replica_that_was_made_anew_stands_for_nothing_whatever_voters_its_log_names() {
     let mut quorum = Quorum::new(1);
     quorum.elect();
-    for role in [cluster::Role::Voter, cluster::Role::Learner] {
+    for role in [
+        cluster::AssignmentKind::Voter,
+        cluster::AssignmentKind::Learner,
+    ] {
         let mut quorum = Quorum::new(1);
         quorum.replicas[0] = quorum.make(0, 1, role);
         assert!(quorum.replicas[0].is_voter());
@@ -680,7 +684,12 @@ fn a_record_held_back_from_full_disks_is_sent_when_they_have_room() {
             Duration::ZERO,
             DirectoryState::Full,
         );
-        quorum.links[leader].beat(voter(follower).broker, &full, quorum.now, &quorum.timing);
+        quorum.links[leader].on_heartbeat(
+            voter(follower).broker,
+            &full,
+            quorum.now,
+            &quorum.timing,
+        );
     }
     quorum.produce(leader).expect("its own disk has room");
     quorum.settle();
@@ -797,7 +806,7 @@ fn a_follower_that_doubts_its_leader_in_vain_follows_it_again() {
     let mut quorum = Quorum::new(3);
     let leader = quorum.elect();
     let doubter = (leader + 1) % 3;
-    quorum.with(doubter, |replica, cx| replica.stand(cx));
+    quorum.with(doubter, |replica, cx| replica.start_election(cx));
     quorum.settle();
     assert_eq!(quorum.leader(), Some(leader));
     assert_eq!(quorum.replicas[doubter].leader(), Some(voter(leader)));

@@ -23,7 +23,7 @@ mod index;
 mod journal;
 mod journal_reader;
 mod open_files;
-mod orders;
+mod execute;
 mod query;
 mod record;
 mod recovery;

@@ -31,7 +31,7 @@ pub(super) enum Record {
         after: Position,
         high_watermark: Offset,
         flush: Flush,
-        entries: Vec<Appended>,
+        entries: Vec<AppendedEntry>,
     },
     Truncate {
         to: Position,
@@ -54,7 +54,7 @@ pub(super) enum Record {
 
 /// One entry of an append.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Appended {
+pub(super) enum AppendedEntry {
     Note(Note),
     Batch {
         header: BatchHeader,
@@ -166,7 +166,7 @@ impl Record {
                     1 => Flush::Replicated,
                     _ => return Err(Malformed),
                 },
-                entries: meta.list(Appended::decode)?,
+                entries: meta.list(AppendedEntry::decode)?,
             },
             3 => Self::Truncate {
                 to: meta.position()?,
@@ -208,8 +208,8 @@ impl Record {
             | Self::Delete => return Vec::new(),
         };
         let notes = entries.iter().filter_map(|entry| match entry {
-            Appended::Note(note) => Some(note),
-            Appended::Batch { .. } => None,
+            AppendedEntry::Note(note) => Some(note),
+            AppendedEntry::Batch { .. } => None,
         });
         let changes = notes.zip(after.notes + 1..).filter_map(|(note, notes)| {
             let NoteKind::Voters(voters) = &note.kind else {
@@ -225,7 +225,7 @@ impl Record {
     }
 }
 
-impl Appended {
+impl AppendedEntry {
     fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Self::Note(note) => {

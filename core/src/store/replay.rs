@@ -19,7 +19,7 @@ use crate::store::journal::{self, GroupHeader, SecondCopies};
 use crate::store::journal_reader::{Found, FoundFile};
 use crate::store::open_files::{FileName, OpenFiles};
 use crate::store::query::Reader;
-use crate::store::record::{Appended, Record};
+use crate::store::record::{AppendedEntry, Record};
 use crate::store::replica::{Gap, Place, ReplicaState, Segment};
 use crate::store::segment::{self, FileKind};
 use crate::store::store::ReplicaLog;
@@ -277,13 +277,13 @@ impl<'a, D: Disk> Replay<'a, D> {
 
     /// Takes the second copies of what may be lost of a group.
     fn replay_copies(&mut self, copies: &SecondCopies, is_written: bool) -> Result<(), DiskError> {
-        if !self.hooks.is(Mutant::VoterChangesStandOnce) {
+        if !self.hooks.is(Mutant::JournalsVoterChangesOnce) {
             for (replica, change) in &copies.voter_changes {
                 let known = self.voter_changes.entry(*replica).or_default();
                 known.push(change.clone());
             }
         }
-        if self.hooks.is(Mutant::VotesStandOnce) {
+        if self.hooks.is(Mutant::JournalsVotesOnce) {
             return Ok(());
         }
         for &(replica, vote) in &copies.votes {
@@ -464,7 +464,7 @@ impl<'a, D: Disk> Replay<'a, D> {
     fn replay_append(
         &mut self,
         replica: TopicPartition,
-        entries: Vec<Appended>,
+        entries: Vec<AppendedEntry>,
         mut bodies: Bytes,
         is_written: bool,
     ) -> Result<(), DiskError> {
@@ -474,12 +474,12 @@ impl<'a, D: Disk> Replay<'a, D> {
                 return Ok(());
             }
             let (header, place, inline) = match entry {
-                Appended::Note(_) if self.stale_epochs.contains(&replica) => continue,
-                Appended::Note(note) => {
+                AppendedEntry::Note(_) if self.stale_epochs.contains(&replica) => continue,
+                AppendedEntry::Note(note) => {
                     self.state_of(replica).push_note(note);
                     continue;
                 }
-                Appended::Batch {
+                AppendedEntry::Batch {
                     header,
                     place,
                     inline,

@@ -216,8 +216,8 @@ fn weight(message: &PeerMessage) -> usize {
         | PeerMessage::Peers(_)
         | PeerMessage::Release(_)
         | PeerMessage::Released { .. }
-        | PeerMessage::Ask { .. }
-        | PeerMessage::Answer { .. }
+        | PeerMessage::ControllerRequest { .. }
+        | PeerMessage::ControllerResponse { .. }
         | PeerMessage::ReadIndex { .. }
         | PeerMessage::ReadIndexReply(_) => SMALL,
     }

@@ -1,4 +1,4 @@
-//! Whoever stands because its leader's process has ended is right about that, unless the leader's machine was made to
+//! Whoever starts an election because its leader's process has ended is right about that, unless the leader's machine was made to
 //! refuse connections while the process ran: broken connections alone prove nothing.
 
 use std::collections::BTreeMap;
@@ -40,14 +40,14 @@ impl Checker for GoneLeadersAreGone {
             let Effect::Notice(notice) = effect else {
                 continue;
             };
-            if let (NoticeKind::Stands(_, TrustLost::ProcessGone), Some(partition)) =
+            if let (NoticeKind::StartsElection(_, TrustLost::ProcessGone), Some(partition)) =
                 (&notice.what, notice.partition)
                 && let Some(followed) = self.followed.get(&(step.node, partition))
                 && seen.runs(followed.leader, followed.incarnation)
                 && !seen.has_refused(followed.leader.broker)
             {
                 return Err(format!(
-                    "{} stands for {} since the process of {} has ended, and it runs",
+                    "{} starts an election for {} since the process of {} has ended, and it runs",
                     show_replica(step.me),
                     show_partition(partition),
                     show_replica(followed.leader)

@@ -1,5 +1,5 @@
-//! Leadership is handed over to nobody who lacks something: a voter is asked to stand only when everything that its
-//! leader has is durable on it, and the leader takes no more records then. Whoever stands with less deposes the leader
+//! Leadership is handed over to nobody who lacks something: a voter is asked to start an election only when everything that its
+//! leader has is durable on it, and the leader takes no more records then. Whoever starts one with less deposes the leader
 //! and is refused by all who have more.
 
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ use super::{Checker, Observed, Step, show_partition, show_replica};
 pub struct SuccessorsHaveEverything {
     /// How long a leader waits for its successor at least, whatever clock is looked at.
     patience: Duration,
-    /// By leader: the epoch in which it has last asked another to stand, and when.
+    /// By leader: the epoch in which it has last asked another to start an election, and when.
     asked: BTreeMap<(TopicPartition, Voter), (LeaderEpoch, SimTime)>,
 }
 
@@ -68,7 +68,7 @@ impl Checker for SuccessorsHaveEverything {
                 .map(|successor| successor.durable.end());
             if durable < end_of_leader {
                 return Err(format!(
-                    "{} of {} asks {} to stand, which has not everything on its disk",
+                    "{} of {} asks {} to start an election, which has not everything on its disk",
                     show_replica(message.from),
                     show_partition(message.partition),
                     show_replica(message.to)
@@ -100,7 +100,7 @@ impl SuccessorsHaveEverything {
             && step.at.since(*at) < self.patience
         {
             return Err(format!(
-                "{} of {} takes records of e{leader_epoch}, having asked another to stand",
+                "{} of {} takes records of e{leader_epoch}, having asked another to start an election",
                 show_replica(step.me),
                 show_partition(order.replica)
             ));

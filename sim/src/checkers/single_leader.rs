@@ -1,4 +1,4 @@
-//! At most one leader a leader epoch: whoever sends entries or claims to lead is the only one to do so (Raft's
+//! At most one leader a leader epoch: whoever sends entries or announces that it leads is the only one to do so (Raft's
 //! election safety).
 
 use std::collections::BTreeMap;

@@ -14,7 +14,7 @@ const WEATHER: TopicId = TopicId(2 << 64);
 struct Known {
     image: ClusterImage,
     broker: BrokerConfig,
-    leaders: BTreeMap<TopicPartition, LeaderClaim>,
+    leaders: BTreeMap<TopicPartition, LeaderAndIsr>,
     heard: Vec<i32>,
     /// Brokers that have called their directory offline.
     offline: Vec<i32>,
@@ -23,7 +23,7 @@ struct Known {
 }
 
 impl ClusterView for Known {
-    fn leader(&self, partition: TopicPartition) -> Option<&LeaderClaim> {
+    fn leader(&self, partition: TopicPartition) -> Option<&LeaderAndIsr> {
         self.leaders.get(&partition)
     }
 
@@ -110,14 +110,14 @@ impl Known {
 
     fn leads(&mut self, topic: TopicId, index: i32, leader: i32, isr: &[i32]) {
         let partition = partition(topic, index);
-        let claim = LeaderClaim {
+        let announcement = LeaderAndIsr {
             partition,
             leader_epoch: LeaderEpoch(7),
             leader: (leader > 0).then_some(BrokerId(leader)),
             version: 0,
             isr: isr.iter().copied().map(BrokerId).collect(),
         };
-        self.leaders.insert(partition, claim);
+        self.leaders.insert(partition, announcement);
     }
 
     fn fence(&mut self, broker: i32) {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Refusal;
+use super::PlanError;
 use super::topics::{Plan, assigned_voters};
 use crate::cluster::image::{ClusterImage, PartitionImage};
 use crate::cluster::record::MetadataRecord;
@@ -68,8 +68,8 @@ fn find<'a>(
     image: &'a ClusterImage,
     name: &Str,
     index: i32,
-) -> Result<(TopicPartition, &'a PartitionImage), Refusal> {
-    let unknown = |message| Refusal::new(ErrorCode::UnknownTopicOrPartition, message);
+) -> Result<(TopicPartition, &'a PartitionImage), PlanError> {
+    let unknown = |message| PlanError::new(ErrorCode::UnknownTopicOrPartition, message);
     let topic = image.topic_named(name);
     let topic = topic.ok_or_else(|| unknown(format!("Unable to find a topic named {name}.")))?;
     let partition = topic.partition(PartitionIndex(index));
@@ -87,9 +87,9 @@ fn cancelled(
     image: &ClusterImage,
     id: TopicPartition,
     partition: &PartitionImage,
-) -> Result<Option<MetadataRecord>, Refusal> {
+) -> Result<Option<MetadataRecord>, PlanError> {
     let Some(original) = &partition.original else {
-        return Err(Refusal::new(ErrorCode::NoReassignmentInProgress, ""));
+        return Err(PlanError::new(ErrorCode::NoReassignmentInProgress, ""));
     };
     let original: Vec<i32> = original.iter().map(|broker| broker.0).collect();
     Ok(Some(MetadataRecord::Reassignment {
@@ -106,11 +106,11 @@ fn reassigned(
     partition: &PartitionImage,
     asked: &ReassignablePartition,
     request: &AlterPartitionReassignmentsRequest,
-) -> Result<Option<MetadataRecord>, Refusal> {
+) -> Result<Option<MetadataRecord>, PlanError> {
     let target = assigned_voters(image, asked.replicas.as_deref().unwrap_or_default())?;
     let (before, after) = (partition.target.len(), target.len());
     if before != after && !request.allow_replication_factor_change {
-        return Err(Refusal::new(
+        return Err(PlanError::new(
             ErrorCode::InvalidReplicationFactor,
             format!("The replication factor is changed from {before} to {after}"),
         ));

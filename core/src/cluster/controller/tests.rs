@@ -8,7 +8,7 @@ use rand_chacha::rand_core::SeedableRng as _;
 use super::topics::{Plan, create_partitions, create_topics, delete_topics};
 use super::*;
 use crate::cluster::image::voter;
-use crate::cluster::{AdminRequest, BrokerConfig, ConfigMap, Configs, Role};
+use crate::cluster::{AdminRequest, AssignmentKind, BrokerConfig, ConfigMap, Configs};
 use crate::ids::{DirectoryId, LeaderEpoch, PartitionIndex, TopicId};
 use crate::wire::create_partitions::{CreatePartitionsAssignment, CreatePartitionsTopic};
 use crate::wire::create_topics::{
@@ -477,8 +477,8 @@ fn a_lost_directory_is_replaced_in_every_target_and_in_no_report() {
         "the registration, and the two partitions that 3 has"
     );
     let new = cluster.voter(3);
-    let roles: Vec<_> = cluster.image.assignments(new).map(|it| it.role).collect();
-    assert_eq!(roles, [Role::Learner, Role::Learner]);
+    let roles: Vec<_> = cluster.image.assignments(new).map(|it| it.kind).collect();
+    assert_eq!(roles, [AssignmentKind::Learner, AssignmentKind::Learner]);
     let topic = cluster.image.topic_named("a").unwrap();
     for (_, partition) in topic.partitions() {
         assert!(partition.target.contains(&new));

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
-use super::{Planned, Refusal, reassignments};
+use super::{PlanError, Planned, reassignments};
 use crate::cluster::administration::AdminRequest;
 use crate::cluster::config::{BrokerConfig, Configs, InvalidConfig, check_topic};
 use crate::cluster::image::{BrokerImage, BrokerState, ClusterImage, TopicImage};
@@ -105,7 +105,7 @@ pub(super) fn create_topics(
             }
         }
         let created = if duplicates.contains(&topic.name) {
-            Err(Refusal::new(
+            Err(PlanError::new(
                 ErrorCode::InvalidRequest,
                 "Duplicate topic name.",
             ))
@@ -153,7 +153,7 @@ pub(super) fn delete_topics(
         } else {
             ErrorCode::TopicDeletionDisabled
         };
-        Refusal::new(code, "Topic deletion is disabled.")
+        PlanError::new(code, "Topic deletion is disabled.")
     });
     let named_twice = duplicates(asked.iter().filter_map(|&(name, _)| name));
     let mut ids: BTreeMap<TopicId, usize> = BTreeMap::new();
@@ -214,8 +214,8 @@ fn topic_to_delete<'a>(
     id: TopicId,
     named_twice: &BTreeSet<&Str>,
     ids: &BTreeMap<TopicId, usize>,
-) -> Result<&'a TopicImage, Refusal> {
-    let invalid = |message: &str| Err(Refusal::new(ErrorCode::InvalidRequest, message));
+) -> Result<&'a TopicImage, PlanError> {
+    let invalid = |message: &str| Err(PlanError::new(ErrorCode::InvalidRequest, message));
     match (name, id) {
         (None, TopicId::ZERO) => invalid("Neither topic name nor id were specified."),
         (None, id) if ids.get(&id).is_some_and(|&times| times > 1) => {
@@ -251,7 +251,7 @@ pub(super) fn create_partitions(
             continue;
         }
         let outcome = if duplicates.contains(&topic.name) {
-            Err(Refusal::new(
+            Err(PlanError::new(
                 ErrorCode::InvalidRequest,
                 "Duplicate topic name.",
             ))
@@ -283,15 +283,15 @@ fn duplicates<'a>(names: impl Iterator<Item = &'a Str>) -> BTreeSet<&'a Str> {
     names.filter(|&name| !once.insert(name)).collect()
 }
 
-fn unknown_topic() -> Refusal {
-    Refusal::new(
+fn unknown_topic() -> PlanError {
+    PlanError::new(
         ErrorCode::UnknownTopicOrPartition,
         "This server does not host this topic-partition.",
     )
 }
 
-fn unknown_topic_id() -> Refusal {
-    Refusal::new(
+fn unknown_topic_id() -> PlanError {
+    PlanError::new(
         ErrorCode::UnknownTopicId,
         "This server does not host this topic ID.",
     )
@@ -337,7 +337,7 @@ impl<'a> Batch<'a> {
         self.records.push(record);
     }
 
-    fn create_topic(&mut self, topic: &CreatableTopic) -> Result<CreatableTopicResult, Refusal> {
+    fn create_topic(&mut self, topic: &CreatableTopic) -> Result<CreatableTopicResult, PlanError> {
         self.check_new_name(&topic.name)?;
         let config = topic_config(topic)?;
         check_topic(&config)?;
@@ -380,18 +380,18 @@ impl<'a> Batch<'a> {
         })
     }
 
-    fn check_new_name(&mut self, name: &str) -> Result<(), Refusal> {
+    fn check_new_name(&mut self, name: &str) -> Result<(), PlanError> {
         if name == METADATA {
-            return Err(Refusal::new(
+            return Err(PlanError::new(
                 ErrorCode::InvalidRequest,
                 format!("Creation of internal topic {METADATA} is prohibited."),
             ));
         }
         check_topic_name(name).map_err(|invalid| {
-            Refusal::new(ErrorCode::InvalidTopicException, invalid.to_string())
+            PlanError::new(ErrorCode::InvalidTopicException, invalid.to_string())
         })?;
         if self.image.topic_named(name).is_some() {
-            return Err(Refusal::new(
+            return Err(PlanError::new(
                 ErrorCode::TopicAlreadyExists,
                 format!("Topic '{name}' already exists."),
             ));
@@ -408,14 +408,14 @@ impl<'a> Batch<'a> {
         });
         match collisions.get(&key) {
             None => Ok(()),
-            Some(other) => Err(Refusal::new(
+            Some(other) => Err(PlanError::new(
                 ErrorCode::InvalidTopicException,
                 format!("Topic '{name}' collides with existing topic: {other}"),
             )),
         }
     }
 
-    fn place_topic(&mut self, topic: &CreatableTopic) -> Result<Vec<Vec<Voter>>, Refusal> {
+    fn place_topic(&mut self, topic: &CreatableTopic) -> Result<Vec<Vec<Voter>>, PlanError> {
         if !topic.assignments.is_empty() {
             let placed = self.placed_by_hand(topic)?;
             self.count_partitions(placed.len())?;
@@ -426,7 +426,7 @@ impl<'a> Batch<'a> {
             -1 => self.configs.default_replication_factor(),
             factor if factor > 0 => i32::from(factor),
             _ => {
-                return Err(Refusal::new(
+                return Err(PlanError::new(
                     ErrorCode::InvalidReplicationFactor,
                     "Replication factor must be larger than 0, or -1 to use the default value.",
                 ));
@@ -436,7 +436,7 @@ impl<'a> Batch<'a> {
             -1 => self.configs.num_partitions(),
             partitions if partitions > 0 => partitions,
             _ => {
-                return Err(Refusal::new(
+                return Err(PlanError::new(
                     ErrorCode::InvalidPartitions,
                     "Number of partitions was set to an invalid non-positive value.",
                 ));
@@ -451,13 +451,13 @@ impl<'a> Batch<'a> {
         &mut self,
         partitions: usize,
         replication_factor: i32,
-    ) -> Result<Vec<Vec<Voter>>, Refusal> {
+    ) -> Result<Vec<Vec<Voter>>, PlanError> {
         let factor = usize::try_from(replication_factor).expect("above 0");
         let image = &self.image;
         let placer = self.placer.get_or_insert_with(|| Placer::new(image));
         let placed = placer.place(partitions, factor, self.rng);
         placed.map_err(|error: PlacementError| {
-            Refusal::new(
+            PlanError::new(
                 ErrorCode::InvalidReplicationFactor,
                 format!("Unable to replicate the partition {replication_factor} time(s): {error}"),
             )
@@ -465,10 +465,10 @@ impl<'a> Batch<'a> {
     }
 
     /// Counts partitions that are about to be created against the bound of a request.
-    fn count_partitions(&mut self, partitions: usize) -> Result<(), Refusal> {
+    fn count_partitions(&mut self, partitions: usize) -> Result<(), PlanError> {
         let total = self.partitions.saturating_add(partitions);
         if total > PARTITIONS_PER_REQUEST_MAX {
-            return Err(Refusal::new(
+            return Err(PlanError::new(
                 ErrorCode::PolicyViolation,
                 format!(
                     "Excessively large number of partitions per request: at most \
@@ -487,15 +487,15 @@ impl<'a> Batch<'a> {
         }
     }
 
-    fn placed_by_hand(&self, topic: &CreatableTopic) -> Result<Vec<Vec<Voter>>, Refusal> {
+    fn placed_by_hand(&self, topic: &CreatableTopic) -> Result<Vec<Vec<Voter>>, PlanError> {
         if topic.replication_factor != -1 {
-            return Err(Refusal::new(
+            return Err(PlanError::new(
                 ErrorCode::InvalidRequest,
                 "A manual partition assignment was specified, but replication factor was not set to -1.",
             ));
         }
         if topic.num_partitions != -1 {
-            return Err(Refusal::new(
+            return Err(PlanError::new(
                 ErrorCode::InvalidRequest,
                 "A manual partition assignment was specified, but numPartitions was not set to -1.",
             ));
@@ -508,7 +508,7 @@ impl<'a> Batch<'a> {
         } in &topic.assignments
         {
             if placed.contains_key(partition_index) {
-                return Err(Refusal::new(
+                return Err(PlanError::new(
                     ErrorCode::InvalidReplicaAssignment,
                     format!(
                         "Found multiple manual partition assignments for partition {partition_index}"
@@ -520,7 +520,7 @@ impl<'a> Batch<'a> {
             placed.insert(*partition_index, voters);
         }
         if !placed.keys().copied().eq((0..).take(placed.len())) {
-            return Err(Refusal::new(
+            return Err(PlanError::new(
                 ErrorCode::InvalidReplicaAssignment,
                 "partitions should be a consecutive 0-based integer sequence",
             ));
@@ -533,9 +533,9 @@ impl<'a> Batch<'a> {
         partition: i32,
         brokers: &[i32],
         factor: Option<usize>,
-    ) -> Result<Vec<Voter>, Refusal> {
+    ) -> Result<Vec<Voter>, PlanError> {
         let refused =
-            |message: String| Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, message));
+            |message: String| Err(PlanError::new(ErrorCode::InvalidReplicaAssignment, message));
         let voters = assigned_voters(&self.image, brokers)?;
         let is_active = |broker: &BrokerImage| broker.state == BrokerState::Active;
         let mut known = brokers
@@ -560,8 +560,8 @@ impl<'a> Batch<'a> {
         Ok(voters)
     }
 
-    fn add_partitions(&mut self, topic: &CreatePartitionsTopic) -> Result<(), Refusal> {
-        let invalid = |message| Err(Refusal::new(ErrorCode::InvalidPartitions, message));
+    fn add_partitions(&mut self, topic: &CreatePartitionsTopic) -> Result<(), PlanError> {
+        let invalid = |message| Err(PlanError::new(ErrorCode::InvalidPartitions, message));
         let existing = self
             .image
             .topic_named(&topic.name)
@@ -590,7 +590,7 @@ impl<'a> Batch<'a> {
             }
             Some(assignments) => {
                 if assignments.len() != additional {
-                    return Err(Refusal::new(
+                    return Err(PlanError::new(
                         ErrorCode::InvalidReplicaAssignment,
                         format!(
                             "Attempted to add {additional} additional partition(s), but only {} assignment(s) \
@@ -644,8 +644,9 @@ impl<'a> Batch<'a> {
 pub(super) fn assigned_voters(
     image: &ClusterImage,
     brokers: &[i32],
-) -> Result<Vec<Voter>, Refusal> {
-    let refused = |message: String| Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, message));
+) -> Result<Vec<Voter>, PlanError> {
+    let refused =
+        |message: String| Err(PlanError::new(ErrorCode::InvalidReplicaAssignment, message));
     if brokers.is_empty() {
         return refused(
             "The manual partition assignment includes an empty replica list.".to_owned(),
@@ -668,7 +669,7 @@ pub(super) fn assigned_voters(
     Ok(voters)
 }
 
-fn topic_config(topic: &CreatableTopic) -> Result<ConfigMap, Refusal> {
+fn topic_config(topic: &CreatableTopic) -> Result<ConfigMap, PlanError> {
     let mut config = ConfigMap::new();
     let mut null = Vec::new();
     for entry in &topic.configs {

@@ -52,10 +52,10 @@ fn report(image: &mut ClusterImage, leader_epoch: i32, notes: u64, voters: &[i32
     });
 }
 
-fn role(image: &ClusterImage, broker: i32) -> Option<Role> {
+fn kind(image: &ClusterImage, broker: i32) -> Option<AssignmentKind> {
     image
         .assignment(P0, voter(broker))
-        .map(|assignment| assignment.role)
+        .map(|assignment| assignment.kind)
 }
 
 proptest! {
@@ -115,24 +115,24 @@ proptest! {
 #[test]
 fn a_voter_of_the_creation_starts_clean_until_a_report_is_without_it() {
     let mut image = one_partition(&[1, 2, 3]);
-    assert_eq!(role(&image, 1), Some(Role::InitialVoter));
-    assert_eq!(role(&image, 4), None);
+    assert_eq!(kind(&image, 1), Some(AssignmentKind::InitialVoter));
+    assert_eq!(kind(&image, 4), None);
     report(&mut image, 1, 0, &[1, 2, 3]);
-    assert_eq!(role(&image, 3), Some(Role::InitialVoter));
+    assert_eq!(kind(&image, 3), Some(AssignmentKind::InitialVoter));
     aim(&mut image, &[1, 2, 4]);
-    assert_eq!(role(&image, 4), Some(Role::Learner));
+    assert_eq!(kind(&image, 4), Some(AssignmentKind::Learner));
     report(&mut image, 1, 2, &[1, 2, 3, 4]);
-    assert_eq!(role(&image, 3), Some(Role::InitialVoter));
-    assert_eq!(role(&image, 4), Some(Role::Voter));
+    assert_eq!(kind(&image, 3), Some(AssignmentKind::InitialVoter));
+    assert_eq!(kind(&image, 4), Some(AssignmentKind::Voter));
     report(&mut image, 1, 3, &[1, 2, 4]);
-    assert_eq!(role(&image, 3), None);
+    assert_eq!(kind(&image, 3), None);
     report(&mut image, 2, 4, &[1, 2, 3, 4]);
     let snapshot = ClusterImage::decode(&image.encode()).expect("just encoded");
     for image in [image, snapshot] {
-        assert_eq!(role(&image, 2), Some(Role::InitialVoter));
+        assert_eq!(kind(&image, 2), Some(AssignmentKind::InitialVoter));
         assert_eq!(
-            role(&image, 3),
-            Some(Role::Voter),
+            kind(&image, 3),
+            Some(AssignmentKind::Voter),
             "it may have been let go"
         );
     }
@@ -144,7 +144,7 @@ fn a_replica_that_comes_back_does_not_take_itself_for_a_voter_of_the_creation() 
     report(&mut image, 1, 2, &[1]);
     aim(&mut image, &[1, 2, 3]);
     let assignment = image.assignment(P0, voter(2)).expect("in the target");
-    assert_eq!(assignment.role, Role::Learner);
+    assert_eq!(assignment.kind, AssignmentKind::Learner);
     assert_eq!(assignment.create_with, [voter(1), voter(3)]);
 }
 

@@ -11,7 +11,7 @@ use crate::log::{Entry, Position};
 use crate::record::{Batch, BatchHeader, HEADER_SIZE};
 use crate::store::index::IndexTail;
 use crate::store::open_files::Opened;
-use crate::store::record::{Appended, Record};
+use crate::store::record::{AppendedEntry, Record};
 use crate::store::replica::{Gap, Place, ReplicaState, Segment, Snapshot};
 use crate::store::segment::{self, FileKind};
 use crate::store::store::{Doomed, LogStore, ReplicaLog, Taken};
@@ -593,13 +593,13 @@ impl<D: Disk> LogStore<D> {
                             bodies_length += batch.body.len();
                             bodies.push(batch.body.clone());
                         }
-                        Appended::Batch {
+                        AppendedEntry::Batch {
                             header: batch.header,
                             place: *place,
                             inline: !direct,
                         }
                     }
-                    (Entry::Note(note), _) => Appended::Note(note.clone()),
+                    (Entry::Note(note), _) => AppendedEntry::Note(note.clone()),
                     (Entry::Batch(_), None) => unreachable!("every batch has been placed"),
                 });
             }
