@@ -33,16 +33,16 @@ pub(crate) fn story(s: &mut Scenario) {
     );
     s.cut(deposed, Rest);
     s.run_until(|s| s.leader_other_than(deposed), millis(300));
-    let heir = s.leader();
+    let target = s.leader();
     for node in 1..=6 {
         s.cluster_mut().set_refusing(node, false);
     }
-    let again = followers.iter().find(|node| **node != heir);
+    let again = followers.iter().find(|node| **node != target);
     let again = *again.expect("one voter has not been elected");
-    s.reassign(&[heir, others[0], others[1]]);
+    s.reassign(&[target, others[0], others[1]]);
     s.run_until(|s| !s.has_replica(again), millis(900));
-    s.cut(heir, again);
-    s.reassign(&[heir, others[0], again]);
+    s.cut(target, again);
+    s.reassign(&[target, others[0], again]);
     s.run_until(|s| s.has_replica(again), millis(900));
     s.heal();
     s.cut([deposed, again], Rest);

@@ -13,29 +13,29 @@ pub(crate) fn cluster() -> Scenario {
 
 pub(crate) fn story(s: &mut Scenario) {
     let leader = s.elect_leader();
-    let [heir, other] = s.followers()[..] else {
+    let [target, other] = s.followers()[..] else {
         panic!("two follow");
     };
     let c = s.client();
     s.produce_acked(&c, 1);
     s.run_for(secs(10));
     s.trace();
-    s.reassign(&[heir, leader, other]);
+    s.reassign(&[target, leader, other]);
     s.run_for(millis(5));
-    for follower in [heir, other] {
+    for follower in [target, other] {
         s.stall_disk(follower, millis(1200));
     }
     s.produce(&c, 1, Acks::All);
     s.run_until(|s| s.reached(Probe::LeadershipTransferred), secs(2));
-    s.pause(heir);
+    s.pause(target);
     s.run_for(millis(5));
-    s.reset(leader, heir); // it is not asked once more
+    s.reset(leader, target); // it is not asked once more
     s.run_for(millis(300));
     let early = s.produce(&c, 1, Acks::All);
     s.run_for(millis(20));
     assert_eq!(s.outcome(&early), Outcome::NotAcknowledged);
-    s.resume(heir);
-    s.run_until(|s| s.leader_if_any() == Some(heir), millis(100));
+    s.resume(target);
+    s.run_until(|s| s.leader_if_any() == Some(target), millis(100));
     s.produce_acked(&c, 1);
     s.run_until_converged(secs(5));
 }

@@ -13,7 +13,7 @@ pub(crate) fn cluster() -> Scenario {
 
 pub(crate) fn story(s: &mut Scenario) {
     let leader = s.elect_leader_beside_controller();
-    let [heir, other] = s.followers()[..] else {
+    let [target, other] = s.followers()[..] else {
         panic!("two follow");
     };
     let c = s.client();
@@ -24,11 +24,11 @@ pub(crate) fn story(s: &mut Scenario) {
     s.run_until(|s| s.read_up_to(&by_time) == 2, secs(1));
     s.run_for(secs(10));
     s.trace();
-    s.reassign(&[heir, leader, other]);
-    s.run_until(|s| s.view(heir).role == "candidate", secs(10));
+    s.reassign(&[target, leader, other]);
+    s.run_until(|s| s.view(target).role == "candidate", secs(10));
     s.cut(leader, Rest);
     s.run_until(|s| s.leader_other_than(leader), millis(20));
-    let d = s.client_of(heir);
+    let d = s.client_of(target);
     s.produce_acked(&d, 1);
     assert_eq!(s.view(leader).role, "leader", "it knows of nothing");
     s.query(&reader, OffsetQuery::Latest);

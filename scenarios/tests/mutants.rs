@@ -40,7 +40,7 @@ killers! {
         LeadsWithoutOpening: assertion "a leader's log ends in its epoch",
         VotesTwice: checker "VotesNeverChange",
     }
-    deaf_follower {
+    follower_cut_off_one_way {
         SkipsPreVote: claim "the leader is left in peace",
         GrantsPreVoteUnderLeader: claim "the leader is left in peace",
     }
@@ -48,7 +48,7 @@ killers! {
         WaitsForSilence: claim "does not happen within 150ms",
         NamesBrokenLeaders: claim "who asks is told of the successor",
     }
-    break_seen_late {
+    stale_announcement_of_a_killed_leader {
         TellsOfLeadersUnasked: claim "who asks is told of the successor",
     }
     broken_connections {
@@ -75,7 +75,7 @@ killers! {
         AnswersAllAsOne: checker "AcknowledgedByPolicy",
         CommitsAlone: checker "MajorityReachedHighWatermark",
     }
-    word_of_the_leader {
+    acks_1_is_durable {
         AnswersOneEarly: checker "AcknowledgedByPolicy",
     }
     learners_do_not_count {
@@ -100,39 +100,39 @@ killers! {
         SkipsPreviousEntryCheck: assertion "the high watermark is within the log",
         KeepsDivergentTail: checker "LogsMatch",
     }
-    two_authorities {
+    voter_replaced_step_by_step {
         LetsNamesakesIn: checker "NamesakesAreNotRegistered",
         ChangesVotersTwiceAtOnce: checker "VotersChangeOneByOne",
     }
-    changes_before_the_opening {
+    voter_change_before_the_opening_commits {
         ChangesVotersBeforeOpening: checker "VotersChangeOneByOne",
     }
-    undone_change {
+    truncated_voter_change {
         KeepsTruncatedVoters: checker "VotersAreOfTheLog",
     }
-    left_in_silence {
+    voter_leaves_its_leader_in_silence {
         LeavesInSilence: claim "does not happen within 100ms",
     }
-    learner_wanted_no_more {
+    learner_removed_and_added_again {
         CountsWhatLearnersHad: checker "MajorityReachedHighWatermark",
     }
     moved_away {
         DeletesOnTargetAlone: checker "CountingCopiesAreKept",
     }
-    leader_back_too_soon {
+    leader_restarted_before_it_is_missed {
         IgnoresIncarnation: claim "does not happen within 500ms",
     }
-    session_without_claim {
+    session_without_announcement {
         TrustsWithoutRenewal: claim "does not happen within 5000ms",
     }
-    heir_that_sleeps {
+    transfer_target_paused {
         AppendsWhileHandingOver: checker "SuccessorsHaveEverything",
         NeverLeadsOn: claim "does not happen within 20ms",
     }
     kept_voter_down {
         ChangesToAbsentVoters: claim "does not happen within 30000ms",
     }
-    lost_by_all {
+    hole_given_up_with_possible_loss {
         KeepsWhatNobodyHas: claim "does not happen within 10000ms",
     }
     lost_voter_first {
@@ -141,7 +141,7 @@ killers! {
     removal_lost_by_the_leader {
         LeavesUncommitted: claim "does not happen within 5000ms",
     }
-    votes_made_again {
+    recreated_replicas_do_not_vote {
         VotesMadeAgain: checker "ConsistentCommittedData",
     }
     present_by_a_broken_link {
@@ -153,10 +153,10 @@ killers! {
     late_transfer {
         AsksTooLate: checker "SuccessorsHaveEverything",
     }
-    heir_that_dies {
+    transfer_target_killed {
         DeposedInSilence: claim "does not happen within 5000ms",
     }
-    added_and_wanted_no_more {
+    replica_kept_until_the_leader_releases_it {
         DeletesUnreleased: checker "CountingCopiesAreKept",
     }
     deleted_under_a_reader {
@@ -165,20 +165,20 @@ killers! {
     deleted_copy {
         CreatesUnknownReplica: checker "SuspicionEndsWhenCaughtUp",
     }
-    back_at_once {
+    quick_restart_after_a_power_cut {
         SendsOnAfterBreak: claim "does not happen within 300ms",
         KeepsDeadLink: claim "does not happen within 300ms",
     }
     new_directory_after_a_pause {
         KeepsRefusedSession: claim "does not happen within 5000ms",
     }
-    laggard {
+    lagging_replica_leaves_the_isr {
         KeepsLaggards: claim "it lags for too long",
     }
-    damaged_heir {
+    transfer_target_with_a_hole {
         PrefersDamaged: claim "does not happen within 10ms",
     }
-    successor_that_lags {
+    transfer_target_lags {
         NeverHandsOver: claim "does not happen within 50ms",
         TransfersTooEarly: checker "SuccessorsHaveEverything",
     }
@@ -198,7 +198,7 @@ killers! {
     no_descriptor_left {
         TakesShortageForFailure: checker "OnlyWritesTakeDirectoriesOffline",
     }
-    file_that_makes_room {
+    file_closed_before_sync {
         ClosesUnsynced: claim "does not happen within 10000ms",
     }
     disk_that_hangs {
@@ -211,10 +211,10 @@ killers! {
     hung_follower {
         ForgetsWhatWaits: claim "no more than a window waits",
     }
-    small_room {
+    follower_backpressure {
         TakesWithoutBound: checker "WhatWaitsIsBounded",
     }
-    room_again {
+    catch_up_after_backpressure {
         KeepsRoomToItself: claim "does not happen within 1000ms",
     }
     second_restart {
@@ -260,10 +260,10 @@ killers! {
     retry_after_truncation {
         KeepsProducerStateOnTruncation: assertion "batches are appended in order",
     }
-    sleeper {
+    paused_leader {
         FiresDeadlinesLate: checker "LeadersHearAMajority",
     }
-    sleeping_controller {
+    paused_controller {
         FiresDeadlinesInTurn: checker "LeadersHearAMajority",
     }
     deposed_and_a_copy_made_again {
@@ -279,7 +279,7 @@ killers! {
         TellsTimesUnconfirmed: checker "OffsetsAreCurrent",
         ServesStaleLeader: checker "OffsetsAreCurrent",
     }
-    word_of_the_deposed {
+    deposed_leader_rejects_nothing {
         RefusesUnconfirmed: checker "SequencesAreKept",
         TellsRangeUnconfirmed: checker "PositionsStayInRange",
         TellsEpochsUnconfirmed: checker "EpochsAreKnown",
@@ -287,24 +287,24 @@ killers! {
     asymmetric_partition {
         NeverChecksQuorum: checker "LeadersHearAMajority",
     }
-    leader_that_is_no_more {
+    announcement_of_a_dead_leader {
         NamesFormerLeaders: claim "does not happen within 15000ms",
     }
     unreachable_leader {
         FencingHidesLeader: claim "does not happen within 30000ms",
     }
-    late_word {
+    late_announcement {
         BelievesLatestAnnouncement: checker "NothingGoesBack",
     }
     unconfirmed_topic {
         AppliesUncommitted: checker "MetadataAreCommitted",
         SnapshotsUncommitted: checker "MetadataAreCommitted",
     }
-    unheard_of_topic {
+    unknown_topic_on_a_cut_off_broker {
         AnswersUnconfirmed: checker "ClusterViewNeverGoesBack",
         DeniesUnconfirmed: checker "ClusterViewNeverGoesBack",
     }
-    former_controller {
+    stale_controller {
         ConfirmsByLeaderAlone: checker "ClusterViewNeverGoesBack",
     }
     late_read_index {
@@ -325,10 +325,10 @@ killers! {
     overtaken_truncation {
         ReadsWhatIsDropped: checker "ImagesAgree",
     }
-    unread_rot {
+    scrub_finds_rot {
         NeverScrubs: claim "does not happen within 25000ms",
     }
-    hole_on_the_way {
+    hole_found_by_a_catch_up_read {
         TellsOfHolesOnce: claim "offset 0 can be read",
     }
     unreadable_sector {
@@ -337,13 +337,13 @@ killers! {
     rot_under_the_cache {
         ScrubsCache: claim "does not happen within 25000ms",
     }
-    nobody_may_lead {
+    holes_on_two_replicas {
         TruncatesToHole: assertion "what is committed is never truncated",
     }
-    lost_by_the_only_one {
+    hole_given_up {
         DeniesBeforeDurable: checker "WordsAreDurable",
     }
-    one_voice_is_not_enough {
+    hole_above_the_known_high_watermark {
         GivesUpHolesAlone: checker "ConsistentCommittedData",
     }
     rot_below_the_durable_end {
@@ -355,7 +355,7 @@ killers! {
     overwritten_tail {
         OverwritesBeforeDurable: checker "RecoveryFindsWhatWasOrdered",
     }
-    flushed_in_time {
+    replicated_flush_bound {
         NeverFlushesReplicated: claim "on every disk by now",
     }
     rot_after_a_kill {
@@ -374,13 +374,13 @@ killers! {
         IgnoresResignation: claim "a leader without a disk leads no more",
         RetriesFailedSync: checker "RecoveryFindsWhatWasOrdered",
     }
-    last_vote {
+    voter_gone_after_its_vote {
         CountsVotesForEver: claim "nobody hears it",
     }
     reopened_after_failed_sync {
         ReopensAfterFailedSync: claim "does not happen within 5000ms",
     }
-    amnesiac_voter {
+    wiped_voter {
         IgnoresDirectoryId: checker "WipedDirectoriesAreSilent",
         TrustsNewReplica: checker "SuspicionEndsWhenCaughtUp",
         FoundsOwnCluster: checker "SingleLeaderPerEpoch",

@@ -13,18 +13,18 @@ pub(crate) fn cluster() -> Scenario {
 
 pub(crate) fn story(s: &mut Scenario) {
     let leader = s.elect_leader();
-    let [heir, other] = s.followers()[..] else {
+    let [target, other] = s.followers()[..] else {
         panic!("two follow");
     };
     let c = s.client();
     s.produce_acked(&c, 1);
     s.run_for(secs(10));
     s.trace();
-    s.reassign(&[heir, leader, other]);
+    s.reassign(&[target, leader, other]);
     s.run_until(|s| s.reached(Probe::LeadershipTransferred), secs(10));
-    s.run_until(|s| s.view(heir).role == "candidate", millis(5));
-    s.cut(leader, [heir]);
-    s.run_until(|s| s.view(heir).role == "leader", millis(20));
+    s.run_until(|s| s.view(target).role == "candidate", millis(5));
+    s.cut(leader, [target]);
+    s.run_until(|s| s.view(target).role == "leader", millis(20));
     s.run_until(|s| s.view(leader).role != "leader", millis(100));
     s.trace_ends();
     s.heal();

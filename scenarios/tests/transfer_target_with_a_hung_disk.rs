@@ -13,15 +13,15 @@ pub(crate) fn cluster() -> Scenario {
 pub(crate) fn story(s: &mut Scenario) {
     let leader = s.elect_leader();
     let controller = s.controller();
-    let heir = s.followers().into_iter().find(|&node| node != controller);
-    let heir = heir.expect("two follow");
+    let target = s.followers().into_iter().find(|&node| node != controller);
+    let target = target.expect("two follow");
     let c = s.client();
     s.produce_acked(&c, 1);
     s.run_for(secs(10));
     s.trace();
-    s.stall_disk(heir, secs(60));
+    s.stall_disk(target, secs(60));
     s.run_for(secs(7));
-    s.reassign(&[heir, leader, 6 - heir - leader]);
+    s.reassign(&[target, leader, 6 - target - leader]);
     assert!(!s.reached(Probe::LeadershipTransferred), "it is preferred");
     s.run_for(secs(12));
     assert!(!s.reached(Probe::LeadershipTransferred), "it is left alone");

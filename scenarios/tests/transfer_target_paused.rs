@@ -12,17 +12,17 @@ pub(crate) fn cluster() -> Scenario {
 
 pub(crate) fn story(s: &mut Scenario) {
     let leader = s.elect_leader();
-    let [heir, other] = s.followers()[..] else {
+    let [target, other] = s.followers()[..] else {
         panic!("two follow");
     };
     let c = s.client();
     s.produce_acked(&c, 1);
     s.run_for(secs(10));
     s.trace();
-    s.reassign(&[heir, leader, other]);
+    s.reassign(&[target, leader, other]);
     assert!(!s.reached(Probe::LeadershipTransferred), "it is preferred");
     s.run_until(|s| s.reached(Probe::LeadershipTransferred), secs(10));
-    s.pause(heir);
+    s.pause(target);
     let early = s.produce(&c, 1, Acks::All);
     s.run_for(millis(20));
     assert_eq!(s.outcome(&early), Outcome::NotAcknowledged);

@@ -12,24 +12,24 @@ pub(crate) fn cluster() -> Scenario {
 
 pub(crate) fn story(s: &mut Scenario) {
     let leader = s.elect_leader();
-    let [heir, other] = s.followers()[..] else {
+    let [target, other] = s.followers()[..] else {
         panic!("two follow");
     };
     let c = s.client();
     s.produce_acked(&c, 1);
     s.run_for(secs(10));
     s.trace();
-    s.reassign(&[heir, leader, other]);
-    s.run_until(|s| s.view(heir).role == "candidate", secs(2));
-    let epoch = s.view(heir).leader_epoch;
+    s.reassign(&[target, leader, other]);
+    s.run_until(|s| s.view(target).role == "candidate", secs(2));
+    let epoch = s.view(target).leader_epoch;
     s.run_for(millis(1));
-    s.pause(heir);
+    s.pause(target);
     s.run_until(|s| s.leader_if_any().is_some(), secs(2));
     s.run_until(|s| s.view(s.leader()).high_watermark.is_some(), secs(1));
-    s.resume(heir);
+    s.resume(target);
     s.run_for(millis(5));
-    assert_ne!(s.view(heir).role, "leader", "its epoch is over");
-    assert!(s.view(heir).leader_epoch > epoch);
+    assert_ne!(s.view(target).role, "leader", "its epoch is over");
+    assert!(s.view(target).leader_epoch > epoch);
     s.produce_acked(&c, 1);
     s.run_until_converged(secs(5));
 }
