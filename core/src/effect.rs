@@ -114,7 +114,7 @@ pub enum NoticeKind {
     Follows(LeaderEpoch, BrokerId),
     /// A replica drops what its leader does not have.
     Truncates(Position),
-    /// Voters have changed; the change is committed.
+    /// A leader has appended a change of the voters, which counts from now on and is not committed yet.
     VotersChanged(Vec<Voter>),
     /// Damage was found.
     Hole(Offset, Offset),

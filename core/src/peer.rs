@@ -172,6 +172,8 @@ pub struct VoteRequest {
 /// The answer of one that is asked for its vote.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct VoteReply {
+    /// The epoch of the election that it was asked for.
+    pub election: LeaderEpoch,
     /// Whether it is given.
     pub granted: bool,
     /// Whether it is worth less: the voter is a suspect.

@@ -404,12 +404,15 @@ mod tests {
     }
 
     fn vote_reply() -> impl Strategy<Value = VoteReply> {
-        let reply = (any::<bool>(), any::<bool>(), voter_changes());
-        reply.prop_map(|(granted, marked, lost_voter_changes)| VoteReply {
-            granted,
-            marked,
-            lost_voter_changes,
-        })
+        let reply = (any::<i32>(), any::<bool>(), any::<bool>(), voter_changes());
+        reply.prop_map(
+            |(election, granted, marked, lost_voter_changes)| VoteReply {
+                election: LeaderEpoch(election),
+                granted,
+                marked,
+                lost_voter_changes,
+            },
+        )
     }
 
     fn body() -> impl Strategy<Value = ReplicaBody> {

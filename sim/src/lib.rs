@@ -19,7 +19,6 @@ pub mod client;
 pub mod checkers;
 pub mod node;
 pub mod cluster;
-pub mod describe;
 pub mod trace;
 pub mod nemesis;
 pub mod liveness;

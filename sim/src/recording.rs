@@ -4,13 +4,12 @@
 //! orders the same. Were anything else asked of a broker, or told to it, beside [`Broker::step`], a replay would differ.
 
 use varve_core::broker::{Broker, Setup};
+use varve_core::describe;
 use varve_core::effect::{Effect, Effects};
 use varve_core::hooks::{Hooks, Mutant};
 use varve_core::input::Input;
 use varve_core::store::Recovered;
 use varve_core::time::Now;
-
-use crate::describe;
 
 /// One start of a broker.
 #[derive(Debug)]

@@ -15,14 +15,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use varve_core::describe;
 use varve_core::ids::{Offset, TopicPartition};
+use varve_core::peer::{AppendReply, PeerMessage, ReplicaBody};
 use varve_core::replica::ReplicaView;
 use varve_core::store::{Mark, Recovered};
 
 use crate::checkers::{Logged, Observed, Step};
 use crate::clock::SimTime;
 use crate::cluster::Payload;
-use crate::describe;
 use crate::network::Place;
 
 /// What is written down of a run.
@@ -147,7 +148,7 @@ impl Trace {
                 text,
                 "; {}finds {}",
                 self.label(replica.replica),
-                describe::position(replica.end)
+                describe::Short(replica.end)
             );
             match replica.mark {
                 Mark::Clean => {}
@@ -156,7 +157,7 @@ impl Trace {
                 Mark::New => text.push_str(", new"),
             }
             for hole in &replica.holes {
-                let _ = write!(text, ", hole {}", describe::range(hole.start, hole.end));
+                let _ = write!(text, ", hole {}", describe::Offsets(hole.start, hole.end));
             }
         }
         self.lines.push(Line::Told(now, format!("n{node}"), text));
@@ -185,7 +186,7 @@ impl Trace {
             return;
         }
         let text = match payload {
-            Payload::Peer(message) => match describe::peer_message(message) {
+            Payload::Peer(message) => match shown(message) {
                 Some((partition, text)) if self.watches(partition) => {
                     Some(format!("{}{text}", self.label(partition)))
                 }
@@ -376,4 +377,37 @@ fn show_log(log: &[Logged]) -> String {
         text.push(format!("e{epoch}:{shown}"));
     }
     text.join("   ")
+}
+
+/// A message between brokers that a trace shows, and of which partition it is; `None` for what only keeps things going.
+fn shown(message: &PeerMessage) -> Option<(TopicPartition, String)> {
+    let partition = match message {
+        PeerMessage::Replica(replica) => match &replica.body {
+            ReplicaBody::Append(append) if append.entries.is_empty() => return None,
+            ReplicaBody::AppendReply(AppendReply::Matched { .. }) => return None,
+            ReplicaBody::PreVote(_)
+            | ReplicaBody::PreVoteReply(_)
+            | ReplicaBody::Vote(_)
+            | ReplicaBody::VoteReply(_)
+            | ReplicaBody::Append(_)
+            | ReplicaBody::AppendReply(AppendReply::Diverged { .. })
+            | ReplicaBody::TransferLeadership
+            | ReplicaBody::Resigned
+            | ReplicaBody::EpochEntered
+            | ReplicaBody::ConfirmLeadership { .. }
+            | ReplicaBody::ConfirmLeadershipReply { .. }
+            | ReplicaBody::FillRequest { .. }
+            | ReplicaBody::FillReply { .. } => replica.partition,
+        },
+        PeerMessage::Release(request) => request.partition,
+        PeerMessage::Released { partition, .. } => *partition,
+        PeerMessage::Heartbeat(_)
+        | PeerMessage::Leaders(_)
+        | PeerMessage::Peers(_)
+        | PeerMessage::ControllerRequest { .. }
+        | PeerMessage::ControllerResponse { .. }
+        | PeerMessage::ReadIndex { .. }
+        | PeerMessage::ReadIndexReply(_) => return None,
+    };
+    Some((partition, message.to_string()))
 }

@@ -332,7 +332,7 @@ impl Replica {
         };
         if voted_for != self.me {
             if !cx.fx.mutant(Mutant::AnswersVoteBeforeDurable) {
-                let reply = self.vote_reply(true, cx);
+                let reply = self.vote_reply(vote.leader_epoch, true, cx);
                 self.send(voted_for, ReplicaBody::VoteReply(reply), cx);
             }
             return;
@@ -364,7 +364,7 @@ impl Replica {
             && !hangs
             && self.is_current_enough(end, cx)
             && (!self.has_leader(cx) || cx.fx.mutant(Mutant::GrantsPreVoteUnderLeader));
-        let reply = self.vote_reply(granted, cx);
+        let reply = self.vote_reply(leader_epoch, granted, cx);
         self.send(from, ReplicaBody::PreVoteReply(reply), cx);
         if granted {
             self.give_way(cx);
@@ -479,7 +479,7 @@ impl Replica {
         };
         let grants = self.may_vote(cx) && (free || again) && self.is_current_enough(end, cx);
         if !same_epoch || !waits || !grants {
-            let reply = self.vote_reply(false, cx);
+            let reply = self.vote_reply(leader_epoch, false, cx);
             self.send(from, ReplicaBody::VoteReply(reply), cx);
             return;
         }
@@ -488,7 +488,7 @@ impl Replica {
             voted_for: Some(from),
         };
         if again && self.orders.is_stored(vote) || cx.fx.mutant(Mutant::AnswersVoteBeforeDurable) {
-            let reply = self.vote_reply(true, cx);
+            let reply = self.vote_reply(leader_epoch, true, cx);
             self.send(from, ReplicaBody::VoteReply(reply), cx);
         }
         if !again {
@@ -511,8 +511,9 @@ impl Replica {
         }
     }
 
-    fn vote_reply(&self, granted: bool, cx: &mut Cx<'_>) -> VoteReply {
+    fn vote_reply(&self, election: LeaderEpoch, granted: bool, cx: &mut Cx<'_>) -> VoteReply {
         VoteReply {
+            election,
             granted,
             marked: self.is_marked(cx),
             lost_voter_changes: self.undecided_changes(),

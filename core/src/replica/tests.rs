@@ -637,17 +637,17 @@ fn leadership_goes_to_whom_it_is_handed_without_a_timeout() {
 fn a_leader_that_is_deposed_tells_its_voters() {
     let mut quorum = Quorum::new(3);
     let old = quorum.elect();
-    let (heir, other) = ((old + 1) % 3, (old + 2) % 3);
-    // The third replica hears nothing of the heir, and goes on hearing the broker of the old leader.
-    quorum.cut = vec![(heir, other)];
-    assert!(quorum.with(old, |replica, cx| replica.transfer_to(voter(heir), cx)));
+    let (successor, other) = ((old + 1) % 3, (old + 2) % 3);
+    // The third replica hears nothing of the successor, and goes on hearing the broker of the old leader.
+    quorum.cut = vec![(successor, other)];
+    assert!(quorum.with(old, |replica, cx| replica.transfer_to(voter(successor), cx)));
     quorum.settle();
-    assert_eq!(quorum.leader(), Some(heir));
+    assert_eq!(quorum.leader(), Some(successor));
     assert_eq!(quorum.replicas[other].leader(), None);
-    quorum.cut.push((heir, old));
+    quorum.cut.push((successor, old));
     quorum.run(Duration::from_secs(5));
     let leader = quorum.leader().expect("the other two are a majority");
-    assert_eq!(leader, old, "it has the heir's opening");
+    assert_eq!(leader, old, "it has the successor's opening");
 }
 
 #[test]

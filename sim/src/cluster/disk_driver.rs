@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use varve_core::describe;
 use varve_core::ids::Voter;
 use varve_core::input::Input;
 use varve_core::store::{
@@ -14,7 +15,6 @@ use varve_core::store::{
 use crate::checkers::Violation;
 use crate::clock::SimTime;
 use crate::cluster::{Cluster, Event};
-use crate::describe;
 use crate::draw::Subsystem;
 use crate::node::{Deferred, DiskEvent};
 use crate::panics::caught;
@@ -399,7 +399,7 @@ impl Cluster {
         for range in rewritten {
             let text = format!(
                 "n{number} writes {} again",
-                describe::range(range.start, range.end)
+                describe::Offsets(range.start, range.end)
             );
             self.trace.fault(now, text);
         }

@@ -3,6 +3,7 @@
 
 use std::hash::Hash as _;
 
+use varve_core::describe;
 use varve_core::effect::{Effect, Effects};
 use varve_core::ids::{PartitionIndex, TopicPartition};
 use varve_core::input::Input;
@@ -12,7 +13,6 @@ use varve_core::wire::Response;
 use crate::checkers::bounded::Queues;
 use crate::checkers::{Step, Violation};
 use crate::cluster::{Cluster, Event};
-use crate::describe;
 use crate::network::{Listening, Place};
 use crate::node::{Deferred, DiskEvent};
 use crate::panics::caught;

@@ -4,15 +4,32 @@
 //! `e4@12`, with `+3` notes only where a note is what the line is about. No `Debug` dumps, no pointers, no wall
 //! time.
 
+mod client;
+mod input;
+
 use std::fmt;
 
-use crate::effect::{NoticeKind, Resignation, TrustLost};
-use crate::log::{Entry, NoteKind, Position};
+use crate::effect::{Effect, NoticeKind, Resignation, TrustLost};
+use crate::ids::{Offset, TopicPartition};
+use crate::log::{Entry, Note, NoteKind, Position};
 use crate::peer::{
-    AppendReply, ControllerRequest, ControllerResponse, Decision, LeaderAndIsr, PeerMessage,
-    ReplicaBody, ReplicaMessage, VoteReply,
+    AppendReply, ControllerRequest, ControllerResponse, Decision, Denial, LeaderAndIsr,
+    PeerMessage, ReplicaBody, ReplicaMessage, VoteReply,
 };
-use crate::store::{Flush, Mark, OrderKind, QueryKind};
+use crate::store::{Mark, OrderKind, QueryKind};
+
+pub use client::{request, response};
+pub use input::input;
+
+/// A range of offsets, half open: `[2,5)`.
+#[derive(Clone, Copy, Debug)]
+pub struct Offsets(pub Offset, pub Offset);
+
+impl fmt::Display for Offsets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{},{})", self.0, self.1)
+    }
+}
 
 /// A position without its notes, as traces show it: `e4@12`.
 #[derive(Clone, Copy, Debug)]
@@ -24,23 +41,24 @@ impl fmt::Display for Short {
     }
 }
 
-impl fmt::Display for NoteKind {
+impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Opening { leader } => write!(f, "opening by n{}", leader.broker),
-            Self::Voters(voters) => {
-                f.write_str("voters")?;
-                voters
-                    .iter()
-                    .try_for_each(|voter| write!(f, " n{}", voter.broker))
+        match &self.kind {
+            NoteKind::Opening { .. } => {
+                write!(f, "opening of e{} at {}", self.leader_epoch, self.offset)
             }
-            Self::LogStart(offset) => write!(f, "log start {offset}"),
-            Self::ClockTick(clock) => write!(f, "clock tick {clock}"),
+            NoteKind::Voters(voters) => {
+                f.write_str("voters")?;
+                let mut voters = voters.iter();
+                voters.try_for_each(|voter| write!(f, " n{}", voter.broker))
+            }
+            NoteKind::LogStart(offset) => write!(f, "log start {offset}"),
+            NoteKind::ClockTick(clock) => write!(f, "clock tick {clock}"),
         }
     }
 }
 
-/// Entries as one phrase: `[2,5) and opening by n3`.
+/// Entries as one phrase: `[2,5), opening of e3 at 5`.
 #[derive(Clone, Copy, Debug)]
 pub struct Entries<'a>(pub &'a [Entry]);
 
@@ -50,17 +68,17 @@ impl fmt::Display for Entries<'_> {
         let mut entries = self.0.iter().peekable();
         while let Some(entry) = entries.next() {
             if !std::mem::take(&mut first) {
-                f.write_str(" and ")?;
+                f.write_str(", ")?;
             }
             match entry {
-                Entry::Note(note) => note.kind.fmt(f)?,
+                Entry::Note(note) => note.fmt(f)?,
                 Entry::Batch(batch) => {
                     let mut end = batch.header.next_offset();
                     while let Some(Entry::Batch(next)) = entries.peek() {
                         end = next.header.next_offset();
                         entries.next();
                     }
-                    write!(f, "[{},{end})", batch.header.base_offset)?;
+                    Offsets(batch.header.base_offset, end).fmt(f)?;
                 }
             }
         }
@@ -72,13 +90,10 @@ impl fmt::Display for OrderKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Create { .. } => f.write_str("create"),
-            Self::Append { entries, flush, .. } => {
-                write!(f, "append {}", Entries(entries))?;
-                match flush {
-                    Flush::Commit => Ok(()),
-                    Flush::Replicated => f.write_str(" unsynced"),
-                }
-            }
+            Self::Append { entries, .. } => match entries.first() {
+                Some(Entry::Note(_)) => Entries(entries).fmt(f),
+                Some(Entry::Batch(_)) | None => write!(f, "append {}", Entries(entries)),
+            },
             Self::Truncate { to } => write!(f, "truncate to {}", Short(*to)),
             Self::StoreVote(vote) => match vote.voted_for {
                 Some(voter) => write!(f, "vote e{} for n{}", vote.leader_epoch, voter.broker),
@@ -91,17 +106,13 @@ impl fmt::Display for OrderKind {
             Self::Probe => f.write_str("probe the disk"),
             Self::Fill { batches } => match (batches.first(), batches.last()) {
                 (Some(first), Some(last)) => {
-                    write!(
-                        f,
-                        "fill [{},{})",
-                        first.header.base_offset,
-                        last.header.next_offset()
-                    )
+                    let (from, end) = (first.header.base_offset, last.header.next_offset());
+                    write!(f, "fill {}", Offsets(from, end))
                 }
                 (None, _) | (_, None) => f.write_str("fill nothing"),
             },
             Self::AcceptLoss { range } => {
-                write!(f, "accept loss of [{},{})", range.start, range.end)
+                write!(f, "accept loss of {}", Offsets(range.start, range.end))
             }
             Self::SaveSnapshot { at, .. } => write!(f, "snapshot at {}", Short(*at)),
             Self::Delete => f.write_str("delete"),
@@ -112,7 +123,7 @@ impl fmt::Display for OrderKind {
 impl fmt::Display for QueryKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Read { offset, end, .. } => write!(f, "read [{offset},{end})"),
+            Self::Read { offset, end, .. } => write!(f, "read {}", Offsets(*offset, *end)),
             Self::OffsetForTimestamp { timestamp, .. } => write!(f, "find timestamp {timestamp}"),
             Self::MaxTimestamp { .. } => f.write_str("find the greatest timestamp"),
         }
@@ -131,14 +142,8 @@ impl fmt::Display for PeerMessage {
                     .try_for_each(|announcement| write!(f, " {announcement}"))
             }
             Self::Peers(peers) => write!(f, "Peers {}", peers.len()),
-            Self::Release(request) => {
-                let partition = request.partition.partition;
-                write!(f, "Release p{partition} e{}", request.leader_epoch)
-            }
-            Self::Released {
-                partition,
-                leader_epoch,
-            } => write!(f, "Released p{} e{leader_epoch}", partition.partition),
+            Self::Release(request) => write!(f, "Release e{}", request.leader_epoch),
+            Self::Released { leader_epoch, .. } => write!(f, "Released e{leader_epoch}"),
             Self::ControllerRequest { request, .. } => write!(f, "Ask {request}"),
             Self::ControllerResponse { response, .. } => write!(f, "Answer {response}"),
             Self::ReadIndex { round } => write!(f, "ReadIndex #{round}"),
@@ -170,57 +175,73 @@ impl fmt::Display for LeaderAndIsr {
 impl fmt::Display for ReplicaMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let epoch = self.leader_epoch;
-        let verdict = |reply: &VoteReply| {
-            let granted = if reply.granted { "granted" } else { "refused" };
-            let marked = if reply.marked { " marked" } else { "" };
-            format!("{granted}{marked}")
-        };
         match &self.body {
             ReplicaBody::PreVote(asked) => write!(f, "PreVote e{epoch} last {}", Short(asked.end)),
-            ReplicaBody::PreVoteReply(reply) => write!(f, "PreVote {}", verdict(reply)),
+            ReplicaBody::PreVoteReply(reply) => write!(f, "PreVote {reply}"),
             ReplicaBody::Vote(asked) => write!(f, "Vote e{epoch} last {}", Short(asked.end)),
-            ReplicaBody::VoteReply(reply) => write!(f, "Vote e{epoch} {}", verdict(reply)),
-            ReplicaBody::Append(append) => {
-                write!(f, "Append e{epoch} after {}", Short(append.previous))?;
-                if !append.entries.is_empty() {
-                    write!(f, " {}", Entries(&append.entries))?;
-                }
-                write!(f, " hw {}", append.committed.end_offset)
+            ReplicaBody::VoteReply(reply) => write!(f, "Vote {reply}"),
+            ReplicaBody::Append(append) if append.entries.is_empty() => {
+                let (previous, hw) = (Short(append.previous), append.committed.end_offset);
+                write!(f, "Append e{epoch} after {previous} hw {hw}")
             }
-            ReplicaBody::AppendReply(AppendReply::Matched {
+            ReplicaBody::Append(append) => {
+                write!(f, "Append e{epoch} {}", Entries(&append.entries))
+            }
+            ReplicaBody::AppendReply(reply) => write!(f, "Append reply e{epoch}: {reply}"),
+            ReplicaBody::TransferLeadership => write!(f, "TransferLeadership e{epoch}"),
+            ReplicaBody::Resigned => write!(f, "Resigned e{epoch}"),
+            ReplicaBody::EpochEntered => write!(f, "EpochEntered e{epoch}"),
+            ReplicaBody::ConfirmLeadership { .. } => write!(f, "ConfirmLeadership e{epoch}"),
+            ReplicaBody::ConfirmLeadershipReply { .. } => {
+                write!(f, "ConfirmLeadership reply e{epoch}")
+            }
+            ReplicaBody::FillRequest { offset, end, .. } => {
+                write!(f, "Fill request {}", Offsets(*offset, *end))
+            }
+            ReplicaBody::FillReply {
+                batches, denial, ..
+            } => match (batches.first(), batches.last()) {
+                (Some(first), Some(last)) => {
+                    let (from, end) = (first.header.base_offset, last.header.next_offset());
+                    write!(f, "Fill reply: {}", Offsets(from, end))
+                }
+                (None, _) | (_, None) => f.write_str(match denial {
+                    Some(Denial::NeverHad) => "Fill reply: never had it",
+                    Some(Denial::Marked) => "Fill reply: has it not, as a suspect",
+                    None => "Fill reply: nothing",
+                }),
+            },
+        }
+    }
+}
+
+impl fmt::Display for VoteReply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = match (self.granted, self.marked) {
+            (true, true) => "granted, by a suspect",
+            (true, false) => "granted",
+            (false, _) => "refused",
+        };
+        write!(f, "reply e{}: {verdict}", self.election)
+    }
+}
+
+impl fmt::Display for AppendReply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Matched {
                 appended,
                 durable,
                 whole,
                 ..
-            }) => {
-                write!(f, "Append e{epoch} durable to {}", Short(*durable))?;
+            } => {
+                write!(f, "durable to {}", Short(*durable))?;
                 if appended != durable {
                     write!(f, ", has {}", Short(*appended))?;
                 }
-                if *whole {
-                    Ok(())
-                } else {
-                    f.write_str(" and lacks something")
-                }
+                f.write_str(if *whole { "" } else { " and lacks something" })
             }
-            ReplicaBody::AppendReply(AppendReply::Diverged { hint, .. }) => {
-                write!(f, "Append e{epoch} diverging {}", Short(*hint))
-            }
-            ReplicaBody::TransferLeadership => write!(f, "TransferLeadership e{epoch}"),
-            ReplicaBody::Resigned => write!(f, "Resigned e{epoch}"),
-            ReplicaBody::EpochEntered => write!(f, "EpochEntered e{epoch}"),
-            ReplicaBody::ConfirmLeadership { round } => {
-                write!(f, "ConfirmLeadership e{epoch} #{}", round.0)
-            }
-            ReplicaBody::ConfirmLeadershipReply { round } => {
-                write!(f, "ConfirmLeadership e{epoch} #{} answered", round.0)
-            }
-            ReplicaBody::FillRequest { offset, end, .. } => {
-                write!(f, "FillRequest [{offset},{end})")
-            }
-            ReplicaBody::FillReply { batches, .. } => {
-                write!(f, "FillReply {} batches", batches.len())
-            }
+            Self::Diverged { hint, .. } => write!(f, "diverges at {}", Short(*hint)),
         }
     }
 }
@@ -285,14 +306,16 @@ impl fmt::Display for NoticeKind {
                     .iter()
                     .try_for_each(|voter| write!(f, " n{}", voter.broker))
             }
-            Self::Hole(start, end) => write!(f, "hole [{start},{end})"),
-            Self::HoleFilled(start, end) => write!(f, "hole [{start},{end}) filled"),
+            Self::Hole(start, end) => write!(f, "hole {}", Offsets(*start, *end)),
+            Self::HoleFilled(start, end) => write!(f, "hole {} filled", Offsets(*start, *end)),
             Self::HoleGivenUp(start, end) => {
-                write!(f, "hole [{start},{end}) given up: no majority ever had it")
+                let hole = Offsets(*start, *end);
+                write!(f, "hole {hole} given up: no majority ever had it")
             }
             Self::HoleGivenUpWithPossibleLoss(start, end) => write!(
                 f,
-                "hole [{start},{end}) given up, since no voter has it: acknowledged records may be lost"
+                "hole {} given up, since no voter has it: acknowledged records may be lost",
+                Offsets(*start, *end)
             ),
             Self::Suspect => f.write_str("suspect: may have lost what it acknowledged"),
             Self::SuspectCleared => f.write_str("suspect no more: has caught up"),
@@ -335,4 +358,72 @@ impl fmt::Display for Resignation {
             Self::Damaged => "gives up what a majority never had and it has lost",
         })
     }
+}
+
+/// What a replica did in a step, in a few words beside its state, which shows its role, epoch, high watermark and end. Its
+/// log ended at `end_before`.
+#[must_use]
+pub fn doings(effects: &[Effect], partition: TopicPartition, end_before: Option<Offset>) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for effect in effects {
+        match effect {
+            Effect::Store(order) if order.replica == partition => match &order.kind {
+                OrderKind::Truncate { to } if end_before.is_some_and(|end| end > to.end_offset) => {
+                    let end = end_before.unwrap_or(to.end_offset);
+                    parts.push(format!("truncate {}", Offsets(to.end_offset, end)));
+                }
+                OrderKind::StoreVote(_) | OrderKind::Probe | OrderKind::SaveSnapshot { .. } => {}
+                kind @ (OrderKind::Create { .. }
+                | OrderKind::Append { .. }
+                | OrderKind::Truncate { .. }
+                | OrderKind::SetMark(_)
+                | OrderKind::Fill { .. }
+                | OrderKind::AcceptLoss { .. }
+                | OrderKind::Delete) => parts.push(kind.to_string()),
+            },
+            Effect::Notice(notice) if notice.partition == Some(partition) => {
+                parts.extend(beside_state(&notice.what));
+            }
+            Effect::Store(_)
+            | Effect::Notice(_)
+            | Effect::Query(_)
+            | Effect::Send { .. }
+            | Effect::Respond { .. }
+            | Effect::Close(_)
+            | Effect::Peers { .. }
+            | Effect::Redial(_)
+            | Effect::CloseSession { .. }
+            | Effect::AcceptPeer { .. }
+            | Effect::RejectPeer { .. }
+            | Effect::Joined(_)
+            | Effect::Ready
+            | Effect::CloseClients
+            | Effect::Stopped => {}
+        }
+    }
+    parts.join(", ")
+}
+
+/// What a notice says that the state does not; `None` where that is nothing.
+fn beside_state(what: &NoticeKind) -> Option<String> {
+    Some(match what {
+        NoticeKind::StartsElection(_, why) => why.to_string(),
+        NoticeKind::Leads(_) | NoticeKind::Truncates(_) | NoticeKind::VotersChanged(_) => {
+            return None;
+        }
+        NoticeKind::LeadsWithPossibleLoss(_) => "all voters granted: possible loss".to_owned(),
+        NoticeKind::Resigns(_, why) => format!("resigns: {why}"),
+        NoticeKind::Follows(_, leader) => format!("follows n{leader}"),
+        NoticeKind::Suspect => "suspect".to_owned(),
+        NoticeKind::SuspectCleared => "suspect no more".to_owned(),
+        what @ (NoticeKind::Hole(..)
+        | NoticeKind::HoleFilled(..)
+        | NoticeKind::HoleGivenUp(..)
+        | NoticeKind::HoleGivenUpWithPossibleLoss(..)
+        | NoticeKind::DuplicateBrokerId(_)
+        | NoticeKind::DirectoryOffline(_)
+        | NoticeKind::DiskFull
+        | NoticeKind::CommittedLost(_)
+        | NoticeKind::Refused(_)) => what.to_string(),
+    })
 }
