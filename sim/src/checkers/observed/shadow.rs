@@ -387,6 +387,7 @@ impl Shadow {
         let found = found.filter(|found| fault.journal_damaged && found.mark.is_suspect())?;
         self.part_left(found, fault)
             .or_else(|| self.predecessor_left(found))
+            .or_else(|| self.name_left(found))
     }
 
     /// The same where a power cut has torn groups and spared others behind them: only what was never durable may be lost.
@@ -396,8 +397,22 @@ impl Shadow {
         fault: Interruption,
     ) -> Option<Stored> {
         let found = found.filter(|found| fault.power_was_cut && found.mark.is_suspect())?;
-        let left = self.part_left(found, fault)?;
-        left.log.starts_with(&self.durable.log).then_some(left)
+        let left = self.part_left(found, fault);
+        let left = left.filter(|left| left.log.starts_with(&self.durable.log));
+        left.or_else(|| self.name_left(found))
+    }
+
+    /// A replica whose deletion was under way and is done, and whose directory is still there: a lost group may have created
+    /// it again, with voters that nobody knows.
+    fn name_left(&self, found: &RecoveredReplica) -> Option<Stored> {
+        let left = Stored {
+            exists: true,
+            mark: found.mark,
+            ..Stored::default()
+        };
+        let deletes = |pending: &Pending| pending.change == Change::Delete;
+        let may_be = found.voters.is_empty() && self.pending.iter().any(deletes);
+        (may_be && matches(&left, Some(found))).then_some(left)
     }
 
     fn predecessor_left(&self, found: &RecoveredReplica) -> Option<Stored> {

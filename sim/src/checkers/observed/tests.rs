@@ -396,3 +396,26 @@ fn a_refusal_that_is_heard_after_a_deletion_takes_nothing_from_what_is_there_now
     let shadow = seen.shadow(replica, ME).expect("it is known");
     assert_eq!(shadow.ordered.log.len(), 2);
 }
+
+#[test]
+fn what_was_to_be_deleted_may_be_there_by_its_name_alone_where_a_group_is_lost() {
+    let voters = vec![ME];
+    let vote = OrderKind::StoreVote(Vote {
+        leader_epoch: LeaderEpoch(4),
+        voted_for: None,
+    });
+    let (one, _) = append(Entry::Batch(batch(0)), Position::default());
+    let kinds = vec![OrderKind::Create { voters }, vote, one, OrderKind::Delete];
+    let mut named = found(Position::default(), Mark::Suspect);
+    named.voters.clear();
+    let mut start = Start::after(kinds.clone(), 3);
+    assert!(start.may_find(&named));
+    assert!(
+        !start.may_find(&found(Position::default(), Mark::Suspect)),
+        "its creation is not known"
+    );
+    start.fault.power_was_cut = false;
+    assert!(!start.may_find(&named), "no process loses a group");
+    let start = Start::after(kinds[..3].to_vec(), 3);
+    assert!(!start.may_find(&named), "nobody has deleted it");
+}
