@@ -21,7 +21,7 @@ use varve_core::time::Instant;
 
 use crate::connection::{ClientEvent, ReplyQueue};
 use crate::disk_thread::{DiskHandle, DiskReport};
-use crate::notice;
+use crate::notice::Notices;
 use crate::peer_link::{LinkEvent, PeerLinks, Sessions};
 use crate::rt::Clock;
 
@@ -72,6 +72,7 @@ pub struct Driver {
     progress: watch::Sender<Progress>,
     clients: BTreeMap<ConnectionId, ReplyQueue>,
     orders: Vec<Order>,
+    notices: Notices,
     /// Links that broke while effects were carried out; the broker is told after.
     broken: Vec<BrokerId>,
     next_tick: Instant,
@@ -93,8 +94,10 @@ impl Driver {
         progress: watch::Sender<Progress>,
     ) -> Self {
         let now = clock.now();
+        let notices = Notices::new(broker.identity().broker);
         Self {
             broker,
+            notices,
             effects,
             clock,
             disk,
@@ -145,6 +148,7 @@ impl Driver {
                 );
             }
         }
+        self.notices.tell_all();
         self.disk.close().await;
         self.progress.send_replace(Progress::Stopped);
     }
@@ -207,6 +211,7 @@ impl Driver {
         if now >= self.next_tick {
             self.next_tick = now + Duration::from_millis(TICK_MS);
             self.disk.tick();
+            self.notices.tell_due(now);
         }
         if self
             .broker
@@ -351,7 +356,7 @@ impl Driver {
                 self.clients.values().for_each(ReplyQueue::finish);
             }
             Effect::Stopped => self.stopped = true,
-            Effect::Notice(notice) => notice::tell(self.broker.identity().broker, &notice),
+            Effect::Notice(notice) => self.notices.tell(notice, self.clock.now()),
         }
     }
 

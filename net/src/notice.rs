@@ -2,12 +2,127 @@
 //!
 //! The level says who should read it: what needs a person is a warning or an error, the life of replicas is
 //! information, what happens all the time is for debugging.
+//!
+//! A stop, a start or a lost peer happens to all partitions of a broker at once, and is one line for all of them. Where
+//! the log shows what is for debugging, each has a line of its own.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use varve_core::effect::{Notice, NoticeKind};
-use varve_core::ids::BrokerId;
+use varve_core::ids::{BrokerId, TopicPartition};
+use varve_core::time::Instant;
 
-/// Tells a notice of a broker.
-pub fn tell(broker: BrokerId, notice: &Notice) {
+/// How long what happens to partitions is gathered before it is told.
+const GATHERING: Duration = Duration::from_millis(250);
+
+/// The notices of a broker.
+#[derive(Debug)]
+pub struct Notices {
+    broker: BrokerId,
+    /// What has happened to partitions and is not told yet, by its words.
+    gathered: BTreeMap<String, Gathered>,
+}
+
+/// The same thing that has happened to some partitions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Gathered {
+    since: Instant,
+    first: Notice,
+    partitions: usize,
+}
+
+impl Notices {
+    /// None so far.
+    #[must_use]
+    pub const fn new(broker: BrokerId) -> Self {
+        Self {
+            broker,
+            gathered: BTreeMap::new(),
+        }
+    }
+
+    /// Takes a notice, and tells it at once where it is not one of many.
+    pub fn tell(&mut self, notice: Notice, now: Instant) {
+        let shows_all = tracing::enabled!(tracing::Level::DEBUG);
+        if shows_all || !self.gathers(&notice, now) {
+            tell(self.broker, &notice);
+        }
+    }
+
+    /// Tells what has been gathered for long enough.
+    pub fn tell_due(&mut self, now: Instant) {
+        let due = self.due(now);
+        self.tell_gathered(due);
+    }
+
+    /// Tells what has been gathered: nothing will happen any more.
+    pub fn tell_all(&mut self) {
+        let all = std::mem::take(&mut self.gathered);
+        self.tell_gathered(all);
+    }
+
+    fn tell_gathered(&self, gathered: impl IntoIterator<Item = (String, Gathered)>) {
+        for (words, gathered) in gathered {
+            let (broker, partitions) = (self.broker.0, gathered.partitions);
+            if partitions == 1 {
+                tell(self.broker, &gathered.first);
+            } else if gathered.first.what == NoticeKind::Suspect {
+                tracing::warn!(broker, partitions, "{words}");
+            } else {
+                tracing::info!(broker, partitions, "{words}");
+            }
+        }
+    }
+
+    /// Gathers a notice, if it is one that may be one of many. The metadata have a line of their own.
+    fn gathers(&mut self, notice: &Notice, now: Instant) -> bool {
+        let is_topics = notice
+            .partition
+            .is_some_and(|it| it != TopicPartition::METADATA);
+        let Some(words) = words_of_many(&notice.what).filter(|_| is_topics) else {
+            return false;
+        };
+        let gathered = self.gathered.entry(words).or_insert_with(|| Gathered {
+            since: now,
+            first: notice.clone(),
+            partitions: 0,
+        });
+        gathered.partitions += 1;
+        true
+    }
+
+    fn due(&mut self, now: Instant) -> Vec<(String, Gathered)> {
+        let is_due = |_: &String, gathered: &mut Gathered| now.since(gathered.since) >= GATHERING;
+        self.gathered.extract_if(.., is_due).collect()
+    }
+}
+
+/// What is said of several partitions to which this happens; `None` for what is told of each.
+fn words_of_many(what: &NoticeKind) -> Option<String> {
+    Some(match what {
+        NoticeKind::Leads(_) => "leads".to_owned(),
+        NoticeKind::Resigns(_, why) => format!("resigns: {why}"),
+        NoticeKind::Follows(_, leader) => format!("follows n{leader}"),
+        NoticeKind::Truncates(_) => "truncates what the leader does not have".to_owned(),
+        NoticeKind::VotersChanged(_) => "changes voters".to_owned(),
+        what @ (NoticeKind::Suspect | NoticeKind::SuspectCleared) => what.to_string(),
+        NoticeKind::StartsElection(..)
+        | NoticeKind::LeadsWithPossibleLoss(_)
+        | NoticeKind::Hole(..)
+        | NoticeKind::HoleFilled(..)
+        | NoticeKind::HoleGivenUp(..)
+        | NoticeKind::HoleGivenUpWithPossibleLoss(..)
+        | NoticeKind::CommittedLost(_)
+        | NoticeKind::DuplicateBrokerId(_)
+        | NoticeKind::DirectoryOffline(_)
+        | NoticeKind::DiskFull
+        | NoticeKind::Refused(_) => return None,
+    })
+}
+
+/// Tells one notice of a broker.
+fn tell(broker: BrokerId, notice: &Notice) {
     let broker = broker.0;
     let what = &notice.what;
     // Replicas of one topic are told apart by its id: names are not core's business, and may change hands.
@@ -35,5 +150,50 @@ pub fn tell(broker: BrokerId, notice: &Notice) {
         NoticeKind::StartsElection(..) | NoticeKind::Refused(_) => {
             tracing::debug!(broker, partition, "{what}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use varve_core::ids::{LeaderEpoch, Offset, PartitionIndex, TopicId};
+
+    use super::*;
+
+    fn notice(partition: i32, what: NoticeKind) -> Notice {
+        Notice {
+            partition: Some(TopicPartition {
+                topic: TopicId(7 << 64),
+                partition: PartitionIndex(partition),
+            }),
+            what,
+        }
+    }
+
+    #[test]
+    fn what_happens_to_many_partitions_is_told_once_and_what_needs_a_person_at_once() {
+        let mut notices = Notices::new(BrokerId(1));
+        let start = Instant(1_000_000);
+        for partition in 0..1000 {
+            let leads = notice(partition, NoticeKind::Leads(LeaderEpoch(partition)));
+            assert!(notices.gathers(&leads, start));
+        }
+        let soon = start + GATHERING / 2;
+        let follows = notice(3, NoticeKind::Follows(LeaderEpoch(2), BrokerId(2)));
+        assert!(notices.gathers(&follows, soon));
+        assert!(!notices.gathers(&notice(1, NoticeKind::Hole(Offset(1), Offset(2))), soon));
+        let metadata = Notice {
+            partition: Some(TopicPartition::METADATA),
+            what: NoticeKind::Leads(LeaderEpoch(1)),
+        };
+        assert!(!notices.gathers(&metadata, soon));
+        assert_eq!(notices.due(soon), []);
+        let due = notices.due(start + GATHERING);
+        let due = due
+            .iter()
+            .map(|(words, it)| (words.as_str(), it.partitions));
+        assert_eq!(due.collect::<Vec<_>>(), [("leads", 1000)]);
+        let due = notices.due(soon + GATHERING);
+        let due = due.into_iter().map(|(_, it)| (it.first, it.partitions));
+        assert_eq!(due.collect::<Vec<_>>(), [(follows, 1)]);
     }
 }
