@@ -354,6 +354,15 @@ impl Delayed for WaitingAdmin {
 }
 
 impl ControllerRequests {
+    /// Every request that is not answered is sent again in its time.
+    pub(super) fn assert_invariants(&self) {
+        assert_eq!(
+            self.asked.len(),
+            self.due.len(),
+            "every request to the controller is sent again in its time"
+        );
+    }
+
     /// When the next one is asked again.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.due.first().map(|(at, _)| *at)

@@ -468,6 +468,27 @@ impl Broker {
         if self.stopping && !self.closing_clients && !self.stopped {
             self.try_stop(fx);
         }
+        self.assert_invariants();
+    }
+
+    /// What is kept twice agrees. Checked after every step, so it looks at no more than how many there are: each replica
+    /// looks at itself, and every touched one's account has just been taken.
+    fn assert_invariants(&self) {
+        assert_eq!(
+            self.timers.len(),
+            self.armed.len(),
+            "what is armed has one timer"
+        );
+        assert_eq!(
+            self.unsettled.len(),
+            self.accounts.len(),
+            "every account is of a replica with orders that are not done"
+        );
+        assert!(
+            !self.accounts.is_empty() || self.unwritten_bytes == 0,
+            "bytes wait for the disk in an order"
+        );
+        self.requests.assert_invariants();
     }
 
     /// Looks once at every replica that was touched: timers, announcements, waiting requests, metadata.

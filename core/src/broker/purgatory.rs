@@ -64,7 +64,6 @@ impl Waiters {
     }
 
     /// Whether nobody waits for any.
-    #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -103,6 +102,15 @@ impl Purgatory {
             self.deadlines.insert((deadline, id));
             waiting.deadline = deadline;
         }
+    }
+
+    /// Every request that waits has one deadline.
+    pub(super) fn assert_invariants(&self) {
+        assert_eq!(
+            self.waiting.len(),
+            self.deadlines.len(),
+            "every request that waits has one deadline"
+        );
     }
 
     /// How many wait.

@@ -46,6 +46,20 @@ pub(super) struct Requests {
     pub(super) fetch_bytes_max: Option<i32>,
 }
 
+impl Requests {
+    /// Nothing is looked for that does not wait.
+    pub(super) fn assert_invariants(&self) {
+        self.purgatory.assert_invariants();
+        self.controller_requests.assert_invariants();
+        let nobody_is_looked_for =
+            self.readers.is_empty() && self.offsets.is_empty() && self.held_rejections.is_empty();
+        assert!(
+            self.purgatory.len() > 0 || nobody_is_looked_for,
+            "whoever is looked for by partition waits"
+        );
+    }
+}
+
 impl Broker {
     /// Takes a client's request.
     pub(super) fn on_request(&mut self, request: ClientRequest, fx: &mut Effects) {
