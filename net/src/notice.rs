@@ -6,7 +6,7 @@
 //! A stop, a start or a lost peer happens to all partitions of a broker at once, and is one line for all of them. Where
 //! the log shows what is for debugging, each has a line of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use varve_core::effect::{Notice, NoticeKind};
@@ -29,7 +29,7 @@ pub struct Notices {
 struct Gathered {
     since: Instant,
     first: Notice,
-    partitions: usize,
+    partitions: BTreeSet<TopicPartition>,
 }
 
 impl Notices {
@@ -45,7 +45,11 @@ impl Notices {
     /// Takes a notice, and tells it at once where it is not one of many.
     pub fn tell(&mut self, notice: Notice, now: Instant) {
         let shows_all = tracing::enabled!(tracing::Level::DEBUG);
-        if shows_all || !self.gathers(&notice, now) {
+        if shows_all {
+            tell(self.broker, &notice);
+        } else if !self.gathers(&notice, now) {
+            // What has led to it comes before it.
+            self.tell_all();
             tell(self.broker, &notice);
         }
     }
@@ -63,8 +67,10 @@ impl Notices {
     }
 
     fn tell_gathered(&self, gathered: impl IntoIterator<Item = (String, Gathered)>) {
+        let mut gathered: Vec<_> = gathered.into_iter().collect();
+        gathered.sort_by_key(|(_, gathered)| gathered.since);
         for (words, gathered) in gathered {
-            let (broker, partitions) = (self.broker.0, gathered.partitions);
+            let (broker, partitions) = (self.broker.0, gathered.partitions.len());
             if partitions == 1 {
                 tell(self.broker, &gathered.first);
             } else if gathered.first.what == NoticeKind::Suspect {
@@ -77,18 +83,18 @@ impl Notices {
 
     /// Gathers a notice, if it is one that may be one of many. The metadata have a line of their own.
     fn gathers(&mut self, notice: &Notice, now: Instant) -> bool {
-        let is_topics = notice
+        let partition = notice
             .partition
-            .is_some_and(|it| it != TopicPartition::METADATA);
-        let Some(words) = words_of_many(&notice.what).filter(|_| is_topics) else {
+            .filter(|it| *it != TopicPartition::METADATA);
+        let (Some(words), Some(partition)) = (words_of_many(&notice.what), partition) else {
             return false;
         };
         let gathered = self.gathered.entry(words).or_insert_with(|| Gathered {
             since: now,
             first: notice.clone(),
-            partitions: 0,
+            partitions: BTreeSet::new(),
         });
-        gathered.partitions += 1;
+        gathered.partitions.insert(partition);
         true
     }
 
@@ -190,10 +196,12 @@ mod tests {
         let due = notices.due(start + GATHERING);
         let due = due
             .iter()
-            .map(|(words, it)| (words.as_str(), it.partitions));
+            .map(|(words, it)| (words.as_str(), it.partitions.len()));
         assert_eq!(due.collect::<Vec<_>>(), [("leads", 1000)]);
         let due = notices.due(soon + GATHERING);
-        let due = due.into_iter().map(|(_, it)| (it.first, it.partitions));
+        let due = due
+            .into_iter()
+            .map(|(_, it)| (it.first, it.partitions.len()));
         assert_eq!(due.collect::<Vec<_>>(), [(follows, 1)]);
     }
 }

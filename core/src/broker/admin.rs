@@ -184,7 +184,7 @@ impl Broker {
         }
     }
 
-    /// The controller's answer to one of the controller_requests asked here.
+    /// The controller's response to one of the requests sent here.
     pub(super) fn on_client_answer(
         &mut self,
         id: u64,

@@ -18,7 +18,7 @@ use crate::replica::Replica;
 
 use super::{Broker, HOUSEKEEPING_INTERVAL, Timer};
 
-/// Numbers the controller_requests that are passed on: whoever asked sees in its image whether it was heard.
+/// Numbers the requests that are passed on: whoever asked sees in its image whether it was heard.
 const RELAYED: u64 = 0;
 
 /// Who has asked something that is decided and not committed.

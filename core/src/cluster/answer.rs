@@ -11,7 +11,7 @@
 //! lacks may exist all the same. Where topics are to be created for having been asked about, the answer names
 //! them, and tells the client meanwhile what Kafka does: that it should ask again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::config::{ConfigEntry, Configs};
 use super::image::{BrokerImage, BrokerState, ClusterImage, PartitionImage, TopicImage};
@@ -343,32 +343,40 @@ impl<'a> Answering<'a> {
         self.configs.image
     }
 
-    /// Whom administrative requests are sent to. Every broker passes them on, so where the controller is not
-    /// known, or cannot be reached through this listener, this broker will do.
     /// Answers ListPartitionReassignments: of what is named and is not being reassigned nothing is told.
     #[must_use]
     pub fn list_partition_reassignments(
         &self,
         request: &ListPartitionReassignmentsRequest,
     ) -> ListPartitionReassignmentsResponse {
-        let listed = |topic: &TopicImage, asked: Option<&[i32]>| {
-            let partitions = topic.partitions();
-            let wanted =
-                partitions.filter(|(index, _)| asked.is_none_or(|it| it.contains(&index.0)));
-            let ongoing = wanted.filter_map(|(index, partition)| ongoing(index, partition));
+        // By name, and each of its partitions once, however often they are asked for.
+        let mut asked: BTreeMap<&str, BTreeSet<i32>> = BTreeMap::new();
+        for topic in request.topics.iter().flatten() {
+            let indexes = asked.entry(&topic.name).or_default();
+            indexes.extend(&topic.partition_indexes);
+        }
+        let told = |topic: &TopicImage, ongoing: Vec<OngoingPartitionReassignment>| {
             OngoingTopicReassignment {
                 name: (&*topic.name).into(),
-                partitions: ongoing.collect(),
+                partitions: ongoing,
             }
         };
-        let mut topics = Vec::new();
-        match &request.topics {
-            None => topics.extend(self.image().topics().map(|topic| listed(topic, None))),
-            Some(asked) => topics.extend(asked.iter().filter_map(|asked| {
-                let topic = self.image().topic_named(&asked.name)?;
-                Some(listed(topic, Some(&asked.partition_indexes)))
-            })),
-        }
+        let mut topics: Vec<OngoingTopicReassignment> = if request.topics.is_some() {
+            let asked = asked.into_iter().filter_map(|(name, indexes)| {
+                let topic = self.image().topic_named(name)?;
+                let indexes = indexes.into_iter().map(PartitionIndex);
+                let ongoing = indexes.filter_map(|index| ongoing(index, topic.partition(index)?));
+                Some(told(topic, ongoing.collect()))
+            });
+            asked.collect()
+        } else {
+            let all = self.image().topics().map(|topic| {
+                let partitions = topic.partitions();
+                let ongoing = partitions.filter_map(|(index, it)| ongoing(index, it));
+                told(topic, ongoing.collect())
+            });
+            all.collect()
+        };
         topics.retain(|topic| !topic.partitions.is_empty());
         ListPartitionReassignmentsResponse {
             topics,
@@ -376,6 +384,8 @@ impl<'a> Answering<'a> {
         }
     }
 
+    /// Whom administrative requests are sent to. Every broker passes them on, so where the controller is not
+    /// known, or cannot be reached through this listener, this broker will do.
     fn controller_id(&self) -> BrokerId {
         self.controller
             .filter(|&id| self.endpoint_of(id).is_some())
@@ -674,21 +684,26 @@ fn numbers(brokers: &[BrokerId]) -> Vec<i32> {
     brokers.iter().map(|broker| broker.0).collect()
 }
 
-/// What is told of a partition that is being reassigned; `None` where it is not.
+/// What is told of a partition that is being reassigned; `None` where it is not. It is also where nothing but voters that
+/// are not wanted are left, as after a cancellation.
 fn ongoing(
     PartitionIndex(partition_index): PartitionIndex,
     partition: &PartitionImage,
 ) -> Option<OngoingPartitionReassignment> {
-    let original = partition.original.as_ref()?;
     let is_target = |id: &i32| partition.target.iter().any(|voter| voter.broker.0 == *id);
-    let was_target = |id: &i32| original.iter().any(|broker| broker.0 == *id);
+    let is_new = |id: &i32| {
+        let mut original = partition.original.iter().flatten();
+        partition.original.is_some() && original.all(|broker| broker.0 != *id)
+    };
     let replicas: Vec<i32> = partition.replica_brokers().iter().map(|it| it.0).collect();
-    let (stay, go): (Vec<i32>, Vec<i32>) = replicas.iter().partition(|id| is_target(id));
-    Some(OngoingPartitionReassignment {
+    let (stay, removing_replicas): (Vec<i32>, Vec<i32>) =
+        replicas.iter().partition(|id| is_target(id));
+    let is_ongoing = partition.original.is_some() || !removing_replicas.is_empty();
+    is_ongoing.then(|| OngoingPartitionReassignment {
         partition_index,
         replicas,
-        adding_replicas: stay.into_iter().filter(|id| !was_target(id)).collect(),
-        removing_replicas: go,
+        adding_replicas: stay.into_iter().filter(is_new).collect(),
+        removing_replicas,
     })
 }
 

@@ -115,6 +115,7 @@ impl Cluster {
         self.network
             .set_listening(Place::Node(number), Listening::ToPeers);
         self.after_step(number, effects);
+        self.tell_meanwhile();
         // Until the broker says whom it wants, it is linked with everybody its configuration names.
         let peers: Vec<BrokerId> = (1..=self.options.nodes)
             .filter(|&peer| peer != number)

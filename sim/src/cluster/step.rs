@@ -28,6 +28,11 @@ impl Cluster {
             return;
         }
         self.step_broker(number, input);
+        self.tell_meanwhile();
+    }
+
+    /// Tells what the effects of the step before have to tell, and theirs.
+    pub(super) fn tell_meanwhile(&mut self) {
         while let Some((number, run, input)) = self.told_meanwhile.pop_front() {
             if self.node(number).run() == Some(run) {
                 self.step_broker(number, input);

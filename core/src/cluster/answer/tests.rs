@@ -654,4 +654,27 @@ fn what_is_being_reassigned_is_told_with_whom_it_adds_and_removes() {
     assert_eq!(told(None), all);
     assert_eq!(told(Some(&[("weather", &[0]), ("flights", &[1, 7])])), all);
     assert!(told(Some(&[("flights", &[0]), ("nowhere", &[0])])).is_empty());
+    let twice: &[(&str, &[i32])] = &[("flights", &[1, 1]), ("flights", &[1])];
+    assert_eq!(told(Some(twice)), all);
+}
+
+#[test]
+fn what_is_cancelled_is_told_until_who_was_added_is_removed() {
+    let mut known = Known::new();
+    let all = [1, 2, 3, 4].map(voter).to_vec();
+    known.apply(MetadataRecord::PartitionVoters {
+        report: crate::cluster::VoterReport {
+            partition: partition(FLIGHTS, 0),
+            leader_epoch: LeaderEpoch(7),
+            notes: 2,
+            voters: all,
+        },
+    });
+    let request = ListPartitionReassignmentsRequest::default();
+    let response = known
+        .through("OUTSIDE")
+        .list_partition_reassignments(&request);
+    let listed = &response.topics[0].partitions[0];
+    assert!(listed.adding_replicas.is_empty());
+    assert_eq!(listed.removing_replicas, [4]);
 }

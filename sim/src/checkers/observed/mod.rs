@@ -156,8 +156,6 @@ pub struct Observed {
     headers: BTreeMap<u64, BatchHeader>,
     /// Every change of voters that was ever ordered of a log, by its note's digest.
     voter_changes: BTreeMap<u64, Vec<Voter>>,
-    /// The voters that each replica was created with.
-    created_with: BTreeMap<(TopicPartition, Voter), Vec<Voter>>,
     /// Every tick of a log's clock that was ever ordered, by its digest.
     ticks: BTreeMap<u64, LogClock>,
     /// How much time passes at least between two of them in one log.
@@ -326,17 +324,15 @@ impl Observed {
     /// The voters that each log in this directory names last, or was created with: as it was ordered, and as far as it is
     /// durable, since a node that is down may have lost the rest.
     pub fn voters_in(&self, directory: Voter) -> impl Iterator<Item = &[Voter]> {
-        let replicas = self.replicas.iter();
-        let replicas = replicas
-            .filter_map(move |(&partition, replicas)| Some((partition, replicas.get(&directory)?)));
-        replicas.flat_map(move |(partition, shadow)| {
+        let replicas = self.replicas.values();
+        let shadows = replicas.filter_map(move |replicas| replicas.get(&directory));
+        shadows.flat_map(move |shadow| {
             let stored = [&shadow.ordered, &shadow.durable].into_iter();
             let stored = stored.filter(|stored| stored.exists);
-            stored.filter_map(move |stored| {
+            stored.map(move |stored| {
                 let mut entries = stored.log.iter().rev();
                 let last = entries.find_map(|logged| self.voter_changes.get(&logged.digest));
-                let last = last.or_else(|| self.created_with.get(&(partition, directory)));
-                last.map(Vec::as_slice)
+                last.unwrap_or(&stored.created_with).as_slice()
             })
         })
     }
@@ -469,9 +465,6 @@ impl Observed {
                 dropped,
             },
         }));
-        if let OrderKind::Create { voters } = &order.kind {
-            self.created_with.insert((partition, me), voters.clone());
-        }
         let OrderKind::Append { entries, flush, .. } = &order.kind else {
             return;
         };

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 
+use varve_core::ids::Voter;
 use varve_core::log::Position;
 use varve_core::store::{
     Completion, Mark, Order, OrderKind, OrderSeq, RecoveredReplica, Stage, Vote,
@@ -16,6 +17,8 @@ use super::log::{Logged, digest_batch, index_of, log_entry, order};
 pub struct Stored {
     /// It has been created and not deleted.
     pub exists: bool,
+    /// The voters that it was created with.
+    pub created_with: Vec<Voter>,
     /// Its log.
     pub log: Vec<Logged>,
     /// Its vote.
@@ -71,7 +74,7 @@ fn with_batches(front: &[Logged], behind: &[Logged], end: Position) -> Option<Ve
 
 #[derive(Clone, Debug, PartialEq)]
 enum Change {
-    Create,
+    Create(Vec<Voter>),
     Append(Vec<Logged>),
     Truncate(Position),
     Vote(Vote),
@@ -84,7 +87,7 @@ enum Change {
 impl Change {
     fn describe(&self) -> String {
         match self {
-            Self::Create => "create".to_owned(),
+            Self::Create(_) => "create".to_owned(),
             Self::Append(entries) => match entries.last() {
                 Some(last) => format!("append to {}", last.after),
                 None => "append nothing".to_owned(),
@@ -101,7 +104,10 @@ impl Change {
 impl Stored {
     fn apply(&mut self, change: &Change) {
         match change {
-            Change::Create => self.exists = true,
+            Change::Create(voters) => {
+                self.exists = true;
+                self.created_with.clone_from(voters);
+            }
             Change::Append(entries) => self.log.extend_from_slice(entries),
             Change::Truncate(to) => {
                 if let Some(index) = self.index_of(*to) {
@@ -213,7 +219,7 @@ impl Shadow {
         let mut deed = None;
         let mut end_before = None;
         let change = match &order.kind {
-            OrderKind::Create { .. } => Change::Create,
+            OrderKind::Create { voters } => Change::Create(voters.clone()),
             OrderKind::Append { after, entries, .. } => {
                 end_before = Some(*after);
                 if self.refused
@@ -292,7 +298,7 @@ impl Shadow {
                     self.predecessor = std::mem::take(&mut self.durable);
                 }
                 Change::Truncate(_) => self.before_truncations.push(self.durable.log.clone()),
-                Change::Create
+                Change::Create(_)
                 | Change::Append(_)
                 | Change::Vote(_)
                 | Change::Mark(_)
@@ -329,7 +335,7 @@ impl Shadow {
                 Change::Truncate(to) if order(*to) <= order(from) => return Vec::new(),
                 Change::Delete => return Vec::new(),
                 Change::Truncate(_)
-                | Change::Create
+                | Change::Create(_)
                 | Change::Append(_)
                 | Change::Vote(_)
                 | Change::Mark(_)
@@ -387,7 +393,7 @@ impl Shadow {
         let found = found.filter(|found| fault.journal_damaged && found.mark.is_suspect())?;
         self.part_left(found, fault)
             .or_else(|| self.predecessor_left(found))
-            .or_else(|| self.name_left(found))
+            .or_else(|| self.name_left(found, fault))
     }
 
     /// The same where a power cut has torn groups and spared others behind them: only what was never durable may be lost.
@@ -399,20 +405,22 @@ impl Shadow {
         let found = found.filter(|found| fault.power_was_cut && found.mark.is_suspect())?;
         let left = self.part_left(found, fault);
         let left = left.filter(|left| left.log.starts_with(&self.durable.log));
-        left.or_else(|| self.name_left(found))
+        left.or_else(|| self.name_left(found, fault))
     }
 
     /// A replica whose deletion was under way and is done, and whose directory is still there: a lost group may have created
     /// it again, with voters that nobody knows.
-    fn name_left(&self, found: &RecoveredReplica) -> Option<Stored> {
+    fn name_left(&self, found: &RecoveredReplica, fault: Interruption) -> Option<Stored> {
         let left = Stored {
             exists: true,
             mark: found.mark,
             ..Stored::default()
         };
         let deletes = |pending: &Pending| pending.change == Change::Delete;
-        let may_be = found.voters.is_empty() && self.pending.iter().any(deletes);
-        (may_be && matches(&left, Some(found))).then_some(left)
+        let deletion = self.pending.iter().rposition(deletes)?;
+        let behind = self.pending.iter().skip(deletion);
+        let left = self.with_votes(left, behind, found, fault)?;
+        found.voters.is_empty().then_some(left)
     }
 
     fn predecessor_left(&self, found: &RecoveredReplica) -> Option<Stored> {
@@ -445,29 +453,40 @@ impl Shadow {
         let log = log.or_else(|| logs.find_map(gone_on))?;
         let was_new = !self.durable.exists || self.durable.mark == Mark::New;
         let is_new = was_new && self.ordered.mark == Mark::New;
-        let mut state = Stored {
+        let state = Stored {
             exists: true,
+            created_with: self.ordered.created_with.clone(),
             log,
             vote: self.durable.vote,
             mark: if is_new { Mark::New } else { found.mark },
         };
-        let mut votes = self
-            .pending
-            .iter()
-            .filter_map(|pending| match &pending.change {
-                Change::Vote(vote) => Some((pending.seq, *vote)),
-                _no_vote => None,
-            });
+        let mut state = self.with_votes(state, &self.pending, found, fault)?;
+        state.mark = found.mark;
+        Some(state)
+    }
+
+    /// The same with the votes among these orders, which stand twice: those that were written when no power was cut are
+    /// there, and of the others as many as it takes.
+    fn with_votes<'a>(
+        &self,
+        mut state: Stored,
+        pending: impl IntoIterator<Item = &'a Pending>,
+        found: &RecoveredReplica,
+        fault: Interruption,
+    ) -> Option<Stored> {
+        let votes = pending.into_iter();
+        let votes = votes.filter_map(|pending| match &pending.change {
+            Change::Vote(vote) => Some((pending.seq, *vote)),
+            _no_vote => None,
+        });
+        let mut votes = votes.peekable();
         let is_stored = |(seq, _): &(OrderSeq, Vote)| *seq <= self.written && !fault.power_was_cut;
-        let mut rest = votes.clone();
-        while let Some((_, vote)) = votes.next().filter(is_stored) {
+        while let Some((_, vote)) = votes.next_if(is_stored) {
             state.vote = vote;
-            rest = votes.clone();
         }
         while !matches(&state, Some(found)) {
-            state.vote = rest.next()?.1;
+            state.vote = votes.next()?.1;
         }
-        state.mark = found.mark;
         Some(state)
     }
 
@@ -481,7 +500,7 @@ impl Shadow {
                 Change::Truncate(_) => self.before_truncations.push(state.log.clone()),
                 Change::Delete if was_deleted => self.predecessor = state.clone(),
                 Change::Delete
-                | Change::Create
+                | Change::Create(_)
                 | Change::Append(_)
                 | Change::Vote(_)
                 | Change::Mark(_)
@@ -498,7 +517,7 @@ impl Shadow {
         for Pending { change, .. } in &self.pending {
             match change {
                 Change::Truncate(_) | Change::Delete => logs.push(state.log.clone()),
-                Change::Create
+                Change::Create(_)
                 | Change::Append(_)
                 | Change::Vote(_)
                 | Change::Mark(_)
