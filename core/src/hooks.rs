@@ -46,8 +46,6 @@ list! {
         CommitsAlone,
         /// A learner stands in for a voter where a majority is counted.
         CountsLearners,
-        /// What a learner had counts as soon as it is a voter, whether or not it knows that.
-        CountsWhatLearnersHad,
         /// A note counts as committed where a majority has it in memory.
         CommitsNotesInMemory,
         /// A leader shows a high watermark before its opening is committed.
@@ -156,6 +154,12 @@ list! {
         AcknowledgesBeforeVoteDurable,
         /// Recovery says that a replica is a suspect and does not journal it (counter-example 4).
         ForgetsSuspicion,
+        /// A leader to which a follower has said that it has everything does not believe it when it says later that it has not.
+        TrustsIdleFollowers,
+        /// A replica is deleted by a release that was asked for before it was wanted once more.
+        TakesFormerReleases,
+        /// A replica that is to be deleted goes on telling the leader that it is whole.
+        IsWholeWhileUnwanted,
         /// A replica that is made anew begins in epoch 0, whatever epochs it may have entered before it was deleted.
         IgnoresReportedEpoch,
         /// A replica that is not an initial voter which was never removed starts without suspicion (counter-example 5).

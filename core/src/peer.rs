@@ -64,6 +64,8 @@ pub enum PeerMessage {
         partition: TopicPartition,
         /// The leader's epoch.
         leader_epoch: LeaderEpoch,
+        /// As in the request that this answers: the replica may have been wanted again since, and be no more.
+        metadata_offset: Offset,
     },
     /// Something for the controller.
     ControllerRequest {
@@ -309,7 +311,8 @@ pub enum AppendReply {
         appended: Position,
         /// On disk. Never above `verified`.
         durable: Position,
-        /// Nothing is missing of what the follower may have acknowledged: it has no holes, and is durably no suspect.
+        /// Nothing is missing of what the follower may have acknowledged: it has no holes, is durably no suspect, and its
+        /// broker does not want to delete it.
         whole: bool,
     },
     /// The follower does not have the position that it was asked for.

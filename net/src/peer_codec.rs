@@ -611,9 +611,10 @@ mod tests {
                     metadata_offset: Offset(offset),
                 })
             }),
-            1 => (partition(), any::<i32>()).prop_map(|(partition, epoch)| {
+            1 => (partition(), any::<i32>(), any::<i64>()).prop_map(|(partition, epoch, offset)| {
                 let leader_epoch = LeaderEpoch(epoch);
-                PeerMessage::Released { partition, leader_epoch }
+                let metadata_offset = Offset(offset);
+                PeerMessage::Released { partition, leader_epoch, metadata_offset }
             }),
             1 => (any::<u64>(), question()).prop_map(|(id, request)| PeerMessage::ControllerRequest { id, request }),
             1 => (any::<u64>(), answer()).prop_map(|(id, response)| PeerMessage::ControllerResponse { id, response }),

@@ -89,6 +89,13 @@ impl Scenario {
         });
     }
 
+    /// What was cut from one node to another gets there again, in its order.
+    pub fn mend_one_way(&mut self, from: u8, to: u8) {
+        self.told(format!("mend {{n{from}}} -> {{n{to}}}"));
+        let (from, to) = (Place::Node(from), Place::Node(to));
+        self.cluster_mut().unblock(from, to);
+    }
+
     /// Everybody reaches everybody again.
     pub fn heal(&mut self) {
         self.told("heal".to_owned());

@@ -113,8 +113,12 @@ killers! {
     voter_leaves_its_leader_in_silence {
         LeavesInSilence: claim "does not happen within 100ms",
     }
-    learner_removed_and_added_again {
-        CountsWhatLearnersHad: checker "MajorityReachedHighWatermark",
+    learner_released_and_wanted_again {
+        IsWholeWhileUnwanted: checker "CountingCopiesAreKept",
+        TrustsIdleFollowers: claim "does not happen within 5000ms",
+    }
+    release_of_an_earlier_wish {
+        TakesFormerReleases: checker "CountingCopiesAreKept",
     }
     moved_away {
         DeletesOnTargetAlone: checker "CountingCopiesAreKept",

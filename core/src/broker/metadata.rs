@@ -22,7 +22,7 @@ use super::Broker;
 use super::controller::Undecided;
 use super::state_machine::{State, StateMachine};
 
-/// Numbers the controller_requests that this module asks; a late answer to one says nothing that the image does not.
+/// Numbers the requests that this module sends to the controller; a late response to one says nothing that the image does not.
 const REGISTRATION: u64 = 0;
 
 /// What a broker makes of the metadata log.
@@ -42,7 +42,8 @@ pub(super) struct Metadata {
     topic_configs: BTreeMap<TopicId, Arc<TopicConfig>>,
     /// Partitions of which this node has a replica that neither the target nor the reported voters have: it is to be
     /// deleted once the leader releases it.
-    pub(super) unwanted: BTreeSet<TopicPartition>,
+    /// By the end of the metadata that said so first.
+    pub(super) unwanted: BTreeMap<TopicPartition, Offset>,
     /// Partitions led here whose committed voters the image does not have, with the report last sent: epoch and number
     /// of the note.
     unreported: BTreeMap<TopicPartition, Option<(LeaderEpoch, u64)>>,
@@ -272,7 +273,7 @@ impl Broker {
         let present = self.replicas.contains_key(&partition);
         let mut assignment = image.assignment(partition, self.voter());
         let hasty = fx.mutant(Mutant::DeletesOnTargetAlone);
-        self.metadata.unwanted.remove(&partition);
+        let unwanted_since = self.metadata.unwanted.remove(&partition);
         if hasty && let Some(partition) = image.partition(partition) {
             assignment = assignment.filter(|_| partition.target.contains(&self.voter()));
         }
@@ -306,6 +307,7 @@ impl Broker {
                 let leader_epoch_min = reported_epoch(image, partition);
                 self.with_replica(partition, fx, |replica, cx| {
                     replica.configure(config);
+                    replica.set_unwanted(false, cx);
                     if is_current {
                         replica.learn_creation(&assignment.create_with);
                         replica.begin_in(leader_epoch_min, cx);
@@ -317,7 +319,9 @@ impl Broker {
                 if image.partition(partition).is_none() || hasty {
                     self.delete_replica(partition, fx);
                 } else {
-                    self.metadata.unwanted.insert(partition);
+                    let since = unwanted_since.unwrap_or(self.metadata.applied());
+                    self.metadata.unwanted.insert(partition, since);
+                    self.with_replica(partition, fx, |replica, cx| replica.set_unwanted(true, cx));
                     self.ask_for_release(partition, fx);
                 }
             }

@@ -12,7 +12,7 @@
 
 use crate::effect::{Effect, Effects};
 use crate::hooks::Mutant;
-use crate::ids::{LeaderEpoch, TopicPartition};
+use crate::ids::{LeaderEpoch, Offset, TopicPartition};
 use crate::peer::{PeerIdentity, PeerMessage, ReleaseRequest};
 
 use super::metadata::reported_epoch;
@@ -21,7 +21,7 @@ use super::{Broker, Timer};
 impl Broker {
     /// Asks again for all replicas that are wanted no more.
     pub(super) fn ask_for_releases(&mut self, fx: &mut Effects) {
-        for partition in self.metadata.unwanted.clone() {
+        for partition in self.metadata.unwanted.clone().into_keys() {
             self.ask_for_release(partition, fx);
         }
     }
@@ -82,6 +82,7 @@ impl Broker {
                 message: PeerMessage::Released {
                     partition,
                     leader_epoch,
+                    metadata_offset,
                 },
             });
         }
@@ -95,13 +96,19 @@ impl Broker {
         &mut self,
         partition: TopicPartition,
         leader_epoch: LeaderEpoch,
+        metadata_offset: Offset,
         fx: &mut Effects,
     ) {
+        let unwanted = self.metadata.unwanted.get(&partition);
+        // A release that was asked for before it was wanted once more is over: that leader may count on it by now.
+        let is_answer = unwanted.is_some_and(|since| {
+            metadata_offset >= *since || fx.mutant(Mutant::TakesFormerReleases)
+        });
         let has_moved_on = self
             .replica(partition)
             .is_some_and(|replica| replica.leader_epoch() > leader_epoch);
         let is_reported = reported_epoch(self.metadata.image(), partition) >= leader_epoch;
-        if self.metadata.unwanted.contains(&partition) && !has_moved_on && is_reported {
+        if is_answer && !has_moved_on && is_reported {
             self.delete_replica(partition, fx);
         }
     }
@@ -163,6 +170,7 @@ mod tests {
             let message = PeerMessage::Released {
                 partition,
                 leader_epoch: LeaderEpoch(3),
+                metadata_offset: broker.metadata.applied(),
             };
             let (from, session) = (leader, 1);
             let input = Input::Peer {

@@ -138,7 +138,7 @@ impl Broker {
         fx: &mut Effects,
     ) {
         if from.broker == self.me.broker {
-            self.refuse(from, session, "it announcements to be this broker", fx);
+            self.refuse(from, session, "it claims to be this broker", fx);
             return;
         }
         let Some(changes) = self
@@ -195,7 +195,8 @@ impl Broker {
             PeerMessage::Released {
                 partition,
                 leader_epoch,
-            } => self.on_released(partition, leader_epoch, fx),
+                metadata_offset,
+            } => self.on_released(partition, leader_epoch, metadata_offset, fx),
             PeerMessage::ControllerRequest { id, request } => {
                 self.on_controller_request(from, id, request, fx)
             }

@@ -68,7 +68,6 @@ impl Replica {
         let Role::Leader(leading) = &self.role else {
             return Position::default();
         };
-        let any_counts = cx.fx.mutant(Mutant::CountsWhatLearnersHad);
         let mut positions: Vec<Position> = self
             .voters
             .iter()
@@ -82,7 +81,7 @@ impl Replica {
                         .get(voter)
                         .map_or_else(Position::default, &of)
                 };
-                if position.notes >= *since || any_counts {
+                if position.notes >= *since {
                     position
                 } else {
                     Position::default()

@@ -191,7 +191,10 @@ impl Replica {
     pub(super) fn acknowledge(&mut self, cx: &mut Cx<'_>) {
         let appended = self.appended();
         let trusted = !self.mark.is_suspect() || cx.fx.mutant(Mutant::PromotesSuspects);
-        let whole = self.holes.ranges().is_empty() && trusted;
+        // What may be deleted before long is to carry nothing: a leader to which it is wanted again by then would make it
+        // a voter by a word that it has given before.
+        let kept = !self.unwanted || cx.fx.mutant(Mutant::IsWholeWhileUnwanted);
+        let whole = self.holes.ranges().is_empty() && trusted && kept;
         let Role::Follower(following) = &mut self.role else {
             return;
         };
@@ -218,6 +221,14 @@ impl Replica {
             whole,
         };
         self.send(leader, ReplicaBody::AppendReply(reply), cx);
+    }
+
+    /// Whether its broker wants to delete it, once the leader says that it may.
+    pub(crate) fn set_unwanted(&mut self, unwanted: bool, cx: &mut Cx<'_>) {
+        if self.unwanted != unwanted {
+            self.unwanted = unwanted;
+            self.acknowledge(cx);
+        }
     }
 
     /// A suspect is cleared once it is durable up to the end that a leader of its epoch or a later one had when it

@@ -450,7 +450,8 @@ impl Replica {
                 self.advance_committed(cx);
             }
             AppendReply::Diverged { previous, hint } => {
-                progress.diverged(previous, self.notes.common(hint, end));
+                let trusts_idle = cx.fx.mutant(Mutant::TrustsIdleFollowers);
+                progress.diverged(previous, self.notes.common(hint, end), trusts_idle);
             }
         }
         self.update_announcement(cx);

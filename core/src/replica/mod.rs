@@ -148,6 +148,8 @@ pub struct Replica {
     /// this state takes nothing more and starts no election: any majority has a voter that stored it.
     unstored: Option<Position>,
     holes: Holes,
+    /// Its broker has asked the leader whether it may be deleted.
+    unwanted: bool,
 
     /// What is to be told of this partition's leader, while this replica leads.
     announcement: Option<LeaderAndIsr>,
@@ -310,6 +312,7 @@ impl Replica {
             orders: Orders::recovered(end, cx),
             unstored: None,
             holes: Holes::new(recovered.holes, cx.now),
+            unwanted: false,
             announcement: None,
         };
         replica.refresh_voters();

@@ -523,6 +523,37 @@ fn voters_change_one_at_a_time_until_the_target_is_reached() {
 }
 
 #[test]
+fn what_a_learner_has_counts_once_it_has_the_note_that_makes_it_a_voter() {
+    let mut quorum = Quorum::new(3);
+    let voters: Vec<Voter> = (0..2).map(voter).collect();
+    for replica in &mut quorum.replicas {
+        replica.voters_at_creation.clone_from(&voters);
+        replica.refresh_voters();
+    }
+    let leader = quorum.elect();
+    let other = 1 - leader;
+    let observers = [voter(2)];
+    quorum.with(leader, |replica, cx| {
+        replica.set_target(&voters, &observers, cx)
+    });
+    quorum.run(Duration::from_secs(1));
+    quorum.stuck.push(other);
+    quorum.produce(leader).expect("it leads");
+    quorum.settle();
+    assert_eq!(quorum.replicas[2].end().end_offset, Offset(1));
+    assert_eq!(quorum.replicas[leader].committed.end_offset, Offset(0));
+    quorum.stuck.push(2);
+    let all: Vec<Voter> = (0..3).map(voter).collect();
+    quorum.with(leader, |replica, cx| replica.set_target(&all, &[], cx));
+    quorum.settle();
+    assert_eq!(quorum.replicas[leader].voters().len(), 3);
+    assert_eq!(quorum.replicas[leader].committed.end_offset, Offset(0));
+    quorum.stuck.retain(|stuck| *stuck != 2);
+    quorum.settle();
+    assert_eq!(quorum.replicas[leader].committed.end_offset, Offset(1));
+}
+
+#[test]
 fn a_hole_that_a_fill_does_not_close_stays_and_is_asked_for_again() {
     let mut quorum = Quorum::new(3);
     let leader = quorum.elect();
