@@ -174,7 +174,8 @@ list! {
         RefusesUnconfirmed,
         /// A leader tells a consumer that its position is out of range without asking its voters (counter-example 13).
         TellsRangeUnconfirmed,
-        /// A leader tells that it has no record from a time on, which is the first, or which has the greatest timestamp, before its voters have confirmed it.
+        /// A leader tells that it has no record from a time on, which is the first, or which has the greatest timestamp,
+        /// before its voters have confirmed it.
         TellsTimesUnconfirmed,
         /// What only the current leader can tell is waited for although it has been deposed meanwhile.
         KeepsWaitingWhenDeposed,

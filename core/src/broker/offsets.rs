@@ -1,10 +1,11 @@
 //! ListOffsets and OffsetForLeaderEpoch: offsets by time and by epoch.
 //!
-//! The earliest offset is known at once, the latest when the voters have confirmed the leader; a time is looked up by the store, below the high watermark, as soon as it has
-//! been given all records below that. Every client is a consumer here, whatever replica id it names: nothing above the
-//! high watermark is told. A leader whose opening is not committed has no latest offset to tell yet, and says
-//! `OFFSET_NOT_AVAILABLE`, in older versions `LEADER_NOT_AVAILABLE`: the one before it may have told more (KIP-207).
-//! There is no remote storage, so what is local is everything, and nothing is tiered.
+//! The earliest offset is known at once, the latest when the voters have confirmed the leader; a time is looked up by
+//! the store, below the high watermark, as soon as it has been given all records below that. Every client is a consumer
+//! here, whatever replica id it names: nothing above the high watermark is told. A leader whose opening is not
+//! committed has no latest offset to tell yet, and says `OFFSET_NOT_AVAILABLE`, in older versions
+//! `LEADER_NOT_AVAILABLE`: the one before it may have told more (KIP-207). There is no remote storage, so what is local
+//! is everything, and nothing is tiered.
 //!
 //! Where a log ends, which record has the greatest timestamp or is the first from a time on, and that there is no such
 //! leader epoch, only the current leader

@@ -5,8 +5,8 @@
 //! So the replica asks the leader, and is kept until that says that it counts on it no more. Whoever leads later
 //! either has the log of this leader, or has had an answer of the replica in a later epoch.
 //!
-//! What is deleted has forgotten which epochs it had entered, and may be created again as the same voter (broker id and directory id). A leader of an earlier
-//! epoch that has not heard that it is deposed goes on counting it among its voters. So the metadata, as its own broker
+//! What is deleted has forgotten which epochs it had entered, and may be created again as the same voter (broker id and
+//! directory id). A leader of an earlier epoch that has not heard that it is deposed goes on counting it among its voters. So the metadata, as its own broker
 //! has them, have a report of the releasing leader's epoch before a replica is deleted, and one that is made anew, by a
 //! later record, begins there.
 

@@ -191,7 +191,8 @@ pub enum AssignmentKind {
     /// An initial voter that every accepted report has included. It has never been removed, so if the directory does
     /// not have it, it never was there: it starts empty, clean, and votes.
     InitialVoter,
-    /// A voter that a reported change has added, be it an initial voter that had been removed. Where the directory does not have it, it may once have voted or
+    /// A voter that a reported change has added, be it an initial voter that had been removed. Where the directory does
+    /// not have it, it may once have voted or
     /// acknowledged and then been deleted: it starts as a suspect.
     Voter,
     /// Desired, and not known to be a voter. It may be one all the same, or have been one: it starts as a

@@ -79,6 +79,16 @@ impl Quorum {
         quorum
     }
 
+    /// So many voters of the creation, and one replica more, which is none.
+    fn beside_a_learner(voters: usize) -> Self {
+        let mut quorum = Self::new(voters + 1);
+        for replica in &mut quorum.replicas {
+            replica.voters_at_creation = (0..voters).map(voter).collect();
+            replica.refresh_voters();
+        }
+        quorum
+    }
+
     fn make(&mut self, me: usize, n: usize, role: cluster::AssignmentKind) -> Replica {
         let config = ReplicaConfig {
             flush: Flush::Commit,
@@ -497,13 +507,7 @@ fn a_deposed_leader_drops_what_was_never_committed() {
 
 #[test]
 fn voters_change_one_at_a_time_until_the_target_is_reached() {
-    let mut quorum = Quorum::new(4);
-    let voters: Vec<Voter> = (0..3).map(voter).collect();
-    // The fourth replica is no voter of the creation.
-    for replica in &mut quorum.replicas {
-        replica.voters_at_creation.clone_from(&voters);
-        replica.refresh_voters();
-    }
+    let mut quorum = Quorum::beside_a_learner(3);
     let leader = quorum.elect();
     let gone = (0..3).find(|&n| n != leader).expect("three voters");
     let target: Vec<Voter> = (0..4).filter(|&n| n != gone).map(voter).collect();
@@ -524,12 +528,8 @@ fn voters_change_one_at_a_time_until_the_target_is_reached() {
 
 #[test]
 fn what_a_learner_has_counts_once_it_has_the_note_that_makes_it_a_voter() {
-    let mut quorum = Quorum::new(3);
+    let mut quorum = Quorum::beside_a_learner(2);
     let voters: Vec<Voter> = (0..2).map(voter).collect();
-    for replica in &mut quorum.replicas {
-        replica.voters_at_creation.clone_from(&voters);
-        replica.refresh_voters();
-    }
     let leader = quorum.elect();
     let other = 1 - leader;
     let observers = [voter(2)];
