@@ -156,7 +156,7 @@ pub enum TrustLost {
     DiskStalled,
     /// The leader said that it does not lead any more.
     Resigned,
-    /// The link came back and the leader has not renewed its claim.
+    /// The link came back and the leader has not renewed its announcement.
     NotRenewed,
     /// The leader asked this replica to take over.
     Transfer,

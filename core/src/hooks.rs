@@ -154,12 +154,13 @@ list! {
         AcknowledgesBeforeVoteDurable,
         /// Recovery says that a replica is a suspect and does not journal it (counter-example 4).
         ForgetsSuspicion,
-        /// A leader to which a follower has said that it has everything does not believe it when it says later that it has not.
-        TrustsIdleFollowers,
+        /// A leader ignores that the logs diverge where the follower has acknowledged everything before, as one says that was
+        /// deleted and created again.
+        IgnoresRegressedFollower,
         /// A replica is deleted by a release that was asked for before it was wanted once more.
-        TakesFormerReleases,
-        /// A replica that is to be deleted goes on telling the leader that it is whole.
-        IsWholeWhileUnwanted,
+        AcceptsStaleReleases,
+        /// A replica that is to be deleted goes on telling the leader that it may be made a voter.
+        EligibleWhileUnwanted,
         /// A replica that is made anew begins in epoch 0, whatever epochs it may have entered before it was deleted.
         IgnoresReportedEpoch,
         /// A replica that is not an initial voter which was never removed starts without suspicion (counter-example 5).

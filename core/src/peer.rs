@@ -311,9 +311,9 @@ pub enum AppendReply {
         appended: Position,
         /// On disk. Never above `verified`.
         durable: Position,
-        /// Nothing is missing of what the follower may have acknowledged: it has no holes, is durably no suspect, and its
-        /// broker does not want to delete it.
-        whole: bool,
+        /// The follower may be made a voter, or be handed leadership: nothing is missing of what it may have acknowledged,
+        /// since it has no holes and is durably no suspect, and its broker does not want to delete it.
+        eligible: bool,
     },
     /// The follower does not have the position that it was asked for.
     Diverged {

@@ -44,10 +44,9 @@ impl Notices {
 
     /// Takes a notice, and tells it at once where it is not one of many.
     pub fn tell(&mut self, notice: Notice, now: Instant) {
-        let shows_all = tracing::enabled!(tracing::Level::DEBUG);
-        if shows_all {
+        if tracing::enabled!(tracing::Level::DEBUG) {
             tell(self.broker, &notice);
-        } else if !self.gathers(&notice, now) {
+        } else if !is_for_debugging(&notice.what) && !self.gathers(&notice, now) {
             // What has led to it comes before it.
             self.tell_all();
             tell(self.broker, &notice);
@@ -60,7 +59,7 @@ impl Notices {
         self.tell_gathered(due);
     }
 
-    /// Tells what has been gathered: nothing will happen any more.
+    /// Tells what has been gathered.
     pub fn tell_all(&mut self) {
         let all = std::mem::take(&mut self.gathered);
         self.tell_gathered(all);
@@ -102,6 +101,13 @@ impl Notices {
         let is_due = |_: &String, gathered: &mut Gathered| now.since(gathered.since) >= GATHERING;
         self.gathered.extract_if(.., is_due).collect()
     }
+}
+
+const fn is_for_debugging(what: &NoticeKind) -> bool {
+    matches!(
+        what,
+        NoticeKind::StartsElection(..) | NoticeKind::Refused(_)
+    )
 }
 
 /// What is said of several partitions to which this happens; `None` for what is told of each.

@@ -456,12 +456,12 @@ mod tests {
             vote_reply().prop_map(ReplicaBody::VoteReply),
             vote_reply().prop_map(ReplicaBody::PreVoteReply),
             (position(), position(), position(), any::<bool>()).prop_map(
-                |(verified, appended, durable, whole)| {
+                |(verified, appended, durable, eligible)| {
                     ReplicaBody::AppendReply(AppendReply::Matched {
                         verified,
                         appended,
                         durable,
-                        whole,
+                        eligible,
                     })
                 }
             ),

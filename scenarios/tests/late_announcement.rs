@@ -1,7 +1,7 @@
 //! A leader sleeps, and the others elect another. When it goes on it resigns and tells everybody that it leads no more,
-//! which is true of its own epoch, and does not reach the new leader. Clients ask a broker that has no replica and knows who leads from claims alone.
+//! which is true of its own epoch, and does not reach the new leader. Clients ask a broker that has no replica and knows who leads from announcements alone.
 //!
-//! Breaks if: the latest claim is believed: then nobody leads as far as that broker knows, for as long as the leader has
+//! Breaks if: the latest announcement is believed: then nobody leads as far as that broker knows, for as long as the leader has
 //! nothing new to say.
 
 use varve_scenarios::{Scenario, millis, secs};

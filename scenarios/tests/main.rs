@@ -51,7 +51,7 @@ mod late_transfer;
 mod latest_after_handover;
 mod leader_restarted_before_it_is_missed;
 mod learner_released_and_wanted_again;
-mod release_of_an_earlier_wish;
+mod stale_release;
 mod learners_do_not_count;
 mod log_append_time;
 mod lost_change_of_voters;

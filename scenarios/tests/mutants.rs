@@ -114,11 +114,11 @@ killers! {
         LeavesInSilence: claim "does not happen within 100ms",
     }
     learner_released_and_wanted_again {
-        IsWholeWhileUnwanted: checker "CountingCopiesAreKept",
-        TrustsIdleFollowers: claim "does not happen within 5000ms",
+        EligibleWhileUnwanted: checker "CountingCopiesAreKept",
+        IgnoresRegressedFollower: claim "does not happen within 5000ms",
     }
-    release_of_an_earlier_wish {
-        TakesFormerReleases: checker "CountingCopiesAreKept",
+    stale_release {
+        AcceptsStaleReleases: checker "CountingCopiesAreKept",
     }
     moved_away {
         DeletesOnTargetAlone: checker "CountingCopiesAreKept",

@@ -23,7 +23,7 @@ const RELAYED: u64 = 0;
 
 /// Who has asked something that is decided and not committed.
 #[derive(Debug)]
-pub(super) struct Undecided {
+pub(super) struct UncommittedDecision {
     to: BrokerId,
     id: u64,
     decision: Decision,
@@ -37,7 +37,7 @@ impl Broker {
         };
         let end = replica.log_end_offset();
         let review = self.metadata.log.review_leadership(replica);
-        for Undecided { to, id, .. } in review.abandoned {
+        for UncommittedDecision { to, id, .. } in review.abandoned {
             self.answer_not_controller(to, id, fx);
         }
         if review.begins {
@@ -50,7 +50,7 @@ impl Broker {
         } else {
             self.metadata.applied()
         };
-        while let Some((metadata_end, done)) = self.metadata.log.next_decided(committed) {
+        while let Some((metadata_end, done)) = self.metadata.log.pop_committed(committed) {
             let answer = ControllerResponse::Decided {
                 decision: done.decision,
                 metadata_end,
@@ -136,12 +136,12 @@ impl Broker {
             self.answer(to, id, ControllerResponse::NotController(None), fx);
             return;
         };
-        let undecided = Undecided {
+        let uncommitted = UncommittedDecision {
             to,
             id,
             decision: planned.decision,
         };
-        self.metadata.log.wait(end_offset, undecided);
+        self.metadata.log.wait(end_offset, uncommitted);
         self.touched.insert(TopicPartition::METADATA);
     }
 

@@ -3,7 +3,7 @@
 //! Who loses the connection to its leader asks for the metadata at once, at a broker that has mostly lost its own at the
 //! same moment: the leader's process has been killed, and others will have elected another within some milliseconds. A
 //! client that is told the former leader until then, or none, asks again after a second (librdkafka) or more (franz-go).
-//! So an answer that would name such a leader waits, until each of its partitions has been claimed anew, or the
+//! So an answer that would name such a leader waits, until who leads each of its partitions has been announced anew, or the
 //! connection is there again, or it has taken [`PATIENCE`] since the break. A broken connection moves no leader: whoever
 //! waits in vain is told what is known.
 
@@ -115,7 +115,7 @@ impl Broker {
         self.answer_undoubted(fx);
     }
 
-    /// A partition is claimed.
+    /// Who leads a partition is announced.
     pub(super) fn end_doubt(&mut self, partition: TopicPartition, fx: &mut Effects) {
         if partition == TopicPartition::METADATA {
             self.ask_new_controller(fx);

@@ -19,7 +19,7 @@ use crate::replica::{Replica, ReplicaConfig};
 use crate::store::{Flush, QueryResult, ReadError, RecoveredReplica, Roll};
 
 use super::Broker;
-use super::controller::Undecided;
+use super::controller::UncommittedDecision;
 use super::state_machine::{State, StateMachine};
 
 /// Numbers the requests that this module sends to the controller; a late response to one says nothing that the image does not.
@@ -29,7 +29,7 @@ const REGISTRATION: u64 = 0;
 #[derive(Debug, Default)]
 pub(super) struct Metadata {
     /// The image, and as controller the decisions that are not committed.
-    pub(super) log: StateMachine<ClusterImage, Undecided>,
+    pub(super) log: StateMachine<ClusterImage, UncommittedDecision>,
     /// Whether the image has this very start of the broker, and so everything from before it.
     caught_up: bool,
     /// Whom links are kept to, and whether these are all.
@@ -41,8 +41,7 @@ pub(super) struct Metadata {
     asked_to_register: Option<BrokerId>,
     topic_configs: BTreeMap<TopicId, Arc<TopicConfig>>,
     /// Partitions of which this node has a replica that neither the target nor the reported voters have: it is to be
-    /// deleted once the leader releases it.
-    /// By the end of the metadata that said so first.
+    /// deleted once the leader releases it. Each with where the metadata ended by which that began.
     pub(super) unwanted: BTreeMap<TopicPartition, Offset>,
     /// Partitions led here whose committed voters the image does not have, with the report last sent: epoch and number
     /// of the note.
@@ -218,7 +217,7 @@ impl Broker {
         let log = &mut self.metadata.log;
         match log.on_read(result, |image, record| affected.note(image, record)) {
             Ok(()) => self.image_advanced(Some(affected), fx),
-            // Asked at once it would be no other: housekeeping asks again.
+            // Another query at once would fail as well: housekeeping asks again.
             Err(ReadError::Unavailable) => return,
             Err(error) => self.note_hole(TopicPartition::METADATA, &error, fx),
         }

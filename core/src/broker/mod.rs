@@ -142,7 +142,7 @@ pub struct Broker {
 
 /// Numbers the request that announces a stop.
 const STOPPING: u64 = 0;
-/// An announcement to lead a partition, and who has made it.
+/// Who leads a partition, and who has announced it.
 #[derive(Clone, Debug)]
 struct KnownLeader {
     announcement: LeaderAndIsr,
@@ -285,7 +285,7 @@ impl Broker {
         Some(&self.leaders.get(&partition)?.announcement)
     }
 
-    /// Whether the start of a broker that has claimed to lead this partition is the latest that is known: another one
+    /// Whether the start of a broker that has announced that it leads this partition is the latest that is known: another one
     /// leads nothing before it says so itself.
     fn is_present_announcement(&self, partition: TopicPartition) -> bool {
         self.leaders.get(&partition).is_some_and(|told| {
@@ -746,8 +746,8 @@ impl Broker {
 
     /// The controller's answer. Only those to clients' requests are waited for; of everything else the image
     /// tells whether it has happened.
-    fn on_controller_response(&mut self, id: u64, answer: ControllerResponse, fx: &mut Effects) {
-        self.on_client_answer(id, answer, fx);
+    fn on_controller_response(&mut self, id: u64, response: ControllerResponse, fx: &mut Effects) {
+        self.on_client_answer(id, response, fx);
     }
 
     fn voter(&self) -> Voter {

@@ -6,9 +6,9 @@
 //! either has the log of this leader, or has had an answer of the replica in a later epoch.
 //!
 //! What is deleted has forgotten which epochs it had entered, and may be created again as the same voter (broker id and
-//! directory id). A leader of an earlier epoch that has not heard that it is deposed goes on counting it among its voters. So the metadata, as its own broker
-//! has them, have a report of the releasing leader's epoch before a replica is deleted, and one that is made anew, by a
-//! later record, begins there.
+//! directory id). A leader of an earlier epoch that has not heard that it is deposed goes on counting it among its
+//! voters. So the metadata, as its own broker has them, have a report of the releasing leader's epoch before a replica
+//! is deleted, and one that is made anew, by a later record, begins there.
 
 use crate::effect::{Effect, Effects};
 use crate::hooks::Mutant;
@@ -102,7 +102,7 @@ impl Broker {
         let unwanted = self.metadata.unwanted.get(&partition);
         // A release that was asked for before it was wanted once more is over: that leader may count on it by now.
         let is_answer = unwanted.is_some_and(|since| {
-            metadata_offset >= *since || fx.mutant(Mutant::TakesFormerReleases)
+            metadata_offset >= *since || fx.mutant(Mutant::AcceptsStaleReleases)
         });
         let has_moved_on = self
             .replica(partition)

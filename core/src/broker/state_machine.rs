@@ -56,7 +56,7 @@ struct Leading<S, W> {
     /// The committed state with this leader's own records on top.
     speculative: Arc<S>,
     /// Who waits, and where the log ends that has what was decided (exclusive), ascending.
-    undecided: VecDeque<(Offset, W)>,
+    uncommitted: VecDeque<(Offset, W)>,
 }
 
 /// What has become of the leadership of a log's replica.
@@ -147,7 +147,7 @@ impl<S: State, W> StateMachine<S, W> {
     /// Takes the answer to the query.
     ///
     /// # Errors
-    /// What the store says. [`ReadError::Unavailable`] would be no other at once.
+    /// What the store says. After [`ReadError::Unavailable`] another query at once would fail as well.
     pub(super) fn on_read(
         &mut self,
         result: QueryResult,
@@ -194,9 +194,9 @@ impl<S: State, W> StateMachine<S, W> {
         let leads = replica.is_leader().then(|| replica.leader_epoch());
         let led = self.leading.as_ref().map(|leading| leading.leader_epoch);
         let ended = self.leading.take_if(|_| led != leads);
-        let undecided = ended.into_iter().flat_map(|ended| ended.undecided);
+        let uncommitted = ended.into_iter().flat_map(|ended| ended.uncommitted);
         let mut review = LeadershipReview {
-            abandoned: undecided.map(|(_, waiting)| waiting).collect(),
+            abandoned: uncommitted.map(|(_, waiting)| waiting).collect(),
             begins: false,
         };
         let end = replica.log_end_offset();
@@ -208,7 +208,7 @@ impl<S: State, W> StateMachine<S, W> {
             self.leading = Some(Leading {
                 leader_epoch,
                 speculative: Arc::clone(&self.committed),
-                undecided: VecDeque::new(),
+                uncommitted: VecDeque::new(),
             });
             review.begins = true;
         }
@@ -229,14 +229,14 @@ impl<S: State, W> StateMachine<S, W> {
     /// already.
     pub(super) fn wait(&mut self, end: Offset, waiting: W) {
         if let Some(leading) = &mut self.leading {
-            leading.undecided.push_back((end, waiting));
+            leading.uncommitted.push_back((end, waiting));
         }
     }
 
-    /// The next one whose end is not above this one, and its end.
-    pub(super) fn next_decided(&mut self, end: Offset) -> Option<(Offset, W)> {
-        let undecided = &mut self.leading.as_mut()?.undecided;
-        undecided.pop_front_if(|(at, _)| *at <= end)
+    /// Takes the first who waits, with its end, where that is not above `end`.
+    pub(super) fn pop_committed(&mut self, end: Offset) -> Option<(Offset, W)> {
+        let uncommitted = &mut self.leading.as_mut()?.uncommitted;
+        uncommitted.pop_front_if(|(at, _)| *at <= end)
     }
 }
 

@@ -16,7 +16,7 @@ pub enum AdminRequest {
     DeleteTopics(DeleteTopicsRequest),
     /// Give topics more partitions.
     CreatePartitions(CreatePartitionsRequest),
-    /// Move replicas of partitions to other brokers, or move none any more.
+    /// Begin reassignments of partitions, or cancel them.
     AlterPartitionReassignments(AlterPartitionReassignmentsRequest),
 }
 

@@ -16,7 +16,7 @@ pub fn input(input: &Input) -> String {
             let call = super::request(request.context.id.number, &request.body);
             let api = || request.body.api_key().name().to_owned();
             format!(
-                "{} by {}",
+                "{} from {}",
                 call.unwrap_or_else(api),
                 request.context.client_host
             )
@@ -33,10 +33,10 @@ pub fn input(input: &Input) -> String {
         }
         Input::RejectedByPeer(reason) => format!("that it is rejected: {reason}"),
         Input::Peer { from, message, .. } => {
-            format!("{message} by n{}", from.broker)
+            format!("{message} from n{}", from.broker)
         }
         Input::Stored(completions) => {
-            let mut text = String::from("done:");
+            let mut text = String::from("stored:");
             for Completion {
                 seq,
                 position,

@@ -144,8 +144,8 @@ impl fmt::Display for PeerMessage {
             Self::Peers(peers) => write!(f, "Peers {}", peers.len()),
             Self::Release(request) => write!(f, "Release e{}", request.leader_epoch),
             Self::Released { leader_epoch, .. } => write!(f, "Released e{leader_epoch}"),
-            Self::ControllerRequest { request, .. } => write!(f, "Ask {request}"),
-            Self::ControllerResponse { response, .. } => write!(f, "Answer {response}"),
+            Self::ControllerRequest { request, .. } => write!(f, "ControllerRequest {request}"),
+            Self::ControllerResponse { response, .. } => write!(f, "ControllerResponse {response}"),
             Self::ReadIndex { round } => write!(f, "ReadIndex #{round}"),
             Self::ReadIndexReply(reply) => {
                 write!(f, "ReadIndex #{} e{}", reply.round, reply.leader_epoch)?;
@@ -232,14 +232,14 @@ impl fmt::Display for AppendReply {
             Self::Matched {
                 appended,
                 durable,
-                whole,
+                eligible,
                 ..
             } => {
                 write!(f, "durable to {}", Short(*durable))?;
                 if appended != durable {
                     write!(f, ", has {}", Short(*appended))?;
                 }
-                f.write_str(if *whole { "" } else { " and lacks something" })
+                f.write_str(if *eligible { "" } else { ", not eligible" })
             }
             Self::Diverged { hint, .. } => write!(f, "diverges at {}", Short(*hint)),
         }

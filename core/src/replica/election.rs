@@ -33,7 +33,7 @@ pub(super) struct Following {
     pub(super) session: u64,
     /// This replica's log equals the leader's up to here; `None` until that has been found out.
     pub(super) verified: Option<Position>,
-    /// What was last acknowledged to it: appended, durable, and whether the log is whole.
+    /// What was last acknowledged to it: appended, durable, and whether it is eligible.
     pub(super) acknowledged: Option<(Position, Position, bool)>,
     /// It has been told that this leader has lost what this learner has committed.
     pub(super) told_of_loss: bool,
@@ -64,7 +64,7 @@ enum Tally {
 }
 
 impl Replica {
-    /// Nobody leads as far as this replica knows: it will stand after a timeout.
+    /// Nobody leads as far as this replica knows: it will start an election after a timeout.
     pub(super) fn wait_for_leader(&mut self, cx: &mut Cx<'_>) {
         // A sole voter has nobody to wait for. A suspect may have lost the notes that made others voters besides.
         let alone = self.voters == [self.me] && self.is_electable(cx) && !self.mark.is_suspect();
@@ -152,7 +152,7 @@ impl Replica {
     }
 
     /// How long a replica waits before it starts an election, where all voters have learnt at the same time that their leader leads
-    /// no more: so short that a drawn time alone would let two of them stand at once, so each has its turn.
+    /// no more: so short that a drawn time alone would let two of them start one at once, so each has its turn.
     fn election_turn(&self, cx: &mut Cx<'_>) -> Duration {
         let stagger = cx.timing.election_stagger;
         let others = self
@@ -304,7 +304,7 @@ impl Replica {
         }
     }
 
-    /// Stands for election in the next epoch: votes for itself, durably, then asks.
+    /// Starts an election in the next epoch: votes for itself, durably, then asks.
     fn campaign(&mut self, cx: &mut Cx<'_>) {
         let mut campaign = self.new_campaign(cx);
         campaign.grants.clear(); // its own vote counts once it is durable

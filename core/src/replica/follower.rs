@@ -186,15 +186,15 @@ impl Replica {
         }
     }
 
-    /// Tells the leader how far this log equals its own, and whether it is whole, where that has changed since it was last
+    /// Tells the leader how far this log equals its own, and whether it is eligible, where that has changed since it was last
     /// told.
     pub(super) fn acknowledge(&mut self, cx: &mut Cx<'_>) {
         let appended = self.appended();
         let trusted = !self.mark.is_suspect() || cx.fx.mutant(Mutant::PromotesSuspects);
-        // What may be deleted before long is to carry nothing: a leader to which it is wanted again by then would make it
-        // a voter by a word that it has given before.
-        let kept = !self.unwanted || cx.fx.mutant(Mutant::IsWholeWhileUnwanted);
-        let whole = self.holes.ranges().is_empty() && trusted && kept;
+        // A replica that may soon be deleted must be made no voter: a leader to which it is wanted again by then would do so
+        // by an acknowledgement from before the deletion.
+        let kept = !self.unwanted || cx.fx.mutant(Mutant::EligibleWhileUnwanted);
+        let eligible = self.holes.ranges().is_empty() && trusted && kept;
         let Role::Follower(following) = &mut self.role else {
             return;
         };
@@ -210,15 +210,15 @@ impl Replica {
         if cx.fx.mutant(Mutant::AcknowledgesBeforeDurable) {
             durable = verified;
         }
-        if following.acknowledged == Some((appended, durable, whole)) {
+        if following.acknowledged == Some((appended, durable, eligible)) {
             return;
         }
-        following.acknowledged = Some((appended, durable, whole));
+        following.acknowledged = Some((appended, durable, eligible));
         let reply = AppendReply::Matched {
             verified,
             appended,
             durable,
-            whole,
+            eligible,
         };
         self.send(leader, ReplicaBody::AppendReply(reply), cx);
     }

@@ -1,4 +1,4 @@
-//! Keeping leadership and giving it up: check-quorum, resigning, handing over, and what is claimed meanwhile.
+//! Keeping leadership and giving it up: check-quorum, resigning, handing over, and what is announced meanwhile.
 
 use crate::effect::{NoticeKind, Resignation};
 use crate::hooks::{Mutant, Probe};
@@ -160,7 +160,7 @@ impl Replica {
         };
         links.reaches(voter)
             && leading.progress.get(&voter).is_some_and(|progress| {
-                progress.replicating && progress.whole && progress.durable >= self.committed
+                progress.replicating && progress.eligible && progress.durable >= self.committed
             })
     }
 
@@ -221,5 +221,5 @@ fn may_take_over(
         && links.directory(voter.broker).takes_records()
         && !links.disk_hangs(voter.broker, timing)
         && progress.replicating
-        && progress.whole
+        && progress.eligible
 }

@@ -436,22 +436,22 @@ impl Replica {
                 verified,
                 appended,
                 durable,
-                whole,
+                eligible,
             } => {
                 assert!(
                     appended <= end && verified <= end,
                     "a follower matches no more than the leader has"
                 );
                 progress.matched(verified, appended, durable, end, cx.now);
-                progress.whole = whole || cx.fx.mutant(Mutant::PrefersDamaged);
+                progress.eligible = eligible || cx.fx.mutant(Mutant::PrefersDamaged);
                 if progress.waiting_since.is_some() {
                     leading.tick_by(retry_at);
                 }
                 self.advance_committed(cx);
             }
             AppendReply::Diverged { previous, hint } => {
-                let trusts_idle = cx.fx.mutant(Mutant::TrustsIdleFollowers);
-                progress.diverged(previous, self.notes.common(hint, end), trusts_idle);
+                let ignores_regress = cx.fx.mutant(Mutant::IgnoresRegressedFollower);
+                progress.diverged(previous, self.notes.common(hint, end), ignores_regress);
             }
         }
         self.update_announcement(cx);

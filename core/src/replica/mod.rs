@@ -100,7 +100,7 @@ enum Role {
     Follower(Following),
     /// Asks whether it would be elected.
     PreCandidate(Campaign),
-    /// Stands for election in its leader epoch.
+    /// Is a candidate in its leader epoch.
     Candidate(Campaign),
     /// Leads its leader epoch.
     Leader(Box<Leading>),

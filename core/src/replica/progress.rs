@@ -28,7 +28,7 @@ pub(super) struct Progress {
     /// The follower has this on disk.
     pub(super) durable: Position,
     /// The follower has no holes, is no suspect, and is not about to be deleted.
-    pub(super) whole: bool,
+    pub(super) eligible: bool,
     /// End and weight of each message that the follower has not written: it is under way, or waits for the disk.
     inflight: VecDeque<(Position, usize)>,
     /// When the oldest message without an answer was sent.
@@ -53,7 +53,7 @@ impl Progress {
             verified: None,
             appended: Position::default(),
             durable: Position::default(),
-            whole: true,
+            eligible: true,
             inflight: VecDeque::new(),
             waiting_since: None,
             reading: None,
@@ -137,10 +137,10 @@ impl Progress {
 
     /// The follower does not have `previous`, which it was asked for; the logs can share no more than `common`.
     /// An answer to an earlier question says nothing that the present one will not.
-    pub(super) fn diverged(&mut self, previous: Position, common: Position, trusts_idle: bool) {
+    pub(super) fn diverged(&mut self, previous: Position, common: Position, ignores_regress: bool) {
         // While messages are under way the follower may refuse what comes behind one that it had no room for. Where it has
         // said that it has everything durably, and does not, it was deleted and made again.
-        let is_idle = self.waiting_since.is_none() && !trusts_idle;
+        let is_idle = self.waiting_since.is_none() && !ignores_regress;
         if self.replicating && !is_idle || previous != self.next {
             return;
         }

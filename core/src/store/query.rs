@@ -32,7 +32,7 @@ impl From<DiskError> for ReadError {
     }
 }
 
-type ControllerResponse<T> = Result<T, ReadError>;
+type QueryOutcome<T> = Result<T, ReadError>;
 type FoundRecord = (Offset, Timestamp, LeaderEpoch);
 
 impl<D: Disk> LogStore<D> {
@@ -133,7 +133,7 @@ impl<D: Disk> Reader<'_, D> {
         &self.log.state
     }
 
-    fn read(&self, offset: Offset, end: Offset, bytes_max: u32) -> ControllerResponse<Bytes> {
+    fn read(&self, offset: Offset, end: Offset, bytes_max: u32) -> QueryOutcome<Bytes> {
         let state = self.state();
         if offset < state.log_start_offset || offset > state.end.end_offset {
             return Err(ReadError::OutOfRange);
@@ -154,7 +154,7 @@ impl<D: Disk> Reader<'_, D> {
             return Err(ReadError::OutOfRange);
         };
         let segment = &state.segments[index];
-        let file = self.open_for_answer(index)?;
+        let file = self.open_for_query(index)?;
         let Some((position, header)) = self.find(index, &file, offset)? else {
             return self.damaged(index, &file, offset);
         };
@@ -179,7 +179,7 @@ impl<D: Disk> Reader<'_, D> {
     }
 
     /// Says how far the damage at `offset` goes.
-    fn damaged<T>(&self, index: usize, file: &D::File, offset: Offset) -> ControllerResponse<T> {
+    fn damaged<T>(&self, index: usize, file: &D::File, offset: Offset) -> QueryOutcome<T> {
         let gaps = self.gaps_in_segment(index, file, &(offset..offset.plus(1)))?;
         let range = gaps
             .first()
@@ -203,7 +203,7 @@ impl<D: Disk> Reader<'_, D> {
     }
 
     /// The same for an answer, which a segment that is missing is a hole in.
-    fn open_for_answer(&self, index: usize) -> ControllerResponse<D::File> {
+    fn open_for_query(&self, index: usize) -> QueryOutcome<D::File> {
         let segment = &self.state().segments[index];
         match self.open(segment) {
             Err(DiskError::NotFound) => {
@@ -480,11 +480,7 @@ impl<D: Disk> Reader<'_, D> {
         Ok(tail.and_then(|tail| tail.after(position)))
     }
 
-    fn offset_for(
-        &self,
-        timestamp: Timestamp,
-        end: Offset,
-    ) -> ControllerResponse<Option<FoundRecord>> {
+    fn offset_for(&self, timestamp: Timestamp, end: Offset) -> QueryOutcome<Option<FoundRecord>> {
         let state = self.state();
         let end = end.min(state.end.end_offset);
         for (index, segment) in state.segments.iter().enumerate() {
@@ -513,7 +509,7 @@ impl<D: Disk> Reader<'_, D> {
 
     /// From where a record at or above `timestamp` can be. An entry says that no record up to its batch is later, and
     /// is believed where that batch is its own.
-    fn lookup_time(&self, index: usize, timestamp: Timestamp) -> ControllerResponse<Offset> {
+    fn lookup_time(&self, index: usize, timestamp: Timestamp) -> QueryOutcome<Offset> {
         let segment = &self.state().segments[index];
         let (tail, in_file) = self.index_of(segment);
         let entry = match tail.and_then(|tail| tail.lookup_time(timestamp)) {
@@ -545,7 +541,7 @@ impl<D: Disk> Reader<'_, D> {
         }))
     }
 
-    fn max_timestamp(&self, end: Offset) -> ControllerResponse<Option<FoundRecord>> {
+    fn max_timestamp(&self, end: Offset) -> QueryOutcome<Option<FoundRecord>> {
         let state = self.state();
         let end = end.min(state.end.end_offset);
         let mut best: Option<FoundRecord> = None;
@@ -574,7 +570,7 @@ impl<D: Disk> Reader<'_, D> {
         index: usize,
         start: Offset,
         end: Offset,
-    ) -> ControllerResponse<Option<FoundRecord>> {
+    ) -> QueryOutcome<Option<FoundRecord>> {
         let mut best: Option<FoundRecord> = None;
         // A header tells the greatest timestamp of its batch, which is opened up only if it has the greatest of all, or is
         // cut by the range.
@@ -608,9 +604,9 @@ impl<D: Disk> Reader<'_, D> {
         start: Offset,
         end: Offset,
         mut take: impl FnMut(Batch) -> bool,
-    ) -> ControllerResponse<()> {
+    ) -> QueryOutcome<()> {
         let state = self.state();
-        let file = self.open_for_answer(index)?;
+        let file = self.open_for_query(index)?;
         let mut walk = self.walk_to(index, &file, start)?;
         loop {
             if let Some(gap) = state.gap_at(walk.expected) {

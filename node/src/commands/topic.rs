@@ -19,7 +19,7 @@ use varve_net::client::{Client, ClientError};
 
 use super::Failure;
 use super::show::{Access, counted, list, print_line, print_table};
-use reassignment::Wish;
+use reassignment::ReassignAction;
 
 /// Says in a request that the broker's default is wanted.
 const BROKERS_DEFAULT: i16 = -1;
@@ -68,7 +68,7 @@ enum Action {
         #[arg(value_parser = parse_name)]
         name: String,
     },
-    /// Move replicas of a partition to other brokers, or show which partitions of a topic are being moved.
+    /// Reassign a partition's replicas to other brokers, cancel that, or list a topic's reassignments in progress.
     Reassign {
         /// The topic's name.
         #[arg(value_parser = parse_name)]
@@ -80,7 +80,7 @@ enum Action {
             value_parser = clap::value_parser!(i32).range(0..)
         )]
         partition: Option<i32>,
-        /// The brokers that its replicas are to be on, as in 4,1,2; the first is to lead.
+        /// The brokers that its replicas are to be on, as in 4,1,2; the first is the preferred leader.
         #[arg(
             long,
             value_name = "BROKERS",
@@ -90,7 +90,7 @@ enum Action {
             conflicts_with = "cancel"
         )]
         replicas: Option<Vec<i32>>,
-        /// Go back to the brokers from before, in one partition or in all that are being moved.
+        /// Cancel the reassignment of this partition, or all of the topic's, and go back to the replicas from before.
         #[arg(long)]
         cancel: bool,
     },
@@ -150,12 +150,12 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
             replicas,
             cancel,
         } => {
-            let wish = match (partition, replicas, cancel) {
-                (Some(partition), Some(replicas), _) => Wish::Move(partition, replicas),
-                (partition, _, true) => Wish::Cancel(partition),
-                (partition, _, false) => Wish::Show(partition),
+            let reassign_action = match (partition, replicas, cancel) {
+                (Some(partition), Some(replicas), _) => ReassignAction::Move(partition, replicas),
+                (partition, _, true) => ReassignAction::Cancel(partition),
+                (partition, _, false) => ReassignAction::Show(partition),
             };
-            reassignment::run(&access, &mut client, &name, wish).await
+            reassignment::run(&access, &mut client, &name, reassign_action).await
         }
         Action::Delete { name } => delete(&access, &mut client, &name).await,
     }

@@ -48,7 +48,10 @@ fn a_partition_goes_to_other_brokers_with_its_records() {
             brokers,
         ];
         let said = cluster.run(&reassign, b"").text();
-        assert!(said.contains("partition 0 of t goes to brokers"), "{said}");
+        assert!(
+            said.contains("partition 0 of t is being reassigned to brokers"),
+            "{said}"
+        );
         wait_until_on(&cluster, &list);
     }
     assert_eq!(cluster.run(&["consume", "t"], b"").ok(), b"one\ntwo\n");

@@ -122,7 +122,7 @@ pub struct Cluster {
     operator_requests: u64,
     /// The effects of a step are being carried out.
     carries_out: bool,
-    /// What these tell, to which start of a node.
+    /// Inputs that those effects have caused, with the node and the start of it that they are for.
     told_meanwhile: VecDeque<(u8, u64, Input)>,
     violation: Option<Violation>,
     chain: StableHasher,

@@ -31,7 +31,7 @@ impl Cluster {
         self.tell_meanwhile();
     }
 
-    /// Tells what the effects of the step before have to tell, and theirs.
+    /// Delivers the inputs that the effects of the last step have caused, and those that these cause in turn.
     pub(super) fn tell_meanwhile(&mut self) {
         while let Some((number, run, input)) = self.told_meanwhile.pop_front() {
             if self.node(number).run() == Some(run) {

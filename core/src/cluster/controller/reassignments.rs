@@ -52,11 +52,11 @@ pub(super) fn alter(
         });
     }
     Plan {
-        // Of a partition that is named twice the last word holds.
+        // Of a partition that is named twice the last that is not refused holds.
         records: altered.into_values().flatten().collect(),
         response: AlterPartitionReassignmentsResponse {
             allow_replication_factor_change: request.allow_replication_factor_change,
-            // So does Kafka say it of nothing.
+            // Kafka too answers an empty request with an empty message that is not null.
             error_message: request.topics.is_empty().then(Str::default),
             responses,
             ..AlterPartitionReassignmentsResponse::default()

@@ -16,7 +16,7 @@ use crate::commands::Failure;
 use crate::commands::show::{Access, counted, list};
 
 /// What is wanted of the partitions of a topic.
-pub(super) enum Wish {
+pub(super) enum ReassignAction {
     /// This partition's replicas on these brokers.
     Move(i32, Vec<i32>),
     /// Where they were before, in this partition or in all that are being moved.
@@ -29,12 +29,14 @@ pub(super) async fn run(
     access: &Access,
     client: &mut Client,
     topic: &str,
-    wish: Wish,
+    action: ReassignAction,
 ) -> Result<(), Failure> {
-    match wish {
-        Wish::Move(partition, replicas) => begin(access, client, topic, partition, replicas).await,
-        Wish::Cancel(partition) => cancel(access, client, topic, partition).await,
-        Wish::Show(partition) => {
+    match action {
+        ReassignAction::Move(partition, replicas) => {
+            begin(access, client, topic, partition, replicas).await
+        }
+        ReassignAction::Cancel(partition) => cancel(access, client, topic, partition).await,
+        ReassignAction::Show(partition) => {
             let ongoing = ongoing(client, topic, partition).await?;
             if ongoing.is_empty() {
                 access.note(&format!("no partition of {topic} is being reassigned"));
@@ -68,9 +70,9 @@ async fn begin(
         partition: i32,
         replicas: &'a [i32],
     }
-    alter(client, topic, &[partition], Some(&replicas)).await?;
+    alter(client, topic, &[partition], Some(&replicas), None).await?;
     let words = format!(
-        "partition {partition} of {topic} goes to brokers {}; varve topic reassign {topic} shows how far it has got",
+        "partition {partition} of {topic} is being reassigned to brokers {}; varve topic reassign {topic} lists it until that is done",
         list(&replicas)
     );
     let begun = Begun {
@@ -92,16 +94,16 @@ async fn cancel(
         topic: &'a str,
         cancelled: &'a [i32],
     }
-    let partitions = match partition {
-        Some(partition) => vec![partition],
+    let (partitions, tolerated) = match partition {
+        Some(partition) => (vec![partition], None),
         None => {
             let ongoing = ongoing(client, topic, None).await?;
-            ongoing.iter().map(|row| row.partition).collect()
+            let partitions = ongoing.iter().map(|row| row.partition).collect();
+            // What is cancelled already is listed until who was added is removed, and others may be done by now.
+            (partitions, Some(ErrorCode::NoReassignmentInProgress))
         }
     };
-    if !partitions.is_empty() {
-        alter(client, topic, &partitions, None).await?;
-    }
+    let partitions = alter(client, topic, &partitions, None, tolerated).await?;
     let number = counted(partitions.len() as u64, "reassignment", "reassignments");
     let cancelled = Cancelled {
         topic,
@@ -165,13 +167,14 @@ async fn ongoing(
     Ok(ongoing)
 }
 
-/// Has the partitions go to these brokers, or back to where they were.
+/// Has the partitions go to these brokers, or back to where they were. Returns those of which no error was told.
 async fn alter(
     client: &mut Client,
     topic: &str,
     partitions: &[i32],
     replicas: Option<&[i32]>,
-) -> Result<(), Failure> {
+    tolerated: Option<ErrorCode>,
+) -> Result<Vec<i32>, Failure> {
     let partition = |&partition_index: &i32| ReassignablePartition {
         partition_index,
         replicas: replicas.map(<[i32]>::to_vec),
@@ -191,10 +194,10 @@ async fn alter(
     let of_topic = |error: ClientError| error.of_topic(topic);
     ClientError::check(answer.error_code, answer.error_message.as_ref()).map_err(of_topic)?;
     let outcomes = answer.responses.iter().flat_map(|topic| &topic.partitions);
-    // What several were to be cancelled of may have come to its end meanwhile.
-    let is_over = |code| partitions.len() > 1 && code == ErrorCode::NoReassignmentInProgress;
-    for outcome in outcomes.filter(|outcome| !is_over(outcome.error_code)) {
+    let mut altered = Vec::with_capacity(partitions.len());
+    for outcome in outcomes.filter(|outcome| Some(outcome.error_code) != tolerated) {
         ClientError::check(outcome.error_code, outcome.error_message.as_ref()).map_err(of_topic)?;
+        altered.push(outcome.partition_index);
     }
-    Ok(())
+    Ok(altered)
 }
