@@ -8,7 +8,7 @@ use crate::input::ConnectionId;
 use crate::log::Position;
 use crate::peer::{PeerAddresses, PeerMessage};
 use crate::store::{Order, Query};
-use crate::wire::Response;
+use crate::wire::{ApiKey, Response};
 
 /// Names one request of one connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
@@ -137,8 +137,23 @@ pub enum NoticeKind {
     /// The leader's log has lost committed entries that this learner still has, up to here. The learner keeps them, and
     /// takes nothing from that leader.
     CommittedLost(Position),
+    /// The controller has done what an administrator asked, and that is committed.
+    Administered(Administration),
     /// A message was refused, for this reason.
     Refused(&'static str),
+}
+
+/// What the controller has done, and for whom.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Administration {
+    /// The API of the request.
+    pub api_key: ApiKey,
+    /// The topics that it has changed, ascending.
+    pub topics: Vec<String>,
+    /// The client's name for itself; none where a broker asked because a client has named a topic that was not there.
+    pub client_id: Option<String>,
+    /// The client's address; none as well where the broker that it asked runs an earlier version.
+    pub client_host: Option<String>,
 }
 
 /// Why a replica no longer trusts its leader.

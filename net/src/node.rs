@@ -20,7 +20,7 @@ use varve_core::effect::Effects;
 use varve_core::ids::{BrokerId, ClusterId};
 use varve_core::input::ConnectionId;
 use varve_core::links::Timing;
-use varve_core::peer::PeerIdentity;
+use varve_core::peer::{PeerIdentity, PeerVersions};
 use varve_core::store::{BootId, Disk, LogStore, OpenError, Recovered, StoreOptions};
 
 use crate::client::host_and_port;
@@ -61,6 +61,8 @@ pub struct NodeSettings {
     pub listeners: Vec<ListenerSettings>,
     /// Where peers come in.
     pub peers: ListenerSettings,
+    /// The versions of the peer protocol that it speaks with them.
+    pub peer_versions: PeerVersions,
     /// `host:port` of the peer listeners of some nodes of the cluster.
     pub bootstrap: Vec<String>,
     /// Broker settings by Kafka's names.
@@ -266,7 +268,12 @@ where
     let (identity_sender, identity_receiver) = watch::channel(identity);
     let (link_sender, link_events) = mpsc::channel(EVENTS_MAX);
     let budget = Budget::new(PEER_BYTES_MAX, MEMORY_WAIT_MAX);
-    let links = LinkContext::new(identity_receiver, link_sender, budget);
+    let links = LinkContext::new(
+        identity_receiver,
+        settings.peer_versions,
+        link_sender,
+        budget,
+    );
     let peer_links = PeerLinks::start(links.clone(), settings.bootstrap.clone(), settings.seed);
     let (client_sender, clients) = mpsc::channel(EVENTS_MAX);
     let (progress_sender, progress) = watch::channel(Progress::Starting);

@@ -129,6 +129,7 @@ fn words_of_many(what: &NoticeKind) -> Option<String> {
         | NoticeKind::DuplicateBrokerId(_)
         | NoticeKind::DirectoryOffline(_)
         | NoticeKind::DiskFull
+        | NoticeKind::Administered(_)
         | NoticeKind::Refused(_) => return None,
     })
 }
@@ -159,6 +160,7 @@ fn tell(broker: BrokerId, notice: &Notice) {
         | NoticeKind::HoleFilled(..)
         | NoticeKind::HoleGivenUp(..)
         | NoticeKind::SuspectCleared => tracing::info!(broker, partition, "{what}"),
+        NoticeKind::Administered(_) => tracing::info!(broker, "{what}"),
         NoticeKind::StartsElection(..) | NoticeKind::Refused(_) => {
             tracing::debug!(broker, partition, "{what}");
         }

@@ -15,6 +15,7 @@ use failing_disk::{Condition, FailingDisk, Switch};
 use tokio::time::{Instant, sleep, timeout};
 use varve_core::cluster::ConfigMap;
 use varve_core::ids::{BrokerId, ClusterId, DirectoryId};
+use varve_core::peer::PeerVersions;
 use varve_core::store::{BootId, OpenError, StoreOptions};
 use varve_net::descriptors::Descriptors;
 use varve_net::driver::Progress;
@@ -30,10 +31,18 @@ struct Cluster {
     ports: Vec<(u16, u16)>,
     running: Vec<Option<RunningNode>>,
     switches: [Arc<Switch>; 3],
+    /// What each node speaks with its peers from its next start on.
+    versions: [PeerVersions; 3],
 }
 
 impl Cluster {
     async fn start() -> Self {
+        let mut cluster = Self::stopped();
+        cluster.start_all().await;
+        cluster
+    }
+
+    fn stopped() -> Self {
         // Held together, so that all differ.
         let held: Vec<TcpListener> = (0..6)
             .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
@@ -43,14 +52,13 @@ impl Cluster {
             .map(|held| held.local_addr().unwrap().port())
             .collect();
         drop(held);
-        let mut cluster = Self {
+        Self {
             data: tempfile::tempdir().unwrap(),
             ports: ports.chunks(2).map(|pair| (pair[0], pair[1])).collect(),
             running: vec![None, None, None],
             switches: Default::default(),
-        };
-        cluster.start_all().await;
-        cluster
+            versions: [PeerVersions::SUPPORTED; 3],
+        }
     }
 
     async fn start_all(&mut self) {
@@ -118,6 +126,7 @@ impl Cluster {
             rack: None,
             listeners: vec![listener(self.ports[index].0)],
             peers: listener(self.ports[index].1),
+            peer_versions: self.versions[index],
             bootstrap: self
                 .ports
                 .iter()
@@ -179,6 +188,41 @@ async fn what_was_acknowledged_is_read_back_across_restarts_of_one_and_of_all() 
     // The node that was away has everything too: it is enough with either other.
     cluster.stop_node(0).await;
     assert_eq!(client.fetch_all("t").await, numbers(0..8));
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_is_upgraded_and_taken_back_a_node_at_a_time() {
+    let earlier = PeerVersions::BEFORE;
+    let mut cluster = Cluster::stopped();
+    cluster.versions = [earlier; 3];
+    cluster.start_all().await;
+    let client = cluster.client();
+    let mut produced = 0;
+    for (node, versions) in [
+        (1, PeerVersions::SUPPORTED),
+        (0, PeerVersions::SUPPORTED),
+        (2, PeerVersions::SUPPORTED),
+        (2, earlier),
+        (1, earlier),
+    ] {
+        cluster.stop_node(node).await;
+        cluster.versions[node] = versions;
+        cluster.start_node(node).await;
+        // Created by the controller, whichever node that is, and whichever the client asks.
+        let topic = format!("t{produced}");
+        assert_eq!(client.produce(&topic, &numbers(0..3)).await, 0);
+        assert_eq!(
+            client
+                .produce("all", &numbers(produced..produced + 1))
+                .await,
+            produced.into()
+        );
+        produced += 1;
+    }
+    assert_eq!(client.fetch_all("all").await, numbers(0..produced));
+    let all = |isr: &[i32], offline: &[i32]| isr.len() == 3 && offline.is_empty();
+    client.told("all", all, SOON).await;
     cluster.stop_all().await;
 }
 

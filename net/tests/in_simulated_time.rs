@@ -17,6 +17,7 @@ use madsim::runtime::{Handle, NodeHandle};
 use tokio::time::sleep;
 use varve_core::cluster::ConfigMap;
 use varve_core::ids::{BrokerId, ClusterId, DirectoryId};
+use varve_core::peer::PeerVersions;
 use varve_core::store::{BootId, OpenError, StoreOptions};
 use varve_net::descriptors::Descriptors;
 use varve_net::directory;
@@ -53,6 +54,7 @@ fn settings(index: usize) -> NodeSettings {
         rack: None,
         listeners: vec![listener(9092)],
         peers: listener(9192),
+        peer_versions: PeerVersions::SUPPORTED,
         bootstrap: (0..NODES)
             .map(|index| format!("{}:9192", address(index)))
             .collect(),

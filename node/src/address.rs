@@ -215,6 +215,7 @@ mod tests {
     use super::*;
     use varve_core::cluster::ConfigMap;
     use varve_core::ids::DirectoryId;
+    use varve_core::peer::PeerVersions;
     use varve_core::store::{BootId, StoreOptions};
     use varve_net::directory::format_first;
     use varve_net::driver::Progress;
@@ -310,6 +311,7 @@ mod tests {
             rack: None,
             listeners: vec![listener()],
             peers: listener(),
+            peer_versions: PeerVersions::SUPPORTED,
             bootstrap: Vec::new(),
             kafka: ConfigMap::new(),
             seed: 1,

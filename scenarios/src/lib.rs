@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use varve_core::hooks::Mutant;
 use varve_core::ids::{PartitionIndex, TopicPartition};
+use varve_core::peer::PeerVersions;
 pub use varve_sim::client::OffsetQuery;
 use varve_sim::cluster::{Cluster, ClusterOptions, DiskOptions};
 pub use varve_sim::disk::Shortage;
@@ -230,6 +231,13 @@ impl Scenario {
     #[must_use]
     pub const fn scrubbed_within(mut self, interval: Duration) -> Self {
         self.options.store.scrub_interval = interval;
+        self
+    }
+
+    /// Every node runs the build before this one, until it is upgraded.
+    #[must_use]
+    pub const fn earlier_build(mut self) -> Self {
+        self.options.peer_versions = PeerVersions::BEFORE;
         self
     }
 

@@ -2,6 +2,7 @@
 
 use crate::{PATIENCE, Scenario};
 use varve_core::ids::{PartitionIndex, TopicPartition};
+use varve_core::peer::PeerVersions;
 use varve_sim::nemesis::set;
 
 impl Scenario {
@@ -21,6 +22,15 @@ impl Scenario {
     pub fn start(&mut self, node: u8) {
         self.cluster_mut().start(node);
         self.check();
+    }
+
+    /// The node stops in good order and is started again with this build.
+    pub fn upgrade(&mut self, node: u8) {
+        self.stop(node);
+        self.told(format!("upgrade n{node}"));
+        self.cluster_mut().install(node, PeerVersions::SUPPORTED);
+        self.start(node);
+        self.run_until_converged(PATIENCE);
     }
 
     /// The node loses power, and any part of what its disk had not synced.

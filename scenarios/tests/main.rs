@@ -85,6 +85,7 @@ mod replicated_flush_bound;
 mod retries_behind_a_jump;
 mod retry_after_truncation;
 mod rolling_restart;
+mod rolling_upgrade;
 mod rot_after_a_kill;
 mod rot_below_the_durable_end;
 mod rot_in_a_header;

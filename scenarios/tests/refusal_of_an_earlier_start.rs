@@ -41,7 +41,12 @@ pub(crate) fn story(s: &mut Scenario) {
 fn reaches(s: &Scenario, from: u8, to: u8) -> bool {
     let process = s.cluster().node(from).process.as_ref();
     let peer = BrokerId(i32::from(to));
-    process.is_some_and(|process| process.links.get(&peer).is_some_and(|link| link.up))
+    process.is_some_and(|process| {
+        process
+            .links
+            .get(&peer)
+            .is_some_and(|link| link.up.is_some())
+    })
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use varve_core::broker::Broker;
 use varve_core::ids::{BrokerId, DirectoryId};
 use varve_core::input::{ConnectionId, Input};
-use varve_core::peer::PeerIdentity;
+use varve_core::peer::{PeerIdentity, PeerVersion, PeerVersions};
 use varve_core::store::{
     BootId, CheckpointTicket, CommitTicket, LogStore, Order, Query, ScrubTicket, Scrubbed,
     StoreFailure,
@@ -34,6 +34,8 @@ pub struct Node {
     pub directory: DirectoryId,
     /// Directories that were formatted before, for the draw of the next id.
     pub formats: u64,
+    /// The versions of the peer protocol that its build speaks, from its next start on.
+    pub peer_versions: PeerVersions,
     /// The run of its operating system: changes with a power cut.
     pub boot: u64,
     /// Starts of its process.
@@ -115,6 +117,8 @@ pub struct Process {
     pub store: LogStore<SimDisk>,
     /// What its hello says.
     pub identity: PeerIdentity,
+    /// The versions of the peer protocol that it speaks.
+    pub peer_versions: PeerVersions,
     /// When the next deadline event is scheduled.
     pub tick_at: Option<SimTime>,
     /// Orders that have not been executed.
@@ -134,7 +138,7 @@ pub struct Process {
     /// Incoming links: who is at the other end, and which connection of that peer it is.
     pub incoming: BTreeMap<Connection, (PeerIdentity, u64)>,
     /// Incoming connections whose hello the broker has not answered, by peer and session.
-    pub hellos: BTreeMap<(BrokerId, u64), (Connection, PeerIdentity)>,
+    pub hellos: BTreeMap<(BrokerId, u64), (Connection, PeerIdentity, PeerVersion)>,
     /// Incoming connections of each peer so far.
     pub sessions: BTreeMap<BrokerId, u64>,
     /// Connections of clients.
@@ -158,8 +162,8 @@ pub struct Process {
 pub struct Link {
     /// The connection, or the dial that is to become it.
     pub connection: Option<Connection>,
-    /// It is up.
-    pub up: bool,
+    /// The version that it speaks, while it is up.
+    pub up: Option<PeerVersion>,
 }
 
 /// A client's connection.
@@ -217,12 +221,19 @@ impl Node {
 impl Process {
     /// A process that has just been started, with this broker on this store.
     #[must_use]
-    pub fn new(run: u64, broker: Broker, store: LogStore<SimDisk>, identity: PeerIdentity) -> Self {
+    pub fn new(
+        run: u64,
+        broker: Broker,
+        store: LogStore<SimDisk>,
+        identity: PeerIdentity,
+        peer_versions: PeerVersions,
+    ) -> Self {
         Self {
             run,
             broker,
             store,
             identity,
+            peer_versions,
             tick_at: None,
             orders: VecDeque::new(),
             committing: None,

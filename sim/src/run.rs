@@ -146,6 +146,8 @@ struct Shape {
     without_epochs: bool,
     /// It names of which epoch the last record was that it has read.
     names_last_epoch: bool,
+    /// Starts of nodes are of this build or of the one before.
+    mixes_builds: bool,
 }
 
 impl Shape {
@@ -209,13 +211,14 @@ impl Shape {
             producers: draw_producers(&mut draw(8)),
             without_epochs: draw(16).chance(333_333),
             names_last_epoch: draw(17).chance(333_333),
+            mixes_builds: draw(18).chance(333_333),
         }
     }
 
     fn describe(&self) -> String {
         let plural = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
         format!(
-            "{}{}, {} on {}{}{}{}{}{}, snapshots every {} batches{}, {}",
+            "{}{}, {} on {}{}{}{}{}{}{}, snapshots every {} batches{}, {}",
             plural(usize::from(self.nodes), "node"),
             if self.formation.is_some() {
                 " formed under faults"
@@ -246,6 +249,11 @@ impl Shape {
             match self.open_files_max {
                 Some(max) => format!(", {max} files open"),
                 None => String::new(),
+            },
+            if self.mixes_builds {
+                ", of two builds"
+            } else {
+                ""
             },
             self.snapshot_interval,
             self.unwritten_bytes_max
@@ -352,6 +360,7 @@ impl<'a> Life<'a> {
         cluster_options.kafka.insert(name, expiration);
         cluster_options.store.scrub_interval = shape.scrub_interval;
         cluster_options.snapshot_interval = shape.snapshot_interval;
+        cluster_options.mixes_builds = shape.mixes_builds;
         if let Some(max) = shape.open_files_max {
             cluster_options.store.open_files_max = max;
         }

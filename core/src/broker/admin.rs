@@ -11,11 +11,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::cluster::AdminRequest;
+use crate::cluster::{AdminRequest, visit_topics};
 use crate::effect::{Effects, RequestId};
 use crate::ids::Offset;
 use crate::input::RequestContext;
-use crate::peer::{self, ControllerResponse, Decision};
+use crate::peer::{self, ControllerResponse, Decision, ForwardedRequest, Newer};
 use crate::time::Instant;
 use crate::wire::{ApiError, ErrorCode, Response, Str};
 
@@ -28,8 +28,15 @@ const RETRY_SOON: Duration = Duration::from_millis(100);
 const RETRY_LATE: Duration = Duration::from_secs(2);
 /// How long a request is tried at least. A client that would rather not wait means the work, not the asking.
 const PATIENCE_MIN: Duration = Duration::from_secs(1);
+/// What a client is told whose request the controller does not know.
+const UNSUPPORTED: &str = "The controller runs an earlier version of varve, which does not know this request: upgrade every broker.";
+/// What a client is told whose answer got lost on its way here.
+const UNREADABLE: &str = "The controller's answer cannot be told in this API version.";
 /// How long the creation of a topic that somebody asked about is tried.
 const AUTO_CREATE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The version of CreateTopics that a broker uses of its own accord: controllers of earlier builds know it as well.
+const AUTO_CREATE_VERSION: i16 = 7;
 
 /// An administrative request that waits for the controller, or for the image.
 #[derive(Debug)]
@@ -38,7 +45,7 @@ struct WaitingAdmin {
     request: AdminRequest,
     controller_request: u64,
     /// The controller's answer, once it is there, and where the metadata end that have what was done (exclusive).
-    decided: Option<(Offset, Box<Response>)>,
+    decided: Option<(Offset, Response)>,
 }
 
 /// A request that the controller has not answered.
@@ -88,10 +95,13 @@ impl Broker {
         let id = context.id;
         let patience = Duration::from_millis(u64::try_from(body.timeout_ms()).unwrap_or(0));
         let deadline = self.now + patience.max(PATIENCE_MIN);
-        let controller_request = peer::ControllerRequest::Client {
+        let forwarded = ForwardedRequest {
             api_version: context.api_version,
-            request: Box::new(body.clone()),
+            client_id: context.client_id.clone(),
+            client_host: Newer(Some(context.client_host.clone())),
+            request: Some(body.clone()),
         };
+        let controller_request = peer::ControllerRequest::Client(Box::new(forwarded));
         let admin = WaitingAdmin {
             context,
             request: body,
@@ -114,10 +124,13 @@ impl Broker {
             return;
         }
         let request = crate::cluster::auto_create_request(&names);
-        let controller_request = peer::ControllerRequest::Client {
-            api_version: 7,
-            request: Box::new(AdminRequest::CreateTopics(request)),
+        let forwarded = ForwardedRequest {
+            api_version: AUTO_CREATE_VERSION,
+            client_id: None,
+            client_host: Newer(None),
+            request: Some(AdminRequest::CreateTopics(request)),
         };
+        let controller_request = peer::ControllerRequest::Client(Box::new(forwarded));
         let until = self.now + AUTO_CREATE_PATIENCE;
         self.put_controller_request(
             controller_request,
@@ -203,26 +216,44 @@ impl Broker {
             return; // answered or given up already
         };
         match (purpose, decision) {
-            (Purpose::Client(request), Decision::Client(response)) => {
-                self.on_decided(request, response, metadata_end, fx);
+            (Purpose::Client(request), Decision::Client(forwarded)) => match forwarded.response {
+                Some(response) => self.on_decided(request, response, metadata_end, fx),
+                None => {
+                    self.refuse_undecided(request, ErrorCode::UnknownServerError, UNREADABLE, fx)
+                }
+            },
+            (Purpose::Client(request), Decision::Unsupported) => {
+                self.refuse_undecided(request, ErrorCode::UnsupportedVersion, UNSUPPORTED, fx);
             }
             (
                 Purpose::Client(request),
                 Decision::Done | Decision::Refused(_) | Decision::ProducerIds(..),
-            ) => {
-                if let Some(admin) = self.requests.purgatory.take::<WaitingAdmin>(request) {
-                    admin.end(ErrorCode::UnknownServerError, fx);
-                }
-            }
+            ) => self.refuse_undecided(request, ErrorCode::UnknownServerError, UNREADABLE, fx),
             (Purpose::AutoCreate(names), _) => {
                 self.requests.controller_requests.end_creation(names);
             }
             (Purpose::ProducerIds, Decision::ProducerIds(first, end)) => {
                 self.on_producer_ids(first.0..end.0, fx);
             }
-            (Purpose::ProducerIds, Decision::Done | Decision::Refused(_) | Decision::Client(_)) => {
-                self.requests.producer_ids.refused()
-            }
+            (
+                Purpose::ProducerIds,
+                Decision::Done | Decision::Refused(_) | Decision::Unsupported | Decision::Client(_),
+            ) => self.requests.producer_ids.refused(),
+        }
+    }
+
+    /// The controller has said nothing that the client can be told.
+    fn refuse_undecided(
+        &mut self,
+        id: RequestId,
+        code: ErrorCode,
+        message: &'static str,
+        fx: &mut Effects,
+    ) {
+        if let Some(admin) = self.requests.purgatory.take::<WaitingAdmin>(id) {
+            let error = ApiError::new(code, Str::from_static(message));
+            let response = (admin.request).error_response(admin.context.api_version, &error);
+            fx.respond(id, response);
         }
     }
 
@@ -230,7 +261,7 @@ impl Broker {
     fn on_decided(
         &mut self,
         id: RequestId,
-        response: Box<Response>,
+        response: Response,
         metadata_end: Offset,
         fx: &mut Effects,
     ) {
@@ -261,7 +292,7 @@ impl Broker {
             if let Some(admin) = self.requests.purgatory.take::<WaitingAdmin>(id)
                 && let Some((_, response)) = admin.decided
             {
-                fx.respond(id, *response);
+                fx.respond(id, response);
             }
         }
     }
@@ -277,7 +308,7 @@ impl WaitingAdmin {
                     &mut response,
                     &error("This broker has not seen yet what was decided."),
                 );
-                *response
+                response
             }
             None => {
                 let error = error("The controller has not answered.");
@@ -290,43 +321,12 @@ impl WaitingAdmin {
 
 /// Whatever a response says to be done is told as failed; what the controller has refused stays refused.
 fn fail_done(response: &mut Response, error: &ApiError) {
-    let fail = |error_code: &mut ErrorCode, error_message: &mut Option<Str>| {
+    visit_topics(response, |_, error_code, error_message| {
         if error_code.is_none() {
             *error_code = error.code;
             error_message.clone_from(&error.message);
         }
-    };
-    match response {
-        Response::CreateTopics(response) => response
-            .topics
-            .iter_mut()
-            .for_each(|topic| fail(&mut topic.error_code, &mut topic.error_message)),
-        Response::DeleteTopics(response) => response
-            .responses
-            .iter_mut()
-            .for_each(|topic| fail(&mut topic.error_code, &mut topic.error_message)),
-        Response::CreatePartitions(response) => response
-            .results
-            .iter_mut()
-            .for_each(|topic| fail(&mut topic.error_code, &mut topic.error_message)),
-        Response::AlterPartitionReassignments(response) => response
-            .responses
-            .iter_mut()
-            .flat_map(|topic| &mut topic.partitions)
-            .for_each(|partition| fail(&mut partition.error_code, &mut partition.error_message)),
-        Response::Produce(_)
-        | Response::Fetch(_)
-        | Response::ListOffsets(_)
-        | Response::Metadata(_)
-        | Response::FindCoordinator(_)
-        | Response::ApiVersions(_)
-        | Response::InitProducerId(_)
-        | Response::OffsetForLeaderEpoch(_)
-        | Response::DescribeConfigs(_)
-        | Response::ListPartitionReassignments(_)
-        | Response::DescribeCluster(_)
-        | Response::DescribeTopicPartitions(_) => {}
-    }
+    });
 }
 
 impl Delayed for WaitingAdmin {

@@ -4,16 +4,19 @@
 //! with the controller's own records that are not committed yet, appends what they plan, and answers when
 //! that is committed. A controller that is deposed tells whoever waits so, and they ask the next one.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::cluster::{
     self, BrokerImage, BrokerRegistration, BrokerState, ClusterImage, MetadataRecord, Planned,
-    encode_records,
+    encode_records, visit_topics,
 };
-use crate::effect::Effects;
+use crate::effect::{Administration, Effects, NoticeKind};
 use crate::hooks::Mutant;
 use crate::ids::{BrokerId, Offset, TopicPartition, Voter};
-use crate::peer::{ControllerRequest, ControllerResponse, Decision, PeerIdentity};
+use crate::peer::{
+    ControllerRequest, ControllerResponse, Decision, ForwardedRequest, PeerIdentity,
+};
 use crate::replica::Replica;
 
 use super::{Broker, HOUSEKEEPING_INTERVAL, Timer};
@@ -27,6 +30,8 @@ pub(super) struct UncommittedDecision {
     to: BrokerId,
     id: u64,
     decision: Decision,
+    /// What it does for a client, where it does anything.
+    administration: Option<Administration>,
 }
 
 impl Broker {
@@ -51,6 +56,10 @@ impl Broker {
             self.metadata.applied()
         };
         while let Some((metadata_end, done)) = self.metadata.log.pop_committed(committed) {
+            if let Some(administration) = done.administration {
+                let what = NoticeKind::Administered(administration);
+                fx.notice(Some(TopicPartition::METADATA), what);
+            }
             let answer = ControllerResponse::Decided {
                 decision: done.decision,
                 metadata_end,
@@ -85,13 +94,11 @@ impl Broker {
             self.answer_not_controller(from.broker, id, fx);
             return;
         };
+        let mut administration = None;
         let planned = match controller_request {
             ControllerRequest::Register(registration) => {
                 match self.duplicate_registration(&registration) {
-                    Some(words) => Planned {
-                        records: Vec::new(),
-                        decision: Decision::Refused(words),
-                    },
+                    Some(words) => Planned::nothing(Decision::Refused(words)),
                     None => cluster::plan_registration(&image, &registration),
                 }
             }
@@ -102,20 +109,40 @@ impl Broker {
             ControllerRequest::ReportVoters(reports) => {
                 cluster::plan_voter_reports(&image, &reports)
             }
-            ControllerRequest::Client {
-                api_version,
-                request,
-            } => {
-                let seed = self.draw();
-                let image = if fx.mutant(Mutant::PlacesOnFenced) {
-                    unfenced(&image)
-                } else {
-                    image
-                };
-                cluster::plan_client(&image, &self.setup.kafka, api_version, &request, seed)
+            ControllerRequest::Client(forwarded) => {
+                let mut planned = self.plan_forwarded(&image, &forwarded, fx);
+                administration = administration_of(&mut planned, *forwarded);
+                planned
             }
         };
-        self.carry_out(planned, from.broker, id, fx);
+        let uncommitted = UncommittedDecision {
+            to: from.broker,
+            id,
+            decision: planned.decision,
+            administration,
+        };
+        self.carry_out(&planned.records, uncommitted, fx);
+    }
+
+    fn plan_forwarded(
+        &mut self,
+        image: &Arc<ClusterImage>,
+        forwarded: &ForwardedRequest,
+        fx: &Effects,
+    ) -> Planned {
+        let Some(request) = &forwarded.request else {
+            return Planned::nothing(Decision::Unsupported);
+        };
+        let seed = self.draw();
+        let unfenced = fx.mutant(Mutant::PlacesOnFenced).then(|| unfenced(image));
+        let image = unfenced.as_ref().unwrap_or(image);
+        cluster::plan_client(
+            image,
+            &self.setup.kafka,
+            forwarded.api_version,
+            request,
+            seed,
+        )
     }
 
     /// Why a start of a broker cannot be registered while another directory of the same broker runs: two nodes are
@@ -131,15 +158,16 @@ impl Broker {
     }
 
     /// Appends what was planned; the answer waits for its commit.
-    fn carry_out(&mut self, planned: Planned, to: BrokerId, id: u64, fx: &mut Effects) {
-        let Some(end_offset) = self.append_metadata(&planned.records, fx) else {
-            self.answer(to, id, ControllerResponse::NotController(None), fx);
+    fn carry_out(
+        &mut self,
+        records: &[MetadataRecord],
+        uncommitted: UncommittedDecision,
+        fx: &mut Effects,
+    ) {
+        let Some(end_offset) = self.append_metadata(records, fx) else {
+            let answer = ControllerResponse::NotController(None);
+            self.answer(uncommitted.to, uncommitted.id, answer, fx);
             return;
-        };
-        let uncommitted = UncommittedDecision {
-            to,
-            id,
-            decision: planned.decision,
         };
         self.metadata.log.wait(end_offset, uncommitted);
         self.touched.insert(TopicPartition::METADATA);
@@ -290,9 +318,33 @@ impl Broker {
     }
 }
 
+/// What a client's request comes to, where it changes anything.
+fn administration_of(planned: &mut Planned, forwarded: ForwardedRequest) -> Option<Administration> {
+    let Decision::Client(answer) = &mut planned.decision else {
+        return None;
+    };
+    let response = answer.response.as_mut()?;
+    if planned.records.is_empty() {
+        return None;
+    }
+    let mut topics = BTreeSet::new();
+    visit_topics(response, |name, error, _| {
+        topics.extend(
+            name.filter(|_| error.is_none())
+                .map(|name| name.as_str().to_owned()),
+        );
+    });
+    Some(Administration {
+        api_key: response.api_key(),
+        topics: topics.into_iter().collect(),
+        client_id: forwarded.client_id,
+        client_host: forwarded.client_host.0,
+    })
+}
+
 /// What a controller must never plan with: the image in which no broker is fenced.
-fn unfenced(image: &Arc<ClusterImage>) -> Arc<ClusterImage> {
-    let mut unfenced = ClusterImage::clone(image);
+fn unfenced(image: &ClusterImage) -> Arc<ClusterImage> {
+    let mut unfenced = image.clone();
     for broker in image.brokers() {
         unfenced.apply(&MetadataRecord::UnfenceBroker {
             broker: broker.registration.broker,

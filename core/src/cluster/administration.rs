@@ -1,14 +1,13 @@
 //! The requests that only the controller decides, told apart once from those that any broker answers.
 
-use bincode::{Decode, Encode};
-
 use crate::wire::{
     AlterPartitionReassignmentsRequest, ApiError, ApiKey, CreatePartitionsRequest,
-    CreateTopicsRequest, DeleteTopicsRequest, Request, RequestMessage as _, Response,
+    CreateTopicsRequest, DeleteTopicsRequest, ErrorCode, Request, RequestMessage as _, Response,
+    Str,
 };
 
 /// A request of an administrator.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AdminRequest {
     /// Make topics.
     CreateTopics(CreateTopicsRequest),
@@ -56,6 +55,66 @@ impl AdminRequest {
                 request.error_response(version, error).into()
             }
         }
+    }
+}
+
+/// Visits what an administrative response says of each topic, or of each partition where that is what was asked about: the
+/// topic's name, as far as it is known, the error and its words.
+pub(crate) fn visit_topics(
+    response: &mut Response,
+    mut visit: impl FnMut(Option<&Str>, &mut ErrorCode, &mut Option<Str>),
+) {
+    match response {
+        Response::CreateTopics(response) => {
+            for topic in &mut response.topics {
+                visit(
+                    Some(&topic.name),
+                    &mut topic.error_code,
+                    &mut topic.error_message,
+                );
+            }
+        }
+        Response::DeleteTopics(response) => {
+            for topic in &mut response.responses {
+                visit(
+                    topic.name.as_ref(),
+                    &mut topic.error_code,
+                    &mut topic.error_message,
+                );
+            }
+        }
+        Response::CreatePartitions(response) => {
+            for topic in &mut response.results {
+                visit(
+                    Some(&topic.name),
+                    &mut topic.error_code,
+                    &mut topic.error_message,
+                );
+            }
+        }
+        Response::AlterPartitionReassignments(response) => {
+            for topic in &mut response.responses {
+                for partition in &mut topic.partitions {
+                    visit(
+                        Some(&topic.name),
+                        &mut partition.error_code,
+                        &mut partition.error_message,
+                    );
+                }
+            }
+        }
+        Response::Produce(_)
+        | Response::Fetch(_)
+        | Response::ListOffsets(_)
+        | Response::Metadata(_)
+        | Response::FindCoordinator(_)
+        | Response::ApiVersions(_)
+        | Response::InitProducerId(_)
+        | Response::OffsetForLeaderEpoch(_)
+        | Response::DescribeConfigs(_)
+        | Response::ListPartitionReassignments(_)
+        | Response::DescribeCluster(_)
+        | Response::DescribeTopicPartitions(_) => {}
     }
 }
 

@@ -39,7 +39,9 @@ pub struct Planned {
 }
 
 impl Planned {
-    const fn nothing(decision: Decision) -> Self {
+    /// Nothing changes, and this is the answer.
+    #[must_use]
+    pub const fn nothing(decision: Decision) -> Self {
         Self {
             records: Vec::new(),
             decision,

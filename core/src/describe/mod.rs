@@ -9,7 +9,7 @@ mod input;
 
 use std::fmt;
 
-use crate::effect::{Effect, NoticeKind, Resignation, TrustLost};
+use crate::effect::{Administration, Effect, NoticeKind, Resignation, TrustLost};
 use crate::ids::{Offset, TopicPartition};
 use crate::log::{Entry, Note, NoteKind, Position};
 use crate::peer::{
@@ -258,7 +258,10 @@ impl fmt::Display for ControllerRequest {
                     .iter()
                     .try_for_each(|report| write!(f, " p{}", report.partition.partition))
             }
-            Self::Client { request, .. } => write!(f, "{}", request.api_key().name()),
+            Self::Client(forwarded) => match &forwarded.request {
+                Some(request) => f.write_str(request.api_key().name()),
+                None => f.write_str("a request of a later build"),
+            },
         }
     }
 }
@@ -279,6 +282,7 @@ impl fmt::Display for Decision {
             Self::Done => f.write_str("done"),
             Self::Refused(why) => write!(f, "refused: {why}"),
             Self::ProducerIds(first, end) => write!(f, "producer ids [{first},{end})"),
+            Self::Unsupported => f.write_str("not known to this build"),
             Self::Client(_) => f.write_str("for the client"),
         }
     }
@@ -327,7 +331,28 @@ impl fmt::Display for NoticeKind {
                 "the leader has lost committed entries, which this learner has up to {}, and takes nothing more",
                 Short(*committed)
             ),
+            Self::Administered(administration) => administration.fmt(f),
             Self::Refused(why) => write!(f, "refuses a message: {why}"),
+        }
+    }
+}
+
+/// How many topics are named of those that one request has changed.
+const TOPICS_NAMED: usize = 5;
+
+impl fmt::Display for Administration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.api_key.name())?;
+        for (nth, topic) in self.topics.iter().take(TOPICS_NAMED).enumerate() {
+            write!(f, "{} {topic}", if nth == 0 { "" } else { "," })?;
+        }
+        if let Some(more @ 1..) = self.topics.len().checked_sub(TOPICS_NAMED) {
+            write!(f, " and {more} more")?;
+        }
+        match (&self.client_id, &self.client_host) {
+            (Some(id), Some(host)) => write!(f, " by {id} at {host}"),
+            (Some(name), None) | (None, Some(name)) => write!(f, " by {name}"),
+            (None, None) => Ok(()),
         }
     }
 }
@@ -424,6 +449,7 @@ fn beside_state(what: &NoticeKind) -> Option<String> {
         | NoticeKind::DirectoryOffline(_)
         | NoticeKind::DiskFull
         | NoticeKind::CommittedLost(_)
+        | NoticeKind::Administered(_)
         | NoticeKind::Refused(_)) => what.to_string(),
     })
 }

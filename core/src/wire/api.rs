@@ -10,7 +10,7 @@ use super::{
     alter_partition_reassignments, api_versions, create_partitions, create_topics, delete_topics,
     describe_cluster, describe_configs, describe_topic_partitions, fetch, find_coordinator,
     init_producer_id, list_offsets, list_partition_reassignments, metadata,
-    offset_for_leader_epoch, produce, recording,
+    offset_for_leader_epoch, produce,
 };
 
 pub(crate) mod sealed {
@@ -272,32 +272,6 @@ macro_rules! apis {
                 }
             }
         }
-
-        recorded!(
-            Request,
-            value, encoder => {
-                bincode::Encode::encode(&value.api_key(), encoder)?;
-                match value {
-                    $(Request::$name(request) => recording::record(request, encoder),)*
-                }
-            },
-            decoder => match <ApiKey as bincode::Decode<D::Context>>::decode(decoder)? {
-                $(ApiKey::$name => recording::replay(decoder).map(Self::$name),)*
-            }
-        );
-
-        recorded!(
-            Response,
-            value, encoder => {
-                bincode::Encode::encode(&value.api_key(), encoder)?;
-                match value {
-                    $(Response::$name(response) => recording::record(response, encoder),)*
-                }
-            },
-            decoder => match <ApiKey as bincode::Decode<D::Context>>::decode(decoder)? {
-                $(ApiKey::$name => recording::replay(decoder).map(Self::$name),)*
-            }
-        );
 
         $(
             impl RequestMessage for $module::$request {

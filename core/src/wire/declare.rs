@@ -236,42 +236,5 @@ macro_rules! structs {
                 $crate::wire::field::encode_nullable_struct(value, writer, at)
             }
         }
-
-        recorded!(
-            $name,
-            value, encoder => $crate::wire::recording::record(value, encoder),
-            decoder => $crate::wire::recording::replay(decoder)
-        );
     )*};
-}
-
-/// How a type is written into a recording and read from it, for all that bincode wants of it.
-macro_rules! recorded {
-    ($type:ty, $value:ident, $encoder:ident => $record:expr, $decoder:ident => $replay:expr) => {
-        impl bincode::Encode for $type {
-            fn encode<E: bincode::enc::Encoder>(
-                &self,
-                $encoder: &mut E,
-            ) -> Result<(), bincode::error::EncodeError> {
-                let $value = self;
-                $record
-            }
-        }
-
-        impl<Context> bincode::Decode<Context> for $type {
-            fn decode<D: bincode::de::Decoder<Context = Context>>(
-                $decoder: &mut D,
-            ) -> Result<Self, bincode::error::DecodeError> {
-                $replay
-            }
-        }
-
-        impl<'de, Context> bincode::BorrowDecode<'de, Context> for $type {
-            fn borrow_decode<D: bincode::de::BorrowDecoder<'de, Context = Context>>(
-                $decoder: &mut D,
-            ) -> Result<Self, bincode::error::DecodeError> {
-                $replay
-            }
-        }
-    };
 }

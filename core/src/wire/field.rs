@@ -16,17 +16,6 @@ pub(crate) struct At {
     pub(crate) flexible: bool,
 }
 
-/// No version of Kafka's but our own, for recordings: every field is carried, in order, and none is tagged.
-const EVERY_FIELD: i16 = i16::MAX;
-
-impl At {
-    /// See [`EVERY_FIELD`]. Flexible, so that no length is limited to 16 bits.
-    pub(crate) const EVERY_FIELD: Self = Self {
-        version: EVERY_FIELD,
-        flexible: true,
-    };
-}
-
 /// Which versions carry a field, and how. Both ends of a version range are inclusive.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rule {
@@ -78,13 +67,13 @@ impl Rule {
     /// Whether the field stands in its place among the fields of this version.
     #[inline]
     pub(crate) const fn is_plain(self, at: At) -> bool {
-        at.version == EVERY_FIELD || self.tag.is_none() && self.is_carried(at)
+        self.tag.is_none() && self.is_carried(at)
     }
 
     /// Whether the field is a tagged one of this version.
     #[inline]
     pub(crate) const fn is_tagged(self, at: At) -> bool {
-        at.version != EVERY_FIELD && self.tag.is_some() && self.is_carried(at)
+        self.tag.is_some() && self.is_carried(at)
     }
 
     /// Whether this version has no place for the field and may drop it.
@@ -95,8 +84,7 @@ impl Rule {
 
     #[inline]
     pub(crate) const fn is_nullable(self, at: At) -> bool {
-        at.version == EVERY_FIELD
-            || self.nullable_first <= at.version && at.version <= self.nullable_last
+        self.nullable_first <= at.version && at.version <= self.nullable_last
     }
 
     #[inline]

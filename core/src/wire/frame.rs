@@ -16,7 +16,7 @@ use super::text::Str;
 use super::write::{EncodeError, Segments, Writer};
 
 /// What stands before a request.
-#[derive(Clone, Debug, PartialEq, Eq, bincode::Encode, bincode::Decode)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestHeader {
     /// The API.
     pub api_key: ApiKey,

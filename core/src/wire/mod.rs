@@ -25,7 +25,6 @@ mod declare;
 
 mod field;
 mod read;
-mod recording;
 mod records;
 mod text;
 mod write;

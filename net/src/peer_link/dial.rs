@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use varve_core::ids::BrokerId;
-use varve_core::peer::PeerIdentity;
+use varve_core::peer::{PeerIdentity, PeerVersion, PeerVersions};
 
 use super::{
     CONNECT_MAX, GREETING_MAX, LinkContext, LinkEvent, LinkId, LinkQueue, Mismatch, QueueEnd,
@@ -60,12 +60,13 @@ pub(super) async fn maintain_link(
         for (nth, address) in candidates.iter().enumerate() {
             match dial(address, expects, &context).await {
                 Ok(Dialled::Self_) => own = Some(address.clone()),
-                Ok(Dialled::Peer(stream, identity)) => {
+                Ok(Dialled::Peer(stream, identity, version)) => {
                     context.met.note(&identity);
                     let up_since = tokio::time::Instant::now();
                     let (queue, end) = LinkQueue::new();
                     let used = Arc::clone(&end.used);
-                    let ended = carry(link, *stream, identity, &context, queue, end).await;
+                    let ended =
+                        carry(link, *stream, (identity, version), &context, queue, end).await;
                     if used.load(Ordering::Relaxed) {
                         tracing::info!(broker = identity.broker.0, %address, reason = %ended, "the link to a peer is down");
                         telling.forget();
@@ -141,8 +142,8 @@ pub(super) async fn maintain_link(
 pub(super) enum Dialled {
     /// The address leads back to this node.
     Self_,
-    /// A peer, which has welcomed us.
-    Peer(Box<TcpStream>, PeerIdentity),
+    /// A peer, which has welcomed us, and the version that the link speaks.
+    Peer(Box<TcpStream>, PeerIdentity, PeerVersion),
 }
 
 /// Why a peer could not be linked to.
@@ -171,7 +172,7 @@ impl DialError {
     /// Whether it takes a person to change it.
     const fn stays(&self) -> bool {
         match self {
-            Self::Mismatch(Mismatch::Cluster { .. }) => true,
+            Self::Mismatch(Mismatch::Cluster { .. } | Mismatch::Versions { .. }) => true,
             Self::Io(_)
             | Self::Timeout
             | Self::Refused(_)
@@ -209,21 +210,22 @@ pub(super) async fn dial(
     rt::prepare_stream(&stream);
     let own = context.own();
     let greeted = timeout(CONNECT_MAX, greet(&mut stream, own, expects, context));
-    let identity = greeted.await.map_err(|_| DialError::Timeout)??;
+    let (versions, identity) = greeted.await.map_err(|_| DialError::Timeout)??;
     if is_same_start(&identity, &own) {
         return Ok(Dialled::Self_);
     }
     // The other side has judged us; we judge it by the same rules.
     let mirrored = Hello {
+        versions,
         identity,
         expects: None,
     };
-    judge(&own, &mirrored).map_err(DialError::Mismatch)?;
+    let version = judge(&own, context.versions, &mirrored).map_err(DialError::Mismatch)?;
     if let Some(expected) = expects.filter(|&expected| expected != identity.broker) {
         let own = identity.broker;
         return Err(DialError::Mismatch(Mismatch::Broker { own, expected }));
     }
-    Ok(Dialled::Peer(Box::new(stream), identity))
+    Ok(Dialled::Peer(Box::new(stream), identity, version))
 }
 
 /// Who answers at an address of a peer listener.
@@ -241,7 +243,7 @@ pub enum Answerer {
 pub async fn who_answers(address: &str, context: &LinkContext) -> Answerer {
     match dial(address, None, context).await {
         Ok(Dialled::Self_) => Answerer::Itself,
-        Ok(Dialled::Peer(_, identity)) => Answerer::Other(format!("broker {}", identity.broker)),
+        Ok(Dialled::Peer(_, identity, _)) => Answerer::Other(format!("broker {}", identity.broker)),
         Err(DialError::Refused(words) | DialError::Duplicate(words)) => {
             Answerer::Other(format!("another node, which says: {words}"))
         }
@@ -256,8 +258,13 @@ async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
     identity: PeerIdentity,
     expects: Option<BrokerId>,
     context: &LinkContext,
-) -> Result<PeerIdentity, DialError> {
-    let mut hello = VecDeque::from([encode_hello(&Hello { identity, expects })]);
+) -> Result<(PeerVersions, PeerIdentity), DialError> {
+    let hello = Hello {
+        versions: context.versions,
+        identity,
+        expects,
+    };
+    let mut hello = VecDeque::from([encode_hello(&hello)]);
     write_segments(stream, &mut hello, || CONNECT_MAX)
         .await
         .map_err(DialError::Io)?;
@@ -271,9 +278,9 @@ async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
         Err(error) => return Err(unexpected(error.to_string())),
     };
     match decode_hello_reply(&frame.bytes) {
-        Ok(HelloReply::Welcome(identity)) => Ok(identity),
-        Ok(HelloReply::Refused(reason)) => Err(DialError::Refused(reason)),
-        Ok(HelloReply::Duplicate(reason)) => Err(DialError::Duplicate(reason)),
+        Ok((versions, HelloReply::Welcome(identity))) => Ok((versions, identity)),
+        Ok((_, HelloReply::Refused(reason))) => Err(DialError::Refused(reason)),
+        Ok((_, HelloReply::Duplicate(reason))) => Err(DialError::Duplicate(reason)),
         Err(error) => Err(unexpected(error.to_string())),
     }
 }
@@ -303,7 +310,7 @@ impl fmt::Display for Ended {
 async fn carry<S: AsyncRead + AsyncWrite>(
     link: LinkId,
     stream: S,
-    identity: PeerIdentity,
+    (identity, version): (PeerIdentity, PeerVersion),
     context: &LinkContext,
     queue: LinkQueue,
     end: QueueEnd,
@@ -340,7 +347,7 @@ async fn carry<S: AsyncRead + AsyncWrite>(
         let mut weights = 0;
         for message in batch.drain(..) {
             weights += weight(&message);
-            encode_message(message, &mut segments);
+            encode_message(message, version, &mut segments);
         }
         if let Err(error) = write_segments(&mut write, &mut segments, || STALL_MAX).await {
             return Ended::Io(error);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-use varve_core::peer::PeerIdentity;
+use varve_core::peer::{PeerIdentity, PeerVersion};
 
 use super::{
     CONNECT_MAX, GREETING_MAX, LinkContext, LinkEvent, Mismatch, Session, Verdict, is_same_start,
@@ -29,7 +29,7 @@ where
 {
     let (read, mut write) = tokio::io::split(stream);
     let mut reader = FrameReader::new(read, FRAME_MAX, context.budget.clone());
-    let (from, session) =
+    let (from, version, session) =
         match timeout(CONNECT_MAX, welcome(&mut reader, &mut write, &context)).await {
             Ok(Ok(Some(welcome))) => welcome,
             Ok(Ok(None)) => {
@@ -60,7 +60,7 @@ where
     };
     tracing::debug!(broker = from.broker.0, %remote, session, "a peer has linked to this node");
     let reason = tokio::select! {
-        reason = receive(&mut reader, from, session, &context) => reason,
+        reason = receive(&mut reader, (from, version), session, &context) => reason,
         _ = end => "this node refuses what came on it".to_owned(),
     };
     tracing::debug!(broker = from.broker.0, %remote, session, %reason, "a peer's link has ended");
@@ -105,7 +105,7 @@ async fn welcome<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     reader: &mut FrameReader<R>,
     writer: &mut W,
     context: &LinkContext,
-) -> Result<Option<(PeerIdentity, Option<Session>)>, NotWelcome> {
+) -> Result<Option<(PeerIdentity, PeerVersion, Option<Session>)>, NotWelcome> {
     let Some(length) = reader.next_length().await? else {
         return Ok(None);
     };
@@ -118,17 +118,20 @@ async fn welcome<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         let own = context.own();
         decode_hello(&frame.bytes)
             .map_err(NotWelcome::from)
-            .and_then(|hello| match judge(&own, &hello) {
-                Ok(()) => Ok((own, hello.identity)),
+            .and_then(|hello| match judge(&own, context.versions, &hello) {
+                Ok(version) => Ok((own, hello.identity, version)),
                 Err(mismatch) => Err(NotWelcome::Mismatch(mismatch)),
             })
     };
     let (reply, judged) = match judged {
-        Ok((own, identity)) if is_same_start(&identity, &own) => {
-            (HelloReply::Welcome(own), Ok((identity, None)))
+        Ok((own, identity, version)) if is_same_start(&identity, &own) => {
+            (HelloReply::Welcome(own), Ok((identity, version, None)))
         }
-        Ok((own, identity)) => match ask_core(identity, context).await? {
-            Ok(session) => (HelloReply::Welcome(own), Ok((identity, Some(session)))),
+        Ok((own, identity, version)) => match ask_core(identity, context).await? {
+            Ok(session) => {
+                let session = Some(session);
+                (HelloReply::Welcome(own), Ok((identity, version, session)))
+            }
             Err(reason) => (
                 HelloReply::Duplicate(reason.clone()),
                 Err(NotWelcome::Words(reason)),
@@ -136,7 +139,7 @@ async fn welcome<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         },
         Err(reason) => (HelloReply::Refused(reason.to_string()), Err(reason)),
     };
-    let mut reply = VecDeque::from([encode_hello_reply(&reply)]);
+    let mut reply = VecDeque::from([encode_hello_reply(context.versions, &reply)]);
     write_segments(writer, &mut reply, || CONNECT_MAX).await?;
     judged.map(Some)
 }
@@ -152,7 +155,7 @@ async fn ask_core(identity: PeerIdentity, context: &LinkContext) -> Result<Verdi
 
 async fn receive<R: AsyncRead + Unpin>(
     reader: &mut FrameReader<R>,
-    from: PeerIdentity,
+    (from, version): (PeerIdentity, PeerVersion),
     session: u64,
     context: &LinkContext,
 ) -> String {
@@ -163,7 +166,7 @@ async fn receive<R: AsyncRead + Unpin>(
             Ok(Err(error)) => return error.to_string(),
             Err(_) => return "the peer was silent".to_owned(),
         };
-        match decode_message(frame.bytes) {
+        match decode_message(frame.bytes, version) {
             Ok(message) => {
                 let event = LinkEvent::Received {
                     from,

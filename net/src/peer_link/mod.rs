@@ -5,8 +5,8 @@
 //! stands still, a byte that does not decode all break it, and core is told, which then asks the peer anew what
 //! it has. So nothing here repeats, acknowledges or reorders anything.
 //!
-//! A connection opens with a hello: magic, protocol version, cluster, broker, directory, incarnation. The dialled
-//! node answers with its own, or refuses in words. [`judge`] says whether the two belong together; whether another
+//! A connection opens with a hello: magic, versions, cluster, broker, directory, incarnation. The dialled node answers
+//! with its own, or refuses in words; a link speaks the highest version that both know. [`judge`] says whether the two belong together; whether another
 //! node runs as the same broker only core knows, which hears them all.
 
 mod dial;
@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use varve_core::ids::{BrokerId, ClusterId};
-use varve_core::peer::{PeerIdentity, PeerMessage};
+use varve_core::peer::{PeerIdentity, PeerMessage, PeerVersion, PeerVersions};
 use varve_core::record::Batch;
 
 use crate::frame::Budget;
@@ -228,6 +228,8 @@ fn weight(message: &PeerMessage) -> usize {
 pub struct LinkContext {
     /// Who this node is; its cluster becomes known when it joins.
     pub identity: watch::Receiver<PeerIdentity>,
+    /// The versions of the peer protocol that it speaks.
+    pub versions: PeerVersions,
     /// Where events go.
     pub events: mpsc::Sender<LinkEvent>,
     /// The memory that incoming frames may take while they are read.
@@ -264,11 +266,13 @@ impl LinkContext {
     #[must_use]
     pub fn new(
         identity: watch::Receiver<PeerIdentity>,
+        versions: PeerVersions,
         events: mpsc::Sender<LinkEvent>,
         budget: Budget,
     ) -> Self {
         Self {
             identity,
+            versions,
             events,
             budget,
             met: Met::default(),
@@ -296,6 +300,13 @@ pub enum Mismatch {
         /// The other one, and its cluster.
         other: (BrokerId, ClusterId),
     },
+    /// They have no version of the peer protocol in common.
+    Versions {
+        /// What this node speaks.
+        own: PeerVersions,
+        /// The other one, and what it speaks.
+        other: (BrokerId, PeerVersions),
+    },
     /// Another node was meant.
     Broker {
         /// This node.
@@ -316,6 +327,14 @@ impl fmt::Display for Mismatch {
                 "broker {own} belongs to cluster {ours}, broker {other} to cluster {theirs}: is an address wrong? If \
                  they are to be one cluster, only one node is formatted, and the others start on empty directories"
             ),
+            Self::Versions {
+                own,
+                other: (other, theirs),
+            } => write!(
+                f,
+                "broker {other} speaks versions {theirs} of the peer protocol, and this node {own}: a cluster is upgraded \
+                 one minor version of varve at a time"
+            ),
             Self::Broker { own, expected } => {
                 write!(f, "this is broker {own}, not broker {expected}")
             }
@@ -325,13 +344,17 @@ impl fmt::Display for Mismatch {
 
 impl std::error::Error for Mismatch {}
 
-/// Whether a node may link to this one.
+/// Whether a node may link to this one, which speaks these versions; returns the version that the link speaks.
 ///
 /// # Errors
 /// The reason why not.
-pub fn judge(own: &PeerIdentity, hello: &Hello) -> Result<(), Mismatch> {
+pub fn judge(
+    own: &PeerIdentity,
+    versions: PeerVersions,
+    hello: &Hello,
+) -> Result<PeerVersion, Mismatch> {
     if is_same_start(&hello.identity, own) {
-        return Ok(()); // it has dialled itself, and finds out by the answer
+        return Ok(versions.newest); // it has dialled itself, and finds out by the answer
     }
     if let (Some(ours), Some(theirs)) = (own.cluster, hello.identity.cluster)
         && ours != theirs
@@ -347,5 +370,9 @@ pub fn judge(own: &PeerIdentity, hello: &Hello) -> Result<(), Mismatch> {
             expected,
         });
     }
-    Ok(())
+    let common = versions.common(hello.versions);
+    common.ok_or(Mismatch::Versions {
+        own: versions,
+        other: (hello.identity.broker, hello.versions),
+    })
 }

@@ -5,8 +5,11 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use varve_core::cluster::AdminRequest;
 use varve_core::ids::{ClusterId, DirectoryId, Incarnation};
-use varve_core::peer::{DirectoryState, Heartbeat, PeerAddresses};
+use varve_core::peer::{
+    ControllerRequest, DirectoryState, ForwardedRequest, Heartbeat, Newer, PeerAddresses,
+};
 use varve_core::time::Instant;
 
 const SOON: Duration = Duration::from_secs(5);
@@ -42,6 +45,10 @@ impl Drop for Abort {
 
 impl Node {
     async fn new(own: PeerIdentity) -> Self {
+        Self::speaking(PeerVersions::SUPPORTED, own).await
+    }
+
+    async fn speaking(versions: PeerVersions, own: PeerIdentity) -> Self {
         let (identity_sender, identity) = watch::channel(own);
         let (sender, mut told) = mpsc::channel(64);
         let (forward, events) = mpsc::channel(64);
@@ -63,7 +70,7 @@ impl Node {
                 }
             }
         });
-        let context = LinkContext::new(identity, sender, Budget::new(1 << 24, SOON));
+        let context = LinkContext::new(identity, versions, sender, Budget::new(1 << 24, SOON));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let serving = context.clone();
@@ -187,6 +194,60 @@ async fn a_node_that_is_rejected_is_told_so() {
     }
 }
 
+fn speaks(oldest: u16, newest: u16) -> PeerVersions {
+    PeerVersions {
+        oldest: PeerVersion(oldest),
+        newest: PeerVersion(newest),
+    }
+}
+
+#[tokio::test]
+async fn nodes_of_neighbouring_versions_link_and_each_hears_what_it_knows() {
+    let mut older = Node::speaking(speaks(9, 9), identity(1)).await;
+    let mut newer = Node::speaking(speaks(9, 10), identity(2)).await;
+    let mut links = [
+        older.links(&[&newer.address]),
+        newer.links(&[&older.address]),
+    ];
+    assert_eq!(older.up(&mut links[0]).await, identity(2));
+    assert_eq!(newer.up(&mut links[1]).await, identity(1));
+    let request = ForwardedRequest {
+        api_version: 6,
+        client_id: Some("admin-1".to_owned()),
+        client_host: Newer(Some("10.0.0.5".to_owned())),
+        request: Some(AdminRequest::DeleteTopics(Default::default())),
+    };
+    let message = PeerMessage::ControllerRequest {
+        id: 1,
+        request: ControllerRequest::Client(Box::new(request)),
+    };
+    for (nth, node) in [&mut newer, &mut older].into_iter().enumerate() {
+        let to = BrokerId(2 - nth as i32);
+        links[nth].send(to, message.clone()).unwrap();
+        match node.event().await {
+            LinkEvent::Received { message: heard, .. } => {
+                assert_eq!(heard, message.clone().as_of(PeerVersion(9)));
+            }
+            other => panic!("a message was due, not {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn nodes_without_a_common_version_tell_each_other_so() {
+    let a = Node::speaking(speaks(9, 10), identity(1)).await;
+    let b = Node::speaking(speaks(11, 12), identity(2)).await;
+    for (from, to) in [(&a, &b), (&b, &a)] {
+        let Answerer::Other(words) = who_answers(&to.address, &from.context).await else {
+            panic!("it answers")
+        };
+        assert!(
+            words.contains("one minor version of varve at a time"),
+            "{words}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_queue_that_overflows_breaks_the_link_instead_of_growing() {
     let (queue, _end) = LinkQueue::new();
@@ -216,12 +277,21 @@ fn nodes_that_do_not_belong_together_say_why() {
         cluster: Some(ClusterId(1)),
         ..identity(1)
     };
-    let says = |identity, expects| judge(&own, &Hello { identity, expects });
-    assert_eq!(says(identity(2), None), Ok(()));
-    assert_eq!(says(own, Some(BrokerId(1))), Ok(()));
+    let versions = PeerVersions::SUPPORTED;
+    let says = |identity, expects| {
+        let hello = Hello {
+            versions,
+            identity,
+            expects,
+        };
+        judge(&own, versions, &hello)
+    };
+    let links = Ok(versions.newest);
+    assert_eq!(says(identity(2), None), links);
+    assert_eq!(says(own, Some(BrokerId(1))), links);
     assert_eq!(
         says(identity(1), None),
-        Ok(()),
+        links,
         "it dialled itself and has joined since"
     );
     let other = PeerIdentity {
@@ -253,7 +323,7 @@ async fn what_is_no_peer_is_told_so_and_dialling_no_peer_fails_in_words() {
         .await
         .unwrap()
         .unwrap();
-    let Ok(HelloReply::Refused(reason)) = decode_hello_reply(&reply[4..]) else {
+    let Ok((_, HelloReply::Refused(reason))) = decode_hello_reply(&reply[4..]) else {
         panic!()
     };
     assert!(reason.contains("peer listener"), "{reason}");

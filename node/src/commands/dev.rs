@@ -16,6 +16,7 @@ use clap::Args;
 use tokio::time::timeout;
 use varve_core::cluster::ConfigMap;
 use varve_core::ids::{BrokerId, ClusterId, DirectoryId};
+use varve_core::peer::PeerVersions;
 use varve_core::store::{BootId, OpenError, StoreOptions};
 use varve_net::descriptors::{self, Descriptors};
 use varve_net::directory;
@@ -234,6 +235,7 @@ fn settings(
         rack: None,
         listeners: vec![listener("clients", client_port(arguments, id))],
         peers: listener("peers", peer_port(arguments, id)),
+        peer_versions: PeerVersions::SUPPORTED,
         bootstrap: (1..=nodes)
             .map(|id| format!("{HOST}:{}", peer_port(arguments, id)))
             .collect(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use tokio::time::timeout;
 use varve_core::ids::{BrokerId, DirectoryId};
+use varve_core::peer::PeerVersions;
 use varve_core::store::{BootId, LogStore, OpenError, StoreOptions};
 use varve_net::descriptors::{self, Descriptors};
 use varve_net::directory;
@@ -96,6 +97,7 @@ fn settings(config: &Config) -> Result<NodeSettings, Failure> {
         rack: config.rack.clone(),
         listeners: config.listeners.iter().map(listener).collect(),
         peers: listener(&config.peers),
+        peer_versions: PeerVersions::SUPPORTED,
         bootstrap: config.bootstrap.iter().map(ToString::to_string).collect(),
         kafka,
         seed: draw_seed()?,

@@ -214,7 +214,7 @@ impl Cluster {
                 id: request,
                 api_version,
                 client_id: Some(format!("{}", connection.from)),
-                client_host: format!("{}", connection.from),
+                client_host: format!("{}.hosts", connection.from),
                 listener: 0,
             },
             body,
@@ -250,7 +250,7 @@ impl Cluster {
         let Some(process) = &mut self.node_mut(number).process else {
             return;
         };
-        process.hellos.retain(|_, (hello, _)| *hello != connection);
+        process.hellos.retain(|_, (hello, ..)| *hello != connection);
         let peer = process.incoming.remove(&connection);
         if let Some((from, session)) = peer {
             self.tell(number, Input::SessionClosed { from, session });

@@ -55,7 +55,7 @@ impl Cluster {
         if let Some(process) = &mut self.node_mut(number).process
             && let Some(link) = process.links.get_mut(&peer)
         {
-            link.up = false;
+            link.up = None;
         }
         self.drop_link(number, peer);
         self.want_link(number, peer);
@@ -73,7 +73,7 @@ impl Cluster {
             peer,
             Link {
                 connection: None,
-                up: false,
+                up: None,
             },
         );
         self.dial_peer(number, peer);
@@ -132,7 +132,7 @@ impl Cluster {
             return;
         }
         link.connection = None;
-        link.up = false;
+        link.up = None;
         let delay = draw.duration(soonest, latest);
         self.queue.after(
             delay,
@@ -156,7 +156,7 @@ impl Cluster {
         }) = link
         {
             self.close(connection, Place::Node(number));
-            if up {
+            if up.is_some() {
                 self.tell(number, Input::LinkDown(peer));
             }
         }
@@ -169,35 +169,36 @@ impl Cluster {
             .process
             .as_ref()
             .and_then(|process| process.links.get(&to))
-            .filter(|link| link.up)
-            .and_then(|link| link.connection);
+            .and_then(|link| Some((link.up?, link.connection?)));
         let Ok(callee) = u8::try_from(to.0) else {
             return;
         };
-        let Some(connection) = link else {
+        let Some((version, connection)) = link else {
             let payload = Payload::Peer(message);
             let (from, to) = (Place::Node(number), Place::Node(callee));
             self.trace.lost(self.queue.now(), from, to, &payload);
             return;
         };
-        self.send(connection, Way::Forth, Payload::Peer(message));
+        let heard = message.as_of(version);
+        self.send(connection, Way::Forth, Payload::Peer(heard));
     }
 
     /// A dial has reached the callee, whose broker hears the caller's hello.
     pub(super) fn on_link_connected(&mut self, caller: u8, callee: u8, connection: Connection) {
-        let identity = |number| {
-            let process = self.node(number).process.as_ref()?;
-            Some(process.identity)
-        };
-        let Some(dialler) = identity(caller) else {
+        let Some(process) = &self.node(caller).process else {
             return;
         };
+        let (dialler, versions) = (process.identity, process.peer_versions);
         if let Some(process) = &mut self.node_mut(callee).process {
+            let Some(version) = process.peer_versions.common(versions) else {
+                self.close(connection, connection.to);
+                return;
+            };
             let session = process.sessions.entry(dialler.broker).or_default();
             *session += 1;
             let session = *session;
             let hello = (dialler.broker, session);
-            process.hellos.insert(hello, (connection, dialler));
+            process.hellos.insert(hello, (connection, dialler, version));
             let from = dialler;
             self.tell(callee, Input::Hello { from, session });
         }
@@ -209,14 +210,14 @@ impl Cluster {
             return;
         };
         let me = process.identity;
-        let Some((connection, dialler)) = process.hellos.remove(&(from, session)) else {
+        let Some((connection, dialler, version)) = process.hellos.remove(&(from, session)) else {
             return;
         };
         process.incoming.insert(connection, (dialler, session));
         let Some((caller, link)) = self.dialled_link(me.broker, connection) else {
             return;
         };
-        link.up = true;
+        link.up = Some(version);
         self.tell(caller, Input::LinkUp(me));
     }
 
@@ -226,7 +227,7 @@ impl Cluster {
             return;
         };
         let me = process.identity;
-        let Some((connection, _)) = process.hellos.remove(&(from, session)) else {
+        let Some((connection, ..)) = process.hellos.remove(&(from, session)) else {
             return;
         };
         let caller = self.dialled_link(me.broker, connection);
@@ -257,7 +258,7 @@ impl Cluster {
             process
                 .links
                 .get(&peer)
-                .is_some_and(|link| link.up && link.connection == Some(connection))
+                .is_some_and(|link| link.up.is_some() && link.connection == Some(connection))
         });
         let patience = if was_up {
             REDIAL_AFTER_BREAK

@@ -6,6 +6,7 @@ use varve_core::broker::UNWRITTEN_BYTES_MAX;
 use varve_core::cluster::ConfigMap;
 use varve_core::hooks::Mutant;
 use varve_core::links::Timing;
+use varve_core::peer::PeerVersions;
 use varve_core::store::StoreOptions;
 
 use crate::network::NetworkOptions;
@@ -67,6 +68,10 @@ pub struct ClusterOptions {
     pub snapshot_interval: u64,
     /// What the brokers' `unwritten_bytes_max` is.
     pub unwritten_bytes_max: usize,
+    /// The versions of the peer protocol that nodes speak which nobody has installed another build on.
+    pub peer_versions: PeerVersions,
+    /// Each start of a node is of this build or of the one before, as is drawn.
+    pub mixes_builds: bool,
     /// What brokers are told and order is kept, to be replayed.
     pub records: bool,
 }
@@ -88,6 +93,8 @@ impl ClusterOptions {
             metadata_voters_max: 3,
             snapshot_interval: 1000,
             unwritten_bytes_max: UNWRITTEN_BYTES_MAX,
+            peer_versions: PeerVersions::SUPPORTED,
+            mixes_builds: false,
             records: false,
         }
     }

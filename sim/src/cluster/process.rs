@@ -8,7 +8,7 @@ use varve_core::cluster::{BrokerConfig, BrokerRegistration, Endpoint};
 use varve_core::hooks::Hooks;
 use varve_core::ids::{BrokerId, DirectoryId, TopicPartition, Voter};
 use varve_core::input::Input;
-use varve_core::peer::PeerIdentity;
+use varve_core::peer::{PeerIdentity, PeerVersions};
 use varve_core::store::{DiskError, Identity, LogStore, OpenError, Order, OrderKind, OrderSeq};
 
 use crate::checkers::Interruption;
@@ -23,6 +23,10 @@ use crate::recording::Recording;
 
 /// Names the draw of how a wall clock drifts; directories have the ordinals from 0.
 const DRIFT: u64 = u64::MAX;
+
+/// Names the draws of a node's builds, of which each start has one, from here down; what the broker draws has the ordinals
+/// from 0.
+const BUILD: u64 = u64::MAX;
 
 impl Cluster {
     /// Starts a node's process on what its disk holds. A directory that cannot be opened any more comes back
@@ -96,6 +100,7 @@ impl Cluster {
             .draws
             .at(Subsystem::Broker, u64::from(number), run)
             .any();
+        let peer_versions = self.draw_peer_versions(number, run);
         let mut effects = std::mem::take(&mut self.effects);
         let start =
             (self.options.records).then(|| (setup.clone(), recovered.clone(), seed, clocks));
@@ -111,7 +116,8 @@ impl Cluster {
             let recording = Recording::new(start, self.options.mutant, &effects);
             self.recordings.insert((number, run), recording);
         }
-        self.node_mut(number).process = Some(Process::new(run, broker, store, identity));
+        self.node_mut(number).process =
+            Some(Process::new(run, broker, store, identity, peer_versions));
         self.network
             .set_listening(Place::Node(number), Listening::ToPeers);
         self.after_step(number, effects);
@@ -125,6 +131,26 @@ impl Cluster {
             self.want_link(number, peer);
         }
         self.schedule_scrub(number);
+    }
+
+    /// Which build a start of a node is of: the next one or this one, where builds are mixed.
+    fn draw_peer_versions(&mut self, number: u8, run: u64) -> PeerVersions {
+        let builds = self.options.mixes_builds;
+        let mut draw = (self.draws).at(Subsystem::Broker, u64::from(number), BUILD - run);
+        let node = self.node_mut(number);
+        if builds {
+            node.peer_versions = if draw.chance(500_000) {
+                PeerVersions::SUPPORTED
+            } else {
+                PeerVersions::BEFORE
+            };
+        }
+        node.peer_versions
+    }
+
+    /// Installs another build on a node, which speaks these versions with its peers from its next start on.
+    pub fn install(&mut self, number: u8, peer_versions: PeerVersions) {
+        self.node_mut(number).peer_versions = peer_versions;
     }
 
     fn setup(&self, me: &PeerIdentity, kafka: BrokerConfig) -> Setup {
@@ -331,6 +357,7 @@ impl Cluster {
             ),
             directory: DirectoryId(id(&mut draw)),
             formats: 0,
+            peer_versions: self.options.peer_versions,
             boot: 1,
             starts: 0,
             power_was_cut: false,

@@ -15,7 +15,7 @@ use crate::cluster::names::{METADATA, check_topic_name, collision_key};
 use crate::cluster::placement::{PlacementError, Placer};
 use crate::cluster::record::{ConfigMap, ConfigResource, MetadataRecord};
 use crate::ids::{BrokerId, PartitionIndex, TopicId, TopicPartition, Voter};
-use crate::peer::Decision;
+use crate::peer::{Decision, ForwardedResponse};
 use crate::wire::create_partitions::{
     CreatePartitionsAssignment, CreatePartitionsRequest, CreatePartitionsResponse,
     CreatePartitionsTopic, CreatePartitionsTopicResult,
@@ -37,11 +37,15 @@ pub(super) struct Plan<Response> {
     pub(super) response: Response,
 }
 
-impl<T: Into<Response>> From<Plan<T>> for Planned {
-    fn from(plan: Plan<T>) -> Self {
-        Self {
-            records: plan.records,
-            decision: Decision::Client(Box::new(plan.response.into())),
+impl<T: Into<Response>> Plan<T> {
+    fn answering(self, api_version: i16) -> Planned {
+        let response = ForwardedResponse {
+            api_version,
+            response: Some(self.response.into()),
+        };
+        Planned {
+            records: self.records,
+            decision: Decision::Client(Box::new(response)),
         }
     }
 }
@@ -59,13 +63,17 @@ pub fn plan_client(
     let configs = Configs { image, broker };
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     match request {
-        AdminRequest::CreateTopics(request) => create_topics(configs, request, &mut rng).into(),
-        AdminRequest::DeleteTopics(request) => delete_topics(configs, request, api_version).into(),
+        AdminRequest::CreateTopics(request) => {
+            create_topics(configs, request, &mut rng).answering(api_version)
+        }
+        AdminRequest::DeleteTopics(request) => {
+            delete_topics(configs, request, api_version).answering(api_version)
+        }
         AdminRequest::CreatePartitions(request) => {
-            create_partitions(configs, request, &mut rng).into()
+            create_partitions(configs, request, &mut rng).answering(api_version)
         }
         AdminRequest::AlterPartitionReassignments(request) => {
-            reassignments::alter(image, request).into()
+            reassignments::alter(image, request).answering(api_version)
         }
     }
 }

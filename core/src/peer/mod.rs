@@ -4,12 +4,15 @@
 //! it comes back with a new session, and whatever was under way is lost. One [`Heartbeat`] a link speaks for all
 //! partitions; everything about one partition is a [`ReplicaMessage`].
 
+mod forwarded;
+mod version;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bincode::{Decode, Encode};
 
-use crate::cluster::{AdminRequest, BrokerRegistration, VoterReport};
+use crate::cluster::{BrokerRegistration, VoterReport};
 use crate::ids::{
     BrokerId, ClusterId, DirectoryId, Incarnation, LeaderEpoch, Offset, ProducerId, TopicPartition,
     Voter,
@@ -18,7 +21,9 @@ use crate::log::{Entry, Position};
 use crate::record::Batch;
 use crate::store::{Flush, VoterChange};
 use crate::time::Instant;
-use crate::wire::Response;
+
+pub use forwarded::{ForwardedRequest, ForwardedResponse};
+pub use version::{Newer, PeerVersion, PeerVersions, Since10};
 
 /// Who is at the other end of a link, told in its hello.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
@@ -364,12 +369,7 @@ pub enum ControllerRequest {
     /// A partition's committed voters.
     ReportVoters(Vec<VoterReport>),
     /// An administrative request that one of my clients sent.
-    Client {
-        /// Its API version.
-        api_version: i16,
-        /// The request.
-        request: Box<AdminRequest>,
-    },
+    Client(Box<ForwardedRequest>),
 }
 
 /// What the controller answers.
@@ -395,8 +395,10 @@ pub enum Decision {
     Refused(String),
     /// Producer ids from the first, inclusive, to the second, exclusive.
     ProducerIds(ProducerId, ProducerId),
+    /// The controller's build does not know the API of a client's request, or its version.
+    Unsupported,
     /// The answer to a client's request.
-    Client(Box<Response>),
+    Client(Box<ForwardedResponse>),
 }
 
 /// How to reach peers, by broker: `host:port` of their peer listeners.
