@@ -292,7 +292,7 @@ impl fmt::Display for NoticeKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::StartsElection(epoch, why) => {
-                write!(f, "starts an election after e{epoch}: {why}")
+                write!(f, "starts an election for e{epoch}: {why}")
             }
             Self::Leads(epoch) => write!(f, "leads e{epoch}"),
             Self::LeadsWithPossibleLoss(epoch) => {

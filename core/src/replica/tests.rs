@@ -14,19 +14,19 @@ use crate::peer::{DirectoryState, Heartbeat, PeerIdentity, VoteRequest};
 use crate::record::{BatchBuilder, Compression};
 use crate::store::{Completion, Order, OrderSeq, Stage};
 
-const PARTITION: TopicPartition = TopicPartition {
+pub(super) const PARTITION: TopicPartition = TopicPartition {
     topic: TopicId(7),
     partition: PartitionIndex(0),
 };
 
-fn voter(n: usize) -> Voter {
+pub(super) fn voter(n: usize) -> Voter {
     Voter {
         broker: BrokerId(n as i32),
         directory: DirectoryId(n as u128),
     }
 }
 
-fn identity(n: usize) -> PeerIdentity {
+pub(super) fn identity(n: usize) -> PeerIdentity {
     PeerIdentity {
         cluster: None,
         broker: voter(n).broker,
