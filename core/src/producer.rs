@@ -361,12 +361,12 @@ pub struct ProducerLog {
     /// Below this offset, exclusive, nothing is truncated.
     committed: Offset,
     /// The batches from `committed` on, in order.
-    pending: VecDeque<Pending>,
+    pending: VecDeque<UncommittedBatch>,
 }
 
 /// A batch that may still be truncated.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Pending {
+struct UncommittedBatch {
     base_offset: Offset,
     next_offset: Offset,
     undo: Option<Undo>,
@@ -398,7 +398,7 @@ impl ProducerLog {
             header.base_offset >= self.end_offset(),
             "batches are appended in order"
         );
-        self.pending.push_back(Pending {
+        self.pending.push_back(UncommittedBatch {
             base_offset: header.base_offset,
             next_offset: header.next_offset(),
             undo: self.table.apply_undoably(header, clock),

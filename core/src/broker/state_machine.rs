@@ -46,12 +46,12 @@ pub(super) struct StateMachine<S, W> {
     /// A query is under way that reads what memory does not hold.
     reading: bool,
     batches_since_snapshot: u64,
-    leading: Option<Leading<S, W>>,
+    leading: Option<LeaderState<S, W>>,
 }
 
 /// What a leader has besides.
 #[derive(Debug)]
-struct Leading<S, W> {
+struct LeaderState<S, W> {
     leader_epoch: LeaderEpoch,
     /// The committed state with this leader's own records on top.
     speculative: Arc<S>,
@@ -205,7 +205,7 @@ impl<S: State, W> StateMachine<S, W> {
             && replica.high_watermark() == Some(end)
             && self.applied == end
         {
-            self.leading = Some(Leading {
+            self.leading = Some(LeaderState {
                 leader_epoch,
                 speculative: Arc::clone(&self.committed),
                 uncommitted: VecDeque::new(),

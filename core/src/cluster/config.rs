@@ -95,7 +95,7 @@ impl ConfigSource {
 
 /// Which values a key takes, beyond its type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rule {
+pub(super) enum ValueRule {
     /// All of its type.
     Any,
     /// A number not below this one.
@@ -131,7 +131,7 @@ pub(super) struct TopicKey {
     pub(super) name: &'static str,
     pub(super) kind: ConfigType,
     pub(super) default: &'static str,
-    pub(super) rule: Rule,
+    pub(super) rule: ValueRule,
     /// The brokers' names for it, the first that is set counting.
     pub(super) synonyms: &'static [Synonym],
     pub(super) doc: &'static str,
@@ -151,7 +151,7 @@ pub(super) struct BrokerKey {
     pub(super) name: &'static str,
     pub(super) kind: ConfigType,
     pub(super) default: Option<&'static str>,
-    pub(super) rule: Rule,
+    pub(super) rule: ValueRule,
     pub(super) update: Update,
     pub(super) doc: &'static str,
 }
@@ -721,7 +721,7 @@ fn is_replica(item: &str) -> bool {
         .is_some_and(|(partition, broker)| is_number(partition) && is_number(broker))
 }
 
-fn check(key: &str, kind: ConfigType, rule: Rule, value: &str) -> Result<(), InvalidConfig> {
+fn check(key: &str, kind: ConfigType, rule: ValueRule, value: &str) -> Result<(), InvalidConfig> {
     let refused = |why: String| {
         Err(InvalidConfig::Value {
             key: key.to_owned(),
@@ -759,15 +759,15 @@ fn check(key: &str, kind: ConfigType, rule: Rule, value: &str) -> Result<(), Inv
         ConfigType::String | ConfigType::List => 0,
     };
     match rule {
-        Rule::Any | Rule::Ratio => Ok(()),
-        Rule::AtLeast(min) | Rule::Between(min, _) if number < min => {
+        ValueRule::Any | ValueRule::Ratio => Ok(()),
+        ValueRule::AtLeast(min) | ValueRule::Between(min, _) if number < min => {
             refused(format!("Value must be at least {min}"))
         }
-        Rule::Between(_, max) if number > max => {
+        ValueRule::Between(_, max) if number > max => {
             refused(format!("Value must be no more than {max}"))
         }
-        Rule::AtLeast(_) | Rule::Between(..) => Ok(()),
-        Rule::Levels { or, min, max } => {
+        ValueRule::AtLeast(_) | ValueRule::Between(..) => Ok(()),
+        ValueRule::Levels { or, min, max } => {
             if number == or || (min..=max).contains(&number) {
                 Ok(())
             } else {
@@ -776,14 +776,14 @@ fn check(key: &str, kind: ConfigType, rule: Rule, value: &str) -> Result<(), Inv
                 ))
             }
         }
-        Rule::OneOf(allowed) => {
+        ValueRule::OneOf(allowed) => {
             if allowed.contains(&trimmed) {
                 Ok(())
             } else {
                 refused(format!("String must be one of: {}", allowed.join(", ")))
             }
         }
-        Rule::ListOf(allowed) => {
+        ValueRule::ListOf(allowed) => {
             if items(value).any(str::is_empty) {
                 refused("An item of the list is empty".to_owned())
             } else if items(value).all(|item| allowed.contains(&item)) {
@@ -792,7 +792,7 @@ fn check(key: &str, kind: ConfigType, rule: Rule, value: &str) -> Result<(), Inv
                 refused(format!("String must be one of: {}", allowed.join(", ")))
             }
         }
-        Rule::ReplicaList => {
+        ValueRule::ReplicaList => {
             if trimmed == "*" || items(value).all(is_replica) {
                 Ok(())
             } else {

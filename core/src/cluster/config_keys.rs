@@ -5,10 +5,9 @@
 
 use super::config::TopicKey;
 use super::config::{
-    BrokerKey, ConfigType,
-    Rule::{Any, AtLeast, Between, Levels, ListOf, OneOf, Ratio, ReplicaList},
-    Synonym,
+    BrokerKey, ConfigType, Synonym,
     Update::{Everywhere, PerBroker, ReadOnly},
+    ValueRule::{Any, AtLeast, Between, Levels, ListOf, OneOf, Ratio, ReplicaList},
 };
 
 const MS_PER_MINUTE: i64 = 60_000;

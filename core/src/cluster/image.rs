@@ -17,7 +17,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::layout::{DecodeError, Field, put_length, take_bytes, take_length};
+use super::layout::{LayoutField, MetadataDecodeError, put_length, take_bytes, take_length};
 use super::record::{ConfigMap, ConfigResource, MetadataRecord};
 use super::{BrokerRegistration, VoterReport};
 use crate::ids::{
@@ -471,22 +471,22 @@ impl ClusterImage {
     ///
     /// # Errors
     /// Any bytes that [`Self::encode`] of a version known here does not give.
-    pub fn decode(snapshot: &[u8]) -> Result<Self, DecodeError> {
+    pub fn decode(snapshot: &[u8]) -> Result<Self, MetadataDecodeError> {
         let mut bytes = snapshot;
         if take_bytes(&mut bytes, MAGIC.len())? != MAGIC {
-            return Err(DecodeError::Magic);
+            return Err(MetadataDecodeError::Magic);
         }
         let version = u8::take(&mut bytes)?;
         if version != SNAPSHOT_VERSION {
-            return Err(DecodeError::UnknownVersion { kind: 0, version });
+            return Err(MetadataDecodeError::UnknownVersion { kind: 0, version });
         }
         let (body, mut crc) = bytes
             .split_at_checked(bytes.len().saturating_sub(size_of::<u32>()))
-            .ok_or(DecodeError::Truncated)?;
+            .ok_or(MetadataDecodeError::Truncated)?;
         let stored = u32::take(&mut crc)?;
         let computed = crc32c::crc32c(&snapshot[..snapshot.len() - size_of::<u32>()]);
         if stored != computed {
-            return Err(DecodeError::Checksum { stored, computed });
+            return Err(MetadataDecodeError::Checksum { stored, computed });
         }
         let mut bytes = body;
         let mut image = Self::default();
@@ -497,7 +497,7 @@ impl ClusterImage {
         if bytes.is_empty() {
             Ok(image)
         } else {
-            Err(DecodeError::Trailing(bytes.len()))
+            Err(MetadataDecodeError::Trailing(bytes.len()))
         }
     }
 

@@ -16,7 +16,7 @@ use crate::ids::{
 
 /// Why bytes are not metadata.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DecodeError {
+pub enum MetadataDecodeError {
     /// They end early, or a length in them says more than there is.
     Truncated,
     /// Bytes are left behind what was to be decoded.
@@ -45,7 +45,7 @@ pub enum DecodeError {
     Batch(&'static str),
 }
 
-impl fmt::Display for DecodeError {
+impl fmt::Display for MetadataDecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Truncated => f.write_str("the metadata ends early"),
@@ -68,22 +68,25 @@ impl fmt::Display for DecodeError {
     }
 }
 
-impl std::error::Error for DecodeError {}
+impl std::error::Error for MetadataDecodeError {}
 
 /// A value with a layout.
-pub(super) trait Field: Sized {
+pub(super) trait LayoutField: Sized {
     /// Appends it.
     fn put(&self, out: &mut Vec<u8>);
 
     /// Takes it from the front of `bytes`.
-    fn take(bytes: &mut &[u8]) -> Result<Self, DecodeError>;
+    fn take(bytes: &mut &[u8]) -> Result<Self, MetadataDecodeError>;
 }
 
 /// Takes `length` bytes from the front.
-pub(super) fn take_bytes<'a>(bytes: &mut &'a [u8], length: usize) -> Result<&'a [u8], DecodeError> {
+pub(super) fn take_bytes<'a>(
+    bytes: &mut &'a [u8],
+    length: usize,
+) -> Result<&'a [u8], MetadataDecodeError> {
     let (taken, rest) = bytes
         .split_at_checked(length)
-        .ok_or(DecodeError::Truncated)?;
+        .ok_or(MetadataDecodeError::Truncated)?;
     *bytes = rest;
     Ok(taken)
 }
@@ -99,7 +102,7 @@ pub(super) fn put_length(length: usize, out: &mut Vec<u8>) {
 }
 
 /// Takes a length. A length above 2^32 is no length of anything.
-pub(super) fn take_length(bytes: &mut &[u8]) -> Result<usize, DecodeError> {
+pub(super) fn take_length(bytes: &mut &[u8]) -> Result<usize, MetadataDecodeError> {
     let mut length: usize = 0;
     for shift in [0, 7, 14, 21, 28] {
         let byte = u8::take(bytes)?;
@@ -108,18 +111,18 @@ pub(super) fn take_length(bytes: &mut &[u8]) -> Result<usize, DecodeError> {
             return Ok(length);
         }
     }
-    Err(DecodeError::Truncated)
+    Err(MetadataDecodeError::Truncated)
 }
 
 macro_rules! fixed {
     ($($int:ty),*) => {$(
-        impl Field for $int {
+        impl LayoutField for $int {
             fn put(&self, out: &mut Vec<u8>) {
                 out.extend_from_slice(&self.to_be_bytes());
             }
 
-            fn take(bytes: &mut &[u8]) -> Result<Self, DecodeError> {
-                let (taken, rest) = bytes.split_first_chunk().ok_or(DecodeError::Truncated)?;
+            fn take(bytes: &mut &[u8]) -> Result<Self, MetadataDecodeError> {
+                let (taken, rest) = bytes.split_first_chunk().ok_or(MetadataDecodeError::Truncated)?;
                 *bytes = rest;
                 Ok(Self::from_be_bytes(*taken))
             }
@@ -129,13 +132,13 @@ macro_rules! fixed {
 
 macro_rules! number {
     ($($name:ident),*) => {$(
-        impl Field for $name {
+        impl LayoutField for $name {
             fn put(&self, out: &mut Vec<u8>) {
                 self.0.put(out);
             }
 
-            fn take(bytes: &mut &[u8]) -> Result<Self, DecodeError> {
-                Field::take(bytes).map(Self)
+            fn take(bytes: &mut &[u8]) -> Result<Self, MetadataDecodeError> {
+                LayoutField::take(bytes).map(Self)
             }
         }
     )*};
@@ -144,13 +147,13 @@ macro_rules! number {
 /// A struct is its fields in the order given here.
 macro_rules! fields {
     ($($name:ident { $($field:ident),* })*) => {$(
-        impl Field for $name {
+        impl LayoutField for $name {
             fn put(&self, out: &mut Vec<u8>) {
                 $(self.$field.put(out);)*
             }
 
-            fn take(bytes: &mut &[u8]) -> Result<Self, DecodeError> {
-                $(let $field = Field::take(bytes)?;)*
+            fn take(bytes: &mut &[u8]) -> Result<Self, MetadataDecodeError> {
+                $(let $field = LayoutField::take(bytes)?;)*
                 Ok(Self { $($field),* })
             }
         }
@@ -175,23 +178,23 @@ fields! {
     VoterReport { partition, leader_epoch, notes, voters }
 }
 
-impl Field for String {
+impl LayoutField for String {
     fn put(&self, out: &mut Vec<u8>) {
         put_length(self.len(), out);
         out.extend_from_slice(self.as_bytes());
     }
 
-    fn take(bytes: &mut &[u8]) -> Result<Self, DecodeError> {
+    fn take(bytes: &mut &[u8]) -> Result<Self, MetadataDecodeError> {
         let length = take_length(bytes)?;
         let text = take_bytes(bytes, length)?;
         std::str::from_utf8(text)
             .map(str::to_owned)
-            .map_err(|_| DecodeError::Text)
+            .map_err(|_| MetadataDecodeError::Text)
     }
 }
 
 /// A byte 0, or a byte 1 and the value.
-impl<T: Field> Field for Option<T> {
+impl<T: LayoutField> LayoutField for Option<T> {
     fn put(&self, out: &mut Vec<u8>) {
         match self {
             None => out.push(0),
@@ -202,17 +205,17 @@ impl<T: Field> Field for Option<T> {
         }
     }
 
-    fn take(bytes: &mut &[u8]) -> Result<Self, DecodeError> {
+    fn take(bytes: &mut &[u8]) -> Result<Self, MetadataDecodeError> {
         match u8::take(bytes)? {
             0 => Ok(None),
             1 => T::take(bytes).map(Some),
-            other => Err(DecodeError::UnknownKind(other)),
+            other => Err(MetadataDecodeError::UnknownKind(other)),
         }
     }
 }
 
 /// The number of elements, then each.
-impl<T: Field> Field for Vec<T> {
+impl<T: LayoutField> LayoutField for Vec<T> {
     fn put(&self, out: &mut Vec<u8>) {
         put_length(self.len(), out);
         for element in self {
@@ -220,12 +223,12 @@ impl<T: Field> Field for Vec<T> {
         }
     }
 
-    fn take(bytes: &mut &[u8]) -> Result<Self, DecodeError> {
+    fn take(bytes: &mut &[u8]) -> Result<Self, MetadataDecodeError> {
         let length = take_length(bytes)?;
         // Every element takes a byte at least, so a length beyond the bytes is a lie. Elements are pushed one
         // by one: what is reserved grows with what has been decoded.
         if length > bytes.len() {
-            return Err(DecodeError::Truncated);
+            return Err(MetadataDecodeError::Truncated);
         }
         let mut elements = Self::new();
         for _ in 0..length {

@@ -31,7 +31,7 @@ pub use image::{
     Assignment, AssignmentKind, BrokerImage, BrokerState, ClusterImage, PartitionImage, Reported,
     TopicImage,
 };
-pub use layout::DecodeError;
+pub use layout::MetadataDecodeError;
 pub use names::{InvalidName, check_topic_name, is_internal};
 pub use placement::{PlacementError, Placer};
 pub use record::{ConfigMap, ConfigResource, MetadataRecord, decode_batch, encode_records};

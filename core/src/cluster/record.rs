@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 
-use super::layout::{DecodeError, Field};
+use super::layout::{LayoutField, MetadataDecodeError};
 use super::{BrokerRegistration, VoterReport};
 use crate::ids::{BrokerId, Incarnation, ProducerId, Timestamp, TopicId, TopicPartition, Voter};
 use crate::record::{Batch, BatchBuilder, Compression};
@@ -40,7 +40,7 @@ macro_rules! records {
             }
         }
 
-        impl Field for MetadataRecord {
+        impl LayoutField for MetadataRecord {
             fn put(&self, out: &mut Vec<u8>) {
                 match self {
                     $(Self::$name { $($field),* } => {
@@ -51,16 +51,16 @@ macro_rules! records {
                 }
             }
 
-            fn take(bytes: &mut &[u8]) -> Result<Self, DecodeError> {
+            fn take(bytes: &mut &[u8]) -> Result<Self, MetadataDecodeError> {
                 let kind = u8::take(bytes)?;
                 let version = u8::take(bytes)?;
                 match (kind, version) {
                     $(($kind, $version) => {
-                        $(let $field = Field::take(bytes)?;)*
+                        $(let $field = LayoutField::take(bytes)?;)*
                         Ok(Self::$name { $($field),* })
                     })*
-                    $(($kind, _) => Err(DecodeError::UnknownVersion { kind, version }),)*
-                    _ => Err(DecodeError::UnknownKind(kind)),
+                    $(($kind, _) => Err(MetadataDecodeError::UnknownVersion { kind, version }),)*
+                    _ => Err(MetadataDecodeError::UnknownKind(kind)),
                 }
             }
         }
@@ -177,7 +177,7 @@ pub enum ConfigResource {
     BrokerDefault,
 }
 
-impl Field for ConfigResource {
+impl LayoutField for ConfigResource {
     fn put(&self, out: &mut Vec<u8>) {
         match self {
             Self::Topic(id) => {
@@ -192,12 +192,12 @@ impl Field for ConfigResource {
         }
     }
 
-    fn take(bytes: &mut &[u8]) -> Result<Self, DecodeError> {
+    fn take(bytes: &mut &[u8]) -> Result<Self, MetadataDecodeError> {
         match u8::take(bytes)? {
-            1 => Field::take(bytes).map(Self::Topic),
-            2 => Field::take(bytes).map(Self::Broker),
+            1 => LayoutField::take(bytes).map(Self::Topic),
+            2 => LayoutField::take(bytes).map(Self::Broker),
             3 => Ok(Self::BrokerDefault),
-            other => Err(DecodeError::UnknownKind(other)),
+            other => Err(MetadataDecodeError::UnknownKind(other)),
         }
     }
 }
@@ -215,12 +215,12 @@ impl MetadataRecord {
     ///
     /// # Errors
     /// Any bytes that [`Self::encode`] of this version does not give.
-    pub fn decode(mut bytes: &[u8]) -> Result<Self, DecodeError> {
+    pub fn decode(mut bytes: &[u8]) -> Result<Self, MetadataDecodeError> {
         let record = Self::take(&mut bytes)?;
         if bytes.is_empty() {
             Ok(record)
         } else {
-            Err(DecodeError::Trailing(bytes.len()))
+            Err(MetadataDecodeError::Trailing(bytes.len()))
         }
     }
 }
@@ -245,22 +245,23 @@ pub fn encode_records(records: &[MetadataRecord], now: Timestamp) -> Batch {
 ///
 /// # Errors
 /// A batch that [`encode_records`] of this version does not give.
-pub fn decode_batch(batch: &Batch) -> Result<Vec<MetadataRecord>, DecodeError> {
+pub fn decode_batch(batch: &Batch) -> Result<Vec<MetadataRecord>, MetadataDecodeError> {
     if batch.header.compression() != Compression::None.id() {
-        return Err(DecodeError::Batch("it is compressed"));
+        return Err(MetadataDecodeError::Batch("it is compressed"));
     }
     if batch.header.is_control() {
-        return Err(DecodeError::Batch("it is a control batch"));
+        return Err(MetadataDecodeError::Batch("it is a control batch"));
     }
     let records = batch
         .records(batch.body.len())
-        .map_err(|_| DecodeError::Batch("its records cannot be read"))?;
+        .map_err(|_| MetadataDecodeError::Batch("its records cannot be read"))?;
     records
         .map(|record| {
-            let record = record.map_err(|_| DecodeError::Batch("a record cannot be read"))?;
+            let record =
+                record.map_err(|_| MetadataDecodeError::Batch("a record cannot be read"))?;
             let value = record
                 .value
-                .ok_or(DecodeError::Batch("a record has no value"))?;
+                .ok_or(MetadataDecodeError::Batch("a record has no value"))?;
             MetadataRecord::decode(&value)
         })
         .collect()
@@ -560,23 +561,26 @@ pub(super) mod tests {
     fn a_kind_or_version_of_the_future_is_refused_and_named() {
         assert_eq!(
             MetadataRecord::decode(&[99, 1]),
-            Err(DecodeError::UnknownKind(99))
+            Err(MetadataDecodeError::UnknownKind(99))
         );
         assert_eq!(
             MetadataRecord::decode(&[6, 2]),
-            Err(DecodeError::UnknownVersion {
+            Err(MetadataDecodeError::UnknownVersion {
                 kind: 6,
                 version: 2
             })
         );
         assert_eq!(
             MetadataRecord::decode(&[7, 1, 0]),
-            Err(DecodeError::Truncated)
+            Err(MetadataDecodeError::Truncated)
         );
         // A list of 2^28 voters in 12 bytes reserves nothing.
         let mut bytes = vec![9, 1];
         bytes.extend([0; 20]);
         bytes.extend([0xff, 0xff, 0xff, 0x7f]);
-        assert_eq!(MetadataRecord::decode(&bytes), Err(DecodeError::Truncated));
+        assert_eq!(
+            MetadataRecord::decode(&bytes),
+            Err(MetadataDecodeError::Truncated)
+        );
     }
 }

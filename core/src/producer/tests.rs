@@ -252,7 +252,7 @@ fn truncating_what_is_committed_is_a_bug() {
 
 /// What happens to a log.
 #[derive(Clone, Debug)]
-enum Step {
+enum LogEvent {
     /// Few producers, so that they meet; ticks before some batches, so that some expire.
     Append {
         producer_id: i64,
@@ -267,10 +267,10 @@ enum Step {
     Truncate(u8),
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = LogEvent> {
     prop_oneof![
         6 => (-1..6_i64, 0..2_i16, -1..4_i32, 1..4_i32, 0..3_u64).prop_map(
-            |(producer_id, producer_epoch, base_sequence, records, ticks)| Step::Append {
+            |(producer_id, producer_epoch, base_sequence, records, ticks)| LogEvent::Append {
                 producer_id,
                 producer_epoch,
                 base_sequence,
@@ -278,8 +278,8 @@ fn step() -> impl Strategy<Value = Step> {
                 ticks,
             }
         ),
-        1 => any::<u8>().prop_map(Step::Commit),
-        1 => any::<u8>().prop_map(Step::Truncate),
+        1 => any::<u8>().prop_map(LogEvent::Commit),
+        1 => any::<u8>().prop_map(LogEvent::Truncate),
     ]
 }
 
@@ -307,7 +307,7 @@ proptest! {
         for step in steps {
             let share = |share: u8, entries: &[_]| usize::from(share) * (entries.len() - committed) / 255;
             match step {
-                Step::Append { producer_id, producer_epoch, base_sequence, records, ticks } => {
+                LogEvent::Append { producer_id, producer_epoch, base_sequence, records, ticks } => {
                     let (end, clock) = entries.last().map_or_else(Default::default, |(header, clock)| {
                         (header.next_offset(), *clock)
                     });
@@ -316,13 +316,13 @@ proptest! {
                     log.append(&header, clock);
                     entries.push((header, clock));
                 }
-                Step::Commit(part) => {
+                LogEvent::Commit(part) => {
                     committed += share(part, &entries);
                     if let Some(last) = committed.checked_sub(1) {
                         log.commit_to(entries[last].0.next_offset());
                     }
                 }
-                Step::Truncate(part) => {
+                LogEvent::Truncate(part) => {
                     let kept = committed + share(part, &entries);
                     if let Some((first, _)) = entries.get(kept) {
                         log.truncate_to(first.base_offset);

@@ -108,13 +108,13 @@ impl Compression {
     }
 
     /// Streams what `body` holds. Keeps at most the codec's window and one block.
-    pub(super) fn reader(self, body: &[u8]) -> io::Result<Reader<'_>> {
+    pub(super) fn reader(self, body: &[u8]) -> io::Result<BodyReader<'_>> {
         Ok(match self {
-            Self::None => Reader::None(body),
-            Self::Gzip => Reader::Gzip(flate2::bufread::GzDecoder::new(body)),
-            Self::Snappy => Reader::Snappy(snappy::SnappyReader::new(body)?),
-            Self::Lz4 => Reader::Lz4(lz4::Lz4Reader::new(body)?),
-            Self::Zstd => Reader::Zstd(zstd::ZstdReader::new(body)?),
+            Self::None => BodyReader::None(body),
+            Self::Gzip => BodyReader::Gzip(flate2::bufread::GzDecoder::new(body)),
+            Self::Snappy => BodyReader::Snappy(snappy::SnappyReader::new(body)?),
+            Self::Lz4 => BodyReader::Lz4(lz4::Lz4Reader::new(body)?),
+            Self::Zstd => BodyReader::Zstd(zstd::ZstdReader::new(body)?),
         })
     }
 }
@@ -175,7 +175,7 @@ pub fn compress(codec: Compression, bytes: &[u8]) -> Vec<u8> {
 }
 
 /// What a compressed body holds, as a stream.
-pub(super) enum Reader<'a> {
+pub(super) enum BodyReader<'a> {
     None(&'a [u8]),
     Gzip(flate2::bufread::GzDecoder<&'a [u8]>),
     Snappy(snappy::SnappyReader<'a>),
@@ -183,7 +183,7 @@ pub(super) enum Reader<'a> {
     Zstd(zstd::ZstdReader<'a>),
 }
 
-impl Read for Reader<'_> {
+impl Read for BodyReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::None(bytes) => bytes.read(buffer),

@@ -26,7 +26,7 @@ use bytes::Bytes;
 use super::compression::Compression;
 use super::error::RecordError;
 use super::header::{Batch, BatchHeader, TimestampType};
-use super::parse::{RecordFault, Skip, Source, read_record};
+use super::parse::{ByteSource, RecordFault, Skip, read_record};
 use super::records::record_timestamp;
 use crate::ids::{Offset, ProducerEpoch, ProducerId, Timestamp};
 

@@ -21,4 +21,4 @@ pub use error::RecordError;
 pub use examine::{BatchFacts, Depth, Examined, Limits, examine};
 pub use header::{Batch, BatchHeader, HEADER_SIZE, HeaderError, TimestampType};
 pub use parse::RecordFault;
-pub use records::{Record, RecordHeader, Records};
+pub use records::{BatchRecords, Record, RecordHeader};

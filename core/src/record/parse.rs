@@ -66,7 +66,7 @@ impl fmt::Display for RecordFault {
 }
 
 /// Where records come from.
-pub(super) trait Source {
+pub(super) trait ByteSource {
     /// A key or a value.
     type Chunk;
 
@@ -84,7 +84,7 @@ pub(super) trait Source {
 }
 
 /// Keys and values as slices of the batch.
-impl Source for Bytes {
+impl ByteSource for Bytes {
     type Chunk = Self;
 
     fn byte(&mut self) -> Result<u8, RecordFault> {
@@ -144,7 +144,7 @@ impl<R: BufRead> Skip<R> {
     }
 }
 
-impl<R: BufRead> Source for Skip<R> {
+impl<R: BufRead> ByteSource for Skip<R> {
     type Chunk = ();
 
     fn byte(&mut self) -> Result<u8, RecordFault> {
@@ -213,12 +213,12 @@ pub(super) struct Fields<Chunk> {
 const ATTRIBUTES_READ_OTHERWISE: u8 = 0x88;
 
 /// Reads a record and hands each of its headers over. After an error the source stands anywhere.
-pub(super) fn read_record<S: Source>(
+pub(super) fn read_record<S: ByteSource>(
     source: &mut S,
     mut header: impl FnMut(S::Chunk, Option<S::Chunk>),
 ) -> Result<Fields<S::Chunk>, RecordFault> {
     let size = varint(|| source.byte(), 32)?;
-    let mut record = Record {
+    let mut record = RecordSource {
         source,
         left: usize::try_from(size).map_err(|_| RecordFault::Size)?,
     };
@@ -249,12 +249,12 @@ pub(super) fn read_record<S: Source>(
 }
 
 /// A source that ends with the record.
-struct Record<'a, S> {
+struct RecordSource<'a, S> {
     source: &'a mut S,
     left: usize,
 }
 
-impl<S: Source> Record<'_, S> {
+impl<S: ByteSource> RecordSource<'_, S> {
     fn byte(&mut self) -> Result<u8, RecordFault> {
         self.left = self.left.checked_sub(1).ok_or(RecordFault::Size)?;
         self.source.byte()

@@ -39,10 +39,10 @@ impl Batch {
     /// # Errors
     /// [`RecordError::UnknownCodec`], [`RecordError::Corrupt`], [`RecordError::TooLarge`]; what is wrong with a
     /// record comes from the iterator, which then ends.
-    pub fn records(&self, cap: usize) -> Result<Records, RecordError> {
+    pub fn records(&self, cap: usize) -> Result<BatchRecords, RecordError> {
         let id = self.header.compression();
         let codec = Compression::from_id(id).ok_or(RecordError::UnknownCodec(id))?;
-        Ok(Records {
+        Ok(BatchRecords {
             header: self.header,
             body: decompress(codec, &self.body, cap)?,
             index: 0,
@@ -52,7 +52,7 @@ impl Batch {
 
 /// The records of one batch. Ends at the first error.
 #[derive(Clone, Debug)]
-pub struct Records {
+pub struct BatchRecords {
     header: BatchHeader,
     /// What is not read yet.
     body: Bytes,
@@ -60,7 +60,7 @@ pub struct Records {
     index: i32,
 }
 
-impl Records {
+impl BatchRecords {
     fn read(&mut self) -> Result<Record, RecordFault> {
         let mut headers = Vec::new();
         let fields = read_record(&mut self.body, |key, value| {
@@ -82,7 +82,7 @@ impl Records {
     }
 }
 
-impl Iterator for Records {
+impl Iterator for BatchRecords {
     type Item = Result<Record, RecordError>;
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -208,7 +208,7 @@ macro_rules! structs {
             }
 
             #[cfg(test)]
-            fn sample(source: &mut $crate::wire::sample::Source, at: $crate::wire::field::At, _nullable: bool) -> Self {
+            fn sample(source: &mut $crate::wire::sample::Tape, at: $crate::wire::field::At, _nullable: bool) -> Self {
                 let mut value = Self::default();
                 $({
                     const RULE: $crate::wire::field::Rule = rule!($($($rule)*)?);

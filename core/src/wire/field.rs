@@ -134,7 +134,7 @@ pub(crate) trait Field: Sized {
 
     /// Any value that this version can carry, drawn from the bytes of the source.
     #[cfg(test)]
-    fn sample(source: &mut super::sample::Source, at: At, nullable: bool) -> Self;
+    fn sample(source: &mut super::sample::Tape, at: At, nullable: bool) -> Self;
 }
 
 /// A kind of value for which the protocol has a null.
@@ -173,7 +173,7 @@ impl<T: Nullable> Field for Option<T> {
     }
 
     #[cfg(test)]
-    fn sample(source: &mut super::sample::Source, at: At, nullable: bool) -> Self {
+    fn sample(source: &mut super::sample::Tape, at: At, nullable: bool) -> Self {
         if nullable && source.bool() {
             None
         } else {
@@ -201,7 +201,7 @@ macro_rules! number {
             }
 
             #[cfg(test)]
-            fn sample(source: &mut super::sample::Source, _at: At, _nullable: bool) -> Self {
+            fn sample(source: &mut super::sample::Tape, _at: At, _nullable: bool) -> Self {
                 Self::from_be_bytes(source.array())
             }
         }
@@ -229,7 +229,7 @@ macro_rules! uuid {
             }
 
             #[cfg(test)]
-            fn sample(source: &mut super::sample::Source, _at: At, _nullable: bool) -> Self {
+            fn sample(source: &mut super::sample::Tape, _at: At, _nullable: bool) -> Self {
                 Self(u128::from_be_bytes(source.array()))
             }
         }
@@ -256,7 +256,7 @@ impl Field for bool {
     }
 
     #[cfg(test)]
-    fn sample(source: &mut super::sample::Source, _at: At, _nullable: bool) -> Self {
+    fn sample(source: &mut super::sample::Tape, _at: At, _nullable: bool) -> Self {
         source.bool()
     }
 }
@@ -279,7 +279,7 @@ impl Field for ErrorCode {
     }
 
     #[cfg(test)]
-    fn sample(source: &mut super::sample::Source, _at: At, _nullable: bool) -> Self {
+    fn sample(source: &mut super::sample::Tape, _at: At, _nullable: bool) -> Self {
         Self::ALL[source.below(Self::ALL.len())]
     }
 }
@@ -300,7 +300,7 @@ impl Field for Str {
     }
 
     #[cfg(test)]
-    fn sample(source: &mut super::sample::Source, _at: At, _nullable: bool) -> Self {
+    fn sample(source: &mut super::sample::Tape, _at: At, _nullable: bool) -> Self {
         Self::from(source.text())
     }
 }
@@ -374,7 +374,7 @@ impl Field for Bytes {
     }
 
     #[cfg(test)]
-    fn sample(source: &mut super::sample::Source, _at: At, _nullable: bool) -> Self {
+    fn sample(source: &mut super::sample::Tape, _at: At, _nullable: bool) -> Self {
         Self::from(source.bytes())
     }
 }
@@ -417,7 +417,7 @@ impl Field for Records {
     }
 
     #[cfg(test)]
-    fn sample(source: &mut super::sample::Source, _at: At, _nullable: bool) -> Self {
+    fn sample(source: &mut super::sample::Tape, _at: At, _nullable: bool) -> Self {
         (0..source.below(4))
             .map(|_| Bytes::from(source.bytes()))
             .collect()
@@ -460,7 +460,7 @@ impl<T: Field> Field for Vec<T> {
     }
 
     #[cfg(test)]
-    fn sample(source: &mut super::sample::Source, at: At, _nullable: bool) -> Self {
+    fn sample(source: &mut super::sample::Tape, at: At, _nullable: bool) -> Self {
         (0..source.below(4))
             .map(|_| T::sample(source, at, false))
             .collect()

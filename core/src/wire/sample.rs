@@ -2,11 +2,11 @@
 
 /// A tape of bytes. Past its end every byte is zero, which draws the smallest value.
 #[derive(Debug)]
-pub(crate) struct Source {
+pub(crate) struct Tape {
     tape: std::vec::IntoIter<u8>,
 }
 
-impl Source {
+impl Tape {
     pub(crate) fn new(tape: Vec<u8>) -> Self {
         Self {
             tape: tape.into_iter(),

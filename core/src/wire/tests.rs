@@ -9,7 +9,7 @@ use super::api::for_each_api;
 use super::field::At;
 use super::metadata::{MetadataResponsePartition, MetadataResponseTopic};
 use super::produce::{PartitionProduceData, TopicProduceData};
-use super::sample::Source;
+use super::sample::Tape;
 use super::*;
 use crate::cluster::AdminRequest;
 use crate::peer::{ForwardedRequest, ForwardedResponse, Newer};
@@ -20,7 +20,7 @@ pub(super) fn sample<M: Message>(tape: Vec<u8>, version: i16) -> M {
         version,
         flexible: version >= M::FLEXIBLE_FROM,
     };
-    M::sample(&mut Source::new(tape), at, false)
+    M::sample(&mut Tape::new(tape), at, false)
 }
 
 pub(super) fn versions<M: Message>() -> std::ops::RangeInclusive<i16> {

@@ -102,7 +102,7 @@ pub(super) fn create_topics(
     rng: &mut ChaCha8Rng,
 ) -> Plan<CreateTopicsResponse> {
     let duplicates = duplicates(request.topics.iter().map(|topic| &topic.name));
-    let mut batch = Batch::new(configs, rng);
+    let mut batch = PlannedBatch::new(configs, rng);
     let mut topics = Vec::new();
     let mut told = BTreeSet::new();
     for topic in &request.topics {
@@ -251,7 +251,7 @@ pub(super) fn create_partitions(
     rng: &mut ChaCha8Rng,
 ) -> Plan<CreatePartitionsResponse> {
     let duplicates = duplicates(request.topics.iter().map(|topic| &topic.name));
-    let mut batch = Batch::new(configs, rng);
+    let mut batch = PlannedBatch::new(configs, rng);
     let mut results = Vec::new();
     let mut told = BTreeSet::new();
     for topic in &request.topics {
@@ -307,7 +307,7 @@ fn unknown_topic_id() -> PlanError {
 
 /// The records of one request, and the image as they would leave it: a topic is placed with regard to those
 /// that the same request has created before it.
-struct Batch<'a> {
+struct PlannedBatch<'a> {
     configs: Configs<'a>,
     image: ClusterImage,
     rng: &'a mut ChaCha8Rng,
@@ -319,7 +319,7 @@ struct Batch<'a> {
     collisions: Option<BTreeMap<String, String>>,
 }
 
-impl<'a> Batch<'a> {
+impl<'a> PlannedBatch<'a> {
     fn new(configs: Configs<'a>, rng: &'a mut ChaCha8Rng) -> Self {
         Self {
             configs,
