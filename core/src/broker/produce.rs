@@ -27,7 +27,7 @@ use std::time::Duration;
 use crate::cluster::{TopicConfig, is_internal};
 use crate::effect::{Effects, RequestId};
 use crate::hooks::{Mutant, Probe};
-use crate::ids::{BrokerId, LeaderEpoch, Offset, Timestamp, TopicPartition};
+use crate::ids::{BrokerId, LeaderEpoch, Offset, Timestamp, TopicId, TopicPartition};
 use crate::input::RequestContext;
 use crate::peer::LeadershipRound;
 use crate::record::{Examined, RecordError, TimestampType};
@@ -152,8 +152,7 @@ impl Broker {
         examined: Vec<Result<Examined, RecordError>>,
         fx: &mut Effects,
     ) {
-        let (id, api_version, listener) = (context.id, context.api_version, context.listener);
-        let acks = body.acks;
+        let (connection, acks) = (context.id.connection, body.acks);
         let is_transactional = |examined: &Result<Examined, RecordError>| matches!(examined, Ok(examined) if examined.batch.header.is_transactional());
         // As in Kafka: whoever writes in a transaction says in whose.
         let is_anonymous = body.transactional_id.is_none() && examined.iter().any(is_transactional);
@@ -168,7 +167,7 @@ impl Broker {
             open: Vec::new(),
         };
         for (topic_place, topic) in body.topic_data.into_iter().enumerate() {
-            let named = if api_version >= BY_ID_FROM {
+            let named = if produce.context.api_version >= BY_ID_FROM {
                 Named::Id(topic.topic_id)
             } else {
                 Named::Name(&topic.name)
@@ -187,58 +186,17 @@ impl Broker {
                     })
                 };
                 failed |= landed.is_err();
-                let mut answer = PartitionProduceResponse {
-                    index: partition.index,
-                    base_offset: -1,
-                    ..PartitionProduceResponse::default()
+                let place = (topic_place, place);
+                let answer = match landed {
+                    Ok(landed) => self.appended(&landed, acks, place, &mut produce, fx),
+                    Err(rejected) => {
+                        let known =
+                            found.and_then(|topic| self.find_partition(topic, partition.index));
+                        self.rejected(rejected, known.ok(), place, &mut produce)
+                    }
                 };
-                match landed {
-                    Ok(landed) => {
-                        answer.base_offset = landed.appended.base_offset.0;
-                        answer.log_append_time_ms = landed.log_append_time.0;
-                        answer.log_start_offset = landed.log_start_offset.0;
-                        let place = (topic_place, place);
-                        if let Some(batch) = self.await_acks(&landed, acks, id, place, fx) {
-                            produce.open.push((landed.partition, batch));
-                        }
-                    }
-                    Err(Rejected::OnceConfirmed(partition, code)) => {
-                        let replica = self.replica(partition);
-                        let batch = OpenBatch {
-                            leader_epoch: replica.expect("it leads").leader_epoch(),
-                            awaits: Awaits::HeldRejection(code),
-                            request: id,
-                            place: (topic_place, place),
-                        };
-                        produce.open.push((partition, batch));
-                        self.requests.held_rejections.insert(id);
-                        self.requests.purgatory.progressed.insert(id.connection);
-                    }
-                    Err(Rejected::Now(refusal)) => {
-                        answer.error_code = refusal.code;
-                        answer.error_message = refusal.message;
-                        answer
-                            .record_errors
-                            .extend(refusal.record.map(|(index, message)| {
-                                BatchIndexAndErrorMessage {
-                                    batch_index: index,
-                                    batch_index_error_message: Some(message),
-                                }
-                            }));
-                        if let Ok(topic) = found
-                            && let Ok(partition) = self.find_partition(topic, partition.index)
-                        {
-                            let hint = self.produce_hint(
-                                partition,
-                                api_version,
-                                listener,
-                                answer.error_code,
-                            );
-                            set_hint(&mut answer, &mut produce.response.node_endpoints, hint);
-                        }
-                    }
-                }
-                answers.push(answer);
+                let index = partition.index;
+                answers.push(PartitionProduceResponse { index, ..answer });
             }
             produce.response.responses.push(TopicProduceResponse {
                 name: topic.name,
@@ -249,7 +207,7 @@ impl Broker {
         if acks == 0 {
             // There is no answer that could carry the error; a closed connection makes the producer look anew.
             if failed {
-                self.close(id.connection, fx);
+                self.close(connection, fx);
             }
             return;
         }
@@ -266,10 +224,83 @@ impl Broker {
         self.requests.purgatory.insert(deadline, Box::new(produce));
     }
 
+    /// What is answered for a batch that is in the log, where it need not wait or once it has.
+    fn appended(
+        &mut self,
+        landed: &Landed,
+        acks: i16,
+        place: (usize, usize),
+        produce: &mut WaitingProduce,
+        fx: &mut Effects,
+    ) -> PartitionProduceResponse {
+        if let Some(batch) = self.await_acks(landed, acks, produce.context.id, place, fx) {
+            produce.open.push((landed.partition, batch));
+        }
+        PartitionProduceResponse {
+            base_offset: landed.appended.base_offset.0,
+            log_append_time_ms: landed.log_append_time.0,
+            log_start_offset: landed.log_start_offset.0,
+            ..PartitionProduceResponse::default()
+        }
+    }
+
+    /// What is answered for a batch that is not.
+    fn rejected(
+        &mut self,
+        rejected: Rejected,
+        partition: Option<TopicPartition>,
+        place: (usize, usize),
+        produce: &mut WaitingProduce,
+    ) -> PartitionProduceResponse {
+        let mut answer = PartitionProduceResponse {
+            base_offset: -1,
+            ..PartitionProduceResponse::default()
+        };
+        match rejected {
+            Rejected::OnceConfirmed(partition, code) => {
+                let request = produce.context.id;
+                let replica = self.replica(partition);
+                let batch = OpenBatch {
+                    leader_epoch: replica.expect("it leads").leader_epoch(),
+                    awaits: Awaits::HeldRejection(code),
+                    request,
+                    place,
+                };
+                produce.open.push((partition, batch));
+                self.requests.held_rejections.insert(request);
+                self.requests
+                    .purgatory
+                    .progressed
+                    .insert(request.connection);
+            }
+            Rejected::Now(refusal) => {
+                answer.error_code = refusal.code;
+                answer.error_message = refusal.message;
+                let records = refusal
+                    .record
+                    .map(|(index, message)| BatchIndexAndErrorMessage {
+                        batch_index: index,
+                        batch_index_error_message: Some(message),
+                    });
+                answer.record_errors.extend(records);
+                let hint = partition.and_then(|partition| {
+                    let RequestContext {
+                        api_version,
+                        listener,
+                        ..
+                    } = produce.context;
+                    self.produce_hint(partition, api_version, listener, answer.error_code)
+                });
+                set_hint(&mut answer, &mut produce.response.node_endpoints, hint);
+            }
+        }
+        answer
+    }
+
     /// Appends one batch to the partition that it is for, where that can be.
     fn append(
         &mut self,
-        topic: crate::ids::TopicId,
+        topic: TopicId,
         index: i32,
         arrival: Arrival,
         fx: &mut Effects,
@@ -340,7 +371,7 @@ impl Broker {
     }
 
     /// What a topic asks of batches and their acknowledgements.
-    fn acks_config(&self, topic: crate::ids::TopicId, fx: &Effects) -> Arc<TopicConfig> {
+    fn acks_config(&self, topic: TopicId, fx: &Effects) -> Arc<TopicConfig> {
         let mut config = self.topic_config(topic);
         if fx.mutant(Mutant::IgnoresMinInsync) {
             Arc::make_mut(&mut config).min_insync_replicas = 1;
