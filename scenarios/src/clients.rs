@@ -110,7 +110,9 @@ impl Scenario {
     /// See [`Self::leader_known_to`].
     pub fn ask_about(&mut self, node: u8, topic: &str) -> Client {
         let work = Work::Produce(Box::new(Producer::new(0, secs(1))));
-        Client(self.cluster_mut().add_client_of(node, topic, work))
+        let client = self.cluster_mut().add_client_of(node, topic, work);
+        self.told(format!("c{client} asks n{node} who leads {topic}"));
+        Client(client)
     }
 
     /// Whether a client has a connection to a node.

@@ -4,22 +4,25 @@
 //!    0ms  n1    leader     e1  hw 2  leo 2
 //!    0ms  ---   cut {n1} | {n2 n3}
 //!    1ms  c1 -> n1   Produce #3 acks=all  1 record
-//!  312ms  n3    pre-candidate e1  hw 2  leo 2   leader silent
+//!  312ms  n3    pre-candidate  e1  hw 2  leo 2   leader silent
 //! ```
 //!
-//! A state line stands where a replica's state moved. `->` is a message delivered, `~>` one that was held up and
-//! came late, `-x` one that was dropped or is held, shown once however often it is tried. Heartbeats, empty appends
-//! and their acknowledgements are left out, and so is what only keeps clients going. Times are virtual milliseconds
-//! since the trace began. The last lines show every log, side by side.
+//! A state line stands where a replica's state moved; a leader whose opening is not committed shows no high watermark.
+//! `->` is a message delivered, `-|` one that is held up, shown once however often it is tried, `~>` one that was held up
+//! and came late, `-x` one that is lost. Heartbeats, empty appends and their acknowledgements are left out, and so is what
+//! only keeps clients going; lines that come again and again are folded. Times are virtual milliseconds since the trace
+//! began. The last lines show every log, side by side.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use varve_core::describe;
+use varve_core::effect::Effect;
 use varve_core::ids::{Offset, TopicPartition};
 use varve_core::peer::{AppendReply, PeerMessage, ReplicaBody};
 use varve_core::replica::ReplicaView;
 use varve_core::store::{Mark, Recovered};
+use varve_core::wire::ApiKey;
 
 use crate::checkers::{Logged, Observed, Step};
 use crate::clock::SimTime;
@@ -59,7 +62,7 @@ enum Line {
 struct State {
     role: &'static str,
     leader_epoch: i32,
-    high_watermark: Offset,
+    high_watermark: Option<Offset>,
     end: Offset,
     mark: Mark,
 }
@@ -148,7 +151,7 @@ impl Trace {
                 text,
                 "; {}finds {}",
                 self.label(replica.replica),
-                describe::Short(replica.end)
+                replica.end
             );
             match replica.mark {
                 Mark::Clean => {}
@@ -169,9 +172,14 @@ impl Trace {
         self.message(now, from, to, arrow, payload);
     }
 
-    /// A message is dropped, or held up for now.
+    /// A message is lost.
     pub fn lost(&mut self, now: SimTime, from: Place, to: Place, payload: &Payload) {
         self.message(now, from, to, "-x", payload);
+    }
+
+    /// A message is held up for now.
+    pub fn held_up(&mut self, now: SimTime, from: Place, to: Place, payload: &Payload) {
+        self.message(now, from, to, "-|", payload);
     }
 
     fn message(
@@ -192,17 +200,21 @@ impl Trace {
                 }
                 Some(_) | None => None,
             },
+            // What clients do with records is no part of a story about the metadata.
+            Payload::Request(call) if self.is_beside_the_point(call.body.api_key()) => None,
             Payload::Request(call) => describe::request(call.number, &call.body),
+            Payload::Response(_, response) if self.is_beside_the_point(response.api_key()) => None,
             Payload::Response(number, response) => describe::response(*number, response),
         };
+        let folds = matches!(payload, Payload::Peer(_));
         let Some(text) = text else {
             return;
         };
         let known = (from, to, text.clone());
         let shown = self.held.iter().position(|held| *held == known);
         match (shown, arrow) {
-            (Some(_), "-x") => return,
-            (None, "-x") => self.held.push(known),
+            (Some(_), "-x" | "-|") => return,
+            (None, "-x" | "-|") => self.held.push(known),
             (Some(place), _delivered) => {
                 self.held.swap_remove(place);
             }
@@ -219,6 +231,7 @@ impl Trace {
             && *last_from == from
             && *last_arrow == arrow
             && *last_text == text
+            && folds
         {
             if !last_to.contains(&to) {
                 last_to.push(to);
@@ -234,10 +247,26 @@ impl Trace {
         });
     }
 
+    /// Whether a request has nothing to do with the partition that is written about.
+    fn is_beside_the_point(&self, api_key: ApiKey) -> bool {
+        let is_about_records = matches!(
+            api_key,
+            ApiKey::Produce | ApiKey::Fetch | ApiKey::ListOffsets | ApiKey::OffsetForLeaderEpoch
+        );
+        is_about_records && self.watched == Some(TopicPartition::METADATA)
+    }
+
     /// A broker has made a step.
     pub fn step(&mut self, step: &Step<'_>) {
         if !self.on {
             return;
+        }
+        for effect in step.effects {
+            if let Effect::Notice(notice) = effect
+                && notice.partition.is_none()
+            {
+                self.told(step.at, step.node, &notice.what.to_string());
+            }
         }
         for (partition, view) in step.views {
             if !self.watches(*partition) {
@@ -263,7 +292,7 @@ impl Trace {
         let state = State {
             role: view.role,
             leader_epoch: view.leader_epoch.0,
-            high_watermark: view.committed.end_offset,
+            high_watermark: view.high_watermark,
             end: view.end.end_offset,
             mark: view.mark,
         };
@@ -271,14 +300,22 @@ impl Trace {
         if known.as_ref() == Some(&state) && doings.is_empty() {
             return;
         }
+        let high_watermark = match state.high_watermark {
+            Some(high_watermark) => high_watermark.to_string(),
+            None => "-".to_owned(),
+        };
         let mut text = format!(
-            "{}{:<10} e{:<2} hw {:<2} leo {:<2}",
+            "{}{:<13}  e{:<2} hw {high_watermark:<3} leo {:<3}",
             self.label(partition),
             state.role,
             state.leader_epoch,
-            state.high_watermark,
             state.end
         );
+        if let Some(known) = known.filter(|known| known.end > state.end)
+            && !doings.contains("truncate")
+        {
+            let _ = write!(text, "  drops {}", describe::Offsets(state.end, known.end));
+        }
         if !doings.is_empty() {
             let _ = write!(text, "  {doings}");
         }
@@ -288,7 +325,7 @@ impl Trace {
     /// The whole as text, with the logs as they stand.
     #[must_use]
     pub fn render(&self, seen: &Observed) -> String {
-        let mut out = String::new();
+        let mut lines = Vec::new();
         for line in &self.lines {
             let (at, rest) = match line {
                 Line::State(at, node, text) => (*at, format!("{:<6}{text}", format!("n{node}"))),
@@ -308,8 +345,9 @@ impl Trace {
                 Line::Told(at, who, text) => (*at, format!("{who:<6}{text}")),
             };
             let millis = format!("{}ms", at.since(self.began).as_millis());
-            let _ = writeln!(out, "{millis:>7}  {}", rest.trim_end());
+            lines.push((millis, rest.trim_end().to_owned()));
         }
+        let mut out = fold(&lines);
         out.push_str(&self.render_logs(seen));
         out
     }
@@ -344,12 +382,52 @@ impl Trace {
     }
 }
 
-/// A log by epochs: the offsets of its records, or `-` where an epoch has none.
+/// Lines with their times. What comes three times or more in a row, as many lines as it is, is shown once, with how often
+/// it comes again and until when.
+fn fold(lines: &[(String, String)]) -> String {
+    const BLOCK_MAX: usize = 8;
+    let mut out = String::new();
+    let mut rest = lines;
+    while !rest.is_empty() {
+        let repeats = |block: usize| {
+            let is_same = |other: &&[(String, String)]| {
+                other.iter().map(text).eq(rest[..block].iter().map(text))
+            };
+            rest.chunks_exact(block).take_while(is_same).count()
+        };
+        let block = (1..=BLOCK_MAX.min(rest.len())).find(|&block| repeats(block) >= 3);
+        let (shown, taken) = block.map_or((1, 1), |block| (block, block * repeats(block)));
+        for (at, text) in &rest[..shown] {
+            let _ = writeln!(out, "{at:>7}  {text}");
+        }
+        if taken > shown {
+            let (until, more) = (&rest[taken - 1].0, taken / shown - 1);
+            let what = match shown {
+                1 => "the same".to_owned(),
+                lines => format!("the same {lines} lines"),
+            };
+            let _ = writeln!(out, "    ...  {what} {more} more times, until {until}");
+        }
+        rest = &rest[taken..];
+    }
+    out
+}
+
+fn text((_, text): &(String, String)) -> &str {
+    text
+}
+
+/// A log by epochs: the offsets of its records, or `-` where an epoch has none, and how many notes it has besides its
+/// opening.
 fn show_log(log: &[Logged]) -> String {
     let mut epochs: BTreeMap<i32, Vec<(i64, i64)>> = BTreeMap::new();
-    let mut end = 0;
+    let mut notes: BTreeMap<i32, u64> = BTreeMap::new();
+    let (mut end, mut notes_before) = (0, 0);
     for logged in log {
         let offsets = epochs.entry(logged.after.leader_epoch.0).or_default();
+        *notes.entry(logged.after.leader_epoch.0).or_default() +=
+            logged.after.notes.saturating_sub(notes_before);
+        notes_before = logged.after.notes;
         let next = logged.after.end_offset.0;
         if next > end {
             match offsets.last_mut() {
@@ -373,6 +451,13 @@ fn show_log(log: &[Logged]) -> String {
         }
         if shown.is_empty() {
             shown.push_str(" -");
+        }
+        match notes.get(&epoch).copied().unwrap_or(0) {
+            0 | 1 => {}
+            2 => shown.push_str(" (1 note)"),
+            more => {
+                let _ = write!(shown, " ({} notes)", more - 1);
+            }
         }
         text.push(format!("e{epoch}:{shown}"));
     }

@@ -1,5 +1,7 @@
 //! Requests of clients and their responses, in a line each.
 
+use std::fmt::Write as _;
+
 use crate::ids::Offset;
 use crate::wire::list_offsets::{LATEST_TIMESTAMP, MAX_TIMESTAMP};
 use crate::wire::{ErrorCode, Request, Response};
@@ -28,7 +30,13 @@ pub fn request(number: u64, request: &Request) -> Option<String> {
                 "Produce #{number} acks={acks}  {records} record{plural}"
             ))
         }
-        Request::CreateTopics(_) => Some(format!("CreateTopics #{number}")),
+        Request::CreateTopics(request) => {
+            let mut text = format!("CreateTopics #{number}");
+            for topic in &request.topics {
+                let _ = write!(text, " {}", topic.name);
+            }
+            Some(text)
+        }
         Request::ListOffsets(request) => {
             let asked = request.topics.first()?.partitions.first()?;
             Some(match asked.timestamp {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::input::Input;
 use crate::store::{Completion, QueryResult, StoreFailure};
 
-use super::{Offsets, Short};
+use super::Offsets;
 
 /// What a broker is told.
 #[must_use]
@@ -44,7 +44,7 @@ pub fn input(input: &Input) -> String {
                 ..
             } in completions
             {
-                let _ = write!(text, " #{} {stage:?} to {};", seq.0, Short(*position));
+                let _ = write!(text, " #{} {stage:?} to {};", seq.0, position);
             }
             text.trim_end_matches(';').to_owned()
         }
@@ -54,7 +54,7 @@ pub fn input(input: &Input) -> String {
             QueryResult::Records(bytes) => format!("{} bytes of records", bytes.len()),
             QueryResult::Found(Some((offset, ..))) => format!("found {offset}"),
             QueryResult::Found(None) => "found nothing".to_owned(),
-            QueryResult::Failed(error) => format!("a read fails: {error:?}"),
+            QueryResult::Failed(error) => format!("a read fails: {error}"),
         },
         Input::HolesFound { holes, .. } => {
             let holes: Vec<String> = holes

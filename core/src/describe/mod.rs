@@ -1,8 +1,8 @@
 //! How facts, orders and messages read: one line each, in the words of the field. This *is* the trace format.
 //!
-//! Short because a line is read beside fifty others: epochs are `e4`, ranges half-open `[2,5)`, positions
-//! `e4@12`, with `+3` notes only where a note is what the line is about. No `Debug` dumps, no pointers, no wall
-//! time.
+//! Short because a line is read beside fifty others: epochs are `e4`, ranges half-open `[2,5)`, positions `e4@12+3`:
+//! epoch, end offset, and the number of notes, by which positions of one offset differ. No `Debug` dumps, no pointers,
+//! no wall time.
 
 mod client;
 mod input;
@@ -16,7 +16,7 @@ use crate::peer::{
     AppendReply, ControllerRequest, ControllerResponse, Decision, Denial, LeaderAndIsr,
     PeerMessage, ReplicaBody, ReplicaMessage, VoteReply,
 };
-use crate::store::{Mark, OrderKind, QueryKind};
+use crate::store::{Mark, OrderKind, QueryKind, ReadError};
 
 pub use client::{request, response};
 pub use input::input;
@@ -28,16 +28,6 @@ pub struct Offsets(pub Offset, pub Offset);
 impl fmt::Display for Offsets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "[{},{})", self.0, self.1)
-    }
-}
-
-/// A position without its notes, as traces show it: `e4@12`.
-#[derive(Clone, Copy, Debug)]
-pub struct Short(pub Position);
-
-impl fmt::Display for Short {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "e{}@{}", self.0.leader_epoch, self.0.end_offset)
     }
 }
 
@@ -90,11 +80,8 @@ impl fmt::Display for OrderKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Create { .. } => f.write_str("create"),
-            Self::Append { entries, .. } => match entries.first() {
-                Some(Entry::Note(_)) => Entries(entries).fmt(f),
-                Some(Entry::Batch(_)) | None => write!(f, "append {}", Entries(entries)),
-            },
-            Self::Truncate { to } => write!(f, "truncate to {}", Short(*to)),
+            Self::Append { entries, .. } => write!(f, "append {}", Entries(entries)),
+            Self::Truncate { to } => write!(f, "truncate to {to}"),
             Self::StoreVote(vote) => match vote.voted_for {
                 Some(voter) => write!(f, "vote e{} for n{}", vote.leader_epoch, voter.broker),
                 None => write!(f, "enter e{}", vote.leader_epoch),
@@ -114,8 +101,18 @@ impl fmt::Display for OrderKind {
             Self::AcceptLoss { range } => {
                 write!(f, "accept loss of {}", Offsets(range.start, range.end))
             }
-            Self::SaveSnapshot { at, .. } => write!(f, "snapshot at {}", Short(*at)),
+            Self::SaveSnapshot { at, .. } => write!(f, "snapshot at {at}"),
             Self::Delete => f.write_str("delete"),
+        }
+    }
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hole(range) => write!(f, "hole {}", Offsets(range.start, range.end)),
+            Self::OutOfRange => f.write_str("out of range"),
+            Self::Unavailable => f.write_str("unavailable"),
         }
     }
 }
@@ -142,8 +139,8 @@ impl fmt::Display for PeerMessage {
                     .try_for_each(|announcement| write!(f, " {announcement}"))
             }
             Self::Peers(peers) => write!(f, "Peers {}", peers.len()),
-            Self::Release(request) => write!(f, "Release e{}", request.leader_epoch),
-            Self::Released { leader_epoch, .. } => write!(f, "Released e{leader_epoch}"),
+            Self::Release(request) => write!(f, "Release request e{}", request.leader_epoch),
+            Self::Released { leader_epoch, .. } => write!(f, "Release reply e{leader_epoch}"),
             Self::ControllerRequest { request, .. } => write!(f, "ControllerRequest {request}"),
             Self::ControllerResponse { response, .. } => write!(f, "ControllerResponse {response}"),
             Self::ReadIndex { round } => write!(f, "ReadIndex #{round}"),
@@ -176,12 +173,12 @@ impl fmt::Display for ReplicaMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let epoch = self.leader_epoch;
         match &self.body {
-            ReplicaBody::PreVote(asked) => write!(f, "PreVote e{epoch} last {}", Short(asked.end)),
+            ReplicaBody::PreVote(asked) => write!(f, "PreVote e{epoch} last {}", asked.end),
             ReplicaBody::PreVoteReply(reply) => write!(f, "PreVote {reply}"),
-            ReplicaBody::Vote(asked) => write!(f, "Vote e{epoch} last {}", Short(asked.end)),
+            ReplicaBody::Vote(asked) => write!(f, "Vote e{epoch} last {}", asked.end),
             ReplicaBody::VoteReply(reply) => write!(f, "Vote {reply}"),
             ReplicaBody::Append(append) if append.entries.is_empty() => {
-                let (previous, hw) = (Short(append.previous), append.committed.end_offset);
+                let (previous, hw) = (append.previous, append.committed.end_offset);
                 write!(f, "Append e{epoch} after {previous} hw {hw}")
             }
             ReplicaBody::Append(append) => {
@@ -235,13 +232,18 @@ impl fmt::Display for AppendReply {
                 eligible,
                 ..
             } => {
-                write!(f, "durable to {}", Short(*durable))?;
+                write!(f, "durable to {durable}")?;
                 if appended != durable {
-                    write!(f, ", has {}", Short(*appended))?;
+                    write!(f, ", has {appended}")?;
                 }
                 f.write_str(if *eligible { "" } else { ", not eligible" })
             }
-            Self::Diverged { hint, .. } => write!(f, "diverges at {}", Short(*hint)),
+            Self::Diverged { previous, hint } if *hint == Position::default() => {
+                write!(f, "refused after {previous}, nothing in common")
+            }
+            Self::Diverged { previous, hint } => {
+                write!(f, "refused after {previous}, in common up to {hint}")
+            }
         }
     }
 }
@@ -303,7 +305,7 @@ impl fmt::Display for NoticeKind {
             }
             Self::Resigns(epoch, why) => write!(f, "resigns e{epoch}: {why}"),
             Self::Follows(epoch, broker) => write!(f, "follows n{broker} in e{epoch}"),
-            Self::Truncates(to) => write!(f, "truncates to {}", Short(*to)),
+            Self::Truncates(to) => write!(f, "truncates to {to}"),
             Self::VotersChanged(voters) => {
                 f.write_str("changes voters to")?;
                 voters
@@ -329,7 +331,7 @@ impl fmt::Display for NoticeKind {
             Self::CommittedLost(committed) => write!(
                 f,
                 "the leader has lost committed entries, which this learner has up to {}, and takes nothing more",
-                Short(*committed)
+                committed
             ),
             Self::Administered(administration) => administration.fmt(f),
             Self::Refused(why) => write!(f, "refuses a message: {why}"),
@@ -397,7 +399,13 @@ pub fn doings(effects: &[Effect], partition: TopicPartition, end_before: Option<
                     let end = end_before.unwrap_or(to.end_offset);
                     parts.push(format!("truncate {}", Offsets(to.end_offset, end)));
                 }
-                OrderKind::StoreVote(_) | OrderKind::Probe | OrderKind::SaveSnapshot { .. } => {}
+                OrderKind::StoreVote(vote) => {
+                    parts.extend(
+                        vote.voted_for
+                            .map(|voter| format!("vote for n{}", voter.broker)),
+                    );
+                }
+                OrderKind::Probe | OrderKind::SaveSnapshot { .. } => {}
                 kind @ (OrderKind::Create { .. }
                 | OrderKind::Append { .. }
                 | OrderKind::Truncate { .. }

@@ -169,8 +169,10 @@ impl Cluster {
             payload,
             &mut network_events(&mut self.queue),
         );
-        if let (Some(payload), Sent::Held | Sent::Nowhere) = (kept, sent) {
-            self.trace.lost(now, from, to, &payload);
+        match (kept, sent) {
+            (Some(payload), Sent::Held) => self.trace.held_up(now, from, to, &payload),
+            (Some(payload), Sent::Nowhere) => self.trace.lost(now, from, to, &payload),
+            (Some(_), Sent::UnderWay) | (None, _) => {}
         }
     }
 

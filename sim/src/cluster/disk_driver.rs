@@ -143,8 +143,8 @@ impl Cluster {
             self.look_at_queue(number);
         }
         if let QueryResult::Failed(error) = &result {
-            let text = format!("n{number}: {} fails: {error:?}", query.kind);
-            self.trace.fault(self.queue.now(), text);
+            let text = format!("{} fails: {error}", query.kind);
+            self.trace.told(self.queue.now(), number, &text);
         }
         self.tell(
             number,

@@ -15,12 +15,12 @@ fn entries_behind_what_both_have_are_appended_and_acknowledged_once_they_are_dur
     n2 -> n1    Append e3 opening of e3 at 5, [5,6)
       store     enter e3
       notice    follows n2 in e3
-      store     opening of e3 at 5, [5,6)
-      -> n2     Append reply e3: durable to e2@5
+      store     append opening of e3 at 5, [5,6)
+      -> n2     Append reply e3: durable to e2@5+2
     follower    e3 of n2  end e3@6+3  durable e2@5+2  hw 3
 
     stored
-      -> n2     Append reply e3: durable to e3@6
+      -> n2     Append reply e3: durable to e3@6+3
     follower    e3 of n2  end e3@6+3  hw 3
     ");
 }
@@ -38,7 +38,7 @@ fn entries_behind_what_this_log_has_not_are_refused_with_where_to_look() {
       store     enter e3
       -> n2     EpochEntered e3
       notice    follows n3 in e3
-      -> n3     Append reply e3: diverges at e2@5
+      -> n3     Append reply e3: refused after e3@7+3, in common up to e2@5+2
     follower    e3 of n3  end e2@5+2  hw 3
     ");
 }
@@ -57,14 +57,14 @@ fn a_tail_that_the_leader_has_not_is_truncated_before_its_entries_are_taken() {
       store     enter e3
       -> n2     EpochEntered e3
       notice    follows n3 in e3
-      notice    truncates to e1@3
-      store     truncate to e1@3
-      store     opening of e3 at 3, [3,6)
-      -> n3     Append reply e3: durable to e1@3
+      notice    truncates to e1@3+1
+      store     truncate to e1@3+1
+      store     append opening of e3 at 3, [3,6)
+      -> n3     Append reply e3: durable to e1@3+1
     follower    e3 of n3  end e3@6+2  durable e1@3+1  hw 3
 
     stored
-      -> n3     Append reply e3: durable to e3@6
+      -> n3     Append reply e3: durable to e3@6+2
     follower    e3 of n3  end e3@6+2  hw 3
     ");
 }
@@ -79,7 +79,7 @@ fn entries_that_are_there_already_are_not_appended_again() {
 
     n2 -> n1    Append e2 opening of e2 at 3, [3,5)
       notice    follows n2 in e2
-      -> n2     Append reply e2: durable to e2@5
+      -> n2     Append reply e2: durable to e2@5+2
     follower    e2 of n2  end e2@5+2  hw 3
     ");
 }
@@ -94,7 +94,7 @@ fn a_leader_of_an_earlier_epoch_is_told_of_this_one() {
     follower    e2  end e2@5+2  hw 3
 
     n3 -> n1    Append e1 [3,4)
-      -> n3     Append reply e2: diverges at e1@3
+      -> n3     Append reply e2: refused after e1@3+1, in common up to e1@3+1
     ");
 }
 
@@ -111,10 +111,10 @@ fn a_new_leader_asks_first_what_a_follower_has_and_sends_what_it_lacks() {
     insta::assert_snapshot!(n1.text(), @r"
     leader      e3  voted for n1  end e3@5+3  hw not known  isr [1]
 
-    n3 -> n1    Append reply e3: diverges at e2@3
+    n3 -> n1    Append reply e3: refused after e2@5+2, in common up to e2@3+2
       query     read [3,5)
 
-    n2 -> n1    Append reply e3: durable to e2@5
+    n2 -> n1    Append reply e3: durable to e2@5+2
       -> n2     Append e3 opening of e3 at 5
     leader      e3  voted for n1  end e3@5+3  hw not known  isr [1, 2]
     ");

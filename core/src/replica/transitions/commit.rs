@@ -15,7 +15,7 @@ fn a_record_is_committed_once_a_majority_has_it_durably() {
     insta::assert_snapshot!(n1.text(), @r"
     leader      e3  voted for n1  end e3@5+3  hw not known  isr [1]
 
-    n2 -> n1    Append reply e3: durable to e3@5
+    n2 -> n1    Append reply e3: durable to e3@5+3
     leader      e3  voted for n1  end e3@5+3  hw 5  isr [1, 2]
 
     produce
@@ -23,9 +23,9 @@ fn a_record_is_committed_once_a_majority_has_it_durably() {
       -> n2     Append e3 [5,6)
     leader      e3  voted for n1  end e3@6+3  durable e3@5+3  hw 5  isr [1, 2]
 
-    n2 -> n1    Append reply e3: durable to e3@5, has e3@6
+    n2 -> n1    Append reply e3: durable to e3@5+3, has e3@6+3
 
-    n2 -> n1    Append reply e3: durable to e3@6
+    n2 -> n1    Append reply e3: durable to e3@6+3
 
     stored
     leader      e3  voted for n1  end e3@6+3  hw 6  isr [1, 2]
@@ -43,15 +43,15 @@ fn nothing_of_an_earlier_epoch_is_committed_before_the_opening() {
     insta::assert_snapshot!(n1.text(), @r"
     leader      e3  voted for n1  end e3@5+3  hw not known  isr [1]
 
-    n2 -> n1    Append reply e3: durable to e2@5
+    n2 -> n1    Append reply e3: durable to e2@5+2
       -> n2     Append e3 opening of e3 at 5
     leader      e3  voted for n1  end e3@5+3  hw not known  isr [1, 2]
 
-    n3 -> n1    Append reply e3: durable to e2@5
+    n3 -> n1    Append reply e3: durable to e2@5+2
       -> n3     Append e3 opening of e3 at 5
     leader      e3  voted for n1  end e3@5+3  hw not known  isr [1, 2, 3]
 
-    n3 -> n1    Append reply e3: durable to e3@5
+    n3 -> n1    Append reply e3: durable to e3@5+3
     leader      e3  voted for n1  end e3@5+3  hw 5  isr [1, 2, 3]
     ");
 }
@@ -72,10 +72,10 @@ fn where_records_count_in_memory_a_note_still_counts_on_disk_alone() {
     insta::assert_snapshot!(n1.text(), @r"
     leader      e3  voted for n1  end e3@5+3  hw not known  isr [1]
 
-    n2 -> n1    Append reply e3: durable to e2@5, has e3@5
+    n2 -> n1    Append reply e3: durable to e2@5+2, has e3@5+3
     leader      e3  voted for n1  end e3@5+3  hw not known  isr [1, 2]
 
-    n2 -> n1    Append reply e3: durable to e3@5
+    n2 -> n1    Append reply e3: durable to e3@5+3
     leader      e3  voted for n1  end e3@5+3  hw 5  isr [1, 2]
 
     produce
@@ -87,7 +87,7 @@ fn where_records_count_in_memory_a_note_still_counts_on_disk_alone() {
     stored
     leader      e3  voted for n1  end e3@6+3  hw 5  isr [1, 2]  Volatile
 
-    n2 -> n1    Append reply e3: durable to e3@5, has e3@6
+    n2 -> n1    Append reply e3: durable to e3@5+3, has e3@6+3
     leader      e3  voted for n1  end e3@6+3  hw 6  isr [1, 2]  Volatile
     ");
 }
@@ -104,8 +104,8 @@ fn a_follower_takes_for_committed_what_the_leader_says_and_it_has() {
     n2 -> n1    Append e3 opening of e3 at 5, [5,6)
       store     enter e3
       notice    follows n2 in e3
-      store     opening of e3 at 5, [5,6)
-      -> n2     Append reply e3: durable to e2@5
+      store     append opening of e3 at 5, [5,6)
+      -> n2     Append reply e3: durable to e2@5+2
     follower    e3 of n2  end e3@6+3  durable e2@5+2  hw 6
     ");
 }

@@ -22,7 +22,7 @@ fn a_hole_is_asked_for_filled_and_gone_once_that_is_durable() {
 
     damage      [1,2)
       notice    hole [1,2)
-      -> n2     Append reply e2: durable to e2@5, not eligible
+      -> n2     Append reply e2: durable to e2@5+2, not eligible
     follower    e2 of n2  end e2@5+2  hw 3  hole [1,2)
 
     1 ms later
@@ -34,7 +34,7 @@ fn a_hole_is_asked_for_filled_and_gone_once_that_is_durable() {
 
     stored
       notice    hole [1,2) filled
-      -> n2     Append reply e2: durable to e2@5
+      -> n2     Append reply e2: durable to e2@5+2
     follower    e2 of n2  end e2@5+2  hw 3
     ");
 }
@@ -49,7 +49,7 @@ fn a_batch_of_another_epoch_fills_nothing() {
 
     damage      [3,4)
       notice    hole [3,4)
-      -> n2     Append reply e2: durable to e2@5, not eligible
+      -> n2     Append reply e2: durable to e2@5+2, not eligible
     follower    e2 of n2  end e2@5+2  hw 3  hole [3,4)
 
     n3 -> n1    Fill reply: [3,4)
@@ -76,8 +76,8 @@ fn a_leader_gives_up_what_a_majority_never_had_and_leadership_with_it() {
       notice    resigns e3: gives up what a majority never had and it has lost
       -> n2     Resigned e3
       -> n3     Resigned e3
-      notice    truncates to e2@3
-      store     truncate to e2@3
+      notice    truncates to e2@3+2
+      store     truncate to e2@3+2
     follower    e3  voted for n1  end e2@3+2  hw 3
     ");
 }
@@ -102,8 +102,8 @@ fn what_a_suspect_has_not_is_given_up_with_possible_loss_once_nobody_has_it() {
       notice    resigns e3: gives up what a majority never had and it has lost
       -> n2     Resigned e3
       -> n3     Resigned e3
-      notice    truncates to e2@3
-      store     truncate to e2@3
+      notice    truncates to e2@3+2
+      store     truncate to e2@3+2
     follower    e3  voted for n1  end e2@3+2  hw 3
     ");
 }

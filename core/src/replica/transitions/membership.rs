@@ -21,11 +21,11 @@ fn a_learner_is_made_a_voter_once_it_has_what_is_committed() {
     leader      e3  voted for n1  end e3@5+3  hw 5  isr [1, 2, 3]
 
     target [1, 2, 3, 4]
-      -> n4     Append e3 after e3@5 hw 5
+      -> n4     Append e3 after e3@5+3 hw 5
 
-    n4 -> n1    Append reply e3: durable to e3@5
+    n4 -> n1    Append reply e3: durable to e3@5+3
       notice    changes voters to n1 n2 n3 n4
-      store     voters n1 n2 n3 n4
+      store     append voters n1 n2 n3 n4
       -> n2     Append e3 voters n1 n2 n3 n4
       -> n3     Append e3 voters n1 n2 n3 n4
       -> n4     Append e3 voters n1 n2 n3 n4
@@ -47,23 +47,23 @@ fn the_next_change_waits_until_the_one_before_it_is_committed() {
     leader      e3  voted for n1  end e3@5+3  hw 5  isr [1, 2, 3]
 
     target [1, 2, 4]
-      -> n4     Append e3 after e3@5 hw 5
+      -> n4     Append e3 after e3@5+3 hw 5
 
-    n4 -> n1    Append reply e3: durable to e3@5
+    n4 -> n1    Append reply e3: durable to e3@5+3
       notice    changes voters to n1 n2 n3 n4
-      store     voters n1 n2 n3 n4
+      store     append voters n1 n2 n3 n4
       -> n2     Append e3 voters n1 n2 n3 n4
       -> n3     Append e3 voters n1 n2 n3 n4
       -> n4     Append e3 voters n1 n2 n3 n4
     leader      e3  voted for n1  end e3@5+4  durable e3@5+3  hw 5  voters [1, 2, 3, 4]  isr [1, 2, 3, 4]
 
-    n2 -> n1    Append reply e3: durable to e3@5
+    n2 -> n1    Append reply e3: durable to e3@5+4
 
-    n4 -> n1    Append reply e3: durable to e3@5
+    n4 -> n1    Append reply e3: durable to e3@5+4
 
     stored
       notice    changes voters to n1 n2 n4
-      store     voters n1 n2 n4
+      store     append voters n1 n2 n4
       -> n2     Append e3 voters n1 n2 n4
       -> n3     Append e3 voters n1 n2 n4
       -> n4     Append e3 voters n1 n2 n4
@@ -85,9 +85,9 @@ fn no_change_is_made_before_the_opening_is_committed() {
 
     target [1, 2]
 
-    n2 -> n1    Append reply e3: durable to e3@5
+    n2 -> n1    Append reply e3: durable to e3@5+3
       notice    changes voters to n1 n2
-      store     voters n1 n2
+      store     append voters n1 n2
       -> n2     Append e3 voters n1 n2
     leader      e3  voted for n1  end e3@5+4  durable e3@5+3  hw 5  voters [1, 2]  isr [1, 2]
     ");

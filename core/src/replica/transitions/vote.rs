@@ -11,13 +11,13 @@ fn a_pre_vote_is_refused_while_the_leader_is_heard_and_granted_once_it_is_not() 
     insta::assert_snapshot!(n1.text(), @r"
     follower    e2 of n2  end e2@5+2  hw 3
 
-    n3 -> n1    PreVote e3 last e2@5
+    n3 -> n1    PreVote e3 last e2@5+2
       -> n3     PreVote reply e3: refused
 
     n2 is silent
     follower    e2  end e2@5+2  hw 3
 
-    n3 -> n1    PreVote e3 last e2@5
+    n3 -> n1    PreVote e3 last e2@5+2
       -> n3     PreVote reply e3: granted
     ");
 }
@@ -32,19 +32,19 @@ fn a_vote_is_told_once_it_is_durable_and_given_once_an_epoch() {
     insta::assert_snapshot!(n1.text(), @r"
     follower    e2  end e2@5+2  hw 3
 
-    n3 -> n1    Vote e3 last e2@5
+    n3 -> n1    Vote e3 last e2@5+2
       store     enter e3
       -> n2     EpochEntered e3
       store     vote e3 for n3
     follower    e3  voted for n3  end e2@5+2  hw 3
 
-    n2 -> n1    Vote e3 last e2@5
+    n2 -> n1    Vote e3 last e2@5+2
       -> n2     Vote reply e3: refused
 
     stored
       -> n3     Vote reply e3: granted
 
-    n3 -> n1    Vote e3 last e2@5
+    n3 -> n1    Vote e3 last e2@5+2
       -> n3     Vote reply e3: granted
     ");
 }
@@ -61,7 +61,7 @@ fn no_vote_is_given_to_whose_log_lacks_what_this_one_has() {
     insta::assert_snapshot!(n1.text(), @r"
     follower    e2  end e2@5+2  hw 3
 
-    n3 -> n1    Vote e3 last e2@4
+    n3 -> n1    Vote e3 last e2@4+2
       store     enter e3
       -> n2     EpochEntered e3
       -> n3     Vote reply e3: refused
@@ -69,7 +69,7 @@ fn no_vote_is_given_to_whose_log_lacks_what_this_one_has() {
 
     stored
 
-    n2 -> n1    Vote e4 last e1@9
+    n2 -> n1    Vote e4 last e1@9+1
       store     enter e4
       -> n2     Vote reply e4: refused
     follower    e4  end e2@5+2  hw 3
@@ -90,8 +90,8 @@ fn a_majority_of_votes_elects_and_the_first_entry_is_the_opening() {
 
     3000 ms later
       notice    starts an election for e3: no leader
-      -> n2     PreVote e3 last e2@5
-      -> n3     PreVote e3 last e2@5
+      -> n2     PreVote e3 last e2@5+2
+      -> n3     PreVote e3 last e2@5+2
     pre-candidate e2  end e2@5+2  hw 3
 
     n3 -> n1    PreVote reply e3: granted
@@ -99,12 +99,12 @@ fn a_majority_of_votes_elects_and_the_first_entry_is_the_opening() {
     candidate   e3  voted for n1  end e2@5+2  hw 3
 
     stored
-      -> n2     Vote e3 last e2@5
-      -> n3     Vote e3 last e2@5
+      -> n2     Vote e3 last e2@5+2
+      -> n3     Vote e3 last e2@5+2
 
     n3 -> n1    Vote reply e3: granted
       notice    leads e3
-      store     opening of e3 at 5
+      store     append opening of e3 at 5
       -> n2     Append e3 opening of e3 at 5
       -> n3     Append e3 opening of e3 at 5
     leader      e3  voted for n1  end e3@5+3  durable e2@5+2  hw not known  isr [1]
@@ -125,8 +125,8 @@ fn votes_of_suspects_elect_only_with_everybodys() {
 
     3000 ms later
       notice    starts an election for e3: no leader
-      -> n2     PreVote e3 last e2@5
-      -> n3     PreVote e3 last e2@5
+      -> n2     PreVote e3 last e2@5+2
+      -> n3     PreVote e3 last e2@5+2
     pre-candidate e2  end e2@5+2  hw 3
 
     n3 -> n1    PreVote reply e3: granted, by a suspect
@@ -136,14 +136,14 @@ fn votes_of_suspects_elect_only_with_everybodys() {
     candidate   e3  voted for n1  end e2@5+2  hw 3
 
     stored
-      -> n2     Vote e3 last e2@5
-      -> n3     Vote e3 last e2@5
+      -> n2     Vote e3 last e2@5+2
+      -> n3     Vote e3 last e2@5+2
 
     n3 -> n1    Vote reply e3: granted, by a suspect
 
     n2 -> n1    Vote reply e3: granted, by a suspect
       notice    leads e3 by every voter's grant: acknowledged records may be lost
-      store     opening of e3 at 5
+      store     append opening of e3 at 5
       -> n2     Append e3 opening of e3 at 5
       -> n3     Append e3 opening of e3 at 5
     leader      e3  voted for n1  end e3@5+3  durable e2@5+2  hw not known  isr [1]
@@ -164,7 +164,7 @@ fn a_suspect_marks_its_vote() {
     insta::assert_snapshot!(n1.text(), @r"
     follower    e2  end e2@5+2  hw 0  Suspect
 
-    n3 -> n1    Vote e3 last e2@5
+    n3 -> n1    Vote e3 last e2@5+2
       store     enter e3
       -> n2     EpochEntered e3
       store     vote e3 for n3
@@ -182,7 +182,7 @@ fn a_leader_that_hears_of_a_later_epoch_resigns_and_tells_its_voters() {
     insta::assert_snapshot!(n1.text(), @r"
     leader      e3  voted for n1  end e3@5+3  hw not known  isr [1]
 
-    n3 -> n1    Vote e4 last e2@5
+    n3 -> n1    Vote e4 last e2@5+2
       notice    resigns e3: a higher epoch
       -> n2     Resigned e3
       -> n3     Resigned e3
