@@ -2,14 +2,14 @@
 
 use crate::{Client, Scenario, Side};
 use std::time::Duration;
-use varve_sim::nemesis::set;
 use varve_sim::network::{NetworkOptions, Place};
+use varve_sim::node::show_nodes;
 
 impl Scenario {
     /// Nothing gets from one side to the other any more, either way.
     pub fn cut(&mut self, one: impl Into<Side>, other: impl Into<Side>) {
         let (one, other) = self.sides(&one.into(), &other.into());
-        self.told(format!("cut {} | {}", set(&one), set(&other)));
+        self.told(format!("cut {} | {}", show_nodes(&one), show_nodes(&other)));
         self.block(&one, &other);
         self.block(&other, &one);
     }
@@ -17,14 +17,14 @@ impl Scenario {
     /// Nothing gets from the one side to the other any more; the other way stays open.
     pub fn cut_one_way(&mut self, from: impl Into<Side>, to: impl Into<Side>) {
         let (from, to) = self.sides(&from.into(), &to.into());
-        self.told(format!("cut {} -> {}", set(&from), set(&to)));
+        self.told(format!("cut {} -> {}", show_nodes(&from), show_nodes(&to)));
         self.block(&from, &to);
     }
 
     /// The node in the middle is connected with these nodes, and nobody is with anybody else: with a majority of
     /// the voters on the star, nobody but the middle can be elected.
     pub fn connect_only(&mut self, middle: u8, rays: &[u8]) {
-        self.told(format!("connect only n{middle} with {}", set(rays)));
+        self.told(format!("connect only n{middle} with {}", show_nodes(rays)));
         self.cluster_mut().unblock_all();
         let nodes = self.options.nodes;
         for one in 1..=nodes {

@@ -3,7 +3,7 @@
 use crate::{PATIENCE, Scenario};
 use varve_core::ids::{PartitionIndex, TopicPartition};
 use varve_core::peer::PeerVersions;
-use varve_sim::nemesis::set;
+use varve_sim::node::show_nodes;
 
 impl Scenario {
     /// The node's process dies; what it wrote stays.
@@ -54,7 +54,7 @@ impl Scenario {
 
     /// An operator wants the partition's replicas on these nodes, the preferred leader first.
     pub fn reassign(&mut self, nodes: &[u8]) {
-        self.told(format!("target {}", set(nodes)));
+        self.told(format!("target {}", show_nodes(nodes)));
         let partition = self.partition();
         self.cluster_mut().reassign(partition, nodes);
     }

@@ -25,7 +25,7 @@ use crate::cluster::Cluster;
 use crate::disk::{Fault as DiskFault, Shortage};
 use crate::draw::{Draw, Draws, Subsystem};
 use crate::network::Place;
-use crate::node::Node;
+use crate::node::{Node, show_nodes};
 
 macro_rules! kinds {
     ($($(#[$meta:meta])* $kind:ident $text:literal),* $(,)?) => {
@@ -424,7 +424,10 @@ impl Nemesis {
                 side.truncate(usize::try_from(size).unwrap_or(1));
                 side.sort_unstable();
                 let others: Vec<u8> = (1..=self.nodes).filter(|n| !side.contains(n)).collect();
-                tell(cluster, format!("cut {} | {}", set(&side), set(&others)));
+                tell(
+                    cluster,
+                    format!("cut {} | {}", show_nodes(&side), show_nodes(&others)),
+                );
                 let mut pairs = Vec::new();
                 for &one in &side {
                     for &other in &others {
@@ -658,7 +661,10 @@ impl Nemesis {
                 draw.shuffle(&mut nodes);
                 nodes.truncate(usize::try_from(self.replication_factor).unwrap_or(1));
                 let name = show_partition(partition);
-                tell(cluster, format!("{name} is wanted on {}", set(&nodes)));
+                tell(
+                    cluster,
+                    format!("{name} is wanted on {}", show_nodes(&nodes)),
+                );
                 cluster.reassign(partition, &nodes);
             }
             Kind::Shortage => {
@@ -1037,11 +1043,4 @@ fn place_in(
 
 fn number(draw: &mut Draw, nodes: u8) -> u8 {
     u8::try_from(draw.between(1, u64::from(nodes))).unwrap_or(1)
-}
-
-/// Nodes as a set.
-#[must_use]
-pub fn set(nodes: &[u8]) -> String {
-    let names: Vec<String> = nodes.iter().map(|node| format!("n{node}")).collect();
-    format!("{{{}}}", names.join(" "))
 }

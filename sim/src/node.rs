@@ -271,3 +271,10 @@ impl ClientConnection {
         leaving
     }
 }
+
+/// Nodes as a set: `{n1 n2}`.
+#[must_use]
+pub fn show_nodes(nodes: &[u8]) -> String {
+    let names: Vec<String> = nodes.iter().map(|node| format!("n{node}")).collect();
+    format!("{{{}}}", names.join(" "))
+}

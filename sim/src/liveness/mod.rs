@@ -23,9 +23,9 @@ use crate::checkers::Violation;
 use crate::client::{Client, Consumer, Work};
 use crate::cluster::{Cluster, DiskOptions};
 use crate::draw::{Draw, Subsystem};
-use crate::nemesis::{Nemesis, set};
+use crate::nemesis::Nemesis;
 use crate::network::{NetworkOptions, Place};
-use crate::node::Node;
+use crate::node::{Node, show_nodes};
 
 pub use convergence::compare_producers;
 pub use sufficient::Core;
@@ -107,7 +107,7 @@ impl fmt::Display for HealedCore {
             .iter()
             .map(|(node, ailment)| format!("n{node} {ailment}"))
             .collect();
-        write!(f, "{}, while {}", set(&nodes), rest.join(", "))?;
+        write!(f, "{}, while {}", show_nodes(&nodes), rest.join(", "))?;
         if !self.excused.is_empty() {
             let excused: Vec<String> = self.excused.iter().map(i32::to_string).collect();
             write!(f, "; min.insync.replicas excuses {}", excused.join(" "))?;
