@@ -16,7 +16,7 @@ use crate::clock::SimTime;
 use crate::cluster::{Cluster, ClusterOptions, DiskOptions};
 use crate::draw::{Draw, Draws, Subsystem};
 use crate::liveness::{HealedFirst, Liveness};
-use crate::nemesis::{Kind, Nemesis};
+use crate::nemesis::{FaultId, Nemesis};
 use crate::network::NetworkOptions;
 use crate::panics::caught;
 
@@ -50,8 +50,8 @@ pub struct Outcome {
     pub chain: u64,
     /// Rare places of core that were reached.
     pub probes: BTreeSet<Probe>,
-    /// Faults that struck, by kind.
-    pub faults: BTreeMap<Kind, u32>,
+    /// How often each fault was injected.
+    pub faults: BTreeMap<FaultId, u32>,
     /// What was healed before everything was.
     pub healed_first: HealedFirst,
     /// Records produced, acknowledged and read.
@@ -80,7 +80,7 @@ impl fmt::Display for Outcome {
         let faults: Vec<String> = self
             .faults
             .iter()
-            .map(|(kind, count)| format!("{kind} x{count}"))
+            .map(|(fault, count)| format!("{fault} x{count}"))
             .collect();
         writeln!(
             f,
@@ -437,9 +437,8 @@ impl<'a> Life<'a> {
         let cluster = self.cluster;
         let mut faults = BTreeMap::new();
         for nemesis in self.formation.iter().chain(&self.nemesis) {
-            let struck = Kind::ALL.iter().zip(&nemesis.struck);
-            for (&kind, &count) in struck.filter(|(_, count)| **count > 0) {
-                *faults.entry(kind).or_default() += count;
+            for (fault, count) in nemesis.injected() {
+                *faults.entry(fault).or_default() += count;
             }
         }
         let trace = self.options.trace;
@@ -530,8 +529,8 @@ pub struct FuzzSummary {
     pub simulated: Duration,
     /// Runs in which each probe was reached.
     pub probes: BTreeMap<Probe, u64>,
-    /// Faults that struck, by kind.
-    pub faults: BTreeMap<Kind, u64>,
+    /// How often each fault was injected.
+    pub faults: BTreeMap<FaultId, u64>,
     /// Runs that demanded progress of a core before everything was healed.
     pub cores: u64,
     /// Records acknowledged.
@@ -553,8 +552,8 @@ impl FuzzSummary {
         for &probe in &outcome.probes {
             *self.probes.entry(probe).or_default() += 1;
         }
-        for (&kind, &count) in &outcome.faults {
-            *self.faults.entry(kind).or_default() += u64::from(count);
+        for (&fault, &count) in &outcome.faults {
+            *self.faults.entry(fault).or_default() += u64::from(count);
         }
         if outcome.violation.is_some() {
             self.failures.push(outcome);

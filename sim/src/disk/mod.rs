@@ -13,6 +13,7 @@
 //! that were not synced may survive.
 
 mod file;
+mod journal;
 mod operations;
 
 use std::cell::{Cell, RefCell};
@@ -22,6 +23,8 @@ use std::rc::Rc;
 use varve_core::store::DiskError;
 
 use crate::draw::{Draw, Draws, Subsystem};
+
+pub use journal::{JOURNAL_BLOCK, journal_groups};
 
 use file::File;
 
