@@ -64,7 +64,7 @@ pub struct HealedCore {
     /// Its nodes.
     pub nodes: Core,
     /// The others.
-    pub rest: Vec<(u8, Ailment)>,
+    pub rest: Vec<(u8, Outage)>,
     /// Partitions with fewer voters in the core than `min.insync.replicas`.
     pub excused: Vec<i32>,
     /// The voters have been changed since, counting on nodes that had just broken.
@@ -72,18 +72,18 @@ pub struct HealedCore {
 }
 
 impl HealedCore {
-    /// Those of `struck` whose ailment may be unknown to a leader so long after it has struck.
-    fn unnoticed(&self, struck: &Core, after: Duration) -> Core {
-        let is_unnoticed = |(_, ailment): &&(u8, Ailment)| ailment.notice() >= after;
+    /// Those of `broken` whose outage may be unknown to a leader so long after it has begun.
+    fn unnoticed(&self, broken: &Core, after: Duration) -> Core {
+        let is_unnoticed = |(_, outage): &&(u8, Outage)| outage.notice() >= after;
         let unnoticed = self.rest.iter().filter(is_unnoticed).map(|(node, _)| *node);
-        unnoticed.filter(|node| struck.contains(node)).collect()
+        unnoticed.filter(|node| broken.contains(node)).collect()
     }
 
     /// What ends by itself goes on.
     fn keep_broken(&self, cluster: &mut Cluster) {
-        for &(node, ailment) in &self.rest {
-            if ailment == Ailment::Stalled {
-                ailment.strike(cluster, &self.nodes, node);
+        for &(node, outage) in &self.rest {
+            if outage == Outage::Stalled {
+                outage.inject(cluster, &self.nodes, node);
             }
         }
     }
@@ -105,7 +105,7 @@ impl fmt::Display for HealedCore {
         let rest: Vec<String> = self
             .rest
             .iter()
-            .map(|(node, ailment)| format!("n{node} {ailment}"))
+            .map(|(node, outage)| format!("n{node} {outage}"))
             .collect();
         write!(f, "{}, while {}", show_nodes(&nodes), rest.join(", "))?;
         if !self.excused.is_empty() {
@@ -121,7 +121,7 @@ impl fmt::Display for HealedCore {
 
 /// What keeps a node from taking part in its cluster while a core is to make progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ailment {
+pub enum Outage {
     /// Its process does not run.
     Down,
     /// Its process is stopped in its tracks.
@@ -136,7 +136,7 @@ pub enum Ailment {
     Unheard,
 }
 
-impl Ailment {
+impl Outage {
     const ALL: &[Self] = &[
         Self::Down,
         Self::Paused,
@@ -154,8 +154,8 @@ impl Ailment {
         }
     }
 
-    /// Makes a node fall ill.
-    fn strike(self, cluster: &mut Cluster, core: &Core, node: u8) {
+    /// Breaks a node in this way.
+    fn inject(self, cluster: &mut Cluster, core: &Core, node: u8) {
         let clients = 1..=u8::try_from(cluster.clients().len()).unwrap_or(u8::MAX);
         let core = || core.iter().map(|&other| Place::Node(other));
         let (deaf_to, unheard_by): (Vec<Place>, Vec<Place>) = match self {
@@ -187,7 +187,7 @@ impl Ailment {
     }
 }
 
-impl fmt::Display for Ailment {
+impl fmt::Display for Outage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Down => "is down",
@@ -261,7 +261,7 @@ impl Liveness<'_> {
             &self.producers,
             &excused,
         );
-        let struck: Core = well_outside(self.cluster, &core).collect();
+        let broken: Core = well_outside(self.cluster, &core).collect();
         let mut core = HealedCore {
             rest: break_rest(self.cluster, &core, &mut draw),
             nodes: core,
@@ -281,7 +281,7 @@ impl Liveness<'_> {
                 core.keep_broken(cluster);
                 let now = cluster.now();
                 if let Some(after) = notices.pop_if(|after| began + *after <= now) {
-                    let unnoticed = core.unnoticed(&struck, after);
+                    let unnoticed = core.unnoticed(&broken, after);
                     let takes_less = |partition: TopicPartition| {
                         partition == TopicPartition::METADATA
                             || core.excused.contains(&partition.partition.0)
@@ -370,7 +370,7 @@ fn well_outside(cluster: &Cluster, core: &Core) -> impl Iterator<Item = u8> {
 
 /// Sees to it that no node outside of a core can take part: each stays as broken as it is or, where it is well, breaks
 /// in a drawn way.
-fn break_rest(cluster: &mut Cluster, core: &Core, draw: &mut Draw) -> Vec<(u8, Ailment)> {
+fn break_rest(cluster: &mut Cluster, core: &Core, draw: &mut Draw) -> Vec<(u8, Outage)> {
     let outside: Vec<u8> = cluster
         .nodes()
         .iter()
@@ -379,14 +379,14 @@ fn break_rest(cluster: &mut Cluster, core: &Core, draw: &mut Draw) -> Vec<(u8, A
         .collect();
     let mut rest = Vec::new();
     for node in outside {
-        let drawn = *draw.pick(Ailment::ALL).expect("there are some");
-        let ailment = match cluster.node(node) {
-            down if down.process.is_none() => Ailment::Down,
-            paused if paused.paused.is_some() => Ailment::Paused,
+        let drawn = *draw.pick(Outage::ALL).expect("there are some");
+        let outage = match cluster.node(node) {
+            down if down.process.is_none() => Outage::Down,
+            paused if paused.paused.is_some() => Outage::Paused,
             _well => drawn,
         };
-        ailment.strike(cluster, core, node);
-        rest.push((node, ailment));
+        outage.inject(cluster, core, node);
+        rest.push((node, outage));
     }
     rest
 }

@@ -60,18 +60,18 @@ fn suffices(cluster: &Cluster, nemesis: &Nemesis, core: &Core, partition: TopicP
         })
 }
 
-/// Whether a core suffices for some partition no more, since a leader has changed its voters and counted on `struck`:
+/// Whether a core suffices for some partition no more, since a leader has changed its voters and counted on `broken`:
 /// nodes that broke when the core was healed, which it could not know yet. Any other change must leave a core what it
 /// needs: a majority of the voters of each partition, and as many as are `needed` to take a record.
 pub(super) fn is_outdated(
     cluster: &Cluster,
     nemesis: &Nemesis,
     core: &Core,
-    struck: &Core,
+    broken: &Core,
     partitions: &[TopicPartition],
     needed: impl Fn(TopicPartition) -> usize,
 ) -> bool {
-    let counted_on: Core = core.union(struck).copied().collect();
+    let counted_on: Core = core.union(broken).copied().collect();
     let is_there = |voter: &&Voter| {
         let mut nodes = counted_on.iter().map(|&node| cluster.node(node));
         nodes.any(|node| node.broker() == voter.broker && node.directory == voter.directory)
