@@ -1,0 +1,221 @@
+//! What a run is made of, as its seed draws it: the cluster, its network and disks, its topic and its clients.
+
+use std::time::Duration;
+
+use crate::client::Producer;
+use crate::cluster::DiskOptions;
+use crate::draw::{Draw, Draws, Subsystem};
+use crate::network::NetworkOptions;
+
+/// What a seed draws of a run besides its faults.
+pub(super) struct Shape {
+    pub(super) nodes: u8,
+    pub(super) partitions: i32,
+    pub(super) replication_factor: i16,
+    pub(super) replicated: bool,
+    /// The topic's `min.insync.replicas`.
+    pub(super) insync_min: i16,
+    pub(super) safety: Duration,
+    /// The stores' scrub interval.
+    pub(super) scrub_interval: Duration,
+    /// For how long faults are injected while the cluster is formed, where they are.
+    pub(super) formation: Option<Duration>,
+    /// Records are stamped when they are appended.
+    pub(super) stamped: bool,
+    /// The brokers' `producer.id.expiration.ms`: a day, or so little that clocks tick, and not so little that anybody is
+    /// forgotten before he has tried again.
+    pub(super) producer_expiration: Duration,
+    /// Batches of metadata between two snapshots.
+    pub(super) snapshot_interval: u64,
+    /// How many files each store keeps open, where it is few.
+    pub(super) open_files_max: Option<usize>,
+    /// Bytes of records that may wait for a disk, where that is less than usual.
+    pub(super) unwritten_bytes_max: Option<usize>,
+    pub(super) network: NetworkOptions,
+    pub(super) disk: DiskOptions,
+    pub(super) producers: Vec<Producer>,
+    /// The consumer names no leader epochs.
+    pub(super) without_epochs: bool,
+    /// It names of which epoch the last record was that it has read.
+    pub(super) names_last_epoch: bool,
+    /// Starts of nodes are of this build or of the one before.
+    pub(super) mixes_builds: bool,
+}
+
+impl Shape {
+    /// Draws all of it.
+    pub(super) fn draw(draws: &Draws) -> Self {
+        let draw = |what: u64| draws.at(Subsystem::Swarm, 0, what);
+        let nodes = match draw(1).below(100) {
+            0..4 => 1,
+            4..8 => 2,
+            8..68 => 3,
+            68..78 => 4,
+            _most => 5,
+        };
+        let replication_factor = match draw(2).below(100) {
+            0..10 => 1,
+            10..15 => 2,
+            15..90 => 3,
+            _all => 5,
+        }
+        .min(i16::from(nodes));
+        Self {
+            nodes,
+            partitions: i32::try_from(draw(3).between(1, 4)).unwrap_or(1),
+            replication_factor,
+            replicated: draw(4).chance(200_000),
+            insync_min: match draw(9).below(100) {
+                0..55 => 1,
+                55..90 => 2,
+                _all => replication_factor,
+            }
+            .min(replication_factor),
+            safety: Duration::from_millis(draw(5).between(5_000, 25_000)),
+            scrub_interval: if draw(10).chance(500_000) {
+                Duration::from_millis(draw(10).between(500, 8_000))
+            } else {
+                Duration::ZERO
+            },
+            formation: {
+                let mut draw = draw(12);
+                let has_faults = draw.chance(333_333);
+                has_faults.then(|| Duration::from_millis(draw.between(1_000, 10_000)))
+            },
+            stamped: draw(13).chance(250_000),
+            producer_expiration: Duration::from_secs(if draw(14).chance(250_000) {
+                60
+            } else {
+                86_400
+            }),
+            snapshot_interval: draw(11).between(5, 50),
+            open_files_max: {
+                let mut draw = draw(13);
+                let are_few = draw.chance(500_000);
+                are_few.then(|| usize::try_from(draw.between(2, 12)).unwrap_or(2))
+            },
+            unwritten_bytes_max: {
+                let mut draw = draw(15);
+                let is_small = draw.chance(333_333);
+                is_small.then(|| 1 << draw.between(8, 14))
+            },
+            network: draw_network(&mut draw(6)),
+            disk: draw_disk(&mut draw(7)),
+            producers: draw_producers(&mut draw(8)),
+            without_epochs: draw(16).chance(333_333),
+            names_last_epoch: draw(17).chance(333_333),
+            mixes_builds: draw(18).chance(333_333),
+        }
+    }
+
+    /// The cluster and its topic in words, in one line.
+    pub(super) fn describe(&self) -> String {
+        format!(
+            "{}{}, {} on {}{}{}{}{}{}{}, snapshots every {} batches{}, {}",
+            plural(self.nodes.into(), "node"),
+            if self.formation.is_some() {
+                " formed under faults"
+            } else {
+                ""
+            },
+            plural(u64::try_from(self.partitions).unwrap_or(0), "partition"),
+            plural(
+                u64::try_from(self.replication_factor).unwrap_or(0),
+                "replica"
+            ),
+            if self.replicated {
+                ", flush=replicated"
+            } else {
+                ""
+            },
+            if self.stamped { ", LogAppendTime" } else { "" },
+            if self.insync_min > 1 {
+                format!(", min.insync.replicas={}", self.insync_min)
+            } else {
+                String::new()
+            },
+            if self.scrub_interval.is_zero() {
+                String::new()
+            } else {
+                format!(", scrubbed in {}ms", self.scrub_interval.as_millis())
+            },
+            match self.open_files_max {
+                Some(max) => format!(", {max} files open"),
+                None => String::new(),
+            },
+            if self.mixes_builds {
+                ", of two builds"
+            } else {
+                ""
+            },
+            self.snapshot_interval,
+            self.unwritten_bytes_max
+                .map_or_else(String::new, |bytes| format!(
+                    ", {bytes} bytes may wait for a disk"
+                )),
+            plural(self.producers.len() as u64, "producer")
+        )
+    }
+}
+
+fn draw_network(draw: &mut Draw) -> NetworkOptions {
+    NetworkOptions {
+        delay_min: Duration::from_micros(draw.between(50, 1000)),
+        delay_mean: Duration::from_micros(draw.between(50, 5000)),
+        tail_per_million: if draw.chance(400_000) {
+            u32::try_from(draw.between(100, 20_000)).unwrap_or(0)
+        } else {
+            0
+        },
+        tail_mean: Duration::from_millis(draw.between(10, 300)),
+        reset_per_million: if draw.chance(200_000) {
+            u32::try_from(draw.between(10, 2000)).unwrap_or(0)
+        } else {
+            0
+        },
+        ..NetworkOptions::default()
+    }
+}
+
+fn draw_disk(draw: &mut Draw) -> DiskOptions {
+    DiskOptions {
+        sync_min: Duration::from_micros(draw.between(50, 1000)),
+        sync_mean: Duration::from_micros(draw.between(50, 8000)),
+        read_mean: Duration::from_micros(draw.between(20, 2000)),
+        tail_per_million: if draw.chance(300_000) {
+            u32::try_from(draw.between(1000, 50_000)).unwrap_or(0)
+        } else {
+            0
+        },
+        tail_mean: Duration::from_millis(draw.between(20, 800)),
+        ..DiskOptions::default()
+    }
+}
+
+fn draw_producers(draw: &mut Draw) -> Vec<Producer> {
+    let count = draw.between(1, 3);
+    (0..count)
+        .map(|_| {
+            let interval = Duration::from_millis(draw.between(5, 150));
+            let mut producer = Producer::new(u64::MAX / 2, interval);
+            producer.idempotent = draw.chance(700_000);
+            if !producer.idempotent {
+                producer.acks = match draw.below(4) {
+                    0 => 0,
+                    1 => 1,
+                    _all => -1,
+                };
+                producer.in_flight_max = 1;
+            } else {
+                producer.in_flight_max = usize::try_from(draw.between(1, 5)).unwrap_or(1);
+            }
+            producer.records_max = draw.between(1, 5);
+            producer.padding_max = if draw.chance(200_000) { 8000 } else { 60 };
+            producer
+        })
+        .collect()
+}
+
+fn plural(n: u64, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
