@@ -60,7 +60,8 @@ fn a_fresh_broker_that_is_told_the_same_orders_the_same() {
 #[test]
 fn the_readme_shows_what_seed_3_prints() {
     let readme = include_str!("../../README.md");
-    let printed = run(3, &RunOptions::default()).to_string();
+    let outcome = run(3, &RunOptions::default());
+    let printed = format!("{outcome:#}");
     assert!(
         readme.contains(&format!("$ varve sim run --seed 3\n{printed}\n```")),
         "README.md is to show:\n{printed}"

@@ -107,7 +107,7 @@ fn one(seed: u64, trace: Option<PathBuf>, mutant: Option<Mutant>) -> Result<(), 
         (_, _, Some(text)) => print_line(text)?,
         (_, _, None) => {}
     }
-    print_line(&outcome.to_string())?;
+    print_line(&format!("{outcome:#}"))?;
     if outcome.violation.is_some() {
         Err("the run violates what must hold".into())
     } else {

@@ -59,8 +59,10 @@ pub struct Outcome {
     pub healed_first: HealedFirst,
     /// Records produced, acknowledged and read.
     pub records: (usize, usize, usize),
-    /// What the run was made of, in words.
+    /// The cluster and its topic as they were drawn, in words.
     pub drawn: String,
+    /// Everything else that was drawn but the faults: a line each.
+    pub conditions: Vec<String>,
     /// The whole as text, where that was asked for.
     pub trace: Option<String>,
 }
@@ -77,9 +79,15 @@ impl Outcome {
     }
 }
 
+/// What is of interest among many; `{:#}` shows all that was drawn.
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "seed {}: {}", self.seed, self.drawn)?;
+        if f.alternate() {
+            for line in &self.conditions {
+                writeln!(f, "  {line}")?;
+            }
+        }
         let faults: Vec<String> = self
             .faults
             .iter()
@@ -254,6 +262,7 @@ impl<'a> Life<'a> {
                 cluster.history.read_count(),
             ),
             drawn: shape.describe(),
+            conditions: shape.conditions(),
             trace: trace.then(|| cluster.trace.render(&cluster.checkers.seen)),
         }
     }

@@ -156,6 +156,40 @@ impl Shape {
             plural(self.producers.len() as u64, "producer")
         )
     }
+
+    /// Everything else in words, a line each.
+    pub(super) fn conditions(&self) -> Vec<String> {
+        let producers: Vec<String> = self.producers.iter().map(describe_producer).collect();
+        vec![
+            match self.formation {
+                Some(length) => format!(
+                    "time for faults: {length:?} while the cluster is formed, then {:?}",
+                    self.safety
+                ),
+                None => format!("time for faults: {:?}", self.safety),
+            },
+            describe_network(&self.network),
+            describe_disk(&self.disk),
+            format!(
+                "producers: {}; forgotten after {:?}",
+                producers.join("; "),
+                self.producer_expiration
+            ),
+            format!(
+                "consumer: names {}, {} that of the last record read",
+                if self.without_epochs {
+                    "no leader epochs"
+                } else {
+                    "leader epochs"
+                },
+                if self.names_last_epoch {
+                    "and"
+                } else {
+                    "but not"
+                }
+            ),
+        ]
+    }
 }
 
 fn draw_network(draw: &mut Draw) -> NetworkOptions {
@@ -216,6 +250,60 @@ fn draw_producers(draw: &mut Draw) -> Vec<Producer> {
         .collect()
 }
 
+fn describe_network(network: &NetworkOptions) -> String {
+    let NetworkOptions {
+        delay_min,
+        delay_mean,
+        ..
+    } = network;
+    format!(
+        "network: messages take {delay_min:?} + {delay_mean:?} on the mean{}{}",
+        describe_tail(network.tail_per_million, network.tail_mean),
+        match network.reset_per_million {
+            0 => String::new(),
+            resets => format!("; {} break their connection", percent(resets)),
+        }
+    )
+}
+
+fn describe_disk(disk: &DiskOptions) -> String {
+    let DiskOptions {
+        sync_min,
+        sync_mean,
+        read_mean,
+        ..
+    } = disk;
+    format!(
+        "disks: syncs take {sync_min:?} + {sync_mean:?} on the mean, reads {read_mean:?}{}",
+        describe_tail(disk.tail_per_million, disk.tail_mean)
+    )
+}
+
+fn describe_tail(per_million: u32, mean: Duration) -> String {
+    match per_million {
+        0 => String::new(),
+        _some => format!("; {} take {mean:?} more", percent(per_million)),
+    }
+}
+
+fn describe_producer(producer: &Producer) -> String {
+    let reliability = match (producer.idempotent, producer.acks) {
+        (true, _) => format!("idempotent, {} in flight", producer.in_flight_max),
+        (false, -1) => "acks=all".to_owned(),
+        (false, acks) => format!("acks={acks}"),
+    };
+    format!(
+        "{reliability}, up to {} of {} bytes every {:?}",
+        plural(producer.records_max, "record"),
+        producer.padding_max,
+        producer.interval_mean
+    )
+}
+
 fn plural(n: u64, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+fn percent(per_million: u32) -> String {
+    format!("{}%", f64::from(per_million) / 10_000.0)
 }
