@@ -11,7 +11,9 @@ use crate::log::clock_at;
 use crate::producer::{ProducedBatch, ProducerState, ProducerTable};
 use crate::store::codec::{Decoded, Malformed, Put, Take};
 use crate::store::journal::{self, GroupNumber, JournalPlace, seal};
-use crate::store::record::{put_gap, put_place, put_snapshot, take_gap, take_place, take_snapshot};
+use crate::store::record::{
+    put_hole, put_place, put_snapshot, take_hole, take_place, take_snapshot,
+};
 use crate::store::replica::{ReplicaState, Segment, TailBatch};
 use crate::store::{BootId, Disk, DiskError, DiskFile, OpenError, bad_sectors};
 
@@ -164,9 +166,9 @@ fn put_replica(out: &mut Vec<u8>, state: &ReplicaState) {
     out.offset(state.high_watermark);
     out.vote(state.vote);
     out.mark(state.mark);
-    out.count(state.gaps.len());
-    for gap in &state.gaps {
-        put_gap(out, gap);
+    out.count(state.holes.len());
+    for hole in &state.holes {
+        put_hole(out, hole);
     }
     out.count(state.segments.len());
     for segment in &state.segments {
@@ -197,7 +199,7 @@ fn take_replica(take: &mut Take<'_>, version: u16) -> Decoded<ReplicaState> {
         high_watermark: take.offset()?,
         vote: take.vote()?,
         mark: take.mark()?,
-        gaps: take.list(take_gap)?,
+        holes: take.list(take_hole)?,
         segments: take.list(take_segment)?,
         ..ReplicaState::default()
     };

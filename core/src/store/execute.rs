@@ -12,7 +12,7 @@ use crate::record::{Batch, BatchHeader, HEADER_SIZE};
 use crate::store::index::IndexTail;
 use crate::store::open_files::Opened;
 use crate::store::record::{AppendedEntry, Record};
-use crate::store::replica::{Gap, Place, ReplicaState, Segment, Snapshot};
+use crate::store::replica::{Hole, Place, ReplicaState, Segment, Snapshot};
 use crate::store::segment::{self, FileKind};
 use crate::store::store::{Doomed, LogStore, ReplicaLog, Taken};
 use crate::store::{
@@ -27,7 +27,7 @@ enum Layout {
     /// They fill it, or are not all that is missing.
     Open,
     /// They fill this wider one.
-    Wider(Gap),
+    Wider(Hole),
     /// They are not as many bytes as are missing.
     Wrong,
 }
@@ -215,23 +215,23 @@ impl<D: Disk> LogStore<D> {
         // Where it cannot be looked at, they are asked for again.
         match self.layout_of(replica, batches) {
             Ok(Layout::Open) => {}
-            Ok(Layout::Wider(gap)) => self.add_gap(replica, gap),
+            Ok(Layout::Wider(hole)) => self.add_hole(replica, hole),
             Ok(Layout::Wrong) | Err(_) => return Ok(false),
         }
         let mut all_fit = true;
         for batch in batches {
             let state = &self.log_of(replica).state;
             let header = &batch.header;
-            let Some(gap) = state.gap_at(header.base_offset) else {
+            let Some(hole) = state.hole_at(header.base_offset) else {
                 continue;
             };
-            if !fits(gap, batch, state) {
+            if !fits(hole, batch, state) {
                 all_fit = false;
                 continue;
             }
             let place = Place {
-                segment: gap.segment,
-                position: gap.bytes.start,
+                segment: hole.segment,
+                position: hole.bytes.start,
             };
             match self.write_filling(replica, place, batch) {
                 Ok(()) => {}
@@ -243,7 +243,7 @@ impl<D: Disk> LogStore<D> {
             }
             let range = header.base_offset..header.next_offset();
             let bytes = segment::size(header);
-            self.state_of(replica).fill_gap(&range, bytes);
+            self.state_of(replica).fill_hole(&range, bytes);
             self.stage(replica, &Record::Fill { range, bytes });
         }
         Ok(all_fit)
@@ -258,15 +258,15 @@ impl<D: Disk> LogStore<D> {
             return Ok(Layout::Open);
         };
         let log = &self.replicas[&replica];
-        let Some(gap) = log.state.gap_at(last.header.last_offset()) else {
+        let Some(hole) = log.state.hole_at(last.header.last_offset()) else {
             return Ok(Layout::Open);
         };
         let is_run = batches
             .windows(2)
             .all(|pair| pair[0].header.next_offset() == pair[1].header.base_offset);
-        let is_all = first.header.base_offset <= gap.offsets.start
-            && last.header.next_offset() == gap.offsets.end;
-        if gap.accepted || !is_run || !is_all {
+        let is_all = first.header.base_offset <= hole.offsets.start
+            && last.header.next_offset() == hole.offsets.end;
+        if hole.accepted || !is_run || !is_all {
             return Ok(Layout::Open);
         }
         let bytes = |batches: &[Batch]| {
@@ -275,23 +275,23 @@ impl<D: Disk> LogStore<D> {
         };
         let within = batches
             .iter()
-            .position(|batch| batch.header.base_offset == gap.offsets.start);
-        if within.is_some_and(|at| bytes(&batches[at..]) == gap.bytes.end - gap.bytes.start) {
+            .position(|batch| batch.header.base_offset == hole.offsets.start);
+        if within.is_some_and(|at| bytes(&batches[at..]) == hole.bytes.end - hole.bytes.start) {
             return Ok(Layout::Open);
         }
-        let Some((position, header)) = self.batch_in_front(replica, log, gap)? else {
+        let Some((position, header)) = self.batch_in_front(replica, log, hole)? else {
             return Ok(Layout::Wrong);
         };
         let reaches = header.base_offset == first.header.base_offset
             && header != first.header
-            && bytes(batches) == gap.bytes.end - position;
+            && bytes(batches) == hole.bytes.end - position;
         if !reaches {
             return Ok(Layout::Wrong);
         }
-        Ok(Layout::Wider(Gap {
-            offsets: header.base_offset..gap.offsets.end,
-            bytes: position..gap.bytes.end,
-            ..gap.clone()
+        Ok(Layout::Wider(Hole {
+            offsets: header.base_offset..hole.offsets.end,
+            bytes: position..hole.bytes.end,
+            ..hole.clone()
         }))
     }
 
@@ -300,18 +300,18 @@ impl<D: Disk> LogStore<D> {
         &self,
         replica: TopicPartition,
         log: &ReplicaLog,
-        gap: &Gap,
+        hole: &Hole,
     ) -> Result<Option<(u32, BatchHeader)>, DiskError> {
         let mut segments = log.state.segments.iter();
-        let index = segments.position(|known| known.base_offset == gap.segment);
-        let Some(index) = index.filter(|_| gap.offsets.start > gap.segment) else {
+        let index = segments.position(|known| known.base_offset == hole.segment);
+        let Some(index) = index.filter(|_| hole.offsets.start > hole.segment) else {
             return Ok(None);
         };
         let reader = self.reader(replica, log);
         let file = reader.open(&log.state.segments[index])?;
-        let before = Offset(gap.offsets.start.0 - 1);
+        let before = Offset(hole.offsets.start.0 - 1);
         let found = reader.find(index, &file, before)?;
-        Ok(found.filter(|(_, header)| header.next_offset() == gap.offsets.start))
+        Ok(found.filter(|(_, header)| header.next_offset() == hole.offsets.start))
     }
 
     fn write_filling(
@@ -342,9 +342,9 @@ impl<D: Disk> LogStore<D> {
     }
 
     /// Remembers a hole, so that it is known before anything is read there again.
-    pub(super) fn add_gap(&mut self, replica: TopicPartition, gap: Gap) {
-        self.state_of(replica).add_gap(gap.clone());
-        self.stage(replica, &Record::Hole(gap));
+    pub(super) fn add_hole(&mut self, replica: TopicPartition, hole: Hole) {
+        self.state_of(replica).add_hole(hole.clone());
+        self.stage(replica, &Record::Hole(hole));
     }
 
     /// Appends entries, where there is room, a descriptor and memory.
@@ -646,19 +646,19 @@ impl<D: Disk> LogStore<D> {
 }
 
 /// Whether a batch is the one that the hole starts with.
-fn fits(gap: &Gap, batch: &Batch, state: &ReplicaState) -> bool {
+fn fits(hole: &Hole, batch: &Batch, state: &ReplicaState) -> bool {
     let header = &batch.header;
-    let room = gap.bytes.end.saturating_sub(gap.bytes.start);
-    let closes = header.next_offset() == gap.offsets.end;
+    let room = hole.bytes.end.saturating_sub(hole.bytes.start);
+    let closes = header.next_offset() == hole.offsets.end;
     let exact = segment::size(header) == room;
     let is_known_batch = state
         .tail
         .iter()
         .find(|known| known.header.base_offset == header.base_offset)
         .is_none_or(|known| known.header == *header);
-    gap.offsets.start == header.base_offset
-        && segment::is_plausible(header, gap.offsets.start, room, state)
-        && header.next_offset() <= gap.offsets.end
+    hole.offsets.start == header.base_offset
+        && segment::is_plausible(header, hole.offsets.start, room, state)
+        && header.next_offset() <= hole.offsets.end
         && closes == exact
         && is_known_batch
         && batch.verify().is_ok()

@@ -12,7 +12,7 @@ use crate::ids::{LeaderEpoch, Offset, Timestamp, TopicPartition};
 use crate::record::{Batch, BatchHeader};
 use crate::store::index::{self, OffsetEntry, TimeEntry};
 use crate::store::open_files::OpenFiles;
-use crate::store::replica::{Gap, ReplicaState, Segment};
+use crate::store::replica::{Hole, ReplicaState, Segment};
 use crate::store::segment::{self, FileKind, Step, Walk, is_plausible, read_batch};
 use crate::store::store::{LogStore, ReplicaLog};
 use crate::store::{
@@ -79,20 +79,20 @@ impl<D: Disk> LogStore<D> {
             return Ok(Vec::new());
         };
         let reader = self.reader(replica, log);
-        let found = reader.gaps_in(&range);
+        let found = reader.holes_in(&range);
         if self.hooks.is(Mutant::GivesUpUnreadable) && reader.is_unreadable(&range) {
             self.fail("input/output error".to_owned());
             self.check_online()?;
         }
         // Where it cannot be looked at, nothing is known to be damaged: whoever asked asks again.
-        for gap in found.unwrap_or_default() {
-            self.add_gap(replica, gap);
+        for hole in found.unwrap_or_default() {
+            self.add_hole(replica, hole);
             self.commit_wanted = true;
         }
         let Some(log) = self.online_log(replica) else {
             return Ok(Vec::new());
         };
-        let holes = log.state.holes();
+        let holes = log.state.open_holes();
         Ok(holes
             .filter(|hole| hole.start < range.end && range.start < hole.end)
             .collect())
@@ -140,11 +140,11 @@ impl<D: Disk> Reader<'_, D> {
         }
         let mut offset = offset;
         // What was given up for good is passed over, like what compaction removed.
-        while let Some(gap) = state.gap_at(offset) {
-            if !gap.accepted {
-                return Err(ReadError::Hole(gap.offsets.clone()));
+        while let Some(hole) = state.hole_at(offset) {
+            if !hole.accepted {
+                return Err(ReadError::Hole(hole.offsets.clone()));
             }
-            offset = gap.offsets.end;
+            offset = hole.offsets.end;
         }
         let end = end.min(state.end.end_offset);
         if offset >= end {
@@ -159,10 +159,10 @@ impl<D: Disk> Reader<'_, D> {
             return self.damaged(index, &file, offset);
         };
         let stop = state
-            .gaps
+            .holes
             .iter()
-            .find(|gap| gap.offsets.start > offset)
-            .map_or(end, |gap| end.min(gap.offsets.start));
+            .find(|hole| hole.offsets.start > offset)
+            .map_or(end, |hole| end.min(hole.offsets.start));
         let bytes = read_run(
             &file,
             state,
@@ -180,10 +180,10 @@ impl<D: Disk> Reader<'_, D> {
 
     /// Says how far the damage at `offset` goes.
     fn damaged<T>(&self, index: usize, file: &D::File, offset: Offset) -> QueryOutcome<T> {
-        let gaps = self.gaps_in_segment(index, file, &(offset..offset.plus(1)))?;
-        let range = gaps
+        let holes = self.holes_in_segment(index, file, &(offset..offset.plus(1)))?;
+        let range = holes
             .first()
-            .map_or(offset..offset.plus(1), |gap| gap.offsets.clone());
+            .map_or(offset..offset.plus(1), |hole| hole.offsets.clone());
         Err(ReadError::Hole(range))
     }
 
@@ -229,14 +229,14 @@ impl<D: Disk> Reader<'_, D> {
                 }
                 Step::Header(header) => walk.pass(&header),
                 Step::Damaged => {
-                    let Some(gap) = self.gap_from(index, file, walk.position, walk.expected)?
+                    let Some(hole) = self.hole_from(index, file, walk.position, walk.expected)?
                     else {
                         return Ok(None);
                     };
-                    if gap.offsets.end > offset {
+                    if hole.offsets.end > offset {
                         return Ok(None);
                     }
-                    walk.jump(gap.bytes.end, gap.offsets.end);
+                    walk.jump(hole.bytes.end, hole.offsets.end);
                 }
                 Step::End => return Ok(None),
             }
@@ -255,9 +255,9 @@ impl<D: Disk> Reader<'_, D> {
         let state = self.state();
         let segment = &state.segments[index];
         let mut start = (0, segment.base_offset);
-        for gap in &state.gaps {
-            if gap.segment == segment.base_offset && gap.offsets.end <= offset {
-                start = (gap.bytes.end, gap.offsets.end);
+        for hole in &state.holes {
+            if hole.segment == segment.base_offset && hole.offsets.end <= offset {
+                start = (hole.bytes.end, hole.offsets.end);
             }
         }
         let walk =
@@ -342,16 +342,16 @@ impl<D: Disk> Reader<'_, D> {
     }
 
     /// The unknown damage within `range`.
-    pub(super) fn gaps_in(&self, range: &Range<Offset>) -> Result<Vec<Gap>, DiskError> {
+    pub(super) fn holes_in(&self, range: &Range<Offset>) -> Result<Vec<Hole>, DiskError> {
         let state = self.state();
-        let mut gaps = Vec::new();
+        let mut holes = Vec::new();
         for (index, segment) in state.segments.iter().enumerate() {
             if segment.base_offset >= range.end || state.segment_end(index) <= range.start {
                 continue;
             }
             match self.open(segment) {
-                Ok(file) => gaps.extend(self.gaps_in_segment(index, &file, range)?),
-                Err(DiskError::NotFound) => gaps.push(Gap {
+                Ok(file) => holes.extend(self.holes_in_segment(index, &file, range)?),
+                Err(DiskError::NotFound) => holes.push(Hole {
                     offsets: segment.base_offset..state.segment_end(index),
                     segment: segment.base_offset,
                     bytes: 0..segment.length,
@@ -360,7 +360,7 @@ impl<D: Disk> Reader<'_, D> {
                 Err(error) => return Err(error),
             }
         }
-        Ok(gaps)
+        Ok(holes)
     }
 
     /// What a directory must never be given up for: whether a byte of a segment in `range` cannot be read.
@@ -379,17 +379,17 @@ impl<D: Disk> Reader<'_, D> {
 
     /// The unknown damage of a segment within `range`, and before it from where the walk begins: every batch on the way is
     /// checked, since one whose length has rotted leads to a place where no batch begins.
-    fn gaps_in_segment(
+    fn holes_in_segment(
         &self,
         index: usize,
         file: &D::File,
         range: &Range<Offset>,
-    ) -> Result<Vec<Gap>, DiskError> {
+    ) -> Result<Vec<Hole>, DiskError> {
         let state = self.state();
-        let mut gaps = Vec::new();
+        let mut holes = Vec::new();
         let mut walk = self.walk_to(index, file, range.start)?;
         while walk.expected < range.end {
-            if let Some(known) = state.gap_at(walk.expected) {
+            if let Some(known) = state.hole_at(walk.expected) {
                 walk.jump(known.bytes.end, known.offsets.end);
                 continue;
             }
@@ -397,32 +397,32 @@ impl<D: Disk> Reader<'_, D> {
                 Step::End => break,
                 Step::Header(header) if walk.batch(&header)?.is_some() => walk.pass(&header),
                 Step::Header(_) | Step::Damaged => {
-                    let Some(gap) = self.gap_from(index, file, walk.position, walk.expected)?
+                    let Some(hole) = self.hole_from(index, file, walk.position, walk.expected)?
                     else {
                         break;
                     };
-                    walk.jump(gap.bytes.end, gap.offsets.end);
-                    gaps.push(gap);
+                    walk.jump(hole.bytes.end, hole.offsets.end);
+                    holes.push(hole);
                 }
             }
         }
-        Ok(gaps)
+        Ok(holes)
     }
 
     /// How far the damage goes that starts at `position`, where the batch at `expected` should be: to the next
     /// batch that is whole and known to stand there.
-    pub(super) fn gap_from(
+    pub(super) fn hole_from(
         &self,
         index: usize,
         file: &D::File,
         position: u32,
         expected: Offset,
-    ) -> Result<Option<Gap>, DiskError> {
+    ) -> Result<Option<Hole>, DiskError> {
         let state = self.state();
         let segment = &state.segments[index];
         let segment_end = (segment.length, state.segment_end(index));
-        let gap = |(end, next): (u32, Offset)| {
-            (next > expected).then_some(Gap {
+        let hole_to = |(end, next): (u32, Offset)| {
+            (next > expected).then_some(Hole {
                 offsets: expected..next,
                 segment: segment.base_offset,
                 bytes: position..end,
@@ -435,7 +435,7 @@ impl<D: Disk> Reader<'_, D> {
             walk.pass(&header);
             let at = (walk.position, walk.expected);
             if at == segment_end || is_followed(&mut walk, segment_end)? {
-                return Ok(gap(at));
+                return Ok(hole_to(at));
             }
         }
         // The uncommitted batches are known one by one.
@@ -446,7 +446,7 @@ impl<D: Disk> Reader<'_, D> {
                 && read_batch(file, known.place.position, known.header.size())?
                     .is_some_and(|batch| batch.header == known.header)
             {
-                return Ok(gap((known.place.position, known.header.base_offset)));
+                return Ok(hole_to((known.place.position, known.header.base_offset)));
             }
         }
         // The index knows some of the others.
@@ -460,10 +460,10 @@ impl<D: Disk> Reader<'_, D> {
                 && header.base_offset > expected
                 && read_batch(file, entry.position, header.size())?.is_some()
             {
-                return Ok(gap((entry.position, header.base_offset)));
+                return Ok(hole_to((entry.position, header.base_offset)));
             }
         }
-        Ok(gap(segment_end))
+        Ok(hole_to(segment_end))
     }
 
     pub(super) fn entry_after(
@@ -609,11 +609,11 @@ impl<D: Disk> Reader<'_, D> {
         let file = self.open_for_query(index)?;
         let mut walk = self.walk_to(index, &file, start)?;
         loop {
-            if let Some(gap) = state.gap_at(walk.expected) {
-                if !gap.accepted {
-                    return Err(ReadError::Hole(gap.offsets.clone()));
+            if let Some(hole) = state.hole_at(walk.expected) {
+                if !hole.accepted {
+                    return Err(ReadError::Hole(hole.offsets.clone()));
                 }
-                walk.jump(gap.bytes.end, gap.offsets.end);
+                walk.jump(hole.bytes.end, hole.offsets.end);
                 continue;
             }
             match walk.peek()? {

@@ -13,7 +13,7 @@ use crate::ids::{Offset, TopicPartition, Voter};
 use crate::log::{Note, NoteKind, Position};
 use crate::record::BatchHeader;
 use crate::store::codec::{Decoded, Malformed, Put, Take};
-use crate::store::replica::{Gap, Place, Snapshot};
+use crate::store::replica::{Hole, Place, Snapshot};
 use crate::store::{Flush, Mark, Vote, VoterChange};
 
 /// Bytes before a record's meta.
@@ -40,7 +40,7 @@ pub(super) enum Record {
     Mark(Mark),
     /// A change of the log's voters of which recovery knows, and whose note is lost.
     LostVoterChange(VoterChange),
-    Hole(Gap),
+    Hole(Hole),
     Fill {
         range: Range<Offset>,
         bytes: u32,
@@ -125,7 +125,7 @@ impl Record {
             Self::Vote(vote) => out.vote(*vote),
             Self::Mark(mark) => out.mark(*mark),
             Self::LostVoterChange(change) => out.voter_change(change),
-            Self::Hole(gap) => put_gap(out, gap),
+            Self::Hole(hole) => put_hole(out, hole),
             Self::Fill { range, bytes } => {
                 out.range(range);
                 out.u32(*bytes);
@@ -173,7 +173,7 @@ impl Record {
             },
             4 => Self::Vote(meta.vote()?),
             5 => Self::Mark(meta.mark()?),
-            6 => Self::Hole(take_gap(&mut meta)?),
+            6 => Self::Hole(take_hole(&mut meta)?),
             7 => Self::Fill {
                 range: meta.range()?,
                 bytes: meta.u32()?,
@@ -272,16 +272,16 @@ pub(super) fn take_place(bytes: &mut Take<'_>) -> Decoded<Place> {
     })
 }
 
-pub(super) fn put_gap(out: &mut Vec<u8>, gap: &Gap) {
-    out.range(&gap.offsets);
-    out.offset(gap.segment);
-    out.u32(gap.bytes.start);
-    out.u32(gap.bytes.end);
-    out.u8(u8::from(gap.accepted));
+pub(super) fn put_hole(out: &mut Vec<u8>, hole: &Hole) {
+    out.range(&hole.offsets);
+    out.offset(hole.segment);
+    out.u32(hole.bytes.start);
+    out.u32(hole.bytes.end);
+    out.u8(u8::from(hole.accepted));
 }
 
-pub(super) fn take_gap(bytes: &mut Take<'_>) -> Decoded<Gap> {
-    Ok(Gap {
+pub(super) fn take_hole(bytes: &mut Take<'_>) -> Decoded<Hole> {
+    Ok(Hole {
         offsets: bytes.range()?,
         segment: bytes.offset()?,
         bytes: bytes.u32()?..bytes.u32()?,

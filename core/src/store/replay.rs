@@ -20,7 +20,7 @@ use crate::store::journal_reader::{Found, FoundFile};
 use crate::store::open_files::{FileName, OpenFiles};
 use crate::store::query::Reader;
 use crate::store::record::{AppendedEntry, Record};
-use crate::store::replica::{Gap, Place, ReplicaState, Segment};
+use crate::store::replica::{Hole, Place, ReplicaState, Segment};
 use crate::store::segment::{self, FileKind};
 use crate::store::store::ReplicaLog;
 use crate::store::{Disk, DiskError, DiskFile, Mark, StoreOptions, VoterChange, bad_sectors};
@@ -183,15 +183,15 @@ impl<'a, D: Disk> Replay<'a, D> {
                 replica,
                 log,
             };
-            let mut gaps = Vec::new();
+            let mut holes = Vec::new();
             for (index, segment) in log.state.segments.iter().enumerate() {
                 let end = log.state.segment_end(index);
                 for offset in [segment.base_offset, Offset(end.0 - 1)] {
-                    gaps.extend(reader.gaps_in(&(offset..offset.plus(1)))?);
+                    holes.extend(reader.holes_in(&(offset..offset.plus(1)))?);
                 }
             }
-            for gap in gaps {
-                log.state.add_gap(gap);
+            for hole in holes {
+                log.state.add_hole(hole);
             }
             self.touched.insert(replica);
         }
@@ -389,10 +389,10 @@ impl<'a, D: Disk> Replay<'a, D> {
             Record::LostVoterChange(change) => {
                 state.add_lost_voter_change(&change);
             }
-            Record::Hole(gap) => state.add_gap(gap),
+            Record::Hole(hole) => state.add_hole(hole),
             Record::Fill { range, bytes } => {
                 if self.is_filled(replica, &range, bytes)? {
-                    self.state_of(replica).fill_gap(&range, bytes);
+                    self.state_of(replica).fill_hole(&range, bytes);
                 }
             }
             Record::Loss { range } => state.accept_loss(&range),
@@ -509,13 +509,13 @@ impl<'a, D: Disk> Replay<'a, D> {
             }
             self.push_batch(replica, header, place)?;
             if !is_whole {
-                let gap = Gap {
+                let hole = Hole {
                     offsets: header.base_offset..header.next_offset(),
                     segment: place.segment,
                     bytes: place.position..place.position + segment::size(&header),
                     accepted: false,
                 };
-                self.state_of(replica).add_gap(gap);
+                self.state_of(replica).add_hole(hole);
             }
         }
         Ok(())
@@ -648,10 +648,10 @@ impl<'a, D: Disk> Replay<'a, D> {
         bytes: u32,
     ) -> Result<bool, DiskError> {
         let state = &self.log_of(replica).state;
-        let Some(gap) = state.gap_at(range.start) else {
+        let Some(hole) = state.hole_at(range.start) else {
             return Ok(false);
         };
-        let (segment, position) = (gap.segment, gap.bytes.start);
+        let (segment, position) = (hole.segment, hole.bytes.start);
         let path = segment::path(replica, segment, FileKind::Log);
         let file = match self.disk.open(&path) {
             Ok(file) => file,
@@ -758,9 +758,9 @@ impl<'a, D: Disk> Replay<'a, D> {
                 continue;
             };
             let state = &log.state;
-            let holes = state.gaps.iter().filter(|gap| !gap.accepted);
+            let holes = state.holes.iter().filter(|hole| !hole.accepted);
             self.decisions
-                .extend(holes.map(|gap| (replica, Record::Hole(gap.clone()))));
+                .extend(holes.map(|hole| (replica, Record::Hole(hole.clone()))));
             let Some(last) = state.segments.last().copied() else {
                 continue;
             };

@@ -36,7 +36,7 @@ pub(super) struct ReplicaState {
     /// Changes of the voters of which the log has lost the notes; none once the replica is no suspect any more.
     pub(super) lost_voter_changes: Vec<VoterChange>,
     /// What is damaged or missing below the end, ascending, apart from each other.
-    pub(super) gaps: Vec<Gap>,
+    pub(super) holes: Vec<Hole>,
     /// Ascending by base offset. The last one is the one that grows.
     pub(super) segments: Vec<Segment>,
     /// The batches from `producers_offset` to the end: those that may still be truncated, and so few.
@@ -94,14 +94,14 @@ pub(super) struct Place {
 
 /// Offsets whose bytes are damaged or missing, within one segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Gap {
+pub(super) struct Hole {
     /// End exclusive.
     pub(super) offsets: Range<Offset>,
     /// The segment's base offset.
     pub(super) segment: Offset,
     /// The bytes that they take in it, end exclusive.
     pub(super) bytes: Range<u32>,
-    /// Given up: no longer a hole, but reads pass over it.
+    /// Given up for good: nobody asks for it any more, and reads pass over it.
     pub(super) accepted: bool,
 }
 
@@ -321,26 +321,27 @@ impl ReplicaState {
             .segments
             .last()
             .map(|last| (last.base_offset, last.length));
-        for gap in &mut self.gaps {
-            gap.offsets.end = gap.offsets.end.min(to.end_offset);
+        for hole in &mut self.holes {
+            hole.offsets.end = hole.offsets.end.min(to.end_offset);
             if let Some((segment, length)) = last
-                && segment == gap.segment
+                && segment == hole.segment
             {
-                gap.bytes.end = gap.bytes.end.min(length);
+                hole.bytes.end = hole.bytes.end.min(length);
             }
         }
-        self.gaps.retain(|gap| gap.offsets.start < gap.offsets.end);
+        self.holes
+            .retain(|hole| hole.offsets.start < hole.offsets.end);
         self.end = to;
         emptied
     }
 
     /// Remembers a hole, next to or over others.
-    pub(super) fn add_gap(&mut self, gap: Gap) {
-        if gap.offsets.start >= gap.offsets.end || gap.offsets.start >= self.end.end_offset {
+    pub(super) fn add_hole(&mut self, hole: Hole) {
+        if hole.offsets.start >= hole.offsets.end || hole.offsets.start >= self.end.end_offset {
             return;
         }
-        let mut merged = gap;
-        self.gaps.retain(|other| {
+        let mut merged = hole;
+        self.holes.retain(|other| {
             let touches = !other.accepted
                 && other.segment == merged.segment
                 && other.offsets.start <= merged.offsets.end
@@ -353,37 +354,40 @@ impl ReplicaState {
             }
             !touches
         });
-        self.gaps.push(merged);
-        self.gaps.sort_by_key(|gap| gap.offsets.start);
+        self.holes.push(merged);
+        self.holes.sort_by_key(|hole| hole.offsets.start);
     }
 
     /// Shortens or closes the hole that starts at `range.start`: its first `bytes` bytes are whole again.
-    pub(super) fn fill_gap(&mut self, range: &Range<Offset>, bytes: u32) {
-        for gap in &mut self.gaps {
-            if gap.offsets.start == range.start && !gap.accepted {
-                gap.offsets.start = range.end;
-                gap.bytes.start += bytes;
+    pub(super) fn fill_hole(&mut self, range: &Range<Offset>, bytes: u32) {
+        for hole in &mut self.holes {
+            if hole.offsets.start == range.start && !hole.accepted {
+                hole.offsets.start = range.end;
+                hole.bytes.start += bytes;
             }
         }
-        self.gaps.retain(|gap| gap.offsets.start < gap.offsets.end);
+        self.holes
+            .retain(|hole| hole.offsets.start < hole.offsets.end);
     }
 
     /// Gives up every hole within `range`.
     pub(super) fn accept_loss(&mut self, range: &Range<Offset>) {
-        for gap in &mut self.gaps {
-            gap.accepted |= gap.offsets.start >= range.start && gap.offsets.end <= range.end;
+        for hole in &mut self.holes {
+            hole.accepted |= hole.offsets.start >= range.start && hole.offsets.end <= range.end;
         }
     }
 
-    /// The holes, ascending.
-    pub(super) fn holes(&self) -> impl Iterator<Item = Range<Offset>> {
-        let holes = self.gaps.iter().filter(|gap| !gap.accepted);
-        holes.map(|gap| gap.offsets.clone())
+    /// The holes that nobody has given up, ascending.
+    pub(super) fn open_holes(&self) -> impl Iterator<Item = Range<Offset>> {
+        let holes = self.holes.iter().filter(|hole| !hole.accepted);
+        holes.map(|hole| hole.offsets.clone())
     }
 
-    /// The hole or accepted loss that holds `offset`.
-    pub(super) fn gap_at(&self, offset: Offset) -> Option<&Gap> {
-        self.gaps.iter().find(|gap| gap.offsets.contains(&offset))
+    /// The hole that holds `offset`, given up or not.
+    pub(super) fn hole_at(&self, offset: Offset) -> Option<&Hole> {
+        self.holes
+            .iter()
+            .find(|hole| hole.offsets.contains(&offset))
     }
 
     /// The segment that holds `offset`, by its place in `segments`.
@@ -423,7 +427,7 @@ impl ReplicaState {
             vote: self.vote,
             mark: self.mark,
             lost_voter_changes: self.lost_voter_changes.clone(),
-            holes: self.holes().collect(),
+            holes: self.open_holes().collect(),
             producers: self.producers.clone(),
             producers_offset: self.producers_offset,
             headers: self.tail.iter().map(|batch| batch.header).collect(),

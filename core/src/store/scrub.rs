@@ -194,7 +194,7 @@ impl<D: Disk> LogStore<D> {
 
     fn holes_of(&self, replica: TopicPartition) -> Vec<Range<Offset>> {
         let log = self.replicas.get(&replica);
-        log.map(|log| log.state.holes().collect())
+        log.map(|log| log.state.open_holes().collect())
             .unwrap_or_default()
     }
 
@@ -286,7 +286,7 @@ impl<D: Disk> Reader<'_, D> {
         let file = match opened {
             Ok(file) => file,
             Err(DiskError::NotFound) => {
-                if state.gap_at(start).is_none() {
+                if state.hole_at(start).is_none() {
                     scrubbed.damaged.push(start..end);
                 }
                 scrubbed.bytes = segment.length.into();
@@ -299,9 +299,9 @@ impl<D: Disk> Reader<'_, D> {
         }
         let mut walk = self.walk_to(index, &file, start)?;
         while scrubbed.bytes < STEP_BYTES {
-            if let Some(gap) = state.gap_at(walk.expected) {
-                scrubbed.bytes += u64::from(gap.bytes.end.saturating_sub(walk.position));
-                walk.jump(gap.bytes.end, gap.offsets.end);
+            if let Some(hole) = state.hole_at(walk.expected) {
+                scrubbed.bytes += u64::from(hole.bytes.end.saturating_sub(walk.position));
+                walk.jump(hole.bytes.end, hole.offsets.end);
                 continue;
             }
             match walk.peek()? {
@@ -313,13 +313,13 @@ impl<D: Disk> Reader<'_, D> {
                 }
                 // What is damaged may be the header's own word of how far its batch goes.
                 Step::Header(_) | Step::Damaged => {
-                    let Some(gap) = self.gap_from(index, &file, walk.position, walk.expected)?
+                    let Some(hole) = self.hole_from(index, &file, walk.position, walk.expected)?
                     else {
                         return Ok(next(end));
                     };
-                    scrubbed.bytes += u64::from(gap.bytes.end - walk.position);
-                    walk.jump(gap.bytes.end, gap.offsets.end);
-                    scrubbed.damaged.push(gap.offsets);
+                    scrubbed.bytes += u64::from(hole.bytes.end - walk.position);
+                    walk.jump(hole.bytes.end, hole.offsets.end);
+                    scrubbed.damaged.push(hole.offsets);
                 }
             }
         }
@@ -433,7 +433,7 @@ impl ReplicaLog {
                 notes: state.notes.clone(),
                 end: state.end,
                 high_watermark: state.high_watermark,
-                gaps: state.gaps.clone(),
+                holes: state.holes.clone(),
                 segments: state.segments.clone(),
                 tail: state.tail.clone(),
                 ..ReplicaState::default()
