@@ -159,13 +159,10 @@ impl<D: Disk> LogStore<D> {
             length: u32::try_from(image.len()).expect("an image is shorter than 4 GiB"),
             crc: crc32c::crc32c_append(journal::seed(self.identity.directory), image),
         };
-        match self.write_snapshot(replica, &snapshot, image) {
-            Ok(()) => {}
-            Err(error) if self.refusal(&error).is_some() => {
-                // The one before stands for it. What is there of this one goes once anything else is durable.
-                return self.doom(Doomed::Snapshot(replica, snapshot));
-            }
-            Err(error) => return Err(error),
+        let written = self.write_snapshot(replica, &snapshot, image);
+        if self.health.or_without(written)?.is_none() {
+            // The one before stands for it. What is there of this one goes once anything else is durable.
+            return self.doom(Doomed::Snapshot(replica, snapshot));
         }
         self.sync_names_of(replica);
         let before = self.state_of(replica).snapshot.replace(snapshot);
@@ -233,13 +230,10 @@ impl<D: Disk> LogStore<D> {
                 segment: hole.segment,
                 position: hole.bytes.start,
             };
-            match self.write_filling(replica, place, batch) {
-                Ok(()) => {}
-                Err(error) if self.refusal(&error).is_some() => {
-                    all_fit = false;
-                    continue;
-                }
-                Err(error) => return Err(error),
+            let written = self.write_filling(replica, place, batch);
+            if self.health.or_without(written)?.is_none() {
+                all_fit = false;
+                continue;
             }
             let range = header.base_offset..header.next_offset();
             let bytes = segment::size(header);
@@ -364,10 +358,10 @@ impl<D: Disk> LogStore<D> {
         }
         log.refused = None;
         match self.journal.write_sealed() {
-            Err(error) if let Some(why) = self.refusal(&error) => {
+            Err(error) if let Some(why) = self.health.refusal(&error) => {
                 return Ok(self.refuse(replica, why));
             }
-            written => self.done(written)?,
+            written => self.health.done(written)?,
         }
         if !self.finish_truncation(replica)? {
             return Ok(self.refuse(replica, Refusal::OutOfResources));
@@ -390,9 +384,9 @@ impl<D: Disk> LogStore<D> {
         };
         let placed = match written {
             Ok(placed) => placed,
-            Err(error) => match self.refusal(&error) {
+            Err(error) => match self.health.refusal(&error) {
                 Some(why) => return Ok(self.refuse(replica, why)),
-                None => return self.done(Err(error)),
+                None => return self.health.done(Err(error)),
             },
         };
         self.journal_append(
@@ -409,7 +403,7 @@ impl<D: Disk> LogStore<D> {
             match (entry, place) {
                 (Entry::Batch(batch), Some(place)) => {
                     let pushed = self.push_batch(replica, batch, place, interval);
-                    self.done(pushed)?;
+                    self.health.done(pushed)?;
                 }
                 (Entry::Note(note), _) => self.state_of(replica).push_note(note.clone()),
                 (Entry::Batch(_), None) => unreachable!("every batch has been placed"),

@@ -18,6 +18,7 @@ mod checkpoint;
 mod codec;
 mod commit;
 mod failed_sync;
+mod health;
 mod identity;
 mod index;
 mod journal;

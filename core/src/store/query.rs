@@ -74,15 +74,15 @@ impl<D: Disk> LogStore<D> {
         replica: TopicPartition,
         range: Range<Offset>,
     ) -> Result<Vec<Range<Offset>>, StoreFailure> {
-        self.check_online()?;
+        self.health.check_online()?;
         let Some(log) = self.online_log(replica) else {
             return Ok(Vec::new());
         };
         let reader = self.reader(replica, log);
         let found = reader.holes_in(&range);
         if self.hooks.is(Mutant::GivesUpUnreadable) && reader.is_unreadable(&range) {
-            self.fail("input/output error".to_owned());
-            self.check_online()?;
+            self.health.fail("input/output error".to_owned());
+            self.health.check_online()?;
         }
         // Where it cannot be looked at, nothing is known to be damaged: whoever asked asks again.
         for hole in found.unwrap_or_default() {
@@ -115,7 +115,7 @@ impl<D: Disk> LogStore<D> {
     fn online_log(&self, replica: TopicPartition) -> Option<&ReplicaLog> {
         self.replicas
             .get(&replica)
-            .filter(|_| self.failure.is_none())
+            .filter(|_| self.health.is_online())
     }
 }
 

@@ -12,6 +12,7 @@ use crate::hooks::{Hooks, Mutant};
 use crate::ids::{Incarnation, TopicPartition, Voter};
 use crate::store::checkpoint::{self, Checkpoint};
 use crate::store::failed_sync::FailedSync;
+use crate::store::health::Health;
 use crate::store::journal::{self, Journal, JournalPlace};
 use crate::store::journal_reader;
 use crate::store::open_files::FileName;
@@ -120,14 +121,13 @@ impl<D: Disk> LogStore<D> {
             ),
             disk,
             options,
+            health: Health::new(failed_sync, hooks.clone()),
             hooks,
             identity,
             incarnation,
             boot,
             replicas,
             files,
-            failed_sync,
-            failure: None,
             pending: VecDeque::new(),
             ready: Vec::new(),
             commit_wanted: false,

@@ -152,7 +152,7 @@ impl<D: Disk> LogStore<D> {
     #[must_use]
     pub fn next_scrub_deadline(&self) -> Option<Instant> {
         let is_off = self.options.scrub_interval.is_zero() || self.hooks.is(Mutant::NeverScrubs);
-        let waits = !is_off && !self.scrub.running && self.failure.is_none();
+        let waits = !is_off && !self.scrub.running && self.health.is_online();
         waits.then_some(self.scrub.due)
     }
 
@@ -167,7 +167,7 @@ impl<D: Disk> LogStore<D> {
         scrubbed: &Scrubbed,
     ) -> Result<Findings, StoreFailure> {
         self.scrub.running = false;
-        self.check_online()?;
+        self.health.check_online()?;
         self.pass(now, ticket.replica, scrubbed);
         let mut findings = Findings {
             replica: ticket.replica,
@@ -233,7 +233,7 @@ impl<D: Disk> LogStore<D> {
                 let parts: [&[u8]; 2] = [&batch.header.to_bytes(), &batch.body];
                 bad_sectors::write(&file, (*position).into(), &parts)
             });
-            if self.done_or_later(written)?.is_none() {
+            if self.health.done_or_later(written)?.is_none() {
                 return Ok(false);
             }
         }
@@ -255,10 +255,9 @@ impl<D: Disk> LogStore<D> {
         if !is_there {
             return Ok(());
         }
-        match self.write_index_files(replica, &mut index) {
-            Err(error) if self.refusal(&error).is_some() => Ok(()), // an index is a hint
-            written => self.done(written),
-        }
+        // An index is a hint: it is written where there is room and a descriptor.
+        let written = self.write_index_files(replica, &mut index);
+        self.health.done_or_later(written).map(|_| ())
     }
 }
 

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::hooks::{Hooks, Mutant};
 use crate::ids::{ClusterId, Incarnation, Offset, TopicPartition};
 use crate::store::commit::{CheckpointTicket, CommitTicket};
-use crate::store::failed_sync::FailedSync;
+use crate::store::health::Health;
 use crate::store::index::IndexTail;
 use crate::store::journal::{GroupNumber, Journal, JournalPlace};
 use crate::store::open_files::{OpenFiles, Opened};
@@ -37,6 +37,7 @@ use crate::time::Instant;
 pub struct LogStore<D: Disk> {
     pub(super) disk: D,
     pub(super) options: StoreOptions,
+    pub(super) health: Health<D::File>,
     pub(super) hooks: Hooks,
     pub(super) identity: Identity,
     pub(super) incarnation: Incarnation,
@@ -45,9 +46,6 @@ pub struct LogStore<D: Disk> {
     pub(super) replicas: BTreeMap<TopicPartition, ReplicaLog>,
     /// The files of replicas that are open, and what of them is not synced.
     pub(super) files: OpenFiles<D::File>,
-    pub(super) failed_sync: FailedSync<D::File>,
-    /// Why the directory is offline, once it is.
-    pub(super) failure: Option<String>,
     /// What was executed and is not durable, with the group that it is in.
     pub(super) pending: VecDeque<(GroupNumber, Completion)>,
     /// Durable completions that nobody has been handed yet.
@@ -217,7 +215,7 @@ impl<D: Disk> LogStore<D> {
     /// # Panics
     /// Where the directory belongs to another cluster.
     pub fn join(&mut self, cluster: ClusterId) -> Result<(), StoreFailure> {
-        self.check_online()?;
+        self.health.check_online()?;
         assert!(
             self.identity.cluster.is_none_or(|known| known == cluster),
             "a directory belongs to one cluster for ever"
@@ -226,7 +224,7 @@ impl<D: Disk> LogStore<D> {
             let mut identity = self.identity;
             identity.cluster = Some(cluster);
             let written = identity::write(&self.disk, identity);
-            match self.done_or_later(written)? {
+            match self.health.done_or_later(written)? {
                 Some(()) => self.identity = identity,
                 None => self.joining = Some(cluster),
             }
@@ -250,7 +248,7 @@ impl<D: Disk> LogStore<D> {
         now: Instant,
         order: &Order,
     ) -> Result<Option<Completion>, StoreFailure> {
-        self.check_online()?;
+        self.health.check_online()?;
         let replica = order.replica;
         if self.must_wait(order)? {
             self.postponed.push_back(order.clone());
@@ -271,7 +269,7 @@ impl<D: Disk> LogStore<D> {
             },
             OrderKind::Fill { batches } => {
                 let filled = self.fill(replica, batches);
-                if !self.done(filled)? {
+                if !self.health.done(filled)? {
                     self.commit_wanted |= !self.journal.is_staged_empty();
                     return Ok(Some(self.completion(order, Stage::Unfilled)));
                 }
@@ -286,7 +284,7 @@ impl<D: Disk> LogStore<D> {
             | OrderKind::SaveSnapshot { .. }
             | OrderKind::Delete => {
                 let executed = self.execute_small(replica, &order.kind);
-                self.done(executed)?;
+                self.health.done(executed)?;
                 Flush::Commit
             }
         };
@@ -306,8 +304,7 @@ impl<D: Disk> LogStore<D> {
             }
             Flush::Replicated => {
                 // Handed to the operating system, so that a killed process finds it again.
-                let written = self.journal.write();
-                let written = self.done_or_later(written)?;
+                let written = self.health.done_or_later(self.journal.write())?;
                 if !self.hooks.is(Mutant::NeverFlushesReplicated) {
                     let due = now + self.options.replicated_flush_max;
                     self.flush_by = Some(self.flush_by.map_or(due, |by| by.min(due)));
@@ -342,7 +339,7 @@ impl<D: Disk> LogStore<D> {
         match self.disk.create_directory(&segment::directory(replica)) {
             // Room may not come soon, and the partition may need this initial voter: it is created without its directory.
             Err(DiskError::NoSpace) => Ok(false),
-            made => Ok(self.done_or_later(made)?.is_none()),
+            made => Ok(self.health.done_or_later(made)?.is_none()),
         }
     }
 
@@ -351,7 +348,7 @@ impl<D: Disk> LogStore<D> {
     pub fn is_short_of_resources(&self) -> bool {
         let durable = self.journal.durable();
         let removes = self.doomed.front().is_some_and(|(at, _)| *at <= durable);
-        self.failure.is_none()
+        self.health.is_online()
             && (removes
                 || !self.postponed.is_empty()
                 || self.joining.is_some()
@@ -366,13 +363,12 @@ impl<D: Disk> LogStore<D> {
     /// # Panics
     /// As [`LogStore::execute`].
     pub fn retry(&mut self, now: Instant) -> Result<Vec<Completion>, StoreFailure> {
-        self.check_online()?;
+        self.health.check_online()?;
         if let Some(cluster) = self.joining.take() {
             self.join(cluster)?;
         }
         self.remove_all_doomed()?;
-        let written = self.journal.write_sealed();
-        self.done_or_later(written)?;
+        self.health.done_or_later(self.journal.write_sealed())?;
         let mut reports = Vec::new();
         for order in std::mem::take(&mut self.postponed) {
             reports.extend(self.execute(now, &order)?);
@@ -393,7 +389,7 @@ impl<D: Disk> LogStore<D> {
     /// Whether a group commit should begin: something waits for it, or has waited long enough.
     #[must_use]
     pub fn is_commit_due(&self, now: Instant) -> bool {
-        self.failure.is_none()
+        self.health.is_online()
             && self.committing.is_none()
             && (self.commit_wanted
                 || !self.ready.is_empty()
@@ -404,7 +400,7 @@ impl<D: Disk> LogStore<D> {
     /// offline.
     #[must_use]
     pub fn next_flush_deadline(&self) -> Option<Instant> {
-        self.flush_by.filter(|_| self.failure.is_none())
+        self.flush_by.filter(|_| self.health.is_online())
     }
 
     /// Begins a group commit of everything executed so far. `None` where nothing is to be made durable, where one is
@@ -413,7 +409,7 @@ impl<D: Disk> LogStore<D> {
     /// # Errors
     /// [`StoreFailure::Offline`].
     pub fn begin_commit(&mut self) -> Result<Option<CommitTicket<D>>, StoreFailure> {
-        self.check_online()?;
+        self.health.check_online()?;
         let nothing = self.pending.is_empty()
             && self.ready.is_empty()
             && self.files.is_commit_clean()
@@ -421,8 +417,7 @@ impl<D: Disk> LogStore<D> {
         if self.committing.is_some() || nothing {
             return Ok(None);
         }
-        let written = self.journal.write();
-        if self.done_or_later(written)?.is_none() {
+        if self.health.done_or_later(self.journal.write())?.is_none() {
             return Ok(None); // as much is wanted as before
         }
         let ticket = self.take_ticket();
@@ -440,10 +435,10 @@ impl<D: Disk> LogStore<D> {
         synced: Result<(), DiskError>,
     ) -> Result<Vec<Completion>, StoreFailure> {
         self.committing = None;
-        self.check_online()?;
+        self.health.check_online()?;
         let retries = self.hooks.is(Mutant::RetriesFailedSync);
         let synced = synced.or_else(|error| if retries { ticket.sync() } else { Err(error) });
-        if self.done_or_later(synced)?.is_none() {
+        if self.health.done_or_later(synced)?.is_none() {
             self.give_back(ticket);
             return Ok(Vec::new());
         }
@@ -481,21 +476,20 @@ impl<D: Disk> LogStore<D> {
         &mut self,
         extent: Indexes,
     ) -> Result<Option<CheckpointTicket<D>>, StoreFailure> {
-        self.check_online()?;
+        self.health.check_online()?;
         if self.checkpoints.running {
             return Ok(None);
         }
-        let written = self.journal.write();
-        if self.done_or_later(written)?.is_none() {
+        if self.health.done_or_later(self.journal.write())?.is_none() {
             return Ok(None);
         }
         let written = self.write_indexes(extent);
-        self.done(written)?;
+        self.health.done(written)?;
         let generation = self.checkpoints.generation + 1;
         let place = self.journal.end();
         let ticket = CheckpointTicket {
             disk: self.disk.clone(),
-            failed_sync: self.failed_sync.clone(),
+            failed_sync: self.health.failed_sync(),
             generation,
             place,
             segments: self.files.take_dirty(),
@@ -529,11 +523,11 @@ impl<D: Disk> LogStore<D> {
         ran: Result<(), DiskError>,
     ) -> Result<(), StoreFailure> {
         self.checkpoints.running = false;
-        self.check_online()?;
+        self.health.check_online()?;
         if ran == Err(DiskError::NoSpace) {
             return Ok(()); // the one before stands, and the journal behind it; the next one comes in its time
         }
-        if self.done_or_later(ran)?.is_none() {
+        if self.health.done_or_later(ran)?.is_none() {
             // The same, but that what names directories was not synced, and that the next one is due.
             self.dirty_directories.extend(ticket.directories.clone());
             self.checkpoints.postponed = true;
@@ -564,7 +558,7 @@ impl<D: Disk> LogStore<D> {
     /// # Errors
     /// [`StoreFailure::Offline`].
     pub fn has_space(&mut self) -> Result<bool, StoreFailure> {
-        self.check_online()?;
+        self.health.check_online()?;
         // KeptTwice the reserve, so that it is not gone again with the next append.
         Ok(self.free_bytes() >= self.options.reserve_bytes.saturating_mul(2))
     }
@@ -577,47 +571,7 @@ impl<D: Disk> LogStore<D> {
     /// Takes the directory out of service: every later call fails. For a driver that has learnt of a failure
     /// elsewhere, as from a sync that hangs.
     pub fn fail(&mut self, reason: String) {
-        self.failure.get_or_insert(reason);
-    }
-
-    pub(super) fn check_online(&self) -> Result<(), StoreFailure> {
-        match &self.failure {
-            None => Ok(()),
-            Some(reason) => Err(StoreFailure::Offline(reason.clone())),
-        }
-    }
-
-    /// Takes the outcome of disk operations: a failure takes the directory offline for good.
-    pub(super) fn done<T>(&mut self, outcome: Result<T, DiskError>) -> Result<T, StoreFailure> {
-        self.failed_sync.note(outcome).map_err(|error| {
-            self.fail(error.to_string());
-            StoreFailure::Offline(error.to_string())
-        })
-    }
-
-    /// The same, but `None` where it is to be tried again: what has no room, no descriptor and no memory is no failure.
-    pub(super) fn done_or_later<T>(
-        &mut self,
-        outcome: Result<T, DiskError>,
-    ) -> Result<Option<T>, StoreFailure> {
-        match outcome {
-            Err(error) if self.refusal(&error).is_some() => Ok(None),
-            outcome => self.done(outcome).map(Some),
-        }
-    }
-
-    /// What an error is for one who can do without what failed; `None` where the disk has failed.
-    pub(super) fn refusal(&self, error: &DiskError) -> Option<Refusal> {
-        let blames_disk = self.hooks.is(Mutant::TakesShortageForFailure);
-        match error {
-            DiskError::NoSpace => Some(Refusal::DiskFull),
-            DiskError::OutOfResources(_) if !blames_disk => Some(Refusal::OutOfResources),
-            DiskError::OutOfResources(_)
-            | DiskError::NotFound
-            | DiskError::Exists
-            | DiskError::SyncFailed(_)
-            | DiskError::Io(_) => None,
-        }
+        self.health.fail(reason);
     }
 
     fn take_ticket(&mut self) -> CommitTicket<D> {
@@ -630,7 +584,7 @@ impl<D: Disk> LogStore<D> {
         self.flush_by = None;
         CommitTicket {
             disk: self.disk.clone(),
-            failed_sync: self.failed_sync.clone(),
+            failed_sync: self.health.failed_sync(),
             number: GroupNumber(self.journal.number().0 - 1),
             segments: self.files.take_unsynced(),
             directories,
@@ -650,20 +604,19 @@ impl<D: Disk> LogStore<D> {
     /// Commits everything at once, within the call. Only for what must not be overtaken. Whether it has: it may have to
     /// be tried again in a while.
     pub(super) fn commit_now(&mut self) -> Result<bool, StoreFailure> {
-        let written = self.journal.write();
-        if self.done_or_later(written)?.is_none() {
+        if self.health.done_or_later(self.journal.write())?.is_none() {
             return Ok(false);
         }
         // What the commit under way was handed is not known to be durable either.
         if let Some(committing) = self.committing.clone() {
             let synced = committing.sync();
-            if self.done_or_later(synced)?.is_none() {
+            if self.health.done_or_later(synced)?.is_none() {
                 return Ok(false);
             }
         }
         let ticket = self.take_ticket();
         let synced = ticket.sync();
-        if self.done_or_later(synced)?.is_none() {
+        if self.health.done_or_later(synced)?.is_none() {
             self.give_back(&ticket);
             return Ok(false);
         }
@@ -701,7 +654,7 @@ impl<D: Disk> LogStore<D> {
         let durable = self.journal.durable();
         while let Some((at, doomed)) = self.doomed.pop_front_if(|(at, _)| *at <= durable) {
             let removed = self.remove_doomed(&doomed);
-            if self.done_or_later(removed)?.is_none() {
+            if self.health.done_or_later(removed)?.is_none() {
                 self.doomed.push_front((at, doomed));
                 break;
             }
@@ -769,10 +722,8 @@ impl<D: Disk> LogStore<D> {
     /// Puts what a replica's index has gathered into its files, where there is room and a descriptor. What is not there
     /// then is looked for by reading on from the entry before, and the scrub writes it anew.
     pub(super) fn write_hint(&mut self, replica: TopicPartition) -> Result<(), DiskError> {
-        match self.write_index(replica) {
-            Err(error) if self.refusal(&error).is_some() => Ok(()),
-            written => written,
-        }
+        let written = self.write_index(replica);
+        self.health.or_without(written).map(|_| ())
     }
 
     /// Puts what a replica's index has gathered into its files.
