@@ -17,6 +17,7 @@ mod bad_sectors;
 mod checkpoint;
 mod codec;
 mod commit;
+mod commit_queue;
 mod failed_sync;
 mod health;
 mod identity;

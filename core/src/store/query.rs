@@ -87,7 +87,7 @@ impl<D: Disk> LogStore<D> {
         // Where it cannot be looked at, nothing is known to be damaged: whoever asked asks again.
         for hole in found.unwrap_or_default() {
             self.add_hole(replica, hole);
-            self.commit_wanted = true;
+            self.commits.want();
         }
         let Some(log) = self.online_log(replica) else {
             return Ok(Vec::new());

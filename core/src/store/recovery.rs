@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::hooks::{Hooks, Mutant};
 use crate::ids::{Incarnation, TopicPartition, Voter};
 use crate::store::checkpoint::{self, Checkpoint};
+use crate::store::commit_queue::CommitQueue;
 use crate::store::failed_sync::FailedSync;
 use crate::store::health::Health;
 use crate::store::journal::{self, Journal, JournalPlace};
@@ -128,10 +129,7 @@ impl<D: Disk> LogStore<D> {
             boot,
             replicas,
             files,
-            pending: VecDeque::new(),
-            ready: Vec::new(),
-            commit_wanted: false,
-            flush_by: None,
+            commits: CommitQueue::default(),
             committing: None,
             unsynced_directories: BTreeSet::new(),
             unnamed: BTreeMap::new(),

@@ -237,7 +237,7 @@ impl<D: Disk> LogStore<D> {
                 return Ok(false);
             }
         }
-        self.commit_wanted = true;
+        self.commits.want();
         Ok(true)
     }
 

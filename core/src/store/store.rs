@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::hooks::{Hooks, Mutant};
 use crate::ids::{ClusterId, Incarnation, Offset, TopicPartition};
 use crate::store::commit::{CheckpointTicket, CommitTicket};
+use crate::store::commit_queue::CommitQueue;
 use crate::store::health::Health;
 use crate::store::index::IndexTail;
 use crate::store::journal::{GroupNumber, Journal, JournalPlace};
@@ -46,15 +47,8 @@ pub struct LogStore<D: Disk> {
     pub(super) replicas: BTreeMap<TopicPartition, ReplicaLog>,
     /// The files of replicas that are open, and what of them is not synced.
     pub(super) files: OpenFiles<D::File>,
-    /// What was executed and is not durable, with the group that it is in.
-    pub(super) pending: VecDeque<(GroupNumber, Completion)>,
-    /// Durable completions that nobody has been handed yet.
-    pub(super) ready: Vec<Completion>,
-    /// Whether something waits for the next group commit.
-    pub(super) commit_wanted: bool,
-    /// When the oldest append that may wait must be durable.
-    pub(super) flush_by: Option<Instant>,
-    /// The group commit that is being synced.
+    pub(super) commits: CommitQueue,
+    /// The group commit that is being synced: one at a time.
     pub(super) committing: Option<CommitTicket<D>>,
     /// Directories whose names the next group commit must sync.
     pub(super) unsynced_directories: BTreeSet<String>,
@@ -270,7 +264,9 @@ impl<D: Disk> LogStore<D> {
             OrderKind::Fill { batches } => {
                 let filled = self.fill(replica, batches);
                 if !self.health.done(filled)? {
-                    self.commit_wanted |= !self.journal.is_staged_empty();
+                    if !self.journal.is_staged_empty() {
+                        self.commits.want();
+                    }
                     return Ok(Some(self.completion(order, Stage::Unfilled)));
                 }
                 Flush::Commit
@@ -296,18 +292,18 @@ impl<D: Disk> LogStore<D> {
         } else {
             self.journal.number()
         };
-        self.pending.push_back((group, completion));
+        self.commits.push(group, completion);
         match flush {
             Flush::Commit => {
-                self.commit_wanted = true;
+                self.commits.want();
                 Ok(None)
             }
             Flush::Replicated => {
                 // Handed to the operating system, so that a killed process finds it again.
                 let written = self.health.done_or_later(self.journal.write())?;
                 if !self.hooks.is(Mutant::NeverFlushesReplicated) {
-                    let due = now + self.options.replicated_flush_max;
-                    self.flush_by = Some(self.flush_by.map_or(due, |by| by.min(due)));
+                    self.commits
+                        .want_by(now + self.options.replicated_flush_max);
                 }
                 // Where it is not written yet, the next report is that it is durable.
                 Ok(written.map(|()| Completion {
@@ -389,18 +385,15 @@ impl<D: Disk> LogStore<D> {
     /// Whether a group commit should begin: something waits for it, or has waited long enough.
     #[must_use]
     pub fn is_commit_due(&self, now: Instant) -> bool {
-        self.health.is_online()
-            && self.committing.is_none()
-            && (self.commit_wanted
-                || !self.ready.is_empty()
-                || self.flush_by.is_some_and(|by| by <= now))
+        self.health.is_online() && self.committing.is_none() && self.commits.is_due(now)
     }
 
     /// When [`LogStore::is_commit_due`] will hold at the latest without another order; never for a directory that is
     /// offline.
     #[must_use]
     pub fn next_flush_deadline(&self) -> Option<Instant> {
-        self.flush_by.filter(|_| self.health.is_online())
+        let deadline = self.commits.next_deadline();
+        deadline.filter(|_| self.health.is_online())
     }
 
     /// Begins a group commit of everything executed so far. `None` where nothing is to be made durable, where one is
@@ -410,10 +403,8 @@ impl<D: Disk> LogStore<D> {
     /// [`StoreFailure::Offline`].
     pub fn begin_commit(&mut self) -> Result<Option<CommitTicket<D>>, StoreFailure> {
         self.health.check_online()?;
-        let nothing = self.pending.is_empty()
-            && self.ready.is_empty()
-            && self.files.is_commit_clean()
-            && self.journal.is_clean();
+        let nothing =
+            self.commits.is_empty() && self.files.is_commit_clean() && self.journal.is_clean();
         if self.committing.is_some() || nothing {
             return Ok(None);
         }
@@ -444,7 +435,7 @@ impl<D: Disk> LogStore<D> {
         }
         self.settle(ticket.number)?;
         self.settle_names(&ticket.directories, ticket.names_made);
-        Ok(std::mem::take(&mut self.ready))
+        Ok(self.commits.take_durable())
     }
 
     /// Begins a checkpoint where one is due and can be begun: afterwards the journal's files can be used again. Run the
@@ -580,8 +571,7 @@ impl<D: Disk> LogStore<D> {
         if names {
             directories.insert(journal::DIRECTORY.to_owned());
         }
-        self.commit_wanted = false;
-        self.flush_by = None;
+        self.commits.clear_wants();
         CommitTicket {
             disk: self.disk.clone(),
             failed_sync: self.health.failed_sync(),
@@ -598,7 +588,7 @@ impl<D: Disk> LogStore<D> {
         self.unsynced_directories
             .extend(ticket.directories.iter().cloned());
         self.journal.give_back_unsynced(&ticket.journal);
-        self.commit_wanted = true;
+        self.commits.want();
     }
 
     /// Commits everything at once, within the call. Only for what must not be overtaken. Whether it has: it may have to
@@ -608,11 +598,10 @@ impl<D: Disk> LogStore<D> {
             return Ok(false);
         }
         // What the commit under way was handed is not known to be durable either.
-        if let Some(committing) = self.committing.clone() {
-            let synced = committing.sync();
-            if self.health.done_or_later(synced)?.is_none() {
-                return Ok(false);
-            }
+        if let Some(running) = &self.committing
+            && self.health.done_or_later(running.sync())?.is_none()
+        {
+            return Ok(false);
         }
         let ticket = self.take_ticket();
         let synced = ticket.sync();
@@ -643,9 +632,7 @@ impl<D: Disk> LogStore<D> {
     /// Learns that everything up to `number` is durable.
     pub(super) fn settle(&mut self, number: GroupNumber) -> Result<(), StoreFailure> {
         self.journal.set_durable(number);
-        while let Some((_, completion)) = self.pending.pop_front_if(|(at, _)| *at <= number) {
-            self.ready.push(completion);
-        }
+        self.commits.settle(number);
         self.remove_all_doomed()
     }
 
