@@ -2,10 +2,9 @@
 //!
 //! A ticket owns handles of all it syncs, so the store can go on taking orders and queries meanwhile.
 
-use std::collections::BTreeSet;
-
 use crate::store::failed_sync::FailedSync;
 use crate::store::journal::{GroupNumber, JournalPlace};
+use crate::store::unsynced_names::NamesToSync;
 use crate::store::{Disk, DiskError, DiskFile, bad_sectors, checkpoint};
 
 /// A group commit: everything that was executed before it.
@@ -16,9 +15,7 @@ pub struct CommitTicket<D: Disk> {
     /// Everything up to this group becomes durable.
     pub(super) number: GroupNumber,
     pub(super) segments: Vec<D::File>,
-    pub(super) directories: BTreeSet<String>,
-    /// How many names had been made when it was begun.
-    pub(super) names_made: u64,
+    pub(super) names: NamesToSync,
     pub(super) journal: Vec<D::File>,
 }
 
@@ -38,9 +35,7 @@ impl<D: Disk> CommitTicket<D> {
         for file in &self.segments {
             file.sync()?;
         }
-        for directory in &self.directories {
-            sync_names(&self.disk, directory)?;
-        }
+        self.names.sync(&self.disk)?;
         for file in &self.journal {
             file.sync()?;
         }
@@ -56,9 +51,7 @@ pub struct CheckpointTicket<D: Disk> {
     pub(super) generation: u64,
     pub(super) place: JournalPlace,
     pub(super) segments: Vec<D::File>,
-    pub(super) directories: BTreeSet<String>,
-    /// How many names had been made when it was begun.
-    pub(super) names_made: u64,
+    pub(super) names: NamesToSync,
     pub(super) bytes: Vec<u8>,
 }
 
@@ -75,19 +68,9 @@ impl<D: Disk> CheckpointTicket<D> {
         for file in &self.segments {
             file.sync()?;
         }
-        for directory in &self.directories {
-            sync_names(&self.disk, directory)?;
-        }
+        self.names.sync(&self.disk)?;
         let file = self.disk.open(&checkpoint::path(self.generation))?;
         bad_sectors::write_over(&file, 0, &[&self.bytes])?;
         file.sync()
-    }
-}
-
-/// Makes the names in a directory durable. One that is gone was that of a replica which has been deleted meanwhile.
-fn sync_names<D: Disk>(disk: &D, directory: &str) -> Result<(), DiskError> {
-    match disk.sync_directory(directory) {
-        Err(DiskError::NotFound) => Ok(()),
-        synced => synced,
     }
 }

@@ -94,8 +94,8 @@ impl<D: Disk> LogStore<D> {
         };
         let state = ReplicaState::new(voters);
         self.replicas.insert(replica, ReplicaLog::new(state));
-        self.name_made(replica);
-        self.unsynced_directories.insert(String::new());
+        self.names.note_made(replica);
+        self.names.sync_with_commit(String::new());
         self.stage(replica, &record);
     }
 
@@ -140,10 +140,7 @@ impl<D: Disk> LogStore<D> {
             .remove(&replica)
             .expect("only what is there is deleted");
         self.files.forget_replica(replica);
-        let directory = segment::directory(replica);
-        self.unsynced_directories.remove(&directory);
-        self.dirty_directories.remove(&directory);
-        self.unnamed.remove(&directory);
+        self.names.forget_replica(replica);
         self.stage(replica, &Record::Delete);
         self.doom(Doomed::Replica(replica))
     }
@@ -164,7 +161,7 @@ impl<D: Disk> LogStore<D> {
             // The one before stands for it. What is there of this one goes once anything else is durable.
             return self.doom(Doomed::Snapshot(replica, snapshot));
         }
-        self.sync_names_of(replica);
+        self.names.sync_replica_with_commit(replica);
         let before = self.state_of(replica).snapshot.replace(snapshot);
         self.stage(replica, &Record::Snapshot(snapshot));
         match before {
@@ -183,7 +180,7 @@ impl<D: Disk> LogStore<D> {
         let path = segment::snapshot_path(replica, snapshot);
         let (file, opened) = self.files.open_anew(&self.disk, name, &path)?;
         if opened == Opened::Made {
-            self.name_made(replica);
+            self.names.note_made(replica);
         }
         self.files.sync_with_commit(name);
         let seed = journal::seed(self.identity.directory);
@@ -192,13 +189,6 @@ impl<D: Disk> LogStore<D> {
             file.write_at(0, &[image])?;
         }
         Ok(())
-    }
-
-    /// Makes the next group commit sync the names in a replica's directory.
-    fn sync_names_of(&mut self, replica: TopicPartition) {
-        self.unsynced_directories.insert(String::new());
-        self.unsynced_directories
-            .insert(segment::directory(replica));
     }
 
     /// Writes batches into the holes that they start. A batch that does not fit exactly where one is missing, or
@@ -329,8 +319,8 @@ impl<D: Disk> LogStore<D> {
         let (file, opened) = self.files.open(&self.disk, name)?;
         self.files.sync_with_commit(name);
         if opened == Opened::Made {
-            self.name_made(replica);
-            self.sync_names_of(replica);
+            self.names.note_made(replica);
+            self.names.sync_replica_with_commit(replica);
         }
         Ok(file)
     }
@@ -517,9 +507,9 @@ impl<D: Disk> LogStore<D> {
             if direct {
                 self.files
                     .sync_with_commit((replica, place.segment, FileKind::Log));
-                if self.unnamed.contains_key(&segment::directory(replica)) {
+                if !self.names.are_durable(replica) {
                     // No checkpoint has made the file's name durable, so this commit must.
-                    self.sync_names_of(replica);
+                    self.names.sync_replica_with_commit(replica);
                 }
             }
         }
@@ -542,7 +532,7 @@ impl<D: Disk> LogStore<D> {
         let known = known.find(|known| known.base_offset == segment).copied();
         if made || known.is_none() {
             // A file may be left from an incarnation that was killed before its name was durable.
-            self.name_made(replica);
+            self.names.note_made(replica);
         }
         let length = known.map_or(0, |known| known.length);
         if !made && file.length()? > u64::from(length) {

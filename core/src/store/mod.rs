@@ -33,6 +33,7 @@ mod replay;
 mod replica;
 mod scrub;
 mod segment;
+mod unsynced_names;
 
 pub use commit::{CheckpointTicket, CommitTicket};
 pub use disk::{Disk, DiskError, DiskFile};

@@ -6,7 +6,7 @@
 //! journal before anybody hears of it. The cost is bounded by the journal and by what may be appended between
 //! two checkpoints, whatever the size of the logs. Case by case in `docs/format.md`.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 use crate::hooks::{Hooks, Mutant};
 use crate::ids::{Incarnation, TopicPartition, Voter};
@@ -16,12 +16,12 @@ use crate::store::failed_sync::FailedSync;
 use crate::store::health::Health;
 use crate::store::journal::{self, Journal, JournalPlace};
 use crate::store::journal_reader;
-use crate::store::open_files::FileName;
 use crate::store::record::Record;
 use crate::store::replay::Replay;
 use crate::store::scrub::Scrub;
 use crate::store::segment;
 use crate::store::store::{Checkpoints, LogStore, remove_replica};
+use crate::store::unsynced_names::UnsyncedNames;
 use crate::store::{
     BootId, Disk, DiskError, Identity, Mark, OpenError, Recovered, StoreFailure, StoreOptions,
     identity,
@@ -131,10 +131,7 @@ impl<D: Disk> LogStore<D> {
             files,
             commits: CommitQueue::default(),
             committing: None,
-            unsynced_directories: BTreeSet::new(),
-            unnamed: BTreeMap::new(),
-            names_made: 0,
-            dirty_directories: directories_of(&written),
+            names: UnsyncedNames::of_recovery(written.iter().map(|&(replica, _, _)| replica)),
             doomed: VecDeque::new(),
             postponed: VecDeque::new(),
             joining: None,
@@ -250,13 +247,4 @@ fn was_never_opened<D: Disk>(disk: &D, identity: Identity) -> Result<bool, OpenE
     let nowhere = JournalPlace::default();
     let journal = journal_reader::read(disk, identity.directory, Incarnation(0), nowhere)?;
     Ok(journal.files.is_empty())
-}
-
-fn directories_of(files: &BTreeSet<FileName>) -> BTreeSet<String> {
-    let owners = files.iter().map(|&(replica, _, _)| replica);
-    let mut directories: BTreeSet<String> = owners.map(segment::directory).collect();
-    if !directories.is_empty() {
-        directories.insert(String::new());
-    }
-    directories
 }

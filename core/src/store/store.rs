@@ -12,7 +12,7 @@
 //!
 //! Not here: threads and time. Who drives the store decides when to commit, and tells the time.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::hooks::{Hooks, Mutant};
 use crate::ids::{ClusterId, Incarnation, Offset, TopicPartition};
@@ -26,6 +26,7 @@ use crate::store::record::Record;
 use crate::store::replica::{ReplicaState, Snapshot};
 use crate::store::scrub::Scrub;
 use crate::store::segment::{self, FileKind};
+use crate::store::unsynced_names::UnsyncedNames;
 use crate::store::{
     BootId, Completion, Disk, DiskError, DiskFile, Flush, Identity, OpenError, Order, OrderKind,
     Refusal, Stage, StoreFailure, StoreOptions, bad_sectors, checkpoint, failed_sync, identity,
@@ -50,14 +51,7 @@ pub struct LogStore<D: Disk> {
     pub(super) commits: CommitQueue,
     /// The group commit that is being synced: one at a time.
     pub(super) committing: Option<CommitTicket<D>>,
-    /// Directories whose names the next group commit must sync.
-    pub(super) unsynced_directories: BTreeSet<String>,
-    /// Directories with names that are not durable yet, and which name was the last.
-    pub(super) unnamed: BTreeMap<String, u64>,
-    /// Number of names made.
-    pub(super) names_made: u64,
-    /// Directories in which names were made since the last checkpoint was begun.
-    pub(super) dirty_directories: BTreeSet<String>,
+    pub(super) names: UnsyncedNames,
     /// What is to be done once a group is durable.
     pub(super) doomed: VecDeque<(GroupNumber, Doomed)>,
     /// Orders that wait for a descriptor or for memory, and those of their replicas behind them.
@@ -433,8 +427,7 @@ impl<D: Disk> LogStore<D> {
             self.give_back(ticket);
             return Ok(Vec::new());
         }
-        self.settle(ticket.number)?;
-        self.settle_names(&ticket.directories, ticket.names_made);
+        self.settle(ticket)?;
         Ok(self.commits.take_durable())
     }
 
@@ -484,8 +477,7 @@ impl<D: Disk> LogStore<D> {
             generation,
             place,
             segments: self.files.take_dirty(),
-            directories: std::mem::take(&mut self.dirty_directories),
-            names_made: self.names_made,
+            names: self.names.take_for_checkpoint(),
             bytes: checkpoint::encode(
                 generation,
                 self.incarnation,
@@ -520,11 +512,11 @@ impl<D: Disk> LogStore<D> {
         }
         if self.health.done_or_later(ran)?.is_none() {
             // The same, but that what names directories was not synced, and that the next one is due.
-            self.dirty_directories.extend(ticket.directories.clone());
+            self.names.give_back_of_checkpoint(&ticket.names);
             self.checkpoints.postponed = true;
             return Ok(());
         }
-        self.settle_names(&ticket.directories, ticket.names_made);
+        self.names.settle(&ticket.names);
         // From the place of the checkpoint before, which stands in for this one should it rot.
         self.journal.release_before(self.checkpoints.place.file_use);
         self.checkpoints.generation = ticket.generation;
@@ -566,10 +558,9 @@ impl<D: Disk> LogStore<D> {
     }
 
     fn take_ticket(&mut self) -> CommitTicket<D> {
-        let (journal, names) = self.journal.take_unsynced();
-        let mut directories = std::mem::take(&mut self.unsynced_directories);
-        if names {
-            directories.insert(journal::DIRECTORY.to_owned());
+        let (journal, has_new_names) = self.journal.take_unsynced();
+        if has_new_names {
+            self.names.sync_with_commit(journal::DIRECTORY.to_owned());
         }
         self.commits.clear_wants();
         CommitTicket {
@@ -577,16 +568,14 @@ impl<D: Disk> LogStore<D> {
             failed_sync: self.health.failed_sync(),
             number: GroupNumber(self.journal.number().0 - 1),
             segments: self.files.take_unsynced(),
-            directories,
-            names_made: self.names_made,
+            names: self.names.take_for_commit(),
             journal,
         }
     }
 
     /// Takes back what a ticket could not sync for want of a descriptor: its names, and the journal behind them.
     fn give_back(&mut self, ticket: &CommitTicket<D>) {
-        self.unsynced_directories
-            .extend(ticket.directories.iter().cloned());
+        self.names.give_back_of_commit(&ticket.names);
         self.journal.give_back_unsynced(&ticket.journal);
         self.commits.want();
     }
@@ -609,30 +598,15 @@ impl<D: Disk> LogStore<D> {
             self.give_back(&ticket);
             return Ok(false);
         }
-        self.settle_names(&ticket.directories, ticket.names_made);
-        self.settle(ticket.number)?;
+        self.settle(&ticket)?;
         Ok(true)
     }
 
-    /// Learns that of the names in `directories` those that were among the first `names_made` are durable.
-    fn settle_names(&mut self, directories: &BTreeSet<String>, names_made: u64) {
-        self.unnamed
-            .retain(|directory, last| !directories.contains(directory) || *last > names_made);
-    }
-
-    /// Notes that a file was made in a replica's directory, and perhaps the directory itself.
-    pub(super) fn name_made(&mut self, replica: TopicPartition) {
-        self.names_made += 1;
-        for directory in [String::new(), segment::directory(replica)] {
-            self.dirty_directories.insert(directory.clone());
-            self.unnamed.insert(directory, self.names_made);
-        }
-    }
-
-    /// Learns that everything up to `number` is durable.
-    pub(super) fn settle(&mut self, number: GroupNumber) -> Result<(), StoreFailure> {
-        self.journal.set_durable(number);
-        self.commits.settle(number);
+    /// Learns that everything is durable that a ticket has synced.
+    fn settle(&mut self, synced: &CommitTicket<D>) -> Result<(), StoreFailure> {
+        self.names.settle(&synced.names);
+        self.journal.set_durable(synced.number);
+        self.commits.settle(synced.number);
         self.remove_all_doomed()
     }
 
@@ -747,7 +721,7 @@ impl<D: Disk> LogStore<D> {
     ) -> Result<D::File, DiskError> {
         let (file, opened) = self.files.open(&self.disk, (replica, segment, kind))?;
         if opened == Opened::Made {
-            self.name_made(replica);
+            self.names.note_made(replica);
         }
         Ok(file)
     }

@@ -1,0 +1,128 @@
+//! Names of files that are not durable yet.
+//!
+//! The sync of a file makes its bytes durable, and not its name: that takes a sync of its directory. The next checkpoint
+//! syncs every directory in which a name was made. What must be durable earlier is synced by the group commit.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::ids::TopicPartition;
+use crate::store::segment;
+use crate::store::{Disk, DiskError};
+
+/// The directories of one store in which names are unsynced. The log directory itself is the empty path.
+#[derive(Debug)]
+pub(super) struct UnsyncedNames {
+    /// Number of names made.
+    made: u64,
+    /// Directories with names that no sync has made durable, and the number of the last of these.
+    last_made: BTreeMap<String, u64>,
+    /// Directories that the next group commit must sync.
+    for_commit: BTreeSet<String>,
+    /// Directories in which names were made since the last checkpoint was begun.
+    for_checkpoint: BTreeSet<String>,
+}
+
+/// Directories that a ticket syncs.
+#[derive(Clone, Debug)]
+pub(super) struct NamesToSync {
+    directories: BTreeSet<String>,
+    /// How many names had been made when they were handed out: what is made later, their sync may miss.
+    made: u64,
+}
+
+impl UnsyncedNames {
+    /// After a recovery that has written files of these replicas: any of their names may be only written.
+    pub(super) fn of_recovery(written: impl Iterator<Item = TopicPartition>) -> Self {
+        let mut for_checkpoint: BTreeSet<_> = written.map(segment::directory).collect();
+        if !for_checkpoint.is_empty() {
+            for_checkpoint.insert(String::new());
+        }
+        Self {
+            made: 0,
+            last_made: BTreeMap::new(),
+            for_commit: BTreeSet::new(),
+            for_checkpoint,
+        }
+    }
+
+    /// Learns that a file was made in a replica's directory, and perhaps the directory itself.
+    pub(super) fn note_made(&mut self, replica: TopicPartition) {
+        self.made += 1;
+        for directory in [String::new(), segment::directory(replica)] {
+            self.for_checkpoint.insert(directory.clone());
+            self.last_made.insert(directory, self.made);
+        }
+    }
+
+    /// Whether the names in a replica's directory are durable.
+    pub(super) fn are_durable(&self, replica: TopicPartition) -> bool {
+        !self.last_made.contains_key(&segment::directory(replica))
+    }
+
+    /// Makes the next group commit sync the names in a directory.
+    pub(super) fn sync_with_commit(&mut self, directory: String) {
+        self.for_commit.insert(directory);
+    }
+
+    /// The same of those in a replica's directory, and of its own.
+    pub(super) fn sync_replica_with_commit(&mut self, replica: TopicPartition) {
+        self.sync_with_commit(String::new());
+        self.sync_with_commit(segment::directory(replica));
+    }
+
+    /// Drops what is known of a replica that has been deleted.
+    pub(super) fn forget_replica(&mut self, replica: TopicPartition) {
+        let directory = segment::directory(replica);
+        self.last_made.remove(&directory);
+        self.for_commit.remove(&directory);
+        self.for_checkpoint.remove(&directory);
+    }
+
+    /// What a group commit must sync. The next one need not.
+    pub(super) fn take_for_commit(&mut self) -> NamesToSync {
+        NamesToSync {
+            directories: std::mem::take(&mut self.for_commit),
+            made: self.made,
+        }
+    }
+
+    /// What a checkpoint must sync. The next one need not.
+    pub(super) fn take_for_checkpoint(&mut self) -> NamesToSync {
+        NamesToSync {
+            directories: std::mem::take(&mut self.for_checkpoint),
+            made: self.made,
+        }
+    }
+
+    /// Takes back what a group commit could not sync for want of a descriptor.
+    pub(super) fn give_back_of_commit(&mut self, names: &NamesToSync) {
+        self.for_commit.extend(names.directories.iter().cloned());
+    }
+
+    /// The same of a checkpoint.
+    pub(super) fn give_back_of_checkpoint(&mut self, names: &NamesToSync) {
+        self.for_checkpoint
+            .extend(names.directories.iter().cloned());
+    }
+
+    /// Learns that a sync has made these durable.
+    pub(super) fn settle(&mut self, synced: &NamesToSync) {
+        self.last_made.retain(|directory, last| {
+            !synced.directories.contains(directory) || *last > synced.made
+        });
+    }
+}
+
+impl NamesToSync {
+    /// Makes them durable.
+    pub(super) fn sync<D: Disk>(&self, disk: &D) -> Result<(), DiskError> {
+        for directory in &self.directories {
+            match disk.sync_directory(directory) {
+                // It was that of a replica which has been deleted meanwhile.
+                Err(DiskError::NotFound) => {}
+                synced => synced?,
+            }
+        }
+        Ok(())
+    }
+}
