@@ -12,9 +12,10 @@ use crate::record::{Batch, BatchHeader, HEADER_SIZE};
 use crate::store::index::IndexTail;
 use crate::store::open_files::Opened;
 use crate::store::record::{AppendedEntry, Record};
+use crate::store::removals::Removal;
 use crate::store::replica::{Hole, Place, ReplicaState, Segment, Snapshot};
 use crate::store::segment::{self, FileKind};
-use crate::store::store::{Doomed, LogStore, ReplicaLog, Taken};
+use crate::store::store::{LogStore, ReplicaLog, Taken};
 use crate::store::{
     Disk, DiskError, DiskFile, Flush, OrderKind, Refusal, Roll, StoreFailure, bad_sectors, journal,
 };
@@ -118,21 +119,14 @@ impl<D: Disk> LogStore<D> {
         self.stage(replica, &Record::Truncate { to });
         self.log_of(replica).truncated = Some(self.journal.number());
         for segment in emptied {
-            self.doom(Doomed::Segment(replica, segment))?;
+            self.remove_when_durable(Removal::Segment(replica, segment))?;
         }
         match last {
-            Some((segment, length)) => self.doom(Doomed::Tail(replica, segment, length)),
+            Some((segment, length)) => {
+                self.remove_when_durable(Removal::Tail(replica, segment, length))
+            }
             None => Ok(()),
         }
-    }
-
-    /// Has something done once the group that is being staged is durable.
-    fn doom(&mut self, doomed: Doomed) -> Result<(), DiskError> {
-        if self.hooks.is(Mutant::RemovesBeforeDurable) {
-            return self.remove_doomed(&doomed);
-        }
-        self.doomed.push_back((self.journal.number(), doomed));
-        Ok(())
     }
 
     fn delete(&mut self, replica: TopicPartition) -> Result<(), DiskError> {
@@ -142,7 +136,7 @@ impl<D: Disk> LogStore<D> {
         self.files.forget_replica(replica);
         self.names.forget_replica(replica);
         self.stage(replica, &Record::Delete);
-        self.doom(Doomed::Replica(replica))
+        self.remove_when_durable(Removal::Replica(replica))
     }
 
     fn save_snapshot(
@@ -159,13 +153,13 @@ impl<D: Disk> LogStore<D> {
         let written = self.write_snapshot(replica, &snapshot, image);
         if self.health.or_without(written)?.is_none() {
             // The one before stands for it. What is there of this one goes once anything else is durable.
-            return self.doom(Doomed::Snapshot(replica, snapshot));
+            return self.remove_when_durable(Removal::Snapshot(replica, snapshot));
         }
         self.names.sync_replica_with_commit(replica);
         let before = self.state_of(replica).snapshot.replace(snapshot);
         self.stage(replica, &Record::Snapshot(snapshot));
         match before {
-            Some(before) => self.doom(Doomed::Snapshot(replica, before)),
+            Some(before) => self.remove_when_durable(Removal::Snapshot(replica, before)),
             None => Ok(()),
         }
     }

@@ -28,6 +28,7 @@ mod open_files;
 mod execute;
 mod query;
 mod record;
+mod removals;
 mod recovery;
 mod replay;
 mod replica;

@@ -17,10 +17,11 @@ use crate::store::health::Health;
 use crate::store::journal::{self, Journal, JournalPlace};
 use crate::store::journal_reader;
 use crate::store::record::Record;
+use crate::store::removals::{Removals, remove_replica};
 use crate::store::replay::Replay;
 use crate::store::scrub::Scrub;
 use crate::store::segment;
-use crate::store::store::{Checkpoints, LogStore, remove_replica};
+use crate::store::store::{Checkpoints, LogStore};
 use crate::store::unsynced_names::UnsyncedNames;
 use crate::store::{
     BootId, Disk, DiskError, Identity, Mark, OpenError, Recovered, StoreFailure, StoreOptions,
@@ -132,7 +133,7 @@ impl<D: Disk> LogStore<D> {
             commits: CommitQueue::default(),
             committing: None,
             names: UnsyncedNames::of_recovery(written.iter().map(|&(replica, _, _)| replica)),
-            doomed: VecDeque::new(),
+            removals: Removals::default(),
             postponed: VecDeque::new(),
             joining: None,
             checkpoints: Checkpoints {

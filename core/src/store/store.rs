@@ -23,14 +23,14 @@ use crate::store::index::IndexTail;
 use crate::store::journal::{GroupNumber, Journal, JournalPlace};
 use crate::store::open_files::{OpenFiles, Opened};
 use crate::store::record::Record;
-use crate::store::replica::{ReplicaState, Snapshot};
+use crate::store::removals::Removals;
+use crate::store::replica::ReplicaState;
 use crate::store::scrub::Scrub;
 use crate::store::segment::{self, FileKind};
 use crate::store::unsynced_names::UnsyncedNames;
 use crate::store::{
-    BootId, Completion, Disk, DiskError, DiskFile, Flush, Identity, OpenError, Order, OrderKind,
-    Refusal, Stage, StoreFailure, StoreOptions, bad_sectors, checkpoint, failed_sync, identity,
-    journal,
+    BootId, Completion, Disk, DiskError, Flush, Identity, OpenError, Order, OrderKind, Refusal,
+    Stage, StoreFailure, StoreOptions, checkpoint, failed_sync, identity, journal,
 };
 use crate::time::Instant;
 
@@ -52,8 +52,7 @@ pub struct LogStore<D: Disk> {
     /// The group commit that is being synced: one at a time.
     pub(super) committing: Option<CommitTicket<D>>,
     pub(super) names: UnsyncedNames,
-    /// What is to be done once a group is durable.
-    pub(super) doomed: VecDeque<(GroupNumber, Doomed)>,
+    pub(super) removals: Removals,
     /// Orders that wait for a descriptor or for memory, and those of their replicas behind them.
     pub(super) postponed: VecDeque<Order>,
     /// A cluster that is to be remembered once there is a descriptor.
@@ -105,30 +104,6 @@ pub(super) enum Taken {
     Yes,
     /// It has changed nothing.
     No(Refusal),
-}
-
-/// What is done once it cannot be needed any more.
-#[derive(Clone, Debug)]
-pub(super) enum Doomed {
-    /// Everything of a replica that was deleted.
-    Replica(TopicPartition),
-    /// A segment that was truncated away.
-    Segment(TopicPartition, Offset),
-    /// Bytes behind a segment's end.
-    Tail(TopicPartition, Offset, u32),
-    /// A snapshot that another has taken the place of, unless it is the latest again.
-    Snapshot(TopicPartition, Snapshot),
-}
-
-impl Doomed {
-    const fn replica(&self) -> TopicPartition {
-        match self {
-            Self::Replica(replica)
-            | Self::Segment(replica, _)
-            | Self::Tail(replica, _, _)
-            | Self::Snapshot(replica, _) => *replica,
-        }
-    }
 }
 
 impl ReplicaLog {
@@ -315,13 +290,12 @@ impl<D: Disk> LogStore<D> {
         if self.postponed.iter().any(|it| it.replica == replica) {
             return Ok(true);
         }
-        let is_doomed = |(_, doomed): &(_, Doomed)| matches!(doomed, Doomed::Replica(other) if *other == replica);
         if !matches!(order.kind, OrderKind::Create { .. }) {
             return Ok(false);
         }
-        if self.doomed.iter().any(is_doomed) {
+        if self.removals.has_deleted(replica) {
             self.commit_now()?;
-            if self.doomed.iter().any(is_doomed) {
+            if self.removals.has_deleted(replica) {
                 return Ok(true);
             }
         }
@@ -336,10 +310,8 @@ impl<D: Disk> LogStore<D> {
     /// Whether something waits for a descriptor or for memory, and is to be tried again in a while.
     #[must_use]
     pub fn is_short_of_resources(&self) -> bool {
-        let durable = self.journal.durable();
-        let removes = self.doomed.front().is_some_and(|(at, _)| *at <= durable);
         self.health.is_online()
-            && (removes
+            && (self.removals.is_due(self.journal.durable())
                 || !self.postponed.is_empty()
                 || self.joining.is_some()
                 || self.journal.has_sealed())
@@ -357,7 +329,7 @@ impl<D: Disk> LogStore<D> {
         if let Some(cluster) = self.joining.take() {
             self.join(cluster)?;
         }
-        self.remove_all_doomed()?;
+        self.remove_due()?;
         self.health.done_or_later(self.journal.write_sealed())?;
         let mut reports = Vec::new();
         for order in std::mem::take(&mut self.postponed) {
@@ -607,59 +579,7 @@ impl<D: Disk> LogStore<D> {
         self.names.settle(&synced.names);
         self.journal.set_durable(synced.number);
         self.commits.settle(synced.number);
-        self.remove_all_doomed()
-    }
-
-    /// Does what waited for a group that is durable, in order; what finds no descriptor waits on.
-    fn remove_all_doomed(&mut self) -> Result<(), StoreFailure> {
-        let durable = self.journal.durable();
-        while let Some((at, doomed)) = self.doomed.pop_front_if(|(at, _)| *at <= durable) {
-            let removed = self.remove_doomed(&doomed);
-            if self.health.done_or_later(removed)?.is_none() {
-                self.doomed.push_front((at, doomed));
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether what a truncation in this group dropped is gone.
-    pub(super) fn is_truncation_done(&self, replica: TopicPartition, number: GroupNumber) -> bool {
-        let mut doomed = self.doomed.iter();
-        number <= self.journal.durable()
-            && !doomed.any(|(at, doomed)| *at <= number && doomed.replica() == replica)
-    }
-
-    pub(super) fn remove_doomed(&mut self, doomed: &Doomed) -> Result<(), DiskError> {
-        match doomed {
-            Doomed::Replica(replica) => remove_replica(&self.disk, *replica),
-            Doomed::Segment(replica, segment) => {
-                for kind in FileKind::ALL {
-                    self.files.forget((*replica, *segment, kind));
-                    segment::remove(&self.disk, &segment::path(*replica, *segment, kind))?;
-                }
-                Ok(())
-            }
-            Doomed::Tail(replica, segment, length) => {
-                let path = segment::path(*replica, *segment, FileKind::Log);
-                let open = self.files.get((*replica, *segment, FileKind::Log));
-                match open.map_or_else(|| self.disk.open(&path), |file| Ok(file.clone())) {
-                    Ok(file) if file.length()? > u64::from(*length) => {
-                        bad_sectors::cut(&file, u64::from(*length))
-                    }
-                    Ok(_) => Ok(()),
-                    Err(DiskError::NotFound) => Ok(()),
-                    Err(error) => Err(error),
-                }
-            }
-            Doomed::Snapshot(replica, snapshot) => {
-                let log = self.replicas.get(replica);
-                if log.is_some_and(|log| log.state.snapshot == Some(*snapshot)) {
-                    return Ok(());
-                }
-                segment::remove(&self.disk, &segment::snapshot_path(*replica, snapshot))
-            }
-        }
+        self.remove_due()
     }
 
     /// Puts what the indexes have gathered into their files. An index is a hint: on a full disk, and without descriptors,
@@ -730,18 +650,4 @@ impl<D: Disk> LogStore<D> {
     pub(super) fn stage(&mut self, replica: TopicPartition, record: &Record) {
         self.journal.stage(replica, record, std::iter::empty(), 0);
     }
-}
-
-/// Removes everything of a replica.
-pub(super) fn remove_replica<D: Disk>(disk: &D, replica: TopicPartition) -> Result<(), DiskError> {
-    let directory = segment::directory(replica);
-    let names = match disk.list(&directory) {
-        Ok(names) => names,
-        Err(DiskError::NotFound) => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    for name in names {
-        segment::remove(disk, &format!("{directory}/{name}"))?;
-    }
-    disk.remove_directory(&directory)
 }
