@@ -357,7 +357,7 @@ impl<D: Disk> LogStore<D> {
         } else {
             0
         };
-        if !self.has_space_for(size, reserve) {
+        if !self.space.take(&self.disk, to_u64(size), reserve) {
             return Ok(self.refuse(replica, Refusal::DiskFull));
         }
         let direct = size >= self.direct_append_bytes_min();
@@ -396,14 +396,14 @@ impl<D: Disk> LogStore<D> {
         self.state_of(replica)
             .advance_high_watermark(high_watermark);
         if direct {
-            self.checkpoints.direct_written += to_u64(size);
+            self.checkpoints.note_direct_append(to_u64(size));
         }
         Ok(Taken::Yes)
     }
 
     fn refuse(&mut self, replica: TopicPartition, why: Refusal) -> Taken {
         self.log_of(replica).refused = Some(why);
-        self.space_left = 0;
+        self.space.forget();
         Taken::No(why)
     }
 
@@ -423,21 +423,6 @@ impl<D: Disk> LogStore<D> {
         }
         self.log_of(replica).truncated = None;
         Ok(true)
-    }
-
-    /// Whether `size` more bytes leave `reserve` alone. What the disk says is believed for a quarter of the reserve,
-    /// since others may fill the disk as well.
-    fn has_space_for(&mut self, size: usize, reserve: u64) -> bool {
-        let size = to_u64(size);
-        if self.space_left < size {
-            let room = self.free_bytes().saturating_sub(reserve);
-            if room < size {
-                return false;
-            }
-            self.space_left = room.min(reserve / 4).max(size);
-        }
-        self.space_left -= size;
-        true
     }
 
     fn direct_append_bytes_min(&self) -> usize {

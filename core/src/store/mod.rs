@@ -15,10 +15,12 @@ mod store;
 
 mod bad_sectors;
 mod checkpoint;
+mod checkpoint_schedule;
 mod codec;
 mod commit;
 mod commit_queue;
 mod failed_sync;
+mod free_space;
 mod health;
 mod identity;
 mod index;

@@ -11,8 +11,10 @@ use std::collections::VecDeque;
 use crate::hooks::{Hooks, Mutant};
 use crate::ids::{Incarnation, TopicPartition, Voter};
 use crate::store::checkpoint::{self, Checkpoint};
+use crate::store::checkpoint_schedule::CheckpointSchedule;
 use crate::store::commit_queue::CommitQueue;
 use crate::store::failed_sync::FailedSync;
+use crate::store::free_space::FreeSpace;
 use crate::store::health::Health;
 use crate::store::journal::{self, Journal, JournalPlace};
 use crate::store::journal_reader;
@@ -21,7 +23,7 @@ use crate::store::removals::{Removals, remove_replica};
 use crate::store::replay::Replay;
 use crate::store::scrub::Scrub;
 use crate::store::segment;
-use crate::store::store::{Checkpoints, LogStore};
+use crate::store::store::LogStore;
 use crate::store::unsynced_names::UnsyncedNames;
 use crate::store::{
     BootId, Disk, DiskError, Identity, Mark, OpenError, Recovered, StoreFailure, StoreOptions,
@@ -89,7 +91,6 @@ impl<D: Disk> LogStore<D> {
         checkpoint::sync(&disk, latest.generation)?;
         let journal =
             journal_reader::read(&disk, identity.directory, latest.incarnation, latest.place)?;
-        let generation = latest.generation;
         let me = Voter {
             broker: identity.broker,
             directory: identity.directory,
@@ -136,16 +137,9 @@ impl<D: Disk> LogStore<D> {
             removals: Removals::default(),
             postponed: VecDeque::new(),
             joining: None,
-            checkpoints: Checkpoints {
-                generation,
-                place: latest.place,
-                running: false,
-                postponed: false,
-                journal_written: 0,
-                direct_written: 0,
-            },
+            checkpoints: CheckpointSchedule::new(latest.generation, latest.place),
             scrub: Scrub::default(),
-            space_left: 0,
+            space: FreeSpace::default(),
         };
         store.remove_orphans()?;
         store.begin_incarnation(&decisions)?;

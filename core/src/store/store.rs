@@ -16,11 +16,13 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::hooks::{Hooks, Mutant};
 use crate::ids::{ClusterId, Incarnation, Offset, TopicPartition};
+use crate::store::checkpoint_schedule::CheckpointSchedule;
 use crate::store::commit::{CheckpointTicket, CommitTicket};
 use crate::store::commit_queue::CommitQueue;
+use crate::store::free_space::{FreeSpace, free_bytes};
 use crate::store::health::Health;
 use crate::store::index::IndexTail;
-use crate::store::journal::{GroupNumber, Journal, JournalPlace};
+use crate::store::journal::{GroupNumber, Journal};
 use crate::store::open_files::{OpenFiles, Opened};
 use crate::store::record::Record;
 use crate::store::removals::Removals;
@@ -57,10 +59,9 @@ pub struct LogStore<D: Disk> {
     pub(super) postponed: VecDeque<Order>,
     /// A cluster that is to be remembered once there is a descriptor.
     pub(super) joining: Option<ClusterId>,
-    pub(super) checkpoints: Checkpoints,
+    pub(super) checkpoints: CheckpointSchedule,
     pub(super) scrub: Scrub,
-    /// Bytes that appends may take before the disk is asked again how much is free.
-    pub(super) space_left: u64,
+    pub(super) space: FreeSpace,
 }
 
 /// Which of the index entries that are in memory a checkpoint brings to their files.
@@ -69,22 +70,6 @@ enum Indexes {
     All,
     /// As many as there are descriptors for.
     WhereRoom,
-}
-
-/// Where the checkpoints stand.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Checkpoints {
-    /// The latest one.
-    pub(super) generation: u64,
-    pub(super) place: JournalPlace,
-    /// Whether one is being written.
-    pub(super) running: bool,
-    /// Whether the latest could not be written for want of a descriptor or of memory.
-    pub(super) postponed: bool,
-    /// The journal's length when the latest was begun.
-    pub(super) journal_written: u64,
-    /// Bytes of direct appends since then.
-    pub(super) direct_written: u64,
 }
 
 /// One replica.
@@ -409,14 +394,12 @@ impl<D: Disk> LogStore<D> {
     /// # Errors
     /// [`StoreFailure::Offline`].
     pub fn begin_checkpoint(&mut self) -> Result<Option<CheckpointTicket<D>>, StoreFailure> {
-        let at = &self.checkpoints;
-        let due = at.postponed
-            || self.journal.written() - at.journal_written >= self.options.checkpoint_journal_bytes
-            || at.direct_written >= self.options.checkpoint_direct_bytes;
-        if !due {
-            return Ok(None);
+        let written = self.journal.written();
+        if self.checkpoints.is_due(written, &self.options) {
+            self.take_checkpoint(Indexes::WhereRoom)
+        } else {
+            Ok(None)
         }
-        self.take_checkpoint(Indexes::WhereRoom)
     }
 
     /// Begins a checkpoint whether it is due or not, as a clean stop does. `None` where one is under way, and where it
@@ -433,7 +416,7 @@ impl<D: Disk> LogStore<D> {
         extent: Indexes,
     ) -> Result<Option<CheckpointTicket<D>>, StoreFailure> {
         self.health.check_online()?;
-        if self.checkpoints.running {
+        if self.checkpoints.is_running() {
             return Ok(None);
         }
         if self.health.done_or_later(self.journal.write())?.is_none() {
@@ -441,7 +424,7 @@ impl<D: Disk> LogStore<D> {
         }
         let written = self.write_indexes(extent);
         self.health.done(written)?;
-        let generation = self.checkpoints.generation + 1;
+        let generation = self.checkpoints.next_generation();
         let place = self.journal.end();
         let ticket = CheckpointTicket {
             disk: self.disk.clone(),
@@ -461,10 +444,7 @@ impl<D: Disk> LogStore<D> {
                 self.identity.directory,
             ),
         };
-        self.checkpoints.running = true;
-        self.checkpoints.postponed = false;
-        self.checkpoints.journal_written = self.journal.written();
-        self.checkpoints.direct_written = 0;
+        self.checkpoints.begin(self.journal.written());
         Ok(Some(ticket))
     }
 
@@ -477,7 +457,7 @@ impl<D: Disk> LogStore<D> {
         ticket: &CheckpointTicket<D>,
         ran: Result<(), DiskError>,
     ) -> Result<(), StoreFailure> {
-        self.checkpoints.running = false;
+        self.checkpoints.end();
         self.health.check_online()?;
         if ran == Err(DiskError::NoSpace) {
             return Ok(()); // the one before stands, and the journal behind it; the next one comes in its time
@@ -485,14 +465,12 @@ impl<D: Disk> LogStore<D> {
         if self.health.done_or_later(ran)?.is_none() {
             // The same, but that what names directories was not synced, and that the next one is due.
             self.names.give_back_of_checkpoint(&ticket.names);
-            self.checkpoints.postponed = true;
+            self.checkpoints.postpone();
             return Ok(());
         }
         self.names.settle(&ticket.names);
-        // From the place of the checkpoint before, which stands in for this one should it rot.
-        self.journal.release_before(self.checkpoints.place.file_use);
-        self.checkpoints.generation = ticket.generation;
-        self.checkpoints.place = ticket.place;
+        let before = self.checkpoints.complete(ticket.generation, ticket.place);
+        self.journal.release_before(before.file_use);
         Ok(())
     }
 
@@ -514,13 +492,8 @@ impl<D: Disk> LogStore<D> {
     /// [`StoreFailure::Offline`].
     pub fn has_space(&mut self) -> Result<bool, StoreFailure> {
         self.health.check_online()?;
-        // KeptTwice the reserve, so that it is not gone again with the next append.
-        Ok(self.free_bytes() >= self.options.reserve_bytes.saturating_mul(2))
-    }
-
-    /// Bytes that can still be written. Where the disk does not say, the write will tell.
-    pub(super) fn free_bytes(&self) -> u64 {
-        self.disk.free_bytes().unwrap_or(u64::MAX)
+        // Twice the reserve, so that it is not gone again with the next append.
+        Ok(free_bytes(&self.disk) >= self.options.reserve_bytes.saturating_mul(2))
     }
 
     /// Takes the directory out of service: every later call fails. For a driver that has learnt of a failure

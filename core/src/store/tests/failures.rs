@@ -61,7 +61,7 @@ fn on_a_full_disk_appends_fail_whole_while_votes_truncations_and_deletes_go_on()
         .unwrap();
     driver.commit();
     disk.set_free(options().reserve_bytes - 1);
-    driver.store.space_left = 0;
+    driver.store.space.forget();
     let end = driver.end(replica(0));
     let refused = driver.append(replica(0), vec![Entry::Batch(batch(2, 1, 1, 9000))]);
     let stage = |done: Result<Option<Completion>, _>| done.unwrap().map(|done| done.stage);
