@@ -10,12 +10,13 @@ use crate::ids::{Offset, TopicPartition, Voter};
 use crate::log::{Entry, Position};
 use crate::record::{Batch, BatchHeader, HEADER_SIZE};
 use crate::store::index::IndexTail;
-use crate::store::open_files::Opened;
+use crate::store::open_files::{FileName, Opened};
 use crate::store::record::{AppendedEntry, Record};
 use crate::store::removals::Removal;
 use crate::store::replica::{Hole, Place, ReplicaState, Segment, Snapshot};
+use crate::store::replica_log::ReplicaLog;
 use crate::store::segment::{self, FileKind};
-use crate::store::store::{LogStore, ReplicaLog, Taken};
+use crate::store::store::{LogStore, Taken};
 use crate::store::{
     Disk, DiskError, DiskFile, Flush, OrderKind, Refusal, Roll, StoreFailure, bad_sectors, journal,
 };
@@ -75,7 +76,7 @@ impl<D: Disk> LogStore<D> {
         }
     }
 
-    fn log_of(&mut self, replica: TopicPartition) -> &mut ReplicaLog {
+    pub(super) fn log_of(&mut self, replica: TopicPartition) -> &mut ReplicaLog {
         self.replicas
             .get_mut(&replica)
             .expect("a replica is created before anything else is ordered of it")
@@ -106,11 +107,7 @@ impl<D: Disk> LogStore<D> {
             return Ok(()); // what it keeps has been refused as well
         }
         log.refused = None;
-        let emptied = log.state.truncate(to);
-        match (log.state.segments.last(), &mut log.index) {
-            (Some(last), Some(index)) => index.truncate(last),
-            (_, index) => *index = None,
-        }
+        let emptied = log.truncate(to);
         let last = log
             .state
             .segments
@@ -310,13 +307,21 @@ impl<D: Disk> LogStore<D> {
         segment: Offset,
     ) -> Result<D::File, DiskError> {
         let name = (replica, segment, FileKind::Log);
-        let (file, opened) = self.files.open(&self.disk, name)?;
+        let (file, opened) = self.open_file(name)?;
         self.files.sync_with_commit(name);
         if opened == Opened::Made {
-            self.names.note_made(replica);
             self.names.sync_replica_with_commit(replica);
         }
         Ok(file)
+    }
+
+    /// A file to be written, with its name noted where it has been made.
+    pub(super) fn open_file(&mut self, name: FileName) -> Result<(D::File, Opened), DiskError> {
+        let (file, opened) = self.files.open(&self.disk, name)?;
+        if opened == Opened::Made {
+            self.names.note_made(name.0);
+        }
+        Ok((file, opened))
     }
 
     /// Remembers a hole, so that it is known before anything is read there again.
@@ -586,24 +591,11 @@ impl<D: Disk> LogStore<D> {
         interval: u32,
     ) -> Result<(), DiskError> {
         let log = self.log_of(replica);
-        let is_new = log
-            .index
-            .as_ref()
-            .is_none_or(|index| index.segment() != place.segment);
-        let gathered = log.index.as_ref().is_some_and(IndexTail::has_gathered);
-        if is_new || gathered {
-            self.write_hint(replica)?;
+        if log.opens_segment(place) || log.index().is_some_and(IndexTail::has_gathered) {
+            self.write_index(replica)?;
         }
-        let log = self.log_of(replica);
-        let entries = log.state.push_batch(batch.header, place, interval);
-        if is_new {
-            let segment = Segment::new(place.segment);
-            log.index = Some(IndexTail::written(&segment));
-        }
-        log.index
-            .as_mut()
-            .expect("made above where there was none")
-            .push(entries);
+        self.log_of(replica)
+            .push_batch(batch.header, place, interval);
         Ok(())
     }
 }

@@ -13,8 +13,9 @@ use crate::record::{Batch, BatchHeader};
 use crate::store::index::{self, OffsetEntry, TimeEntry};
 use crate::store::open_files::OpenFiles;
 use crate::store::replica::{Hole, ReplicaState, Segment};
+use crate::store::replica_log::ReplicaLog;
 use crate::store::segment::{self, FileKind, Step, Walk, is_plausible, read_batch};
-use crate::store::store::{LogStore, ReplicaLog};
+use crate::store::store::LogStore;
 use crate::store::{
     Disk, DiskError, DiskFile, Query, QueryKind, QueryResult, ReadError, StoreFailure, bad_sectors,
 };
@@ -303,7 +304,7 @@ impl<D: Disk> Reader<'_, D> {
 
     /// The gathered entries of a segment, and how many are in its files.
     pub(super) fn index_of(&self, segment: &Segment) -> (Option<&index::IndexTail>, (u32, u32)) {
-        match &self.log.index {
+        match self.log.index() {
             Some(tail) if tail.segment() == segment.base_offset => (Some(tail), tail.in_files()),
             Some(_) | None => (None, (segment.offset_entries, segment.time_entries)),
         }

@@ -14,15 +14,14 @@ use crate::ids::{Incarnation, Offset, TopicPartition, Voter};
 use crate::log::Position;
 use crate::record::{Batch, BatchHeader, HEADER_SIZE};
 use crate::store::codec::Take;
-use crate::store::index::IndexTail;
 use crate::store::journal::{self, GroupHeader, SecondCopies};
 use crate::store::journal_reader::{Found, FoundFile};
 use crate::store::open_files::{FileName, OpenFiles};
 use crate::store::query::Reader;
 use crate::store::record::{AppendedEntry, Record};
-use crate::store::replica::{Hole, Place, ReplicaState, Segment};
+use crate::store::replica::{Hole, Place, ReplicaState};
+use crate::store::replica_log::ReplicaLog;
 use crate::store::segment::{self, FileKind};
-use crate::store::store::ReplicaLog;
 use crate::store::{Disk, DiskError, DiskFile, Mark, StoreOptions, VoterChange, bad_sectors};
 
 /// Replays the journal over a checkpoint's state.
@@ -446,13 +445,7 @@ impl<'a, D: Disk> Replay<'a, D> {
         if self.hooks.is(Mutant::KeepsTruncatedEpochs) {
             self.stale_epochs.insert(replica);
         }
-        let log = self.log_of(replica);
-        let emptied = log.state.truncate(to);
-        match (log.state.segments.last(), &mut log.index) {
-            (Some(last), Some(index)) => index.truncate(last),
-            (_, index) => *index = None,
-        }
-        for segment in emptied {
+        for segment in self.log_of(replica).truncate(to) {
             for kind in FileKind::ALL {
                 self.files.forget((replica, segment, kind));
                 self.written.remove(&(replica, segment, kind));
@@ -687,37 +680,14 @@ impl<'a, D: Disk> Replay<'a, D> {
     ) -> Result<(), DiskError> {
         let interval = self.options.index_interval_bytes;
         let log = self.log_of(replica);
-        let is_new = log
-            .index
-            .as_ref()
-            .is_none_or(|index| index.segment() != place.segment);
-        if is_new {
-            self.write_index(replica)?;
+        if log.opens_segment(place)
+            && let Some(before) = log.unwritten_index()
+        {
+            let offsets = self.file((replica, before, FileKind::OffsetIndex))?;
+            let times = self.file((replica, before, FileKind::TimeIndex))?;
+            self.log_of(replica).write_index(&offsets, &times)?;
         }
-        let log = self.log_of(replica);
-        let entries = log.state.push_batch(header, place, interval);
-        if is_new {
-            log.index = Some(IndexTail::written(&Segment::new(place.segment)));
-        }
-        log.index
-            .as_mut()
-            .expect("made above where there was none")
-            .push(entries);
-        Ok(())
-    }
-
-    fn write_index(&mut self, replica: TopicPartition) -> Result<(), DiskError> {
-        let Some(mut index) = self.log_of(replica).index.take() else {
-            return Ok(());
-        };
-        if index.is_empty() {
-            self.log_of(replica).index = Some(index);
-            return Ok(());
-        }
-        let offsets = self.file((replica, index.segment(), FileKind::OffsetIndex))?;
-        let times = self.file((replica, index.segment(), FileKind::TimeIndex))?;
-        index.write(&offsets, &times)?;
-        self.log_of(replica).index = Some(index);
+        self.log_of(replica).push_batch(header, place, interval);
         Ok(())
     }
 

@@ -18,9 +18,10 @@ use crate::ids::{Incarnation, Offset, TopicPartition};
 use crate::record::Batch;
 use crate::store::index::{self, IndexTail};
 use crate::store::query::Reader;
-use crate::store::replica::{ReplicaState, Segment};
+use crate::store::replica::Segment;
+use crate::store::replica_log::ReplicaLog;
 use crate::store::segment::{self, FileKind, Step, Walk};
-use crate::store::store::{LogStore, ReplicaLog};
+use crate::store::store::LogStore;
 use crate::store::{Disk, DiskError, StoreFailure, bad_sectors};
 use crate::time::Instant;
 
@@ -240,25 +241,6 @@ impl<D: Disk> LogStore<D> {
         self.commits.want();
         Ok(true)
     }
-
-    /// Writes the indexes of a segment anew. What it has grown by since they were made is written in its time, and what
-    /// of it was truncated is not counted.
-    fn write_index_anew(
-        &mut self,
-        replica: TopicPartition,
-        mut index: IndexTail,
-    ) -> Result<(), StoreFailure> {
-        let is_there = self.replicas.get(&replica).is_some_and(|log| {
-            let mut segments = log.state.segments.iter();
-            segments.any(|known| known.base_offset == index.segment())
-        });
-        if !is_there {
-            return Ok(());
-        }
-        // An index is a hint: it is written where there is room and a descriptor.
-        let written = self.write_index_files(replica, &mut index);
-        self.health.done_or_later(written).map(|_| ())
-    }
 }
 
 impl<D: Disk> Reader<'_, D> {
@@ -420,29 +402,6 @@ impl<D: Disk> Reader<'_, D> {
 
 /// A segment, and batches in it with the byte that each starts at.
 type WholeBatches = (Offset, Vec<(u32, Batch)>);
-
-impl ReplicaLog {
-    /// What a reader needs of it.
-    fn for_reading(&self) -> Self {
-        let state = &self.state;
-        Self {
-            state: ReplicaState {
-                log_start_offset: state.log_start_offset,
-                notes_below: state.notes_below,
-                notes: state.notes.clone(),
-                end: state.end,
-                high_watermark: state.high_watermark,
-                holes: state.holes.clone(),
-                segments: state.segments.clone(),
-                tail: state.tail.clone(),
-                ..ReplicaState::default()
-            },
-            index: self.index.clone(),
-            truncated: None,
-            refused: None,
-        }
-    }
-}
 
 fn weight(log: &ReplicaLog) -> u64 {
     let bytes = log.state.segments.iter().map(|it| u64::from(it.length));

@@ -15,20 +15,20 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::hooks::{Hooks, Mutant};
-use crate::ids::{ClusterId, Incarnation, Offset, TopicPartition};
+use crate::ids::{ClusterId, Incarnation, TopicPartition};
 use crate::store::checkpoint_schedule::CheckpointSchedule;
 use crate::store::commit::{CheckpointTicket, CommitTicket};
 use crate::store::commit_queue::CommitQueue;
 use crate::store::free_space::{FreeSpace, free_bytes};
 use crate::store::health::Health;
-use crate::store::index::IndexTail;
+use crate::store::index_files::Indexes;
 use crate::store::journal::{GroupNumber, Journal};
-use crate::store::open_files::{OpenFiles, Opened};
+use crate::store::open_files::OpenFiles;
 use crate::store::record::Record;
 use crate::store::removals::Removals;
-use crate::store::replica::ReplicaState;
+use crate::store::replica_log::ReplicaLog;
 use crate::store::scrub::Scrub;
-use crate::store::segment::{self, FileKind};
+use crate::store::segment;
 use crate::store::unsynced_names::UnsyncedNames;
 use crate::store::{
     BootId, Completion, Disk, DiskError, Flush, Identity, OpenError, Order, OrderKind, Refusal,
@@ -64,43 +64,12 @@ pub struct LogStore<D: Disk> {
     pub(super) space: FreeSpace,
 }
 
-/// Which of the index entries that are in memory a checkpoint brings to their files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Indexes {
-    All,
-    /// As many as there are descriptors for.
-    WhereRoom,
-}
-
-/// One replica.
-#[derive(Debug)]
-pub(super) struct ReplicaLog {
-    pub(super) state: ReplicaState,
-    pub(super) index: Option<IndexTail>,
-    /// A truncation in this group must be durable, and what it drops be gone, before the log grows again.
-    pub(super) truncated: Option<GroupNumber>,
-    /// Why an append was refused, where one was: what stands behind it is refused too.
-    pub(super) refused: Option<Refusal>,
-}
-
 /// Whether an append was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Taken {
     Yes,
     /// It has changed nothing.
     No(Refusal),
-}
-
-impl ReplicaLog {
-    pub(super) fn new(state: ReplicaState) -> Self {
-        let index = state.segments.last().map(IndexTail::written);
-        Self {
-            state,
-            index,
-            truncated: None,
-            refused: None,
-        }
-    }
 }
 
 impl<D: Disk> LogStore<D> {
@@ -553,70 +522,6 @@ impl<D: Disk> LogStore<D> {
         self.journal.set_durable(synced.number);
         self.commits.settle(synced.number);
         self.remove_due()
-    }
-
-    /// Puts what the indexes have gathered into their files. An index is a hint: on a full disk, and without descriptors,
-    /// it does without these entries.
-    fn write_indexes(&mut self, extent: Indexes) -> Result<(), DiskError> {
-        let replicas: Vec<_> = self
-            .replicas
-            .iter()
-            .filter(|(_, log)| log.index.as_ref().is_some_and(|index| !index.is_empty()))
-            .map(|(&replica, _)| replica)
-            .collect();
-        for replica in replicas {
-            if extent == Indexes::WhereRoom && !self.files.has_room() {
-                break; // each of the others would wait for a sync: a later checkpoint writes more of them
-            }
-            self.write_hint(replica)?;
-        }
-        Ok(())
-    }
-
-    /// Puts what a replica's index has gathered into its files, where there is room and a descriptor. What is not there
-    /// then is looked for by reading on from the entry before, and the scrub writes it anew.
-    pub(super) fn write_hint(&mut self, replica: TopicPartition) -> Result<(), DiskError> {
-        let written = self.write_index(replica);
-        self.health.or_without(written).map(|_| ())
-    }
-
-    /// Puts what a replica's index has gathered into its files.
-    fn write_index(&mut self, replica: TopicPartition) -> Result<(), DiskError> {
-        let log = self.replicas.get_mut(&replica);
-        let Some(mut index) = log.and_then(|log| log.index.take()) else {
-            return Ok(());
-        };
-        let written = self.write_index_files(replica, &mut index);
-        if let Some(log) = self.replicas.get_mut(&replica) {
-            log.index = Some(index);
-        }
-        written
-    }
-
-    pub(super) fn write_index_files(
-        &mut self,
-        replica: TopicPartition,
-        index: &mut IndexTail,
-    ) -> Result<(), DiskError> {
-        if index.is_empty() {
-            return Ok(());
-        }
-        let offsets = self.index_file(replica, index.segment(), FileKind::OffsetIndex)?;
-        let times = self.index_file(replica, index.segment(), FileKind::TimeIndex)?;
-        index.write(&offsets, &times)
-    }
-
-    fn index_file(
-        &mut self,
-        replica: TopicPartition,
-        segment: Offset,
-        kind: FileKind,
-    ) -> Result<D::File, DiskError> {
-        let (file, opened) = self.files.open(&self.disk, (replica, segment, kind))?;
-        if opened == Opened::Made {
-            self.names.note_made(replica);
-        }
-        Ok(file)
     }
 
     /// Adds a record without bodies to the group that is being staged.

@@ -1,0 +1,110 @@
+//! One replica's log in memory: its state, its last segment's index, and what the next append has to wait for.
+
+use crate::ids::Offset;
+use crate::log::Position;
+use crate::record::BatchHeader;
+use crate::store::index::IndexTail;
+use crate::store::journal::GroupNumber;
+use crate::store::replica::{Place, ReplicaState, Segment};
+use crate::store::{DiskError, DiskFile, Refusal};
+
+/// One replica.
+#[derive(Debug)]
+pub(super) struct ReplicaLog {
+    /// What the journal says of it.
+    pub(super) state: ReplicaState,
+    /// The index of its last segment; `None` where there is no segment.
+    index: Option<IndexTail>,
+    /// A truncation in this group must be durable, and what it drops be gone, before the log grows again.
+    pub(super) truncated: Option<GroupNumber>,
+    /// Why an append was refused, where one was: what stands behind it is refused too.
+    pub(super) refused: Option<Refusal>,
+}
+
+impl ReplicaLog {
+    /// With everything of its index in the files.
+    pub(super) fn new(state: ReplicaState) -> Self {
+        let index = state.segments.last().map(IndexTail::written);
+        Self {
+            state,
+            index,
+            truncated: None,
+            refused: None,
+        }
+    }
+
+    /// What a reader needs of it.
+    pub(super) fn for_reading(&self) -> Self {
+        let state = &self.state;
+        Self {
+            state: ReplicaState {
+                log_start_offset: state.log_start_offset,
+                notes_below: state.notes_below,
+                notes: state.notes.clone(),
+                end: state.end,
+                high_watermark: state.high_watermark,
+                holes: state.holes.clone(),
+                segments: state.segments.clone(),
+                tail: state.tail.clone(),
+                ..ReplicaState::default()
+            },
+            index: self.index.clone(),
+            truncated: None,
+            refused: None,
+        }
+    }
+
+    pub(super) const fn index(&self) -> Option<&IndexTail> {
+        self.index.as_ref()
+    }
+
+    /// The segment whose index has entries that are not in its files.
+    pub(super) fn unwritten_index(&self) -> Option<Offset> {
+        let index = self.index.as_ref().filter(|index| !index.is_empty());
+        index.map(IndexTail::segment)
+    }
+
+    /// Writes these entries to the index's files.
+    pub(super) fn write_index<F: DiskFile>(
+        &mut self,
+        offsets: &F,
+        times: &F,
+    ) -> Result<(), DiskError> {
+        match &mut self.index {
+            Some(index) => index.write(offsets, times),
+            None => Ok(()),
+        }
+    }
+
+    /// Drops everything behind `to`. Returns the segments that are left without a batch.
+    ///
+    /// # Panics
+    /// As [`ReplicaState::truncate`].
+    pub(super) fn truncate(&mut self, to: Position) -> Vec<Offset> {
+        let emptied = self.state.truncate(to);
+        match (self.state.segments.last(), &mut self.index) {
+            (Some(last), Some(index)) => index.truncate(last),
+            (_, index) => *index = None,
+        }
+        emptied
+    }
+
+    /// Whether a batch at this place is the first of a segment: the index of the one before must be written then.
+    pub(super) fn opens_segment(&self, place: Place) -> bool {
+        let index = self.index.as_ref();
+        index.is_none_or(|index| index.segment() != place.segment)
+    }
+
+    /// Takes a batch that has been placed into state and index.
+    pub(super) fn push_batch(&mut self, header: BatchHeader, place: Place, interval: u32) {
+        let is_first = self.opens_segment(place);
+        let entries = self.state.push_batch(header, place, interval);
+        if is_first {
+            self.index = Some(IndexTail::written(&Segment::new(place.segment)));
+        }
+        let index = self.index.as_mut();
+        index
+            .expect("made above where there was none")
+            .push(entries);
+    }
+}
