@@ -29,6 +29,8 @@ mod journal;
 mod journal_reader;
 mod open_files;
 mod execute;
+mod append;
+mod fill;
 mod query;
 mod record;
 mod removals;

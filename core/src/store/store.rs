@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::hooks::{Hooks, Mutant};
 use crate::ids::{ClusterId, Incarnation, TopicPartition};
+use crate::store::append::Taken;
 use crate::store::checkpoint_schedule::CheckpointSchedule;
 use crate::store::commit::{CheckpointTicket, CommitTicket};
 use crate::store::commit_queue::CommitQueue;
@@ -31,8 +32,8 @@ use crate::store::scrub::Scrub;
 use crate::store::segment;
 use crate::store::unsynced_names::UnsyncedNames;
 use crate::store::{
-    BootId, Completion, Disk, DiskError, Flush, Identity, OpenError, Order, OrderKind, Refusal,
-    Stage, StoreFailure, StoreOptions, checkpoint, failed_sync, identity, journal,
+    BootId, Completion, Disk, DiskError, Flush, Identity, OpenError, Order, OrderKind, Stage,
+    StoreFailure, StoreOptions, checkpoint, failed_sync, identity, journal,
 };
 use crate::time::Instant;
 
@@ -62,14 +63,6 @@ pub struct LogStore<D: Disk> {
     pub(super) checkpoints: CheckpointSchedule,
     pub(super) scrub: Scrub,
     pub(super) space: FreeSpace,
-}
-
-/// Whether an append was taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Taken {
-    Yes,
-    /// It has changed nothing.
-    No(Refusal),
 }
 
 impl<D: Disk> LogStore<D> {

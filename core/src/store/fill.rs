@@ -1,0 +1,162 @@
+//! How the batches that a peer sent are put into holes.
+//!
+//! A batch is written where it is the very one that is missing. Whatever does not fit is passed over: the hole stays, and can be
+//! asked for again.
+
+use crate::ids::{Offset, TopicPartition};
+use crate::record::{Batch, BatchHeader};
+use crate::store::record::Record;
+use crate::store::replica::{Hole, Place, ReplicaState};
+use crate::store::replica_log::ReplicaLog;
+use crate::store::segment;
+use crate::store::store::LogStore;
+use crate::store::{Disk, DiskError, bad_sectors};
+
+/// How batches lie in a hole.
+enum Layout {
+    /// They fill it, or are not all that is missing.
+    Open,
+    /// They fill this wider one.
+    Wider(Hole),
+    /// They are not as many bytes as are missing.
+    Wrong,
+}
+
+impl<D: Disk> LogStore<D> {
+    /// Writes batches into the holes that they start. A batch that does not fit exactly where one is missing, or
+    /// is damaged itself, is passed over, as are all where they are not as many bytes as are missing: the hole stays, and
+    /// can be asked for again. Returns whether none was.
+    pub(super) fn fill(
+        &mut self,
+        replica: TopicPartition,
+        batches: &[Batch],
+    ) -> Result<bool, DiskError> {
+        // Where it cannot be looked at, they are asked for again.
+        match self.layout_of(replica, batches) {
+            Ok(Layout::Open) => {}
+            Ok(Layout::Wider(hole)) => self.add_hole(replica, hole),
+            Ok(Layout::Wrong) | Err(_) => return Ok(false),
+        }
+        let mut all_fit = true;
+        for batch in batches {
+            let state = &self.log_of(replica).state;
+            let header = &batch.header;
+            let Some(hole) = state.hole_at(header.base_offset) else {
+                continue;
+            };
+            if !fits(hole, batch, state) {
+                all_fit = false;
+                continue;
+            }
+            let place = Place {
+                segment: hole.segment,
+                position: hole.bytes.start,
+            };
+            let written = self.write_filling(replica, place, batch);
+            if self.health.or_without(written)?.is_none() {
+                all_fit = false;
+                continue;
+            }
+            let range = header.base_offset..header.next_offset();
+            let bytes = segment::size(header);
+            self.state_of(replica).fill_hole(&range, bytes);
+            self.stage(replica, &Record::Fill { range, bytes });
+        }
+        Ok(all_fit)
+    }
+
+    /// How these batches lie in a hole, should they be all that is missing in it. If they take more or fewer bytes,
+    /// what stands in front of the hole is not what was written there: no CRC covers the base offset, so the end of another
+    /// batch that a write has put at the wrong place may pass for the end of this one. Where the first of these batches
+    /// belongs there, and all of them take exactly the bytes from it to the hole's end, it is lost as well.
+    fn layout_of(&self, replica: TopicPartition, batches: &[Batch]) -> Result<Layout, DiskError> {
+        let (Some(first), Some(last)) = (batches.first(), batches.last()) else {
+            return Ok(Layout::Open);
+        };
+        let log = &self.replicas[&replica];
+        let Some(hole) = log.state.hole_at(last.header.last_offset()) else {
+            return Ok(Layout::Open);
+        };
+        let is_run = batches
+            .windows(2)
+            .all(|pair| pair[0].header.next_offset() == pair[1].header.base_offset);
+        let is_all = first.header.base_offset <= hole.offsets.start
+            && last.header.next_offset() == hole.offsets.end;
+        if hole.accepted || !is_run || !is_all {
+            return Ok(Layout::Open);
+        }
+        let bytes = |batches: &[Batch]| {
+            let sizes = batches.iter().map(|batch| segment::size(&batch.header));
+            sizes.sum::<u32>()
+        };
+        let within = batches
+            .iter()
+            .position(|batch| batch.header.base_offset == hole.offsets.start);
+        if within.is_some_and(|at| bytes(&batches[at..]) == hole.bytes.end - hole.bytes.start) {
+            return Ok(Layout::Open);
+        }
+        let Some((position, header)) = self.batch_in_front(replica, log, hole)? else {
+            return Ok(Layout::Wrong);
+        };
+        let reaches = header.base_offset == first.header.base_offset
+            && header != first.header
+            && bytes(batches) == hole.bytes.end - position;
+        if !reaches {
+            return Ok(Layout::Wrong);
+        }
+        Ok(Layout::Wider(Hole {
+            offsets: header.base_offset..hole.offsets.end,
+            bytes: position..hole.bytes.end,
+            ..hole.clone()
+        }))
+    }
+
+    /// The batch that stands right before a hole, by its header, and its first byte.
+    fn batch_in_front(
+        &self,
+        replica: TopicPartition,
+        log: &ReplicaLog,
+        hole: &Hole,
+    ) -> Result<Option<(u32, BatchHeader)>, DiskError> {
+        let mut segments = log.state.segments.iter();
+        let index = segments.position(|known| known.base_offset == hole.segment);
+        let Some(index) = index.filter(|_| hole.offsets.start > hole.segment) else {
+            return Ok(None);
+        };
+        let reader = self.reader(replica, log);
+        let file = reader.open(&log.state.segments[index])?;
+        let before = Offset(hole.offsets.start.0 - 1);
+        let found = reader.find(index, &file, before)?;
+        Ok(found.filter(|(_, header)| header.next_offset() == hole.offsets.start))
+    }
+
+    fn write_filling(
+        &mut self,
+        replica: TopicPartition,
+        place: Place,
+        batch: &Batch,
+    ) -> Result<(), DiskError> {
+        let file = self.open_for_commit(replica, place.segment)?;
+        let parts: [&[u8]; 2] = [&batch.header.to_bytes(), &batch.body];
+        bad_sectors::write_over(&file, place.position.into(), &parts)
+    }
+}
+
+/// Whether a batch is the one that the hole starts with.
+fn fits(hole: &Hole, batch: &Batch, state: &ReplicaState) -> bool {
+    let header = &batch.header;
+    let room = hole.bytes.end.saturating_sub(hole.bytes.start);
+    let closes = header.next_offset() == hole.offsets.end;
+    let exact = segment::size(header) == room;
+    let is_known_batch = state
+        .tail
+        .iter()
+        .find(|known| known.header.base_offset == header.base_offset)
+        .is_none_or(|known| known.header == *header);
+    hole.offsets.start == header.base_offset
+        && segment::is_plausible(header, hole.offsets.start, room, state)
+        && header.next_offset() <= hole.offsets.end
+        && closes == exact
+        && is_known_batch
+        && batch.verify().is_ok()
+}
