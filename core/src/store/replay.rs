@@ -32,27 +32,16 @@ pub(super) struct Replay<'a, D: Disk> {
     me: Voter,
     seed: u32,
     pub(super) replicas: BTreeMap<TopicPartition, ReplicaLog>,
-    /// Batches whose bodies the journal holds, to be written once the journal has been read: what was truncated
-    /// later must not be written over what has taken its place, which may stand nowhere else.
-    bodies: BTreeMap<TopicPartition, Vec<(Place, Batch)>>,
+    /// What was learnt of them besides. Some may turn out not to be there.
+    evidence: BTreeMap<TopicPartition, Evidence>,
     /// Files that were written, as many as may be open.
     pub(super) files: OpenFiles<D::File>,
     /// All that were.
     pub(super) written: BTreeSet<FileName>,
-    /// Replicas whose segments may have bytes behind their end.
-    touched: BTreeSet<TopicPartition>,
-    /// Replicas that a lost record may have touched.
-    suspects: BTreeSet<TopicPartition>,
     /// Replicas that have a directory.
     directories: BTreeSet<TopicPartition>,
     /// Replicas that were deleted and not created again.
     deleted: BTreeSet<TopicPartition>,
-    /// Replicas of which an append could not be taken whole.
-    severed: BTreeSet<TopicPartition>,
-    /// Replicas of which a truncation was replayed.
-    truncated: BTreeSet<TopicPartition>,
-    /// The changes of its voters that the journal has for a log, whether or not the log has them.
-    voter_changes: BTreeMap<TopicPartition, Vec<VoterChange>>,
     /// Where earlier starts ended logs that they had not found whole, by the incarnation that each began.
     cuts: BTreeMap<TopicPartition, Vec<(Incarnation, Position)>>,
     /// Whose groups are being replayed.
@@ -64,6 +53,31 @@ pub(super) struct Replay<'a, D: Disk> {
     is_same_run: bool,
     /// Replicas whose epochs a mutant leaves as they were before a truncation.
     stale_epochs: BTreeSet<TopicPartition>,
+}
+
+/// What replaying the journal has shown of a replica, besides its state.
+#[derive(Debug, Default)]
+struct Evidence {
+    /// A lost record may have touched it.
+    is_suspect: bool,
+    /// An append of it could not be taken whole.
+    is_severed: bool,
+    /// A truncation of it was replayed.
+    is_truncated: bool,
+    /// Its segments may have bytes behind their end.
+    is_touched: bool,
+    /// Batches whose bodies the journal holds, to be written once the journal has been read: what was truncated
+    /// later must not be written over what has taken its place, which may stand nowhere else.
+    bodies: Vec<(Place, Batch)>,
+    /// The changes of its voters that the journal has, whether or not its log has them.
+    voter_changes: Vec<VoterChange>,
+}
+
+impl Evidence {
+    /// Whether its log may end before what it has acknowledged.
+    const fn is_cut(&self) -> bool {
+        self.is_suspect || self.is_severed
+    }
 }
 
 impl<'a, D: Disk> Replay<'a, D> {
@@ -91,16 +105,11 @@ impl<'a, D: Disk> Replay<'a, D> {
             replicas: logs
                 .map(|(replica, state)| (replica, ReplicaLog::new(state)))
                 .collect(),
-            bodies: BTreeMap::new(),
+            evidence: BTreeMap::new(),
             files: OpenFiles::new(options.open_files_max, hooks.clone()),
             written: BTreeSet::new(),
-            touched: BTreeSet::new(),
-            suspects: BTreeSet::new(),
             directories,
             deleted: BTreeSet::new(),
-            severed: BTreeSet::new(),
-            truncated: BTreeSet::new(),
-            voter_changes: BTreeMap::new(),
             cuts: BTreeMap::new(),
             incarnation: Incarnation(0),
             decisions: Vec::new(),
@@ -148,14 +157,22 @@ impl<'a, D: Disk> Replay<'a, D> {
                 }
             }
         }
-        for replica in self.suspects.clone() {
-            // Behind a truncation there may be bytes that it dropped.
-            if self.replicas.contains_key(&replica) && !self.truncated.contains(&replica) {
+        // Behind a truncation there may be bytes that it dropped.
+        for replica in self.replicas_with(|evidence| evidence.is_suspect && !evidence.is_truncated)
+        {
+            if self.replicas.contains_key(&replica) {
                 self.salvage(replica, None)?;
             }
         }
-        for (replica, bodies) in std::mem::take(&mut self.bodies) {
-            for (place, batch) in bodies {
+        self.write_bodies()?;
+        self.find_missing()?;
+        self.cut_garbage()
+    }
+
+    /// Writes the bodies that the journal holds to their segments.
+    fn write_bodies(&mut self) -> Result<(), DiskError> {
+        for replica in self.replicas_with(|evidence| !evidence.bodies.is_empty()) {
+            for (place, batch) in std::mem::take(&mut self.evidence_of(replica).bodies) {
                 let file = self.file((replica, place.segment, FileKind::Log))?;
                 // What is there already stays as it is: a write puts its neighbours at risk until it is synced.
                 let there = segment::read_batch(&file, place.position, batch.header.size())?;
@@ -165,14 +182,13 @@ impl<'a, D: Disk> Replay<'a, D> {
                 }
             }
         }
-        self.find_missing()?;
-        self.cut_garbage()
+        Ok(())
     }
 
     /// Finds what a record that is lost may have taken from the segments of suspects: the deletion of a replica, or a
     /// truncation. Neither journal nor checkpoint knows of it, and who has caught up is no suspect any more.
     fn find_missing(&mut self) -> Result<(), DiskError> {
-        for &replica in self.suspects.union(&self.severed) {
+        for replica in self.replicas_with(Evidence::is_cut) {
             let Some(log) = self.replicas.get_mut(&replica) else {
                 continue;
             };
@@ -192,7 +208,7 @@ impl<'a, D: Disk> Replay<'a, D> {
             for hole in holes {
                 log.state.add_hole(hole);
             }
-            self.touched.insert(replica);
+            self.evidence_of(replica).is_touched = true;
         }
         Ok(())
     }
@@ -278,7 +294,7 @@ impl<'a, D: Disk> Replay<'a, D> {
     fn replay_copies(&mut self, copies: &SecondCopies, is_written: bool) -> Result<(), DiskError> {
         if !self.hooks.is(Mutant::JournalsVoterChangesOnce) {
             for (replica, change) in &copies.voter_changes {
-                let known = self.voter_changes.entry(*replica).or_default();
+                let known = &mut self.evidence_of(*replica).voter_changes;
                 known.push(change.clone());
             }
         }
@@ -310,7 +326,7 @@ impl<'a, D: Disk> Replay<'a, D> {
         }
         let unknown = || ReplicaLog::new(ReplicaState::new(Vec::new()));
         self.replicas.entry(replica).or_insert_with(unknown);
-        self.suspects.insert(replica);
+        self.evidence_of(replica).is_suspect = true;
     }
 
     fn replay(
@@ -333,16 +349,22 @@ impl<'a, D: Disk> Replay<'a, D> {
             // Its creation is lost with a damaged group; or this is the record of a start.
             self.suspect(replica);
         }
-        let changes = record.voter_changes();
-        if !changes.is_empty() {
-            let known = self.voter_changes.entry(replica).or_default();
-            known.extend(changes);
+        let known = &mut self.evidence_of(replica).voter_changes;
+        known.extend(record.voter_changes());
+        if let Record::Truncate { to } = &record {
+            known.retain(|change| change.outcome_is_known_at(*to));
         }
-        if let Record::Truncate { to } = &record
-            && let Some(changes) = self.voter_changes.get_mut(&replica)
-        {
-            changes.retain(|change| change.outcome_is_known_at(*to));
-        }
+        self.apply(replica, record, bodies, is_written)
+    }
+
+    /// Makes of a replica, if it is there, what a record says, as far as the bytes are there that it names.
+    fn apply(
+        &mut self,
+        replica: TopicPartition,
+        record: Record,
+        bodies: &Bytes,
+        is_written: bool,
+    ) -> Result<(), DiskError> {
         let Some(log) = self.replicas.get_mut(&replica) else {
             return Ok(());
         };
@@ -355,12 +377,12 @@ impl<'a, D: Disk> Replay<'a, D> {
                 entries,
                 flush: _,
             } => {
-                if self.suspects.contains(&replica) {
+                if self.evidence_of(replica).is_suspect {
                     self.salvage(replica, Some(after))?;
                 }
                 if self.state_of(replica).end != after {
                     // What it stands behind is lost, unless a truncation that follows drops it all.
-                    self.severed.insert(replica);
+                    self.evidence_of(replica).is_severed = true;
                     return Ok(());
                 }
                 self.replay_append(replica, entries, bodies.clone(), is_written)?;
@@ -370,11 +392,12 @@ impl<'a, D: Disk> Replay<'a, D> {
             Record::Truncate { to } => {
                 if !state.can_truncate(to) {
                     // What it stands behind is lost, unless a truncation that follows drops it all.
-                    self.severed.insert(replica);
+                    self.evidence_of(replica).is_severed = true;
                     return Ok(());
                 }
-                self.severed.remove(&replica);
-                self.truncated.insert(replica);
+                let evidence = self.evidence_of(replica);
+                evidence.is_severed = false;
+                evidence.is_truncated = true;
                 self.truncate(replica, to);
             }
             // A vote never goes back, in whatever order two copies are read.
@@ -416,15 +439,20 @@ impl<'a, D: Disk> Replay<'a, D> {
     /// Nothing that was read of this replica counts any more.
     fn forget(&mut self, replica: TopicPartition) {
         self.replicas.remove(&replica);
+        self.evidence.remove(&replica);
         self.deleted.remove(&replica);
-        self.touched.remove(&replica);
-        self.severed.remove(&replica);
-        self.suspects.remove(&replica);
-        self.truncated.remove(&replica);
-        self.voter_changes.remove(&replica);
-        self.bodies.remove(&replica);
         self.files.forget_replica(replica);
         self.written.retain(|(owner, _, _)| *owner != replica);
+    }
+
+    fn evidence_of(&mut self, replica: TopicPartition) -> &mut Evidence {
+        self.evidence.entry(replica).or_default()
+    }
+
+    /// The replicas of which this has been learnt.
+    fn replicas_with(&self, is_so: impl Fn(&Evidence) -> bool) -> Vec<TopicPartition> {
+        let found = self.evidence.iter().filter(|(_, evidence)| is_so(evidence));
+        found.map(|(&replica, _)| replica).collect()
     }
 
     fn state_of(&mut self, replica: TopicPartition) -> &mut ReplicaState {
@@ -438,10 +466,10 @@ impl<'a, D: Disk> Replay<'a, D> {
     }
 
     fn truncate(&mut self, replica: TopicPartition, to: Position) {
-        self.touched.insert(replica);
-        if let Some(bodies) = self.bodies.get_mut(&replica) {
-            bodies.retain(|(_, batch)| batch.header.base_offset < to.end_offset);
-        }
+        let evidence = self.evidence_of(replica);
+        evidence.is_touched = true;
+        let is_kept = |batch: &Batch| batch.header.base_offset < to.end_offset;
+        evidence.bodies.retain(|(_, batch)| is_kept(batch));
         if self.hooks.is(Mutant::KeepsTruncatedEpochs) {
             self.stale_epochs.insert(replica);
         }
@@ -461,7 +489,7 @@ impl<'a, D: Disk> Replay<'a, D> {
         mut bodies: Bytes,
         is_written: bool,
     ) -> Result<(), DiskError> {
-        self.touched.insert(replica);
+        self.evidence_of(replica).is_touched = true;
         for entry in entries {
             if self.is_cut_here(replica) {
                 return Ok(());
@@ -485,7 +513,7 @@ impl<'a, D: Disk> Replay<'a, D> {
                 Bytes::new()
             };
             if !self.is_next_place(replica, place) {
-                self.severed.insert(replica);
+                self.evidence_of(replica).is_severed = true;
                 return Ok(());
             }
             let is_whole = self.restore(replica, &header, place, inline, body)?;
@@ -496,7 +524,7 @@ impl<'a, D: Disk> Replay<'a, D> {
                 // It may never have been durable: a torn tail, or rot in the last group. Or it was truncated, and its
                 // bytes were overwritten just before the crash: then the truncation follows.
                 if !self.hooks.is(Mutant::TrustsTornTail) {
-                    self.severed.insert(replica);
+                    self.evidence_of(replica).is_severed = true;
                 }
                 return Ok(());
             }
@@ -522,7 +550,7 @@ impl<'a, D: Disk> Replay<'a, D> {
         replica: TopicPartition,
         until: Option<Position>,
     ) -> Result<(), DiskError> {
-        self.touched.insert(replica);
+        self.evidence_of(replica).is_touched = true;
         loop {
             let state = &self.log_of(replica).state;
             let (end, last) = (state.end, state.segments.last().copied());
@@ -612,8 +640,7 @@ impl<'a, D: Disk> Replay<'a, D> {
                 body,
             };
             if batch.body.len() == header.body_length as usize && batch.verify().is_ok() {
-                let bodies = self.bodies.entry(replica).or_default();
-                bodies.push((place, batch));
+                self.evidence_of(replica).bodies.push((place, batch));
                 return Ok(true);
             }
         }
@@ -697,7 +724,8 @@ impl<'a, D: Disk> Replay<'a, D> {
         let mut forgotten = BTreeSet::new();
         for (&replica, log) in &mut self.replicas {
             let is_volatile = log.state.mark == Mark::Volatile && !self.is_same_run;
-            let is_cut = self.suspects.contains(&replica) || self.severed.contains(&replica);
+            let evidence = self.evidence.remove(&replica).unwrap_or_default();
+            let is_cut = evidence.is_cut();
             if is_cut {
                 let to = log.state.end;
                 self.decisions.push((replica, Record::Truncate { to }));
@@ -709,8 +737,7 @@ impl<'a, D: Disk> Replay<'a, D> {
                 log.state.mark = Mark::Suspect;
                 self.decisions.push((replica, Record::Mark(Mark::Suspect)));
             }
-            let changes = self.voter_changes.remove(&replica).unwrap_or_default();
-            for change in changes {
+            for change in evidence.voter_changes {
                 let is_lost = is_cut && !change.outcome_is_known_at(log.state.end);
                 if is_lost && log.state.add_lost_voter_change(&change) {
                     let record = Record::LostVoterChange(change);
@@ -723,7 +750,7 @@ impl<'a, D: Disk> Replay<'a, D> {
 
     /// Cuts what stands behind the ends of the segments that were written lately, and finds what is missing before.
     fn cut_garbage(&mut self) -> Result<(), DiskError> {
-        for replica in std::mem::take(&mut self.touched) {
+        for replica in self.replicas_with(|evidence| evidence.is_touched) {
             let Some(log) = self.replicas.get(&replica) else {
                 continue;
             };
