@@ -173,8 +173,7 @@ impl DiskHandle {
     pub fn tick(&mut self) {
         self.order(&mut Vec::new());
         self.push_queries();
-        // A full queue wakes the writer without this.
-        let _ = self.jobs.try_send(Job::Tick);
+        wake(&self.jobs);
     }
 
     /// Makes everything durable, writes a checkpoint, closes the store and ends the threads.
@@ -284,9 +283,8 @@ where
         for ticket in tickets.drain(..) {
             scrubber.run_scrub(&ticket);
             if let Some(waker) = waker.upgrade() {
-                // What was found waits for a commit, and the next step for its time. A full queue wakes the writer
-                // without this.
-                let _ = waker.try_send(Job::Tick);
+                // What was found waits for a commit, and the next step for its time.
+                wake(&waker);
             }
         }
     });
@@ -297,8 +295,7 @@ where
         query_queue,
         move |query| {
             if shared.answer(&query) {
-                // What was found damaged waits for a commit. A full queue wakes the writer without this.
-                let _ = waker.try_send(Job::Tick);
+                wake(&waker); // what was found damaged waits for a commit
             }
         },
     );
@@ -310,6 +307,12 @@ where
         ordered: Arc::default(),
         gone,
     }
+}
+
+/// Has the writer look at what is due.
+fn wake(jobs: &mpsc::Sender<Job>) {
+    // A full queue wakes it without this.
+    let _ = jobs.try_send(Job::Tick);
 }
 
 impl<D: Disk> Shared<D> {
