@@ -10,12 +10,17 @@ use crate::store::{Disk, DiskError, DiskFile, bad_sectors, checkpoint};
 /// A group commit: everything that was executed before it.
 #[derive(Clone, Debug)]
 pub struct CommitTicket<D: Disk> {
+    /// Where the names are.
     pub(super) disk: D,
+    /// Where a sync that fails is noted.
     pub(super) failed_sync: FailedSync<D::File>,
     /// Everything up to this group becomes durable.
     pub(super) number: GroupNumber,
+    /// The files of replicas that it syncs first.
     pub(super) segments: Vec<D::File>,
+    /// The names that it syncs then.
     pub(super) names: NamesToSync,
+    /// The journal's files that it syncs last.
     pub(super) journal: Vec<D::File>,
 }
 
@@ -46,12 +51,19 @@ impl<D: Disk> CommitTicket<D> {
 /// A checkpoint: the segments written since the last one, and then the checkpoint's own file.
 #[derive(Clone, Debug)]
 pub struct CheckpointTicket<D: Disk> {
+    /// Where the names and the checkpoint's file are.
     pub(super) disk: D,
+    /// Where a sync that fails is noted.
     pub(super) failed_sync: FailedSync<D::File>,
+    /// Its number.
     pub(super) generation: u64,
+    /// Everything before this place is in it.
     pub(super) place: JournalPlace,
+    /// The files of replicas that it syncs first.
     pub(super) segments: Vec<D::File>,
+    /// The names that it syncs then.
     pub(super) names: NamesToSync,
+    /// What it writes last.
     pub(super) bytes: Vec<u8>,
 }
 

@@ -10,6 +10,7 @@ use crate::store::{DiskError, DiskFile, Refusal, StoreFailure};
 /// The health of one directory.
 #[derive(Debug)]
 pub(super) struct Health<F> {
+    /// What a simulator has planted.
     hooks: Hooks,
     /// Where a sync that fails is noted for the next start.
     failed_sync: FailedSync<F>,

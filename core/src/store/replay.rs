@@ -26,11 +26,15 @@ use crate::store::{Disk, DiskError, DiskFile, Mark, StoreOptions, VoterChange, b
 
 /// Replays the journal over a checkpoint's state.
 pub(super) struct Replay<'a, D: Disk> {
+    /// The directory.
     disk: &'a D,
+    /// Sizes and bounds of its store.
     options: StoreOptions,
     /// Whose directory it is.
     me: Voter,
+    /// Of the directory's checksums.
     seed: u32,
+    /// The replicas as far as the journal has been replayed.
     pub(super) replicas: BTreeMap<TopicPartition, ReplicaLog>,
     /// What was learnt of them besides. Some may turn out not to be there.
     evidence: BTreeMap<TopicPartition, Evidence>,
@@ -48,6 +52,7 @@ pub(super) struct Replay<'a, D: Disk> {
     incarnation: Incarnation,
     /// What recovery decided, to be journalled.
     pub(super) decisions: Vec<(TopicPartition, Record)>,
+    /// What a simulator has planted.
     hooks: &'a Hooks,
     /// Nothing but the process has died since the checkpoint: whatever was written is there.
     is_same_run: bool,

@@ -37,32 +37,47 @@ use crate::store::{
 };
 use crate::time::Instant;
 
-/// The log store of one directory.
+/// The log store of one directory: its parts, and the order in which things happen to them.
 #[derive(Debug)]
 pub struct LogStore<D: Disk> {
+    /// The directory.
     pub(super) disk: D,
+    /// Sizes and bounds.
     pub(super) options: StoreOptions,
-    pub(super) health: Health<D::File>,
+    /// What a simulator has planted.
     pub(super) hooks: Hooks,
+    /// Whose directory it is.
     pub(super) identity: Identity,
+    /// This start's number.
     pub(super) incarnation: Incarnation,
+    /// The run of the operating system that it is in.
     pub(super) boot: BootId,
+    /// Whether the directory can still be used.
+    pub(super) health: Health<D::File>,
+    /// What every order is written to first.
     pub(super) journal: Journal<D>,
+    /// Every replica, and what is known of its log.
     pub(super) replicas: BTreeMap<TopicPartition, ReplicaLog>,
     /// The files of replicas that are open, and what of them is not synced.
     pub(super) files: OpenFiles<D::File>,
+    /// Which names of such files are not durable.
+    pub(super) names: UnsyncedNames,
+    /// What was executed and waits for a group commit.
     pub(super) commits: CommitQueue,
     /// The group commit that is being synced: one at a time.
     pub(super) committing: Option<CommitTicket<D>>,
-    pub(super) names: UnsyncedNames,
+    /// What is removed once it cannot be needed any more.
     pub(super) removals: Removals,
+    /// When a checkpoint is due.
+    pub(super) checkpoints: CheckpointSchedule,
+    /// Where the scrub stands.
+    pub(super) scrub: Scrub,
+    /// Whether there is room for an append.
+    pub(super) space: FreeSpace,
     /// Orders that wait for a descriptor or for memory, and those of their replicas behind them.
     pub(super) postponed: VecDeque<Order>,
     /// A cluster that is to be remembered once there is a descriptor.
     pub(super) joining: Option<ClusterId>,
-    pub(super) checkpoints: CheckpointSchedule,
-    pub(super) scrub: Scrub,
-    pub(super) space: FreeSpace,
 }
 
 impl<D: Disk> LogStore<D> {
