@@ -15,7 +15,8 @@ use crate::hooks::Mutant;
 use crate::ids::{BrokerId, LeaderEpoch, Voter};
 use crate::peer::{LeadershipRound, ReplicaBody};
 
-use super::{Cx, Replica, Role};
+use super::leader::LeaderView;
+use super::{Cx, Replica};
 
 /// The rounds of one leadership.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,22 +49,13 @@ impl Rounds {
 }
 
 impl Replica {
-    /// Asks the voters whether this replica is still the current leader. Returns its epoch and the round to wait for; `None`
-    /// where it does not lead.
+    /// [`LeaderView::confirm_leadership`], if it leads: its epoch besides.
     pub(crate) fn confirm_leadership(
         &mut self,
         cx: &mut Cx<'_>,
     ) -> Option<(LeaderEpoch, LeadershipRound)> {
-        let leader_epoch = self.vote.leader_epoch;
-        let Role::Leader(leading) = &mut self.role else {
-            return None;
-        };
-        let round = leading.rounds.begun.next();
-        if leading.rounds.is_under_way() {
-            leading.rounds.next_is_wanted = true;
-        } else {
-            self.begin_round(cx);
-        }
+        let leader_epoch = self.state.vote.leader_epoch;
+        let round = self.leader_mut()?.confirm_leadership(cx);
         Some((leader_epoch, round))
     }
 
@@ -74,50 +66,56 @@ impl Replica {
         leader_epoch: LeaderEpoch,
         round: LeadershipRound,
     ) -> Confirmation {
-        match &self.role {
-            Role::Leader(leading) if self.vote.leader_epoch == leader_epoch => {
+        match self.leading() {
+            Some(leading) if self.state.vote.leader_epoch == leader_epoch => {
                 if leading.rounds.confirmed >= round {
                     Confirmation::Confirmed
                 } else {
                     Confirmation::Pending
                 }
             }
-            Role::Leader(_) | Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {
-                Confirmation::LeadershipLost
-            }
+            Some(_) | None => Confirmation::LeadershipLost,
         }
+    }
+}
+
+impl LeaderView<'_> {
+    /// Asks the voters whether this replica is still the current leader. Returns the round to wait for: the one begun now, or
+    /// the one behind that under way.
+    fn confirm_leadership(&mut self, cx: &mut Cx<'_>) -> LeadershipRound {
+        let round = self.leading.rounds.begun.next();
+        if self.leading.rounds.is_under_way() {
+            self.leading.rounds.next_is_wanted = true;
+        } else {
+            self.begin_round(cx);
+        }
+        round
     }
 
     fn begin_round(&mut self, cx: &mut Cx<'_>) {
-        let Role::Leader(leading) = &mut self.role else {
-            return;
-        };
-        leading.rounds.begun = leading.rounds.begun.next();
-        leading.rounds.next_is_wanted = false;
+        self.leading.rounds.begun = self.leading.rounds.begun.next();
+        self.leading.rounds.next_is_wanted = false;
         self.ask_round_again(None, cx);
         self.count_confirmations(cx);
     }
 
     /// Asks the voters that have not answered the round under way: those of this broker, or all.
     pub(super) fn ask_round_again(&mut self, broker: Option<BrokerId>, cx: &mut Cx<'_>) {
-        let others = self.other_voters();
-        let Role::Leader(leading) = &mut self.role else {
-            return;
-        };
-        if !leading.rounds.is_under_way() {
+        if !self.leading.rounds.is_under_way() {
             return;
         }
-        leading.tick_by(cx.now + cx.timing.retry_interval);
-        let rounds = &leading.rounds;
+        self.leading.tick_by(cx.now + cx.timing.retry_interval);
+        let rounds = &self.leading.rounds;
         let round = rounds.begun;
         let open = |voter: &Voter| {
             broker.is_none_or(|broker| voter.broker == broker)
                 && rounds.answered.get(voter) != Some(&round)
                 && cx.links.reaches(*voter)
         };
-        let asked: Vec<Voter> = others.into_iter().filter(open).collect();
+        let asked: Vec<Voter> = self.state.other_voters().into_iter().filter(open).collect();
         for voter in asked {
-            self.send(voter, ReplicaBody::ConfirmLeadership { round }, cx);
+            self.state
+                .send(voter, ReplicaBody::ConfirmLeadership { round }, cx);
         }
     }
 
@@ -128,27 +126,23 @@ impl Replica {
         round: LeadershipRound,
         cx: &mut Cx<'_>,
     ) {
-        if leader_epoch != self.vote.leader_epoch {
+        if leader_epoch != self.state.vote.leader_epoch {
             return; // a later epoch has been entered by `receive`; an earlier one had other rounds
         }
-        let Role::Leader(leading) = &mut self.role else {
-            return;
-        };
-        let answered = leading.rounds.answered.entry(from).or_default();
+        let answered = self.leading.rounds.answered.entry(from).or_default();
         *answered = round.max(*answered);
         self.count_confirmations(cx);
     }
 
     /// Confirms the round under way once a majority of the voters has answered it.
     pub(super) fn count_confirmations(&mut self, cx: &mut Cx<'_>) {
-        let Role::Leader(leading) = &mut self.role else {
-            return;
-        };
-        let rounds = &mut leading.rounds;
-        let answers = self.voters.iter().filter(|voter| {
-            **voter == self.me || rounds.answered.get(voter).copied() >= Some(rounds.begun)
+        let rounds = &mut self.leading.rounds;
+        let answers = self.state.voters.iter().filter(|voter| {
+            **voter == self.state.me || rounds.answered.get(voter).copied() >= Some(rounds.begun)
         });
-        if answers.count() <= self.voters.len() / 2 && !cx.fx.mutant(Mutant::ServesStaleLeader) {
+        if answers.count() <= self.state.voters.len() / 2
+            && !cx.fx.mutant(Mutant::ServesStaleLeader)
+        {
             return;
         }
         rounds.confirmed = rounds.begun;

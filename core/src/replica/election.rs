@@ -17,7 +17,7 @@ use crate::hooks::{Mutant, Probe};
 use crate::ids::{BrokerId, Incarnation, LeaderEpoch, Voter};
 use crate::log::Position;
 use crate::peer::{ReplicaBody, VoteReply, VoteRequest};
-use crate::store::{Mark, OrderKind, Vote, VoterChange};
+use crate::store::{Mark, Vote, VoterChange};
 use crate::time::Instant;
 
 use super::{Cx, Replica, Role};
@@ -67,14 +67,16 @@ impl Replica {
     /// Nobody leads as far as this replica knows: it will start an election after a timeout.
     pub(super) fn wait_for_leader(&mut self, cx: &mut Cx<'_>) {
         // A sole voter has nobody to wait for. A suspect may have lost the notes that made others voters besides.
-        let alone = self.voters == [self.me] && self.is_electable(cx) && !self.mark.is_suspect();
+        let alone = self.state.voters == [self.state.me]
+            && self.is_electable(cx)
+            && !self.state.mark.is_suspect();
         let wait = if alone {
             Duration::ZERO
         } else {
             cx.timing.election_timeout + self.election_delay(cx)
         };
         // Without a directory nothing that an election needs can be stored.
-        let may_start = !self.orders.are_abandoned();
+        let may_start = !self.state.orders.are_abandoned();
         self.role = Role::Follower(Following {
             election_at: may_start.then_some(cx.now + wait),
             lost: Some(TrustLost::NoLeader),
@@ -87,32 +89,20 @@ impl Replica {
     /// Its former leader may not reach that other, and goes on being heard by this replica's broker: it is told.
     pub(crate) fn enter_epoch(&mut self, leader_epoch: LeaderEpoch, other: Voter, cx: &mut Cx<'_>) {
         assert!(
-            leader_epoch > self.vote.leader_epoch,
+            leader_epoch > self.state.vote.leader_epoch,
             "leader epochs never go back"
         );
         // Whoever does not hear of the epoch would trust it for as long as it hears its broker.
         self.resign(Resignation::HigherEpoch, cx);
-        self.store_vote(
-            Vote {
-                leader_epoch,
-                voted_for: None,
-            },
-            cx,
-        );
+        self.state.store_vote(leader_epoch, None, cx);
         self.wait_for_leader(cx);
-        let former = self.notes.last_leader();
-        if let Some(former) = former.filter(|former| *former != self.me && *former != other)
+        let former = self.state.notes.last_leader();
+        if let Some(former) = former.filter(|former| *former != self.state.me && *former != other)
             && cx.links.reaches(former)
             && !cx.fx.mutant(Mutant::LeavesInSilence)
         {
-            self.send(former, ReplicaBody::EpochEntered, cx);
+            self.state.send(former, ReplicaBody::EpochEntered, cx);
         }
-    }
-
-    pub(super) fn store_vote(&mut self, vote: Vote, cx: &mut Cx<'_>) {
-        self.vote = vote;
-        self.orders
-            .push(OrderKind::StoreVote(vote), self.ordered_end(), self.id, cx);
     }
 
     /// Something is different about the broker of this replica's leader: does it still trust it?
@@ -143,7 +133,7 @@ impl Replica {
     /// one that is whole should lead, who can be read everywhere.
     fn election_delay(&self, cx: &mut Cx<'_>) -> Duration {
         let jitter_max = cx.timing.election_jitter_max;
-        let behind_others = if self.holes.ranges().is_empty() {
+        let behind_others = if self.state.holes.ranges().is_empty() {
             Duration::ZERO
         } else {
             jitter_max
@@ -156,14 +146,15 @@ impl Replica {
     fn election_turn(&self, cx: &mut Cx<'_>) -> Duration {
         let stagger = cx.timing.election_stagger;
         let others = self
+            .state
             .voters
             .iter()
             .filter(|&&voter| Some(voter) != self.leader());
-        let turn = others.take_while(|&&voter| voter != self.me).count();
-        let behind_others = if self.holes.ranges().is_empty() {
+        let turn = others.take_while(|&&voter| voter != self.state.me).count();
+        let behind_others = if self.state.holes.ranges().is_empty() {
             0
         } else {
-            self.voters.len()
+            self.state.voters.len()
         };
         let turn = u32::try_from(turn + behind_others).expect("voters are few");
         stagger * turn + cx.jitter(stagger / 2)
@@ -180,7 +171,7 @@ impl Replica {
             | TrustLost::Transfer => self.election_delay(cx),
         };
         let election_at = cx.now + wait;
-        let may_start = !self.orders.are_abandoned();
+        let may_start = !self.state.orders.are_abandoned();
         self.role = Role::Follower(Following {
             election_at: may_start.then_some(election_at),
             lost: Some(lost),
@@ -190,7 +181,7 @@ impl Replica {
 
     pub(super) fn on_resigned(&mut self, from: Voter, leader_epoch: LeaderEpoch, cx: &mut Cx<'_>) {
         if let Role::Follower(following) = &self.role
-            && leader_epoch == self.vote.leader_epoch
+            && leader_epoch == self.state.vote.leader_epoch
             && following.leader == Some(from)
             && !cx.fx.mutant(Mutant::IgnoresResignation)
         {
@@ -206,24 +197,22 @@ impl Replica {
     ) {
         let follows =
             matches!(&self.role, Role::Follower(following) if following.leader == Some(from));
-        if leader_epoch != self.vote.leader_epoch
+        if leader_epoch != self.state.vote.leader_epoch
             || !follows
-            || !self.is_voter()
+            || !self.state.is_voter()
             || !self.is_electable(cx)
             || !cx.directory.takes_records()
-            || !self.may_start_election(cx)
+            || !self.state.may_start_election(cx)
         {
-            cx.fx.notice(
-                Some(self.id),
+            self.state.notice(
                 NoticeKind::Refused("a transfer that this replica cannot take"),
+                cx,
             );
             return;
         }
-        let epoch = self.vote.leader_epoch.next();
-        cx.fx.notice(
-            Some(self.id),
-            NoticeKind::StartsElection(epoch, TrustLost::Transfer),
-        );
+        let epoch = self.state.vote.leader_epoch.next();
+        self.state
+            .notice(NoticeKind::StartsElection(epoch, TrustLost::Transfer), cx);
         self.campaign(cx);
     }
 
@@ -233,13 +222,13 @@ impl Replica {
             self.wait_for_leader(cx); // a learner waits to be found, a full disk for whoever has stored more
             return;
         }
-        let epoch = self.vote.leader_epoch.next();
+        let epoch = self.state.vote.leader_epoch.next();
         let lost = match &self.role {
             Role::Follower(following) => following.lost.unwrap_or(TrustLost::NoLeader),
             Role::PreCandidate(_) | Role::Candidate(_) | Role::Leader(_) => TrustLost::NoLeader,
         };
-        cx.fx
-            .notice(Some(self.id), NoticeKind::StartsElection(epoch, lost));
+        self.state
+            .notice(NoticeKind::StartsElection(epoch, lost), cx);
         if cx.fx.mutant(Mutant::SkipsPreVote) {
             self.campaign(cx);
             return;
@@ -254,30 +243,34 @@ impl Replica {
     /// the vote. A disk that hangs does not, and nobody is helped by epochs that cannot be led.
     fn is_electable(&self, cx: &mut Cx<'_>) -> bool {
         let hangs = cx.disk_hangs && !cx.fx.mutant(Mutant::StartsElectionOnHungDisk);
-        !self.is_unstored() && self.may_vote(cx) && !hangs
+        !self.state.is_unstored() && self.may_vote(cx) && !hangs
     }
 
     /// Whether it may take this replica to elect a leader: it is a voter, or was one before a change that is not known to
     /// be committed. Where others have lost that change, none of them has all that this replica has (Raft dissertation,
     /// 4.2.2). What is known to be committed may be long ago, before it was one at all.
     fn may_be_needed(&self, cx: &mut Cx<'_>) -> bool {
-        let (known, at_creation) = (self.committed.notes, &self.voters_at_creation);
-        let was_voter = self.notes.has_voter_since(self.me, known, at_creation);
+        let (known, at_creation) = (self.state.committed.notes, &self.state.voters_at_creation);
+        let was_voter = self
+            .state
+            .notes
+            .has_voter_since(self.state.me, known, at_creation);
         // Nor is it known what becomes of a change that others have lost while nothing behind it is committed, whatever this
         // replica has appended itself.
         let is_named = |change: &VoterChange| {
-            change.voters.contains(&self.me) && !change.outcome_is_known_at(self.committed)
+            change.voters.contains(&self.state.me)
+                && !change.outcome_is_known_at(self.state.committed)
         };
-        self.is_voter()
+        self.state.is_voter()
             || was_voter && !cx.fx.mutant(Mutant::LeavesUncommitted)
-            || self.lost_voter_changes.iter().any(is_named)
+            || self.state.lost_voter_changes.iter().any(is_named)
     }
 
     /// Who must grant where the votes of all voters are needed: those of this replica's log, and those of changes that are
     /// known to be lost. Whether such a change was committed nobody knows who lacks it, and by the voters before it this
     /// replica may be the only one.
     fn unanimity_set(&self, cx: &mut Cx<'_>) -> BTreeSet<Voter> {
-        let mut unanimity_set: BTreeSet<Voter> = self.voters.iter().copied().collect();
+        let mut unanimity_set: BTreeSet<Voter> = self.state.voters.iter().copied().collect();
         if !cx.fx.mutant(Mutant::IgnoresLostVoterChange) {
             let lost = self.undecided_changes().into_iter();
             unanimity_set.extend(lost.flat_map(|change| change.voters));
@@ -285,21 +278,11 @@ impl Replica {
         unanimity_set
     }
 
-    /// Whether this replica's own vote for itself is worth something without everybody else's.
-    fn may_start_election(&self, cx: &mut Cx<'_>) -> bool {
-        !self.mark.is_suspect() || cx.fx.mutant(Mutant::SuspectStartsElection)
-    }
-
-    /// Whether the vote that this replica gives to another is marked.
-    pub(super) fn is_marked(&self, cx: &mut Cx<'_>) -> bool {
-        self.mark.is_suspect() && !cx.fx.mutant(Mutant::SuspectVotesUnmarked)
-    }
-
     fn new_campaign(&self, cx: &mut Cx<'_>) -> Campaign {
         let wait = cx.timing.election_timeout + cx.jitter(cx.timing.election_jitter_max);
         Campaign {
             grants: self.own_grant(cx).into_iter().collect(),
-            lost_voter_changes: self.lost_voter_changes.clone(),
+            lost_voter_changes: self.state.lost_voter_changes.clone(),
             ends_at: cx.now + wait,
         }
     }
@@ -309,31 +292,27 @@ impl Replica {
         let mut campaign = self.new_campaign(cx);
         campaign.grants.clear(); // its own vote counts once it is durable
         self.role = Role::Candidate(campaign);
-        let leader_epoch = self.vote.leader_epoch.next();
-        self.store_vote(
-            Vote {
-                leader_epoch,
-                voted_for: Some(self.me),
-            },
-            cx,
-        );
+        let leader_epoch = self.state.vote.leader_epoch.next();
+        let voted_for = Some(self.state.me);
+        self.state.store_vote(leader_epoch, voted_for, cx);
         if cx.fx.mutant(Mutant::AsksBeforeVoteDurable) {
-            self.on_vote_stored(self.vote, cx);
+            self.on_vote_stored(self.state.vote, cx);
         }
     }
 
     /// A vote is durable: only now may it be told.
     pub(super) fn on_vote_stored(&mut self, vote: Vote, cx: &mut Cx<'_>) {
-        if vote != self.vote {
+        if vote != self.state.vote {
             return; // of an epoch that is over
         }
         let Some(voted_for) = vote.voted_for else {
             return;
         };
-        if voted_for != self.me {
+        if voted_for != self.state.me {
             if !cx.fx.mutant(Mutant::AnswersVoteBeforeDurable) {
                 let reply = self.vote_reply(vote.leader_epoch, true, cx);
-                self.send(voted_for, ReplicaBody::VoteReply(reply), cx);
+                self.state
+                    .send(voted_for, ReplicaBody::VoteReply(reply), cx);
             }
             return;
         }
@@ -359,20 +338,20 @@ impl Replica {
         } = candidate;
         // The vote would have to be on the disk before it counts.
         let hangs = cx.disk_hangs && !cx.fx.mutant(Mutant::PromisesOnHungDisk);
-        let granted = leader_epoch > self.vote.leader_epoch
+        let granted = leader_epoch > self.state.vote.leader_epoch
             && self.may_vote(cx)
             && !hangs
-            && self.is_current_enough(end, cx)
+            && self.state.is_current_enough(end, cx)
             && (!self.has_leader(cx) || cx.fx.mutant(Mutant::GrantsPreVoteUnderLeader));
         let reply = self.vote_reply(leader_epoch, granted, cx);
-        self.send(from, ReplicaBody::PreVoteReply(reply), cx);
+        self.state.send(from, ReplicaBody::PreVoteReply(reply), cx);
         if granted {
             self.give_way(cx);
-        } else {
-            self.remind(from, cx);
+        } else if let Some(mut leader) = self.leader_mut() {
+            leader.remind(from, cx);
         }
-        if !self.is_current_enough(end, cx) {
-            self.learn_of_lost(&lost_voter_changes);
+        if !self.state.is_current_enough(end, cx) {
+            self.state.learn_of_lost(&lost_voter_changes);
             // It has no leader either, and may have said otherwise when this replica asked.
             self.ask_again(from.broker, cx);
         }
@@ -401,7 +380,7 @@ impl Replica {
 
     /// Records a grant, and asks any voter that the reply newly names. Whether it counted.
     fn take_grant(&mut self, from: Voter, reply: VoteReply, cx: &mut Cx<'_>) -> bool {
-        let is_voter = self.counts_as_voter(from, cx);
+        let is_voter = self.state.counts_as_voter(from, cx);
         let asked = self.unanimity_set(cx);
         let (Role::PreCandidate(campaign) | Role::Candidate(campaign)) = &mut self.role else {
             return false;
@@ -427,9 +406,9 @@ impl Replica {
 
     /// What this replica's own vote for itself is worth, where it counts.
     fn own_grant(&self, cx: &mut Cx<'_>) -> Option<(Voter, bool)> {
-        let counts = self.unanimity_set(cx).contains(&self.me);
-        let marked = !self.may_start_election(cx) || !self.is_voter();
-        counts.then_some((self.me, marked))
+        let counts = self.unanimity_set(cx).contains(&self.state.me);
+        let marked = !self.state.may_start_election(cx) || !self.state.is_voter();
+        counts.then_some((self.state.me, marked))
     }
 
     /// The changes of the voters that are known to be lost, and of which this log does not tell what has become.
@@ -438,27 +417,12 @@ impl Replica {
             Role::PreCandidate(campaign) | Role::Candidate(campaign) => {
                 &campaign.lost_voter_changes
             }
-            Role::Follower(_) | Role::Leader(_) => &self.lost_voter_changes,
+            Role::Follower(_) | Role::Leader(_) => &self.state.lost_voter_changes,
         };
         let unsettled = known
             .iter()
-            .filter(|change| !change.outcome_is_known_at(self.end));
+            .filter(|change| !change.outcome_is_known_at(self.state.end));
         unsettled.cloned().collect()
-    }
-
-    /// Hears from a candidate of changes of the voters that are lost, and refuses it, having more itself. Where they have
-    /// made this replica a voter, nobody may be elected without its vote: so it may have to start an election.
-    fn learn_of_lost(&mut self, changes: &[VoterChange]) {
-        if self.creation_lost {
-            return; // it has a vote by what its own journal knows, or none
-        }
-        for change in changes {
-            let concerns =
-                change.voters.contains(&self.me) && !change.outcome_is_known_at(self.committed);
-            if concerns && !self.lost_voter_changes.contains(change) {
-                self.lost_voter_changes.push(change.clone());
-            }
-        }
     }
 
     pub(super) fn on_vote(
@@ -469,30 +433,32 @@ impl Replica {
         cx: &mut Cx<'_>,
     ) {
         // `receive` has entered the epoch if it is above this replica's own.
-        let same_epoch = leader_epoch == self.vote.leader_epoch;
-        let free = self.vote.voted_for.is_none() || cx.fx.mutant(Mutant::VotesTwice);
-        let again = self.vote.voted_for == Some(from);
+        let same_epoch = leader_epoch == self.state.vote.leader_epoch;
+        let free = self.state.vote.voted_for.is_none() || cx.fx.mutant(Mutant::VotesTwice);
+        let again = self.state.vote.voted_for == Some(from);
         let waits = match &self.role {
             Role::Follower(following) => following.leader.is_none(),
             Role::PreCandidate(_) => true,
             Role::Candidate(_) | Role::Leader(_) => false,
         };
-        let grants = self.may_vote(cx) && (free || again) && self.is_current_enough(end, cx);
+        let grants = self.may_vote(cx) && (free || again) && self.state.is_current_enough(end, cx);
         if !same_epoch || !waits || !grants {
             let reply = self.vote_reply(leader_epoch, false, cx);
-            self.send(from, ReplicaBody::VoteReply(reply), cx);
+            self.state.send(from, ReplicaBody::VoteReply(reply), cx);
             return;
         }
         let vote = Vote {
             leader_epoch,
             voted_for: Some(from),
         };
-        if again && self.orders.is_stored(vote) || cx.fx.mutant(Mutant::AnswersVoteBeforeDurable) {
+        if again && self.state.orders.is_stored(vote)
+            || cx.fx.mutant(Mutant::AnswersVoteBeforeDurable)
+        {
             let reply = self.vote_reply(leader_epoch, true, cx);
-            self.send(from, ReplicaBody::VoteReply(reply), cx);
+            self.state.send(from, ReplicaBody::VoteReply(reply), cx);
         }
         if !again {
-            self.store_vote(vote, cx);
+            self.state.store_vote(leader_epoch, vote.voted_for, cx);
         }
         self.wait_for_leader(cx);
     }
@@ -505,7 +471,7 @@ impl Replica {
         cx: &mut Cx<'_>,
     ) {
         let is_candidate = matches!(self.role, Role::Candidate(_));
-        let same_epoch = leader_epoch == self.vote.leader_epoch;
+        let same_epoch = leader_epoch == self.state.vote.leader_epoch;
         if is_candidate && same_epoch && self.take_grant(from, reply, cx) {
             self.count_votes(cx);
         }
@@ -515,14 +481,14 @@ impl Replica {
         VoteReply {
             election,
             granted,
-            marked: self.is_marked(cx),
+            marked: self.state.is_marked(cx),
             lost_voter_changes: self.undecided_changes(),
         }
     }
 
     fn vote_request(&self) -> VoteRequest {
         VoteRequest {
-            end: self.end,
+            end: self.state.end,
             lost_voter_changes: self.undecided_changes(),
         }
     }
@@ -533,32 +499,20 @@ impl Replica {
     /// Nor has a suspect whose creation the journal has lost, and that mark with it, unless its log makes it a voter, or a
     /// change that its journal knows.
     pub(super) fn may_vote(&self, cx: &mut Cx<'_>) -> bool {
-        let has_vote = match self.mark {
+        let has_vote = match self.state.mark {
             Mark::Clean | Mark::Volatile => true,
-            Mark::Suspect => !self.creation_lost || self.unanimity_set(cx).contains(&self.me),
+            Mark::Suspect => {
+                !self.state.creation_lost || self.unanimity_set(cx).contains(&self.state.me)
+            }
             Mark::New => false,
         };
         has_vote || cx.fx.mutant(Mutant::VotesMadeAgain)
     }
 
-    /// Whether a log that ends at `end` has everything that this replica may have helped to commit (Raft 5.4.1).
-    fn is_current_enough(&self, end: Position, cx: &mut Cx<'_>) -> bool {
-        if cx.fx.mutant(Mutant::ComparesOffsetsOnly) {
-            return end.end_offset >= self.end.end_offset;
-        }
-        if cx.fx.mutant(Mutant::RanksOffsetsAboveNotes) {
-            return end >= self.end;
-        }
-        // Of two logs of one epoch either is the front of the other, or one is a suspect's that has lost notes between its
-        // batches. A replica that has records after such a note cannot follow that log.
-        let rank = |end: Position| (end.leader_epoch, end.notes, end.end_offset);
-        rank(end) >= rank(self.end)
-    }
-
     /// Whether there is a leader whom this replica has no reason to doubt.
     fn has_leader(&self, cx: &Cx<'_>) -> bool {
         match &self.role {
-            Role::Leader(_) => self.has_quorum(cx),
+            Role::Leader(leading) => leading.has_quorum(&self.state, cx),
             Role::Follower(following) => following
                 .leader
                 .is_some_and(|leader| trust_lost(following, leader, cx).is_none()),
@@ -566,17 +520,11 @@ impl Replica {
         }
     }
 
-    fn counts_as_voter(&self, from: Voter, cx: &mut Cx<'_>) -> bool {
-        self.voters.contains(&from)
-            || cx.fx.mutant(Mutant::IgnoresDirectoryId)
-                && self.voters.iter().any(|voter| voter.broker == from.broker)
-    }
-
     fn tally(&self, campaign: &Campaign, cx: &mut Cx<'_>) -> Tally {
-        let majority = self.voters.len() / 2 + 1;
+        let majority = self.state.voters.len() / 2 + 1;
         let unmarked = campaign.grants.values().filter(|&&marked| !marked).count();
         // A suspect's own word is no part of a majority; it wins with everybody's or not at all.
-        if unmarked >= majority && self.may_start_election(cx) {
+        if unmarked >= majority && self.state.may_start_election(cx) {
             Tally::Majority
         } else if self
             .unanimity_set(cx)
@@ -592,8 +540,8 @@ impl Replica {
 
     /// A voter can be reached (again): ask it what was perhaps lost.
     pub(super) fn ask_again(&mut self, broker: BrokerId, cx: &mut Cx<'_>) {
-        let asks_later =
-            matches!(self.role, Role::Candidate(_)) && !self.orders.is_stored(self.vote);
+        let asks_later = matches!(self.role, Role::Candidate(_))
+            && !self.state.orders.is_stored(self.state.vote);
         if !asks_later {
             self.ask_for_votes(|voter| voter.broker == broker, cx);
         }
@@ -603,18 +551,18 @@ impl Replica {
     fn ask_for_votes(&self, among: impl Fn(Voter) -> bool, cx: &mut Cx<'_>) {
         let (leader_epoch, body) = match &self.role {
             Role::PreCandidate(_) => (
-                self.vote.leader_epoch.next(),
+                self.state.vote.leader_epoch.next(),
                 ReplicaBody::PreVote(self.vote_request()),
             ),
             Role::Candidate(_) => {
                 let body = ReplicaBody::Vote(self.vote_request());
-                (self.vote.leader_epoch, body)
+                (self.state.vote.leader_epoch, body)
             }
             Role::Follower(_) | Role::Leader(_) => return,
         };
         for voter in self.unanimity_set(cx) {
-            if voter != self.me && among(voter) {
-                self.send_in(leader_epoch, voter, body.clone(), cx);
+            if voter != self.state.me && among(voter) {
+                self.state.send_in(leader_epoch, voter, body.clone(), cx);
             }
         }
     }
@@ -633,43 +581,23 @@ impl Replica {
         let Role::Candidate(campaign) = &self.role else {
             return;
         };
-        let epoch = self.vote.leader_epoch;
+        let epoch = self.state.vote.leader_epoch;
         match self.tally(campaign, cx) {
             Tally::Open => {}
             Tally::Majority => {
-                cx.fx.notice(Some(self.id), NoticeKind::Leads(epoch));
+                self.state.notice(NoticeKind::Leads(epoch), cx);
                 self.lead(cx);
             }
             Tally::Everybody => {
                 cx.fx.probe(Probe::WonByAllVoters);
-                cx.fx
-                    .notice(Some(self.id), NoticeKind::LeadsWithPossibleLoss(epoch));
-                if self.mark.is_suspect() {
+                self.state
+                    .notice(NoticeKind::LeadsWithPossibleLoss(epoch), cx);
+                if self.state.mark.is_suspect() {
                     // Nobody has more than this log: it is the partition's truth from here on.
-                    self.set_mark(Mark::Clean, cx);
+                    self.state.set_mark(Mark::Clean, cx);
                 }
                 self.lead(cx);
             }
-        }
-    }
-
-    pub(super) fn set_mark(&mut self, mark: Mark, cx: &mut Cx<'_>) {
-        self.orders
-            .push(OrderKind::SetMark(mark), self.ordered_end(), self.id, cx);
-        if mark != Mark::Clean {
-            self.mark = mark; // worse at once, better when it is durable
-        }
-    }
-
-    /// A mark is durable.
-    pub(super) fn on_marked(&mut self, mark: Mark, cx: &mut Cx<'_>) {
-        if self.mark.is_suspect() && mark == Mark::Clean {
-            cx.fx.probe(Probe::SuspectCleared);
-            cx.fx.notice(Some(self.id), NoticeKind::SuspectCleared);
-        }
-        self.mark = mark;
-        if !mark.is_suspect() {
-            self.lost_voter_changes.clear();
         }
     }
 }

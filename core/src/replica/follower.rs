@@ -8,6 +8,7 @@ use crate::peer::{Append, AppendReply, DirectoryState, ReplicaBody};
 use crate::store::{Flush, Mark, OrderKind};
 
 use super::election::Following;
+use super::state::ReplicaState;
 use super::{Cx, Replica, Role, TAIL_WEIGHT_MAX};
 
 /// Bytes of metadata records that may wait for the disk, whatever else waits for it.
@@ -22,22 +23,22 @@ impl Replica {
         append: Append,
         cx: &mut Cx<'_>,
     ) {
-        if leader_epoch < self.vote.leader_epoch {
+        if leader_epoch < self.state.vote.leader_epoch {
             // The answer carries this replica's epoch, which is all that a deposed leader needs to know.
-            self.refuse_append(from, append.previous, cx);
+            self.state.refuse_append(from, append.previous, cx);
             return;
         }
         assert!(!self.is_leader(), "an epoch has one leader");
-        if self.orders.are_abandoned() {
+        if self.state.orders.are_abandoned() {
             // What will never be written is kept for as long as it is of use.
-            self.tail.trim(self.committed, TAIL_WEIGHT_MAX);
+            self.state.tail.trim(self.state.committed, TAIL_WEIGHT_MAX);
         }
         self.follow(from, cx);
         let previous = append.previous;
-        if !self.notes.contains(previous, self.end)
+        if !self.state.notes.contains(previous, self.state.end)
             && !cx.fx.mutant(Mutant::SkipsPreviousEntryCheck)
         {
-            self.refuse_append(from, previous, cx);
+            self.state.refuse_append(from, previous, cx);
             return;
         }
         let Some(reached) = self.take_entries(previous, append.entries, append.flush, cx) else {
@@ -54,18 +55,11 @@ impl Replica {
             following.acknowledged = None;
         }
         let committed = append.committed.min(verified);
-        if committed > self.committed {
-            self.commit_to(committed);
+        if committed > self.state.committed {
+            self.state.commit_to(committed);
         }
         self.clear_suspicion(append.leader_end, cx);
         self.acknowledge(cx);
-    }
-
-    /// Says that this log does not have `previous`, and where the leader should look for what they share.
-    fn refuse_append(&self, leader: Voter, previous: Position, cx: &mut Cx<'_>) {
-        let hint = self.notes.common(previous, self.end);
-        let reply = AppendReply::Diverged { previous, hint };
-        self.send(leader, ReplicaBody::AppendReply(reply), cx);
     }
 
     /// This epoch has a leader, and this is its word on this connection.
@@ -80,9 +74,9 @@ impl Replica {
             following.session = session;
             return;
         }
-        cx.fx.notice(
-            Some(self.id),
-            NoticeKind::Follows(self.vote.leader_epoch, leader.broker),
+        self.state.notice(
+            NoticeKind::Follows(self.state.vote.leader_epoch, leader.broker),
+            cx,
         );
         self.role = Role::Follower(Following {
             leader: Some(leader),
@@ -104,7 +98,7 @@ impl Replica {
         let mut at = previous;
         let mut entries = entries.into_iter().peekable();
         while let Some(after) = entries.peek().map(|entry| entry.position_after(at))
-            && self.notes.contains(after, self.end)
+            && self.state.notes.contains(after, self.state.end)
         {
             at = after;
             entries.next();
@@ -112,22 +106,25 @@ impl Replica {
         if entries.peek().is_none() {
             return Some(at);
         }
-        if at < self.committed && !self.is_voter() {
+        if at < self.state.committed && !self.state.is_voter() {
             // All voters have lost what was committed, and a learner is not asked for its vote. It keeps what it has.
             if let Role::Follower(following) = &mut self.role
                 && !std::mem::replace(&mut following.told_of_loss, true)
             {
-                let what = NoticeKind::CommittedLost(self.committed);
-                cx.fx.notice(Some(self.id), what);
+                let what = NoticeKind::CommittedLost(self.state.committed);
+                self.state.notice(what, cx);
             }
             return None;
         }
-        if at < self.end && !cx.fx.mutant(Mutant::KeepsDivergentTail) {
-            self.truncate_to(at, cx);
+        if at < self.state.end && !cx.fx.mutant(Mutant::KeepsDivergentTail) {
+            self.state.truncate_to(at, cx);
         }
-        let from = self.end;
+        let from = self.state.end;
         // Records that there is no room for come again when there is; notes go to the journal.
-        let (unstored, takes_records) = (self.is_unstored(), self.has_room_for_records(cx));
+        let (unstored, takes_records) = (
+            self.state.is_unstored(),
+            self.state.has_room_for_records(cx),
+        );
         let entries: Vec<Entry> = entries
             .take_while(|entry| !unstored && (takes_records || matches!(entry, Entry::Note(_))))
             .collect();
@@ -135,10 +132,91 @@ impl Replica {
             return Some(at);
         }
         for entry in &entries {
-            self.push_entry(entry.clone(), cx);
+            self.state.push_entry(entry.clone(), cx);
         }
-        self.order_append(from, entries, flush, cx);
-        Some(self.end)
+        self.state.order_append(from, entries, flush, cx);
+        Some(self.state.end)
+    }
+
+    /// Tells the leader how far this log equals its own, and whether it is eligible, where that has changed since it was last
+    /// told.
+    pub(super) fn acknowledge(&mut self, cx: &mut Cx<'_>) {
+        let appended = self.state.appended();
+        let trusted = !self.state.mark.is_suspect() || cx.fx.mutant(Mutant::PromotesSuspects);
+        // A replica that may soon be deleted must be made no voter: a leader to which it is wanted again by then would do so
+        // by an acknowledgement from before the deletion.
+        let kept = !self.state.unwanted || cx.fx.mutant(Mutant::EligibleWhileUnwanted);
+        let eligible = self.state.holes.ranges().is_empty() && trusted && kept;
+        let Role::Follower(following) = &mut self.role else {
+            return;
+        };
+        let (Some(leader), Some(verified)) = (following.leader, following.verified) else {
+            return; // nothing is known yet of how the logs compare
+        };
+        let appended = if self.state.orders.are_abandoned() {
+            verified // in memory, where alone it is
+        } else {
+            appended.min(verified)
+        };
+        let mut durable = self.state.orders.durable().min(verified);
+        if cx.fx.mutant(Mutant::AcknowledgesBeforeDurable) {
+            durable = verified;
+        }
+        if following.acknowledged == Some((appended, durable, eligible)) {
+            return;
+        }
+        following.acknowledged = Some((appended, durable, eligible));
+        let reply = AppendReply::Matched {
+            verified,
+            appended,
+            durable,
+            eligible,
+        };
+        self.state.send(leader, ReplicaBody::AppendReply(reply), cx);
+    }
+
+    /// Whether its broker wants to delete it, once the leader says that it may.
+    pub(crate) fn set_unwanted(&mut self, unwanted: bool, cx: &mut Cx<'_>) {
+        if self.state.unwanted != unwanted {
+            self.state.unwanted = unwanted;
+            self.acknowledge(cx);
+        }
+    }
+
+    /// A suspect is cleared once it is durable up to the end that a leader of its epoch or a later one had when it
+    /// first spoke to this incarnation: whatever was acknowledged with this replica's help is in that log.
+    fn clear_suspicion(&mut self, leader_end: Position, cx: &mut Cx<'_>) {
+        if !self.state.mark.is_suspect() || self.state.orders.is_marking_clean() {
+            return;
+        }
+        let target = *self.state.suspect_until.get_or_insert(leader_end);
+        let Role::Follower(Following {
+            verified: Some(verified),
+            ..
+        }) = self.role
+        else {
+            return;
+        };
+        let durable = self.state.orders.durable().min(verified);
+        if durable >= target || cx.fx.mutant(Mutant::ClearsSuspectEarly) {
+            self.state.set_mark(Mark::Clean, cx);
+        }
+    }
+
+    /// Durability moved: a suspect may be cleared by it.
+    pub(super) fn review_suspicion(&mut self, cx: &mut Cx<'_>) {
+        if let Some(target) = self.state.suspect_until {
+            self.clear_suspicion(target, cx);
+        }
+    }
+}
+
+impl ReplicaState {
+    /// Says that this log does not have `previous`, and where the leader should look for what they share.
+    fn refuse_append(&self, leader: Voter, previous: Position, cx: &mut Cx<'_>) {
+        let hint = self.notes.common(previous, self.end);
+        let reply = AppendReply::Diverged { previous, hint };
+        self.send(leader, ReplicaBody::AppendReply(reply), cx);
     }
 
     /// Drops everything behind `to`: the leader of this epoch does not have it, so it was never committed.
@@ -148,7 +226,7 @@ impl Replica {
             "nothing below the high watermark is ever truncated"
         );
         cx.fx.probe(Probe::TruncatedDivergentTail);
-        cx.fx.notice(Some(self.id), NoticeKind::Truncates(to));
+        self.notice(NoticeKind::Truncates(to), cx);
         self.forget_behind(to, cx);
         self.orders
             .push(OrderKind::Truncate { to }, to, self.id, cx);
@@ -180,81 +258,9 @@ impl Replica {
             DirectoryState::Behind if cx.fx.mutant(Mutant::TakesWithoutBound) => true,
             DirectoryState::Behind => {
                 self.id == TopicPartition::METADATA
-                    && self.unwritten_bytes() < METADATA_UNWRITTEN_BYTES_MAX
+                    && self.orders.unwritten_bytes() < METADATA_UNWRITTEN_BYTES_MAX
             }
             DirectoryState::Full | DirectoryState::Offline => self.id == TopicPartition::METADATA,
-        }
-    }
-
-    /// Tells the leader how far this log equals its own, and whether it is eligible, where that has changed since it was last
-    /// told.
-    pub(super) fn acknowledge(&mut self, cx: &mut Cx<'_>) {
-        let appended = self.appended();
-        let trusted = !self.mark.is_suspect() || cx.fx.mutant(Mutant::PromotesSuspects);
-        // A replica that may soon be deleted must be made no voter: a leader to which it is wanted again by then would do so
-        // by an acknowledgement from before the deletion.
-        let kept = !self.unwanted || cx.fx.mutant(Mutant::EligibleWhileUnwanted);
-        let eligible = self.holes.ranges().is_empty() && trusted && kept;
-        let Role::Follower(following) = &mut self.role else {
-            return;
-        };
-        let (Some(leader), Some(verified)) = (following.leader, following.verified) else {
-            return; // nothing is known yet of how the logs compare
-        };
-        let appended = if self.orders.are_abandoned() {
-            verified // in memory, where alone it is
-        } else {
-            appended.min(verified)
-        };
-        let mut durable = self.orders.durable().min(verified);
-        if cx.fx.mutant(Mutant::AcknowledgesBeforeDurable) {
-            durable = verified;
-        }
-        if following.acknowledged == Some((appended, durable, eligible)) {
-            return;
-        }
-        following.acknowledged = Some((appended, durable, eligible));
-        let reply = AppendReply::Matched {
-            verified,
-            appended,
-            durable,
-            eligible,
-        };
-        self.send(leader, ReplicaBody::AppendReply(reply), cx);
-    }
-
-    /// Whether its broker wants to delete it, once the leader says that it may.
-    pub(crate) fn set_unwanted(&mut self, unwanted: bool, cx: &mut Cx<'_>) {
-        if self.unwanted != unwanted {
-            self.unwanted = unwanted;
-            self.acknowledge(cx);
-        }
-    }
-
-    /// A suspect is cleared once it is durable up to the end that a leader of its epoch or a later one had when it
-    /// first spoke to this incarnation: whatever was acknowledged with this replica's help is in that log.
-    fn clear_suspicion(&mut self, leader_end: Position, cx: &mut Cx<'_>) {
-        if !self.mark.is_suspect() || self.orders.is_marking_clean() {
-            return;
-        }
-        let target = *self.suspect_until.get_or_insert(leader_end);
-        let Role::Follower(Following {
-            verified: Some(verified),
-            ..
-        }) = self.role
-        else {
-            return;
-        };
-        let durable = self.orders.durable().min(verified);
-        if durable >= target || cx.fx.mutant(Mutant::ClearsSuspectEarly) {
-            self.set_mark(Mark::Clean, cx);
-        }
-    }
-
-    /// Durability moved: a suspect may be cleared by it.
-    pub(super) fn review_suspicion(&mut self, cx: &mut Cx<'_>) {
-        if let Some(target) = self.suspect_until {
-            self.clear_suspicion(target, cx);
         }
     }
 }

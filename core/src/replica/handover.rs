@@ -1,5 +1,7 @@
 //! Keeping leadership and giving it up: check-quorum, resigning, handing over, and what is announced meanwhile.
 
+use std::ops::ControlFlow;
+
 use crate::effect::{NoticeKind, Resignation};
 use crate::hooks::{Mutant, Probe};
 use crate::ids::{BrokerId, Voter};
@@ -7,8 +9,10 @@ use crate::links::{Links, Timing};
 use crate::peer::{LeaderAndIsr, ReplicaBody};
 use crate::time::Instant;
 
+use super::leader::{LeaderView, Leading};
 use super::progress::Progress;
-use super::{Cx, Replica, Role};
+use super::state::ReplicaState;
+use super::{Cx, Replica};
 
 /// A transfer of leadership: nothing is appended until it is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,32 +25,9 @@ pub(super) struct Transfer {
 }
 
 impl Replica {
-    /// Whether a majority of the voters has proven, within the election timeout, that it hears this leader.
-    pub(super) fn has_quorum(&self, cx: &Cx<'_>) -> bool {
-        let hears = |voter: &&Voter| **voter == self.me || self.is_proven(**voter, cx);
-        self.is_leader() && self.voters.iter().filter(hears).count() > self.voters.len() / 2
-    }
-
-    /// Whether this voter has proven, within the election timeout, that it hears this leader, or had no such time yet.
-    pub(super) fn is_proven(&self, voter: Voter, cx: &Cx<'_>) -> bool {
-        let Role::Leader(leading) = &self.role else {
-            return false;
-        };
-        let proven_at = cx.links.proven_at(voter).max(Some(leading.since));
-        proven_at.is_some_and(|at| cx.now.since(at) < cx.timing.election_timeout)
-    }
-
-    /// A voter's broker has proven nothing for a while (check-quorum).
+    /// [`LeaderView::check_quorum`], if it leads.
     pub(crate) fn check_quorum(&mut self, cx: &mut Cx<'_>) {
-        if !self.is_leader() {
-            return;
-        }
-        if self.has_quorum(cx) || cx.fx.mutant(Mutant::NeverChecksQuorum) {
-            self.update_announcement(cx);
-            return;
-        }
-        cx.fx.probe(Probe::CheckQuorumFailed);
-        self.resign(Resignation::QuorumLost, cx);
+        self.act_as_leader(cx, |leader, cx| leader.check_quorum(cx));
     }
 
     /// Gives up leadership and tells the voters, so that they need not wait.
@@ -54,43 +35,123 @@ impl Replica {
         if !self.is_leader() {
             return;
         }
-        cx.fx.notice(
-            Some(self.id),
-            NoticeKind::Resigns(self.vote.leader_epoch, why),
-        );
+        self.state
+            .notice(NoticeKind::Resigns(self.state.vote.leader_epoch, why), cx);
         if why != Resignation::HigherEpoch || !cx.fx.mutant(Mutant::DeposedInSilence) {
-            for voter in self.other_voters() {
-                self.send(voter, ReplicaBody::Resigned, cx);
+            for voter in self.state.other_voters() {
+                self.state.send(voter, ReplicaBody::Resigned, cx);
             }
         }
-        self.announcement = None;
         self.wait_for_leader(cx);
     }
 
     /// Whether this replica leads and takes records: it takes none while it hands over.
     pub(crate) fn takes_records(&self) -> bool {
-        matches!(&self.role, Role::Leader(leading) if leading.transfer.is_none())
+        self.leading()
+            .is_some_and(|leading| leading.transfer.is_none())
+    }
+
+    /// [`LeaderView::transfer_to`], if it leads.
+    pub(crate) fn transfer_to(&mut self, to: Voter, cx: &mut Cx<'_>) -> bool {
+        self.leader_mut()
+            .is_some_and(|mut leader| leader.transfer_to(to, cx))
+    }
+
+    /// [`Leading::successor`], if it leads.
+    #[must_use]
+    pub(crate) fn successor(
+        &self,
+        preference: &[Voter],
+        now: Instant,
+        timing: &Timing,
+        links: &Links,
+    ) -> Option<Voter> {
+        let leading = self.leading()?;
+        leading.successor(&self.state, preference, now, timing, links)
+    }
+
+    /// [`Leading::is_current`], if it leads.
+    #[must_use]
+    pub(crate) fn is_current(&self, voter: Voter, links: &Links) -> bool {
+        self.leading()
+            .is_some_and(|leading| leading.is_current(&self.state, voter, links))
+    }
+}
+
+impl Leading {
+    /// Whether a majority of the voters has proven, within the election timeout, that it hears this leader.
+    pub(super) fn has_quorum(&self, state: &ReplicaState, cx: &Cx<'_>) -> bool {
+        let hears = |voter: &&Voter| **voter == state.me || self.is_proven(**voter, cx);
+        state.voters.iter().filter(hears).count() > state.voters.len() / 2
+    }
+
+    /// Whether this voter has proven, within the election timeout, that it hears this leader, or had no such time yet.
+    pub(super) fn is_proven(&self, voter: Voter, cx: &Cx<'_>) -> bool {
+        let proven_at = cx.links.proven_at(voter).max(Some(self.since));
+        proven_at.is_some_and(|at| cx.now.since(at) < cx.timing.election_timeout)
+    }
+
+    /// The voter best suited to take over, if any: of those that may, the furthest; of equals the first in `preference`.
+    pub(super) fn successor(
+        &self,
+        state: &ReplicaState,
+        preference: &[Voter],
+        now: Instant,
+        timing: &Timing,
+        links: &Links,
+    ) -> Option<Voter> {
+        let rank = |voter: &Voter| {
+            preference
+                .iter()
+                .position(|other| other == voter)
+                .unwrap_or(usize::MAX)
+        };
+        state
+            .voters
+            .iter()
+            .filter_map(|voter| Some((voter, self.progress.get(voter)?)))
+            .filter(|(voter, progress)| may_take_over(**voter, progress, now, timing, links))
+            .max_by_key(|(voter, progress)| (progress.durable, std::cmp::Reverse(rank(voter))))
+            .map(|(voter, _)| *voter)
+    }
+
+    /// Whether this voter has everything, durably, and can be reached.
+    pub(super) fn is_current(&self, state: &ReplicaState, voter: Voter, links: &Links) -> bool {
+        links.reaches(voter)
+            && self.progress.get(&voter).is_some_and(|progress| {
+                progress.replicating && progress.eligible && progress.durable >= state.committed
+            })
+    }
+}
+
+impl LeaderView<'_> {
+    /// A voter's broker has proven nothing for a while (check-quorum). Breaks where that leaves no majority.
+    pub(super) fn check_quorum(&mut self, cx: &mut Cx<'_>) -> ControlFlow<Resignation> {
+        if self.leading.has_quorum(self.state, cx) || cx.fx.mutant(Mutant::NeverChecksQuorum) {
+            self.update_announcement(cx);
+            return ControlFlow::Continue(());
+        }
+        cx.fx.probe(Probe::CheckQuorumFailed);
+        ControlFlow::Break(Resignation::QuorumLost)
     }
 
     /// Begins to hand leadership to a voter. Returns whether it can.
-    pub(crate) fn transfer_to(&mut self, to: Voter, cx: &mut Cx<'_>) -> bool {
-        let is_voter = self.voters.contains(&to);
-        let opened = self.high_watermark().is_some();
+    pub(super) fn transfer_to(&mut self, to: Voter, cx: &mut Cx<'_>) -> bool {
+        let is_voter = self.state.voters.contains(&to);
+        let opened = self.leading.shows(self.state.committed);
         let mut ends_at = cx.now + cx.timing.election_timeout;
         if cx.fx.mutant(Mutant::NeverLeadsOn) {
             ends_at = Instant(u64::MAX);
         }
-        let Role::Leader(leading) = &mut self.role else {
-            return false;
-        };
-        let reachable = leading
+        let reachable = self
+            .leading
             .progress
             .get(&to)
             .is_some_and(|progress| may_take_over(to, progress, cx.now, cx.timing, cx.links));
-        if !is_voter || !opened || !reachable || leading.transfer.is_some() {
+        if !is_voter || !opened || !reachable || self.leading.transfer.is_some() {
             return false;
         }
-        leading.transfer = Some(Transfer {
+        self.leading.transfer = Some(Transfer {
             to,
             ends_at,
             asked: false,
@@ -100,14 +161,12 @@ impl Replica {
     }
 
     pub(super) fn continue_transfer(&mut self, cx: &mut Cx<'_>) {
-        let end = self.end;
-        let Role::Leader(leading) = &mut self.role else {
+        let end = self.state.end;
+        let Some(transfer) = &mut self.leading.transfer else {
             return;
         };
-        let Some(transfer) = &mut leading.transfer else {
-            return;
-        };
-        let ready = leading
+        let ready = self
+            .leading
             .progress
             .get(&transfer.to)
             .is_some_and(|progress| progress.durable == end)
@@ -123,59 +182,18 @@ impl Replica {
         }
         let to = transfer.to;
         cx.fx.probe(Probe::LeadershipTransferred);
-        self.send(to, ReplicaBody::TransferLeadership, cx);
-    }
-
-    /// The voter best suited to take over, if any: of those that may, the furthest; of equals the first in `preference`.
-    #[must_use]
-    pub(crate) fn successor(
-        &self,
-        preference: &[Voter],
-        now: Instant,
-        timing: &Timing,
-        links: &Links,
-    ) -> Option<Voter> {
-        let Role::Leader(leading) = &self.role else {
-            return None;
-        };
-        let rank = |voter: &Voter| {
-            preference
-                .iter()
-                .position(|other| other == voter)
-                .unwrap_or(usize::MAX)
-        };
-        self.voters
-            .iter()
-            .filter_map(|voter| Some((voter, leading.progress.get(voter)?)))
-            .filter(|(voter, progress)| may_take_over(**voter, progress, now, timing, links))
-            .max_by_key(|(voter, progress)| (progress.durable, std::cmp::Reverse(rank(voter))))
-            .map(|(voter, _)| *voter)
-    }
-
-    /// Whether this voter has everything, durably, and can be reached.
-    #[must_use]
-    pub(crate) fn is_current(&self, voter: Voter, links: &Links) -> bool {
-        let Role::Leader(leading) = &self.role else {
-            return false;
-        };
-        links.reaches(voter)
-            && leading.progress.get(&voter).is_some_and(|progress| {
-                progress.replicating && progress.eligible && progress.durable >= self.committed
-            })
+        self.state.send(to, ReplicaBody::TransferLeadership, cx);
     }
 
     /// Looks who is current, and prepares the announcement where that has changed.
     pub(super) fn update_announcement(&mut self, cx: &mut Cx<'_>) {
-        let Role::Leader(leading) = &self.role else {
-            return;
-        };
         let keeps_laggards = cx.fx.mutant(Mutant::KeepsLaggards);
         let keeps_offline = cx.fx.mutant(Mutant::KeepsOfflineInIsr);
         let current = |voter: &&Voter| {
-            **voter == self.me
-                || leading.progress.get(voter).is_some_and(|progress| {
+            **voter == self.state.me
+                || self.leading.progress.get(voter).is_some_and(|progress| {
                     let lags = cx.now.since(progress.current_at) >= cx.timing.replica_lag_time_max;
-                    let caught_up = progress.appended >= self.end;
+                    let caught_up = progress.appended >= self.state.end;
                     let offline = cx.links.is_offline(**voter) && !keeps_offline;
                     cx.links.reaches(**voter)
                         && !offline
@@ -185,6 +203,7 @@ impl Replica {
                 })
         };
         let mut isr: Vec<BrokerId> = self
+            .state
             .voters
             .iter()
             .filter(current)
@@ -192,15 +211,15 @@ impl Replica {
             .collect();
         isr.sort_unstable();
         isr.dedup();
-        let version = match &self.announcement {
+        let version = match &self.leading.announcement {
             Some(announcement) if announcement.isr == isr => return,
             Some(announcement) => announcement.version + 1,
             None => 0,
         };
-        self.announcement = Some(LeaderAndIsr {
-            partition: self.id,
-            leader_epoch: self.vote.leader_epoch,
-            leader: Some(self.me.broker),
+        self.leading.announcement = Some(LeaderAndIsr {
+            partition: self.state.id,
+            leader_epoch: self.state.vote.leader_epoch,
+            leader: Some(self.state.me.broker),
             version,
             isr,
         });

@@ -18,6 +18,7 @@ use crate::record::Batch;
 use crate::store::OrderKind;
 use crate::time::Instant;
 
+use super::state::ReplicaState;
 use super::{Cx, Replica};
 
 /// Bytes of batches in one answer to a request for what is lost.
@@ -190,50 +191,38 @@ impl Holes {
 impl Replica {
     /// A read found damage.
     pub(crate) fn on_hole(&mut self, range: Range<Offset>, cx: &mut Cx<'_>) {
-        let written = self.orders.written().end_offset;
+        let written = self.state.orders.written().end_offset;
         if range.start >= range.end || range.start >= written {
             return; // read before a truncation that has since removed it, or of a replica that was here before
         }
         cx.fx.probe(Probe::HoleFound);
-        cx.fx
-            .notice(Some(self.id), NoticeKind::Hole(range.start, range.end));
+        self.state
+            .notice(NoticeKind::Hole(range.start, range.end), cx);
         let hole = range.start..range.end.min(written);
-        if !self.holes.have(&hole) {
-            self.orders.distrust_fills(&hole);
-            self.holes.add(hole, cx.now, cx.timing.retry_interval);
+        if !self.state.holes.have(&hole) {
+            self.state.orders.distrust_fills(&hole);
+            self.state.holes.add(hole, cx.now, cx.timing.retry_interval);
         }
         self.acknowledge(cx);
         if cx.fx.mutant(Mutant::TruncatesToHole) && !self.is_leader() {
-            self.truncate_to_hole(cx);
-        }
-    }
-
-    /// What a replica must never do: takes the first hole for the log's end.
-    pub(super) fn truncate_to_hole(&mut self, cx: &mut Cx<'_>) {
-        if let Some(hole) = self.holes.ranges.first() {
-            let to = self.notes.position_of_offset(hole.start);
-            self.committed = self.committed.min(to);
-            self.truncate_to(to, cx);
+            self.state.truncate_to_hole(cx);
         }
     }
 
     /// Whether the record at `offset` is known to be damaged.
     pub(crate) fn is_damaged_at(&self, offset: Offset) -> bool {
-        self.holes.containing(offset).is_some()
+        self.state.holes.containing(offset).is_some()
     }
 
     /// Asks whoever may have it for a hole.
     pub(super) fn ask_for_holes(&mut self, cx: &mut Cx<'_>) {
-        let Some(Range { start, end }) = self.holes.next_to_ask(cx.now) else {
+        let Some(Range { start, end }) = self.state.holes.next_to_ask(cx.now) else {
             return;
         };
         // The next one is asked for by itself again: only so does a voter say that it never had a record.
-        let is_misfit = self
-            .holes
-            .misfit
-            .take_if(|misfit| *misfit == start)
-            .is_some();
-        let reaches_back = is_misfit && start > self.log_start_offset;
+        let misfit = &mut self.state.holes.misfit;
+        let is_misfit = misfit.take_if(|misfit| *misfit == start).is_some();
+        let reaches_back = is_misfit && start > self.state.log_start_offset;
         let offset = if reaches_back {
             Offset(start.0 - 1)
         } else {
@@ -241,13 +230,13 @@ impl Replica {
         };
         let request = ReplicaBody::FillRequest {
             offset,
-            record_epoch: self.notes.epoch_of_record(offset),
+            record_epoch: self.state.notes.epoch_of_record(offset),
             end,
         };
         for holder in self.holders() {
-            self.send(holder, request.clone(), cx);
+            self.state.send(holder, request.clone(), cx);
         }
-        self.holes.ask_at = Some(cx.now + cx.timing.retry_interval);
+        self.state.holes.ask_at = Some(cx.now + cx.timing.retry_interval);
     }
 
     /// Whether nobody else can have what this replica has lost.
@@ -259,9 +248,13 @@ impl Replica {
     /// voter note yet knows no voters. A learner that has lost sight of its leader for a moment hears nothing of it until
     /// the next entry: whoever opened the last epoch of its log had all of it.
     fn holders(&self) -> BTreeSet<Voter> {
-        let leader = self.leader().or(self.notes.last_leader());
-        let leader = leader.filter(|leader| *leader != self.me);
-        self.other_voters().into_iter().chain(leader).collect()
+        let leader = self.leader().or(self.state.notes.last_leader());
+        let leader = leader.filter(|leader| *leader != self.state.me);
+        self.state
+            .other_voters()
+            .into_iter()
+            .chain(leader)
+            .collect()
     }
 
     pub(super) fn on_fill_request(
@@ -272,23 +265,23 @@ impl Replica {
         end: Offset,
         cx: &mut Cx<'_>,
     ) {
-        let is_of_epoch = self.notes.epoch_of_record(offset) == record_epoch
+        let is_of_epoch = self.state.notes.epoch_of_record(offset) == record_epoch
             || cx.fx.mutant(Mutant::FillsFromAnyEpoch);
-        let is_here = offset < self.end.end_offset && is_of_epoch;
+        let is_here = offset < self.state.end.end_offset && is_of_epoch;
         if !is_here {
             let reply = ReplicaBody::FillReply {
                 offset,
                 batches: Vec::new(),
                 denial: self.denial(cx),
             };
-            self.send(from, reply, cx);
+            self.state.send(from, reply, cx);
             return;
         }
-        match self.read_tail(offset, end, FILL_BYTES_MAX) {
+        match self.state.read_tail(offset, end, FILL_BYTES_MAX) {
             super::TailRead::Batches(batches) => self.send_fill(from, offset, batches, cx),
             // One at a time: who has not been answered asks again.
-            super::TailRead::OnDisk if cx.queries.is_filling(self.id, from) => {}
-            super::TailRead::OnDisk => self.read_for(from, offset, end, cx),
+            super::TailRead::OnDisk if cx.queries.is_filling(self.state.id, from) => {}
+            super::TailRead::OnDisk => self.state.read_for(from, offset, end, cx),
             super::TailRead::Hole(_) => {}
         }
     }
@@ -296,11 +289,11 @@ impl Replica {
     /// What it is worth that this replica has not a record. Nothing where it could still forget the epoch: it could take the
     /// record from a leader before it, and complete its majority. Nor where it has no vote.
     fn denial(&self, cx: &mut Cx<'_>) -> Option<Denial> {
-        let is_durable =
-            self.orders.is_stored(self.vote) || cx.fx.mutant(Mutant::DeniesBeforeDurable);
+        let is_durable = self.state.orders.is_stored(self.state.vote)
+            || cx.fx.mutant(Mutant::DeniesBeforeDurable);
         if !is_durable || !self.may_vote(cx) {
             None
-        } else if self.is_marked(cx) {
+        } else if self.state.is_marked(cx) {
             Some(Denial::Marked)
         } else {
             Some(Denial::NeverHad)
@@ -320,7 +313,7 @@ impl Replica {
             batches,
             denial: None,
         };
-        self.send(to, reply, cx);
+        self.state.send(to, reply, cx);
     }
 
     /// Takes what belongs into a hole: whole batches of the epoch that this log has there.
@@ -330,15 +323,14 @@ impl Replica {
         }
         let any_epoch = cx.fx.mutant(Mutant::FillsFromAnyEpoch);
         let belongs = |batch: &Batch| {
-            let epoch = self.notes.epoch_of_record(batch.header.base_offset);
+            let epoch = self.state.notes.epoch_of_record(batch.header.base_offset);
             (batch.header.leader_epoch == epoch || any_epoch)
-                && batch.header.next_offset() <= self.end.end_offset
-                && self.holes.can_take(batch)
+                && batch.header.next_offset() <= self.state.end.end_offset
+                && self.state.holes.can_take(batch)
         };
         let batches: Vec<Batch> = batches.into_iter().filter(belongs).collect();
         if !batches.is_empty() {
-            self.orders
-                .push(OrderKind::Fill { batches }, self.ordered_end(), self.id, cx);
+            self.state.order(OrderKind::Fill { batches }, cx);
         }
     }
 
@@ -354,24 +346,29 @@ impl Replica {
         denial: Denial,
         cx: &mut Cx<'_>,
     ) {
-        let hole = self.holes.ranges.iter().find(|hole| hole.start == offset);
+        if !self.is_leader() {
+            return;
+        }
+        let state = &mut self.state;
+        let hole = state.holes.ranges.iter().find(|hole| hole.start == offset);
         let Some(Range { start, end }) = hole.cloned() else {
             return;
         };
-        if !self.is_leader() || start < self.committed.end_offset || !self.voters.contains(&from) {
+        if start < state.committed.end_offset || !state.voters.contains(&from) {
             return;
         }
-        let others = self.other_voters();
+        let others = state.other_voters();
         // Voters of before a change that may be undone could have it as well.
-        let is_settled = self.has_settled_voters();
-        let denials = self.holes.deny(self.vote.leader_epoch, start, from, denial);
+        let is_settled = state.has_settled_voters();
+        let leader_epoch = state.vote.leader_epoch;
+        let denials = state.holes.deny(leader_epoch, start, from, denial);
         let never_had = denials
             .values()
             .filter(|&&it| it == Denial::NeverHad)
             .count();
         let nobody_has = is_settled && others.iter().all(|voter| denials.contains_key(voter));
         let given_up =
-            if never_had > self.voters.len() / 2 || cx.fx.mutant(Mutant::GivesUpHolesAlone) {
+            if never_had > state.voters.len() / 2 || cx.fx.mutant(Mutant::GivesUpHolesAlone) {
                 cx.fx.probe(Probe::HoleGivenUp);
                 NoticeKind::HoleGivenUp(start, end)
             } else if nobody_has && !cx.fx.mutant(Mutant::KeepsWhatNobodyHas) {
@@ -380,10 +377,21 @@ impl Replica {
             } else {
                 return;
             };
-        cx.fx.notice(Some(self.id), given_up);
-        let to = self.notes.position_before_record(start);
+        state.notice(given_up, cx);
+        let to = state.notes.position_before_record(start);
         self.resign(Resignation::Damaged, cx);
-        self.truncate_to(to, cx);
+        self.state.truncate_to(to, cx);
+    }
+}
+
+impl ReplicaState {
+    /// What a replica must never do: takes the first hole for the log's end.
+    pub(super) fn truncate_to_hole(&mut self, cx: &mut Cx<'_>) {
+        if let Some(hole) = self.holes.ranges.first() {
+            let to = self.notes.position_of_offset(hole.start);
+            self.committed = self.committed.min(to);
+            self.truncate_to(to, cx);
+        }
     }
 
     /// Nothing is missing here any more, durably.
@@ -393,10 +401,7 @@ impl Replica {
             return; // another peer was quicker
         }
         cx.fx.probe(Probe::HoleFilled);
-        cx.fx.notice(
-            Some(self.id),
-            NoticeKind::HoleFilled(range.start, range.end),
-        );
+        self.notice(NoticeKind::HoleFilled(range.start, range.end), cx);
         self.holes.remove(&range);
         self.holes.ask_from = range.end;
         if !self.holes.ranges.is_empty() {

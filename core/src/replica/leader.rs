@@ -1,32 +1,28 @@
-//! Leading: appending and sending.
+//! Leading: what only a leader has, what only a leader does, and appending.
 //!
-//! Entries go to the followers and to the leader's own disk at the same time; the leader's disk is one of the
-//! majority like any other, and need not be among it.
+//! Whatever a leader does is a method of [`LeaderView`], and only a replica that leads gives one out: none of them asks
+//! whether it does. Where one of them finds that leadership must end, it breaks with the reason, and the replica resigns.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
+use crate::effect::Resignation;
 use crate::hooks::{Mutant, Probe};
-use crate::ids::{
-    BrokerId, LeaderEpoch, LogClock, Offset, ProducerId, Timestamp, TopicPartition, Voter,
-};
-use crate::links::Links;
+use crate::ids::{BrokerId, LeaderEpoch, LogClock, Offset, ProducerId, Timestamp, Voter};
 use crate::log::{Entry, Note, NoteKind, Position};
-use crate::peer::{Append, AppendReply, ReplicaBody};
+use crate::peer::LeaderAndIsr;
 use crate::producer::{ProducedBatch, SequenceCheck};
-use crate::queries::Waiter;
 use crate::record::Batch;
-use crate::store::{Flush, QueryId, QueryKind};
+use crate::store::Flush;
 use crate::time::Instant;
 
 use super::confirmation::Rounds;
 use super::handover::Transfer;
 use super::progress::Progress;
+use super::state::ReplicaState;
 use super::{Cx, Replica, Role};
 
-/// Bytes of entries in one message to a follower, unless one entry is larger.
-const MESSAGE_BYTES_MAX: usize = 1 << 20;
-
-/// A replica that leads its epoch.
+/// What a replica has besides while it leads its epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Leading {
     /// The position behind this epoch's opening. Nothing is committed before it is.
@@ -45,8 +41,16 @@ pub(super) struct Leading {
     pub(super) transfer: Option<Transfer>,
     /// What its voters have been asked of its leadership.
     pub(super) rounds: Rounds,
+    /// What is to be told of this partition's leader.
+    pub(super) announcement: Option<LeaderAndIsr>,
     /// When something that waits must be looked after.
-    tick_at: Option<Instant>,
+    pub(super) tick_at: Option<Instant>,
+}
+
+/// A replica that leads, and what only a leader does.
+pub(super) struct LeaderView<'a> {
+    pub(super) state: &'a mut ReplicaState,
+    pub(super) leading: &'a mut Leading,
 }
 
 /// Where a produced batch stands.
@@ -97,16 +101,75 @@ impl Leading {
     pub(super) fn tick_by(&mut self, at: Instant) {
         self.tick_at = Some(self.tick_at.map_or(at, |earlier| earlier.min(at)));
     }
+
+    /// Whether what is committed is shown to others, where it is this.
+    pub(super) fn shows(&self, committed: Position) -> bool {
+        committed >= self.shown_from
+    }
+
+    /// Brokers whose voters are current, ascending.
+    pub(super) fn isr(&self) -> &[BrokerId] {
+        self.announcement
+            .as_ref()
+            .map_or(&[], |announcement| &announcement.isr)
+    }
+
+    /// What must hold besides of a replica that leads.
+    pub(super) fn assert_invariants(&self, state: &ReplicaState) {
+        assert_eq!(
+            state.end.leader_epoch, state.vote.leader_epoch,
+            "a leader's log ends in its epoch"
+        );
+        assert!(
+            self.opening <= state.end,
+            "a leader's opening is in its log"
+        );
+    }
 }
 
 impl Replica {
+    /// What it has besides, if it leads.
+    pub(super) const fn leading(&self) -> Option<&Leading> {
+        match &self.role {
+            Role::Leader(leading) => Some(leading),
+            Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => None,
+        }
+    }
+
+    /// Itself as a leader, if it is one.
+    pub(super) const fn leader_mut(&mut self) -> Option<LeaderView<'_>> {
+        match &mut self.role {
+            Role::Leader(leading) => Some(LeaderView {
+                state: &mut self.state,
+                leading,
+            }),
+            Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => None,
+        }
+    }
+
+    /// Does something as a leader, if it is one, and resigns where that breaks.
+    pub(super) fn act_as_leader(
+        &mut self,
+        cx: &mut Cx<'_>,
+        act: impl FnOnce(&mut LeaderView<'_>, &mut Cx<'_>) -> ControlFlow<Resignation>,
+    ) {
+        let Some(mut leader) = self.leader_mut() else {
+            return;
+        };
+        if let ControlFlow::Break(why) = act(&mut leader, cx) {
+            self.resign(why, cx);
+        }
+    }
+
     /// This replica has been elected: opens its epoch.
     pub(super) fn lead(&mut self, cx: &mut Cx<'_>) {
-        let before = self.end;
+        let before = self.state.end;
         let note = Note {
-            leader_epoch: self.vote.leader_epoch,
-            offset: self.end.end_offset,
-            kind: NoteKind::Opening { leader: self.me },
+            leader_epoch: self.state.vote.leader_epoch,
+            offset: before.end_offset,
+            kind: NoteKind::Opening {
+                leader: self.state.me,
+            },
         };
         let entry = Entry::Note(note);
         let opening = entry.position_after(before);
@@ -115,11 +178,16 @@ impl Replica {
         } else {
             opening
         };
-        let others = self.other_voters();
+        let others = self.state.other_voters();
         let progress = others
             .into_iter()
             .map(|voter| (voter, Progress::new(before, cx.now)))
             .collect();
+        if !cx.fx.mutant(Mutant::LeadsWithoutOpening) {
+            self.state.push_entry(entry.clone(), cx);
+            self.state
+                .order_append(before, vec![entry], Flush::Commit, cx);
+        }
         self.role = Role::Leader(Box::new(Leading {
             opening,
             shown_from,
@@ -129,44 +197,73 @@ impl Replica {
             target: Vec::new(),
             transfer: None,
             rounds: Rounds::default(),
-            tick_at: None,
+            announcement: None,
+            // Its voters were heard when they voted; look again once that proves nothing any more.
+            tick_at: Some(cx.now + cx.timing.election_timeout),
         }));
-        if !cx.fx.mutant(Mutant::LeadsWithoutOpening) {
-            self.push_entry(entry.clone(), cx);
-            self.order_append(before, vec![entry], Flush::Commit, cx);
+        if let Some(mut leader) = self.leader_mut() {
+            leader.update_announcement(cx);
+            leader.replicate(cx);
         }
-        // Its voters were heard when they voted; look again once that proves nothing any more.
-        if let Role::Leader(leading) = &mut self.role {
-            leading.tick_by(cx.now + cx.timing.election_timeout);
-        }
-        self.update_announcement(cx);
-        self.replicate(cx);
     }
 
-    /// Takes a produced batch. `log_append_time` is the time to stamp and the CRC of the batch's body.
+    /// [`LeaderView::produce`], if it leads.
     ///
     /// # Errors
     /// See [`ProduceRefusal`]; nothing is appended then.
     pub(crate) fn produce(
+        &mut self,
+        batch: Batch,
+        log_append_time: Option<(Timestamp, u32)>,
+        insync_min: Option<usize>,
+        cx: &mut Cx<'_>,
+    ) -> Result<Appended, ProduceRefusal> {
+        let mut leader = self.leader_mut().ok_or(ProduceRefusal::NotLeader)?;
+        leader.produce(batch, log_append_time, insync_min, cx)
+    }
+
+    /// The link to or from a broker is another one: what was under way may be lost.
+    pub(crate) fn on_link_renewed(&mut self, broker: BrokerId, cx: &mut Cx<'_>) {
+        self.state.holes.ask_again(cx.now);
+        match &mut self.role {
+            Role::Leader(_) => {
+                if let Some(mut leader) = self.leader_mut() {
+                    leader.on_link_renewed(broker, cx);
+                }
+            }
+            Role::PreCandidate(_) | Role::Candidate(_) => self.ask_again(broker, cx),
+            Role::Follower(following) => {
+                // The acknowledgements under way may be lost as well.
+                if following
+                    .leader
+                    .is_some_and(|leader| leader.broker == broker)
+                {
+                    following.acknowledged = None;
+                    self.acknowledge(cx);
+                }
+            }
+        }
+    }
+}
+
+impl LeaderView<'_> {
+    /// Takes a produced batch. `log_append_time` is the time to stamp and the CRC of the batch's body.
+    fn produce(
         &mut self,
         mut batch: Batch,
         log_append_time: Option<(Timestamp, u32)>,
         insync_min: Option<usize>,
         cx: &mut Cx<'_>,
     ) -> Result<Appended, ProduceRefusal> {
-        let leader_epoch = self.vote.leader_epoch;
-        match &self.role {
-            Role::Leader(leading)
-                if leading.transfer.is_none() || cx.fx.mutant(Mutant::AppendsWhileHandingOver) => {}
-            Role::Leader(_) | Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {
-                return Err(ProduceRefusal::NotLeader);
-            }
+        let leader_epoch = self.state.vote.leader_epoch;
+        if self.leading.transfer.is_some() && !cx.fx.mutant(Mutant::AppendsWhileHandingOver) {
+            return Err(ProduceRefusal::NotLeader);
         }
-        if insync_min.is_some_and(|min| self.isr().len() < min) {
+        if insync_min.is_some_and(|min| self.leading.isr().len() < min) {
             cx.fx.probe(Probe::NotEnoughReplicas);
             return Err(ProduceRefusal::NotEnoughReplicas);
         }
-        match self.producers.check(&batch.header) {
+        match self.state.producers.check(&batch.header) {
             SequenceCheck::InOrder => {}
             SequenceCheck::Duplicate(ProducedBatch {
                 base_offset,
@@ -188,7 +285,7 @@ impl Replica {
         if batch.header.producer_id != ProducerId::NONE {
             self.tick_clock(cx);
         }
-        batch.stamp(self.end.end_offset, leader_epoch);
+        batch.stamp(self.state.end.end_offset, leader_epoch);
         if let Some((timestamp, body_crc)) = log_append_time {
             batch.stamp_log_append_time(timestamp, body_crc);
         }
@@ -196,7 +293,7 @@ impl Replica {
         self.append_entry(Entry::Batch(batch), cx);
         Ok(Appended {
             base_offset,
-            end_offset: self.end.end_offset,
+            end_offset: self.state.end.end_offset,
             leader_epoch,
             duplicate: false,
         })
@@ -205,15 +302,15 @@ impl Replica {
     /// Moves the log's clock on, by which producers age, where it is time: a producer is about to write. However long it
     /// was silent, and whatever has happened meanwhile, that is one tick.
     fn tick_clock(&mut self, cx: &mut Cx<'_>) {
-        let due = cx.now.since(self.ticked_at) >= self.config.clock_tick_min
+        let due = cx.now.since(self.state.ticked_at) >= self.state.config.clock_tick_min
             || cx.fx.mutant(Mutant::TicksTooOften);
         if !due || cx.fx.mutant(Mutant::NeverTicks) {
             return;
         }
         let note = Note {
-            leader_epoch: self.vote.leader_epoch,
-            offset: self.end.end_offset,
-            kind: NoteKind::ClockTick(LogClock(self.notes.clock().0 + 1)),
+            leader_epoch: self.state.vote.leader_epoch,
+            offset: self.state.end.end_offset,
+            kind: NoteKind::ClockTick(LogClock(self.state.notes.clock().0 + 1)),
         };
         cx.fx.probe(Probe::ClockTicked);
         self.append_entry(Entry::Note(note), cx);
@@ -221,363 +318,12 @@ impl Replica {
 
     /// Appends an entry of this leader's own epoch and sends it on its way.
     pub(super) fn append_entry(&mut self, entry: Entry, cx: &mut Cx<'_>) {
-        assert!(self.is_leader(), "only a leader appends");
-        let before = self.end;
-        self.push_entry(entry.clone(), cx);
-        self.order_append(before, vec![entry], self.config.flush, cx);
+        let before = self.state.end;
+        self.state.push_entry(entry.clone(), cx);
+        self.state
+            .order_append(before, vec![entry], self.state.config.flush, cx);
         self.replicate(cx);
-        self.assert_invariants();
-    }
-
-    /// Sends every follower what it lacks and has room for.
-    pub(super) fn replicate(&mut self, cx: &mut Cx<'_>) {
-        let Role::Leader(leading) = &self.role else {
-            return;
-        };
-        let followers: Vec<Voter> = leading.progress.keys().copied().collect();
-        for follower in followers {
-            self.replicate_to(follower, cx);
-        }
-    }
-
-    fn replicate_to(&mut self, follower: Voter, cx: &mut Cx<'_>) {
-        while cx.links.reaches(follower) && self.is_served(follower, cx.links) {
-            let committed = self.exposed();
-            let directory = cx.links.directory(follower.broker);
-            let is_full = !directory.takes_records() && self.id != TopicPartition::METADATA;
-            let Role::Leader(leading) = &mut self.role else {
-                return;
-            };
-            let Some(progress) = leading.progress.get_mut(&follower) else {
-                return;
-            };
-            if !progress.has_room() {
-                return;
-            }
-            let next = progress.next;
-            let eager = self.config.eager && progress.replicating && progress.told < committed;
-            let note = self.notes.get(next.notes);
-            let is_note = note.is_some_and(|note| note.offset == next.end_offset);
-            // A disk that is full or behind takes notes; records wait until it has room, and who lags is looked after.
-            let only_asks = !progress.replicating && progress.is_window_full();
-            if next == self.end || only_asks || is_full && !is_note {
-                if !progress.replicating || eager {
-                    self.send_entries(follower, Vec::new(), cx);
-                } else if progress.told < committed {
-                    leading.tick_by(cx.now + cx.timing.heartbeat_interval);
-                } else if next != self.end {
-                    leading.tick_by(cx.now + cx.timing.retry_interval);
-                }
-                return;
-            }
-            match self.tail.entries_from(next, MESSAGE_BYTES_MAX) {
-                Some(mut entries) => {
-                    if is_full {
-                        let is_note = |entry: &&Entry| matches!(entry, Entry::Note(_));
-                        entries.truncate(entries.iter().take_while(is_note).count());
-                    }
-                    self.send_entries(follower, entries, cx);
-                }
-                None => self.send_from_disk(follower, next, cx),
-            }
-        }
-    }
-
-    /// Whether this follower is sent anything: not on a directory that its broker has called offline, but what its
-    /// clients are answered from.
-    fn is_served(&self, follower: Voter, links: &Links) -> bool {
-        self.id == TopicPartition::METADATA || !links.is_offline(follower)
-    }
-
-    /// Committed as followers may be told: nothing before this leader's opening is.
-    fn exposed(&self) -> Position {
-        if self.high_watermark().is_some() {
-            self.committed
-        } else {
-            Position::default()
-        }
-    }
-
-    /// Sends entries from where the follower is; none asks what it has, or tells what is committed.
-    fn send_entries(&mut self, follower: Voter, entries: Vec<Entry>, cx: &mut Cx<'_>) {
-        let committed = self.exposed();
-        let leader_end = self.end;
-        let Role::Leader(leading) = &mut self.role else {
-            return;
-        };
-        let retry_at = cx.now + cx.timing.retry_interval;
-        let Some(progress) = leading.progress.get_mut(&follower) else {
-            return;
-        };
-        let previous = progress.next;
-        let weight = entries.iter().map(Entry::weight).sum();
-        let end = entries
-            .iter()
-            .fold(previous, |at, entry| entry.position_after(at));
-        let probe = !progress.replicating;
-        progress.sent(end, weight, cx.now);
-        progress.told = committed;
-        leading.tick_by(retry_at);
-        let flush = self.config.flush;
-        let append = Append {
-            previous,
-            entries,
-            committed,
-            leader_end,
-            flush,
-            probe,
-        };
-        self.send(follower, ReplicaBody::Append(append), cx);
-    }
-
-    /// Fetches what a follower lacks and memory does not hold. Notes are in memory; batches are read.
-    fn send_from_disk(&mut self, follower: Voter, next: Position, cx: &mut Cx<'_>) {
-        cx.fx.probe(Probe::CaughtUpFromDisk);
-        let mut notes = Vec::new();
-        let mut at = next;
-        while let Some(note) = self.notes.get(at.notes)
-            && note.offset == at.end_offset
-        {
-            let entry = Entry::Note(note.clone());
-            at = entry.position_after(at);
-            notes.push(entry);
-        }
-        if !notes.is_empty() {
-            self.send_entries(follower, notes, cx);
-            return;
-        }
-        let end = self
-            .notes
-            .get(next.notes)
-            .map_or(self.end.end_offset, |note| note.offset);
-        let bytes_max = u32::try_from(MESSAGE_BYTES_MAX).expect("a constant that fits");
-        let kind = QueryKind::Read {
-            offset: next.end_offset,
-            end: self.readable_end(end, cx.fx),
-            bytes_max,
-        };
-        let id = cx
-            .queries
-            .ask(self.id, kind, Waiter::Replication(follower), cx.fx);
-        let Role::Leader(leading) = &mut self.role else {
-            return;
-        };
-        if let Some(progress) = leading.progress.get_mut(&follower) {
-            progress.reading = Some(id);
-        }
-    }
-
-    /// Reads batches from disk for a peer that has lost them.
-    pub(super) fn read_for(&mut self, peer: Voter, offset: Offset, end: Offset, cx: &mut Cx<'_>) {
-        let bytes_max = u32::try_from(MESSAGE_BYTES_MAX).expect("a constant that fits");
-        let kind = QueryKind::Read {
-            offset,
-            end: self.readable_end(end, cx.fx),
-            bytes_max,
-        };
-        cx.queries
-            .ask(self.id, kind, Waiter::Fill(peer, offset), cx.fx);
-    }
-
-    /// What was read for a follower; `None` where it could not be.
-    pub(crate) fn on_read(
-        &mut self,
-        id: QueryId,
-        follower: Voter,
-        batches: Option<Vec<Batch>>,
-        cx: &mut Cx<'_>,
-    ) {
-        let Role::Leader(leading) = &mut self.role else {
-            return;
-        };
-        let progress = leading.progress.get_mut(&follower);
-        let Some(progress) = progress.filter(|progress| progress.reading == Some(id)) else {
-            return; // it is sent something else by now
-        };
-        progress.reading = None;
-        let next = progress.next;
-        let entries: Vec<Entry> = batches
-            .into_iter()
-            .flatten()
-            .skip_while(|batch| batch.header.base_offset < next.end_offset)
-            .map(Entry::Batch)
-            .collect();
-        if entries
-            .first()
-            .is_none_or(|entry| entry.offset() != next.end_offset)
-        {
-            // Damaged, or the store had not got there: look again later.
-            leading.tick_by(cx.now + cx.timing.retry_interval);
-            return;
-        }
-        self.send_entries(follower, entries, cx);
-        self.replicate_to(follower, cx);
-    }
-
-    pub(super) fn on_append_reply(
-        &mut self,
-        from: Voter,
-        leader_epoch: LeaderEpoch,
-        reply: AppendReply,
-        cx: &mut Cx<'_>,
-    ) {
-        if leader_epoch != self.vote.leader_epoch {
-            return; // an answer to an earlier leader; a later epoch has been entered by `receive`
-        }
-        let (end, retry_at) = (self.end, cx.now + cx.timing.retry_interval);
-        let Role::Leader(leading) = &mut self.role else {
-            return;
-        };
-        let Some(progress) = leading.progress.get_mut(&from) else {
-            return;
-        };
-        match reply {
-            AppendReply::Matched {
-                verified,
-                appended,
-                durable,
-                eligible,
-            } => {
-                assert!(
-                    appended <= end && verified <= end,
-                    "a follower matches no more than the leader has"
-                );
-                progress.matched(verified, appended, durable, end, cx.now);
-                progress.eligible = eligible || cx.fx.mutant(Mutant::PrefersDamaged);
-                if progress.waiting_since.is_some() {
-                    leading.tick_by(retry_at);
-                }
-                self.advance_committed(cx);
-            }
-            AppendReply::Diverged { previous, hint } => {
-                let ignores_regress = cx.fx.mutant(Mutant::IgnoresRegressedFollower);
-                progress.diverged(previous, self.notes.common(hint, end), ignores_regress);
-            }
-        }
-        self.update_announcement(cx);
-        self.replicate_to(from, cx);
-        self.continue_transfer(cx);
-        self.change_voters(cx);
-    }
-
-    /// Looks after what waits: followers that do not answer, commits not told, the ISR, a transfer.
-    pub(super) fn lead_on(&mut self, cx: &mut Cx<'_>) {
-        if let Role::Leader(leading) = &mut self.role {
-            leading.tick_at = None;
-        }
-        self.check_quorum(cx);
-        let committed = self.exposed();
-        let Role::Leader(leading) = &mut self.role else {
-            return;
-        };
-        leading.tick_at = None;
-        if leading
-            .transfer
-            .is_some_and(|transfer| transfer.ends_at <= cx.now)
-        {
-            leading.transfer = None;
-        }
-        let mut untold = Vec::new();
-        for (&follower, progress) in &mut leading.progress {
-            let silent_since = progress.waiting_since;
-            if silent_since.is_some_and(|since| cx.now.since(since) >= cx.timing.retry_interval) {
-                progress.ask_anew(self.end, cx.fx.mutant(Mutant::ForgetsWhatWaits));
-            }
-            if progress.replicating && progress.told < committed && progress.next == self.end {
-                untold.push(follower);
-            }
-        }
-        for follower in untold {
-            if cx.links.reaches(follower) && self.is_served(follower, cx.links) {
-                self.send_entries(follower, Vec::new(), cx);
-            }
-        }
-        self.update_announcement(cx);
-        self.replicate(cx);
-        self.change_voters(cx);
-        self.count_confirmations(cx);
-        self.ask_round_again(None, cx);
-        self.keep_ticking(cx);
-    }
-
-    /// A leader ticks while a follower owes it an answer or lags; an idle partition costs nothing.
-    fn keep_ticking(&mut self, cx: &mut Cx<'_>) {
-        let end = self.end;
-        let Role::Leader(leading) = &self.role else {
-            return;
-        };
-        let owed = leading.progress.iter().any(|(&follower, progress)| {
-            cx.links.reaches(follower)
-                && self.is_served(follower, cx.links)
-                && (progress.waiting_since.is_some() || progress.appended < end)
-        });
-        let owed = owed || leading.target_differs(&self.voters);
-        let Role::Leader(leading) = &mut self.role else {
-            return;
-        };
-        if owed {
-            leading.tick_by(cx.now + cx.timing.retry_interval);
-        }
-        // A voter that has proven nothing since it voted is not noticed by its link, which proved nothing before.
-        let votes_count_until = leading.since + cx.timing.election_timeout;
-        if cx.now < votes_count_until && !cx.fx.mutant(Mutant::CountsVotesForEver) {
-            leading.tick_by(votes_count_until);
-        }
-    }
-
-    /// A replica asks whether it would be elected instead of this leader: it has stopped following, and is asked what
-    /// it has, which tells it whom to follow. It may have everything, and would hear nothing more until the next
-    /// entry; and none is appended while leadership is being handed to it.
-    pub(super) fn remind(&mut self, follower: Voter, cx: &mut Cx<'_>) {
-        let end = self.end;
-        let Role::Leader(leading) = &mut self.role else {
-            return;
-        };
-        if let Some(progress) = leading.progress.get_mut(&follower) {
-            progress.ask_anew(end, false);
-            self.replicate_to(follower, cx);
-        }
-    }
-
-    /// A broker takes records again: asks its replicas that lag what they have, since they may have turned some away.
-    pub(crate) fn on_room(&mut self, broker: BrokerId, cx: &mut Cx<'_>) {
-        let end = self.end;
-        let Role::Leader(leading) = &mut self.role else {
-            return;
-        };
-        for (follower, progress) in &mut leading.progress {
-            if follower.broker == broker && progress.lags(end) {
-                progress.ask_anew(end, false);
-            }
-        }
-        self.replicate(cx);
-    }
-
-    /// The link to or from a broker is another one: what was under way may be lost.
-    pub(crate) fn on_link_renewed(&mut self, broker: BrokerId, cx: &mut Cx<'_>) {
-        self.holes.ask_again(cx.now);
-        match &mut self.role {
-            Role::Leader(leading) => {
-                for (follower, progress) in &mut leading.progress {
-                    if follower.broker == broker && !cx.fx.mutant(Mutant::SendsOnAfterBreak) {
-                        progress.ask_after_break(self.end);
-                    }
-                }
-                self.replicate(cx);
-                self.update_announcement(cx);
-                self.ask_round_again(Some(broker), cx);
-            }
-            Role::PreCandidate(_) | Role::Candidate(_) => self.ask_again(broker, cx),
-            Role::Follower(following) => {
-                // The acknowledgements under way may be lost as well.
-                if following
-                    .leader
-                    .is_some_and(|leader| leader.broker == broker)
-                {
-                    following.acknowledged = None;
-                    self.acknowledge(cx);
-                }
-            }
-        }
+        self.state.assert_invariants();
+        self.leading.assert_invariants(self.state);
     }
 }

@@ -10,9 +10,9 @@ use crate::hooks::{Mutant, Probe};
 use crate::ids::Voter;
 use crate::log::{Entry, Note, NoteKind};
 
-use super::leader::Leading;
+use super::leader::{LeaderView, Leading};
 use super::progress::Progress;
-use super::{Cx, Replica, Role};
+use super::{Cx, Replica};
 
 /// Whether a voter can vote for a change of the voters; who cannot is the first to be removed, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,23 +35,49 @@ impl Leading {
 }
 
 impl Replica {
-    /// Says which voters the metadata wants, and which other replicas are to be kept up to date.
+    /// [`LeaderView::set_target`], if it leads.
     pub(crate) fn set_target(&mut self, target: &[Voter], observers: &[Voter], cx: &mut Cx<'_>) {
-        let Role::Leader(leading) = &mut self.role else {
-            return;
-        };
-        let wanted = |voter: &&Voter| **voter != self.me && !self.voters.contains(voter);
+        if let Some(mut leader) = self.leader_mut() {
+            leader.set_target(target, observers, cx);
+        }
+    }
+
+    /// The committed voters and the count of the note that named them, for the report to the controller. In no order.
+    #[must_use]
+    pub fn committed_voters(&self) -> (u64, &[Voter]) {
+        let committed = self.state.notes.voters_at(self.state.committed.notes);
+        committed.unwrap_or((0, &self.state.voters_at_creation))
+    }
+
+    /// Whether this replica leads, and counts on that one no more: it is no voter, committed or not, and will not be made
+    /// one.
+    #[must_use]
+    pub(crate) fn releases(&self, other: Voter) -> bool {
+        self.leading().is_some_and(|leading| {
+            self.state.committed >= leading.opening
+                && self.state.has_settled_voters()
+                && !self.state.voters.contains(&other)
+                && !leading.target.contains(&other)
+        })
+    }
+}
+
+impl LeaderView<'_> {
+    /// Says which voters the metadata wants, and which other replicas are to be kept up to date.
+    fn set_target(&mut self, target: &[Voter], observers: &[Voter], cx: &mut Cx<'_>) {
+        let wanted =
+            |voter: &&Voter| **voter != self.state.me && !self.state.voters.contains(voter);
         let learners: Vec<Voter> = target
             .iter()
             .chain(observers)
             .filter(wanted)
             .copied()
             .collect();
-        if leading.target == target && leading.observers == learners {
+        if self.leading.target == target && self.leading.observers == learners {
             return;
         }
-        leading.target = target.to_vec();
-        leading.observers = learners;
+        self.leading.target = target.to_vec();
+        self.leading.observers = learners;
         self.refresh_progress(cx);
         self.change_voters(cx);
         self.replicate(cx);
@@ -59,50 +85,38 @@ impl Replica {
 
     /// Keeps a progress for exactly the other voters and the observers.
     fn refresh_progress(&mut self, cx: &mut Cx<'_>) {
-        let Role::Leader(leading) = &mut self.role else {
-            return;
-        };
-        let (voters, observers) = (&self.voters, &leading.observers);
-        leading
+        let (voters, observers) = (&self.state.voters, &self.leading.observers);
+        self.leading
             .progress
             .retain(|voter, _| voters.contains(voter) || observers.contains(voter));
-        for voter in self.voters.iter().chain(&leading.observers) {
-            if *voter != self.me {
-                leading
+        for voter in self.state.voters.iter().chain(&self.leading.observers) {
+            if *voter != self.state.me {
+                self.leading
                     .progress
                     .entry(*voter)
-                    .or_insert_with(|| Progress::new(self.end, cx.now));
+                    .or_insert_with(|| Progress::new(self.state.end, cx.now));
             }
         }
     }
 
-    /// The committed voters and the count of the note that named them, for the report to the controller. In no order.
-    #[must_use]
-    pub fn committed_voters(&self) -> (u64, &[Voter]) {
-        let committed = self.notes.voters_at(self.committed.notes);
-        committed.unwrap_or((0, &self.voters_at_creation))
-    }
-
     /// Takes the next step towards the target, if there is one that can be taken.
     pub(super) fn change_voters(&mut self, cx: &mut Cx<'_>) {
-        let Role::Leader(leading) = &self.role else {
-            return;
-        };
-        if !leading.target_differs(&self.voters) || leading.transfer.is_some() {
+        if !self.leading.target_differs(&self.state.voters) || self.leading.transfer.is_some() {
             return;
         }
-        let opened =
-            self.committed >= leading.opening || cx.fx.mutant(Mutant::ChangesVotersBeforeOpening);
-        let settled = self.has_settled_voters() || cx.fx.mutant(Mutant::ChangesVotersTwiceAtOnce);
+        let opened = self.state.committed >= self.leading.opening
+            || cx.fx.mutant(Mutant::ChangesVotersBeforeOpening);
+        let settled =
+            self.state.has_settled_voters() || cx.fx.mutant(Mutant::ChangesVotersTwiceAtOnce);
         if !opened || !settled {
             return;
         }
         if let Some(voters) = self.next_voters(cx) {
-            cx.fx
-                .notice(Some(self.id), NoticeKind::VotersChanged(voters.clone()));
+            self.state
+                .notice(NoticeKind::VotersChanged(voters.clone()), cx);
             let note = Note {
-                leader_epoch: self.vote.leader_epoch,
-                offset: self.end.end_offset,
+                leader_epoch: self.state.vote.leader_epoch,
+                offset: self.state.end.end_offset,
                 kind: NoteKind::Voters(voters),
             };
             self.append_entry(Entry::Note(note), cx);
@@ -111,38 +125,16 @@ impl Replica {
         }
     }
 
-    /// Whether the last change of the voters is committed.
-    pub(super) fn has_settled_voters(&self) -> bool {
-        let last_change = self.notes.voters_at(self.notes.count());
-        last_change.is_none_or(|(count, _)| count <= self.committed.notes)
-    }
-
-    /// Whether this replica leads, and counts on that one no more: it is no voter, committed or not, and will not be made
-    /// one.
-    #[must_use]
-    pub(crate) fn releases(&self, other: Voter) -> bool {
-        let Role::Leader(leading) = &self.role else {
-            return false;
-        };
-        self.committed >= leading.opening
-            && self.has_settled_voters()
-            && !self.voters.contains(&other)
-            && !leading.target.contains(&other)
-    }
-
     /// The voters after the next step: one more, or one less. A change waits while no majority of the voters behind it
     /// is present: it could not commit, and would leave the partition to voters that may never come. A voter that is
     /// present leaves only when all that are wanted are in sync: until then it stands in for one that is not.
     fn next_voters(&mut self, cx: &mut Cx<'_>) -> Option<Vec<Voter>> {
-        let Role::Leader(leading) = &self.role else {
-            return None;
-        };
-        let target = leading.target.clone();
+        let target = self.leading.target.clone();
         let presence = |voter: &Voter| self.presence(*voter, cx);
         let absent_too = cx.fx.mutant(Mutant::ChangesToAbsentVoters);
         let is_present = |voter: &Voter| presence(voter) == Presence::Present || absent_too;
         let in_sync = |voter: &Voter| {
-            let heard = *voter == self.me || self.isr().contains(&voter.broker);
+            let heard = *voter == self.state.me || self.leading.isr().contains(&voter.broker);
             heard && is_present(voter) || absent_too
         };
         let in_turn = cx.fx.mutant(Mutant::RemovesInTurn);
@@ -155,21 +147,22 @@ impl Replica {
         };
         let mut missing = target
             .iter()
-            .filter(|voter| !self.voters.contains(voter))
+            .filter(|voter| !self.state.voters.contains(voter))
             .peekable();
         let is_complete = missing.peek().is_none();
-        let learner = missing.find(|voter| self.is_current(**voter, cx.links));
+        let learner = missing.find(|voter| self.leading.is_current(self.state, **voter, cx.links));
         if learner.is_none() && !is_complete {
             return None; // a learner is on its way
         }
         let leaver = self
+            .state
             .voters
             .iter()
-            .filter(|voter| **voter != self.me && !target.contains(voter))
+            .filter(|voter| **voter != self.state.me && !target.contains(voter))
             .min_by_key(|voter| turn(voter));
         let is_first = |leaver: &&Voter| turn(leaver) < Presence::Present;
         let is_replaced = is_complete && target.iter().all(in_sync);
-        let mut voters = self.voters.clone();
+        let mut voters = self.state.voters.clone();
         let probe = if let Some(leaver) = leaver.filter(|leaver| is_replaced || is_first(leaver)) {
             // One that cannot vote goes first: with it, one more vote would be needed of those that can.
             voters.retain(|voter| voter != leaver);
@@ -183,7 +176,9 @@ impl Replica {
             return None;
         } else {
             // Only this leader is left to go: it hands over, and its successor removes it.
-            let successor = self.successor(&target, cx.now, cx.timing, cx.links)?;
+            let successor = self
+                .leading
+                .successor(self.state, &target, cx.now, cx.timing, cx.links)?;
             self.transfer_to(successor, cx);
             return None;
         };
@@ -196,11 +191,11 @@ impl Replica {
     }
 
     fn presence(&self, voter: Voter, cx: &Cx<'_>) -> Presence {
-        if voter == self.me {
+        if voter == self.state.me {
             Presence::Present
-        } else if voter.broker == self.me.broker || cx.links.is_replaced(voter) {
+        } else if voter.broker == self.state.me.broker || cx.links.is_replaced(voter) {
             Presence::Lost
-        } else if self.is_proven(voter, cx)
+        } else if self.leading.is_proven(voter, cx)
             && (cx.links.reaches(voter) || cx.fx.mutant(Mutant::TakesBrokenLinkForPresent))
             && !cx.links.disk_hangs(voter.broker, cx.timing)
             && !cx.links.is_offline(voter)

@@ -5,18 +5,20 @@
 //! committed when a majority has them durably (or in memory, by the topic's `flush`) and the leader's own
 //! opening is among them.
 //!
-//! What stands where: `orders` keeps account of what the store has been told and has done, `election` decides
-//! who leads, `follower` takes the leader's entries, `leader` sends them, `commit` says what a majority
-//! has, `confirmation` whether a leader is still the latest, `handover` when leadership ends, `membership` changes voters,
-//! `holes` repairs damage.
+//! What stands where: `state` is what a replica has in any role, `orders` keeps account of what the store has been told and
+//! has done, `election` decides who leads, `follower` takes the leader's entries, `leader` appends them and gives out the view
+//! that only a leader has, `replication` sends them, `commit` says what a majority has, `confirmation` whether a leader is
+//! still the latest, `handover` when leadership ends, `membership` changes voters, `holes` repairs damage.
 //!
 //! A replica knows nothing of clients, topics' names or the controller. It is told its target by the broker, which
 //! reads it in the metadata.
 
+mod state;
 mod orders;
 mod election;
 mod follower;
 mod leader;
+mod replication;
 mod commit;
 mod confirmation;
 mod handover;
@@ -31,25 +33,25 @@ use bytes::Bytes;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng as _;
 
-use crate::effect::{Effect, Effects, NoticeKind};
+use crate::effect::{Effects, NoticeKind};
 use crate::hooks::{Mutant, Probe};
-use crate::ids::{BrokerId, LeaderEpoch, LogClock, Offset, TopicPartition, Voter};
+use crate::ids::{BrokerId, LeaderEpoch, Offset, TopicPartition, Voter};
 use crate::links::{Links, Timing};
-use crate::log::{Entry, NoteIndex, NoteKind, Position, Tail, clock_at};
-use crate::peer::{DirectoryState, LeaderAndIsr, PeerMessage, ReplicaBody, ReplicaMessage};
+use crate::log::{NoteIndex, Position};
+use crate::peer::{DirectoryState, LeaderAndIsr, ReplicaBody, ReplicaMessage};
 use crate::producer::ProducerLog;
 use crate::queries::Queries;
 use crate::record::Batch;
-use crate::store::{Flush, Mark, OrderKind, OrderSeq, RecoveredReplica, Roll, Vote, VoterChange};
+use crate::store::{Flush, Mark, OrderKind, OrderSeq, RecoveredReplica, Roll};
 use crate::time::Instant;
 
 use election::{Campaign, Following};
-use holes::Holes;
 use leader::Leading;
-use orders::Orders;
+use state::ReplicaState;
 
 pub(crate) use confirmation::Confirmation;
 pub use leader::{Appended, ProduceRefusal};
+pub use state::TailRead;
 
 /// Bytes of entries that a replica keeps in memory beyond what is not durable yet.
 const TAIL_WEIGHT_MAX: usize = 1 << 20;
@@ -109,50 +111,8 @@ enum Role {
 /// One copy of one partition.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Replica {
-    id: TopicPartition,
-    me: Voter,
-    config: ReplicaConfig,
+    state: ReplicaState,
     role: Role,
-
-    /// Voters until the log's first voter note.
-    voters_at_creation: Vec<Voter>,
-    /// The start of this node has not found which: what the disk had of the creation is lost.
-    creation_lost: bool,
-    /// Voters at the log's end, sorted: effective when appended, not when committed.
-    voters: Vec<Voter>,
-    /// Of each of them, the count of the note that made it one. Without that, what it has does not count.
-    voters_since: Vec<u64>,
-    /// The highest epoch seen and the vote in it, as ordered; durable once the order is done.
-    vote: Vote,
-    mark: Mark,
-    /// Where a suspect must be durable to be cleared: the end of the first leader heard in this incarnation.
-    suspect_until: Option<Position>,
-    /// Changes of the voters whose notes are lost: by this replica's disk, while it is a suspect, or by another's, where they
-    /// have made this one a voter and it has not heard of that otherwise.
-    lost_voter_changes: Vec<VoterChange>,
-
-    /// First offset that is kept.
-    log_start_offset: Offset,
-    notes: NoteIndex,
-    /// The log's end: everything ordered, durable or not.
-    end: Position,
-    tail: Tail,
-    /// What is known to be committed: never falls within an incarnation. Its end offset is the high watermark.
-    /// **Invariant:** `committed <= end`.
-    committed: Position,
-    producers: ProducerLog,
-    /// When it took the last tick of the log's clock, from a leader or as one, and in this incarnation.
-    ticked_at: Instant,
-    orders: Orders,
-    /// The store's log ends here, for want of space; what is behind it is committed and in memory only. A replica in
-    /// this state takes nothing more and starts no election: any majority has a voter that stored it.
-    unstored: Option<Position>,
-    holes: Holes,
-    /// Its broker has asked the leader whether it may be deleted.
-    unwanted: bool,
-
-    /// What is to be told of this partition's leader, while this replica leads.
-    announcement: Option<LeaderAndIsr>,
 }
 
 /// What people and checkers see of a replica.
@@ -188,17 +148,6 @@ pub struct ReplicaView {
     pub holes: Vec<Range<Offset>>,
 }
 
-/// What memory holds for a reader.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TailRead {
-    /// These batches; none where the reader is at the end.
-    Batches(Vec<Batch>),
-    /// They are on disk: ask the store.
-    OnDisk,
-    /// They are damaged, and being repaired.
-    Hole(Range<Offset>),
-}
-
 impl Replica {
     /// A new, empty replica. Orders its creation. `preferred` says that the placement wants it to lead.
     ///
@@ -218,13 +167,11 @@ impl Replica {
     ) -> Self {
         let empty = RecoveredReplica::empty(id, voters.clone());
         let mut replica = Self::recover(empty, me, config, cx);
-        replica
-            .orders
-            .push(OrderKind::Create { voters }, replica.end, replica.id, cx);
+        replica.state.order(OrderKind::Create { voters }, cx);
         if let Some(leader_epoch) = leader_epoch_min
             && !cx.fx.mutant(Mutant::TrustsNewReplica)
         {
-            replica.set_mark(Mark::New, cx);
+            replica.state.set_mark(Mark::New, cx);
             replica.begin_in(leader_epoch, cx);
         }
         if preferred {
@@ -244,85 +191,13 @@ impl Replica {
         config: ReplicaConfig,
         cx: &mut Cx<'_>,
     ) -> Self {
-        let mut notes = NoteIndex::new(recovered.notes_below, recovered.notes);
-        let mut end = recovered.end;
-        if cx.fx.mutant(Mutant::DropsTrailingOpening) {
-            while notes
-                .as_slice()
-                .last()
-                .is_some_and(|note| note.offset == end.end_offset)
-            {
-                notes.truncate(notes.count() - 1);
-            }
-            end = Position {
-                leader_epoch: notes.epoch_at(notes.count()),
-                notes: notes.count(),
-                ..end
-            };
-        }
-        assert_eq!(
-            notes.count(),
-            end.notes,
-            "the recovered end counts the recovered notes"
-        );
-        if notes
-            .as_slice()
-            .last()
-            .is_some_and(|note| note.offset == end.end_offset)
-        {
-            cx.fx.probe(Probe::RecoveredTrailingOpening);
-        }
-        let mut producers = ProducerLog::new(recovered.producers, recovered.producers_offset);
-        for header in &recovered.headers {
-            producers.append(header, clock_at(notes.as_slice(), header.base_offset));
-        }
-        // The log's last epoch was entered even where the order that stored it was lost with the crash.
-        let entered = recovered.vote.leader_epoch >= end.leader_epoch;
-        let vote = if entered {
-            recovered.vote
-        } else {
-            Vote {
-                leader_epoch: end.leader_epoch,
-                voted_for: None,
-            }
-        };
-        // What was once committed stays so: this replica can act on it before it hears from a leader.
-        let once = recovered.high_watermark.min(end.end_offset);
-        let committed = notes.position_of_offset(once).min(end);
         let mut replica = Self {
-            id: recovered.replica,
-            me,
-            config,
+            state: ReplicaState::recover(recovered, me, config, cx),
             role: Role::Follower(Following::default()),
-            creation_lost: recovered.voters.is_empty(),
-            voters_at_creation: recovered.voters,
-            voters: Vec::new(),
-            voters_since: Vec::new(),
-            vote,
-            mark: recovered.mark,
-            lost_voter_changes: recovered.lost_voter_changes,
-            suspect_until: None,
-            log_start_offset: recovered.log_start_offset,
-            notes,
-            end,
-            tail: Tail::default(),
-            committed,
-            producers,
-            ticked_at: cx.now,
-            orders: Orders::recovered(end, cx),
-            unstored: None,
-            holes: Holes::new(recovered.holes, cx.now),
-            unwanted: false,
-            announcement: None,
         };
-        replica.refresh_voters();
-        if replica.mark.is_suspect() {
-            cx.fx.probe(Probe::StartedSuspect);
-            cx.fx.notice(Some(replica.id), NoticeKind::Suspect);
-        }
         replica.wait_for_leader(cx);
         if cx.fx.mutant(Mutant::TruncatesToHole) {
-            replica.truncate_to_hole(cx);
+            replica.state.truncate_to_hole(cx);
         }
         replica
     }
@@ -330,7 +205,7 @@ impl Replica {
     /// Which partition.
     #[must_use]
     pub const fn id(&self) -> TopicPartition {
-        self.id
+        self.state.id
     }
 
     /// Whether it leads its partition.
@@ -342,14 +217,14 @@ impl Replica {
     /// The highest epoch seen.
     #[must_use]
     pub const fn leader_epoch(&self) -> LeaderEpoch {
-        self.vote.leader_epoch
+        self.state.vote.leader_epoch
     }
 
     /// Who leads, as far as this replica knows.
     #[must_use]
     pub fn leader(&self) -> Option<Voter> {
         match &self.role {
-            Role::Leader(_) => Some(self.me),
+            Role::Leader(_) => Some(self.state.me),
             Role::Follower(following) => following.leader,
             Role::PreCandidate(_) | Role::Candidate(_) => None,
         }
@@ -358,81 +233,77 @@ impl Replica {
     /// Voters at the log's end, sorted.
     #[must_use]
     pub fn voters(&self) -> &[Voter] {
-        &self.voters
+        &self.state.voters
     }
 
     /// Inclusive.
     #[must_use]
     pub const fn log_start_offset(&self) -> Offset {
-        self.log_start_offset
+        self.state.log_start_offset
     }
 
     /// Exclusive.
     #[must_use]
     pub const fn log_end_offset(&self) -> Offset {
-        self.end.end_offset
+        self.state.end.end_offset
     }
 
     /// The log's end.
     #[must_use]
     pub const fn end(&self) -> Position {
-        self.end
+        self.state.end
     }
 
     /// Committed up to here, as far as this replica knows.
     #[must_use]
     pub const fn committed(&self) -> Position {
-        self.committed
+        self.state.committed
     }
 
     /// Exclusive; what clients may read up to. A leader exposes none before its opening is committed.
     #[must_use]
     pub fn high_watermark(&self) -> Option<Offset> {
-        match &self.role {
-            Role::Leader(leading) if self.committed < leading.shown_from => None,
-            Role::Leader(_) | Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {
-                Some(self.committed.end_offset)
-            }
-        }
+        let committed = self.state.committed;
+        self.leading()
+            .is_none_or(|leading| leading.shows(committed))
+            .then_some(committed.end_offset)
     }
 
     /// The greatest epoch at or below `leader_epoch` and its end, exclusive (OffsetForLeaderEpoch).
     #[must_use]
     pub fn end_of_epoch(&self, leader_epoch: LeaderEpoch) -> (LeaderEpoch, Offset) {
-        let end = self.notes.end_of_epoch(leader_epoch, self.end);
+        let end = self.state.notes.end_of_epoch(leader_epoch, self.state.end);
         (end.leader_epoch, end.end_offset)
     }
 
     /// Epoch of the record at `offset`.
     #[must_use]
     pub fn epoch_of_record(&self, offset: Offset) -> LeaderEpoch {
-        self.notes.epoch_of_record(offset)
+        self.state.notes.epoch_of_record(offset)
     }
 
     /// Producer state at the log's end.
     #[must_use]
     pub const fn producers(&self) -> &ProducerLog {
-        &self.producers
+        &self.state.producers
     }
 
     /// What is to be told of this partition's leader, while this replica leads.
     #[must_use]
-    pub const fn announcement(&self) -> Option<&LeaderAndIsr> {
-        self.announcement.as_ref()
+    pub fn announcement(&self) -> Option<&LeaderAndIsr> {
+        self.leading()?.announcement.as_ref()
     }
 
     /// Brokers whose voters are current, ascending, as this leader sees them; empty elsewhere.
     #[must_use]
     pub fn isr(&self) -> &[BrokerId] {
-        self.announcement
-            .as_ref()
-            .map_or(&[], |announcement| &announcement.isr)
+        self.leading().map_or(&[], Leading::isr)
     }
 
     /// When the oldest order was given that is not done.
     #[must_use]
     pub(crate) fn oldest_order(&self) -> Option<Instant> {
-        self.orders.oldest()
+        self.state.orders.oldest()
     }
 
     /// What people and checkers see.
@@ -440,97 +311,94 @@ impl Replica {
     pub fn view(&self) -> ReplicaView {
         ReplicaView {
             role: match &self.role {
-                Role::Follower(_) if !self.is_voter() => "learner",
+                Role::Follower(_) if !self.state.is_voter() => "learner",
                 Role::Follower(_) => "follower",
                 Role::PreCandidate(_) => "pre-candidate",
                 Role::Candidate(_) => "candidate",
                 Role::Leader(_) => "leader",
             },
-            leader_epoch: self.vote.leader_epoch,
+            leader_epoch: self.state.vote.leader_epoch,
             leader: self.leader(),
-            voted_for: self.vote.voted_for,
-            log_start_offset: self.log_start_offset,
-            end: self.end,
-            durable: self.orders.durable(),
-            unwritten_bytes: self.orders.unwritten_bytes(),
-            tail_bytes: self.tail.weight(),
-            committed: self.committed,
+            voted_for: self.state.vote.voted_for,
+            log_start_offset: self.state.log_start_offset,
+            end: self.state.end,
+            durable: self.state.orders.durable(),
+            unwritten_bytes: self.state.orders.unwritten_bytes(),
+            tail_bytes: self.state.tail.weight(),
+            committed: self.state.committed,
             high_watermark: self.high_watermark(),
-            voters: self.voters.clone(),
-            mark: self.mark,
-            holes: self.holes.ranges().to_vec(),
+            voters: self.state.voters.clone(),
+            mark: self.state.mark,
+            holes: self.state.holes.ranges().to_vec(),
         }
     }
 
     /// Orders that nothing be left of it. The broker then forgets it.
     pub(crate) fn delete(&mut self, cx: &mut Cx<'_>) {
-        self.orders.push(OrderKind::Delete, self.end, self.id, cx);
+        self.state
+            .orders
+            .push(OrderKind::Delete, self.state.end, self.state.id, cx);
     }
 
     /// Orders that a snapshot of the metadata image at `offset` be kept.
     pub(crate) fn save_snapshot(&mut self, offset: Offset, image: Bytes, cx: &mut Cx<'_>) {
-        if self.is_unstored() {
+        if self.state.is_unstored() {
             return; // the image would be ahead of the stored log; the next one will do
         }
-        let at = self.notes.position_of_offset(offset);
-        self.orders
-            .push(OrderKind::SaveSnapshot { at, image }, self.end, self.id, cx);
+        let at = self.state.notes.position_of_offset(offset);
+        self.state.order(OrderKind::SaveSnapshot { at, image }, cx);
     }
 
     /// Batches from the one that holds `offset` on, below `end`; `None` where memory does not hold them.
     #[must_use]
     pub(crate) fn batches_from(&self, offset: Offset, end: Offset) -> Option<Vec<Batch>> {
-        self.tail.batches_from(offset, end, usize::MAX)
+        self.state.tail.batches_from(offset, end, usize::MAX)
     }
 
     /// Whether the store has written this log up to `end`, exclusive, and a query sees it.
     #[must_use]
     pub(crate) fn is_written(&self, end: Offset) -> bool {
-        self.orders.written().end_offset >= end
+        self.state.orders.written().end_offset >= end
     }
 
     /// Up to where the disk may be asked for records below `end`, exclusive: what is behind is in memory.
     #[must_use]
-    pub(crate) fn readable_end(&self, end: Offset, cx: &Effects) -> Offset {
-        if cx.mutant(Mutant::ReadsWhatIsDropped) {
-            return end;
-        }
-        end.min(self.orders.readable_end(self.end.end_offset))
+    pub(crate) fn readable_end(&self, end: Offset, fx: &Effects) -> Offset {
+        self.state.readable_end(end, fx)
+    }
+
+    /// Whole batches in memory for a reader, from the one that holds `offset` on, below `end`.
+    #[must_use]
+    pub fn read_tail(&self, offset: Offset, end: Offset, bytes_max: usize) -> TailRead {
+        self.state.read_tail(offset, end, bytes_max)
     }
 
     /// The log's notes.
     #[must_use]
     pub const fn notes(&self) -> &NoteIndex {
-        &self.notes
+        &self.state.notes
     }
 
     /// Enters the epoch that the metadata have a report of, where it is new and has not caught up: it may have been in that
     /// one before it was deleted, and follows no leader of an earlier one.
     pub(crate) fn begin_in(&mut self, leader_epoch: LeaderEpoch, cx: &mut Cx<'_>) {
-        let is_later = leader_epoch > self.vote.leader_epoch;
-        if self.mark == Mark::New && is_later && !cx.fx.mutant(Mutant::IgnoresReportedEpoch) {
-            let voted_for = None;
-            self.store_vote(
-                Vote {
-                    leader_epoch,
-                    voted_for,
-                },
-                cx,
-            );
+        let is_later = leader_epoch > self.state.vote.leader_epoch;
+        if self.state.mark == Mark::New && is_later && !cx.fx.mutant(Mutant::IgnoresReportedEpoch) {
+            self.state.store_vote(leader_epoch, None, cx);
             self.wait_for_leader(cx);
         }
     }
 
     /// Takes its topic's configuration.
     pub(crate) fn configure(&mut self, config: ReplicaConfig) {
-        self.config = config;
+        self.state.config = config;
     }
 
     /// Hears with which voters it was created, where that was lost with the disk's bytes.
     pub(crate) fn learn_creation(&mut self, voters: &[Voter]) {
-        if self.voters_at_creation.is_empty() {
-            self.voters_at_creation = voters.to_vec();
-            self.refresh_voters();
+        if self.state.voters_at_creation.is_empty() {
+            self.state.voters_at_creation = voters.to_vec();
+            self.state.refresh_voters();
         }
     }
 
@@ -542,12 +410,14 @@ impl Replica {
             Role::PreCandidate(campaign) | Role::Candidate(campaign) => Some(campaign.ends_at),
             Role::Leader(leading) => leading.next_deadline(),
         };
-        role.into_iter().chain(self.holes.next_deadline()).min()
+        let holes = self.state.holes.next_deadline();
+        role.into_iter().chain(holes).min()
     }
 
     /// Does what is due.
     pub(crate) fn fire(&mut self, cx: &mut Cx<'_>) {
-        if self.holes.next_deadline().is_some_and(|at| at <= cx.now) {
+        let holes = self.state.holes.next_deadline();
+        if holes.is_some_and(|at| at <= cx.now) {
             self.ask_for_holes(cx);
         }
         match &self.role {
@@ -560,7 +430,7 @@ impl Replica {
                 cx.fx.probe(Probe::SplitVote);
                 self.start_election(cx);
             }
-            Role::Leader(_) => self.lead_on(cx),
+            Role::Leader(_) => self.act_as_leader(cx, |leader, cx| leader.lead_on(cx)),
             Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {}
         }
         self.assert_invariants();
@@ -575,16 +445,16 @@ impl Replica {
             body,
             ..
         } = message;
-        if to != self.me && !cx.fx.mutant(Mutant::IgnoresDirectoryId) {
-            cx.fx.notice(
-                Some(self.id),
+        if to != self.state.me && !cx.fx.mutant(Mutant::IgnoresDirectoryId) {
+            self.state.notice(
                 NoticeKind::Refused("it is addressed to a directory that is gone"),
+                cx,
             );
             return;
         }
         // A pre-vote names an epoch that nobody has entered; every other message's sender is in its epoch.
         let entered = !matches!(body, ReplicaBody::PreVote(_));
-        if entered && leader_epoch > self.vote.leader_epoch {
+        if entered && leader_epoch > self.state.vote.leader_epoch {
             self.enter_epoch(leader_epoch, from, cx);
         }
         match body {
@@ -593,16 +463,21 @@ impl Replica {
             ReplicaBody::Vote(asked) => self.on_vote(from, leader_epoch, asked, cx),
             ReplicaBody::VoteReply(reply) => self.on_vote_reply(from, leader_epoch, reply, cx),
             ReplicaBody::Append(append) => self.on_append(from, leader_epoch, append, cx),
-            ReplicaBody::AppendReply(reply) => self.on_append_reply(from, leader_epoch, reply, cx),
+            ReplicaBody::AppendReply(reply) => self.act_as_leader(cx, |leader, cx| {
+                leader.on_append_reply(from, leader_epoch, reply, cx)
+            }),
             ReplicaBody::TransferLeadership => self.on_transfer_leadership(from, leader_epoch, cx),
             ReplicaBody::Resigned => self.on_resigned(from, leader_epoch, cx),
             ReplicaBody::EpochEntered => {} // which this replica has entered with it
             ReplicaBody::ConfirmLeadership { round } => {
                 // In a later epoch the answer tells the sender of that.
-                self.send(from, ReplicaBody::ConfirmLeadershipReply { round }, cx);
+                self.state
+                    .send(from, ReplicaBody::ConfirmLeadershipReply { round }, cx);
             }
             ReplicaBody::ConfirmLeadershipReply { round } => {
-                self.on_confirm_leadership_reply(from, leader_epoch, round, cx);
+                if let Some(mut leader) = self.leader_mut() {
+                    leader.on_confirm_leadership_reply(from, leader_epoch, round, cx);
+                }
             }
             ReplicaBody::FillRequest {
                 offset,
@@ -616,7 +491,7 @@ impl Replica {
             } => {
                 self.on_fill_reply(from, batches, cx);
                 if let Some(denial) = denial
-                    && leader_epoch == self.vote.leader_epoch
+                    && leader_epoch == self.state.vote.leader_epoch
                 {
                     self.on_denial(from, offset, denial, cx);
                 }
@@ -627,161 +502,10 @@ impl Replica {
 
     /// What must hold whatever came in. Constant time.
     fn assert_invariants(&self) {
-        assert!(
-            self.committed <= self.end,
-            "the high watermark is within the log"
-        );
-        assert!(
-            self.log_start_offset <= self.end.end_offset,
-            "the log starts before it ends"
-        );
-        assert!(
-            self.end.leader_epoch <= self.vote.leader_epoch,
-            "the log holds no epoch not yet seen"
-        );
-        assert_eq!(
-            self.notes.count(),
-            self.end.notes,
-            "the end counts the notes"
-        );
-        if let Role::Leader(leading) = &self.role {
-            assert_eq!(
-                self.end.leader_epoch, self.vote.leader_epoch,
-                "a leader's log ends in its epoch"
-            );
-            assert!(
-                leading.opening <= self.end,
-                "a leader's opening is in its log"
-            );
+        self.state.assert_invariants();
+        if let Some(leading) = self.leading() {
+            leading.assert_invariants(&self.state);
         }
-    }
-
-    /// Whether this replica votes, by the voters at its log's end.
-    fn is_voter(&self) -> bool {
-        self.voters.contains(&self.me)
-    }
-
-    fn refresh_voters(&mut self) {
-        let at_end = self.notes.voters_at(self.notes.count());
-        self.voters = at_end.map_or_else(
-            || self.voters_at_creation.clone(),
-            |(_, voters)| voters.to_vec(),
-        );
-        self.voters.sort_unstable();
-        let since = |&voter: &Voter| self.notes.voter_since(voter, &self.voters_at_creation);
-        self.voters_since = self.voters.iter().map(since).collect();
-    }
-
-    /// Puts an entry at the end of the log in memory. The caller orders it of the store.
-    fn push_entry(&mut self, entry: Entry, cx: &mut Cx<'_>) {
-        let after = entry.position_after(self.end);
-        assert!(after > self.end, "an entry moves the log's end");
-        match &entry {
-            Entry::Batch(batch) => {
-                let clock = if cx.fx.mutant(Mutant::AgesByOwnClock) {
-                    LogClock(cx.now.0)
-                } else {
-                    self.notes.clock()
-                };
-                self.producers.append(&batch.header, clock);
-            }
-            Entry::Note(note) => {
-                self.notes.push(note.clone());
-                match note.kind {
-                    NoteKind::Voters(_) => self.refresh_voters(),
-                    NoteKind::ClockTick(_) => self.ticked_at = cx.now,
-                    NoteKind::Opening { .. } | NoteKind::LogStart(_) => {}
-                }
-            }
-        }
-        self.tail.push(self.end, entry);
-        self.end = after;
-    }
-
-    /// Orders the entries from `after` to the log's end of the store.
-    fn order_append(
-        &mut self,
-        after: Position,
-        entries: Vec<Entry>,
-        flush: Flush,
-        cx: &mut Cx<'_>,
-    ) {
-        // Notes are durable before they are acknowledged, whatever the topic says of its records.
-        let has_note = entries.iter().any(|entry| matches!(entry, Entry::Note(_)));
-        let flush = if has_note { Flush::Commit } else { flush };
-        let unmarked =
-            flush == Flush::Replicated && self.orders.mark_after(self.mark) == Mark::Clean;
-        if unmarked && !cx.fx.mutant(Mutant::NeverMarksVolatile) {
-            // Before the first acknowledgement ahead of the disk: a power cut from here on must be noticed. A suspect
-            // that is being cleared stays one until that is durable, and is volatile then.
-            if self.mark == Mark::Clean {
-                self.mark = Mark::Volatile;
-            }
-            self.orders
-                .push(OrderKind::SetMark(Mark::Volatile), after, self.id, cx);
-        }
-        let high_watermark = self.committed.end_offset;
-        let order = OrderKind::Append {
-            after,
-            entries,
-            high_watermark,
-            flush,
-            roll: self.config.roll,
-        };
-        self.orders.push(order, self.end, self.id, cx);
-    }
-
-    fn send(&self, to: Voter, body: ReplicaBody, cx: &mut Cx<'_>) {
-        self.send_in(self.vote.leader_epoch, to, body, cx);
-    }
-
-    fn send_in(&self, leader_epoch: LeaderEpoch, to: Voter, body: ReplicaBody, cx: &mut Cx<'_>) {
-        let mut from = self.me;
-        if cx.fx.mutant(Mutant::IgnoresDirectoryId) {
-            let mut namesakes = self.voters.iter();
-            from = *namesakes
-                .find(|voter| voter.broker == from.broker)
-                .unwrap_or(&from);
-        }
-        let message = ReplicaMessage {
-            partition: self.id,
-            from,
-            to,
-            leader_epoch,
-            body,
-        };
-        cx.fx.push(Effect::Send {
-            to: to.broker,
-            message: PeerMessage::Replica(message),
-        });
-    }
-
-    /// Whole batches in memory for a reader, from the one that holds `offset` on, below `end`.
-    #[must_use]
-    pub fn read_tail(&self, offset: Offset, end: Offset, bytes_max: usize) -> TailRead {
-        if let Some(hole) = self.holes.containing(offset) {
-            return TailRead::Hole(hole);
-        }
-        if offset >= end {
-            return TailRead::Batches(Vec::new());
-        }
-        let end = self
-            .holes
-            .next_after(offset)
-            .map_or(end, |hole| end.min(hole));
-        self.tail
-            .batches_from(offset, end, bytes_max)
-            .map_or(TailRead::OnDisk, TailRead::Batches)
-    }
-
-    /// Moves what is committed, never back.
-    fn commit_to(&mut self, committed: Position) {
-        assert!(
-            committed >= self.committed,
-            "the high watermark never goes back"
-        );
-        self.committed = committed;
-        self.producers.commit_to(committed.end_offset);
     }
 }
 

@@ -9,12 +9,13 @@ use std::ops::Range;
 
 use crate::effect::{Effect, Resignation};
 use crate::hooks::{Mutant, Probe};
-use crate::ids::{Offset, TopicPartition, Voter};
+use crate::ids::{Offset, TopicPartition};
 use crate::log::{Position, Tail};
 use crate::store::{Completion, Mark, Order, OrderKind, OrderSeq, Stage, Vote};
 use crate::time::Instant;
 
 use super::election::Following;
+use super::state::ReplicaState;
 use super::{Cx, Replica, Role, TAIL_WEIGHT_MAX};
 
 /// The account of one replica's orders.
@@ -323,9 +324,9 @@ impl Replica {
             Stage::Durable => true,
             Stage::Unfilled => {
                 // Asked for again in its time.
-                self.orders.wrote(completion.seq);
-                if let Some(batches) = self.orders.leave_unfilled(completion.seq) {
-                    self.holes.did_not_fit(&batches);
+                self.state.orders.wrote(completion.seq);
+                if let Some(batches) = self.state.orders.leave_unfilled(completion.seq) {
+                    self.state.holes.did_not_fit(&batches);
                 }
                 return;
             }
@@ -336,46 +337,49 @@ impl Replica {
                 return;
             }
         };
+        let state = &mut self.state;
         if cx.fx.mutant(Mutant::IgnoresOrderSeq)
-            && completion.position.end_offset <= self.end.end_offset
+            && completion.position.end_offset <= state.end.end_offset
         {
-            let position = self
+            let position = state
                 .notes
                 .position_of_offset(completion.position.end_offset);
-            self.orders.durable = self.orders.durable.max(position);
+            state.orders.durable = state.orders.durable.max(position);
         }
-        let Some(end) = self.orders.end_after(completion.seq) else {
+        let Some(end) = state.orders.end_after(completion.seq) else {
             return; // reported at an earlier stage already, or with a later order
         };
-        self.orders.wrote(completion.seq);
-        self.orders.written = self.orders.written.max(end);
+        state.orders.wrote(completion.seq);
+        state.orders.written = state.orders.written.max(end);
         if is_durable {
-            self.orders.durable = self.orders.durable.max(end);
+            state.orders.durable = state.orders.durable.max(end);
             self.finish_orders(completion.seq, cx);
         }
-        self.tail.trim(self.orders.written, TAIL_WEIGHT_MAX);
+        let written = self.state.orders.written;
+        self.state.tail.trim(written, TAIL_WEIGHT_MAX);
         self.durability_moved(cx);
         self.assert_invariants();
     }
 
     fn finish_orders(&mut self, seq: OrderSeq, cx: &mut Cx<'_>) {
-        while let Some(order) = self.orders.pending.pop_front_if(|order| order.seq <= seq) {
-            self.orders.holding_back -= usize::from(holds_back(&order.then, cx));
+        let is_done = |order: &mut Pending| order.seq <= seq;
+        while let Some(order) = self.state.orders.pending.pop_front_if(is_done) {
+            self.state.orders.holding_back -= usize::from(holds_back(&order.then, cx));
             match order.then {
                 Then::Nothing | Then::Appended(_) | Then::Refused => {}
-                Then::Truncated => self.orders.truncations -= 1,
+                Then::Truncated => self.state.orders.truncations -= 1,
                 Then::Voted(vote) => self.on_vote_stored(vote, cx),
-                Then::Marked(mark) => self.on_marked(mark, cx),
-                Then::Filled(range) => self.on_filled(range, cx),
+                Then::Marked(mark) => self.state.on_marked(mark, cx),
+                Then::Filled(range) => self.state.on_filled(range, cx),
             }
         }
-        self.orders.forget_refused();
+        self.state.orders.forget_refused();
     }
 
     /// An append could not be written. What is not committed of it is given up, as if the replica had been killed
     /// before: nobody has been told that it was stored. What is committed stays in memory, to be ordered again.
     fn on_refused(&mut self, seq: OrderSeq, cx: &mut Cx<'_>) {
-        let Some(from) = self.orders.refuse(seq) else {
+        let Some(from) = self.state.orders.refuse(seq) else {
             return;
         };
         cx.fx.probe(Probe::AppendRefused);
@@ -387,9 +391,9 @@ impl Replica {
             Role::PreCandidate(_) | Role::Candidate(_) => self.wait_for_leader(cx),
             Role::Follower(_) => {}
         }
-        let kept = from.max(self.committed);
-        self.unstored = (kept > from).then_some(from);
-        self.forget_behind(kept, cx);
+        let kept = from.max(self.state.committed);
+        self.state.unstored = (kept > from).then_some(from);
+        self.state.forget_behind(kept, cx);
         if let Role::Follower(following) = &mut self.role {
             following.verified = following.verified.map(|verified| verified.min(kept));
         }
@@ -397,55 +401,51 @@ impl Replica {
 
     /// The disk has room again: what is committed and was refused is ordered once more.
     pub(crate) fn on_space_returned(&mut self, cx: &mut Cx<'_>) {
-        let Some(from) = self.unstored.take() else {
+        let state = &mut self.state;
+        let Some(from) = state.unstored.take() else {
             return;
         };
-        let entries = self
+        let entries = state
             .tail
             .entries_from(from, usize::MAX)
             .expect("what is not stored stays in memory");
-        self.order_append(from, entries, self.config.flush, cx);
+        state.order_append(from, entries, state.config.flush, cx);
     }
 
     /// Has the disk show that it still writes and syncs.
     pub(crate) fn probe_disk(&mut self, cx: &mut Cx<'_>) {
-        let end = self.ordered_end();
-        self.orders.push(OrderKind::Probe, end, self.id, cx);
+        self.state.order(OrderKind::Probe, cx);
     }
 
     /// Bytes of records that wait for the disk.
     pub(crate) const fn unwritten_bytes(&self) -> usize {
-        self.orders.unwritten_bytes()
+        self.state.orders.unwritten_bytes()
     }
 
     /// The directory is offline: nothing is stored, voted or led any more. What is in memory and will never be written
     /// is let go; the metadata log alone is followed on, since clients are answered from it.
     pub(crate) fn go_offline(&mut self, cx: &mut Cx<'_>) {
         assert!(!self.is_leader(), "a leader has resigned before");
-        self.orders.abandon(cx);
-        self.unstored = None;
-        cx.queries.forget_fills(self.id);
-        self.holes.ask_nobody();
         self.role = Role::Follower(Following::default());
-        if self.id != TopicPartition::METADATA {
-            self.tail = Tail::default();
+        let state = &mut self.state;
+        state.orders.abandon(cx);
+        state.unstored = None;
+        cx.queries.forget_fills(state.id);
+        state.holes.ask_nobody();
+        if state.id != TopicPartition::METADATA {
+            state.tail = Tail::default();
         }
-    }
-
-    /// The log's end once every order given so far is done: without what is committed and in memory only.
-    pub(super) fn ordered_end(&self) -> Position {
-        self.unstored.unwrap_or(self.end)
     }
 
     /// Whether something committed is in memory only, since the disk had no room for it.
     pub(crate) const fn is_unstored(&self) -> bool {
-        self.unstored.is_some()
+        self.state.unstored.is_some()
     }
 
     /// Something has become written or durable: tell the leader, or commit.
     fn durability_moved(&mut self, cx: &mut Cx<'_>) {
         match &self.role {
-            Role::Leader(_) => self.advance_committed(cx),
+            Role::Leader(_) => self.act_as_leader(cx, |leader, cx| leader.advance_committed(cx)),
             Role::Follower(_) => {
                 self.acknowledge(cx);
                 self.review_suspicion(cx);
@@ -453,7 +453,9 @@ impl Replica {
             Role::PreCandidate(_) | Role::Candidate(_) => {}
         }
     }
+}
 
+impl ReplicaState {
     /// How far this replica's word goes in memory: ahead of the disk only once the mark that admits it is durable, and
     /// the epoch that it is given in.
     pub(super) fn appended(&self) -> Position {
@@ -462,15 +464,6 @@ impl Replica {
         } else {
             self.orders.durable()
         }
-    }
-
-    /// Voters other than this replica.
-    pub(super) fn other_voters(&self) -> Vec<Voter> {
-        self.voters
-            .iter()
-            .copied()
-            .filter(|&voter| voter != self.me)
-            .collect()
     }
 }
 

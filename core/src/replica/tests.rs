@@ -8,11 +8,12 @@ use rand_chacha::rand_core::SeedableRng as _;
 
 use super::*;
 use crate::cluster;
+use crate::effect::Effect;
 use crate::ids::{DirectoryId, Incarnation, PartitionIndex, Timestamp, TopicId};
-use crate::log::Note;
-use crate::peer::{DirectoryState, Heartbeat, PeerIdentity, VoteRequest};
+use crate::log::{Note, NoteKind};
+use crate::peer::{DirectoryState, Heartbeat, PeerIdentity, PeerMessage, VoteRequest};
 use crate::record::{BatchBuilder, Compression};
-use crate::store::{Completion, Order, OrderSeq, Stage};
+use crate::store::{Completion, Order, OrderSeq, Stage, VoterChange};
 
 pub(super) const PARTITION: TopicPartition = TopicPartition {
     topic: TopicId(7),
@@ -83,8 +84,8 @@ impl Quorum {
     fn beside_a_learner(voters: usize) -> Self {
         let mut quorum = Self::new(voters + 1);
         for replica in &mut quorum.replicas {
-            replica.voters_at_creation = (0..voters).map(voter).collect();
-            replica.refresh_voters();
+            replica.state.voters_at_creation = (0..voters).map(voter).collect();
+            replica.state.refresh_voters();
         }
         quorum
     }
@@ -283,7 +284,7 @@ fn a_replica_that_was_made_anew_stands_for_nothing_whatever_voters_its_log_names
     ] {
         let mut quorum = Quorum::new(1);
         quorum.replicas[0] = quorum.make(0, 1, role);
-        assert!(quorum.replicas[0].is_voter());
+        assert!(quorum.replicas[0].state.is_voter());
         quorum.with(0, Replica::fire);
         assert!(quorum.replicas[0].next_deadline() > Some(quorum.now));
         quorum.run(Duration::from_secs(10));
@@ -299,7 +300,7 @@ fn a_suspect_that_knows_no_other_voter_waits_for_one_all_the_same() {
         lost_voter_changes: Vec::new(),
         ..RecoveredReplica::empty(PARTITION, vec![voter(0)])
     };
-    let config = quorum.replicas[0].config;
+    let config = quorum.replicas[0].state.config;
     quorum.replicas[0] = quorum.with_cx(0, |cx| Replica::recover(recovered, voter(0), config, cx));
     let stands_at = quorum.replicas[0].next_deadline();
     assert!(stands_at >= Some(quorum.now + quorum.timing.election_timeout));
@@ -326,7 +327,7 @@ fn a_suspect_that_has_lost_the_note_that_made_it_a_voter_votes_unless_its_creati
             lost_voter_changes: lost.into_iter().collect(),
             ..RecoveredReplica::empty(PARTITION, voters.clone())
         };
-        let config = quorum.replicas[1].config;
+        let config = quorum.replicas[1].state.config;
         quorum.replicas[1] =
             quorum.with_cx(1, |cx| Replica::recover(recovered, voter(1), config, cx));
         let ballot = ReplicaMessage {
@@ -350,7 +351,7 @@ fn a_suspect_that_has_lost_the_note_that_made_it_a_voter_votes_unless_its_creati
 /// then, and who once all are reached?
 fn elected_beside_a_lost_change(before: &[Voter], voters: &[Voter]) -> [Option<usize>; 2] {
     let mut quorum = Quorum::new(3);
-    let config = quorum.replicas[0].config;
+    let config = quorum.replicas[0].state.config;
     for n in 0..3 {
         let mut recovered = RecoveredReplica::empty(PARTITION, before.to_vec());
         if n == 0 {
@@ -392,7 +393,7 @@ fn who_is_elected_by_one_that_has_lost_a_new_voter_needs_the_new_one_as_well() {
 /// of these epochs.
 fn elected_beside_a_new_voter_with(openings: std::ops::RangeInclusive<i32>) -> Quorum {
     let mut quorum = Quorum::new(2);
-    let config = quorum.replicas[0].config;
+    let config = quorum.replicas[0].state.config;
     let mut suspect = RecoveredReplica::empty(PARTITION, vec![voter(0)]);
     suspect.mark = Mark::Suspect;
     suspect.lost_voter_changes.push(VoterChange {
@@ -426,16 +427,16 @@ fn a_new_voter_that_has_more_than_who_has_lost_the_change_that_made_it_one_leads
         let quorum = elected_beside_a_new_voter_with(openings);
         assert_eq!(quorum.leader(), Some(0), "the other one is no voter");
         assert!(quorum.replicas[0].end().leader_epoch > LeaderEpoch(last + 1));
-        assert_eq!(quorum.replicas[0].mark, Mark::Clean);
+        assert_eq!(quorum.replicas[0].state.mark, Mark::Clean);
     }
 }
 
 #[test]
 fn a_learner_does_not_follow_voters_that_have_lost_what_it_has_committed() {
     let mut quorum = Quorum::new(2);
-    let config = quorum.replicas[0].config;
+    let config = quorum.replicas[0].state.config;
     let recover = |quorum: &mut Quorum, n: usize, mark: Mark| {
-        let vote = quorum.replicas[n].vote;
+        let vote = quorum.replicas[n].state.vote;
         let recovered = RecoveredReplica {
             vote,
             mark,
@@ -541,16 +542,16 @@ fn what_a_learner_has_counts_once_it_has_the_note_that_makes_it_a_voter() {
     quorum.produce(leader).expect("it leads");
     quorum.settle();
     assert_eq!(quorum.replicas[2].end().end_offset, Offset(1));
-    assert_eq!(quorum.replicas[leader].committed.end_offset, Offset(0));
+    assert_eq!(quorum.replicas[leader].committed().end_offset, Offset(0));
     quorum.stuck.push(2);
     let all: Vec<Voter> = (0..3).map(voter).collect();
     quorum.with(leader, |replica, cx| replica.set_target(&all, &[], cx));
     quorum.settle();
     assert_eq!(quorum.replicas[leader].voters().len(), 3);
-    assert_eq!(quorum.replicas[leader].committed.end_offset, Offset(0));
+    assert_eq!(quorum.replicas[leader].committed().end_offset, Offset(0));
     quorum.stuck.retain(|stuck| *stuck != 2);
     quorum.settle();
-    assert_eq!(quorum.replicas[leader].committed.end_offset, Offset(1));
+    assert_eq!(quorum.replicas[leader].committed().end_offset, Offset(1));
 }
 
 #[test]
@@ -645,9 +646,11 @@ fn what_is_read_for_a_peer_and_dropped_meanwhile_is_not_sent() {
     assert!(quorum.replicas[follower].end() > end, "it has the record");
     quorum.sent.clear();
     quorum.with(follower, |replica, cx| {
-        replica.read_for(voter(leader), Offset(0), Offset(1), cx);
+        replica
+            .state
+            .read_for(voter(leader), Offset(0), Offset(1), cx);
         assert!(cx.queries.is_filling(PARTITION, voter(leader)));
-        replica.truncate_to(end, cx);
+        replica.state.truncate_to(end, cx);
         assert!(!cx.queries.is_filling(PARTITION, voter(leader)));
     });
     assert_eq!(quorum.sent, []);
@@ -795,7 +798,7 @@ fn a_follower_says_nothing_of_its_log_before_the_leader_has_compared_it() {
     quorum.settle();
     let follower = (leader + 1) % 3;
     // As after a restart: it hears of the leader's epoch again by a question about a position that it lacks.
-    let vote = quorum.replicas[follower].vote;
+    let vote = quorum.replicas[follower].state.vote;
     quorum.replicas[follower].role = Role::Follower(Following::default());
     quorum.sent.clear();
     let beyond = Position {
@@ -812,7 +815,7 @@ fn a_follower_says_nothing_of_its_log_before_the_leader_has_compared_it() {
     };
     quorum.with(follower, |replica, cx| {
         replica.on_append(voter(leader), vote.leader_epoch, append, cx);
-        replica.set_mark(Mark::Clean, cx); // any order's completion
+        replica.state.set_mark(Mark::Clean, cx); // any order's completion
     });
     for order in std::mem::take(&mut quorum.orders[follower]) {
         let completion = Completion {
