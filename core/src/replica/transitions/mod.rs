@@ -27,8 +27,9 @@ use rand_chacha::rand_core::SeedableRng as _;
 
 use super::tests::{PARTITION, identity, voter};
 use super::*;
+use crate::effect::{Effect, Effects};
+use crate::log::{Entry, Note, NoteKind, Position};
 use crate::ids::Timestamp;
-use crate::log::Note;
 use crate::peer::{Append, AppendReply, Denial, Heartbeat, VoteReply, VoteRequest};
 use crate::record::{BatchBuilder, Compression};
 use crate::store::{Completion, Order, QueryId, Stage};
