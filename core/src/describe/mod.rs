@@ -14,7 +14,7 @@ use crate::ids::{Offset, TopicPartition};
 use crate::log::{Entry, Note, NoteKind, Position};
 use crate::peer::{
     AppendReply, ControllerRequest, ControllerResponse, Decision, Denial, LeaderAndIsr,
-    PeerMessage, ReplicaBody, ReplicaMessage, VoteReply,
+    PeerMessage, ReplicaBody, ReplicaMessage, VoteRefusal, VoteReply,
 };
 use crate::store::{Mark, OrderKind, QueryKind, ReadError};
 
@@ -214,10 +214,15 @@ impl fmt::Display for ReplicaMessage {
 
 impl fmt::Display for VoteReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verdict = match (self.granted, self.marked) {
-            (true, true) => "granted, by a suspect",
-            (true, false) => "granted",
-            (false, _) => "refused",
+        let verdict = match (self.refusal, self.marked) {
+            (None, true) => "granted, by a suspect",
+            (None, false) => "granted",
+            (Some(VoteRefusal::EpochOver), _) => "refused, the epoch is over",
+            (Some(VoteRefusal::HasLeader), _) => "refused, has a leader",
+            (Some(VoteRefusal::HasVoted), _) => "refused, has voted",
+            (Some(VoteRefusal::LogBehind), _) => "refused, the log is behind",
+            (Some(VoteRefusal::MayNotVote), _) => "refused, may not vote",
+            (Some(VoteRefusal::DiskHangs), _) => "refused, its disk hangs",
         };
         write!(f, "reply e{}: {verdict}", self.election)
     }

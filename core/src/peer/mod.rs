@@ -181,12 +181,37 @@ pub struct VoteRequest {
 pub struct VoteReply {
     /// The epoch of the election that it was asked for.
     pub election: LeaderEpoch,
-    /// Whether it is given.
-    pub granted: bool,
+    /// Why it is not given; `None` where it is.
+    pub refusal: Option<VoteRefusal>,
     /// Whether it is worth less: the voter is a suspect.
     pub marked: bool,
     /// As in [`VoteRequest`].
     pub lost_voter_changes: Vec<VoterChange>,
+}
+
+impl VoteReply {
+    /// Whether the vote is given.
+    #[must_use]
+    pub const fn is_granted(&self) -> bool {
+        self.refusal.is_none()
+    }
+}
+
+/// Why a vote, or the promise of one, is not given. Nothing is decided by it: it is for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+pub enum VoteRefusal {
+    /// The epoch is not later than the voter's own.
+    EpochOver,
+    /// The voter hears a leader, or leads.
+    HasLeader,
+    /// The voter has voted in this epoch, for another replica or for itself.
+    HasVoted,
+    /// The candidate's log is behind the voter's.
+    LogBehind,
+    /// The voter is new, or its log is not all on its disk.
+    MayNotVote,
+    /// The voter's disk hangs, and could not store the vote.
+    DiskHangs,
 }
 
 /// What replicas of a partition say.

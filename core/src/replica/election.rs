@@ -16,7 +16,7 @@ use crate::effect::{NoticeKind, Resignation, TrustLost};
 use crate::hooks::{Mutant, Probe};
 use crate::ids::{BrokerId, Incarnation, LeaderEpoch, Voter};
 use crate::log::Position;
-use crate::peer::{ReplicaBody, VoteReply, VoteRequest};
+use crate::peer::{ReplicaBody, VoteRefusal, VoteReply, VoteRequest};
 use crate::store::{Mark, Vote, VoterChange};
 use crate::time::Instant;
 
@@ -310,7 +310,7 @@ impl Replica {
         };
         if voted_for != self.state.me {
             if !cx.fx.mutant(Mutant::AnswersVoteBeforeDurable) {
-                let reply = self.vote_reply(vote.leader_epoch, true, cx);
+                let reply = self.vote_reply(vote.leader_epoch, None, cx);
                 self.state
                     .send(voted_for, ReplicaBody::VoteReply(reply), cx);
             }
@@ -338,14 +338,22 @@ impl Replica {
         } = candidate;
         // The vote would have to be on the disk before it counts.
         let hangs = cx.disk_hangs && !cx.fx.mutant(Mutant::PromisesOnHungDisk);
-        let granted = leader_epoch > self.state.vote.leader_epoch
-            && self.may_vote(cx)
-            && !hangs
-            && self.state.is_current_enough(end, cx)
-            && (!self.has_leader(cx) || cx.fx.mutant(Mutant::GrantsPreVoteUnderLeader));
-        let reply = self.vote_reply(leader_epoch, granted, cx);
+        let refusal = if leader_epoch <= self.state.vote.leader_epoch {
+            Some(VoteRefusal::EpochOver)
+        } else if !self.may_vote(cx) {
+            Some(VoteRefusal::MayNotVote)
+        } else if hangs {
+            Some(VoteRefusal::DiskHangs)
+        } else if !self.state.is_current_enough(end, cx) {
+            Some(VoteRefusal::LogBehind)
+        } else if self.has_leader(cx) && !cx.fx.mutant(Mutant::GrantsPreVoteUnderLeader) {
+            Some(VoteRefusal::HasLeader)
+        } else {
+            None
+        };
+        let reply = self.vote_reply(leader_epoch, refusal, cx);
         self.state.send(from, ReplicaBody::PreVoteReply(reply), cx);
-        if granted {
+        if refusal.is_none() {
             self.give_way(cx);
         } else if let Some(mut leader) = self.leader_mut() {
             leader.remind(from, cx);
@@ -385,7 +393,7 @@ impl Replica {
         let (Role::PreCandidate(campaign) | Role::Candidate(campaign)) = &mut self.role else {
             return false;
         };
-        if !reply.granted || !is_voter && !asked.contains(&from) {
+        if !reply.is_granted() || !is_voter && !asked.contains(&from) {
             return false;
         }
         // A voter by a lost change alone is needed for unanimity, and does not count towards a majority.
@@ -436,14 +444,24 @@ impl Replica {
         let same_epoch = leader_epoch == self.state.vote.leader_epoch;
         let free = self.state.vote.voted_for.is_none() || cx.fx.mutant(Mutant::VotesTwice);
         let again = self.state.vote.voted_for == Some(from);
-        let waits = match &self.role {
-            Role::Follower(following) => following.leader.is_none(),
-            Role::PreCandidate(_) => true,
-            Role::Candidate(_) | Role::Leader(_) => false,
+        let refusal = match &self.role {
+            _ if !same_epoch => Some(VoteRefusal::EpochOver),
+            Role::Leader(_) => Some(VoteRefusal::HasLeader),
+            Role::Follower(following) if following.leader.is_some() => Some(VoteRefusal::HasLeader),
+            Role::Candidate(_) => Some(VoteRefusal::HasVoted),
+            Role::Follower(_) | Role::PreCandidate(_) if !self.may_vote(cx) => {
+                Some(VoteRefusal::MayNotVote)
+            }
+            Role::Follower(_) | Role::PreCandidate(_) if !free && !again => {
+                Some(VoteRefusal::HasVoted)
+            }
+            Role::Follower(_) | Role::PreCandidate(_) => {
+                let is_behind = !self.state.is_current_enough(end, cx);
+                is_behind.then_some(VoteRefusal::LogBehind)
+            }
         };
-        let grants = self.may_vote(cx) && (free || again) && self.state.is_current_enough(end, cx);
-        if !same_epoch || !waits || !grants {
-            let reply = self.vote_reply(leader_epoch, false, cx);
+        if refusal.is_some() {
+            let reply = self.vote_reply(leader_epoch, refusal, cx);
             self.state.send(from, ReplicaBody::VoteReply(reply), cx);
             return;
         }
@@ -454,7 +472,7 @@ impl Replica {
         if again && self.state.orders.is_stored(vote)
             || cx.fx.mutant(Mutant::AnswersVoteBeforeDurable)
         {
-            let reply = self.vote_reply(leader_epoch, true, cx);
+            let reply = self.vote_reply(leader_epoch, None, cx);
             self.state.send(from, ReplicaBody::VoteReply(reply), cx);
         }
         if !again {
@@ -477,10 +495,15 @@ impl Replica {
         }
     }
 
-    fn vote_reply(&self, election: LeaderEpoch, granted: bool, cx: &mut Cx<'_>) -> VoteReply {
+    fn vote_reply(
+        &self,
+        election: LeaderEpoch,
+        refusal: Option<VoteRefusal>,
+        cx: &mut Cx<'_>,
+    ) -> VoteReply {
         VoteReply {
             election,
-            granted,
+            refusal,
             marked: self.state.is_marked(cx),
             lost_voter_changes: self.undecided_changes(),
         }

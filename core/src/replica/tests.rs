@@ -342,7 +342,7 @@ fn a_suspect_that_has_lost_the_note_that_made_it_a_voter_votes_unless_its_creati
         };
         quorum.with(1, |replica, cx| replica.receive(ballot, cx));
         quorum.settle();
-        let is_grant = |sent: &ReplicaMessage| matches!(&sent.body, ReplicaBody::VoteReply(reply) if reply.granted && reply.marked);
+        let is_grant = |sent: &ReplicaMessage| matches!(&sent.body, ReplicaBody::VoteReply(reply) if reply.is_granted() && reply.marked);
         assert_eq!(quorum.sent.iter().any(is_grant), votes, "{voters:?}");
     }
 }

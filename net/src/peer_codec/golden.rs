@@ -17,7 +17,7 @@ use varve_core::peer::{
     Append, AppendReply, ControllerRequest, ControllerResponse, Decision, Denial, DirectoryState,
     ForwardedRequest, ForwardedResponse, Heartbeat, LeaderAndIsr, LeadershipRound, Newer,
     PeerAddresses, PeerIdentity, PeerVersions, ReadIndex, ReadIndexReply, ReleaseRequest,
-    ReplicaMessage, VoteReply, VoteRequest,
+    ReplicaMessage, VoteRefusal, VoteReply, VoteRequest,
 };
 use varve_core::record::BatchHeader;
 use varve_core::store::{Flush, VoterChange};
@@ -303,7 +303,7 @@ fn replica_bodies() -> Vec<(&'static str, ReplicaBody)> {
     };
     let reply = VoteReply {
         election: LeaderEpoch(3),
-        granted: true,
+        refusal: None,
         marked: false,
         lost_voter_changes: vec![change],
     };
@@ -334,7 +334,13 @@ fn replica_bodies() -> Vec<(&'static str, ReplicaBody)> {
     let round = LeadershipRound(4);
     vec![
         ("PreVote", ReplicaBody::PreVote(request.clone())),
-        ("PreVoteReply", ReplicaBody::PreVoteReply(reply.clone())),
+        (
+            "PreVoteReply",
+            ReplicaBody::PreVoteReply(VoteReply {
+                refusal: Some(VoteRefusal::DiskHangs),
+                ..reply.clone()
+            }),
+        ),
         ("Vote", ReplicaBody::Vote(request)),
         ("VoteReply", ReplicaBody::VoteReply(reply)),
         ("Append", ReplicaBody::Append(append)),

@@ -14,7 +14,7 @@ use varve_core::peer::{
     Append, AppendReply, ControllerRequest, ControllerResponse, Decision, Denial, DirectoryState,
     ForwardedRequest, ForwardedResponse, Heartbeat, LeaderAndIsr, LeadershipRound, Newer,
     PeerIdentity, PeerVersions, ReadIndex, ReadIndexReply, ReleaseRequest, ReplicaMessage,
-    VoteReply, VoteRequest,
+    VoteRefusal, VoteReply, VoteRequest,
 };
 use varve_core::record::BatchHeader;
 use varve_core::store::{Flush, VoterChange};
@@ -117,7 +117,7 @@ fn vote_reply() -> impl Strategy<Value = VoteReply> {
     reply.prop_map(
         |(election, granted, marked, lost_voter_changes)| VoteReply {
             election: LeaderEpoch(election),
-            granted,
+            refusal: (!granted).then_some(VoteRefusal::LogBehind),
             marked,
             lost_voter_changes,
         },

@@ -33,7 +33,7 @@ impl Checker for WordsAreDurable {
                     continue; // it said so before, and nothing is known any more of what it had then
                 }
                 let said = match &message.body {
-                    ReplicaBody::VoteReply(VoteReply { granted: true, .. }) => {
+                    ReplicaBody::VoteReply(VoteReply { refusal: None, .. }) => {
                         let vote = Vote {
                             leader_epoch: message.leader_epoch,
                             voted_for: Some(message.to),
@@ -72,7 +72,9 @@ impl Checker for WordsAreDurable {
                             None
                         }
                     }
-                    ReplicaBody::VoteReply(VoteReply { granted: false, .. })
+                    ReplicaBody::VoteReply(VoteReply {
+                        refusal: Some(_), ..
+                    })
                     | ReplicaBody::AppendReply(AppendReply::Diverged { .. })
                     | ReplicaBody::PreVote(_)
                     | ReplicaBody::PreVoteReply(_)

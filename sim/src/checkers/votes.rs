@@ -54,7 +54,7 @@ impl Checker for VotesNeverChange {
             } = effect
                 && matches!(
                     message.body,
-                    ReplicaBody::VoteReply(VoteReply { granted: true, .. })
+                    ReplicaBody::VoteReply(VoteReply { refusal: None, .. })
                 )
             {
                 self.votes(

@@ -28,8 +28,8 @@ use rand_chacha::rand_core::SeedableRng as _;
 use super::tests::{PARTITION, identity, voter};
 use super::*;
 use crate::effect::{Effect, Effects};
-use crate::log::{Entry, Note, NoteKind, Position};
 use crate::ids::Timestamp;
+use crate::log::{Entry, Note, NoteKind, Position};
 use crate::peer::{Append, AppendReply, Denial, Heartbeat, VoteReply, VoteRequest};
 use crate::record::{BatchBuilder, Compression};
 use crate::store::{Completion, Order, QueryId, Stage};
@@ -228,7 +228,7 @@ impl Given {
             for peer in [2, 3] {
                 let reply = grants(VoteReply {
                     election,
-                    granted: true,
+                    refusal: None,
                     marked: false,
                     lost_voter_changes: Vec::new(),
                 });
@@ -465,10 +465,10 @@ fn asks(end: Position) -> VoteRequest {
     }
 }
 
-fn reply(election: i32, granted: bool, marked: bool) -> VoteReply {
+fn grant(election: i32, marked: bool) -> VoteReply {
     VoteReply {
         election: LeaderEpoch(election),
-        granted,
+        refusal: None,
         marked,
         lost_voter_changes: Vec::new(),
     }

@@ -12,7 +12,7 @@ fn a_pre_vote_is_refused_while_the_leader_is_heard_and_granted_once_it_is_not() 
     follower    e2 of n2  end e2@5+2  hw 3
 
     n3 -> n1    PreVote e3 last e2@5+2
-      -> n3     PreVote reply e3: refused
+      -> n3     PreVote reply e3: refused, has a leader
 
     n2 is silent
     follower    e2  end e2@5+2  hw 3
@@ -39,7 +39,7 @@ fn a_vote_is_told_once_it_is_durable_and_given_once_an_epoch() {
     follower    e3  voted for n3  end e2@5+2  hw 3
 
     n2 -> n1    Vote e3 last e2@5+2
-      -> n2     Vote reply e3: refused
+      -> n2     Vote reply e3: refused, has voted
 
     stored
       -> n3     Vote reply e3: granted
@@ -64,14 +64,14 @@ fn no_vote_is_given_to_whose_log_lacks_what_this_one_has() {
     n3 -> n1    Vote e3 last e2@4+2
       store     enter e3
       -> n2     EpochEntered e3
-      -> n3     Vote reply e3: refused
+      -> n3     Vote reply e3: refused, the log is behind
     follower    e3  end e2@5+2  hw 3
 
     stored
 
     n2 -> n1    Vote e4 last e1@9+1
       store     enter e4
-      -> n2     Vote reply e4: refused
+      -> n2     Vote reply e4: refused, the log is behind
     follower    e4  end e2@5+2  hw 3
 
     stored
@@ -82,9 +82,9 @@ fn no_vote_is_given_to_whose_log_lacks_what_this_one_has() {
 fn a_majority_of_votes_elects_and_the_first_entry_is_the_opening() {
     let mut n1 = Given::started_on(&log(), 3).shown();
     n1.wait(Duration::from_secs(3));
-    n1.hear(3, 2, ReplicaBody::PreVoteReply(reply(3, true, false)));
+    n1.hear(3, 2, ReplicaBody::PreVoteReply(grant(3, false)));
     n1.store_all();
-    n1.hear(3, 3, ReplicaBody::VoteReply(reply(3, true, false)));
+    n1.hear(3, 3, ReplicaBody::VoteReply(grant(3, false)));
     insta::assert_snapshot!(n1.text(), @r"
     follower    e2  end e2@5+2  hw 3
 
@@ -115,11 +115,11 @@ fn a_majority_of_votes_elects_and_the_first_entry_is_the_opening() {
 fn votes_of_suspects_elect_only_with_everybodys() {
     let mut n1 = Given::started_on(&log(), 3).shown();
     n1.wait(Duration::from_secs(3));
-    n1.hear(3, 2, ReplicaBody::PreVoteReply(reply(3, true, true)));
-    n1.hear(2, 2, ReplicaBody::PreVoteReply(reply(3, true, false)));
+    n1.hear(3, 2, ReplicaBody::PreVoteReply(grant(3, true)));
+    n1.hear(2, 2, ReplicaBody::PreVoteReply(grant(3, false)));
     n1.store_all();
-    n1.hear(3, 3, ReplicaBody::VoteReply(reply(3, true, true)));
-    n1.hear(2, 3, ReplicaBody::VoteReply(reply(3, true, true)));
+    n1.hear(3, 3, ReplicaBody::VoteReply(grant(3, true)));
+    n1.hear(2, 3, ReplicaBody::VoteReply(grant(3, true)));
     insta::assert_snapshot!(n1.text(), @r"
     follower    e2  end e2@5+2  hw 3
 
@@ -187,7 +187,7 @@ fn a_leader_that_hears_of_a_later_epoch_resigns_and_tells_its_voters() {
       -> n2     Resigned e3
       -> n3     Resigned e3
       store     enter e4
-      -> n3     Vote reply e4: refused
+      -> n3     Vote reply e4: refused, the log is behind
     follower    e4  end e3@5+3  hw 3
     ");
 }
