@@ -22,7 +22,7 @@ use super::{Cx, Replica, Role, TAIL_WEIGHT_MAX};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Orders {
     last: OrderSeq,
-    pending: VecDeque<Pending>,
+    pending: VecDeque<PendingOrder>,
     /// Durable up to here, in the log as it is now.
     durable: Position,
     /// Written up to here, in the log as it is now: survives the process, not a power cut.
@@ -41,7 +41,7 @@ pub(super) struct Orders {
 
 /// An order that is not done.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Pending {
+struct PendingOrder {
     seq: OrderSeq,
     /// The log's end after it.
     end: Position,
@@ -163,7 +163,7 @@ impl Orders {
             self.unwritten_bytes += weight;
         }
         self.holding_back += usize::from(holds_back(&then, cx));
-        self.pending.push_back(Pending {
+        self.pending.push_back(PendingOrder {
             seq: self.last,
             end,
             given_at: cx.now,
@@ -262,7 +262,7 @@ impl Orders {
 
     /// Drops refused orders that nothing stands before: no report on them is waited for.
     fn forget_refused(&mut self) {
-        let is_refused = |order: &mut Pending| order.then == Then::Refused;
+        let is_refused = |order: &mut PendingOrder| order.then == Then::Refused;
         while self.pending.pop_front_if(is_refused).is_some() {}
     }
 
@@ -279,7 +279,7 @@ impl Orders {
         if self.holding_back == 0 {
             return mark;
         }
-        let ordered = |order: &Pending| {
+        let ordered = |order: &PendingOrder| {
             if let Then::Marked(mark) = order.then {
                 Some(mark)
             } else {
@@ -305,7 +305,7 @@ impl Orders {
         if self.truncations == 0 {
             return Some(at);
         }
-        let cut = |order: &&Pending| order.seq > seq && order.then == Then::Truncated;
+        let cut = |order: &&PendingOrder| order.seq > seq && order.then == Then::Truncated;
         Some(
             self.pending
                 .iter()
@@ -362,7 +362,7 @@ impl Replica {
     }
 
     fn finish_orders(&mut self, seq: OrderSeq, cx: &mut Cx<'_>) {
-        let is_done = |order: &mut Pending| order.seq <= seq;
+        let is_done = |order: &mut PendingOrder| order.seq <= seq;
         while let Some(order) = self.state.orders.pending.pop_front_if(is_done) {
             self.state.orders.holding_back -= usize::from(holds_back(&order.then, cx));
             match order.then {

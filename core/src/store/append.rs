@@ -9,7 +9,7 @@ use crate::log::{Entry, Position};
 use crate::record::{Batch, BatchHeader, HEADER_SIZE};
 use crate::store::index::IndexTail;
 use crate::store::open_files::Opened;
-use crate::store::record::{AppendedEntry, Record};
+use crate::store::record::{AppendedEntry, JournalRecord};
 use crate::store::replica::{Place, Segment};
 use crate::store::segment::FileKind;
 use crate::store::store::LogStore;
@@ -268,7 +268,7 @@ impl<D: Disk> LogStore<D> {
                     (Entry::Batch(_), None) => unreachable!("every batch has been placed"),
                 });
             }
-            let record = Record::Append {
+            let record = JournalRecord::Append {
                 after: first,
                 high_watermark,
                 flush,

@@ -14,7 +14,7 @@ use crate::store::journal::{self, GroupNumber, JournalPlace, seal};
 use crate::store::record::{
     put_hole, put_place, put_snapshot, take_hole, take_place, take_snapshot,
 };
-use crate::store::replica::{ReplicaState, Segment, TailBatch};
+use crate::store::replica::{Segment, StoredReplica, TailBatch};
 use crate::store::{BootId, Disk, DiskError, DiskFile, OpenError, bad_sectors};
 
 const MAGIC: u32 = u32::from_be_bytes(*b"VCP1");
@@ -37,7 +37,7 @@ pub(super) struct Checkpoint {
     pub(super) boot: BootId,
     /// Everything before this place is in the checkpoint.
     pub(super) place: JournalPlace,
-    pub(super) replicas: BTreeMap<TopicPartition, ReplicaState>,
+    pub(super) replicas: BTreeMap<TopicPartition, StoredReplica>,
 }
 
 /// The file of a generation.
@@ -97,7 +97,7 @@ pub(super) fn encode<'a>(
     incarnation: Incarnation,
     boot: BootId,
     place: JournalPlace,
-    replicas: impl ExactSizeIterator<Item = (TopicPartition, &'a ReplicaState)>,
+    replicas: impl ExactSizeIterator<Item = (TopicPartition, &'a StoredReplica)>,
     directory: DirectoryId,
 ) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -154,7 +154,7 @@ fn decode(bytes: &[u8], directory: DirectoryId) -> Option<Checkpoint> {
     decode().ok()
 }
 
-fn put_replica(out: &mut Vec<u8>, state: &ReplicaState) {
+fn put_replica(out: &mut Vec<u8>, state: &StoredReplica) {
     out.voters(&state.voters);
     out.offset(state.log_start_offset);
     out.u64(state.notes_below);
@@ -189,8 +189,8 @@ fn put_replica(out: &mut Vec<u8>, state: &ReplicaState) {
     }
 }
 
-fn take_replica(take: &mut Take<'_>, version: u16) -> Decoded<ReplicaState> {
-    let mut state = ReplicaState {
+fn take_replica(take: &mut Take<'_>, version: u16) -> Decoded<StoredReplica> {
+    let mut state = StoredReplica {
         voters: take.voters()?,
         log_start_offset: take.offset()?,
         notes_below: take.u64()?,
@@ -201,7 +201,7 @@ fn take_replica(take: &mut Take<'_>, version: u16) -> Decoded<ReplicaState> {
         mark: take.mark()?,
         holes: take.list(take_hole)?,
         segments: take.list(take_segment)?,
-        ..ReplicaState::default()
+        ..StoredReplica::default()
     };
     let notes = &state.notes;
     state.clock = clock_at(notes, state.end.end_offset);
@@ -370,7 +370,7 @@ mod tests {
     #[test]
     fn a_checkpoint_of_the_second_version_ends_with_the_snapshots() {
         let replica = TopicPartition::METADATA;
-        let state = ReplicaState::new(Vec::new());
+        let state = StoredReplica::new(Vec::new());
         let (directory, place) = (DirectoryId(7), JournalPlace::default());
         let replicas = [(replica, &state)].into_iter();
         let incarnation = Incarnation(3);

@@ -5,9 +5,9 @@ use bytes::Bytes;
 use crate::ids::{Offset, TopicPartition, Voter};
 use crate::log::Position;
 use crate::store::open_files::{FileName, Opened};
-use crate::store::record::Record;
+use crate::store::record::JournalRecord;
 use crate::store::removals::Removal;
-use crate::store::replica::{Hole, ReplicaState, Snapshot};
+use crate::store::replica::{Hole, Snapshot, StoredReplica};
 use crate::store::replica_log::ReplicaLog;
 use crate::store::segment::{self, FileKind};
 use crate::store::store::LogStore;
@@ -31,23 +31,23 @@ impl<D: Disk> LogStore<D> {
             OrderKind::Truncate { to } => self.truncate(replica, *to),
             OrderKind::StoreVote(vote) => {
                 self.state_of(replica).vote = *vote;
-                self.stage(replica, &Record::Vote(*vote));
+                self.stage(replica, &JournalRecord::Vote(*vote));
                 Ok(())
             }
             OrderKind::SetMark(mark) => {
                 self.state_of(replica).set_mark(*mark);
-                self.stage(replica, &Record::Mark(*mark));
+                self.stage(replica, &JournalRecord::Mark(*mark));
                 Ok(())
             }
             OrderKind::Probe => {
                 let mark = self.state_of(replica).mark;
-                self.stage(replica, &Record::Mark(mark));
+                self.stage(replica, &JournalRecord::Mark(mark));
                 Ok(())
             }
             OrderKind::AcceptLoss { range } => {
                 self.state_of(replica).accept_loss(range);
                 let range = range.clone();
-                self.stage(replica, &Record::Loss { range });
+                self.stage(replica, &JournalRecord::Loss { range });
                 Ok(())
             }
             OrderKind::SaveSnapshot { at, image } => self.save_snapshot(replica, *at, image),
@@ -61,7 +61,7 @@ impl<D: Disk> LogStore<D> {
             .expect("a replica is created before anything else is ordered of it")
     }
 
-    pub(super) fn state_of(&mut self, replica: TopicPartition) -> &mut ReplicaState {
+    pub(super) fn state_of(&mut self, replica: TopicPartition) -> &mut StoredReplica {
         &mut self.log_of(replica).state
     }
 
@@ -70,10 +70,10 @@ impl<D: Disk> LogStore<D> {
             !self.replicas.contains_key(&replica),
             "a replica is created once"
         );
-        let record = Record::Create {
+        let record = JournalRecord::Create {
             voters: voters.clone(),
         };
-        let state = ReplicaState::new(voters);
+        let state = StoredReplica::new(voters);
         self.replicas.insert(replica, ReplicaLog::new(state));
         self.names.note_made(replica);
         self.names.sync_with_commit(String::new());
@@ -92,7 +92,7 @@ impl<D: Disk> LogStore<D> {
             .segments
             .last()
             .map(|last| (last.base_offset, last.length));
-        self.stage(replica, &Record::Truncate { to });
+        self.stage(replica, &JournalRecord::Truncate { to });
         self.log_of(replica).truncated = Some(self.journal.number());
         for segment in emptied {
             self.remove_when_durable(Removal::Segment(replica, segment))?;
@@ -111,7 +111,7 @@ impl<D: Disk> LogStore<D> {
             .expect("only what is there is deleted");
         self.files.forget_replica(replica);
         self.names.forget_replica(replica);
-        self.stage(replica, &Record::Delete);
+        self.stage(replica, &JournalRecord::Delete);
         self.remove_when_durable(Removal::Replica(replica))
     }
 
@@ -133,7 +133,7 @@ impl<D: Disk> LogStore<D> {
         }
         self.names.sync_replica_with_commit(replica);
         let before = self.state_of(replica).snapshot.replace(snapshot);
-        self.stage(replica, &Record::Snapshot(snapshot));
+        self.stage(replica, &JournalRecord::Snapshot(snapshot));
         match before {
             Some(before) => self.remove_when_durable(Removal::Snapshot(replica, before)),
             None => Ok(()),
@@ -188,6 +188,6 @@ impl<D: Disk> LogStore<D> {
     /// Remembers a hole, so that it is known before anything is read there again.
     pub(super) fn add_hole(&mut self, replica: TopicPartition, hole: Hole) {
         self.state_of(replica).add_hole(hole.clone());
-        self.stage(replica, &Record::Hole(hole));
+        self.stage(replica, &JournalRecord::Hole(hole));
     }
 }

@@ -5,8 +5,8 @@
 
 use crate::ids::{Offset, TopicPartition};
 use crate::record::{Batch, BatchHeader};
-use crate::store::record::Record;
-use crate::store::replica::{Hole, Place, ReplicaState};
+use crate::store::record::JournalRecord;
+use crate::store::replica::{Hole, Place, StoredReplica};
 use crate::store::replica_log::ReplicaLog;
 use crate::store::segment;
 use crate::store::store::LogStore;
@@ -60,7 +60,7 @@ impl<D: Disk> LogStore<D> {
             let range = header.base_offset..header.next_offset();
             let bytes = segment::size(header);
             self.state_of(replica).fill_hole(&range, bytes);
-            self.stage(replica, &Record::Fill { range, bytes });
+            self.stage(replica, &JournalRecord::Fill { range, bytes });
         }
         Ok(all_fit)
     }
@@ -143,7 +143,7 @@ impl<D: Disk> LogStore<D> {
 }
 
 /// Whether a batch is the one that the hole starts with.
-fn fits(hole: &Hole, batch: &Batch, state: &ReplicaState) -> bool {
+fn fits(hole: &Hole, batch: &Batch, state: &StoredReplica) -> bool {
     let header = &batch.header;
     let room = hole.bytes.end.saturating_sub(hole.bytes.start);
     let closes = header.next_offset() == hole.offsets.end;

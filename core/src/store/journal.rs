@@ -16,7 +16,7 @@ use bytes::Bytes;
 use crate::ids::{DirectoryId, Incarnation, TopicPartition};
 use crate::store::codec::{Decoded, Malformed, Put, Take};
 use crate::store::journal_reader::FoundJournal;
-use crate::store::record::Record;
+use crate::store::record::JournalRecord;
 use crate::store::{Disk, DiskError, DiskFile, Vote, VoterChange};
 
 /// The directory of journal files.
@@ -272,27 +272,27 @@ impl SecondCopies {
     }
 
     /// Takes what of a record, which makes these changes of voters, is to stand twice, and drops what it makes void.
-    fn take(&mut self, replica: TopicPartition, record: &Record, changes: Vec<VoterChange>) {
+    fn take(&mut self, replica: TopicPartition, record: &JournalRecord, changes: Vec<VoterChange>) {
         match record {
-            Record::Vote(vote) => {
+            JournalRecord::Vote(vote) => {
                 // Of one replica only the last counts, so that the copies are few.
                 self.votes.retain(|(other, _)| *other != replica);
                 self.votes.push((replica, *vote));
             }
-            Record::Truncate { to } => self
+            JournalRecord::Truncate { to } => self
                 .voter_changes
                 .retain(|(other, change)| *other != replica || change.outcome_is_known_at(*to)),
-            Record::Create { .. } | Record::Delete => {
+            JournalRecord::Create { .. } | JournalRecord::Delete => {
                 self.voter_changes.retain(|(other, _)| *other != replica);
             }
-            Record::Opened
-            | Record::Append { .. }
-            | Record::Mark(_)
-            | Record::LostVoterChange(_)
-            | Record::Hole(_)
-            | Record::Fill { .. }
-            | Record::Loss { .. }
-            | Record::Snapshot(_) => {}
+            JournalRecord::Opened
+            | JournalRecord::Append { .. }
+            | JournalRecord::Mark(_)
+            | JournalRecord::LostVoterChange(_)
+            | JournalRecord::Hole(_)
+            | JournalRecord::Fill { .. }
+            | JournalRecord::Loss { .. }
+            | JournalRecord::Snapshot(_) => {}
         }
         let changes = changes.into_iter().map(|change| (replica, change));
         self.voter_changes.extend(changes);
@@ -554,7 +554,7 @@ impl<D: Disk> Journal<D> {
     pub(super) fn stage(
         &mut self,
         replica: TopicPartition,
-        record: &Record,
+        record: &JournalRecord,
         bodies: impl Iterator<Item = Bytes>,
         bodies_length: usize,
     ) {

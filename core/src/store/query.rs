@@ -12,7 +12,7 @@ use crate::ids::{LeaderEpoch, Offset, Timestamp, TopicPartition};
 use crate::record::{Batch, BatchHeader};
 use crate::store::index::{self, OffsetEntry, TimeEntry};
 use crate::store::open_files::OpenFiles;
-use crate::store::replica::{Hole, ReplicaState, Segment};
+use crate::store::replica::{Hole, Segment, StoredReplica};
 use crate::store::replica_log::ReplicaLog;
 use crate::store::segment::{self, FileKind, Step, Walk, is_plausible, read_batch};
 use crate::store::store::LogStore;
@@ -104,8 +104,8 @@ impl<D: Disk> LogStore<D> {
         &'a self,
         replica: TopicPartition,
         log: &'a ReplicaLog,
-    ) -> Reader<'a, D> {
-        Reader {
+    ) -> LogReader<'a, D> {
+        LogReader {
             disk: &self.disk,
             files: Some(&self.files),
             replica,
@@ -121,7 +121,7 @@ impl<D: Disk> LogStore<D> {
 }
 
 /// Reads one replica's log.
-pub(super) struct Reader<'a, D: Disk> {
+pub(super) struct LogReader<'a, D: Disk> {
     pub(super) disk: &'a D,
     /// Those that need not be opened, for whoever reads while the store is held.
     pub(super) files: Option<&'a OpenFiles<D::File>>,
@@ -129,8 +129,8 @@ pub(super) struct Reader<'a, D: Disk> {
     pub(super) log: &'a ReplicaLog,
 }
 
-impl<D: Disk> Reader<'_, D> {
-    const fn state(&self) -> &ReplicaState {
+impl<D: Disk> LogReader<'_, D> {
+    const fn state(&self) -> &StoredReplica {
         &self.log.state
     }
 
@@ -715,7 +715,7 @@ fn records_of(batch: &Batch) -> impl Iterator<Item = FoundRecord> {
 /// is damaged.
 fn read_run<F: DiskFile>(
     file: &F,
-    state: &ReplicaState,
+    state: &StoredReplica,
     length: u32,
     position: u32,
     first: &BatchHeader,

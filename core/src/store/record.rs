@@ -21,7 +21,7 @@ pub(super) const FRAME_SIZE: usize = 12;
 
 /// One record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Record {
+pub(super) enum JournalRecord {
     /// An incarnation has begun; it is the group's header that says which.
     Opened,
     Create {
@@ -64,7 +64,7 @@ pub(super) enum AppendedEntry {
     },
 }
 
-impl Record {
+impl JournalRecord {
     const fn kind(&self) -> u8 {
         match self {
             Self::Create { .. } => 1,

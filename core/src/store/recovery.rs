@@ -18,7 +18,7 @@ use crate::store::free_space::FreeSpace;
 use crate::store::health::Health;
 use crate::store::journal::{self, Journal, JournalPlace};
 use crate::store::journal_reader;
-use crate::store::record::Record;
+use crate::store::record::JournalRecord;
 use crate::store::removals::{Removals, remove_replica};
 use crate::store::replay::Replay;
 use crate::store::scrub::Scrub;
@@ -155,7 +155,7 @@ impl<D: Disk> LogStore<D> {
     /// Makes the new incarnation and what recovery decided durable, first in a checkpoint, then in the journal.
     fn begin_incarnation(
         &mut self,
-        decisions: &[(TopicPartition, Record)],
+        decisions: &[(TopicPartition, JournalRecord)],
     ) -> Result<(), OpenError> {
         self.journal.preallocate(self.options.journal_files)?;
         let unusable = |StoreFailure::Offline(reason)| OpenError::Disk(DiskError::Io(reason));
@@ -167,7 +167,7 @@ impl<D: Disk> LogStore<D> {
             ran => self.finish_checkpoint(&ticket, ran).map_err(unusable)?,
         }
         // Again in the journal, since the checkpoint may rot, and the earlier one not know that it was here.
-        self.stage(TopicPartition::default(), &Record::Opened);
+        self.stage(TopicPartition::default(), &JournalRecord::Opened);
         for (replica, record) in decisions {
             self.stage(*replica, record);
         }

@@ -17,9 +17,9 @@ use crate::store::codec::Take;
 use crate::store::journal::{self, GroupHeader, SecondCopies};
 use crate::store::journal_reader::{Found, FoundFile};
 use crate::store::open_files::{FileName, OpenFiles};
-use crate::store::query::Reader;
-use crate::store::record::{AppendedEntry, Record};
-use crate::store::replica::{Hole, Place, ReplicaState};
+use crate::store::query::LogReader;
+use crate::store::record::{AppendedEntry, JournalRecord};
+use crate::store::replica::{Hole, Place, StoredReplica};
 use crate::store::replica_log::ReplicaLog;
 use crate::store::segment::{self, FileKind};
 use crate::store::{Disk, DiskError, DiskFile, Mark, StoreOptions, VoterChange, bad_sectors};
@@ -51,7 +51,7 @@ pub(super) struct Replay<'a, D: Disk> {
     /// Whose groups are being replayed.
     incarnation: Incarnation,
     /// What recovery decided, to be journalled.
-    pub(super) decisions: Vec<(TopicPartition, Record)>,
+    pub(super) decisions: Vec<(TopicPartition, JournalRecord)>,
     /// What a simulator has planted.
     hooks: &'a Hooks,
     /// Nothing but the process has died since the checkpoint: whatever was written is there.
@@ -92,7 +92,7 @@ impl<'a, D: Disk> Replay<'a, D> {
         disk: &'a D,
         options: StoreOptions,
         me: Voter,
-        replicas: BTreeMap<TopicPartition, ReplicaState>,
+        replicas: BTreeMap<TopicPartition, StoredReplica>,
         is_same_run: bool,
         hooks: &'a Hooks,
     ) -> Result<Self, DiskError> {
@@ -197,7 +197,7 @@ impl<'a, D: Disk> Replay<'a, D> {
             let Some(log) = self.replicas.get_mut(&replica) else {
                 continue;
             };
-            let reader = Reader {
+            let reader = LogReader {
                 disk: self.disk,
                 files: None,
                 replica,
@@ -238,8 +238,10 @@ impl<'a, D: Disk> Replay<'a, D> {
             let bytes = read_group(&files[*file].file, *at, header)?;
             let mut take = Take(header.records(&bytes));
             let seed = header.record_seed(self.seed);
-            while let Ok((replica, record, _)) = Record::decode(&mut take, seed, &header.replicas) {
-                if let Record::Truncate { to } = record {
+            while let Ok((replica, record, _)) =
+                JournalRecord::decode(&mut take, seed, &header.replicas)
+            {
+                if let JournalRecord::Truncate { to } = record {
                     let cuts = self.cuts.entry(replica).or_default();
                     cuts.push((header.incarnation, to));
                 }
@@ -272,7 +274,8 @@ impl<'a, D: Disk> Replay<'a, D> {
         let seed = header.record_seed(self.seed);
         while remaining > 0 {
             let before = take.0.len();
-            let Ok((replica, record, bodies)) = Record::decode(&mut take, seed, &header.replicas)
+            let Ok((replica, record, bodies)) =
+                JournalRecord::decode(&mut take, seed, &header.replicas)
             else {
                 break;
             };
@@ -307,7 +310,12 @@ impl<'a, D: Disk> Replay<'a, D> {
             return Ok(());
         }
         for &(replica, vote) in &copies.votes {
-            self.replay(replica, Record::Vote(vote), &Bytes::new(), is_written)?;
+            self.replay(
+                replica,
+                JournalRecord::Vote(vote),
+                &Bytes::new(),
+                is_written,
+            )?;
         }
         Ok(())
     }
@@ -329,7 +337,7 @@ impl<'a, D: Disk> Replay<'a, D> {
         if self.deleted.contains(&replica) && !self.directories.contains(&replica) {
             return;
         }
-        let unknown = || ReplicaLog::new(ReplicaState::new(Vec::new()));
+        let unknown = || ReplicaLog::new(StoredReplica::new(Vec::new()));
         self.replicas.entry(replica).or_insert_with(unknown);
         self.evidence_of(replica).is_suspect = true;
     }
@@ -337,13 +345,13 @@ impl<'a, D: Disk> Replay<'a, D> {
     fn replay(
         &mut self,
         replica: TopicPartition,
-        record: Record,
+        record: JournalRecord,
         bodies: &Bytes,
         is_written: bool,
     ) -> Result<(), DiskError> {
-        if let Record::Create { voters } = record {
+        if let JournalRecord::Create { voters } = record {
             self.forget(replica); // where the record that deleted its predecessor is lost
-            let mut state = ReplicaState::new(voters);
+            let mut state = StoredReplica::new(voters);
             if !state.voters.contains(&self.me) {
                 state.mark = Mark::New; // whether or not the record behind this one, which says so, can be read
             }
@@ -356,7 +364,7 @@ impl<'a, D: Disk> Replay<'a, D> {
         }
         let known = &mut self.evidence_of(replica).voter_changes;
         known.extend(record.voter_changes());
-        if let Record::Truncate { to } = &record {
+        if let JournalRecord::Truncate { to } = &record {
             known.retain(|change| change.outcome_is_known_at(*to));
         }
         self.apply(replica, record, bodies, is_written)
@@ -366,7 +374,7 @@ impl<'a, D: Disk> Replay<'a, D> {
     fn apply(
         &mut self,
         replica: TopicPartition,
-        record: Record,
+        record: JournalRecord,
         bodies: &Bytes,
         is_written: bool,
     ) -> Result<(), DiskError> {
@@ -375,8 +383,8 @@ impl<'a, D: Disk> Replay<'a, D> {
         };
         let state = &mut log.state;
         match record {
-            Record::Create { .. } | Record::Opened => {}
-            Record::Append {
+            JournalRecord::Create { .. } | JournalRecord::Opened => {}
+            JournalRecord::Append {
                 after,
                 high_watermark,
                 entries,
@@ -394,7 +402,7 @@ impl<'a, D: Disk> Replay<'a, D> {
                 self.state_of(replica)
                     .advance_high_watermark(high_watermark);
             }
-            Record::Truncate { to } => {
+            JournalRecord::Truncate { to } => {
                 if !state.can_truncate(to) {
                     // What it stands behind is lost, unless a truncation that follows drops it all.
                     self.evidence_of(replica).is_severed = true;
@@ -406,24 +414,24 @@ impl<'a, D: Disk> Replay<'a, D> {
                 self.truncate(replica, to);
             }
             // A vote never goes back, in whatever order two copies are read.
-            Record::Vote(vote) => {
+            JournalRecord::Vote(vote) => {
                 let forgets = self.hooks.is(Mutant::ForgetsVote);
                 if !forgets && vote.leader_epoch >= state.vote.leader_epoch {
                     state.vote = vote;
                 }
             }
-            Record::Mark(mark) => state.set_mark(mark),
-            Record::LostVoterChange(change) => {
+            JournalRecord::Mark(mark) => state.set_mark(mark),
+            JournalRecord::LostVoterChange(change) => {
                 state.add_lost_voter_change(&change);
             }
-            Record::Hole(hole) => state.add_hole(hole),
-            Record::Fill { range, bytes } => {
+            JournalRecord::Hole(hole) => state.add_hole(hole),
+            JournalRecord::Fill { range, bytes } => {
                 if self.is_filled(replica, &range, bytes)? {
                     self.state_of(replica).fill_hole(&range, bytes);
                 }
             }
-            Record::Loss { range } => state.accept_loss(&range),
-            Record::Snapshot(snapshot) => {
+            JournalRecord::Loss { range } => state.accept_loss(&range),
+            JournalRecord::Snapshot(snapshot) => {
                 // Its file may be torn with its group; the one before is then still there.
                 if segment::read_snapshot(self.disk, replica, &snapshot, self.seed)?.is_some() {
                     state.snapshot = Some(snapshot);
@@ -433,7 +441,7 @@ impl<'a, D: Disk> Replay<'a, D> {
                     self.files.open_anew(self.disk, name, &path)?;
                 }
             }
-            Record::Delete => {
+            JournalRecord::Delete => {
                 self.forget(replica);
                 self.deleted.insert(replica);
             }
@@ -460,7 +468,7 @@ impl<'a, D: Disk> Replay<'a, D> {
         found.map(|(&replica, _)| replica).collect()
     }
 
-    fn state_of(&mut self, replica: TopicPartition) -> &mut ReplicaState {
+    fn state_of(&mut self, replica: TopicPartition) -> &mut StoredReplica {
         &mut self.log_of(replica).state
     }
 
@@ -733,19 +741,21 @@ impl<'a, D: Disk> Replay<'a, D> {
             let is_cut = evidence.is_cut();
             if is_cut {
                 let to = log.state.end;
-                self.decisions.push((replica, Record::Truncate { to }));
+                self.decisions
+                    .push((replica, JournalRecord::Truncate { to }));
             }
             let is_suspect = is_volatile || is_cut;
             if is_suspect && self.hooks.is(Mutant::ForgetsSuspicion) {
                 forgotten.insert(replica);
             } else if is_suspect && !log.state.mark.is_suspect() {
                 log.state.mark = Mark::Suspect;
-                self.decisions.push((replica, Record::Mark(Mark::Suspect)));
+                self.decisions
+                    .push((replica, JournalRecord::Mark(Mark::Suspect)));
             }
             for change in evidence.voter_changes {
                 let is_lost = is_cut && !change.outcome_is_known_at(log.state.end);
                 if is_lost && log.state.add_lost_voter_change(&change) {
-                    let record = Record::LostVoterChange(change);
+                    let record = JournalRecord::LostVoterChange(change);
                     self.decisions.push((replica, record));
                 }
             }
@@ -762,7 +772,7 @@ impl<'a, D: Disk> Replay<'a, D> {
             let state = &log.state;
             let holes = state.holes.iter().filter(|hole| !hole.accepted);
             self.decisions
-                .extend(holes.map(|hole| (replica, Record::Hole(hole.clone()))));
+                .extend(holes.map(|hole| (replica, JournalRecord::Hole(hole.clone()))));
             let Some(last) = state.segments.last().copied() else {
                 continue;
             };

@@ -1,6 +1,6 @@
 //! What a store knows of one replica's log, in memory.
 //!
-//! Everything here follows from the journal records of the replica in their order: [`ReplicaState`] is what a
+//! Everything here follows from the journal records of the replica in their order: [`StoredReplica`] is what a
 //! checkpoint keeps and what replaying the journal arrives at, whether a record has just been executed or is
 //! read again after a crash.
 
@@ -16,7 +16,7 @@ use crate::store::{Mark, RecoveredReplica, Roll, Vote, VoterChange};
 
 /// One replica.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct ReplicaState {
+pub(super) struct StoredReplica {
     /// The voters until the first voter note.
     pub(super) voters: Vec<Voter>,
     /// The first offset that is kept.
@@ -189,7 +189,7 @@ impl Segment {
     }
 }
 
-impl ReplicaState {
+impl StoredReplica {
     pub(super) fn new(voters: Vec<Voter>) -> Self {
         Self {
             voters,

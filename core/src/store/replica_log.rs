@@ -5,14 +5,14 @@ use crate::log::Position;
 use crate::record::BatchHeader;
 use crate::store::index::IndexTail;
 use crate::store::journal::GroupNumber;
-use crate::store::replica::{Place, ReplicaState, Segment};
+use crate::store::replica::{Place, Segment, StoredReplica};
 use crate::store::{DiskError, DiskFile, Refusal};
 
 /// One replica.
 #[derive(Debug)]
 pub(super) struct ReplicaLog {
     /// What the journal says of it.
-    pub(super) state: ReplicaState,
+    pub(super) state: StoredReplica,
     /// The index of its last segment; `None` where there is no segment.
     index: Option<IndexTail>,
     /// A truncation in this group must be durable, and what it drops be gone, before the log grows again.
@@ -23,7 +23,7 @@ pub(super) struct ReplicaLog {
 
 impl ReplicaLog {
     /// With everything of its index in the files.
-    pub(super) fn new(state: ReplicaState) -> Self {
+    pub(super) fn new(state: StoredReplica) -> Self {
         let index = state.segments.last().map(IndexTail::written);
         Self {
             state,
@@ -37,7 +37,7 @@ impl ReplicaLog {
     pub(super) fn for_reading(&self) -> Self {
         let state = &self.state;
         Self {
-            state: ReplicaState {
+            state: StoredReplica {
                 log_start_offset: state.log_start_offset,
                 notes_below: state.notes_below,
                 notes: state.notes.clone(),
@@ -46,7 +46,7 @@ impl ReplicaLog {
                 holes: state.holes.clone(),
                 segments: state.segments.clone(),
                 tail: state.tail.clone(),
-                ..ReplicaState::default()
+                ..StoredReplica::default()
             },
             index: self.index.clone(),
             truncated: None,
@@ -79,7 +79,7 @@ impl ReplicaLog {
     /// Drops everything behind `to`. Returns the segments that are left without a batch.
     ///
     /// # Panics
-    /// As [`ReplicaState::truncate`].
+    /// As [`StoredReplica::truncate`].
     pub(super) fn truncate(&mut self, to: Position) -> Vec<Offset> {
         let emptied = self.state.truncate(to);
         match (self.state.segments.last(), &mut self.index) {

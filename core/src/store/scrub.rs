@@ -17,7 +17,7 @@ use crate::hooks::{Hooks, Mutant};
 use crate::ids::{Incarnation, Offset, TopicPartition};
 use crate::record::Batch;
 use crate::store::index::{self, IndexTail};
-use crate::store::query::Reader;
+use crate::store::query::LogReader;
 use crate::store::replica::Segment;
 use crate::store::replica_log::ReplicaLog;
 use crate::store::segment::{self, FileKind, Step, Walk};
@@ -38,7 +38,7 @@ const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Scrub {
     /// Where the next step starts; `None` before the first.
-    cursor: Option<Cursor>,
+    cursor: Option<ScrubPlace>,
     /// When the next step may begin.
     due: Instant,
     /// Whether a step is under way.
@@ -47,7 +47,7 @@ pub(super) struct Scrub {
 
 /// An offset of a replica.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Cursor {
+struct ScrubPlace {
     replica: TopicPartition,
     offset: Offset,
 }
@@ -103,7 +103,7 @@ impl<D: Disk> ScrubTicket<D> {
     /// Reads and checks. Waits for the disk; to be called without holding the store.
     #[must_use]
     pub fn run(&self) -> Scrubbed {
-        let reader = Reader {
+        let reader = LogReader {
             disk: &self.disk,
             files: None,
             replica: self.replica,
@@ -202,13 +202,13 @@ impl<D: Disk> LogStore<D> {
     /// Moves the cursor behind what has been read, and says when to go on.
     fn pass(&mut self, now: Instant, replica: TopicPartition, scrubbed: &Scrubbed) {
         let mut passed = scrubbed.bytes;
-        let next = scrubbed.next.map(|offset| Cursor { replica, offset });
+        let next = scrubbed.next.map(|offset| ScrubPlace { replica, offset });
         let cursor = next.or_else(|| {
             passed += REPLICA_WEIGHT;
             let behind = (Bound::Excluded(replica), Bound::Unbounded);
             let (&replica, _) = self.replicas.range(behind).next()?;
             let offset = Offset(0);
-            Some(Cursor { replica, offset })
+            Some(ScrubPlace { replica, offset })
         });
         let all = self.replicas.values().map(weight).sum();
         self.scrub.due = now + share(self.options.scrub_interval, passed, all);
@@ -243,7 +243,7 @@ impl<D: Disk> LogStore<D> {
     }
 }
 
-impl<D: Disk> Reader<'_, D> {
+impl<D: Disk> LogReader<'_, D> {
     /// Takes a step. Returns where to go on, or `None` at the log's end.
     fn check(
         &self,
@@ -412,7 +412,7 @@ fn weight(log: &ReplicaLog) -> u64 {
 fn first_cursor(
     replicas: &BTreeMap<TopicPartition, ReplicaLog>,
     incarnation: Incarnation,
-) -> Cursor {
+) -> ScrubPlace {
     let total: u64 = replicas.values().map(weight).sum();
     let fraction = u128::from(incarnation.0.wrapping_mul(GOLDEN));
     let mut left = u64::try_from((fraction * u128::from(total)) >> 64).unwrap_or(0);
@@ -421,13 +421,13 @@ fn first_cursor(
             let length = u64::from(segment.length);
             if left < length {
                 let offset = segment.base_offset;
-                return Cursor { replica, offset };
+                return ScrubPlace { replica, offset };
             }
             left -= length;
         }
         left = left.saturating_sub(REPLICA_WEIGHT);
     }
-    Cursor::default()
+    ScrubPlace::default()
 }
 
 /// The share of an interval that `part` has of `whole`.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::ids::{Offset, PartitionIndex, TopicPartition};
 use crate::record::{Batch, BatchHeader, HEADER_SIZE};
-use crate::store::replica::{ReplicaState, Snapshot};
+use crate::store::replica::{Snapshot, StoredReplica};
 use crate::store::{Disk, DiskError, DiskFile, bad_sectors};
 
 /// Bytes read at once while looking for an offset.
@@ -127,7 +127,7 @@ pub(super) enum Step {
 #[derive(Debug)]
 pub(super) struct Walk<'a, F> {
     file: &'a F,
-    state: &'a ReplicaState,
+    state: &'a StoredReplica,
     /// Where the walk stands.
     pub(super) position: u32,
     /// The segment's end, exclusive.
@@ -141,7 +141,7 @@ pub(super) struct Walk<'a, F> {
 impl<'a, F: DiskFile> Walk<'a, F> {
     pub(super) const fn new(
         file: &'a F,
-        state: &'a ReplicaState,
+        state: &'a StoredReplica,
         position: u32,
         end: u32,
         expected: Offset,
@@ -228,7 +228,7 @@ pub(super) fn is_plausible(
     header: &BatchHeader,
     expected: Offset,
     room: u32,
-    state: &ReplicaState,
+    state: &StoredReplica,
 ) -> bool {
     header.next_offset() <= state.end.end_offset && may_stand(header, expected, room, state)
 }
@@ -238,7 +238,7 @@ pub(super) fn may_stand(
     header: &BatchHeader,
     expected: Offset,
     room: u32,
-    state: &ReplicaState,
+    state: &StoredReplica,
 ) -> bool {
     header.base_offset == expected
         && header.last_offset_delta >= 0

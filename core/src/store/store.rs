@@ -25,7 +25,7 @@ use crate::store::health::Health;
 use crate::store::index_files::Indexes;
 use crate::store::journal::{GroupNumber, Journal};
 use crate::store::open_files::OpenFiles;
-use crate::store::record::Record;
+use crate::store::record::JournalRecord;
 use crate::store::removals::Removals;
 use crate::store::replica_log::ReplicaLog;
 use crate::store::scrub::Scrub;
@@ -533,7 +533,7 @@ impl<D: Disk> LogStore<D> {
     }
 
     /// Adds a record without bodies to the group that is being staged.
-    pub(super) fn stage(&mut self, replica: TopicPartition, record: &Record) {
+    pub(super) fn stage(&mut self, replica: TopicPartition, record: &JournalRecord) {
         self.journal.stage(replica, record, std::iter::empty(), 0);
     }
 }
