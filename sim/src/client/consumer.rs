@@ -40,8 +40,6 @@ pub struct Consumer {
     pub out_of_range_told: u64,
     /// What it is to ask as soon as it can.
     pub wants: Option<OffsetQuery>,
-    /// Latest offsets that it has been told, so far.
-    pub latest_told: u64,
 }
 
 impl Consumer {
@@ -254,7 +252,6 @@ impl Client {
             }
         }
         if failed {
-            self.setbacks += 1;
             self.want_metadata(now);
         }
     }

@@ -64,11 +64,9 @@ impl Client {
             Some(ErrorCode::None | ErrorCode::TopicAlreadyExists) => *done = true,
             Some(error) if !error.is_retriable() => {
                 // The controller has been asked, and decides otherwise when more brokers have registered.
-                self.setbacks += 1;
                 self.metadata_wanted = Some(now + LOOK_INTERVAL);
             }
             Some(_) | None => {
-                self.setbacks += 1;
                 self.want_metadata(now);
             }
         }

@@ -48,8 +48,6 @@ pub enum ClientAction {
     Send(u8, Call),
     /// Drop the connection to this node.
     Close(u8),
-    /// Something worth telling in a trace.
-    Told(String),
 }
 
 /// What a client is for.
@@ -117,8 +115,6 @@ pub struct Client {
     next_call: u64,
     /// Milliseconds since the epoch when the run began, for record timestamps.
     wall_start: i64,
-    /// Answers with an error, and requests without an answer.
-    pub setbacks: u64,
 }
 
 const CALL_PATIENCE: Duration = Duration::from_millis(4000);
@@ -155,7 +151,6 @@ impl Client {
             unreachable: BTreeMap::new(),
             next_call: 0,
             wall_start,
-            setbacks: 0,
         }
     }
 
@@ -322,7 +317,6 @@ impl Client {
         }
         self.want_metadata(now);
         for (purpose, _) in link.calls.into_values() {
-            self.setbacks += 1;
             self.give_up(now, &purpose);
         }
     }
@@ -353,7 +347,6 @@ impl Client {
         number: u64,
         response: Response,
         history: &mut History,
-        actions: &mut Vec<ClientAction>,
     ) {
         let Some((purpose, _)) = self
             .links
@@ -373,7 +366,7 @@ impl Client {
                 self.on_created(now, &response);
             }
             (Purpose::Produce(partition, id), Response::Produce(response)) => {
-                self.on_produced(now, partition, id, &response, history, actions);
+                self.on_produced(now, partition, id, &response, history);
             }
             (Purpose::Fetch, Response::Fetch(response)) => {
                 self.on_fetched(now, &response, history);

@@ -172,22 +172,17 @@ impl Client {
 
     /// What a leader tells of a log's end or of a time: nothing from before what was known when it was asked.
     pub(super) fn on_offsets(
-        &mut self,
+        &self,
         query: OffsetQuery,
         floors: &BTreeMap<i32, Floor>,
         response: &ListOffsetsResponse,
         history: &mut History,
     ) {
-        let Work::Consume(consumer) = &mut self.work else {
-            return;
-        };
         let topic = self.known.as_ref().map(|known| known.topic);
         for data in response.topics.iter().flat_map(|topic| &topic.partitions) {
             if data.error_code != ErrorCode::None {
-                self.setbacks += 1;
                 continue;
             }
-            consumer.latest_told += u64::from(query == OffsetQuery::Latest);
             let Some(floor) = floors.get(&data.partition_index) else {
                 continue;
             };
@@ -209,14 +204,13 @@ impl Client {
 
     /// What a leader tells of where an epoch ends: not before what the consumer has read of it.
     pub(super) fn on_epoch_ends(
-        &mut self,
+        &self,
         floors: &BTreeMap<i32, Floor>,
         response: &OffsetForLeaderEpochResponse,
         history: &mut History,
     ) {
         for data in response.topics.iter().flat_map(|topic| &topic.partitions) {
             if data.error_code != ErrorCode::None {
-                self.setbacks += 1;
                 continue;
             }
             let floor = floors.get(&data.partition);

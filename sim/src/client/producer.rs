@@ -136,12 +136,6 @@ impl Producer {
         self.identity.is_some()
     }
 
-    /// Batches that wait for an answer.
-    #[must_use]
-    pub fn waiting(&self) -> usize {
-        self.partitions.values().map(VecDeque::len).sum()
-    }
-
     /// It has not been given a producer id, and asks again in a while.
     pub(super) fn identity_failed(&mut self, now: SimTime, draw: &mut Draw) {
         self.identity_asked = false;
@@ -382,7 +376,6 @@ impl Client {
         id: u64,
         response: &ProduceResponse,
         history: &mut History,
-        actions: &mut Vec<ClientAction>,
     ) {
         let Some(answer) = response
             .responses
@@ -429,7 +422,6 @@ impl Client {
                 );
             }
             error if error.is_retriable() || error == ErrorCode::OutOfOrderSequenceNumber => {
-                self.setbacks += 1;
                 if producer.retries {
                     producer.try_again(partition, id, now, &mut draw);
                 } else {
@@ -437,10 +429,8 @@ impl Client {
                     producer.take(partition, id);
                 }
                 self.want_metadata(now);
-                actions.push(ClientAction::Told(error.name().to_owned()));
             }
             error => {
-                self.setbacks += 1;
                 if let Some(batch) = producer.take(partition, id) {
                     for value in batch.values {
                         history.settle(value, name, Fate::Refused);
@@ -500,7 +490,6 @@ impl Client {
             ));
         } else {
             producer.identity_failed(now, &mut draw);
-            self.setbacks += 1;
             self.want_metadata(now);
         }
     }

@@ -111,7 +111,6 @@ impl Cluster {
                         self.close(connection, Place::Client(client));
                     }
                 }
-                ClientAction::Told(_) => {}
             }
         }
     }
@@ -152,9 +151,7 @@ impl Cluster {
         }
         let now = self.now();
         let place = usize::from(client) - 1;
-        let mut actions = Vec::new();
-        self.clients[place].on_response(now, node, call, response, &mut self.history, &mut actions);
-        self.do_actions(client, actions);
+        self.clients[place].on_response(now, node, call, response, &mut self.history);
         self.pump_client(client);
     }
 
