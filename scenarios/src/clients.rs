@@ -2,7 +2,7 @@
 
 use crate::{Acks, Client, OffsetQuery, Outcome, PATIENCE, Produced, Scenario, TOPIC, secs};
 use varve_core::ids::PartitionIndex;
-use varve_sim::client::{Consumer, Producer, Work};
+use varve_sim::client::{Consumer, Producer, TopicCreator};
 use varve_sim::history::Fate;
 
 impl Scenario {
@@ -20,8 +20,8 @@ impl Scenario {
 
     /// Such a client that takes this node for the leader, and need not ask whether it is.
     pub fn client_sure_of(&mut self, node: u8) -> Client {
-        let work = Work::Produce(Box::new(plain_producer()));
-        let client = Client(self.cluster_mut().add_client_of(node, TOPIC, work));
+        let producer = plain_producer();
+        let client = Client(self.cluster_mut().add_client_of(node, TOPIC, producer));
         self.take_for_leader(&client, node);
         client
     }
@@ -37,7 +37,9 @@ impl Scenario {
             let view = self.cluster().view(node, partition);
             let leader_epoch = view.expect("it has a replica").leader_epoch.0;
             let client = self.cluster_mut().client_mut(client.0);
-            client.take_for_leader(node, leader_epoch, partition);
+            client
+                .network
+                .take_for_leader(node, leader_epoch, partition);
         }
     }
 
@@ -68,49 +70,37 @@ impl Scenario {
     ) -> Client {
         let mut producer = plain_producer();
         settings(&mut producer);
-        let work = Work::Produce(Box::new(producer));
         let cluster = self.cluster_mut();
         let client = Client(match node {
-            Some(node) => cluster.add_client_of(node, TOPIC, work),
-            None => cluster.add_client(TOPIC, work),
+            Some(node) => cluster.add_client_of(node, TOPIC, producer),
+            None => cluster.add_client(TOPIC, producer),
         });
-        self.run_until(
-            |s| {
-                s.cluster().clients()[usize::from(client.0) - 1]
-                    .leader_of(0)
-                    .is_some()
-            },
-            PATIENCE,
-        );
+        self.run_until(|s| s.leader_known_to(&client).is_some(), PATIENCE);
         client
     }
 
     /// Asks for a second topic, like the first, until it has been created.
     pub fn create_topic(&mut self, name: &str) -> Client {
-        let work = self.creation();
-        Client(self.cluster_mut().add_client(name, work))
+        let creator = self.topic_creator();
+        Client(self.cluster_mut().add_client(name, creator))
     }
 
     /// The same by an administrator who reaches no node but this one.
     pub fn create_topic_at(&mut self, node: u8, name: &str) -> Client {
-        let work = self.creation();
-        Client(self.cluster_mut().add_client_of(node, name, work))
+        let creator = self.topic_creator();
+        Client(self.cluster_mut().add_client_of(node, name, creator))
     }
 
-    pub(crate) fn creation(&self) -> Work {
-        Work::CreateTopic {
-            partitions: self.partitions,
-            replication_factor: i16::from(self.replicas),
-            configs: self.configs.clone(),
-            done: false,
-        }
+    fn topic_creator(&self) -> TopicCreator {
+        let replicas = i16::from(self.replicas);
+        TopicCreator::new(self.partitions, replicas, self.configs.clone())
     }
 
     /// A client that reaches no node but this one and asks it about a topic, again and again, until it knows who leads it.
     /// See [`Self::leader_known_to`].
     pub fn ask_about(&mut self, node: u8, topic: &str) -> Client {
-        let work = Work::Produce(Box::new(Producer::new(0, secs(1))));
-        let client = self.cluster_mut().add_client_of(node, topic, work);
+        let producer = Producer::new(0, secs(1));
+        let client = self.cluster_mut().add_client_of(node, topic, producer);
         self.told(format!("c{client} asks n{node} who leads {topic}"));
         Client(client)
     }
@@ -118,13 +108,13 @@ impl Scenario {
     /// Whether a client has a connection to a node.
     #[must_use]
     pub fn is_connected(&self, client: &Client, node: u8) -> bool {
-        self.cluster().clients()[usize::from(client.0) - 1].is_connected(node)
+        self.cluster().client(client.0).network.is_connected(node)
     }
 
     /// Whether an administrator has been told that the topic is there.
     #[must_use]
     pub fn is_created(&self, admin: &Client) -> bool {
-        self.cluster().clients()[usize::from(admin.0) - 1].is_done()
+        self.cluster().client(admin.0).is_done()
     }
 
     /// Sends a batch of this many records, and does not wait for the answer.
@@ -169,22 +159,20 @@ impl Scenario {
 
     /// Adds a consumer, which reads from offset 0 and goes on.
     pub fn consumer(&mut self) -> Client {
-        Client(
-            self.cluster_mut()
-                .add_client(TOPIC, Work::Consume(Consumer::default())),
-        )
+        let consumer = Consumer::default();
+        Client(self.cluster_mut().add_client(TOPIC, consumer))
     }
 
     /// Such a consumer that names no leader epoch in what it asks, as clients from before KIP-320.
     pub fn consumer_without_epochs(&mut self) -> Client {
-        let work = Work::Consume(Consumer::without_epochs());
-        Client(self.cluster_mut().add_client(TOPIC, work))
+        let consumer = Consumer::without_epochs();
+        Client(self.cluster_mut().add_client(TOPIC, consumer))
     }
 
     /// A consumer that begins beyond the ends of these partitions.
     pub fn consumer_beyond(&mut self, partitions: &[i32]) -> Client {
-        let work = Work::Consume(Consumer::beyond(partitions));
-        Client(self.cluster_mut().add_client(TOPIC, work))
+        let consumer = Consumer::beyond(partitions);
+        Client(self.cluster_mut().add_client(TOPIC, consumer))
     }
 
     /// How often such a consumer has been told that a position is out of range.
@@ -201,17 +189,15 @@ impl Scenario {
 
     /// Lets a consumer ask whom it takes for the leader, and does not wait for the answer.
     pub fn query(&mut self, consumer: &Client, query: OffsetQuery) {
-        match &mut self.cluster_mut().client_mut(consumer.0).work {
-            Work::Consume(consumer) => consumer.wants = Some(query),
-            Work::Produce(_) | Work::CreateTopic { .. } => panic!("it is no consumer"),
-        }
+        let client = self.cluster_mut().client_mut(consumer.0);
+        client.work_mut::<Consumer>().wants = Some(query);
         self.cluster_mut().pump_client(consumer.0);
     }
 
     /// Whom a client takes for the leader, from what brokers have told it.
     #[must_use]
     pub fn leader_known_to(&self, client: &Client) -> Option<u8> {
-        self.cluster().clients()[usize::from(client.0) - 1].leader_of(0)
+        self.cluster().client(client.0).network.leader_of(0)
     }
 
     /// Whom a node tells its clients of as the leader.
@@ -227,24 +213,15 @@ impl Scenario {
     }
 
     pub(crate) fn consumer_of(&self, client: Client) -> &Consumer {
-        match &self.cluster().clients()[usize::from(client.0) - 1].work {
-            Work::Consume(consumer) => consumer,
-            Work::Produce(_) | Work::CreateTopic { .. } => panic!("it is no consumer"),
-        }
+        self.cluster().client(client.0).work()
     }
 
     pub(crate) fn producer(&self, client: Client) -> &Producer {
-        match &self.cluster().clients()[usize::from(client.0) - 1].work {
-            Work::Produce(producer) => producer,
-            Work::Consume(_) | Work::CreateTopic { .. } => panic!("it is no producer"),
-        }
+        self.cluster().client(client.0).work()
     }
 
     pub(crate) fn producer_mut(&mut self, client: Client) -> &mut Producer {
-        match &mut self.cluster_mut().client_mut(client.0).work {
-            Work::Produce(producer) => producer,
-            Work::Consume(_) | Work::CreateTopic { .. } => panic!("it is no producer"),
-        }
+        self.cluster_mut().client_mut(client.0).work_mut()
     }
 }
 

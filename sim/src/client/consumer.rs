@@ -6,11 +6,13 @@ use bytes::Bytes;
 use varve_core::ids::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicPartition};
 use varve_core::record::Batch;
 use varve_core::wire::fetch::{FetchPartition, FetchTopic, PartitionData};
-use varve_core::wire::{ErrorCode, FetchRequest, FetchResponse, Records, Request, Str};
+use varve_core::wire::{ErrorCode, FetchRequest, FetchResponse, Records, Request, Response, Str};
 
 use crate::client::backoff::Backoff;
-use crate::client::{Client, ClientAction, OffsetQuery, Purpose, Work};
+use crate::client::offset_queries::{Floor, on_epoch_ends, on_offsets};
+use crate::client::{ClientAction, ClusterMetadata, NetworkClient, OffsetQuery, Work};
 use crate::clock::SimTime;
+use crate::draw::Draw;
 use crate::history::{History, Value};
 
 const FETCH_VERSION: i16 = 13;
@@ -27,6 +29,8 @@ pub struct Consumer {
     high_watermarks: BTreeMap<i32, Offset>,
     /// Partitions whose last fetch has failed.
     backoffs: BTreeMap<i32, Backoff>,
+    /// What has been asked and not been answered.
+    pub(super) calls: BTreeMap<u64, Purpose>,
     /// Fetches sent so far.
     fetches: u64,
     /// It names no leader epoch, as clients from before KIP-320: a former leader does not see from its request that there is
@@ -40,6 +44,15 @@ pub struct Consumer {
     pub out_of_range_told: u64,
     /// What it is to ask as soon as it can.
     pub wants: Option<OffsetQuery>,
+}
+
+/// What a call is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Records, from this node.
+    Fetch(u8),
+    /// With the least that may be answered, by partition.
+    Offsets(OffsetQuery, BTreeMap<i32, Floor>),
 }
 
 impl Consumer {
@@ -79,12 +92,6 @@ impl Consumer {
         self.backoffs
             .get(&partition)
             .is_none_or(|backoff| backoff.until() <= now)
-    }
-
-    /// When it has something to do by itself.
-    pub(super) fn next_wake(&self, now: SimTime) -> Option<SimTime> {
-        let waiting = self.backoffs.values().map(|backoff| backoff.until());
-        waiting.filter(|&until| until > now).min()
     }
 
     /// The next offset of a partition.
@@ -144,98 +151,91 @@ impl Consumer {
             self.epochs.insert(partition, batch.header.leader_epoch);
         }
     }
-}
 
-impl Client {
-    pub(super) fn pump_consumer(&mut self, now: SimTime, actions: &mut Vec<ClientAction>) {
-        let Some(known) = self.known.clone() else {
+    /// Asks every leader for what is due, unless it has been asked and has not answered.
+    fn fetch(
+        &mut self,
+        now: SimTime,
+        network: &mut NetworkClient,
+        actions: &mut Vec<ClientAction>,
+    ) {
+        let Some(metadata) = network.metadata().cloned() else {
             return;
         };
-        for (leader, partitions) in known.by_leader() {
-            if self.is_waiting_for(leader, &Purpose::Fetch) {
+        for (leader, partitions) in metadata.by_leader() {
+            let purpose = Purpose::Fetch(leader);
+            if self.calls.values().any(|it| *it == purpose) {
                 continue;
             }
-            let Work::Consume(consumer) = &self.work else {
-                return;
-            };
             let due: Vec<i32> = partitions
                 .into_iter()
-                .filter(|&partition| consumer.is_due(partition, now))
+                .filter(|&partition| self.is_due(partition, now))
                 .collect();
             if due.is_empty() {
                 continue;
             }
-            let request = FetchRequest {
-                max_wait_ms: 300,
-                min_bytes: 1,
-                max_bytes: 64 << 10,
-                topics: vec![FetchTopic {
-                    topic: Str::default(),
-                    topic_id: known.topic,
-                    partitions: due
-                        .iter()
-                        .map(|&partition| FetchPartition {
-                            partition,
-                            current_leader_epoch: consumer.named_epoch(known.leaders[&partition].1),
-                            fetch_offset: consumer.position(partition).0,
-                            last_fetched_epoch: consumer
-                                .epochs
-                                .get(&partition)
-                                .filter(|_| consumer.names_last_epoch)
-                                .map_or(-1, |epoch| epoch.0),
-                            partition_max_bytes: 16 << 10,
-                            ..FetchPartition::default()
-                        })
-                        .collect(),
-                }],
-                ..FetchRequest::default()
-            };
-            let sent = self.call(
-                now,
-                leader,
-                Purpose::Fetch,
-                FETCH_VERSION,
-                Request::Fetch(request),
-                actions,
-            );
-            if !sent && !self.links.contains_key(&leader) {
-                self.want_metadata(now);
-            }
-            if sent && let Work::Consume(consumer) = &mut self.work {
-                consumer.fetches += 1;
-                if consumer.fetches.is_multiple_of(FETCHES_PER_QUERY) {
-                    let asked = consumer.fetches / FETCHES_PER_QUERY;
+            let request = Request::Fetch(self.fetch_request(&metadata, &due));
+            let call = network.call_leader(now, leader, FETCH_VERSION, request, actions);
+            if let Some(call) = call {
+                self.calls.insert(call, purpose);
+                self.fetches += 1;
+                if self.fetches.is_multiple_of(FETCHES_PER_QUERY) {
+                    let asked = self.fetches / FETCHES_PER_QUERY;
                     let place = usize::try_from(asked).unwrap_or_default() % OffsetQuery::ALL.len();
-                    consumer.wants = Some(OffsetQuery::ALL[place]);
+                    self.wants = Some(OffsetQuery::ALL[place]);
                 }
             }
         }
     }
 
-    pub(super) fn on_fetched(
+    fn fetch_request(&self, metadata: &ClusterMetadata, due: &[i32]) -> FetchRequest {
+        let partition = |&partition: &i32| FetchPartition {
+            partition,
+            current_leader_epoch: self.named_epoch(metadata.leaders[&partition].1),
+            fetch_offset: self.position(partition).0,
+            last_fetched_epoch: self
+                .epochs
+                .get(&partition)
+                .filter(|_| self.names_last_epoch)
+                .map_or(-1, |epoch| epoch.0),
+            partition_max_bytes: 16 << 10,
+            ..FetchPartition::default()
+        };
+        FetchRequest {
+            max_wait_ms: 300,
+            min_bytes: 1,
+            max_bytes: 64 << 10,
+            topics: vec![FetchTopic {
+                topic: Str::default(),
+                topic_id: metadata.topic,
+                partitions: due.iter().map(partition).collect(),
+            }],
+            ..FetchRequest::default()
+        }
+    }
+
+    fn on_fetched(
         &mut self,
         now: SimTime,
         response: &FetchResponse,
+        network: &mut NetworkClient,
         history: &mut History,
     ) {
-        let Some(topic) = self.topic_id() else {
+        let Some(topic) = network.topic_id() else {
             return;
         };
-        let mut draw = self.draw();
+        let mut draw = network.draw();
         let mut failed = response.error_code != ErrorCode::None;
-        let number = self.number;
-        let Work::Consume(consumer) = &mut self.work else {
-            return;
-        };
+        let number = network.number;
         let topics = response.responses.iter();
         for data in topics.flat_map(|topic| &topic.partitions) {
-            let backoff = consumer.backoffs.entry(data.partition_index).or_default();
+            let backoff = self.backoffs.entry(data.partition_index).or_default();
             let is_cut = data.diverging_epoch.epoch >= 0;
             if data.error_code == ErrorCode::None && !is_cut {
                 backoff.succeeded();
-                consumer.take_data(number, topic, data, history);
-            } else if data.error_code == ErrorCode::OffsetOutOfRange && consumer.beyond {
-                consumer.out_of_range_told += 1;
+                self.take_data(number, topic, data, history);
+            } else if data.error_code == ErrorCode::OffsetOutOfRange && self.beyond {
+                self.out_of_range_told += 1;
                 backoff.failed(now, &mut draw);
             } else if is_cut || data.error_code == ErrorCode::OffsetOutOfRange {
                 history.fail(
@@ -243,7 +243,7 @@ impl Client {
                     format!(
                         "c{number} has read partition {} up to {} and is told that this is out of range or was cut",
                         data.partition_index,
-                        consumer.position(data.partition_index)
+                        self.position(data.partition_index)
                     ),
                 );
             } else {
@@ -252,8 +252,53 @@ impl Client {
             }
         }
         if failed {
-            self.want_metadata(now);
+            network.want_metadata(now);
         }
+    }
+}
+
+impl Work for Consumer {
+    fn pump(
+        &mut self,
+        now: SimTime,
+        network: &mut NetworkClient,
+        history: &mut History,
+        actions: &mut Vec<ClientAction>,
+    ) {
+        self.query_offsets(now, network, history, actions);
+        self.fetch(now, network, actions);
+    }
+
+    fn on_response(
+        &mut self,
+        now: SimTime,
+        call: u64,
+        response: Response,
+        network: &mut NetworkClient,
+        history: &mut History,
+    ) {
+        let purpose = self.calls.remove(&call).expect("it has made the call");
+        match (purpose, response) {
+            (Purpose::Fetch(_), Response::Fetch(response)) => {
+                self.on_fetched(now, &response, network, history);
+            }
+            (Purpose::Offsets(query, floors), Response::ListOffsets(response)) => {
+                on_offsets(query, &floors, &response, network, history);
+            }
+            (Purpose::Offsets(_, floors), Response::OffsetForLeaderEpoch(response)) => {
+                on_epoch_ends(&floors, &response, network, history);
+            }
+            (purpose, response) => network.refuse_answer(purpose, &response, history),
+        }
+    }
+
+    fn on_failure(&mut self, _now: SimTime, call: u64, _draw: &mut Draw) {
+        self.calls.remove(&call);
+    }
+
+    fn next_wake(&self, now: SimTime) -> Option<SimTime> {
+        let waiting = self.backoffs.values().map(|backoff| backoff.until());
+        waiting.filter(|&until| until > now).min()
     }
 }
 

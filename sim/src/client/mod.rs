@@ -1,32 +1,34 @@
-//! Clients that behave like real ones: a producer that retries with fresh metadata, idempotent or not, and a
-//! consumer that reads its partitions by assignment.
+//! Clients that behave like real ones: a producer that retries with fresh metadata, idempotent or not, a consumer that
+//! reads its partitions by assignment, and whoever creates a topic.
 //!
-//! A client knows the cluster by what brokers answer it, dials who leads, gives requests up after a while, and
-//! backs off. It never looks behind the wire. What it did and saw goes into the [`History`].
+//! A [`Client`] has two halves. The [`NetworkClient`] is what all kinds share: connections, calls that wait for an answer,
+//! what brokers have told of the cluster, back-off. Its [`Work`] is what a kind decides: what to send when it is woken, and
+//! what to make of an answer or a failure. Neither looks behind the wire. What a client did and saw goes into the
+//! [`History`].
 
 mod backoff;
-mod metadata;
-mod create_topic;
+mod network_client;
+mod topic_creator;
 mod producer;
 mod consumer;
 mod offset_queries;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::any::Any;
+use std::fmt;
 
 use varve_core::wire::{Request, Response};
 
 use crate::clock::SimTime;
-use crate::draw::{Draw, Draws, Subsystem};
+use crate::draw::{Draw, Draws};
 use crate::history::History;
 
 pub use consumer::Consumer;
+pub use network_client::{ClusterMetadata, NetworkClient};
 pub use offset_queries::OffsetQuery;
 pub use producer::Producer;
+pub use topic_creator::TopicCreator;
 
-use backoff::Backoff;
-use metadata::Known;
-use offset_queries::Floor;
+use network_client::LOOK_INTERVAL;
 
 /// A request on its way.
 #[derive(Clone, Debug)]
@@ -51,77 +53,57 @@ pub enum ClientAction {
 }
 
 /// What a client is for.
-#[derive(Clone, Debug)]
-pub enum Work {
-    /// Creates the topic and is done.
-    CreateTopic {
-        /// Partitions.
-        partitions: i32,
-        /// Replicas of each.
-        replication_factor: i16,
-        /// Configuration.
-        configs: Vec<(String, String)>,
-        /// It exists.
-        done: bool,
-    },
-    /// Produces.
-    Produce(Box<Producer>),
-    /// Reads everything from offset 0.
-    Consume(Consumer),
-}
+///
+/// Everything is sent by [`Self::pump`], which also follows every answer and every failure. [`NetworkClient::call`] numbers
+/// the calls; what each is for is remembered by the kind that made it, which hears of each once: of its answer or of its
+/// failure.
+pub trait Work: Any + fmt::Debug {
+    /// Sends what can be sent now.
+    fn pump(
+        &mut self,
+        now: SimTime,
+        network: &mut NetworkClient,
+        history: &mut History,
+        actions: &mut Vec<ClientAction>,
+    );
 
-#[derive(Clone, Debug, Default)]
-struct ClientLink {
-    up: bool,
-    /// Requests that wait for an answer, with what they are for and when they are given up.
-    calls: BTreeMap<u64, (Purpose, SimTime)>,
-}
+    /// A call has been answered.
+    fn on_response(
+        &mut self,
+        now: SimTime,
+        call: u64,
+        response: Response,
+        network: &mut NetworkClient,
+        history: &mut History,
+    );
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Purpose {
-    Metadata,
-    Identity,
-    Create,
-    Produce(i32, u64),
-    Fetch,
-    /// With the least that may be answered, by partition.
-    Offsets(OffsetQuery, BTreeMap<i32, Floor>),
+    /// A call is not going to be answered: it has waited for too long, or its connection is gone.
+    fn on_failure(&mut self, now: SimTime, call: u64, draw: &mut Draw);
+
+    /// When it has something to do by itself.
+    fn next_wake(&self, _now: SimTime) -> Option<SimTime> {
+        None
+    }
+
+    /// Nothing is left to do.
+    fn is_done(&self) -> bool {
+        false
+    }
+
+    /// Whether it calls the leaders of its topic's partitions. Where it does not, it needs no more of the metadata than a
+    /// broker that answers.
+    fn needs_leaders(&self) -> bool {
+        true
+    }
 }
 
 /// One client.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Client {
-    /// Its number, from 1.
-    pub number: u8,
-    /// What it is for.
-    pub work: Work,
-    /// The topic's name.
-    pub topic: String,
-    nodes: u8,
-    draws: Draws,
-    ordinal: u64,
-    known: Option<Known>,
-    /// Metadata is to be fetched, not before this time.
-    metadata_wanted: Option<SimTime>,
-    metadata_asked: bool,
-    metadata_backoff: Backoff,
-    /// Whom it asks what any broker can answer.
-    adviser: Option<u8>,
-    /// Whom it has taken for that since it last began with all of them again.
-    advisers_tried: BTreeSet<u8>,
-    links: BTreeMap<u8, ClientLink>,
-    /// Nodes that could not be reached are not dialled again before this time.
-    unreachable: BTreeMap<u8, SimTime>,
-    next_call: u64,
-    /// Milliseconds since the epoch when the run began, for record timestamps.
-    wall_start: i64,
+    /// What all kinds share.
+    pub network: NetworkClient,
+    work: Box<dyn Work>,
 }
-
-const CALL_PATIENCE: Duration = Duration::from_millis(4000);
-/// A node that could not be reached is left alone for so long.
-const RECONNECT_BACKOFF: Duration = Duration::from_millis(200);
-/// What is due and could not be done is tried again after this.
-const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 impl Client {
     /// A client that knows the first node of the cluster and the topic's name.
@@ -130,61 +112,52 @@ impl Client {
         number: u8,
         nodes: u8,
         topic: &str,
-        work: Work,
+        work: Box<dyn Work>,
         draws: Draws,
         wall_start: i64,
     ) -> Self {
         Self {
-            number,
+            network: NetworkClient::new(number, nodes, topic, draws, wall_start),
             work,
-            topic: topic.to_owned(),
-            nodes,
-            draws,
-            ordinal: 0,
-            known: None,
-            metadata_wanted: Some(SimTime::default()),
-            metadata_asked: false,
-            metadata_backoff: Backoff::default(),
-            adviser: None,
-            advisers_tried: BTreeSet::new(),
-            links: BTreeMap::new(),
-            unreachable: BTreeMap::new(),
-            next_call: 0,
-            wall_start,
         }
     }
 
     /// The same where no node but this one can be reached.
     #[must_use]
     pub fn that_reaches_only(mut self, node: u8) -> Self {
-        if matches!(self.work, Work::CreateTopic { .. }) {
-            self.metadata_wanted = None; // it has nobody else to learn of
+        if !self.work.needs_leaders() {
+            self.network.need_no_metadata(); // it has nobody else to learn of
         }
-        let others = (1..=self.nodes).filter(|&other| other != node);
-        self.unreachable = others.map(|other| (other, SimTime(u64::MAX))).collect();
+        self.network.reach_only(node);
         self
     }
 
-    /// Whether it has a connection to this node.
+    /// What it is for, which is of this kind.
+    ///
+    /// # Panics
+    /// Where it is of another kind.
     #[must_use]
-    pub fn is_connected(&self, node: u8) -> bool {
-        self.links.get(&node).is_some_and(|link| link.up)
+    #[track_caller]
+    pub fn work<W: Work>(&self) -> &W {
+        let work: &dyn Any = self.work.as_ref();
+        work.downcast_ref().expect("the client is of this kind")
+    }
+
+    /// The same, to be changed.
+    ///
+    /// # Panics
+    /// Where it is of another kind.
+    #[must_use]
+    #[track_caller]
+    pub fn work_mut<W: Work>(&mut self) -> &mut W {
+        let work: &mut dyn Any = self.work.as_mut();
+        work.downcast_mut().expect("the client is of this kind")
     }
 
     /// Nothing is left to do.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        match &self.work {
-            Work::CreateTopic { done, .. } => *done,
-            Work::Produce(producer) => producer.is_done(),
-            Work::Consume(_) => false,
-        }
-    }
-
-    fn draw(&mut self) -> Draw {
-        self.ordinal += 1;
-        self.draws
-            .at(Subsystem::Client, u64::from(self.number), self.ordinal)
+        self.work.is_done()
     }
 
     /// Does everything that can be done now, and says when to be woken.
@@ -194,32 +167,18 @@ impl Client {
         history: &mut History,
         actions: &mut Vec<ClientAction>,
     ) -> Option<SimTime> {
-        self.expire(now, actions);
-        self.fetch_metadata(now, actions);
-        match &self.work {
-            Work::CreateTopic { done: true, .. } => {}
-            Work::CreateTopic { .. } => self.pump_create(now, actions),
-            Work::Produce(_) => self.pump_producer(now, history, actions),
-            Work::Consume(_) => {
-                self.query_offsets(now, history, actions);
-                self.pump_consumer(now, actions);
-            }
+        for node in self.network.overdue(now) {
+            actions.push(ClientAction::Close(node));
+            self.on_broken(now, node);
         }
+        self.network.fetch_metadata(now, actions);
+        self.work.pump(now, &mut self.network, history, actions);
         self.next_wake(now)
     }
 
     fn next_wake(&self, now: SimTime) -> Option<SimTime> {
-        let deadlines = self
-            .links
-            .values()
-            .flat_map(|link| link.calls.values().map(|(_, deadline)| *deadline));
-        let metadata = self.metadata_wanted.filter(|_| !self.metadata_asked);
-        let work = match &self.work {
-            Work::Produce(producer) => producer.next_wake(),
-            Work::Consume(consumer) => consumer.next_wake(now),
-            Work::CreateTopic { .. } => None,
-        };
-        let next = deadlines.chain(metadata).chain(work).min()?;
+        let network = self.network.next_wake();
+        let next = network.into_iter().chain(self.work.next_wake(now)).min()?;
         // What is due and could not be done waits for a connection or an answer, or is tried again soon.
         Some(if next > now {
             next
@@ -228,113 +187,14 @@ impl Client {
         })
     }
 
-    /// Gives up requests that have waited too long, and their connection with them.
-    fn expire(&mut self, now: SimTime, actions: &mut Vec<ClientAction>) {
-        let slow: Vec<u8> = self
-            .links
-            .iter()
-            .filter(|(_, link)| link.calls.values().any(|(_, deadline)| *deadline <= now))
-            .map(|(&node, _)| node)
-            .collect();
-        for node in slow {
-            actions.push(ClientAction::Close(node));
-            self.on_broken(now, node);
-        }
-    }
-
-    /// Whether this node has such a request and has not answered it.
-    fn is_waiting_for(&self, node: u8, purpose: &Purpose) -> bool {
-        self.links
-            .get(&node)
-            .is_some_and(|link| link.calls.values().any(|(known, _)| known == purpose))
-    }
-
-    /// Sends where the node is connected, and dials where it is not.
-    fn call(
-        &mut self,
-        now: SimTime,
-        node: u8,
-        purpose: Purpose,
-        api_version: i16,
-        body: Request,
-        actions: &mut Vec<ClientAction>,
-    ) -> bool {
-        if !self.connect(now, node, actions) {
-            return false;
-        }
-        self.next_call += 1;
-        let number = self.next_call;
-        let link = self.links.get_mut(&node).expect("it is connected");
-        if !matches!(&body, Request::Produce(request) if request.acks == 0) {
-            link.calls.insert(number, (purpose, now + CALL_PATIENCE));
-        }
-        actions.push(ClientAction::Send(
-            node,
-            Call {
-                number,
-                api_version,
-                body,
-            },
-        ));
-        true
-    }
-
-    /// Whether the node is connected; dials it where it is not.
-    fn connect(&mut self, now: SimTime, node: u8, actions: &mut Vec<ClientAction>) -> bool {
-        match self.links.get(&node) {
-            Some(link) => link.up,
-            None => {
-                if self
-                    .unreachable
-                    .get(&node)
-                    .is_none_or(|until| *until <= now)
-                {
-                    self.links.insert(node, ClientLink::default());
-                    actions.push(ClientAction::Dial(node));
-                }
-                false
-            }
-        }
-    }
-
-    /// A dial has succeeded.
-    pub fn on_connected(&mut self, node: u8) {
-        if let Some(link) = self.links.get_mut(&node) {
-            link.up = true;
-        }
-    }
-
-    /// A dial has failed or a connection is gone.
+    /// A dial has failed or a connection is gone, and the answers with it that were to come.
     pub fn on_broken(&mut self, now: SimTime, node: u8) {
-        let Some(link) = self.links.remove(&node) else {
-            return;
-        };
-        if !link.up {
-            self.unreachable.insert(node, now + RECONNECT_BACKOFF);
-        }
-        if self.adviser == Some(node) {
-            self.adviser = None;
-        }
-        self.want_metadata(now);
-        for (purpose, _) in link.calls.into_values() {
-            self.give_up(now, &purpose);
-        }
-    }
-
-    fn give_up(&mut self, now: SimTime, purpose: &Purpose) {
-        let mut draw = self.draw();
-        match purpose {
-            Purpose::Metadata => self.metadata_asked = false,
-            Purpose::Create | Purpose::Fetch | Purpose::Offsets(..) => {}
-            Purpose::Identity => {
-                if let Work::Produce(producer) = &mut self.work {
-                    producer.identity_failed(now, &mut draw);
-                }
-            }
-            Purpose::Produce(partition, id) => {
-                if let Work::Produce(producer) = &mut self.work {
-                    producer.try_again(*partition, *id, now, &mut draw);
-                }
+        for call in self.network.on_broken(now, node) {
+            let mut draw = self.network.draw();
+            if self.network.is_for_metadata(call) {
+                self.network.on_metadata_failed();
+            } else {
+                self.work.on_failure(now, call, &mut draw);
             }
         }
     }
@@ -344,47 +204,20 @@ impl Client {
         &mut self,
         now: SimTime,
         node: u8,
-        number: u64,
+        call: u64,
         response: Response,
         history: &mut History,
     ) {
-        let Some((purpose, _)) = self
-            .links
-            .get_mut(&node)
-            .and_then(|link| link.calls.remove(&number))
-        else {
+        let network = &mut self.network;
+        if !network.complete(node, call) {
             return;
-        };
-        match (purpose, response) {
-            (Purpose::Metadata, Response::Metadata(response)) => {
-                self.on_metadata(now, &response);
-            }
-            (Purpose::Identity, Response::InitProducerId(response)) => {
-                self.on_identity(now, &response);
-            }
-            (Purpose::Create, Response::CreateTopics(response)) => {
-                self.on_created(now, &response);
-            }
-            (Purpose::Produce(partition, id), Response::Produce(response)) => {
-                self.on_produced(now, partition, id, &response, history);
-            }
-            (Purpose::Fetch, Response::Fetch(response)) => {
-                self.on_fetched(now, &response, history);
-            }
-            (Purpose::Offsets(query, floors), Response::ListOffsets(response)) => {
-                self.on_offsets(query, &floors, &response, history);
-            }
-            (Purpose::Offsets(_, floors), Response::OffsetForLeaderEpoch(response)) => {
-                self.on_epoch_ends(&floors, &response, history);
-            }
-            (purpose, response) => history.fail(
-                "AnswersFitRequests",
-                format!(
-                    "c{} asked n{node} for {purpose:?} and was answered a {}",
-                    self.number,
-                    response.api_key().name()
-                ),
-            ),
+        }
+        if !network.is_for_metadata(call) {
+            self.work.on_response(now, call, response, network, history);
+        } else if let Response::Metadata(response) = response {
+            network.on_metadata(now, &response, self.work.needs_leaders());
+        } else {
+            network.refuse_answer("metadata", &response, history);
         }
     }
 }

@@ -16,7 +16,8 @@ use varve_core::wire::{
     OffsetForLeaderEpochResponse, Request, Str,
 };
 
-use crate::client::{Client, ClientAction, Purpose, Work};
+use crate::client::consumer::Purpose;
+use crate::client::{ClientAction, Consumer, NetworkClient};
 use crate::clock::SimTime;
 use crate::history::History;
 
@@ -57,32 +58,30 @@ pub(super) struct Floor {
     current_leader_epoch: i32,
 }
 
-impl Client {
+impl Consumer {
     /// Asks every leader what the consumer wants to know, where all of them can be asked.
     pub(super) fn query_offsets(
         &mut self,
         now: SimTime,
+        network: &mut NetworkClient,
         history: &History,
         actions: &mut Vec<ClientAction>,
     ) {
-        let mut draw = self.draw();
-        let Work::Consume(consumer) = &mut self.work else {
+        let mut draw = network.draw();
+        let Some(query) = self.wants else {
             return;
         };
-        let Some(query) = consumer.wants else {
+        let Some(metadata) = network.metadata().cloned() else {
             return;
         };
-        let Some(known) = self.known.clone() else {
-            return;
-        };
-        let up = |(leader, _): &(u8, i32)| self.links.get(leader).is_some_and(|link| link.up);
-        if !known.leaders.values().all(up) {
+        let mut leaders = metadata.leaders.values();
+        if !leaders.all(|&(leader, _)| network.is_connected(leader)) {
             return;
         }
-        consumer.wants = None;
+        self.wants = None;
         let mut floor = |index: i32| {
             let partition = TopicPartition {
-                topic: known.topic,
+                topic: metadata.topic,
                 partition: PartitionIndex(index),
             };
             let stamps = history.stamps(partition);
@@ -97,7 +96,7 @@ impl Client {
                 let mut stamps = stamps.iter().filter(|(_, stamp)| *stamp >= time);
                 stamps.next().map(|(offset, _)| (time, *offset))
             };
-            let read = consumer.has_read(index);
+            let read = self.has_read(index);
             Floor {
                 end: history
                     .acknowledged_end(partition)
@@ -105,10 +104,10 @@ impl Client {
                 time: asked.copied().and_then(first_from),
                 greatest: times.iter().max().copied(),
                 read,
-                current_leader_epoch: consumer.named_epoch(known.leaders[&index].1),
+                current_leader_epoch: self.named_epoch(metadata.leaders[&index].1),
             }
         };
-        let asked: Vec<(u8, BTreeMap<i32, Floor>)> = known
+        let asked: Vec<(u8, BTreeMap<i32, Floor>)> = metadata
             .by_leader()
             .into_iter()
             .map(|(leader, partitions)| {
@@ -117,119 +116,121 @@ impl Client {
             })
             .collect();
         for (leader, floors) in asked {
+            let topic = &network.topic;
             let (api_version, request) = match query {
                 OffsetQuery::Latest | OffsetQuery::Time | OffsetQuery::MaxTimestamp => (
                     LIST_OFFSETS_VERSION,
-                    Request::ListOffsets(self.list_offsets(query, &floors)),
+                    Request::ListOffsets(list_offsets(query, topic, &floors)),
                 ),
                 OffsetQuery::EpochEnd => (
                     OFFSET_FOR_LEADER_EPOCH_VERSION,
-                    Request::OffsetForLeaderEpoch(self.epoch_ends(&floors)),
+                    Request::OffsetForLeaderEpoch(epoch_ends(topic, &floors)),
                 ),
             };
-            let purpose = Purpose::Offsets(query, floors);
-            self.call(now, leader, purpose, api_version, request, actions);
+            if let Some(call) = network.call(now, leader, api_version, request, actions) {
+                self.calls.insert(call, Purpose::Offsets(query, floors));
+            }
         }
     }
+}
 
-    fn list_offsets(
-        &self,
-        query: OffsetQuery,
-        floors: &BTreeMap<i32, Floor>,
-    ) -> ListOffsetsRequest {
-        let asked = |(&partition_index, floor): (&i32, &Floor)| ListOffsetsPartition {
-            partition_index,
-            timestamp: match query {
-                OffsetQuery::MaxTimestamp => MAX_TIMESTAMP,
-                OffsetQuery::Time => floor.time.map_or(0, |(timestamp, _)| timestamp.0),
-                OffsetQuery::Latest | OffsetQuery::EpochEnd => LATEST_TIMESTAMP,
-            },
-            ..ListOffsetsPartition::default()
+fn list_offsets(
+    query: OffsetQuery,
+    topic: &str,
+    floors: &BTreeMap<i32, Floor>,
+) -> ListOffsetsRequest {
+    let asked = |(&partition_index, floor): (&i32, &Floor)| ListOffsetsPartition {
+        partition_index,
+        timestamp: match query {
+            OffsetQuery::MaxTimestamp => MAX_TIMESTAMP,
+            OffsetQuery::Time => floor.time.map_or(0, |(timestamp, _)| timestamp.0),
+            OffsetQuery::Latest | OffsetQuery::EpochEnd => LATEST_TIMESTAMP,
+        },
+        ..ListOffsetsPartition::default()
+    };
+    ListOffsetsRequest {
+        topics: vec![ListOffsetsTopic {
+            name: Str::from(topic),
+            partitions: floors.iter().map(asked).collect(),
+        }],
+        ..ListOffsetsRequest::default()
+    }
+}
+
+fn epoch_ends(topic: &str, floors: &BTreeMap<i32, Floor>) -> OffsetForLeaderEpochRequest {
+    let asked = |(&partition, floor): (&i32, &Floor)| OffsetForLeaderPartition {
+        partition,
+        current_leader_epoch: floor.current_leader_epoch,
+        leader_epoch: floor.read.map_or(-1, |(_, epoch)| epoch.0),
+    };
+    OffsetForLeaderEpochRequest {
+        topics: vec![OffsetForLeaderTopic {
+            topic: Str::from(topic),
+            partitions: floors.iter().map(asked).collect(),
+        }],
+        ..OffsetForLeaderEpochRequest::default()
+    }
+}
+
+/// What a leader tells of a log's end or of a time: nothing from before what was known when it was asked.
+pub(super) fn on_offsets(
+    query: OffsetQuery,
+    floors: &BTreeMap<i32, Floor>,
+    response: &ListOffsetsResponse,
+    network: &NetworkClient,
+    history: &mut History,
+) {
+    let topic = network.topic_id();
+    for data in response.topics.iter().flat_map(|topic| &topic.partitions) {
+        if data.error_code != ErrorCode::None {
+            continue;
+        }
+        let Some(floor) = floors.get(&data.partition_index) else {
+            continue;
         };
-        ListOffsetsRequest {
-            topics: vec![ListOffsetsTopic {
-                name: Str::from(&self.topic),
-                partitions: floors.iter().map(asked).collect(),
-            }],
-            ..ListOffsetsRequest::default()
+        let stamp = topic.and_then(|topic| {
+            let partition = PartitionIndex(data.partition_index);
+            history.stamp_at(TopicPartition { topic, partition }, Offset(data.offset))
+        });
+        if let Err(what) = floor.check(query, data, stamp) {
+            history.fail(
+                "OffsetsAreCurrent",
+                format!(
+                    "c{} was told of partition {} {what} before it asked",
+                    network.number, data.partition_index
+                ),
+            );
         }
     }
+}
 
-    fn epoch_ends(&self, floors: &BTreeMap<i32, Floor>) -> OffsetForLeaderEpochRequest {
-        let asked = |(&partition, floor): (&i32, &Floor)| OffsetForLeaderPartition {
-            partition,
-            current_leader_epoch: floor.current_leader_epoch,
-            leader_epoch: floor.read.map_or(-1, |(_, epoch)| epoch.0),
-        };
-        OffsetForLeaderEpochRequest {
-            topics: vec![OffsetForLeaderTopic {
-                topic: Str::from(&self.topic),
-                partitions: floors.iter().map(asked).collect(),
-            }],
-            ..OffsetForLeaderEpochRequest::default()
+/// What a leader tells of where an epoch ends: not before what the consumer has read of it.
+pub(super) fn on_epoch_ends(
+    floors: &BTreeMap<i32, Floor>,
+    response: &OffsetForLeaderEpochResponse,
+    network: &NetworkClient,
+    history: &mut History,
+) {
+    for data in response.topics.iter().flat_map(|topic| &topic.partitions) {
+        if data.error_code != ErrorCode::None {
+            continue;
         }
-    }
-
-    /// What a leader tells of a log's end or of a time: nothing from before what was known when it was asked.
-    pub(super) fn on_offsets(
-        &self,
-        query: OffsetQuery,
-        floors: &BTreeMap<i32, Floor>,
-        response: &ListOffsetsResponse,
-        history: &mut History,
-    ) {
-        let topic = self.known.as_ref().map(|known| known.topic);
-        for data in response.topics.iter().flat_map(|topic| &topic.partitions) {
-            if data.error_code != ErrorCode::None {
-                continue;
-            }
-            let Some(floor) = floors.get(&data.partition_index) else {
-                continue;
-            };
-            let stamp = topic.and_then(|topic| {
-                let partition = PartitionIndex(data.partition_index);
-                history.stamp_at(TopicPartition { topic, partition }, Offset(data.offset))
-            });
-            if let Err(what) = floor.check(query, data, stamp) {
-                history.fail(
-                    "OffsetsAreCurrent",
-                    format!(
-                        "c{} was told of partition {} {what} before it asked",
-                        self.number, data.partition_index
-                    ),
-                );
-            }
-        }
-    }
-
-    /// What a leader tells of where an epoch ends: not before what the consumer has read of it.
-    pub(super) fn on_epoch_ends(
-        &self,
-        floors: &BTreeMap<i32, Floor>,
-        response: &OffsetForLeaderEpochResponse,
-        history: &mut History,
-    ) {
-        for data in response.topics.iter().flat_map(|topic| &topic.partitions) {
-            if data.error_code != ErrorCode::None {
-                continue;
-            }
-            let floor = floors.get(&data.partition);
-            let EpochEndOffset {
-                leader_epoch: told,
-                end_offset: end,
-                ..
-            } = *data;
-            if let Some((position, epoch)) = floor.and_then(|floor| floor.read)
-                && (told != epoch.0 || end < position.0)
-            {
-                history.fail(
-                    "EpochsAreKnown",
-                    format!(
-                        "c{} has read partition {} up to {position} of epoch {epoch}, and is told that epoch {told} ends at {end}",
-                        self.number, data.partition
-                    ),
-                );
-            }
+        let floor = floors.get(&data.partition);
+        let EpochEndOffset {
+            leader_epoch: told,
+            end_offset: end,
+            ..
+        } = *data;
+        if let Some((position, epoch)) = floor.and_then(|floor| floor.read)
+            && (told != epoch.0 || end < position.0)
+        {
+            history.fail(
+                "EpochsAreKnown",
+                format!(
+                    "c{} has read partition {} up to {position} of epoch {epoch}, and is told that epoch {told} ends at {end}",
+                    network.number, data.partition
+                ),
+            );
         }
     }
 }

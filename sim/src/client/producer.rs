@@ -1,6 +1,6 @@
 //! A producer that retries, idempotent or not: its batches, in order, and what becomes of them.
 //!
-//! Which batch may be under way beside which other is decided here; whom to send it to is what the client knows.
+//! Which batch may be under way beside which other is decided here; whom to send it to is what the [`NetworkClient`] knows.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -13,11 +13,11 @@ use varve_core::record::{BatchBuilder, Compression};
 use varve_core::wire::produce::{PartitionProduceData, TopicProduceData};
 use varve_core::wire::{
     ErrorCode, InitProducerIdRequest, InitProducerIdResponse, ProduceRequest, ProduceResponse,
-    Records, Request, Str,
+    Records, Request, Response, Str,
 };
 
 use crate::client::backoff::Backoff;
-use crate::client::{Client, ClientAction, Purpose, Work};
+use crate::client::{ClientAction, NetworkClient, Work};
 use crate::clock::SimTime;
 use crate::draw::Draw;
 use crate::history::{Fate, History, Produced, Promise, Value};
@@ -48,8 +48,9 @@ pub struct Producer {
     pub timeout_ms: i32,
     next_batch_at: SimTime,
     identity: Option<(ProducerId, ProducerEpoch)>,
-    identity_asked: bool,
     identity_backoff: Backoff,
+    /// What has been asked and not been answered.
+    calls: BTreeMap<u64, Purpose>,
     partitions: BTreeMap<i32, VecDeque<PendingBatch>>,
     next_sequences: BTreeMap<i32, i32>,
     next_places: BTreeMap<i32, u64>,
@@ -58,6 +59,15 @@ pub struct Producer {
     batches: u64,
     /// Of the batch that is being made.
     padding: usize,
+}
+
+/// What a call is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// A producer id.
+    Identity,
+    /// To append this batch of this partition.
+    Produce(i32, u64),
 }
 
 #[derive(Clone, Debug)]
@@ -113,8 +123,8 @@ impl Producer {
             timeout_ms: 1500,
             next_batch_at: SimTime::default(),
             identity: None,
-            identity_asked: false,
             identity_backoff: Backoff::default(),
+            calls: BTreeMap::new(),
             partitions: BTreeMap::new(),
             next_sequences: BTreeMap::new(),
             next_places: BTreeMap::new(),
@@ -124,33 +134,10 @@ impl Producer {
         }
     }
 
-    /// Whether nothing is left to be made or answered.
-    #[must_use]
-    pub fn is_done(&self) -> bool {
-        self.batches_left == 0 && self.partitions.values().all(VecDeque::is_empty)
-    }
-
     /// Whether the cluster has given it a producer id.
     #[must_use]
     pub const fn is_identified(&self) -> bool {
         self.identity.is_some()
-    }
-
-    /// It has not been given a producer id, and asks again in a while.
-    pub(super) fn identity_failed(&mut self, now: SimTime, draw: &mut Draw) {
-        self.identity_asked = false;
-        self.identity_backoff.failed(now, draw);
-    }
-
-    /// When it has something to do by itself.
-    pub(super) fn next_wake(&self) -> Option<SimTime> {
-        let next = (self.batches_left > 0).then_some(self.next_batch_at);
-        let waiting = self.partitions.values().flatten();
-        let pending = waiting
-            .filter(|batch| !batch.under_way)
-            .map(|batch| batch.backoff.until())
-            .min();
-        next.into_iter().chain(pending).min()
     }
 
     fn make_batch(
@@ -274,7 +261,7 @@ impl Producer {
         }
     }
 
-    pub(super) fn try_again(&mut self, partition: i32, id: u64, now: SimTime, draw: &mut Draw) {
+    fn try_again(&mut self, partition: i32, id: u64, now: SimTime, draw: &mut Draw) {
         if let Some(batch) = self.find(partition, id) {
             batch.under_way = false;
             batch.backoff.failed(now, draw);
@@ -308,73 +295,55 @@ impl Producer {
             }],
         })
     }
-}
 
-impl Client {
-    pub(super) fn pump_producer(
+    /// Asks for a producer id, unless that has been done.
+    fn ask_identity(
         &mut self,
         now: SimTime,
-        history: &mut History,
+        network: &mut NetworkClient,
         actions: &mut Vec<ClientAction>,
     ) {
-        let Some(known) = self.known.clone() else {
-            return;
-        };
-        let mut draw = self.draw();
-        let number = self.number;
-        let wall = self.wall_start + i64::try_from(now.millis()).unwrap_or(i64::MAX);
-        let Work::Produce(producer) = &mut self.work else {
-            return;
-        };
-        if producer.idempotent && producer.identity.is_none() {
-            self.ask_identity(now, actions);
+        let asked = self.calls.values().any(|it| *it == Purpose::Identity);
+        if asked || self.identity_backoff.until() > now {
             return;
         }
-        if producer.batches_left > 0 && producer.next_batch_at <= now {
-            let partitions: Vec<i32> = known.leaders.keys().copied().collect();
-            if let Some(&partition) = draw.pick(&partitions) {
-                producer.make_batch(number, partition, now, wall, &mut draw, history);
-            }
-        }
-        let ready: Vec<(i32, u64)> = producer.ready(now);
-        for (partition, id) in ready {
-            let Some(&(leader, _)) = known.leaders.get(&partition) else {
-                self.want_metadata(now);
-                continue;
-            };
-            let Work::Produce(producer) = &mut self.work else {
-                return;
-            };
-            let Some(request) = producer.request(known.topic, partition, id) else {
-                continue;
-            };
-            let acks = producer.acks;
-            if self.call(
-                now,
-                leader,
-                Purpose::Produce(partition, id),
-                PRODUCE_VERSION,
-                Request::Produce(request),
-                actions,
-            ) && let Work::Produce(producer) = &mut self.work
-            {
-                if acks == 0 {
-                    producer.take(partition, id);
-                } else {
-                    producer.sent(partition, id);
-                }
-            } else if !self.links.contains_key(&leader) {
-                self.want_metadata(now);
-            }
+        let Some(node) = network.adviser(now) else {
+            return;
+        };
+        let request = Request::InitProducerId(InitProducerIdRequest {
+            transaction_timeout_ms: 60_000,
+            ..InitProducerIdRequest::default()
+        });
+        if let Some(call) = network.call(now, node, INIT_PRODUCER_ID_VERSION, request, actions) {
+            self.calls.insert(call, Purpose::Identity);
         }
     }
 
-    pub(super) fn on_produced(
+    fn on_identity(
+        &mut self,
+        now: SimTime,
+        response: &InitProducerIdResponse,
+        network: &mut NetworkClient,
+    ) {
+        let mut draw = network.draw();
+        if response.error_code == ErrorCode::None {
+            self.identity = Some((
+                ProducerId(response.producer_id),
+                ProducerEpoch(response.producer_epoch),
+            ));
+        } else {
+            self.identity_backoff.failed(now, &mut draw);
+            network.want_metadata(now);
+        }
+    }
+
+    fn on_produced(
         &mut self,
         now: SimTime,
         partition: i32,
         id: u64,
         response: &ProduceResponse,
+        network: &mut NetworkClient,
         history: &mut History,
     ) {
         let Some(answer) = response
@@ -384,19 +353,16 @@ impl Client {
         else {
             return;
         };
-        let mut draw = self.draw();
-        let topic = self.topic_id().expect("it has produced");
+        let mut draw = network.draw();
+        let topic = network.topic_id().expect("it has produced");
         let name = TopicPartition {
             topic,
             partition: PartitionIndex(partition),
         };
-        let Work::Produce(producer) = &mut self.work else {
-            return;
-        };
         match answer.error_code {
             ErrorCode::None => {
-                producer.known_in.insert(partition);
-                if let Some(batch) = producer.take(partition, id) {
+                self.known_in.insert(partition);
+                if let Some(batch) = self.take(partition, id) {
                     let mut offset = Offset(answer.base_offset);
                     let stamped = answer.log_append_time_ms >= 0;
                     for value in batch.values {
@@ -409,39 +375,39 @@ impl Client {
                 }
             }
             ErrorCode::DuplicateSequenceNumber => {
-                producer.take(partition, id);
+                self.take(partition, id);
             }
-            ErrorCode::OutOfOrderSequenceNumber if producer.is_first(partition, id) => {
+            ErrorCode::OutOfOrderSequenceNumber if self.is_first(partition, id) => {
                 history.fail(
                     "SequencesAreKept",
                     format!(
                         "c{}: the oldest batch of partition {partition} that waits was answered {}",
-                        self.number,
+                        network.number,
                         answer.error_code.name()
                     ),
                 );
             }
             error if error.is_retriable() || error == ErrorCode::OutOfOrderSequenceNumber => {
-                if producer.retries {
-                    producer.try_again(partition, id, now, &mut draw);
+                if self.retries {
+                    self.try_again(partition, id, now, &mut draw);
                 } else {
                     // It may still be appended and committed: nobody knows.
-                    producer.take(partition, id);
+                    self.take(partition, id);
                 }
-                self.want_metadata(now);
+                network.want_metadata(now);
             }
             error => {
-                if let Some(batch) = producer.take(partition, id) {
+                if let Some(batch) = self.take(partition, id) {
                     for value in batch.values {
                         history.settle(value, name, Fate::Refused);
                     }
                 }
-                if producer.idempotent {
+                if self.idempotent {
                     history.fail(
                         "ProducersAreServed",
                         format!(
                             "c{}: a sound batch was refused with {}",
-                            self.number,
+                            network.number,
                             error.name()
                         ),
                     );
@@ -449,48 +415,91 @@ impl Client {
             }
         }
     }
+}
 
-    /// Asks for a producer id, unless that has been done.
-    fn ask_identity(&mut self, now: SimTime, actions: &mut Vec<ClientAction>) {
-        let Work::Produce(producer) = &self.work else {
+impl Work for Producer {
+    fn pump(
+        &mut self,
+        now: SimTime,
+        network: &mut NetworkClient,
+        history: &mut History,
+        actions: &mut Vec<ClientAction>,
+    ) {
+        let Some(metadata) = network.metadata().cloned() else {
             return;
         };
-        if producer.identity_asked || producer.identity_backoff.until() > now {
+        let mut draw = network.draw();
+        if self.idempotent && self.identity.is_none() {
+            self.ask_identity(now, network, actions);
             return;
         }
-        let Some(node) = self.adviser(now) else {
-            return;
-        };
-        let request = InitProducerIdRequest {
-            transaction_timeout_ms: 60_000,
-            ..InitProducerIdRequest::default()
-        };
-        if self.call(
-            now,
-            node,
-            Purpose::Identity,
-            INIT_PRODUCER_ID_VERSION,
-            Request::InitProducerId(request),
-            actions,
-        ) && let Work::Produce(producer) = &mut self.work
-        {
-            producer.identity_asked = true;
+        if self.batches_left > 0 && self.next_batch_at <= now {
+            let partitions: Vec<i32> = metadata.leaders.keys().copied().collect();
+            if let Some(&partition) = draw.pick(&partitions) {
+                let wall = network.wall(now);
+                self.make_batch(network.number, partition, now, wall, &mut draw, history);
+            }
+        }
+        for (partition, id) in self.ready(now) {
+            let Some(&(leader, _)) = metadata.leaders.get(&partition) else {
+                network.want_metadata(now);
+                continue;
+            };
+            let Some(request) = self.request(metadata.topic, partition, id) else {
+                continue;
+            };
+            let request = Request::Produce(request);
+            let Some(call) = network.call_leader(now, leader, PRODUCE_VERSION, request, actions)
+            else {
+                continue;
+            };
+            if self.acks == 0 {
+                self.take(partition, id);
+            } else {
+                self.sent(partition, id);
+                self.calls.insert(call, Purpose::Produce(partition, id));
+            }
         }
     }
 
-    pub(super) fn on_identity(&mut self, now: SimTime, response: &InitProducerIdResponse) {
-        let mut draw = self.draw();
-        let Work::Produce(producer) = &mut self.work else {
-            return;
-        };
-        if response.error_code == ErrorCode::None {
-            producer.identity = Some((
-                ProducerId(response.producer_id),
-                ProducerEpoch(response.producer_epoch),
-            ));
-        } else {
-            producer.identity_failed(now, &mut draw);
-            self.want_metadata(now);
+    fn on_response(
+        &mut self,
+        now: SimTime,
+        call: u64,
+        response: Response,
+        network: &mut NetworkClient,
+        history: &mut History,
+    ) {
+        let purpose = self.calls.remove(&call).expect("it has made the call");
+        match (purpose, response) {
+            (Purpose::Identity, Response::InitProducerId(response)) => {
+                self.on_identity(now, &response, network);
+            }
+            (Purpose::Produce(partition, id), Response::Produce(response)) => {
+                self.on_produced(now, partition, id, &response, network, history);
+            }
+            (purpose, response) => network.refuse_answer(purpose, &response, history),
         }
+    }
+
+    fn on_failure(&mut self, now: SimTime, call: u64, draw: &mut Draw) {
+        match self.calls.remove(&call).expect("it has made the call") {
+            Purpose::Identity => self.identity_backoff.failed(now, draw),
+            Purpose::Produce(partition, id) => self.try_again(partition, id, now, draw),
+        }
+    }
+
+    fn next_wake(&self, _now: SimTime) -> Option<SimTime> {
+        let next = (self.batches_left > 0).then_some(self.next_batch_at);
+        let waiting = self.partitions.values().flatten();
+        let pending = waiting
+            .filter(|batch| !batch.under_way)
+            .map(|batch| batch.backoff.until())
+            .min();
+        next.into_iter().chain(pending).min()
+    }
+
+    fn is_done(&self) -> bool {
+        self.batches_left == 0 && self.partitions.values().all(VecDeque::is_empty)
     }
 }

@@ -18,31 +18,31 @@ use crate::node::ClientConnection;
 
 impl Cluster {
     /// Adds a client and wakes it.
-    pub fn add_client(&mut self, topic: &str, work: Work) -> u8 {
+    pub fn add_client(&mut self, topic: &str, work: impl Work) -> u8 {
         let client = self.make_client(topic, work);
         self.admit(client)
     }
 
     /// Adds a client that reaches only this node, and wakes it.
-    pub fn add_client_of(&mut self, node: u8, topic: &str, work: Work) -> u8 {
+    pub fn add_client_of(&mut self, node: u8, topic: &str, work: impl Work) -> u8 {
         let client = self.make_client(topic, work).that_reaches_only(node);
         self.admit(client)
     }
 
-    fn make_client(&self, topic: &str, work: Work) -> Client {
+    fn make_client(&self, topic: &str, work: impl Work) -> Client {
         let number = u8::try_from(self.clients.len() + 1).expect("a run has few clients");
         Client::new(
             number,
             self.options.nodes,
             topic,
-            work,
+            Box::new(work),
             self.draws.clone(),
             WALL_START_MS,
         )
     }
 
     fn admit(&mut self, client: Client) -> u8 {
-        let number = client.number;
+        let number = client.network.number;
         self.clients.push(client);
         self.client_wakes.push(None);
         self.pump_client(number);
@@ -70,19 +70,10 @@ impl Cluster {
     /// Queues a batch for a producer and sends it if that can be done.
     pub fn produce(&mut self, client: u8, partition: PartitionIndex, records: u64) -> Vec<Value> {
         let now = self.now();
-        let wall = WALL_START_MS + i64::try_from(now.millis()).unwrap_or(0);
         let place = usize::from(client) - 1;
-        let values = match &mut self.clients[place].work {
-            Work::Produce(producer) => Producer::queue_batch(
-                producer,
-                client,
-                partition.0,
-                records,
-                wall,
-                &mut self.history,
-            ),
-            Work::CreateTopic { .. } | Work::Consume(_) => Vec::new(),
-        };
+        let wall = self.clients[place].network.wall(now);
+        let producer: &mut Producer = self.clients[place].work_mut();
+        let values = producer.queue_batch(client, partition.0, records, wall, &mut self.history);
         self.pump_client(client);
         values
     }
@@ -132,7 +123,7 @@ impl Cluster {
             );
         }
         if self.client_links.get(&(client, node)) == Some(&connection) {
-            self.client_mut(client).on_connected(node);
+            self.client_mut(client).network.on_connected(node);
             self.pump_client(client);
         }
     }

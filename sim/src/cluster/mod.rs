@@ -274,6 +274,12 @@ impl Cluster {
         &self.clients
     }
 
+    /// A client.
+    #[must_use]
+    pub fn client(&self, number: u8) -> &Client {
+        &self.clients[usize::from(number) - 1]
+    }
+
     /// A client by its number.
     pub fn client_mut(&mut self, number: u8) -> &mut Client {
         &mut self.clients[usize::from(number) - 1]

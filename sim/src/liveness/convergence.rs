@@ -7,14 +7,14 @@ use varve_core::ids::{BrokerId, Offset, TopicPartition, Voter};
 use varve_core::store::{Query, QueryId, QueryKind, QueryResult};
 
 use crate::checkers::{Violation, show_partition};
-use crate::client::Work;
+use crate::client::Consumer;
 use crate::cluster::Cluster;
 use crate::liveness::partitions_of;
 use crate::node::Node;
 
 /// What is still to be done, in words.
 pub(super) fn unfinished(
-    cluster: &mut Cluster,
+    cluster: &Cluster,
     producers: &[u8],
     reader: u8,
     partitions: i32,
@@ -22,7 +22,7 @@ pub(super) fn unfinished(
     if let Some(what) = unanswered(cluster, producers) {
         return Some(what);
     }
-    let Some(topic) = cluster.client_mut(reader).topic_id() else {
+    let Some(topic) = cluster.client(reader).network.topic_id() else {
         return Some("the topic is not found in the metadata".to_owned());
     };
     for partition in partitions_of(topic, partitions) {
@@ -41,21 +41,19 @@ pub(super) fn unfinished(
 
 /// The producer that has not been answered, in words.
 pub(super) fn unanswered(cluster: &Cluster, producers: &[u8]) -> Option<String> {
-    let waits = |number: &&u8| !cluster.clients()[usize::from(**number) - 1].is_done();
+    let waits = |number: &&u8| !cluster.client(**number).is_done();
     let number = producers.iter().find(waits)?;
     Some(format!("a batch of c{number} has not been answered"))
 }
 
 /// What a consumer has not read of a partition that reaches up to `end`, in words.
 pub(super) fn unread(
-    cluster: &mut Cluster,
+    cluster: &Cluster,
     reader: u8,
     partition: TopicPartition,
     end: Offset,
 ) -> Option<String> {
-    let Work::Consume(consumer) = &cluster.client_mut(reader).work else {
-        return None;
-    };
+    let consumer: &Consumer = cluster.client(reader).work();
     let position = consumer.position(partition.partition.0);
     (position < end).then(|| {
         format!(

@@ -5,7 +5,7 @@ use std::time::Duration;
 use varve_core::ids::TopicPartition;
 
 use crate::checkers::show_partition;
-use crate::client::{Consumer, Producer, Work};
+use crate::client::{Consumer, Producer, TopicCreator};
 use crate::cluster::Cluster;
 use crate::history::{Fate, Value};
 use crate::liveness::convergence::{unanswered, unread};
@@ -39,21 +39,14 @@ impl Demands {
         producers: &[u8],
         excused: &[i32],
     ) -> Self {
-        let writer = cluster.add_client(topic, Work::Produce(Box::new(manual_producer())));
+        let writer = cluster.add_client(topic, manual_producer());
         let mut once = manual_producer();
         once.idempotent = false;
         once.retries = false;
-        let asker = cluster.add_client(topic, Work::Produce(Box::new(once)));
-        let reader = cluster.add_client(topic, Work::Consume(Consumer::default()));
-        let administrator = cluster.add_client(
-            NEW_TOPIC,
-            Work::CreateTopic {
-                partitions: 1,
-                replication_factor: 1,
-                configs: Vec::new(),
-                done: false,
-            },
-        );
+        let asker = cluster.add_client(topic, once);
+        let reader = cluster.add_client(topic, Consumer::default());
+        let creator = TopicCreator::new(1, 1, Vec::new());
+        let administrator = cluster.add_client(NEW_TOPIC, creator);
         let mut written = Vec::new();
         for &partition in &partitions {
             let index = partition.partition;
@@ -81,7 +74,7 @@ impl Demands {
     }
 
     /// What has not been done, in words.
-    pub(super) fn unmet(&self, cluster: &mut Cluster, core: &Core) -> Option<String> {
+    pub(super) fn unmet(&self, cluster: &Cluster, core: &Core) -> Option<String> {
         for &partition in &self.partitions {
             let views = core.iter().filter_map(|&n| cluster.view(n, partition));
             let leaders = views.filter(|view| view.role == "leader").count();
@@ -106,7 +99,7 @@ impl Demands {
                 return Some(what);
             }
         }
-        let created = cluster.client_mut(self.administrator).is_done();
+        let created = cluster.client(self.administrator).is_done();
         (!created).then(|| "a new topic has not been created".to_owned())
     }
 }

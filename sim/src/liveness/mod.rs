@@ -20,7 +20,7 @@ use std::time::Duration;
 use varve_core::ids::{PartitionIndex, TopicId, TopicPartition};
 
 use crate::checkers::Violation;
-use crate::client::{Client, Consumer, Work};
+use crate::client::{Consumer, Producer};
 use crate::cluster::{Cluster, DiskOptions};
 use crate::draw::{Draw, Subsystem};
 use crate::nemesis::Nemesis;
@@ -223,9 +223,8 @@ impl Liveness<'_> {
         self.cluster.set_network_options(NetworkOptions::default());
         self.cluster.set_disk_options(DiskOptions::default());
         for &number in &self.producers {
-            if let Work::Produce(producer) = &mut self.cluster.client_mut(number).work {
-                producer.batches_left = 0;
-            }
+            let producer: &mut Producer = self.cluster.client_mut(number).work_mut();
+            producer.batches_left = 0;
         }
         let healed = self.heal_core();
         if self.cluster.violation().is_none() {
@@ -238,7 +237,11 @@ impl Liveness<'_> {
     /// Where a core is to be healed first, heals it and demands progress of it.
     fn heal_core(&mut self) -> HealedFirst {
         let mut draw = self.cluster.draws().at(Subsystem::Swarm, 3, 0);
-        let topic = self.cluster.clients().iter().find_map(Client::topic_id);
+        let topic = self
+            .cluster
+            .clients()
+            .iter()
+            .find_map(|client| client.network.topic_id());
         let Some(topic) = topic.filter(|_| draw.chance(500_000)) else {
             return HealedFirst::Everything;
         };
@@ -304,9 +307,7 @@ impl Liveness<'_> {
 
     /// With everything healed, demands that all is answered, read and equal, and judges the clients' history.
     fn converge(&mut self) {
-        let reader = self
-            .cluster
-            .add_client(self.topic, Work::Consume(Consumer::default()));
+        let reader = self.cluster.add_client(self.topic, Consumer::default());
         wait_for(
             self.cluster,
             "HealedClustersMakeProgress",

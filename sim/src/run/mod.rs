@@ -13,7 +13,7 @@ use std::time::Duration;
 use varve_core::hooks::{Mutant, Probe};
 
 use crate::checkers::Violation;
-use crate::client::{Consumer, Work};
+use crate::client::{Consumer, TopicCreator};
 use crate::clock::SimTime;
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::draw::Draws;
@@ -205,8 +205,7 @@ impl<'a> Life<'a> {
         cluster.set_disk_options(shape.disk);
         let mut producers = Vec::new();
         for producer in &shape.producers {
-            let work = Work::Produce(Box::new(producer.clone()));
-            producers.push(cluster.add_client(TOPIC, work));
+            producers.push(cluster.add_client(TOPIC, producer.clone()));
         }
         let mut consumer = if shape.without_epochs {
             Consumer::without_epochs()
@@ -214,7 +213,7 @@ impl<'a> Life<'a> {
             Consumer::default()
         };
         consumer.names_last_epoch = shape.names_last_epoch;
-        cluster.add_client(TOPIC, Work::Consume(consumer));
+        cluster.add_client(TOPIC, consumer);
         let end = cluster.now() + shape.safety;
         let nemesis = self.nemesis.insert(Nemesis::new(
             cluster,
@@ -284,15 +283,8 @@ fn set_up(cluster: &mut Cluster, shape: &Shape, formation: &mut Option<Nemesis>)
         let value = shape.insync_min.to_string();
         configs.push(("min.insync.replicas".to_owned(), value));
     }
-    let admin = cluster.add_client(
-        TOPIC,
-        Work::CreateTopic {
-            partitions: shape.partitions,
-            replication_factor: shape.replication_factor,
-            configs,
-            done: false,
-        },
-    );
+    let creator = TopicCreator::new(shape.partitions, shape.replication_factor, configs);
+    let admin = cluster.add_client(TOPIC, creator);
     if let Some(length) = shape.formation {
         cluster.set_network_options(shape.network);
         cluster.set_disk_options(shape.disk);
@@ -307,7 +299,7 @@ fn set_up(cluster: &mut Cluster, shape: &Shape, formation: &mut Option<Nemesis>)
     while cluster.violation().is_none() && cluster.now() < end {
         let next = cluster.now() + Duration::from_millis(20);
         cluster.run_until(next, |_, _| {});
-        if cluster.client_mut(admin).is_done() {
+        if cluster.client(admin).is_done() {
             return true;
         }
     }

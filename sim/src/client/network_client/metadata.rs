@@ -6,22 +6,24 @@ use varve_core::ids::{TopicId, TopicPartition};
 use varve_core::wire::metadata::MetadataRequestTopic;
 use varve_core::wire::{ErrorCode, MetadataRequest, MetadataResponse, Request, Str};
 
-use crate::client::{Client, ClientAction, Purpose, Work};
+use crate::client::{ClientAction, NetworkClient};
 use crate::clock::SimTime;
 
 const METADATA_VERSION: i16 = 12;
 
-/// What the client knows of its topic.
+/// What a client knows of its topic.
 #[derive(Clone, Debug)]
-pub(super) struct Known {
-    pub(super) topic: TopicId,
+pub struct ClusterMetadata {
+    /// The topic's id.
+    pub topic: TopicId,
     /// Leader and epoch by partition.
-    pub(super) leaders: BTreeMap<i32, (u8, i32)>,
+    pub leaders: BTreeMap<i32, (u8, i32)>,
 }
 
-impl Known {
+impl ClusterMetadata {
     /// The partitions that each leader has.
-    pub(super) fn by_leader(&self) -> BTreeMap<u8, Vec<i32>> {
+    #[must_use]
+    pub fn by_leader(&self) -> BTreeMap<u8, Vec<i32>> {
         let mut by_leader: BTreeMap<u8, Vec<i32>> = BTreeMap::new();
         for (&partition, &(leader, _)) in &self.leaders {
             by_leader.entry(leader).or_default().push(partition);
@@ -30,17 +32,23 @@ impl Known {
     }
 }
 
-impl Client {
+impl NetworkClient {
+    /// What it knows of its topic, once it knows anything.
+    #[must_use]
+    pub const fn metadata(&self) -> Option<&ClusterMetadata> {
+        self.metadata.as_ref()
+    }
+
     /// The topic's id, once known.
     #[must_use]
     pub fn topic_id(&self) -> Option<TopicId> {
-        self.known.as_ref().map(|known| known.topic)
+        self.metadata.as_ref().map(|known| known.topic)
     }
 
     /// Whom the client takes for the leader of a partition.
     #[must_use]
     pub fn leader_of(&self, partition: i32) -> Option<u8> {
-        self.known
+        self.metadata
             .as_ref()?
             .leaders
             .get(&partition)
@@ -49,17 +57,33 @@ impl Client {
 
     /// The client takes a node for the leader of a partition, whoever has told it.
     pub fn take_for_leader(&mut self, node: u8, leader_epoch: i32, of: TopicPartition) {
-        let known = self.known.get_or_insert_with(|| Known {
+        let metadata = self.metadata.get_or_insert_with(|| ClusterMetadata {
             topic: of.topic,
             leaders: BTreeMap::new(),
         });
         let leader = (node, leader_epoch);
-        known.leaders.insert(of.partition.0, leader);
+        metadata.leaders.insert(of.partition.0, leader);
         self.metadata_wanted = None;
     }
 
+    /// It need not ask for metadata, for now.
+    pub(in crate::client) const fn need_no_metadata(&mut self) {
+        self.metadata_wanted = None;
+    }
+
+    /// Whether it is to ask for metadata, or waits for them.
+    #[must_use]
+    pub const fn wants_metadata(&self) -> bool {
+        self.metadata_wanted.is_some()
+    }
+
+    /// It asks for metadata again at this time.
+    pub const fn want_metadata_at(&mut self, at: SimTime) {
+        self.metadata_wanted = Some(at);
+    }
+
     /// What the client knows is of no use: it asks again in a while, and somebody else, who may know better.
-    pub(super) fn want_metadata(&mut self, now: SimTime) {
+    pub fn want_metadata(&mut self, now: SimTime) {
         if self.metadata_wanted.is_none() {
             let mut draw = self.draw();
             self.metadata_backoff.failed(now, &mut draw);
@@ -69,7 +93,7 @@ impl Client {
     }
 
     /// Whom the client asks what any broker can answer.
-    pub(super) fn adviser(&mut self, now: SimTime) -> Option<u8> {
+    pub fn adviser(&mut self, now: SimTime) -> Option<u8> {
         if self.adviser.is_none() {
             self.adviser = self.next_adviser(now);
         }
@@ -93,8 +117,12 @@ impl Client {
         Some(node)
     }
 
-    pub(super) fn fetch_metadata(&mut self, now: SimTime, actions: &mut Vec<ClientAction>) {
-        if self.metadata_asked || self.metadata_wanted.is_none_or(|at| at > now) {
+    pub(in crate::client) fn fetch_metadata(
+        &mut self,
+        now: SimTime,
+        actions: &mut Vec<ClientAction>,
+    ) {
+        if self.metadata_call.is_some() || self.metadata_wanted.is_none_or(|at| at > now) {
             return;
         }
         let Some(node) = self.adviser(now) else {
@@ -108,23 +136,30 @@ impl Client {
             allow_auto_topic_creation: false,
             ..MetadataRequest::default()
         };
-        if self.call(
-            now,
-            node,
-            Purpose::Metadata,
-            METADATA_VERSION,
-            Request::Metadata(request),
-            actions,
-        ) {
-            self.metadata_asked = true;
-        }
+        let request = Request::Metadata(request);
+        self.metadata_call = self.call(now, node, METADATA_VERSION, request, actions);
     }
 
-    pub(super) fn on_metadata(&mut self, now: SimTime, response: &MetadataResponse) {
-        self.metadata_asked = false;
+    /// Whether this is the call for metadata that waits for its answer.
+    pub(in crate::client) fn is_for_metadata(&self, call: u64) -> bool {
+        self.metadata_call == Some(call)
+    }
+
+    /// Its call for metadata is not going to be answered.
+    pub(in crate::client) const fn on_metadata_failed(&mut self) {
+        self.metadata_call = None;
+    }
+
+    /// Its call for metadata has been answered.
+    pub(in crate::client) fn on_metadata(
+        &mut self,
+        now: SimTime,
+        response: &MetadataResponse,
+        needs_leaders: bool,
+    ) {
+        self.metadata_call = None;
         self.metadata_wanted = None;
-        if matches!(self.work, Work::CreateTopic { .. }) {
-            // Whoever creates a topic needs no leader of it, but a broker that answers.
+        if !needs_leaders {
             self.metadata_backoff.succeeded();
             return;
         }
@@ -133,7 +168,7 @@ impl Client {
             self.want_metadata(now);
             return;
         };
-        let known = self.known.get_or_insert_with(|| Known {
+        let metadata = self.metadata.get_or_insert_with(|| ClusterMetadata {
             topic: topic.topic_id,
             leaders: BTreeMap::new(),
         });
@@ -144,12 +179,12 @@ impl Client {
                 continue;
             };
             // As Kafka's clients: an older epoch than the one known is ignored.
-            let newer = known
+            let newer = metadata
                 .leaders
                 .get(&partition.partition_index)
                 .is_none_or(|(_, epoch)| *epoch <= partition.leader_epoch);
             if newer {
-                known
+                metadata
                     .leaders
                     .insert(partition.partition_index, (leader, partition.leader_epoch));
             }
