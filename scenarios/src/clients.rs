@@ -1,7 +1,7 @@
 //! Clients and administrators: what they ask, and what they were told.
 
 use crate::{Acks, Client, OffsetQuery, Outcome, PATIENCE, Produced, Scenario, TOPIC, secs};
-use varve_core::ids::PartitionIndex;
+use varve_core::ids::{PartitionIndex, TopicPartition};
 use varve_sim::client::{Consumer, Producer, TopicCreator};
 use varve_sim::history::Fate;
 
@@ -21,7 +21,7 @@ impl Scenario {
     /// Such a client that takes this node for the leader, and need not ask whether it is.
     pub fn client_sure_of(&mut self, node: u8) -> Client {
         let producer = plain_producer();
-        let client = Client(self.cluster_mut().add_client_of(node, TOPIC, producer));
+        let client = Client(self.cluster_mut().add_client_of(node, &[TOPIC], producer));
         self.take_for_leader(&client, node);
         client
     }
@@ -39,7 +39,7 @@ impl Scenario {
             let client = self.cluster_mut().client_mut(client.0);
             client
                 .network
-                .take_for_leader(node, leader_epoch, partition);
+                .take_for_leader(node, leader_epoch, TOPIC, partition);
         }
     }
 
@@ -72,8 +72,8 @@ impl Scenario {
         settings(&mut producer);
         let cluster = self.cluster_mut();
         let client = Client(match node {
-            Some(node) => cluster.add_client_of(node, TOPIC, producer),
-            None => cluster.add_client(TOPIC, producer),
+            Some(node) => cluster.add_client_of(node, &[TOPIC], producer),
+            None => cluster.add_client(&[TOPIC], producer),
         });
         self.run_until(|s| s.leader_known_to(&client).is_some(), PATIENCE);
         client
@@ -82,13 +82,13 @@ impl Scenario {
     /// Asks for a second topic, like the first, until it has been created.
     pub fn create_topic(&mut self, name: &str) -> Client {
         let creator = self.topic_creator();
-        Client(self.cluster_mut().add_client(name, creator))
+        Client(self.cluster_mut().add_client(&[name], creator))
     }
 
     /// The same by an administrator who reaches no node but this one.
     pub fn create_topic_at(&mut self, node: u8, name: &str) -> Client {
         let creator = self.topic_creator();
-        Client(self.cluster_mut().add_client_of(node, name, creator))
+        Client(self.cluster_mut().add_client_of(node, &[name], creator))
     }
 
     fn topic_creator(&self) -> TopicCreator {
@@ -100,7 +100,7 @@ impl Scenario {
     /// See [`Self::leader_known_to`].
     pub fn ask_about(&mut self, node: u8, topic: &str) -> Client {
         let producer = Producer::new(0, secs(1));
-        let client = self.cluster_mut().add_client_of(node, topic, producer);
+        let client = self.cluster_mut().add_client_of(node, &[topic], producer);
         self.told(format!("c{client} asks n{node} who leads {topic}"));
         Client(client)
     }
@@ -124,10 +124,8 @@ impl Scenario {
             Acks::Leader => 1,
             Acks::All => -1,
         };
-        let values = self
-            .cluster_mut()
-            .produce(client.0, PartitionIndex(0), records);
-        Produced(values)
+        let partition = self.partition();
+        Produced(self.cluster_mut().produce(client.0, partition, records))
     }
 
     /// Produces a batch of this many records, as often as it takes, until it is acknowledged by `acks=all`.
@@ -160,19 +158,25 @@ impl Scenario {
     /// Adds a consumer, which reads from offset 0 and goes on.
     pub fn consumer(&mut self) -> Client {
         let consumer = Consumer::default();
-        Client(self.cluster_mut().add_client(TOPIC, consumer))
+        Client(self.cluster_mut().add_client(&[TOPIC], consumer))
     }
 
     /// Such a consumer that names no leader epoch in what it asks, as clients from before KIP-320.
     pub fn consumer_without_epochs(&mut self) -> Client {
         let consumer = Consumer::without_epochs();
-        Client(self.cluster_mut().add_client(TOPIC, consumer))
+        Client(self.cluster_mut().add_client(&[TOPIC], consumer))
     }
 
     /// A consumer that begins beyond the ends of these partitions.
     pub fn consumer_beyond(&mut self, partitions: &[i32]) -> Client {
-        let consumer = Consumer::beyond(partitions);
-        Client(self.cluster_mut().add_client(TOPIC, consumer))
+        let topic = self.partition().topic;
+        let partition = |&index: &i32| TopicPartition {
+            topic,
+            partition: PartitionIndex(index),
+        };
+        let partitions: Vec<TopicPartition> = partitions.iter().map(partition).collect();
+        let consumer = Consumer::beyond(&partitions);
+        Client(self.cluster_mut().add_client(&[TOPIC], consumer))
     }
 
     /// How often such a consumer has been told that a position is out of range.
@@ -184,7 +188,7 @@ impl Scenario {
     /// How far a consumer has read: the next offset.
     #[must_use]
     pub fn read_up_to(&self, consumer: &Client) -> i64 {
-        self.consumer_of(*consumer).position(0).0
+        self.consumer_of(*consumer).position(self.partition()).0
     }
 
     /// Lets a consumer ask whom it takes for the leader, and does not wait for the answer.
@@ -197,7 +201,8 @@ impl Scenario {
     /// Whom a client takes for the leader, from what brokers have told it.
     #[must_use]
     pub fn leader_known_to(&self, client: &Client) -> Option<u8> {
-        self.cluster().client(client.0).network.leader_of(0)
+        let network = &self.cluster().client(client.0).network;
+        network.leader_of(&network.topics[0], PartitionIndex(0))
     }
 
     /// Whom a node tells its clients of as the leader.

@@ -42,7 +42,7 @@ pub struct Produced {
     /// Which client.
     pub client: u8,
     /// Where to.
-    pub partition: i32,
+    pub partition: TopicPartition,
     /// Whether its producer is idempotent: then it is there once.
     pub idempotent: bool,
     /// What its acknowledgement means.
@@ -134,15 +134,16 @@ impl History {
     }
 
     /// A record's producer hears of it.
-    pub fn settle(&mut self, value: Value, partition: TopicPartition, fate: Fate) {
-        let place = place_of(value);
-        self.produced[place].fate = fate;
+    pub fn settle(&mut self, value: Value, fate: Fate) {
+        let produced = &mut self.produced[place_of(value)];
+        produced.fate = fate;
         let Fate::Acknowledged(offset) = fate else {
             return;
         };
-        if self.produced[place].promise != Promise::Committed {
+        if produced.promise != Promise::Committed {
             return;
         }
+        let partition = produced.partition;
         let known = *self
             .acknowledged
             .entry((partition, offset))
@@ -165,7 +166,7 @@ impl History {
         let sent = usize::try_from(value.0)
             .ok()
             .and_then(|place| self.produced.get(place));
-        if sent.is_none_or(|produced| produced.partition != partition.partition.0) {
+        if sent.is_none_or(|produced| produced.partition != partition) {
             self.fail(
                 "ReadWhatWasSent",
                 format!(

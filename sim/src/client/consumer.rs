@@ -8,7 +8,9 @@ use varve_core::record::Batch;
 use varve_core::wire::fetch::{FetchPartition, FetchTopic, PartitionData};
 use varve_core::wire::{ErrorCode, FetchRequest, FetchResponse, Records, Request, Response, Str};
 
+use crate::checkers::show_partition;
 use crate::client::backoff::Backoff;
+use crate::client::network_client::by_topic;
 use crate::client::offset_queries::{Floor, on_epoch_ends, on_offsets};
 use crate::client::{ClientAction, ClusterMetadata, NetworkClient, OffsetQuery, Work};
 use crate::clock::SimTime;
@@ -22,13 +24,13 @@ const FETCHES_PER_QUERY: u64 = 16;
 /// A consumer's state.
 #[derive(Clone, Debug, Default)]
 pub struct Consumer {
-    positions: BTreeMap<i32, Offset>,
+    positions: BTreeMap<TopicPartition, Offset>,
     /// Of which epoch the last record was that has been read.
-    epochs: BTreeMap<i32, LeaderEpoch>,
+    epochs: BTreeMap<TopicPartition, LeaderEpoch>,
     /// High watermarks as last seen.
-    high_watermarks: BTreeMap<i32, Offset>,
+    high_watermarks: BTreeMap<TopicPartition, Offset>,
     /// Partitions whose last fetch has failed.
-    backoffs: BTreeMap<i32, Backoff>,
+    backoffs: BTreeMap<TopicPartition, Backoff>,
     /// What has been asked and not been answered.
     pub(super) calls: BTreeMap<u64, Purpose>,
     /// Fetches sent so far.
@@ -52,7 +54,7 @@ pub(super) enum Purpose {
     /// Records, from this node.
     Fetch(u8),
     /// With the least that may be answered, by partition.
-    Offsets(OffsetQuery, BTreeMap<i32, Floor>),
+    Offsets(OffsetQuery, BTreeMap<TopicPartition, Floor>),
 }
 
 impl Consumer {
@@ -67,8 +69,8 @@ impl Consumer {
 
     /// A consumer whose positions in these partitions are beyond the end of any log.
     #[must_use]
-    pub fn beyond(partitions: &[i32]) -> Self {
-        let position = |&partition: &i32| (partition, Offset(1 << 40));
+    pub fn beyond(partitions: &[TopicPartition]) -> Self {
+        let position = |&partition: &TopicPartition| (partition, Offset(1 << 40));
         Self {
             positions: partitions.iter().map(position).collect(),
             beyond: true,
@@ -77,7 +79,7 @@ impl Consumer {
     }
 
     /// How far it has read a partition, and of which epoch the last record was; `None` where it has read nothing.
-    pub(super) fn has_read(&self, partition: i32) -> Option<(Offset, LeaderEpoch)> {
+    pub(super) fn has_read(&self, partition: TopicPartition) -> Option<(Offset, LeaderEpoch)> {
         let epoch = self.epochs.get(&partition)?;
         Some((self.position(partition), *epoch))
     }
@@ -88,7 +90,7 @@ impl Consumer {
     }
 
     /// Whether it is time to fetch this partition.
-    fn is_due(&self, partition: i32, now: SimTime) -> bool {
+    fn is_due(&self, partition: TopicPartition, now: SimTime) -> bool {
         self.backoffs
             .get(&partition)
             .is_none_or(|backoff| backoff.until() <= now)
@@ -96,13 +98,13 @@ impl Consumer {
 
     /// The next offset of a partition.
     #[must_use]
-    pub fn position(&self, partition: i32) -> Offset {
+    pub fn position(&self, partition: TopicPartition) -> Offset {
         self.positions.get(&partition).copied().unwrap_or_default()
     }
 
     /// The high watermark of a partition as last seen.
     #[must_use]
-    pub fn high_watermark(&self, partition: i32) -> Offset {
+    pub fn high_watermark(&self, partition: TopicPartition) -> Offset {
         self.high_watermarks
             .get(&partition)
             .copied()
@@ -113,15 +115,10 @@ impl Consumer {
     fn take_data(
         &mut self,
         client: u8,
-        topic: TopicId,
+        partition: TopicPartition,
         data: &PartitionData,
         history: &mut History,
     ) {
-        let partition = data.partition_index;
-        let name = TopicPartition {
-            topic,
-            partition: PartitionIndex(partition),
-        };
         self.high_watermarks
             .insert(partition, Offset(data.high_watermark));
         let mut bytes = data
@@ -138,13 +135,14 @@ impl Consumer {
                 history.fail(
                     "ReadsStopAtHighWatermark",
                     format!(
-                        "c{client} was given offset {} of partition {partition}, behind the high watermark {}",
+                        "c{client} was given offset {} of {}, behind the high watermark {}",
                         batch.header.last_offset(),
+                        show_partition(partition),
                         data.high_watermark
                     ),
                 );
             }
-            if let Err(what) = consume(&batch, position, name, history) {
+            if let Err(what) = consume(&batch, position, partition, history) {
                 history.fail("BatchesAreSound", format!("c{client}: {what}"));
             }
             self.positions.insert(partition, next);
@@ -159,22 +157,20 @@ impl Consumer {
         network: &mut NetworkClient,
         actions: &mut Vec<ClientAction>,
     ) {
-        let Some(metadata) = network.metadata().cloned() else {
-            return;
-        };
+        let metadata = network.metadata().clone();
         for (leader, partitions) in metadata.by_leader() {
             let purpose = Purpose::Fetch(leader);
             if self.calls.values().any(|it| *it == purpose) {
                 continue;
             }
-            let due: Vec<i32> = partitions
+            let due: Vec<TopicPartition> = partitions
                 .into_iter()
                 .filter(|&partition| self.is_due(partition, now))
                 .collect();
             if due.is_empty() {
                 continue;
             }
-            let request = Request::Fetch(self.fetch_request(&metadata, &due));
+            let request = Request::Fetch(self.fetch_request(&metadata, due));
             let call = network.call_leader(now, leader, FETCH_VERSION, request, actions);
             if let Some(call) = call {
                 self.calls.insert(call, purpose);
@@ -188,9 +184,9 @@ impl Consumer {
         }
     }
 
-    fn fetch_request(&self, metadata: &ClusterMetadata, due: &[i32]) -> FetchRequest {
-        let partition = |&partition: &i32| FetchPartition {
-            partition,
+    fn fetch_request(&self, metadata: &ClusterMetadata, due: Vec<TopicPartition>) -> FetchRequest {
+        let partition = |&partition: &TopicPartition| FetchPartition {
+            partition: partition.partition.0,
             current_leader_epoch: self.named_epoch(metadata.leaders[&partition].1),
             fetch_offset: self.position(partition).0,
             last_fetched_epoch: self
@@ -201,15 +197,16 @@ impl Consumer {
             partition_max_bytes: 16 << 10,
             ..FetchPartition::default()
         };
+        let topic = |(topic_id, partitions): (TopicId, Vec<TopicPartition>)| FetchTopic {
+            topic: Str::default(),
+            topic_id,
+            partitions: partitions.iter().map(partition).collect(),
+        };
         FetchRequest {
             max_wait_ms: 300,
             min_bytes: 1,
             max_bytes: 64 << 10,
-            topics: vec![FetchTopic {
-                topic: Str::default(),
-                topic_id: metadata.topic,
-                partitions: due.iter().map(partition).collect(),
-            }],
+            topics: by_topic(due).into_iter().map(topic).collect(),
             ..FetchRequest::default()
         }
     }
@@ -221,19 +218,22 @@ impl Consumer {
         network: &mut NetworkClient,
         history: &mut History,
     ) {
-        let Some(topic) = network.topic_id() else {
-            return;
-        };
         let mut draw = network.draw();
         let mut failed = response.error_code != ErrorCode::None;
         let number = network.number;
-        let topics = response.responses.iter();
-        for data in topics.flat_map(|topic| &topic.partitions) {
-            let backoff = self.backoffs.entry(data.partition_index).or_default();
+        let fetched = response.responses.iter().flat_map(|topic| {
+            let name = |data: &PartitionData| TopicPartition {
+                topic: topic.topic_id,
+                partition: PartitionIndex(data.partition_index),
+            };
+            topic.partitions.iter().map(move |data| (name(data), data))
+        });
+        for (partition, data) in fetched {
+            let backoff = self.backoffs.entry(partition).or_default();
             let is_cut = data.diverging_epoch.epoch >= 0;
             if data.error_code == ErrorCode::None && !is_cut {
                 backoff.succeeded();
-                self.take_data(number, topic, data, history);
+                self.take_data(number, partition, data, history);
             } else if data.error_code == ErrorCode::OffsetOutOfRange && self.beyond {
                 self.out_of_range_told += 1;
                 backoff.failed(now, &mut draw);
@@ -241,9 +241,9 @@ impl Consumer {
                 history.fail(
                     "PositionsStayInRange",
                     format!(
-                        "c{number} has read partition {} up to {} and is told that this is out of range or was cut",
-                        data.partition_index,
-                        self.position(data.partition_index)
+                        "c{number} has read {} up to {} and is told that this is out of range or was cut",
+                        show_partition(partition),
+                        self.position(partition)
                     ),
                 );
             } else {

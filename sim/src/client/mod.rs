@@ -90,7 +90,7 @@ pub trait Work: Any + fmt::Debug {
         false
     }
 
-    /// Whether it calls the leaders of its topic's partitions. Where it does not, it needs no more of the metadata than a
+    /// Whether it calls the leaders of its topics' partitions. Where it does not, it needs no more of the metadata than a
     /// broker that answers.
     fn needs_leaders(&self) -> bool {
         true
@@ -106,18 +106,18 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client that knows the first node of the cluster and the topic's name.
+    /// A client that knows how many nodes the cluster has and the names of its topics.
     #[must_use]
     pub fn new(
         number: u8,
         nodes: u8,
-        topic: &str,
+        topics: &[&str],
         work: Box<dyn Work>,
         draws: Draws,
         wall_start: i64,
     ) -> Self {
         Self {
-            network: NetworkClient::new(number, nodes, topic, draws, wall_start),
+            network: NetworkClient::new(number, nodes, topics, draws, wall_start),
             work,
         }
     }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use varve_core::ids::{LeaderEpoch, Offset, PartitionIndex, Timestamp, TopicPartition};
+use varve_core::ids::{LeaderEpoch, Offset, PartitionIndex, Timestamp, TopicId, TopicPartition};
 use varve_core::wire::list_offsets::{
     LATEST_TIMESTAMP, ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsTopic,
     MAX_TIMESTAMP,
@@ -16,8 +16,10 @@ use varve_core::wire::{
     OffsetForLeaderEpochResponse, Request, Str,
 };
 
+use crate::checkers::show_partition;
 use crate::client::consumer::Purpose;
-use crate::client::{ClientAction, Consumer, NetworkClient};
+use crate::client::network_client::by_topic;
+use crate::client::{ClientAction, ClusterMetadata, Consumer, NetworkClient};
 use crate::clock::SimTime;
 use crate::history::History;
 
@@ -71,19 +73,13 @@ impl Consumer {
         let Some(query) = self.wants else {
             return;
         };
-        let Some(metadata) = network.metadata().cloned() else {
-            return;
-        };
+        let metadata = network.metadata().clone();
         let mut leaders = metadata.leaders.values();
-        if !leaders.all(|&(leader, _)| network.is_connected(leader)) {
+        if metadata.is_empty() || !leaders.all(|&(leader, _)| network.is_connected(leader)) {
             return;
         }
         self.wants = None;
-        let mut floor = |index: i32| {
-            let partition = TopicPartition {
-                topic: metadata.topic,
-                partition: PartitionIndex(index),
-            };
+        let mut floor = |partition: TopicPartition| {
             let stamps = history.stamps(partition);
             let times: Vec<Timestamp> = stamps.iter().map(|(_, time)| *time).collect();
             let asked = match query {
@@ -96,7 +92,7 @@ impl Consumer {
                 let mut stamps = stamps.iter().filter(|(_, stamp)| *stamp >= time);
                 stamps.next().map(|(offset, _)| (time, *offset))
             };
-            let read = self.has_read(index);
+            let read = self.has_read(partition);
             Floor {
                 end: history
                     .acknowledged_end(partition)
@@ -104,27 +100,26 @@ impl Consumer {
                 time: asked.copied().and_then(first_from),
                 greatest: times.iter().max().copied(),
                 read,
-                current_leader_epoch: self.named_epoch(metadata.leaders[&index].1),
+                current_leader_epoch: self.named_epoch(metadata.leaders[&partition].1),
             }
         };
-        let asked: Vec<(u8, BTreeMap<i32, Floor>)> = metadata
+        let asked: Vec<(u8, BTreeMap<TopicPartition, Floor>)> = metadata
             .by_leader()
             .into_iter()
             .map(|(leader, partitions)| {
-                let floors = partitions.into_iter().map(|index| (index, floor(index)));
+                let floors = partitions.into_iter().map(|it| (it, floor(it)));
                 (leader, floors.collect())
             })
             .collect();
         for (leader, floors) in asked {
-            let topic = &network.topic;
             let (api_version, request) = match query {
                 OffsetQuery::Latest | OffsetQuery::Time | OffsetQuery::MaxTimestamp => (
                     LIST_OFFSETS_VERSION,
-                    Request::ListOffsets(list_offsets(query, topic, &floors)),
+                    Request::ListOffsets(list_offsets(query, &metadata, &floors)),
                 ),
                 OffsetQuery::EpochEnd => (
                     OFFSET_FOR_LEADER_EPOCH_VERSION,
-                    Request::OffsetForLeaderEpoch(epoch_ends(topic, &floors)),
+                    Request::OffsetForLeaderEpoch(epoch_ends(&metadata, &floors)),
                 ),
             };
             if let Some(call) = network.call(now, leader, api_version, request, actions) {
@@ -136,38 +131,49 @@ impl Consumer {
 
 fn list_offsets(
     query: OffsetQuery,
-    topic: &str,
-    floors: &BTreeMap<i32, Floor>,
+    metadata: &ClusterMetadata,
+    floors: &BTreeMap<TopicPartition, Floor>,
 ) -> ListOffsetsRequest {
-    let asked = |(&partition_index, floor): (&i32, &Floor)| ListOffsetsPartition {
-        partition_index,
+    let asked = |partition: TopicPartition| ListOffsetsPartition {
+        partition_index: partition.partition.0,
         timestamp: match query {
             OffsetQuery::MaxTimestamp => MAX_TIMESTAMP,
-            OffsetQuery::Time => floor.time.map_or(0, |(timestamp, _)| timestamp.0),
+            OffsetQuery::Time => floors[&partition].time.map_or(0, |(time, _)| time.0),
             OffsetQuery::Latest | OffsetQuery::EpochEnd => LATEST_TIMESTAMP,
         },
         ..ListOffsetsPartition::default()
     };
+    let topic = |(topic, partitions): (TopicId, Vec<TopicPartition>)| ListOffsetsTopic {
+        name: Str::from(metadata.name_of(topic)),
+        partitions: partitions.into_iter().map(asked).collect(),
+    };
     ListOffsetsRequest {
-        topics: vec![ListOffsetsTopic {
-            name: Str::from(topic),
-            partitions: floors.iter().map(asked).collect(),
-        }],
+        topics: by_topic(floors.keys().copied())
+            .into_iter()
+            .map(topic)
+            .collect(),
         ..ListOffsetsRequest::default()
     }
 }
 
-fn epoch_ends(topic: &str, floors: &BTreeMap<i32, Floor>) -> OffsetForLeaderEpochRequest {
-    let asked = |(&partition, floor): (&i32, &Floor)| OffsetForLeaderPartition {
-        partition,
-        current_leader_epoch: floor.current_leader_epoch,
-        leader_epoch: floor.read.map_or(-1, |(_, epoch)| epoch.0),
+fn epoch_ends(
+    metadata: &ClusterMetadata,
+    floors: &BTreeMap<TopicPartition, Floor>,
+) -> OffsetForLeaderEpochRequest {
+    let asked = |partition: TopicPartition| OffsetForLeaderPartition {
+        partition: partition.partition.0,
+        current_leader_epoch: floors[&partition].current_leader_epoch,
+        leader_epoch: floors[&partition].read.map_or(-1, |(_, epoch)| epoch.0),
+    };
+    let topic = |(topic, partitions): (TopicId, Vec<TopicPartition>)| OffsetForLeaderTopic {
+        topic: Str::from(metadata.name_of(topic)),
+        partitions: partitions.into_iter().map(asked).collect(),
     };
     OffsetForLeaderEpochRequest {
-        topics: vec![OffsetForLeaderTopic {
-            topic: Str::from(topic),
-            partitions: floors.iter().map(asked).collect(),
-        }],
+        topics: by_topic(floors.keys().copied())
+            .into_iter()
+            .map(topic)
+            .collect(),
         ..OffsetForLeaderEpochRequest::default()
     }
 }
@@ -175,29 +181,30 @@ fn epoch_ends(topic: &str, floors: &BTreeMap<i32, Floor>) -> OffsetForLeaderEpoc
 /// What a leader tells of a log's end or of a time: nothing from before what was known when it was asked.
 pub(super) fn on_offsets(
     query: OffsetQuery,
-    floors: &BTreeMap<i32, Floor>,
+    floors: &BTreeMap<TopicPartition, Floor>,
     response: &ListOffsetsResponse,
     network: &NetworkClient,
     history: &mut History,
 ) {
-    let topic = network.topic_id();
-    for data in response.topics.iter().flat_map(|topic| &topic.partitions) {
+    let answers = response.topics.iter().flat_map(|topic| {
+        let partitions = topic.partitions.iter();
+        partitions.map(|data| (&topic.name, data.partition_index, data))
+    });
+    for (topic, index, data) in answers {
         if data.error_code != ErrorCode::None {
             continue;
         }
-        let Some(floor) = floors.get(&data.partition_index) else {
+        let Some((partition, floor)) = floor_of(floors, topic, index, network) else {
             continue;
         };
-        let stamp = topic.and_then(|topic| {
-            let partition = PartitionIndex(data.partition_index);
-            history.stamp_at(TopicPartition { topic, partition }, Offset(data.offset))
-        });
+        let stamp = history.stamp_at(partition, Offset(data.offset));
         if let Err(what) = floor.check(query, data, stamp) {
             history.fail(
                 "OffsetsAreCurrent",
                 format!(
-                    "c{} was told of partition {} {what} before it asked",
-                    network.number, data.partition_index
+                    "c{} was told of {} {what} before it asked",
+                    network.number,
+                    show_partition(partition)
                 ),
             );
         }
@@ -206,33 +213,53 @@ pub(super) fn on_offsets(
 
 /// What a leader tells of where an epoch ends: not before what the consumer has read of it.
 pub(super) fn on_epoch_ends(
-    floors: &BTreeMap<i32, Floor>,
+    floors: &BTreeMap<TopicPartition, Floor>,
     response: &OffsetForLeaderEpochResponse,
     network: &NetworkClient,
     history: &mut History,
 ) {
-    for data in response.topics.iter().flat_map(|topic| &topic.partitions) {
+    let answers = response.topics.iter().flat_map(|topic| {
+        let partitions = topic.partitions.iter();
+        partitions.map(|data| (&topic.topic, data.partition, data))
+    });
+    for (topic, index, data) in answers {
         if data.error_code != ErrorCode::None {
             continue;
         }
-        let floor = floors.get(&data.partition);
+        let floor = floor_of(floors, topic, index, network);
         let EpochEndOffset {
             leader_epoch: told,
             end_offset: end,
             ..
         } = *data;
-        if let Some((position, epoch)) = floor.and_then(|floor| floor.read)
+        if let Some((partition, floor)) = floor
+            && let Some((position, epoch)) = floor.read
             && (told != epoch.0 || end < position.0)
         {
             history.fail(
                 "EpochsAreKnown",
                 format!(
-                    "c{} has read partition {} up to {position} of epoch {epoch}, and is told that epoch {told} ends at {end}",
-                    network.number, data.partition
+                    "c{} has read {} up to {position} of epoch {epoch}, and is told that epoch {told} ends at {end}",
+                    network.number,
+                    show_partition(partition)
                 ),
             );
         }
     }
+}
+
+/// Which partition an answer names, and what was known of it.
+fn floor_of<'a>(
+    floors: &'a BTreeMap<TopicPartition, Floor>,
+    topic: &str,
+    index: i32,
+    network: &NetworkClient,
+) -> Option<(TopicPartition, &'a Floor)> {
+    let partition = TopicPartition {
+        topic: network.topic_id(topic)?,
+        partition: PartitionIndex(index),
+    };
+    Some((partition, floors.get(&partition)?))
 }
 
 impl Floor {

@@ -6,9 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use varve_core::ids::{
-    Offset, PartitionIndex, ProducerEpoch, ProducerId, Timestamp, TopicId, TopicPartition,
-};
+use varve_core::ids::{Offset, ProducerEpoch, ProducerId, Timestamp, TopicPartition};
 use varve_core::record::{BatchBuilder, Compression};
 use varve_core::wire::produce::{PartitionProduceData, TopicProduceData};
 use varve_core::wire::{
@@ -16,6 +14,7 @@ use varve_core::wire::{
     Records, Request, Response, Str,
 };
 
+use crate::checkers::show_partition;
 use crate::client::backoff::Backoff;
 use crate::client::{ClientAction, NetworkClient, Work};
 use crate::clock::SimTime;
@@ -51,11 +50,11 @@ pub struct Producer {
     identity_backoff: Backoff,
     /// What has been asked and not been answered.
     calls: BTreeMap<u64, Purpose>,
-    partitions: BTreeMap<i32, VecDeque<PendingBatch>>,
-    next_sequences: BTreeMap<i32, i32>,
-    next_places: BTreeMap<i32, u64>,
+    partitions: BTreeMap<TopicPartition, VecDeque<PendingBatch>>,
+    next_sequences: BTreeMap<TopicPartition, i32>,
+    next_places: BTreeMap<TopicPartition, u64>,
     /// Partitions in which a batch has been acknowledged.
-    known_in: BTreeSet<i32>,
+    known_in: BTreeSet<TopicPartition>,
     batches: u64,
     /// Of the batch that is being made.
     padding: usize,
@@ -67,7 +66,7 @@ enum Purpose {
     /// A producer id.
     Identity,
     /// To append this batch of this partition.
-    Produce(i32, u64),
+    Produce(TopicPartition, u64),
 }
 
 #[derive(Clone, Debug)]
@@ -143,7 +142,7 @@ impl Producer {
     fn make_batch(
         &mut self,
         client: u8,
-        partition: i32,
+        partition: TopicPartition,
         now: SimTime,
         wall: i64,
         draw: &mut Draw,
@@ -164,7 +163,7 @@ impl Producer {
     pub fn queue_batch(
         &mut self,
         client: u8,
-        partition: i32,
+        partition: TopicPartition,
         records: u64,
         wall: i64,
         history: &mut History,
@@ -219,7 +218,7 @@ impl Producer {
     /// Until a partition has acknowledged the first batch there is one under way: a log in which nothing of the
     /// producer is committed has no sequence to compare with, and as in Kafka takes the second batch for the first
     /// where that was refused a moment before.
-    fn ready(&self, now: SimTime) -> Vec<(i32, u64)> {
+    fn ready(&self, now: SimTime) -> Vec<(TopicPartition, u64)> {
         let mut ready = Vec::new();
         for (&partition, queue) in &self.partitions {
             let known = self.known_in.contains(&partition);
@@ -241,40 +240,40 @@ impl Producer {
         ready
     }
 
-    fn find(&mut self, partition: i32, id: u64) -> Option<&mut PendingBatch> {
+    fn find(&mut self, partition: TopicPartition, id: u64) -> Option<&mut PendingBatch> {
         self.partitions
             .get_mut(&partition)?
             .iter_mut()
             .find(|batch| batch.id == id)
     }
 
-    fn is_first(&self, partition: i32, id: u64) -> bool {
+    fn is_first(&self, partition: TopicPartition, id: u64) -> bool {
         self.partitions
             .get(&partition)
             .and_then(VecDeque::front)
             .is_some_and(|batch| batch.id == id)
     }
 
-    fn sent(&mut self, partition: i32, id: u64) {
+    fn sent(&mut self, partition: TopicPartition, id: u64) {
         if let Some(batch) = self.find(partition, id) {
             batch.under_way = true;
         }
     }
 
-    fn try_again(&mut self, partition: i32, id: u64, now: SimTime, draw: &mut Draw) {
+    fn try_again(&mut self, partition: TopicPartition, id: u64, now: SimTime, draw: &mut Draw) {
         if let Some(batch) = self.find(partition, id) {
             batch.under_way = false;
             batch.backoff.failed(now, draw);
         }
     }
 
-    fn take(&mut self, partition: i32, id: u64) -> Option<PendingBatch> {
+    fn take(&mut self, partition: TopicPartition, id: u64) -> Option<PendingBatch> {
         let queue = self.partitions.get_mut(&partition)?;
         let place = queue.iter().position(|batch| batch.id == id)?;
         queue.remove(place)
     }
 
-    fn request(&mut self, topic: TopicId, partition: i32, id: u64) -> Option<ProduceRequest> {
+    fn request(&mut self, partition: TopicPartition, id: u64) -> Option<ProduceRequest> {
         let identity = self.identity;
         let batch = self.find(partition, id)?;
         if batch.records.is_none() {
@@ -287,9 +286,9 @@ impl Producer {
             timeout_ms: self.timeout_ms,
             topic_data: vec![TopicProduceData {
                 name: Str::default(),
-                topic_id: topic,
+                topic_id: partition.topic,
                 partition_data: vec![PartitionProduceData {
-                    index: partition,
+                    index: partition.partition.0,
                     records,
                 }],
             }],
@@ -340,7 +339,7 @@ impl Producer {
     fn on_produced(
         &mut self,
         now: SimTime,
-        partition: i32,
+        partition: TopicPartition,
         id: u64,
         response: &ProduceResponse,
         network: &mut NetworkClient,
@@ -354,11 +353,6 @@ impl Producer {
             return;
         };
         let mut draw = network.draw();
-        let topic = network.topic_id().expect("it has produced");
-        let name = TopicPartition {
-            topic,
-            partition: PartitionIndex(partition),
-        };
         match answer.error_code {
             ErrorCode::None => {
                 self.known_in.insert(partition);
@@ -366,7 +360,7 @@ impl Producer {
                     let mut offset = Offset(answer.base_offset);
                     let stamped = answer.log_append_time_ms >= 0;
                     for value in batch.values {
-                        history.settle(value, name, Fate::Acknowledged(offset));
+                        history.settle(value, Fate::Acknowledged(offset));
                         if stamped {
                             history.stamp(value, Timestamp(answer.log_append_time_ms));
                         }
@@ -381,8 +375,9 @@ impl Producer {
                 history.fail(
                     "SequencesAreKept",
                     format!(
-                        "c{}: the oldest batch of partition {partition} that waits was answered {}",
+                        "c{}: the oldest batch of {} that waits was answered {}",
                         network.number,
+                        show_partition(partition),
                         answer.error_code.name()
                     ),
                 );
@@ -399,7 +394,7 @@ impl Producer {
             error => {
                 if let Some(batch) = self.take(partition, id) {
                     for value in batch.values {
-                        history.settle(value, name, Fate::Refused);
+                        history.settle(value, Fate::Refused);
                     }
                 }
                 if self.idempotent {
@@ -425,16 +420,17 @@ impl Work for Producer {
         history: &mut History,
         actions: &mut Vec<ClientAction>,
     ) {
-        let Some(metadata) = network.metadata().cloned() else {
+        let metadata = network.metadata().clone();
+        if metadata.is_empty() {
             return;
-        };
+        }
         let mut draw = network.draw();
         if self.idempotent && self.identity.is_none() {
             self.ask_identity(now, network, actions);
             return;
         }
         if self.batches_left > 0 && self.next_batch_at <= now {
-            let partitions: Vec<i32> = metadata.leaders.keys().copied().collect();
+            let partitions: Vec<TopicPartition> = metadata.leaders.keys().copied().collect();
             if let Some(&partition) = draw.pick(&partitions) {
                 let wall = network.wall(now);
                 self.make_batch(network.number, partition, now, wall, &mut draw, history);
@@ -445,7 +441,7 @@ impl Work for Producer {
                 network.want_metadata(now);
                 continue;
             };
-            let Some(request) = self.request(metadata.topic, partition, id) else {
+            let Some(request) = self.request(partition, id) else {
                 continue;
             };
             let request = Request::Produce(request);

@@ -1,4 +1,4 @@
-//! Whoever creates the topic, and is done.
+//! Whoever creates a client's topics, and is done.
 
 use varve_core::wire::create_topics::{CreatableTopic, CreatableTopicConfig};
 use varve_core::wire::{
@@ -21,12 +21,12 @@ pub struct TopicCreator {
     configs: Vec<(String, String)>,
     /// The call that waits for its answer.
     call: Option<u64>,
-    /// The topic exists.
+    /// The topics exist.
     done: bool,
 }
 
 impl TopicCreator {
-    /// Creates a topic of so many partitions, each with so many replicas, with this configuration.
+    /// Creates topics of so many partitions, each with so many replicas, with this configuration.
     #[must_use]
     pub const fn new(
         partitions: i32,
@@ -42,22 +42,20 @@ impl TopicCreator {
         }
     }
 
-    fn request(&self, topic: &str) -> CreateTopicsRequest {
+    fn request(&self, topics: &[String]) -> CreateTopicsRequest {
+        let config = |(name, value): &(String, String)| CreatableTopicConfig {
+            name: Str::from(name),
+            value: Some(Str::from(value)),
+        };
+        let topic = |name: &String| CreatableTopic {
+            name: Str::from(name),
+            num_partitions: self.partitions,
+            replication_factor: self.replication_factor,
+            assignments: Vec::new(),
+            configs: self.configs.iter().map(config).collect(),
+        };
         CreateTopicsRequest {
-            topics: vec![CreatableTopic {
-                name: Str::from(topic),
-                num_partitions: self.partitions,
-                replication_factor: self.replication_factor,
-                assignments: Vec::new(),
-                configs: self
-                    .configs
-                    .iter()
-                    .map(|(name, value)| CreatableTopicConfig {
-                        name: Str::from(name),
-                        value: Some(Str::from(value)),
-                    })
-                    .collect(),
-            }],
+            topics: topics.iter().map(topic).collect(),
             timeout_ms: 2000,
             validate_only: false,
         }
@@ -69,9 +67,11 @@ impl TopicCreator {
         response: &CreateTopicsResponse,
         network: &mut NetworkClient,
     ) {
-        let error = response.topics.first().map(|topic| topic.error_code);
-        match error {
-            Some(ErrorCode::None | ErrorCode::TopicAlreadyExists) => self.done = true,
+        let exists =
+            |error: ErrorCode| matches!(error, ErrorCode::None | ErrorCode::TopicAlreadyExists);
+        let mut errors = response.topics.iter().map(|topic| topic.error_code);
+        match errors.find(|&error| !exists(error)) {
+            None if response.topics.len() == network.topics.len() => self.done = true,
             Some(error) if !error.is_retriable() => {
                 // The controller has been asked, and decides otherwise when more brokers have registered.
                 network.want_metadata_at(now + LOOK_INTERVAL);
@@ -93,7 +93,7 @@ impl Work for TopicCreator {
             return;
         }
         if let Some(node) = network.adviser(now) {
-            let request = Request::CreateTopics(self.request(&network.topic));
+            let request = Request::CreateTopics(self.request(&network.topics));
             self.call = network.call(now, node, CREATE_TOPICS_VERSION, request, actions);
         }
     }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use varve_core::effect::RequestId;
-use varve_core::ids::PartitionIndex;
+use varve_core::ids::TopicPartition;
 use varve_core::input::{ClientRequest, ConnectionId, Input, RequestContext};
 use varve_core::record::{Depth, Limits, examine};
 use varve_core::wire::{Request, Response};
@@ -17,24 +17,24 @@ use crate::network::{Connection, Place, Way};
 use crate::node::ClientConnection;
 
 impl Cluster {
-    /// Adds a client and wakes it.
-    pub fn add_client(&mut self, topic: &str, work: impl Work) -> u8 {
-        let client = self.make_client(topic, work);
+    /// Adds a client that uses these topics, and wakes it.
+    pub fn add_client(&mut self, topics: &[&str], work: impl Work) -> u8 {
+        let client = self.make_client(topics, work);
         self.admit(client)
     }
 
     /// Adds a client that reaches only this node, and wakes it.
-    pub fn add_client_of(&mut self, node: u8, topic: &str, work: impl Work) -> u8 {
-        let client = self.make_client(topic, work).that_reaches_only(node);
+    pub fn add_client_of(&mut self, node: u8, topics: &[&str], work: impl Work) -> u8 {
+        let client = self.make_client(topics, work).that_reaches_only(node);
         self.admit(client)
     }
 
-    fn make_client(&self, topic: &str, work: impl Work) -> Client {
+    fn make_client(&self, topics: &[&str], work: impl Work) -> Client {
         let number = u8::try_from(self.clients.len() + 1).expect("a run has few clients");
         Client::new(
             number,
             self.options.nodes,
-            topic,
+            topics,
             Box::new(work),
             self.draws.clone(),
             WALL_START_MS,
@@ -68,12 +68,12 @@ impl Cluster {
     }
 
     /// Queues a batch for a producer and sends it if that can be done.
-    pub fn produce(&mut self, client: u8, partition: PartitionIndex, records: u64) -> Vec<Value> {
+    pub fn produce(&mut self, client: u8, partition: TopicPartition, records: u64) -> Vec<Value> {
         let now = self.now();
         let place = usize::from(client) - 1;
         let wall = self.clients[place].network.wall(now);
         let producer: &mut Producer = self.clients[place].work_mut();
-        let values = producer.queue_batch(client, partition.0, records, wall, &mut self.history);
+        let values = producer.queue_batch(client, partition, records, wall, &mut self.history);
         self.pump_client(client);
         values
     }

@@ -9,7 +9,7 @@ use varve_core::store::{Query, QueryId, QueryKind, QueryResult};
 use crate::checkers::{Violation, show_partition};
 use crate::client::Consumer;
 use crate::cluster::Cluster;
-use crate::liveness::partitions_of;
+use crate::liveness::{Topic, partitions_of};
 use crate::node::Node;
 
 /// What is still to be done, in words.
@@ -17,15 +17,16 @@ pub(super) fn unfinished(
     cluster: &Cluster,
     producers: &[u8],
     reader: u8,
-    partitions: i32,
+    topics: &[Topic],
 ) -> Option<String> {
     if let Some(what) = unanswered(cluster, producers) {
         return Some(what);
     }
-    let Some(topic) = cluster.client(reader).network.topic_id() else {
-        return Some("the topic is not found in the metadata".to_owned());
+    let partitions = match partitions_of(&cluster.client(reader).network, topics) {
+        Ok(partitions) => partitions,
+        Err(topic) => return Some(format!("{topic} is not found in the metadata")),
     };
-    for partition in partitions_of(topic, partitions) {
+    for &partition in partitions.keys() {
         let end = match converged_end(cluster, partition) {
             Ok(end) => end,
             Err(what) => return Some(what),
@@ -54,7 +55,7 @@ pub(super) fn unread(
     end: Offset,
 ) -> Option<String> {
     let consumer: &Consumer = cluster.client(reader).work();
-    let position = consumer.position(partition.partition.0);
+    let position = consumer.position(partition);
     (position < end).then(|| {
         format!(
             "a consumer has read {} up to {position} of {end}",

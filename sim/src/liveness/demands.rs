@@ -30,33 +30,32 @@ pub(super) struct Demands {
 }
 
 impl Demands {
-    /// Asks a core for everything: of `partitions`, whose topic has this name, and of `producers`, who wait for
+    /// Asks a core for everything: of `partitions`, whose topics have these names, and of `producers`, who wait for
     /// answers. Excused partitions need only answer, and who may be waiting for them need not be answered.
     pub(super) fn new(
         cluster: &mut Cluster,
-        topic: &str,
+        topics: &[&str],
         partitions: Vec<TopicPartition>,
         producers: &[u8],
-        excused: &[i32],
+        excused: &[TopicPartition],
     ) -> Self {
-        let writer = cluster.add_client(topic, manual_producer());
+        let writer = cluster.add_client(topics, manual_producer());
         let mut once = manual_producer();
         once.idempotent = false;
         once.retries = false;
-        let asker = cluster.add_client(topic, once);
-        let reader = cluster.add_client(topic, Consumer::default());
+        let asker = cluster.add_client(topics, once);
+        let reader = cluster.add_client(topics, Consumer::default());
         let creator = TopicCreator::new(1, 1, Vec::new());
-        let administrator = cluster.add_client(NEW_TOPIC, creator);
+        let administrator = cluster.add_client(&[NEW_TOPIC], creator);
         let mut written = Vec::new();
         for &partition in &partitions {
-            let index = partition.partition;
             if partition == TopicPartition::METADATA {
                 continue;
             }
-            if excused.contains(&index.0) {
-                cluster.produce(asker, index, 1);
+            if excused.contains(&partition) {
+                cluster.produce(asker, partition, 1);
             } else {
-                let values = cluster.produce(writer, index, 1);
+                let values = cluster.produce(writer, partition, 1);
                 written.extend(values.into_iter().map(|value| (partition, value)));
             }
         }

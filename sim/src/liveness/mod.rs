@@ -14,13 +14,14 @@ mod convergence;
 mod demands;
 mod sufficient;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use varve_core::ids::{PartitionIndex, TopicId, TopicPartition};
+use varve_core::ids::{PartitionIndex, TopicPartition};
 
-use crate::checkers::Violation;
-use crate::client::{Consumer, Producer};
+use crate::checkers::{Violation, show_partition};
+use crate::client::{Consumer, NetworkClient, Producer};
 use crate::cluster::{Cluster, DiskOptions};
 use crate::draw::{Draw, Subsystem};
 use crate::nemesis::Nemesis;
@@ -66,7 +67,7 @@ pub struct HealedCore {
     /// The others.
     pub rest: Vec<(u8, Outage)>,
     /// Partitions with fewer voters in the core than `min.insync.replicas`.
-    pub excused: Vec<i32>,
+    pub excused: Vec<TopicPartition>,
     /// The voters have been changed since, counting on nodes that had just broken.
     pub outdated: bool,
 }
@@ -109,7 +110,7 @@ impl fmt::Display for HealedCore {
             .collect();
         write!(f, "{}, while {}", show_nodes(&nodes), rest.join(", "))?;
         if !self.excused.is_empty() {
-            let excused: Vec<String> = self.excused.iter().map(i32::to_string).collect();
+            let excused: Vec<String> = self.excused.iter().copied().map(show_partition).collect();
             write!(f, "; min.insync.replicas excuses {}", excused.join(" "))?;
         }
         if self.outdated {
@@ -200,6 +201,17 @@ impl fmt::Display for Outage {
     }
 }
 
+/// A topic that clients have been writing to.
+#[derive(Clone, Debug)]
+pub struct Topic {
+    /// Its name.
+    pub name: &'static str,
+    /// How many partitions it has.
+    pub partitions: i32,
+    /// Its `min.insync.replicas`.
+    pub insync_min: usize,
+}
+
 /// The second phase.
 #[derive(Debug)]
 pub struct Liveness<'a> {
@@ -207,12 +219,8 @@ pub struct Liveness<'a> {
     pub cluster: &'a mut Cluster,
     /// What is broken in it.
     pub nemesis: &'a mut Nemesis,
-    /// The topic that clients have been writing to.
-    pub topic: &'a str,
-    /// Its partitions.
-    pub partitions: i32,
-    /// Its `min.insync.replicas`.
-    pub insync_min: usize,
+    /// The topics that clients have been writing to.
+    pub topics: Vec<Topic>,
     /// Who has been writing.
     pub producers: Vec<u8>,
 }
@@ -234,32 +242,29 @@ impl Liveness<'_> {
         healed
     }
 
+    fn names(&self) -> Vec<&'static str> {
+        self.topics.iter().map(|topic| topic.name).collect()
+    }
+
     /// Where a core is to be healed first, heals it and demands progress of it.
     fn heal_core(&mut self) -> HealedFirst {
         let mut draw = self.cluster.draws().at(Subsystem::Swarm, 3, 0);
-        let topic = self
-            .cluster
-            .clients()
-            .iter()
-            .find_map(|client| client.network.topic_id());
-        let Some(topic) = topic.filter(|_| draw.chance(500_000)) else {
+        let mut clients = self.cluster.clients().iter();
+        let known = clients.find_map(|client| partitions_of(&client.network, &self.topics).ok());
+        let Some(insync_mins) = known.filter(|_| draw.chance(500_000)) else {
             return HealedFirst::Everything;
         };
-        let partitions = partitions_of(topic, self.partitions);
+        let partitions: Vec<TopicPartition> = insync_mins.keys().copied().collect();
         let Some(core) = heal_core(self.cluster, self.nemesis, &mut draw, &partitions) else {
             return HealedFirst::Everything;
         };
-        let excused: Vec<i32> = partitions
-            .iter()
-            .filter(|&&partition| {
-                partition != TopicPartition::METADATA
-                    && voters_within(self.cluster, &core, partition) < self.insync_min
-            })
-            .map(|partition| partition.partition.0)
-            .collect();
+        let is_excused = |partition: &&TopicPartition| {
+            voters_within(self.cluster, &core, **partition) < insync_mins[partition]
+        };
+        let excused: Vec<TopicPartition> = partitions.iter().filter(is_excused).copied().collect();
         let demands = Demands::new(
             self.cluster,
-            self.topic,
+            &self.names(),
             partitions.clone(),
             &self.producers,
             &excused,
@@ -274,7 +279,6 @@ impl Liveness<'_> {
         let began = self.cluster.now();
         self.cluster.trace.fault(began, format!("heal {core}"));
         let nemesis = &*self.nemesis;
-        let insync_min = self.insync_min;
         let mut notices = vec![STALL_NOTICE, SILENCE_NOTICE];
         wait_for(
             self.cluster,
@@ -285,13 +289,9 @@ impl Liveness<'_> {
                 let now = cluster.now();
                 if let Some(after) = notices.pop_if(|after| began + *after <= now) {
                     let unnoticed = core.unnoticed(&broken, after);
-                    let takes_less = |partition: TopicPartition| {
-                        partition == TopicPartition::METADATA
-                            || core.excused.contains(&partition.partition.0)
-                    };
-                    let needed = |partition| match takes_less(partition) {
+                    let needed = |partition| match core.excused.contains(&partition) {
                         true => 0,
-                        false => insync_min,
+                        false => insync_mins[&partition],
                     };
                     let nodes = &core.nodes;
                     let outdated =
@@ -307,12 +307,12 @@ impl Liveness<'_> {
 
     /// With everything healed, demands that all is answered, read and equal, and judges the clients' history.
     fn converge(&mut self) {
-        let reader = self.cluster.add_client(self.topic, Consumer::default());
+        let reader = self.cluster.add_client(&self.names(), Consumer::default());
         wait_for(
             self.cluster,
             "HealedClustersMakeProgress",
             "after everything was healed",
-            |cluster| unfinished(cluster, &self.producers, reader, self.partitions),
+            |cluster| unfinished(cluster, &self.producers, reader, &self.topics),
         );
         if self.cluster.violation().is_some() {
             return;
@@ -350,15 +350,26 @@ impl Liveness<'_> {
     }
 }
 
-/// The metadata and the partitions of a topic.
-fn partitions_of(topic: TopicId, partitions: i32) -> Vec<TopicPartition> {
-    let partition = |index| TopicPartition {
-        topic,
-        partition: PartitionIndex(index),
-    };
-    let mut all = vec![TopicPartition::METADATA];
-    all.extend((0..partitions).map(partition));
-    all
+/// The metadata and the partitions of these topics, each with its `min.insync.replicas`; nothing is written to the
+/// metadata, which need none.
+///
+/// # Errors
+/// The name of a topic that the client has not heard of.
+fn partitions_of(
+    client: &NetworkClient,
+    topics: &[Topic],
+) -> Result<BTreeMap<TopicPartition, usize>, &'static str> {
+    let mut all = BTreeMap::from([(TopicPartition::METADATA, 0)]);
+    for topic in topics {
+        let id = client.topic_id(topic.name).ok_or(topic.name)?;
+        let partition = |index| TopicPartition {
+            topic: id,
+            partition: PartitionIndex(index),
+        };
+        let partitions = (0..topic.partitions).map(partition);
+        all.extend(partitions.map(|partition| (partition, topic.insync_min)));
+    }
+    Ok(all)
 }
 
 /// Nodes outside of a core that are well.

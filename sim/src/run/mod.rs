@@ -17,11 +17,11 @@ use crate::client::{Consumer, TopicCreator};
 use crate::clock::SimTime;
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::draw::Draws;
-use crate::liveness::{HealedFirst, Liveness};
+use crate::liveness::{HealedFirst, Liveness, Topic};
 use crate::nemesis::{FaultId, Nemesis};
 use crate::panics::caught;
 
-use shape::Shape;
+use shape::{Shape, TopicShape};
 
 /// What the owner of a run may choose; the rest is drawn.
 #[derive(Clone, Debug, Default)]
@@ -123,7 +123,6 @@ impl fmt::Display for Outcome {
     }
 }
 
-const TOPIC: &str = "t";
 const SETUP_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs a seed. A panic in a broker is a violation like any other.
@@ -203,9 +202,10 @@ impl<'a> Life<'a> {
         }
         cluster.set_network_options(shape.network);
         cluster.set_disk_options(shape.disk);
+        let topics: Vec<&str> = shape.topics.iter().map(|topic| topic.name).collect();
         let mut producers = Vec::new();
         for producer in &shape.producers {
-            producers.push(cluster.add_client(TOPIC, producer.clone()));
+            producers.push(cluster.add_client(&topics, producer.clone()));
         }
         let mut consumer = if shape.without_epochs {
             Consumer::without_epochs()
@@ -213,24 +213,27 @@ impl<'a> Life<'a> {
             Consumer::default()
         };
         consumer.names_last_epoch = shape.names_last_epoch;
-        cluster.add_client(TOPIC, consumer);
+        cluster.add_client(&topics, consumer);
         let end = cluster.now() + shape.safety;
         let nemesis = self.nemesis.insert(Nemesis::new(
             cluster,
             end,
             shape.replication_factor,
-            shape.replicated,
+            shape.topics.iter().any(|topic| topic.replicated),
         ));
         cluster.run_until(end, |cluster, name| nemesis.on_event(cluster, name));
         if cluster.violation().is_some() {
             return;
         }
+        let topic = |topic: &TopicShape| Topic {
+            name: topic.name,
+            partitions: topic.partitions,
+            insync_min: usize::try_from(topic.insync_min).unwrap_or(1),
+        };
         let liveness = Liveness {
             cluster,
             nemesis,
-            topic: TOPIC,
-            partitions: shape.partitions,
-            insync_min: usize::try_from(shape.insync_min).unwrap_or(1),
+            topics: shape.topics.iter().map(topic).collect(),
             producers,
         };
         self.healed_first = liveness.run();
@@ -267,24 +270,16 @@ impl<'a> Life<'a> {
     }
 }
 
-/// Starts the cluster and creates the topic: while nothing is wrong, or while faults are injected that
+/// Starts the cluster and creates the topics: while nothing is wrong, or while faults are injected that
 /// take only availability away, and then end.
 fn set_up(cluster: &mut Cluster, shape: &Shape, formation: &mut Option<Nemesis>) -> bool {
     cluster.start_all();
-    let mut configs = Vec::new();
-    if shape.replicated {
-        configs.push(("flush".to_owned(), "replicated".to_owned()));
-    }
-    if shape.stamped {
-        let name = "message.timestamp.type".to_owned();
-        configs.push((name, "LogAppendTime".to_owned()));
-    }
-    if shape.insync_min > 1 {
-        let value = shape.insync_min.to_string();
-        configs.push(("min.insync.replicas".to_owned(), value));
-    }
-    let creator = TopicCreator::new(shape.partitions, shape.replication_factor, configs);
-    let admin = cluster.add_client(TOPIC, creator);
+    let create = |topic: &TopicShape| {
+        let replicas = shape.replication_factor;
+        let creator = TopicCreator::new(topic.partitions, replicas, topic.configs());
+        cluster.add_client(&[topic.name], creator)
+    };
+    let admins: Vec<u8> = shape.topics.iter().map(create).collect();
     if let Some(length) = shape.formation {
         cluster.set_network_options(shape.network);
         cluster.set_disk_options(shape.disk);
@@ -299,13 +294,13 @@ fn set_up(cluster: &mut Cluster, shape: &Shape, formation: &mut Option<Nemesis>)
     while cluster.violation().is_none() && cluster.now() < end {
         let next = cluster.now() + Duration::from_millis(20);
         cluster.run_until(next, |_, _| {});
-        if cluster.client(admin).is_done() {
+        if admins.iter().all(|&admin| cluster.client(admin).is_done()) {
             return true;
         }
     }
     if cluster.violation().is_none() {
         let what = format!(
-            "no topic can be created within {SETUP_PATIENCE:?} although nothing is wrong any more"
+            "not every topic can be created within {SETUP_PATIENCE:?} although nothing is wrong any more"
         );
         cluster.fail(Violation {
             checker: "EveryRequestIsAnswered",

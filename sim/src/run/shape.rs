@@ -1,5 +1,6 @@
-//! What a run is made of, as its seed draws it: the cluster, its network and disks, its topic and its clients.
+//! What a run is made of, as its seed draws it: the cluster, its network and disks, its topics and its clients.
 
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use crate::client::Producer;
@@ -7,21 +8,20 @@ use crate::cluster::DiskOptions;
 use crate::draw::{Draw, Draws, Subsystem};
 use crate::network::NetworkOptions;
 
+/// The names of a run's topics.
+const TOPICS: [&str; 3] = ["t", "t2", "t3"];
+
 /// What a seed draws of a run besides its faults.
 pub(super) struct Shape {
     pub(super) nodes: u8,
-    pub(super) partitions: i32,
+    /// Of every topic, since faults are drawn by it.
     pub(super) replication_factor: i16,
-    pub(super) replicated: bool,
-    /// The topic's `min.insync.replicas`.
-    pub(super) insync_min: i16,
+    pub(super) topics: Vec<TopicShape>,
     pub(super) safety: Duration,
     /// The stores' scrub interval.
     pub(super) scrub_interval: Duration,
     /// For how long faults are injected while the cluster is formed, where they are.
     pub(super) formation: Option<Duration>,
-    /// Records are stamped when they are appended.
-    pub(super) stamped: bool,
     /// The brokers' `producer.id.expiration.ms`: a day, or so little that clocks tick, and not so little that anybody is
     /// forgotten before he has tried again.
     pub(super) producer_expiration: Duration,
@@ -42,6 +42,53 @@ pub(super) struct Shape {
     pub(super) mixes_builds: bool,
 }
 
+/// What a seed draws of a topic.
+pub(super) struct TopicShape {
+    pub(super) name: &'static str,
+    pub(super) partitions: i32,
+    /// Its `flush` is `replicated`.
+    pub(super) replicated: bool,
+    /// Records are stamped when they are appended.
+    pub(super) stamped: bool,
+    /// Its `min.insync.replicas`.
+    pub(super) insync_min: i16,
+}
+
+impl TopicShape {
+    /// What it is configured with.
+    pub(super) fn configs(&self) -> Vec<(String, String)> {
+        let mut configs = Vec::new();
+        if self.replicated {
+            configs.push(("flush".to_owned(), "replicated".to_owned()));
+        }
+        if self.stamped {
+            let name = "message.timestamp.type".to_owned();
+            configs.push((name, "LogAppendTime".to_owned()));
+        }
+        if self.insync_min > 1 {
+            let value = self.insync_min.to_string();
+            configs.push(("min.insync.replicas".to_owned(), value));
+        }
+        configs
+    }
+}
+
+impl fmt::Display for TopicShape {
+    /// Its settings, each behind a comma.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.replicated {
+            f.write_str(", flush=replicated")?;
+        }
+        if self.stamped {
+            f.write_str(", LogAppendTime")?;
+        }
+        if self.insync_min > 1 {
+            write!(f, ", min.insync.replicas={}", self.insync_min)?;
+        }
+        Ok(())
+    }
+}
+
 impl Shape {
     /// Draws all of it.
     pub(super) fn draw(draws: &Draws) -> Self {
@@ -60,17 +107,18 @@ impl Shape {
             _all => 5,
         }
         .min(i16::from(nodes));
+        let mut topics = vec![TopicShape {
+            name: TOPICS[0],
+            partitions: draw_partitions(&mut draw(3)),
+            replicated: draw_replicated(&mut draw(4)),
+            stamped: draw_stamped(&mut draw(13)),
+            insync_min: draw_insync_min(&mut draw(9), replication_factor),
+        }];
+        topics.extend(draw_more_topics(&mut draw(19), replication_factor));
         Self {
             nodes,
-            partitions: i32::try_from(draw(3).between(1, 4)).unwrap_or(1),
             replication_factor,
-            replicated: draw(4).chance(200_000),
-            insync_min: match draw(9).below(100) {
-                0..55 => 1,
-                55..90 => 2,
-                _all => replication_factor,
-            }
-            .min(replication_factor),
+            topics,
             safety: Duration::from_millis(draw(5).between(5_000, 25_000)),
             scrub_interval: if draw(10).chance(500_000) {
                 Duration::from_millis(draw(10).between(500, 8_000))
@@ -82,7 +130,6 @@ impl Shape {
                 let has_faults = draw.chance(333_333);
                 has_faults.then(|| Duration::from_millis(draw.between(1_000, 10_000)))
             },
-            stamped: draw(13).chance(250_000),
             producer_expiration: Duration::from_secs(if draw(14).chance(250_000) {
                 60
             } else {
@@ -108,32 +155,17 @@ impl Shape {
         }
     }
 
-    /// The cluster and its topic in words, in one line.
+    /// The cluster and its topics in words, in one line.
     pub(super) fn describe(&self) -> String {
         format!(
-            "{}{}, {} on {}{}{}{}{}{}{}, snapshots every {} batches{}, {}",
+            "{}{}, {}{}{}{}, snapshots every {} batches{}, {}",
             plural(self.nodes.into(), "node"),
             if self.formation.is_some() {
                 " formed under faults"
             } else {
                 ""
             },
-            plural(u64::try_from(self.partitions).unwrap_or(0), "partition"),
-            plural(
-                u64::try_from(self.replication_factor).unwrap_or(0),
-                "replica"
-            ),
-            if self.replicated {
-                ", flush=replicated"
-            } else {
-                ""
-            },
-            if self.stamped { ", LogAppendTime" } else { "" },
-            if self.insync_min > 1 {
-                format!(", min.insync.replicas={}", self.insync_min)
-            } else {
-                String::new()
-            },
+            self.describe_topics(),
             if self.scrub_interval.is_zero() {
                 String::new()
             } else {
@@ -155,6 +187,23 @@ impl Shape {
                 )),
             plural(self.producers.len() as u64, "producer")
         )
+    }
+
+    /// The first topic, and the others beside it.
+    fn describe_topics(&self) -> String {
+        let partitions =
+            |topic: &TopicShape| plural(u64::try_from(topic.partitions).unwrap_or(0), "partition");
+        let replicas = u64::try_from(self.replication_factor).unwrap_or(0);
+        let (first, others) = self.topics.split_first().expect("a run has a topic");
+        let mut text = format!(
+            "{} on {}{first}",
+            partitions(first),
+            plural(replicas, "replica")
+        );
+        for topic in others {
+            let _ = write!(text, ", {} of {}{topic}", partitions(topic), topic.name);
+        }
+        text
     }
 
     /// Everything else in words, a line each.
@@ -190,6 +239,44 @@ impl Shape {
             ),
         ]
     }
+}
+
+fn draw_partitions(draw: &mut Draw) -> i32 {
+    i32::try_from(draw.between(1, 4)).unwrap_or(1)
+}
+
+fn draw_replicated(draw: &mut Draw) -> bool {
+    draw.chance(200_000)
+}
+
+fn draw_stamped(draw: &mut Draw) -> bool {
+    draw.chance(250_000)
+}
+
+fn draw_insync_min(draw: &mut Draw, replication_factor: i16) -> i16 {
+    let min = match draw.below(100) {
+        0..55 => 1,
+        55..90 => 2,
+        _all => replication_factor,
+    };
+    min.min(replication_factor)
+}
+
+/// Topics beside the first: none in two runs of three, and otherwise one or two.
+fn draw_more_topics(draw: &mut Draw, replication_factor: i16) -> Vec<TopicShape> {
+    let more = match draw.below(6) {
+        0..4 => 0,
+        4 => 1,
+        _two => 2,
+    };
+    let topic = |&name: &&'static str| TopicShape {
+        name,
+        partitions: draw_partitions(draw),
+        replicated: draw_replicated(draw),
+        stamped: draw_stamped(draw),
+        insync_min: draw_insync_min(draw, replication_factor),
+    };
+    TOPICS[1..].iter().take(more).map(topic).collect()
 }
 
 fn draw_network(draw: &mut Draw) -> NetworkOptions {

@@ -1,9 +1,9 @@
-//! What a client knows of the cluster: which topic, and who leads its partitions, as brokers answer it.
+//! What a client knows of the cluster: its topics' ids, and who leads their partitions, as brokers answer it.
 
 use std::collections::BTreeMap;
 
-use varve_core::ids::{TopicId, TopicPartition};
-use varve_core::wire::metadata::MetadataRequestTopic;
+use varve_core::ids::{PartitionIndex, TopicId, TopicPartition};
+use varve_core::wire::metadata::{MetadataRequestTopic, MetadataResponseTopic};
 use varve_core::wire::{ErrorCode, MetadataRequest, MetadataResponse, Request, Str};
 
 use crate::client::{ClientAction, NetworkClient};
@@ -11,58 +11,115 @@ use crate::clock::SimTime;
 
 const METADATA_VERSION: i16 = 12;
 
-/// What a client knows of its topic.
-#[derive(Clone, Debug)]
+/// What a client knows of its topics.
+#[derive(Clone, Debug, Default)]
 pub struct ClusterMetadata {
-    /// The topic's id.
-    pub topic: TopicId,
+    /// The topics' ids, by name.
+    pub topic_ids: BTreeMap<String, TopicId>,
     /// Leader and epoch by partition.
-    pub leaders: BTreeMap<i32, (u8, i32)>,
+    pub leaders: BTreeMap<TopicPartition, (u8, i32)>,
 }
 
 impl ClusterMetadata {
+    /// Whether it knows of no topic.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.topic_ids.is_empty()
+    }
+
     /// The partitions that each leader has.
     #[must_use]
-    pub fn by_leader(&self) -> BTreeMap<u8, Vec<i32>> {
-        let mut by_leader: BTreeMap<u8, Vec<i32>> = BTreeMap::new();
+    pub fn by_leader(&self) -> BTreeMap<u8, Vec<TopicPartition>> {
+        let mut by_leader: BTreeMap<u8, Vec<TopicPartition>> = BTreeMap::new();
         for (&partition, &(leader, _)) in &self.leaders {
             by_leader.entry(leader).or_default().push(partition);
         }
         by_leader
     }
+
+    /// The name of a topic.
+    ///
+    /// # Panics
+    /// Where it is none of the client's.
+    #[must_use]
+    pub fn name_of(&self, topic: TopicId) -> &str {
+        let mut known = self.topic_ids.iter();
+        let (name, _) = known
+            .find(|(_, id)| **id == topic)
+            .expect("it is a topic of the client's");
+        name
+    }
+
+    /// Takes in what a broker has answered of a topic. Returns whether it has named a leader of every partition.
+    fn learn(&mut self, name: &str, topic: &MetadataResponseTopic) -> bool {
+        self.topic_ids.insert(name.to_owned(), topic.topic_id);
+        let mut has_leaders = !topic.partitions.is_empty();
+        for answer in &topic.partitions {
+            let Ok(leader) = u8::try_from(answer.leader_id) else {
+                has_leaders = false;
+                continue;
+            };
+            let partition = TopicPartition {
+                topic: topic.topic_id,
+                partition: PartitionIndex(answer.partition_index),
+            };
+            // As Kafka's clients: an older epoch than the one known is ignored.
+            let known = self.leaders.get(&partition);
+            if known.is_none_or(|(_, epoch)| *epoch <= answer.leader_epoch) {
+                let leader = (leader, answer.leader_epoch);
+                self.leaders.insert(partition, leader);
+            }
+        }
+        has_leaders
+    }
+}
+
+/// These partitions by topic, as requests name them.
+pub(in crate::client) fn by_topic(
+    partitions: impl IntoIterator<Item = TopicPartition>,
+) -> BTreeMap<TopicId, Vec<TopicPartition>> {
+    let mut by_topic: BTreeMap<TopicId, Vec<TopicPartition>> = BTreeMap::new();
+    for partition in partitions {
+        by_topic.entry(partition.topic).or_default().push(partition);
+    }
+    by_topic
 }
 
 impl NetworkClient {
-    /// What it knows of its topic, once it knows anything.
+    /// What it knows of its topics.
     #[must_use]
-    pub const fn metadata(&self) -> Option<&ClusterMetadata> {
-        self.metadata.as_ref()
+    pub const fn metadata(&self) -> &ClusterMetadata {
+        &self.metadata
     }
 
-    /// The topic's id, once known.
+    /// A topic's id, once known.
     #[must_use]
-    pub fn topic_id(&self) -> Option<TopicId> {
-        self.metadata.as_ref().map(|known| known.topic)
+    pub fn topic_id(&self, topic: &str) -> Option<TopicId> {
+        self.metadata.topic_ids.get(topic).copied()
     }
 
     /// Whom the client takes for the leader of a partition.
     #[must_use]
-    pub fn leader_of(&self, partition: i32) -> Option<u8> {
-        self.metadata
-            .as_ref()?
+    pub fn leader_of(&self, topic: &str, partition: PartitionIndex) -> Option<u8> {
+        let topic = self.topic_id(topic)?;
+        let leader = self
+            .metadata
             .leaders
-            .get(&partition)
-            .map(|&(node, _)| node)
+            .get(&TopicPartition { topic, partition });
+        leader.map(|&(node, _)| node)
     }
 
-    /// The client takes a node for the leader of a partition, whoever has told it.
-    pub fn take_for_leader(&mut self, node: u8, leader_epoch: i32, of: TopicPartition) {
-        let metadata = self.metadata.get_or_insert_with(|| ClusterMetadata {
-            topic: of.topic,
-            leaders: BTreeMap::new(),
-        });
-        let leader = (node, leader_epoch);
-        metadata.leaders.insert(of.partition.0, leader);
+    /// The client takes a node for the leader of a partition, whose topic has this name, whoever has told it.
+    pub fn take_for_leader(
+        &mut self,
+        node: u8,
+        leader_epoch: i32,
+        topic: &str,
+        partition: TopicPartition,
+    ) {
+        let metadata = &mut self.metadata;
+        metadata.topic_ids.insert(topic.to_owned(), partition.topic);
+        metadata.leaders.insert(partition, (node, leader_epoch));
         self.metadata_wanted = None;
     }
 
@@ -128,11 +185,12 @@ impl NetworkClient {
         let Some(node) = self.adviser(now) else {
             return;
         };
+        let asked = |name: &String| MetadataRequestTopic {
+            topic_id: TopicId::ZERO,
+            name: Some(Str::from(name)),
+        };
         let request = MetadataRequest {
-            topics: Some(vec![MetadataRequestTopic {
-                topic_id: TopicId::ZERO,
-                name: Some(Str::from(&self.topic)),
-            }]),
+            topics: Some(self.topics.iter().map(asked).collect()),
             allow_auto_topic_creation: false,
             ..MetadataRequest::default()
         };
@@ -163,36 +221,17 @@ impl NetworkClient {
             self.metadata_backoff.succeeded();
             return;
         }
-        let topic = response.topics.first();
-        let Some(topic) = topic.filter(|topic| topic.error_code == ErrorCode::None) else {
-            self.want_metadata(now);
-            return;
-        };
-        let metadata = self.metadata.get_or_insert_with(|| ClusterMetadata {
-            topic: topic.topic_id,
-            leaders: BTreeMap::new(),
-        });
-        let mut leaderless = topic.partitions.is_empty();
-        for partition in &topic.partitions {
-            let Ok(leader) = u8::try_from(partition.leader_id) else {
-                leaderless = true;
-                continue;
-            };
-            // As Kafka's clients: an older epoch than the one known is ignored.
-            let newer = metadata
-                .leaders
-                .get(&partition.partition_index)
-                .is_none_or(|(_, epoch)| *epoch <= partition.leader_epoch);
-            if newer {
-                metadata
-                    .leaders
-                    .insert(partition.partition_index, (leader, partition.leader_epoch));
-            }
+        let mut is_complete = true;
+        for name in &self.topics {
+            let mut answers = response.topics.iter();
+            let topic = answers.find(|topic| topic.name.as_deref() == Some(name));
+            let topic = topic.filter(|topic| topic.error_code == ErrorCode::None);
+            is_complete &= topic.is_some_and(|topic| self.metadata.learn(name, topic));
         }
-        if leaderless {
-            self.want_metadata(now);
-        } else {
+        if is_complete {
             self.metadata_backoff.succeeded();
+        } else {
+            self.want_metadata(now);
         }
     }
 }

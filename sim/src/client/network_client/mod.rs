@@ -17,6 +17,7 @@ use crate::draw::{Draw, Draws, Subsystem};
 use crate::history::History;
 
 pub use metadata::ClusterMetadata;
+pub(super) use metadata::by_topic;
 
 const CALL_PATIENCE: Duration = Duration::from_millis(4000);
 /// A node that could not be reached is left alone for so long.
@@ -36,12 +37,12 @@ struct ClientLink {
 pub struct NetworkClient {
     /// The client's number, from 1.
     pub number: u8,
-    /// The topic's name.
-    pub topic: String,
+    /// The names of the topics that it uses.
+    pub topics: Vec<String>,
     nodes: u8,
     draws: Draws,
     ordinal: u64,
-    metadata: Option<ClusterMetadata>,
+    metadata: ClusterMetadata,
     /// Metadata is to be fetched, not before this time.
     metadata_wanted: Option<SimTime>,
     /// The call for metadata that waits for its answer.
@@ -60,14 +61,20 @@ pub struct NetworkClient {
 }
 
 impl NetworkClient {
-    pub(super) fn new(number: u8, nodes: u8, topic: &str, draws: Draws, wall_start: i64) -> Self {
+    pub(super) fn new(
+        number: u8,
+        nodes: u8,
+        topics: &[&str],
+        draws: Draws,
+        wall_start: i64,
+    ) -> Self {
         Self {
             number,
-            topic: topic.to_owned(),
+            topics: topics.iter().map(|&topic| topic.to_owned()).collect(),
             nodes,
             draws,
             ordinal: 0,
-            metadata: None,
+            metadata: ClusterMetadata::default(),
             metadata_wanted: Some(SimTime::default()),
             metadata_call: None,
             metadata_backoff: Backoff::default(),
