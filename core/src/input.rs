@@ -120,7 +120,7 @@ pub struct RequestContext {
 pub struct ClientRequest {
     /// Whose it is, and how it came.
     pub context: RequestContext,
-    /// The request. A produce request's records have been taken out and are in `examined`.
+    /// The request, of an API that is served. A produce request's records have been taken out and are in `examined`.
     pub body: Request,
     /// For a produce request, what was found in its partitions, topic by topic in the request's order.
     pub examined: Vec<Result<Examined, RecordError>>,

@@ -28,7 +28,7 @@ use varve_core::input::{ClientRequest, ConnectionId, RequestContext};
 use varve_core::record::{Depth, Examined, Limits, RecordError, examine};
 use varve_core::wire::{
     ApiKey, ApiVersionsResponse, EncodeError, Request, RequestError, RequestHeader, Response, Str,
-    decode_request, encode_response,
+    decode_request, encode_response, served_versions,
 };
 
 use crate::frame::{Answers, Budget, Frame, FrameError, FrameReader, write_segments};
@@ -153,6 +153,8 @@ enum Ended {
     Frame(FrameError),
     /// Its frame was no request.
     Refused(RequestError),
+    /// Its request was of an API that can be read, but that clients are not told of.
+    NotServed(ApiKey),
     /// Core had it closed.
     ByBroker,
     /// The socket failed, or the client stood still.
@@ -172,6 +174,7 @@ impl fmt::Display for Ended {
             Self::Idle => f.write_str("the client was idle for too long"),
             Self::Frame(error) => error.fmt(f),
             Self::Refused(error) => error.fmt(f),
+            Self::NotServed(api_key) => write!(f, "{} is not served", api_key.name()),
             Self::ByBroker => f.write_str("the broker closed it"),
             Self::Io(error) => error.fmt(f),
             Self::Unsayable(error) => write!(f, "a response cannot be encoded: {error}"),
@@ -189,7 +192,7 @@ pub async fn serve_client<S: AsyncRead + AsyncWrite>(stream: S, context: ClientC
     }
     let ended = serve_requests(stream, replies, &context).await;
     match &ended {
-        Ended::Frame(_) | Ended::Refused(_) => {
+        Ended::Frame(_) | Ended::Refused(_) | Ended::NotServed(_) => {
             tracing::info!(client = %context.host, reason = %ended, "closed a client's connection");
         }
         Ended::Unsayable(_) => {
@@ -231,7 +234,7 @@ async fn serve_requests<S: AsyncRead + AsyncWrite>(
             ended
         }
         ended = &mut reading => {
-            if let Ended::Refused(_) | Ended::Frame(_) = ended {
+            if let Ended::Refused(_) | Ended::NotServed(_) | Ended::Frame(_) = ended {
                 // What came before is answered. The reader has dropped its end, so the writer ends by itself.
                 let _ = timeout(context.settings.stall_max, writing).await;
             }
@@ -350,6 +353,9 @@ async fn take_request(
         _held: held,
     };
     let (header, mut body) = match decode_request(frame) {
+        Ok((header, _)) if served_versions(header.api_key).is_none() => {
+            return Err(Ended::NotServed(header.api_key));
+        }
         Ok(decoded) => decoded,
         Err(RequestError::UnsupportedVersion(mut header))
             if header.api_key == ApiKey::ApiVersions =>
