@@ -546,8 +546,8 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, DuplexStream};
     use tokio::task::JoinHandle;
     use varve_core::wire::{
-        ErrorCode, FetchRequest, FetchResponse, MetadataRequest, MetadataResponse, ProduceRequest,
-        ProduceResponse, decode_response, encode_request,
+        ErrorCode, FetchRequest, FetchResponse, JoinGroupRequest, MetadataRequest,
+        MetadataResponse, ProduceRequest, ProduceResponse, decode_response, encode_request,
     };
 
     const SOON: Duration = Duration::from_secs(5);
@@ -810,6 +810,18 @@ mod tests {
             assert_eq!(f.response(ApiKey::Metadata, 12).await.0, 1);
             f.ends().await;
         }
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_declared_but_not_served_closes_the_connection_likewise() {
+        let mut f = Fixture::new(1 << 16, SOON).await;
+        f.send(1, 12, MetadataRequest::default()).await;
+        f.send(2, 9, JoinGroupRequest::default()).await;
+        let number = f.request().await.context.id.number;
+        f.replies.respond(number, metadata(0));
+        assert_eq!(f.response(ApiKey::Metadata, 12).await.0, 1);
+        let gone = timeout(SOON, f.core.recv()).await.unwrap();
+        assert!(matches!(gone, Some(ClientEvent::Disconnected(_))));
     }
 
     #[tokio::test]

@@ -486,7 +486,19 @@ fn for_each_partition(
         | Response::AlterPartitionReassignments(_)
         | Response::ListPartitionReassignments(_)
         | Response::DescribeCluster(_)
-        | Response::DescribeTopicPartitions(_) => {}
+        | Response::DescribeTopicPartitions(_)
+        | Response::OffsetCommit(_)
+        | Response::OffsetFetch(_)
+        | Response::JoinGroup(_)
+        | Response::Heartbeat(_)
+        | Response::LeaveGroup(_)
+        | Response::SyncGroup(_)
+        | Response::DescribeGroups(_)
+        | Response::ListGroups(_)
+        | Response::DeleteGroups(_)
+        | Response::OffsetDelete(_)
+        | Response::ConsumerGroupHeartbeat(_)
+        | Response::ConsumerGroupDescribe(_) => {}
     }
 }
 

@@ -115,6 +115,20 @@ impl Broker {
                 let error = no_coordinator(&body).into();
                 fx.respond(context.id, body.error_response(context.api_version, &error));
             }
+            Request::OffsetCommit(_)
+            | Request::OffsetFetch(_)
+            | Request::JoinGroup(_)
+            | Request::Heartbeat(_)
+            | Request::LeaveGroup(_)
+            | Request::SyncGroup(_)
+            | Request::DescribeGroups(_)
+            | Request::ListGroups(_)
+            | Request::DeleteGroups(_)
+            | Request::OffsetDelete(_)
+            | Request::ConsumerGroupHeartbeat(_)
+            | Request::ConsumerGroupDescribe(_) => {
+                unreachable!("a request is of an API that is served")
+            }
         }
     }
 

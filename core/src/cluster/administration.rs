@@ -114,7 +114,19 @@ pub(crate) fn visit_topics(
         | Response::DescribeConfigs(_)
         | Response::ListPartitionReassignments(_)
         | Response::DescribeCluster(_)
-        | Response::DescribeTopicPartitions(_) => {}
+        | Response::DescribeTopicPartitions(_)
+        | Response::OffsetCommit(_)
+        | Response::OffsetFetch(_)
+        | Response::JoinGroup(_)
+        | Response::Heartbeat(_)
+        | Response::LeaveGroup(_)
+        | Response::SyncGroup(_)
+        | Response::DescribeGroups(_)
+        | Response::ListGroups(_)
+        | Response::DeleteGroups(_)
+        | Response::OffsetDelete(_)
+        | Response::ConsumerGroupHeartbeat(_)
+        | Response::ConsumerGroupDescribe(_) => {}
     }
 }
 
@@ -154,7 +166,19 @@ impl TryFrom<Request> for AdminRequest {
             | Request::DescribeConfigs(_)
             | Request::ListPartitionReassignments(_)
             | Request::DescribeCluster(_)
-            | Request::DescribeTopicPartitions(_)) => Err(other),
+            | Request::DescribeTopicPartitions(_)
+            | Request::OffsetCommit(_)
+            | Request::OffsetFetch(_)
+            | Request::JoinGroup(_)
+            | Request::Heartbeat(_)
+            | Request::LeaveGroup(_)
+            | Request::SyncGroup(_)
+            | Request::DescribeGroups(_)
+            | Request::ListGroups(_)
+            | Request::DeleteGroups(_)
+            | Request::OffsetDelete(_)
+            | Request::ConsumerGroupHeartbeat(_)
+            | Request::ConsumerGroupDescribe(_)) => Err(other),
         }
     }
 }

@@ -60,7 +60,19 @@ pub fn request(number: u64, request: &Request) -> Option<String> {
         | Request::AlterPartitionReassignments(_)
         | Request::ListPartitionReassignments(_)
         | Request::DescribeCluster(_)
-        | Request::DescribeTopicPartitions(_) => None,
+        | Request::DescribeTopicPartitions(_)
+        | Request::OffsetCommit(_)
+        | Request::OffsetFetch(_)
+        | Request::JoinGroup(_)
+        | Request::Heartbeat(_)
+        | Request::LeaveGroup(_)
+        | Request::SyncGroup(_)
+        | Request::DescribeGroups(_)
+        | Request::ListGroups(_)
+        | Request::DeleteGroups(_)
+        | Request::OffsetDelete(_)
+        | Request::ConsumerGroupHeartbeat(_)
+        | Request::ConsumerGroupDescribe(_) => None,
     }
 }
 
@@ -139,6 +151,18 @@ pub fn response(number: u64, response: &Response) -> Option<String> {
         | Response::AlterPartitionReassignments(_)
         | Response::ListPartitionReassignments(_)
         | Response::DescribeCluster(_)
-        | Response::DescribeTopicPartitions(_) => None,
+        | Response::DescribeTopicPartitions(_)
+        | Response::OffsetCommit(_)
+        | Response::OffsetFetch(_)
+        | Response::JoinGroup(_)
+        | Response::Heartbeat(_)
+        | Response::LeaveGroup(_)
+        | Response::SyncGroup(_)
+        | Response::DescribeGroups(_)
+        | Response::ListGroups(_)
+        | Response::DeleteGroups(_)
+        | Response::OffsetDelete(_)
+        | Response::ConsumerGroupHeartbeat(_)
+        | Response::ConsumerGroupDescribe(_) => None,
     }
 }

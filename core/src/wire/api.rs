@@ -7,10 +7,12 @@ use super::field::{At, Field};
 use super::read::{DecodeError, Reader};
 use super::write::{EncodeError, Segments, Writer};
 use super::{
-    alter_partition_reassignments, api_versions, create_partitions, create_topics, delete_topics,
-    describe_cluster, describe_configs, describe_topic_partitions, fetch, find_coordinator,
-    init_producer_id, list_offsets, list_partition_reassignments, metadata,
-    offset_for_leader_epoch, produce,
+    alter_partition_reassignments, api_versions, consumer_group_describe, consumer_group_heartbeat,
+    create_partitions, create_topics, delete_groups, delete_topics, describe_cluster,
+    describe_configs, describe_groups, describe_topic_partitions, fetch, find_coordinator,
+    heartbeat, init_producer_id, join_group, leave_group, list_groups, list_offsets,
+    list_partition_reassignments, metadata, offset_commit, offset_delete, offset_fetch,
+    offset_for_leader_epoch, produce, sync_group,
 };
 
 pub(crate) mod sealed {
@@ -338,9 +340,25 @@ apis! {
     2 ListOffsets: list_offsets::ListOffsetsRequest => list_offsets::ListOffsetsResponse, served 1..=11;
     /// Tells the brokers, the topics and who leads what.
     3 Metadata: metadata::MetadataRequest => metadata::MetadataResponse, served 0..=13;
+    /// Stores up to where a group has read.
+    8 OffsetCommit: offset_commit::OffsetCommitRequest => offset_commit::OffsetCommitResponse;
+    /// Tells from where a group goes on reading.
+    9 OffsetFetch: offset_fetch::OffsetFetchRequest => offset_fetch::OffsetFetchResponse;
     /// Tells which broker coordinates a group or a transaction. No broker does yet, and that is the answer; it is
     /// served because librdkafka compresses with lz4 only where it is.
     10 FindCoordinator: find_coordinator::FindCoordinatorRequest => find_coordinator::FindCoordinatorResponse, served 0..=6;
+    /// Makes a client a member of a classic group.
+    11 JoinGroup: join_group::JoinGroupRequest => join_group::JoinGroupResponse;
+    /// Keeps a member of a classic group alive.
+    12 Heartbeat: heartbeat::HeartbeatRequest => heartbeat::HeartbeatResponse;
+    /// Takes members out of a classic group.
+    13 LeaveGroup: leave_group::LeaveGroupRequest => leave_group::LeaveGroupResponse;
+    /// Hands out the assignment of a classic group.
+    14 SyncGroup: sync_group::SyncGroupRequest => sync_group::SyncGroupResponse;
+    /// Tells classic groups and their members.
+    15 DescribeGroups: describe_groups::DescribeGroupsRequest => describe_groups::DescribeGroupsResponse;
+    /// Tells which groups the broker coordinates.
+    16 ListGroups: list_groups::ListGroupsRequest => list_groups::ListGroupsResponse;
     /// Tells which versions of which APIs are served.
     18 ApiVersions: api_versions::ApiVersionsRequest => api_versions::ApiVersionsResponse, served 0..=5;
     /// Creates topics.
@@ -355,12 +373,20 @@ apis! {
     32 DescribeConfigs: describe_configs::DescribeConfigsRequest => describe_configs::DescribeConfigsResponse, served 1..=4;
     /// Adds partitions to topics.
     37 CreatePartitions: create_partitions::CreatePartitionsRequest => create_partitions::CreatePartitionsResponse, served 0..=3;
+    /// Deletes groups that have no members.
+    42 DeleteGroups: delete_groups::DeleteGroupsRequest => delete_groups::DeleteGroupsResponse;
     /// Begins and cancels reassignments of partitions.
     45 AlterPartitionReassignments: alter_partition_reassignments::AlterPartitionReassignmentsRequest => alter_partition_reassignments::AlterPartitionReassignmentsResponse, served 0..=1;
     /// Tells the reassignments that are in progress.
     46 ListPartitionReassignments: list_partition_reassignments::ListPartitionReassignmentsRequest => list_partition_reassignments::ListPartitionReassignmentsResponse, served 0..=0;
+    /// Deletes offsets of a group.
+    47 OffsetDelete: offset_delete::OffsetDeleteRequest => offset_delete::OffsetDeleteResponse;
     /// Tells the brokers, for administrators.
     60 DescribeCluster: describe_cluster::DescribeClusterRequest => describe_cluster::DescribeClusterResponse, served 0..=2;
+    /// Keeps a member of the consumer rebalance protocol, and tells it what to read.
+    68 ConsumerGroupHeartbeat: consumer_group_heartbeat::ConsumerGroupHeartbeatRequest => consumer_group_heartbeat::ConsumerGroupHeartbeatResponse;
+    /// Tells groups of the consumer rebalance protocol and their members.
+    69 ConsumerGroupDescribe: consumer_group_describe::ConsumerGroupDescribeRequest => consumer_group_describe::ConsumerGroupDescribeResponse;
     /// Tells topics a page at a time.
     75 DescribeTopicPartitions: describe_topic_partitions::DescribeTopicPartitionsRequest => describe_topic_partitions::DescribeTopicPartitionsResponse, served 0..=0;
 }

@@ -149,10 +149,13 @@ fn words_of_ours(message: &impl Debug) -> Vec<String> {
         }
     }
     absent_is_null(&mut words);
-    // Fields of a version that is newer than their schemas (KIP-1242).
+    // Fields of a version that is newer than their schemas (KIP-1242, KIP-1331).
     if words[0] == "ApiVersionsRequest" {
         let newer = [",", "cluster_id", ":", "None", ",", "node_id", ":", "-1"];
         replace(&mut words, &newer, &[]);
+    }
+    if words[0] == "DeleteGroupsResponse" {
+        replace(&mut words, &[",", "error_message", ":", "None"], &[]);
     }
     // Neither payload nor its size: the bytes have been compared.
     while let Some(place) = words.iter().position(|word| word == "Records") {
@@ -175,11 +178,21 @@ fn words_of_theirs(message: &impl Debug) -> Vec<String> {
     for unreleased in ["ongoing_txn_producer_id", "ongoing_txn_producer_epoch"] {
         replace(&mut words, &[",", unreleased, ":", "-1"], &[]);
     }
-    for newtype in ["BrokerId", "TopicName", "TransactionalId", "ProducerId"] {
+    for newtype in [
+        "BrokerId",
+        "GroupId",
+        "TopicName",
+        "TransactionalId",
+        "ProducerId",
+    ] {
         unwrap(&mut words, newtype, str::to_owned);
     }
-    while let Some(place) = words.iter().position(|word| word == "b") {
-        words.splice(place..place + 2, [String::from("RECORDS")]);
+    let records = ["records", ":", "Some", "(", "b"];
+    while let Some(place) = words
+        .windows(records.len())
+        .position(|five| five == records)
+    {
+        words.splice(place + 4..place + 6, [String::from("RECORDS")]);
     }
     absent_is_null(&mut words);
     words
@@ -198,6 +211,11 @@ proptest! {
     #[test]
     fn every_message_is_the_one_of_kafkas_schema_at_every_version(tape in tape()) {
         macro_rules! check {
+            // It has no flexible version, so no tagged field can stand in it.
+            (OffsetDelete, $module:ident, $request:ident, $response:ident) => {
+                agree::<$module::$request, messages::$request>(&tape, |_| {});
+                agree::<$module::$response, messages::$response>(&tape, |_| {});
+            };
             ($name:ident, $module:ident, $request:ident, $response:ident) => {
                 agree::<$module::$request, messages::$request>(&tape, |message| {
                     message.unknown_tagged_fields.insert(1_000, Bytes::from_static(b"later"));
@@ -249,7 +267,7 @@ fn headers_are_those_of_kafka_at_every_version() {
         assert_eq!(format!("{theirs_key:?}"), api_key.name());
         let (first, last) = api_key.versions();
         for version in first..=last {
-            // ListOffsets 11 is younger than `kafka-protocol`, and has the header of 10.
+            // A version that is younger than `kafka-protocol` (ListOffsets 11) has the header of the one before.
             let theirs_version = version.min(theirs_key.valid_versions().max);
             let request_header = theirs_key.request_header_version(theirs_version);
             assert_eq!(

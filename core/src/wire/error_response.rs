@@ -9,9 +9,13 @@ use super::delete_topics::DeleteTopicState;
 use super::describe_configs::DescribeConfigsResource;
 use super::describe_topic_partitions::TopicRequest;
 use super::fetch::{FetchPartition, FetchTopic};
+use super::leave_group::MemberIdentity;
 use super::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
 use super::list_partition_reassignments::ListPartitionReassignmentsTopics;
 use super::metadata::MetadataRequestTopic;
+use super::offset_commit::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use super::offset_delete::OffsetDeleteRequestTopic;
+use super::offset_fetch::{OffsetFetchRequestGroup, OffsetFetchRequestTopic};
 use super::offset_for_leader_epoch::{OffsetForLeaderPartition, OffsetForLeaderTopic};
 use super::produce::{PartitionProduceData, TopicProduceData};
 use super::tests::{all_samples, tape};
@@ -106,6 +110,46 @@ fn requests() -> Vec<(i16, Request, usize)> {
         topics: two::<TopicRequest>(),
         ..Default::default()
     };
+    let commit = OffsetCommitRequest {
+        topics: vec![
+            OffsetCommitRequestTopic {
+                partitions: two::<OffsetCommitRequestPartition>(),
+                ..Default::default()
+            };
+            2
+        ],
+        ..Default::default()
+    };
+    let committed = OffsetFetchRequest {
+        topics: Some(vec![
+            OffsetFetchRequestTopic {
+                partition_indexes: two(),
+                ..Default::default()
+            };
+            2
+        ]),
+        groups: two::<OffsetFetchRequestGroup>(),
+        ..Default::default()
+    };
+    let leave = LeaveGroupRequest {
+        members: two::<MemberIdentity>(),
+        ..Default::default()
+    };
+    let groups = DescribeGroupsRequest {
+        groups: two(),
+        ..Default::default()
+    };
+    let delete_groups = DeleteGroupsRequest {
+        groups_names: two(),
+    };
+    let delete_offsets = OffsetDeleteRequest {
+        topics: two::<OffsetDeleteRequestTopic>(),
+        ..Default::default()
+    };
+    let consumer_groups = ConsumerGroupDescribeRequest {
+        group_ids: two(),
+        ..Default::default()
+    };
     vec![
         (12, produce.into(), 4),
         (12, fetch.clone().into(), 1 + 4),
@@ -125,6 +169,21 @@ fn requests() -> Vec<(i16, Request, usize)> {
         (0, DescribeClusterRequest::default().into(), 1),
         (5, InitProducerIdRequest::default().into(), 1),
         (5, ApiVersionsRequest::default().into(), 1),
+        (10, commit.into(), 4),
+        (1, committed.clone().into(), 4),
+        (2, committed.clone().into(), 1),
+        (7, committed.clone().into(), 1),
+        (8, committed.into(), 2),
+        (9, JoinGroupRequest::default().into(), 1),
+        (4, HeartbeatRequest::default().into(), 1),
+        (5, leave.into(), 1), // the whole, not its members
+        (5, SyncGroupRequest::default().into(), 1),
+        (6, groups.into(), 2),
+        (5, ListGroupsRequest::default().into(), 1),
+        (3, delete_groups.into(), 2),
+        (0, delete_offsets.into(), 1), // the whole
+        (1, ConsumerGroupHeartbeatRequest::default().into(), 1),
+        (1, consumer_groups.into(), 2),
     ]
 }
 

@@ -43,6 +43,10 @@ pub struct Call {
 
 /// What a client wants done.
 #[derive(Clone, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "most actions send something, and they are carried out one by one"
+)]
 pub enum ClientAction {
     /// Connect to this node.
     Dial(u8),
