@@ -89,12 +89,15 @@ fn at<M: Message>(version: i16) -> Option<At> {
         })
 }
 
-fn read_message<M: Message>(reader: &mut Reader<'_>, version: i16) -> Result<M, DecodeError> {
+pub(super) fn read_message<M: Message>(
+    reader: &mut Reader<'_>,
+    version: i16,
+) -> Result<M, DecodeError> {
     let at = at::<M>(version).ok_or(DecodeError::UnsupportedVersion)?;
     M::decode(reader, at, false)
 }
 
-fn write_message<M: Message>(
+pub(super) fn write_message<M: Message>(
     message: &M,
     writer: &mut Writer,
     version: i16,

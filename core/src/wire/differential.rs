@@ -227,6 +227,12 @@ proptest! {
         }
         for_each_api!(check);
     }
+
+    #[test]
+    fn what_consumers_say_to_each_other_is_the_one_of_kafkas_schema_at_every_version(tape in tape()) {
+        agree::<ConsumerProtocolSubscription, messages::ConsumerProtocolSubscription>(&tape, |_| {});
+        agree::<ConsumerProtocolAssignment, messages::ConsumerProtocolAssignment>(&tape, |_| {});
+    }
 }
 
 /// The newest error of `kafka-protocol`; Kafka 4.4 has some more.

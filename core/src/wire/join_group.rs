@@ -39,7 +39,8 @@ message! {
     pub struct JoinGroupRequestProtocol {
         /// Its name: for consumers, that of an assignor.
         pub name: Str,
-        /// What the member says of itself in it: for consumers, its subscription.
+        /// What the member says of itself in it: for consumers, its subscription
+        /// ([`consumer_protocol`](super::consumer_protocol)).
         pub metadata: Bytes,
     }
 }

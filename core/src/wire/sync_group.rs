@@ -31,7 +31,8 @@ message! {
     pub struct SyncGroupRequestAssignment {
         /// The member.
         pub member_id: Str,
-        /// Its part: for consumers, partitions of topics.
+        /// Its part: for consumers, an assignment of the embedded protocol
+        /// ([`consumer_protocol`](super::consumer_protocol)).
         pub assignment: Bytes,
     }
 }

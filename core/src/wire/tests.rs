@@ -104,6 +104,8 @@ proptest! {
             };
         }
         for_each_api!(check);
+        reads_back_what_it_writes::<ConsumerProtocolSubscription>(&tape);
+        reads_back_what_it_writes::<ConsumerProtocolAssignment>(&tape);
     }
 
     #[test]
