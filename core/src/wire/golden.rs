@@ -2,8 +2,11 @@
 
 use bytes::Bytes;
 
+use super::consumer_protocol::TopicPartition;
 use super::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
 use super::metadata::MetadataRequestTopic;
+use super::offset_commit::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use super::offset_fetch::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use super::*;
 use crate::ids::TopicId;
 
@@ -51,7 +54,8 @@ const GOLDEN: &[Golden] = &[
         client: "confluent-kafka 2.16.1 (librdkafka 2.16)",
         api_key: ApiKey::InitProducerId,
         api_version: 4,
-        hex: "001600040000000200116c696272646b61666b612d676f6c64656e0000ffffffffffffffffffffffffffff00",
+        hex: "001600040000000200116c696272646b61666b612d676f6c64656e0000ffffffffffffffffffffffffffff\
+              00",
     },
     Golden {
         client: "confluent-kafka 2.16.1 (librdkafka 2.16)",
@@ -123,6 +127,99 @@ const GOLDEN: &[Golden] = &[
         api_version: 3,
         hex: "0002000300000002000f61696f6b61666b612d302e31342e30ffffffff000000000100017400000001000000\
               00fffffffffffffffe",
+    },
+    Golden {
+        client: "kafka-clients 4.4.0",
+        api_key: ApiKey::OffsetCommit,
+        api_version: 9,
+        hex: "0008000900000024000a636f6e73756d65722d3100026700000001046d2d31000202740200000000000000\
+              000000000500000001056d657461000000",
+    },
+    Golden {
+        client: "kafka-clients 4.4.0",
+        api_key: ApiKey::OffsetCommit,
+        api_version: 10,
+        hex: "0008000a00000029000a636f6e73756d65722d31000267000000011732424c554f48776853574b4c62306a\
+              4a457846484a6700020000000000000000000000000000004d020000000000000000000000050000000105\
+              6d657461000000",
+    },
+    Golden {
+        client: "kafka-clients 4.4.0",
+        api_key: ApiKey::OffsetFetch,
+        api_version: 9,
+        hex: "0009000900000007000a636f6e73756d65722d310002026700ffffffff020274020000000000000100",
+    },
+    Golden {
+        client: "kafka-clients 4.4.0",
+        api_key: ApiKey::OffsetFetch,
+        api_version: 10,
+        hex: "0009000a00000010000a636f6e73756d65722d31000202671732424c554f48776853574b4c62306a4a4578\
+              46484a6700000001020000000000000000000000000000004d020000000000000100",
+    },
+    Golden {
+        client: "kafka-clients 4.4.0",
+        api_key: ApiKey::JoinGroup,
+        api_version: 9,
+        hex: "000b000900000005000a636f6e73756d65722d310002670000afc8000493e0046d2d310009636f6e73756d\
+              6572020672616e676518000300000001000174ffffffff00000000ffffffffffff002e6e65656420746f20\
+              72652d6a6f696e20776974682074686520676976656e206d656d6265722d69643a206d2d3100",
+    },
+    Golden {
+        client: "kafka-clients 4.4.0",
+        api_key: ApiKey::Heartbeat,
+        api_version: 4,
+        hex: "000c00040000000a000a636f6e73756d65722d3100026700000001046d2d310000",
+    },
+    Golden {
+        client: "kafka-clients 4.4.0",
+        api_key: ApiKey::LeaveGroup,
+        api_version: 5,
+        hex: "000d000500000025000a636f6e73756d65722d3100026702046d2d31001d74686520636f6e73756d657220\
+              6973206265696e6720636c6f7365640000",
+    },
+    Golden {
+        client: "kafka-clients 4.4.0",
+        api_key: ApiKey::SyncGroup,
+        api_version: 5,
+        hex: "000e000500000006000a636f6e73756d65722d3100026700000001046d2d310009636f6e73756d65720672\
+              616e676502046d2d31160003000000010001740000000100000000ffffffff0000",
+    },
+    Golden {
+        client: "kafka-clients 4.4.0",
+        api_key: ApiKey::DescribeGroups,
+        api_version: 6,
+        hex: "000f00060000000c000761646d696e2d31000202670000",
+    },
+    Golden {
+        client: "kafka-clients 4.4.0",
+        api_key: ApiKey::ListGroups,
+        api_version: 5,
+        hex: "001000050000000e000761646d696e2d3100010100",
+    },
+    Golden {
+        client: "kafka-clients 4.4.0",
+        api_key: ApiKey::DeleteGroups,
+        api_version: 3,
+        hex: "002a000300000004000761646d696e2d3100030267026800",
+    },
+    Golden {
+        client: "kafka-clients 4.4.0",
+        api_key: ApiKey::OffsetDelete,
+        api_version: 0,
+        hex: "002f000000000006000761646d696e2d31000167000000010001740000000100000000",
+    },
+    Golden {
+        client: "kafka-clients 4.4.0",
+        api_key: ApiKey::ConsumerGroupHeartbeat,
+        api_version: 1,
+        hex: "004400010000000c000a636f6e73756d65722d310002671732424c554f48776853574b4c62306a4a457846\
+              484a67000000000000000493e002027400000100",
+    },
+    Golden {
+        client: "kafka-clients 4.4.0",
+        api_key: ApiKey::ConsumerGroupDescribe,
+        api_version: 1,
+        hex: "004500010000000a000761646d696e2d31000202670000",
     },
 ];
 
@@ -203,6 +300,93 @@ fn list_offsets_11_is_read_as_its_client_meant_it() {
     assert_eq!(
         golden(ApiKey::ListOffsets, 11),
         Request::ListOffsets(expected)
+    );
+}
+
+/// These versions are younger than `kafka-protocol`, too.
+#[test]
+fn offsets_by_topic_id_are_read_as_their_client_meant_them() {
+    let topic_id = TopicId(77);
+    let member_id = Str::from_static("2BLUOHwhSWKLb0jJExFHJg");
+    let expected = OffsetCommitRequest {
+        group_id: Str::from_static("g"),
+        generation_id_or_member_epoch: 1,
+        member_id: member_id.clone(),
+        topics: vec![OffsetCommitRequestTopic {
+            topic_id,
+            partitions: vec![OffsetCommitRequestPartition {
+                partition_index: 0,
+                committed_offset: 5,
+                committed_leader_epoch: 1,
+                committed_metadata: Some(Str::from_static("meta")),
+            }],
+            ..OffsetCommitRequestTopic::default()
+        }],
+        ..OffsetCommitRequest::default()
+    };
+    assert_eq!(
+        golden(ApiKey::OffsetCommit, 10),
+        Request::OffsetCommit(expected)
+    );
+    let expected = OffsetFetchRequest {
+        groups: vec![OffsetFetchRequestGroup {
+            group_id: Str::from_static("g"),
+            member_id: Some(member_id),
+            member_epoch: 1,
+            topics: Some(vec![OffsetFetchRequestTopics {
+                topic_id,
+                partition_indexes: vec![0],
+                ..OffsetFetchRequestTopics::default()
+            }]),
+        }],
+        require_stable: true,
+        ..OffsetFetchRequest::default()
+    };
+    assert_eq!(
+        golden(ApiKey::OffsetFetch, 10),
+        Request::OffsetFetch(expected)
+    );
+    let expected = DeleteGroupsRequest {
+        groups_names: vec![Str::from_static("g"), Str::from_static("h")],
+    };
+    assert_eq!(
+        golden(ApiKey::DeleteGroups, 3),
+        Request::DeleteGroups(expected)
+    );
+}
+
+#[test]
+fn a_member_joins_with_a_subscription_and_the_leader_hands_in_assignments() {
+    let Request::JoinGroup(join) = golden(ApiKey::JoinGroup, 9) else {
+        panic!("a request to join");
+    };
+    assert_eq!(
+        (&*join.protocols[0].name, join.protocols.len()),
+        ("range", 1)
+    );
+    let expected = ConsumerProtocolSubscription {
+        topics: vec![Str::from_static("t")],
+        ..ConsumerProtocolSubscription::default()
+    };
+    assert_eq!(
+        ConsumerProtocolSubscription::from_bytes(&join.protocols[0].metadata),
+        Ok(expected)
+    );
+
+    let Request::SyncGroup(sync) = golden(ApiKey::SyncGroup, 5) else {
+        panic!("a request with assignments");
+    };
+    let expected = ConsumerProtocolAssignment {
+        assigned_partitions: vec![TopicPartition {
+            topic: Str::from_static("t"),
+            partitions: vec![0],
+        }],
+        user_data: None,
+    };
+    assert_eq!(&*sync.assignments[0].member_id, "m-1");
+    assert_eq!(
+        ConsumerProtocolAssignment::from_bytes(&sync.assignments[0].assignment),
+        Ok(expected)
     );
 }
 

@@ -603,3 +603,25 @@ fn leader_hints_are_left_out_of_versions_that_have_no_place_for_them() {
     assert_eq!(response.to_body(9), without.to_body(9));
     assert_ne!(response.to_body(10), without.to_body(10));
 }
+
+/// Version 3 is younger than `kafka-protocol`. The bytes are those of Kafka's own class.
+#[test]
+fn why_a_group_is_not_deleted_is_said_in_words_from_version_3_on() {
+    let response = DeleteGroupsResponse {
+        results: vec![delete_groups::DeletableGroupResult {
+            group_id: "g".into(),
+            error_code: ErrorCode::NonEmptyGroup,
+            error_message: Some("why".into()),
+        }],
+        ..DeleteGroupsResponse::default()
+    };
+    let head = [0, 0, 0, 0, 2, 2, b'g', 0, 68];
+    assert_eq!(
+        response.to_body(3).unwrap().to_bytes(),
+        [&head[..], &[4], b"why", &[0, 0]].concat()
+    );
+    assert_eq!(
+        response.to_body(2).unwrap().to_bytes(),
+        [&head[..], &[0, 0]].concat()
+    );
+}
