@@ -31,4 +31,5 @@ pub mod links;
 mod queries;
 pub mod replica;
 pub mod describe;
+pub mod group;
 pub mod broker;
