@@ -353,7 +353,7 @@ list! {
         /// A follower lost trust because its leader's process had ended.
         LeaderProcessGone,
         /// An answer waited for the successor of a leader whose connection had broken.
-        LeaderInDoubt,
+        LeaderDisconnected,
         /// A follower lost trust because its leader's disk had stalled.
         LeaderDiskStalled,
         /// A replica started as a suspect.

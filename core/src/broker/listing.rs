@@ -110,7 +110,7 @@ impl Broker {
                 it.list_partition_reassignments(body).into()
             }
         });
-        if confirmed && self.waits_for_leader(&request, &response, fx) {
+        if confirmed && self.delay_for_leader(&request, &response, fx) {
             return;
         }
         fx.respond(context.id, response);

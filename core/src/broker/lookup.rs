@@ -123,8 +123,8 @@ impl Broker {
         let leader = announcement.leader?;
         let is_heard =
             leader == self.me.broker || self.links.hears(leader, self.now, &self.setup.timing);
-        let in_doubt = self.requests.doubts.contain(partition, self.now);
-        if !self.is_present_announcement(partition) || !is_heard || in_doubt {
+        let is_disconnected = self.requests.disconnected_leaders.lead(partition, self.now);
+        if !self.is_present_announcement(partition) || !is_heard || is_disconnected {
             return None;
         }
         Some((leader, announcement.leader_epoch))

@@ -11,7 +11,7 @@
 mod replication;
 mod metadata;
 mod controller;
-mod doubts;
+mod disconnected_leaders;
 mod release;
 mod requests;
 mod state_machine;

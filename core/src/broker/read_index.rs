@@ -16,7 +16,7 @@
 //!
 //! A round asks the other brokers too, and has an answer of each that is heard, or sees its connection break, before it
 //! confirms anything: they may lead what is told of, and a process that ended just before the request came has nothing to
-//! say any more (`doubts`). Whoever has not answered when the voters are asked again is not waited for: it may be paused.
+//! say any more (`disconnected_leaders`). Whoever has not answered when the voters are asked again is not waited for: it may be paused.
 //!
 //! Where no round succeeds in time, topics that the image has are told of as it has them, since partitions go on without
 //! a controller, and what it lacks is `LEADER_NOT_AVAILABLE`, which every client retries and none takes for *does not
@@ -346,7 +346,7 @@ impl Broker {
     }
 
     /// Another leads the metadata, and may answer what its predecessor has not.
-    pub(super) fn ask_new_controller(&mut self, fx: &mut Effects) {
+    pub(super) fn query_new_controller(&mut self, fx: &mut Effects) {
         self.ask_voters(BTreeSet::new(), fx);
     }
 

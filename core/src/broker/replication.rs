@@ -43,7 +43,7 @@ impl Broker {
 
     pub(super) fn on_link_down(&mut self, peer: BrokerId, fx: &mut Effects) {
         let change = self.links.down(peer, self.now);
-        self.doubt(peer);
+        self.on_leader_disconnected(peer);
         self.await_no_more(peer, fx);
         self.apply_link_change(change, fx);
         if fx.mutant(Mutant::TakesBrokenLinkForGone) {
@@ -65,7 +65,7 @@ impl Broker {
     pub(super) fn on_session_closed(&mut self, from: PeerIdentity, session: u64, fx: &mut Effects) {
         let change = self.links.session_closed(from, session);
         if self.links.is_broken(from.broker) {
-            self.doubt(from.broker);
+            self.on_leader_disconnected(from.broker);
             self.await_no_more(from.broker, fx);
         }
         if let Some(change) = change
@@ -228,7 +228,7 @@ impl Broker {
         if let LinkChange::Renewed(broker) = change
             && !self.links.is_broken(broker)
         {
-            self.trust_again(broker, fx);
+            self.on_leader_reconnected(broker, fx);
         }
         let all: Vec<TopicPartition> = match change {
             LinkChange::Trust(broker) => self
@@ -350,7 +350,7 @@ impl Broker {
             by: None,
         };
         self.leaders.insert(partition, told);
-        self.end_doubt(partition, fx);
+        self.on_leader_announced(partition, fx);
         let peers: Vec<BrokerId> = self.links.reachable().map(|peer| peer.broker).collect();
         for to in peers {
             fx.push(Effect::Send {
@@ -376,7 +376,7 @@ impl Broker {
         let by = Some(from);
         self.leaders
             .insert(partition, KnownLeader { announcement, by });
-        self.end_doubt(partition, fx);
+        self.on_leader_announced(partition, fx);
         self.wake_requests(partition, fx);
     }
 

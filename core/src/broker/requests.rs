@@ -16,7 +16,7 @@ use crate::wire::find_coordinator::KEY_GROUP;
 use crate::wire::{ErrorCode, FindCoordinatorRequest, Request, RequestMessage as _};
 
 use super::admin::ControllerRequests;
-use super::doubts::Doubts;
+use super::disconnected_leaders::DisconnectedLeaders;
 use super::fetch_session::Sessions;
 use super::listing::{ImageRequest, ImageRequestBody};
 use super::produce::OpenBatches;
@@ -41,7 +41,7 @@ pub(super) struct Requests {
     pub(super) producer_ids: ProducerIds,
     pub(super) controller_requests: ControllerRequests,
     pub(super) read_indexes: ReadIndexes,
-    pub(super) doubts: Doubts,
+    pub(super) disconnected_leaders: DisconnectedLeaders,
     /// `fetch.max.bytes`, read again once the image has moved.
     pub(super) fetch_bytes_max: Option<i32>,
 }
