@@ -10,7 +10,7 @@
 //!
 //! A machine that falls silent is found by the election timeout. A process that has ended is found at once: its own
 //! connection is closed, and its machine refuses a new one. Either alone proves nothing, since a network breaks
-//! connections, and a listener may be unreachable while the process runs; see [`Link::is_gone`].
+//! connections, and a listener may be unreachable while the process runs; see [`Link::process_has_ended`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -70,7 +70,7 @@ pub struct Link {
     /// was first heard: nothing listens there.
     pub refused: bool,
     /// When the peer was last heard.
-    pub heard_at: Instant,
+    pub last_contact: Instant,
     /// When the latest of our heartbeats was sent that the peer's present incarnation has echoed.
     pub proven_at: Option<Instant>,
     /// How long the peer's disk keeps an order waiting, as it last said.
@@ -106,17 +106,17 @@ impl Link {
     /// Whether the peer's process has ended, as far as a peer can see: nothing can come from it any more, and its machine
     /// answers that nothing listens at its address.
     #[must_use]
-    pub const fn is_gone(&self) -> bool {
+    pub const fn process_has_ended(&self) -> bool {
         self.session_closed && self.refused && self.outgoing.is_none()
     }
 
     /// Whether the peer has been heard within the election timeout.
-    fn is_heard(&self, now: Instant, timing: &Timing) -> bool {
-        self.incoming.is_some() && now.since(self.heard_at) < timing.election_timeout
+    fn has_contact(&self, now: Instant, timing: &Timing) -> bool {
+        self.incoming.is_some() && now.since(self.last_contact) < timing.election_timeout
     }
 
     /// Another start of the peer speaks: what an earlier one has said and echoed is void.
-    fn enter_start(&mut self, peer: PeerIdentity) -> [LinkChange; 2] {
+    fn enter_incarnation(&mut self, peer: PeerIdentity) -> [LinkChange; 2] {
         self.incoming = Some(peer);
         self.proven_at = None;
         self.to_echo = None;
@@ -130,7 +130,7 @@ impl Link {
 }
 
 /// Whether `known` is a start that is over where `peer` speaks.
-fn is_over(known: &PeerIdentity, peer: &PeerIdentity) -> bool {
+fn is_superseded(known: &PeerIdentity, peer: &PeerIdentity) -> bool {
     known.directory != peer.directory || known.incarnation < peer.incarnation
 }
 
@@ -140,7 +140,7 @@ pub struct Links {
     peers: BTreeMap<BrokerId, Link>,
     started_at: Instant,
     /// What must never be: a second node is let in under the id of one that is heard.
-    lets_namesakes_in: bool,
+    accepts_duplicates: bool,
     /// What must never be: what the machine of a peer has refused before its present session counts.
     keeps_refusals: bool,
 }
@@ -152,15 +152,15 @@ impl Links {
         Self {
             peers: BTreeMap::new(),
             started_at: now,
-            lets_namesakes_in: false,
+            accepts_duplicates: false,
             keeps_refusals: false,
         }
     }
 
     /// The same, but for a clause that a mutant breaks.
     #[must_use]
-    pub(crate) const fn letting_namesakes_in(mut self, broken: bool) -> Self {
-        self.lets_namesakes_in = broken;
+    pub(crate) const fn accepting_duplicates(mut self, broken: bool) -> Self {
+        self.accepts_duplicates = broken;
         self
     }
 
@@ -192,7 +192,7 @@ impl Links {
 
     /// Whether this very start of the voter's broker is the latest that is known.
     #[must_use]
-    pub fn speaks(&self, voter: Voter, incarnation: Incarnation) -> bool {
+    pub fn is_latest_incarnation(&self, voter: Voter, incarnation: Incarnation) -> bool {
         self.get(voter.broker)
             .and_then(|link| link.incoming)
             .is_some_and(|peer| peer.voter() == voter && peer.incarnation == incarnation)
@@ -209,10 +209,10 @@ impl Links {
     /// When this very start of the voter's broker was last heard, or might have been: not since another start of it
     /// speaks. `None` where the broker was never heard.
     #[must_use]
-    pub fn heard_at(&self, voter: Voter, incarnation: Incarnation) -> Option<Instant> {
+    pub fn last_contact(&self, voter: Voter, incarnation: Incarnation) -> Option<Instant> {
         let link = self.get(voter.broker)?;
-        if self.speaks(voter, incarnation) {
-            Some(link.heard_at)
+        if self.is_latest_incarnation(voter, incarnation) {
+            Some(link.last_contact)
         } else {
             Some(link.session_since)
         }
@@ -221,7 +221,7 @@ impl Links {
     /// The directory on which the same broker runs already, heard within the election timeout, where `peer` speaks
     /// from another: two nodes are configured as one.
     #[must_use]
-    pub fn other_directory_heard(
+    pub fn duplicate_directory(
         &self,
         peer: &PeerIdentity,
         now: Instant,
@@ -229,8 +229,8 @@ impl Links {
     ) -> Option<DirectoryId> {
         let link = self.get(peer.broker)?;
         let known = link.incoming?;
-        let is_heard = link.is_heard(now, timing) && !self.lets_namesakes_in;
-        (known.directory != peer.directory && is_heard).then_some(known.directory)
+        let has_contact = link.has_contact(now, timing) && !self.accepts_duplicates;
+        (known.directory != peer.directory && has_contact).then_some(known.directory)
     }
 
     /// What the peer's directory takes, as it last said.
@@ -244,8 +244,8 @@ impl Links {
     #[must_use]
     pub fn is_offline(&self, voter: Voter) -> bool {
         self.get(voter.broker).is_some_and(|link| {
-            let speaks = link.incoming.is_some_and(|peer| peer.voter() == voter);
-            speaks && link.directory == DirectoryState::Offline
+            let is_current = link.incoming.is_some_and(|peer| peer.voter() == voter);
+            is_current && link.directory == DirectoryState::Offline
         })
     }
 
@@ -265,9 +265,9 @@ impl Links {
 
     /// Whether the peer has been heard within the election timeout, and its process has not ended since.
     #[must_use]
-    pub fn hears(&self, broker: BrokerId, now: Instant, timing: &Timing) -> bool {
+    pub fn is_alive(&self, broker: BrokerId, now: Instant, timing: &Timing) -> bool {
         self.get(broker)
-            .is_some_and(|link| link.is_heard(now, timing) && !link.is_gone())
+            .is_some_and(|link| link.has_contact(now, timing) && !link.process_has_ended())
     }
 
     /// When what the voter last echoed was sent; the broker's start where it has echoed nothing yet in this
@@ -286,11 +286,15 @@ impl Links {
         now: Instant,
         timing: &Timing,
     ) -> Vec<LinkChange> {
-        let other = self.other_directory_heard(&peer, now, timing);
+        let other = self.duplicate_directory(&peer, now, timing);
         let link = self.link(peer.broker, now);
         let mut changes = Vec::new();
-        if other.is_none() && link.incoming.is_some_and(|known| is_over(&known, &peer)) {
-            changes.extend(link.enter_start(peer));
+        if other.is_none()
+            && link
+                .incoming
+                .is_some_and(|known| is_superseded(&known, &peer))
+        {
+            changes.extend(link.enter_incarnation(peer));
         }
         link.outgoing = Some(peer);
         link.refused = false;
@@ -307,9 +311,9 @@ impl Links {
     /// The peer's machine refuses to connect.
     pub(crate) fn refused(&mut self, peer: BrokerId, now: Instant) -> Option<LinkChange> {
         let link = self.link(peer, now);
-        let was_gone = link.is_gone();
+        let had_ended = link.process_has_ended();
         link.refused = true;
-        (link.is_gone() && !was_gone).then_some(LinkChange::Trust(peer))
+        (link.process_has_ended() && !had_ended).then_some(LinkChange::Trust(peer))
     }
 
     /// The connection of a session is closed: nothing more comes on it.
@@ -322,21 +326,21 @@ impl Links {
         if link.incoming != Some(peer) || link.session != session {
             return None; // a later one has replaced it
         }
-        let was_gone = link.is_gone();
+        let had_ended = link.process_has_ended();
         link.session_closed = true;
-        (link.is_gone() && !was_gone).then_some(LinkChange::Trust(peer.broker))
+        (link.process_has_ended() && !had_ended).then_some(LinkChange::Trust(peer.broker))
     }
 
     /// Something came in. Returns `None` where it must be ignored: it comes from an incarnation, or a connection of
     /// it, that a later one has replaced, or from a second node that calls itself by the name of one that runs.
-    pub(crate) fn heard(
+    pub(crate) fn on_message(
         &mut self,
         from: PeerIdentity,
         session: u64,
         now: Instant,
         timing: &Timing,
     ) -> Option<Vec<LinkChange>> {
-        if self.other_directory_heard(&from, now, timing).is_some() {
+        if self.duplicate_directory(&from, now, timing).is_some() {
             return None;
         }
         let keeps_refusals = self.keeps_refusals;
@@ -347,11 +351,14 @@ impl Links {
             if older || session < link.session {
                 return None;
             }
-            if is_over(&known, &from) {
-                changes.extend(link.enter_start(from));
+            if is_superseded(&known, &from) {
+                changes.extend(link.enter_incarnation(from));
             }
         }
-        if link.outgoing.is_some_and(|known| is_over(&known, &from)) {
+        if link
+            .outgoing
+            .is_some_and(|known| is_superseded(&known, &from))
+        {
             // Nobody is at its other end any more, and a machine that lost its power has not said so.
             link.outgoing = None;
             changes.push(LinkChange::Replaced(from.broker));
@@ -365,7 +372,7 @@ impl Links {
         }
         link.incoming = Some(from);
         link.session_closed = false;
-        link.heard_at = now;
+        link.last_contact = now;
         link.silent = false;
         Some(changes)
     }
@@ -424,7 +431,7 @@ impl Links {
         let mut changes = Vec::new();
         let started_at = self.started_at;
         for (&broker, link) in &mut self.peers {
-            if !link.silent && now.since(link.heard_at) >= timing.election_timeout {
+            if !link.silent && now.since(link.last_contact) >= timing.election_timeout {
                 link.silent = true;
                 changes.push(LinkChange::Trust(broker));
             }
@@ -445,7 +452,7 @@ impl Links {
     #[must_use]
     pub(crate) fn next_deadline(&self, timing: &Timing) -> Option<Instant> {
         let silent =
-            |link: &Link| (!link.silent).then_some(link.heard_at + timing.election_timeout);
+            |link: &Link| (!link.silent).then_some(link.last_contact + timing.election_timeout);
         let unproven = |link: &Link| {
             let proven_at = link.proven_at.unwrap_or(self.started_at);
             (!link.unproven).then_some(proven_at + timing.election_timeout)
@@ -473,7 +480,7 @@ impl Links {
             session_since: now,
             session_closed: false,
             refused: false,
-            heard_at: now,
+            last_contact: now,
             proven_at: None,
             disk_stalled: Duration::ZERO,
             directory: DirectoryState::Online,

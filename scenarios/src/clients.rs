@@ -213,7 +213,7 @@ impl Scenario {
     pub fn leader_told_by(&self, node: u8) -> Option<u8> {
         let process = self.cluster().node(node).process.as_ref();
         let broker = &process.expect("the node runs").broker;
-        let told = broker.told_leader(self.partition(), self.cluster().hooks())?;
+        let told = broker.leader_for_clients(self.partition(), self.cluster().hooks())?;
         u8::try_from(told.0).ok()
     }
 

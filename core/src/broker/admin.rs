@@ -27,13 +27,13 @@ const RETRY_SOON: Duration = Duration::from_millis(100);
 /// After this long a request is sent again where nothing came back.
 const RETRY_LATE: Duration = Duration::from_secs(2);
 /// How long a request is tried at least. A client that would rather not wait means the work, not the asking.
-const PATIENCE_MIN: Duration = Duration::from_secs(1);
+const TIMEOUT_MIN: Duration = Duration::from_secs(1);
 /// What a client is told whose request the controller does not know.
 const UNSUPPORTED: &str = "The controller runs an earlier version of varve, which does not know this request: upgrade every broker.";
 /// What a client is told whose answer got lost on its way here.
 const UNREADABLE: &str = "The controller's answer cannot be told in this API version.";
 /// How long the creation of a topic that somebody asked about is tried.
-const AUTO_CREATE_PATIENCE: Duration = Duration::from_secs(10);
+const AUTO_CREATE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The version of CreateTopics that a broker uses of its own accord: controllers of earlier builds know it as well.
 const AUTO_CREATE_VERSION: i16 = 7;
@@ -50,10 +50,10 @@ struct WaitingAdmin {
 
 /// A request that the controller has not answered.
 #[derive(Debug)]
-struct Asked {
+struct PendingRequest {
     controller_request: peer::ControllerRequest,
     purpose: Purpose,
-    ask_at: Instant,
+    retry_at: Instant,
     /// When it need not be asked any more.
     until: Option<Instant>,
 }
@@ -73,13 +73,13 @@ pub(super) enum Purpose {
 #[derive(Debug, Default)]
 pub(super) struct ControllerRequests {
     /// Those that it has not answered.
-    asked: BTreeMap<u64, Asked>,
+    pending: BTreeMap<u64, PendingRequest>,
     /// When each of them is asked again.
     due: BTreeSet<(Instant, u64)>,
     /// Numbers them. The broker's own, which nobody waits for, have the number 0.
     last: u64,
     /// Requests of which the controller has decided, by where the metadata end that this broker is to have.
-    unseen: BTreeSet<(Offset, RequestId)>,
+    unapplied: BTreeSet<(Offset, RequestId)>,
     /// Topics that are being created because somebody asked about them.
     creating: BTreeSet<Str>,
 }
@@ -93,8 +93,8 @@ impl Broker {
         fx: &mut Effects,
     ) {
         let id = context.id;
-        let patience = Duration::from_millis(u64::try_from(body.timeout_ms()).unwrap_or(0));
-        let deadline = self.now + patience.max(PATIENCE_MIN);
+        let timeout = Duration::from_millis(u64::try_from(body.timeout_ms()).unwrap_or(0));
+        let deadline = self.now + timeout.max(TIMEOUT_MIN);
         let forwarded = ForwardedRequest {
             api_version: context.api_version,
             client_id: context.client_id.clone(),
@@ -131,7 +131,7 @@ impl Broker {
             request: Some(AdminRequest::CreateTopics(request)),
         };
         let controller_request = peer::ControllerRequest::Client(Box::new(forwarded));
-        let until = self.now + AUTO_CREATE_PATIENCE;
+        let until = self.now + AUTO_CREATE_TIMEOUT;
         self.put_controller_request(
             controller_request,
             Purpose::AutoCreate(names),
@@ -151,35 +151,35 @@ impl Broker {
         let controller_requests = &mut self.requests.controller_requests;
         controller_requests.last += 1;
         let id = controller_requests.last;
-        let ask_at = self.now + RETRY_LATE;
-        controller_requests.due.insert((ask_at, id));
-        let asked = Asked {
+        let retry_at = self.now + RETRY_LATE;
+        controller_requests.due.insert((retry_at, id));
+        let pending = PendingRequest {
             controller_request: controller_request.clone(),
             purpose,
-            ask_at,
+            retry_at,
             until,
         };
-        controller_requests.asked.insert(id, asked);
-        if !self.ask_controller(id, controller_request, fx) {
+        controller_requests.pending.insert(id, pending);
+        if !self.send_to_controller(id, controller_request, fx) {
             self.ask_soon(id);
         }
     }
 
     /// Asks again what is due to be.
-    pub(super) fn ask_again(&mut self, fx: &mut Effects) {
+    pub(super) fn retry_controller_requests(&mut self, fx: &mut Effects) {
         while let Some(&(at, id)) = self.requests.controller_requests.due.first()
             && at <= self.now
         {
-            let asked = &self.requests.controller_requests.asked[&id];
-            if asked.until.is_some_and(|until| until <= self.now) {
+            let pending = &self.requests.controller_requests.pending[&id];
+            if pending.until.is_some_and(|until| until <= self.now) {
                 self.give_up(id);
                 continue;
             }
-            let controller_request = asked.controller_request.clone();
+            let controller_request = pending.controller_request.clone();
             self.requests
                 .controller_requests
-                .ask_at(id, self.now + RETRY_LATE);
-            if !self.ask_controller(id, controller_request, fx) {
+                .retry_at(id, self.now + RETRY_LATE);
+            if !self.send_to_controller(id, controller_request, fx) {
                 self.ask_soon(id);
             }
         }
@@ -188,7 +188,7 @@ impl Broker {
     fn ask_soon(&mut self, id: u64) {
         self.requests
             .controller_requests
-            .ask_at(id, self.now + RETRY_SOON);
+            .retry_at(id, self.now + RETRY_SOON);
     }
 
     fn give_up(&mut self, id: u64) {
@@ -269,26 +269,26 @@ impl Broker {
             admin.decided = Some((metadata_end, response));
             self.requests
                 .controller_requests
-                .unseen
+                .unapplied
                 .insert((metadata_end, id));
-            self.answer_seen(fx);
+            self.answer_applied(fx);
         }
     }
 
     /// The image has advanced: answers what it now has.
-    pub(super) fn image_moved(&mut self, fx: &mut Effects) {
+    pub(super) fn answer_from_advanced_image(&mut self, fx: &mut Effects) {
         self.requests.fetch_bytes_max = None;
         self.finish_read_index_round(fx);
-        self.answer_seen(fx);
+        self.answer_applied(fx);
     }
 
     /// Answers administrators of whose work the image has all.
-    fn answer_seen(&mut self, fx: &mut Effects) {
+    fn answer_applied(&mut self, fx: &mut Effects) {
         let applied = self.metadata_offset();
-        while let Some(&(metadata_end, id)) = self.requests.controller_requests.unseen.first()
+        while let Some(&(metadata_end, id)) = self.requests.controller_requests.unapplied.first()
             && metadata_end <= applied
         {
-            self.requests.controller_requests.unseen.pop_first();
+            self.requests.controller_requests.unapplied.pop_first();
             if let Some(admin) = self.requests.purgatory.take::<WaitingAdmin>(id)
                 && let Some((_, response)) = admin.decided
             {
@@ -347,7 +347,7 @@ impl Delayed for WaitingAdmin {
         controller_requests.forget(self.controller_request);
         if let Some((metadata_end, _)) = self.decided {
             controller_requests
-                .unseen
+                .unapplied
                 .remove(&(metadata_end, self.context.id));
         }
     }
@@ -357,7 +357,7 @@ impl ControllerRequests {
     /// Every request that is not answered is sent again in its time.
     pub(super) fn assert_invariants(&self) {
         assert_eq!(
-            self.asked.len(),
+            self.pending.len(),
             self.due.len(),
             "every request to the controller is sent again in its time"
         );
@@ -368,19 +368,19 @@ impl ControllerRequests {
         self.due.first().map(|(at, _)| *at)
     }
 
-    fn ask_at(&mut self, id: u64, at: Instant) {
-        if let Some(asked) = self.asked.get_mut(&id) {
-            self.due.remove(&(asked.ask_at, id));
+    fn retry_at(&mut self, id: u64, at: Instant) {
+        if let Some(pending) = self.pending.get_mut(&id) {
+            self.due.remove(&(pending.retry_at, id));
             self.due.insert((at, id));
-            asked.ask_at = at;
+            pending.retry_at = at;
         }
     }
 
     /// Asks it no more. Returns what it was asked for.
     fn forget(&mut self, id: u64) -> Option<Purpose> {
-        let asked = self.asked.remove(&id)?;
-        self.due.remove(&(asked.ask_at, id));
-        Some(asked.purpose)
+        let pending = self.pending.remove(&id)?;
+        self.due.remove(&(pending.retry_at, id));
+        Some(pending.purpose)
     }
 
     fn end_creation(&mut self, names: Vec<Str>) {

@@ -36,7 +36,7 @@ pub(super) struct UncommittedDecision {
 
 impl Broker {
     /// The metadata replica was touched: begins or ends to be the controller, answers what is committed.
-    pub(super) fn control(&mut self, fx: &mut Effects) {
+    pub(super) fn review_controller(&mut self, fx: &mut Effects) {
         let Some(replica) = self.replicas.get(&TopicPartition::METADATA) else {
             return;
         };
@@ -48,7 +48,7 @@ impl Broker {
         if review.begins {
             self.reconcile_cluster(fx);
         }
-        self.admit_brokers(fx);
+        self.unfence_returned_brokers(fx);
         self.answer_early_read_indexes(fx);
         let committed = if fx.mutant(Mutant::AnswersUncommitted) {
             end
@@ -89,7 +89,7 @@ impl Broker {
                     .controller_id()
                     .is_some_and(|id| id != self.me.broker && id != from.broker);
             if relay {
-                self.ask_controller(RELAYED, controller_request, fx);
+                self.send_to_controller(RELAYED, controller_request, fx);
             }
             self.answer_not_controller(from.broker, id, fx);
             return;
@@ -121,7 +121,7 @@ impl Broker {
             decision: planned.decision,
             administration,
         };
-        self.carry_out(&planned.records, uncommitted, fx);
+        self.append_and_answer(&planned.records, uncommitted, fx);
     }
 
     fn plan_forwarded(
@@ -158,7 +158,7 @@ impl Broker {
     }
 
     /// Appends what was planned; the answer waits for its commit.
-    fn carry_out(
+    fn append_and_answer(
         &mut self,
         records: &[MetadataRecord],
         uncommitted: UncommittedDecision,
@@ -204,14 +204,14 @@ impl Broker {
     pub(super) fn do_housekeeping(&mut self, fx: &mut Effects) {
         self.arm(Timer::Housekeeping, Some(self.now + HOUSEKEEPING_INTERVAL));
         if self.stopping {
-            self.hand_over(fx);
+            self.transfer_leaderships(fx);
             return;
         }
         self.follow_metadata(fx);
         self.register(fx);
-        self.report_again(fx);
-        self.ask_for_releases(fx);
-        self.return_leadership(fx);
+        self.retry_voter_reports(fx);
+        self.request_releases(fx);
+        self.restore_preferred_leaders(fx);
         self.reconcile_cluster(fx);
     }
 
@@ -223,13 +223,17 @@ impl Broker {
         };
         let mut records = Vec::new();
         for broker in image.brokers() {
-            let heard_at = self
+            let last_contact = self
                 .links
-                .heard_at(broker.voter(), broker.registration.incarnation);
+                .last_contact(broker.voter(), broker.registration.incarnation);
             let silent = broker.registration.broker != self.me.broker
-                && heard_at.is_none_or(|at| self.now.since(at) >= self.setup.session_timeout);
-            let gone = silent || self.links.is_offline(broker.voter());
-            records.extend(cluster::plan_liveness(broker, self.is_fit(broker), gone));
+                && last_contact.is_none_or(|at| self.now.since(at) >= self.setup.session_timeout);
+            let must_fence = silent || self.links.is_offline(broker.voter());
+            records.extend(cluster::plan_liveness(
+                broker,
+                self.can_be_unfenced(broker),
+                must_fence,
+            ));
         }
         self.append_metadata(&records, fx);
         let Some(image) = self.metadata.log.speculative() else {
@@ -246,26 +250,29 @@ impl Broker {
     }
 
     /// Whether a broker is heard and has the metadata: it can be given work.
-    fn is_fit(&self, broker: &BrokerImage) -> bool {
+    fn can_be_unfenced(&self, broker: &BrokerImage) -> bool {
         let registration = &broker.registration;
         if registration.broker == self.me.broker {
             return *registration == self.setup.registration;
         }
         // Another start of the broker speaks for itself alone.
-        let speaks = self.links.speaks(broker.voter(), registration.incarnation);
+        let is_latest = self
+            .links
+            .is_latest_incarnation(broker.voter(), registration.incarnation);
         let metadata = self.replica(TopicPartition::METADATA);
-        speaks
+        is_latest
             && !self.links.is_offline(broker.voter())
             && self
                 .links
-                .hears(registration.broker, self.now, &self.setup.timing)
+                .is_alive(registration.broker, self.now, &self.setup.timing)
             && metadata.is_some_and(|replica| replica.is_current(broker.voter(), &self.links))
     }
 
     /// As controller: gives work to a broker that has come back as soon as it can take it.
-    fn admit_brokers(&mut self, fx: &mut Effects) {
-        let returns =
-            |broker: &BrokerImage| broker.state == BrokerState::Fenced && self.is_fit(broker);
+    fn unfence_returned_brokers(&mut self, fx: &mut Effects) {
+        let returns = |broker: &BrokerImage| {
+            broker.state == BrokerState::Fenced && self.can_be_unfenced(broker)
+        };
         let metadata = self.replica(TopicPartition::METADATA);
         if self.failure.is_some() || !metadata.is_some_and(Replica::takes_records) {
             return; // what cannot be written now is looked at again with the next housekeeping
@@ -277,7 +284,7 @@ impl Broker {
     }
 
     /// Hands leaderships back to whom the placement prefers, once that broker is current and given work.
-    fn return_leadership(&mut self, fx: &mut Effects) {
+    fn restore_preferred_leaders(&mut self, fx: &mut Effects) {
         if !self.configs().auto_leader_rebalance() {
             return;
         }
@@ -285,12 +292,12 @@ impl Broker {
             let replica = self.replicas.get(partition);
             replica.is_some_and(|replica| replica.is_leader())
         };
-        self.metadata.misplaced.retain(leads);
+        self.metadata.imbalanced.retain(leads);
         let returns: Vec<_> = self
             .metadata
-            .misplaced
+            .imbalanced
             .iter()
-            .filter_map(|&id| Some((id, self.fit_to_return(id)?)))
+            .filter_map(|&id| Some((id, self.eligible_preferred_leader(id)?)))
             .collect();
         for (partition, preferred) in returns {
             self.with_replica(partition, fx, |replica, cx| {
@@ -301,7 +308,7 @@ impl Broker {
 
     /// Whom the placement prefers to lead a partition, if that broker has everything, is given work, and has been
     /// heard for long enough to stay.
-    fn fit_to_return(&self, partition: TopicPartition) -> Option<Voter> {
+    fn eligible_preferred_leader(&self, partition: TopicPartition) -> Option<Voter> {
         let image = self.metadata.image();
         let preferred = *image.partition(partition)?.target.first()?;
         let active = image

@@ -40,7 +40,7 @@ use crate::wire::{ErrorCode, FetchRequest, FetchResponse, Records, Str};
 
 use super::Broker;
 use super::fetch_session::{SentPartition, SessionContext, Target};
-use super::lookup::{Named, PendingConfirmation, end_of_epoch, refusal_of_leader};
+use super::lookup::{PendingConfirmation, TopicReference, end_of_epoch, refusal_of_leader};
 use super::purgatory::Delayed;
 
 /// From this version on topics are named by id.
@@ -166,8 +166,9 @@ impl Broker {
                         .min(bytes_max.saturating_sub(planned)),
                     at_least_one: planned == 0,
                 };
-                self.know(&mut fetch.targets[place], api_version);
-                let fetched = self.look(&fetch.targets[place], api_version, id, place, room, fx);
+                self.remember_topic_name(&mut fetch.targets[place], api_version);
+                let fetched =
+                    self.fetch_partition(&fetch.targets[place], api_version, id, place, room, fx);
                 planned += match &fetched.found {
                     PartitionResult::Reading(_) => room.bytes.max(1),
                     PartitionResult::Read(_, records) => records.len(),
@@ -188,11 +189,11 @@ impl Broker {
         let max_wait = Duration::from_millis(u64::try_from(body.max_wait_ms).unwrap_or(0));
         fetch.only_pending |= fetch.is_satisfied();
         let timeout = fetch.timeout().filter(|_| fetch.only_pending);
-        self.let_wait(fetch, timeout.unwrap_or(max_wait));
+        self.delay_fetch(fetch, timeout.unwrap_or(max_wait));
     }
 
     /// Lets a fetch wait for its partitions.
-    fn let_wait(&mut self, fetch: Box<WaitingFetch>, timeout: Duration) {
+    fn delay_fetch(&mut self, fetch: Box<WaitingFetch>, timeout: Duration) {
         let id = fetch.context.id;
         for (place, fetched) in fetch.fetched.iter().enumerate() {
             if let Some(partition) = fetched.partition {
@@ -211,7 +212,7 @@ impl Broker {
     }
 
     /// Looks at one partition.
-    fn look(
+    fn fetch_partition(
         &mut self,
         target: &Target,
         api_version: i16,
@@ -221,9 +222,9 @@ impl Broker {
         fx: &mut Effects,
     ) -> FetchedPartition {
         let named = if api_version >= BY_ID_FROM {
-            Named::Id(target.topic_id)
+            TopicReference::Id(target.topic_id)
         } else {
-            Named::Name(&target.topic)
+            TopicReference::Name(&target.topic)
         };
         let partition = self
             .find_topic(named)
@@ -236,7 +237,7 @@ impl Broker {
                     .unwrap_or_else(PartitionResult::Refused),
             },
             (Err(ErrorCode::UnknownTopicId), Some(name)) => {
-                self.look_for_namesake(name, target.partition)
+                self.find_recreated_topic(name, target.partition)
             }
             (Err(code), _) => FetchedPartition {
                 partition: None,
@@ -246,7 +247,7 @@ impl Broker {
     }
 
     /// Keeps the name of a topic that is there by its id.
-    fn know(&self, target: &mut Target, api_version: i16) {
+    fn remember_topic_name(&self, target: &mut Target, api_version: i16) {
         if api_version >= BY_ID_FROM && target.known_as.is_none() {
             let topic = self.image().topic(target.topic_id);
             target.known_as = topic.map(|topic| topic.name.clone());
@@ -255,17 +256,17 @@ impl Broker {
 
     /// What is told of a topic that has been deleted since it was found: as in Kafka, which then finds whatever has its
     /// name.
-    fn look_for_namesake(&self, name: &str, partition: i32) -> FetchedPartition {
-        let namesake = self
-            .find_topic(Named::Name(name))
+    fn find_recreated_topic(&self, name: &str, partition: i32) -> FetchedPartition {
+        let recreated = self
+            .find_topic(TopicReference::Name(name))
             .and_then(|topic| self.find_partition(topic, partition));
-        let code = match namesake {
+        let code = match recreated {
             Ok(partition) if self.replica(partition).is_none() => ErrorCode::NotLeaderOrFollower,
             Ok(_) => ErrorCode::InconsistentTopicId,
             Err(code) => code,
         };
         FetchedPartition {
-            partition: namesake.ok(),
+            partition: recreated.ok(),
             found: PartitionResult::Refused(code),
         }
     }
@@ -472,7 +473,7 @@ impl Broker {
             at_least_one: others == 0,
         };
         let (target, api_version) = (fetch.targets[place].clone(), fetch.context.api_version);
-        let fetched = self.look(&target, api_version, id, place, room, fx);
+        let fetched = self.fetch_partition(&target, api_version, id, place, room, fx);
         self.found(id, place, fetched.found, fx);
     }
 
@@ -681,7 +682,7 @@ impl Delayed for WaitingFetch {
             Some(timeout) if !self.only_pending => {
                 self.only_pending = true;
                 // Its partitions may change meanwhile: one of them may be deleted, and what was read of it with it.
-                broker.let_wait(self, timeout);
+                broker.delay_fetch(self, timeout);
             }
             Some(_) | None => broker.end_fetch(*self, fx),
         }

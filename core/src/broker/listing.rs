@@ -19,9 +19,9 @@ use crate::wire::{
 use super::Broker;
 
 /// From this version on a client says what software it is (KIP-511).
-const NAMED_FROM: i16 = 3;
+const SOFTWARE_NAME_FROM: i16 = 3;
 /// From this version on a client says whom it means (KIP-1242).
-const MEANT_FROM: i16 = 5;
+const INTENDED_BROKER_FROM: i16 = 5;
 
 /// A request that is answered from the image.
 #[derive(Clone, Debug)]
@@ -50,14 +50,14 @@ impl Broker {
         let names = [&body.client_software_name, &body.client_software_version];
         let refused = |code: ErrorCode| body.error_response(context.api_version, &code.into());
         let (says_who, says_whom) = (
-            context.api_version >= NAMED_FROM,
-            context.api_version >= MEANT_FROM,
+            context.api_version >= SOFTWARE_NAME_FROM,
+            context.api_version >= INTENDED_BROKER_FROM,
         );
         // Whom it means is both of them, or nothing.
         let is_half = body.cluster_id.is_some() != (body.node_id != -1);
         let response = if says_who && !names.into_iter().all(is_software) || says_whom && is_half {
             refused(ErrorCode::InvalidRequest)
-        } else if says_whom && !self.is_meant(body) {
+        } else if says_whom && !self.is_intended_broker(body) {
             refused(ErrorCode::RebootstrapRequired)
         } else {
             ApiVersionsResponse::of_all_served()
@@ -67,7 +67,7 @@ impl Broker {
 
     /// Whether a client has come to the broker that it means: addresses are given to others, and a client that goes on
     /// with what it knows of another cluster would read and write the wrong records (KIP-1242). It may not say.
-    fn is_meant(&self, body: &ApiVersionsRequest) -> bool {
+    fn is_intended_broker(&self, body: &ApiVersionsRequest) -> bool {
         let Some(meant) = &body.cluster_id else {
             return true;
         };
@@ -119,7 +119,7 @@ impl Broker {
 
     /// Who leads a partition, as clients of this broker are told. `hooks` are what the simulator plants in its steps.
     #[must_use]
-    pub fn told_leader(&self, partition: TopicPartition, hooks: &Hooks) -> Option<BrokerId> {
+    pub fn leader_for_clients(&self, partition: TopicPartition, hooks: &Hooks) -> Option<BrokerId> {
         let fx = Effects::with_hooks(hooks.clone());
         self.answering(0, true, &fx, |it| it.leader(partition))
     }
@@ -178,7 +178,7 @@ impl ClusterView for View<'_> {
         self.broker.is_present_announcement(partition)
     }
 
-    fn is_heard(&self, broker: BrokerId) -> bool {
+    fn is_alive(&self, broker: BrokerId) -> bool {
         let Broker {
             links,
             setup,
@@ -187,7 +187,7 @@ impl ClusterView for View<'_> {
             ..
         } = self.broker;
         let heard =
-            broker == me.broker || links.hears(broker, *now, &setup.timing) || self.names_former;
+            broker == me.broker || links.is_alive(broker, *now, &setup.timing) || self.names_former;
         heard && !self.is_hidden(broker)
     }
 

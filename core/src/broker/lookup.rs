@@ -10,7 +10,7 @@ use super::Broker;
 
 /// How a request names a topic. Kafka's newer versions of Produce and Fetch name topics by id alone.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Named<'a> {
+pub(super) enum TopicReference<'a> {
     Name(&'a str),
     Id(TopicId),
 }
@@ -63,14 +63,14 @@ impl Broker {
     ///
     /// # Errors
     /// Kafka's error for a name, and for an id, that is not known.
-    pub(super) fn find_topic(&self, topic: Named<'_>) -> Result<TopicId, ErrorCode> {
+    pub(super) fn find_topic(&self, topic: TopicReference<'_>) -> Result<TopicId, ErrorCode> {
         match topic {
-            Named::Name(name) => self
+            TopicReference::Name(name) => self
                 .image()
                 .topic_id(name)
                 .ok_or(ErrorCode::UnknownTopicOrPartition),
-            Named::Id(id) if self.image().topic(id).is_some() => Ok(id),
-            Named::Id(_) => Err(ErrorCode::UnknownTopicId),
+            TopicReference::Id(id) if self.image().topic(id).is_some() => Ok(id),
+            TopicReference::Id(_) => Err(ErrorCode::UnknownTopicId),
         }
     }
 
@@ -121,10 +121,10 @@ impl Broker {
     pub(super) fn leader_hint(&self, partition: TopicPartition) -> Option<(BrokerId, LeaderEpoch)> {
         let announcement = self.leader_of(partition)?;
         let leader = announcement.leader?;
-        let is_heard =
-            leader == self.me.broker || self.links.hears(leader, self.now, &self.setup.timing);
+        let is_alive =
+            leader == self.me.broker || self.links.is_alive(leader, self.now, &self.setup.timing);
         let is_disconnected = self.requests.disconnected_leaders.lead(partition, self.now);
-        if !self.is_present_announcement(partition) || !is_heard || is_disconnected {
+        if !self.is_present_announcement(partition) || !is_alive || is_disconnected {
             return None;
         }
         Some((leader, announcement.leader_epoch))

@@ -35,7 +35,7 @@ pub(super) struct Metadata {
     /// Whom links are kept to, and whether these are all.
     peers: (PeerAddresses, bool),
     /// What peers have said of how brokers are reached, while the image may be older than that.
-    hinted: PeerAddresses,
+    reported_by_peers: PeerAddresses,
     ready: bool,
     /// Whom this start was last registered with, as far as it knows.
     asked_to_register: Option<BrokerId>,
@@ -49,7 +49,7 @@ pub(super) struct Metadata {
     /// Partitions led here whose present epoch is to be recorded, since a replica is to be deleted in it.
     epochs_to_report: BTreeSet<TopicPartition>,
     /// Partitions led here though the placement prefers another broker; some may be led by others since.
-    pub(super) misplaced: BTreeSet<TopicPartition>,
+    pub(super) imbalanced: BTreeSet<TopicPartition>,
 }
 
 impl State for ClusterImage {
@@ -136,13 +136,14 @@ impl Broker {
                 self.metadata.log.restore(&image, position.end_offset);
             }
             let config = self.replica_config(partition);
-            let replica = self.build(fx, |me, cx| Replica::recover(replica, me, config, cx));
+            let replica =
+                self.build_replica(fx, |me, cx| Replica::recover(replica, me, config, cx));
             self.insert_replica(replica);
         }
         if !self.replicas.contains_key(&TopicPartition::METADATA) {
             let config = self.replica_config(TopicPartition::METADATA);
             let founds = fx.mutant(Mutant::FoundsOwnCluster);
-            let replica = self.build(fx, |me, cx| {
+            let replica = self.build_replica(fx, |me, cx| {
                 let (voters, leader_epoch_min) = if founds {
                     (vec![me], None)
                 } else {
@@ -254,18 +255,23 @@ impl Broker {
             }
         }
         for partition in affected {
-            self.hold(partition, &image, fx);
+            self.reconcile_replica(partition, &image, fx);
         }
         // Its observers are the registered brokers, which any record may have changed.
         self.set_target(TopicPartition::METADATA, fx);
         self.keep_peers(fx);
         self.save_snapshot(fx);
         self.review_readiness(fx);
-        self.image_moved(fx);
+        self.answer_from_advanced_image(fx);
     }
 
     /// Makes this node hold a replica, or not, as the image says.
-    fn hold(&mut self, partition: TopicPartition, image: &ClusterImage, fx: &mut Effects) {
+    fn reconcile_replica(
+        &mut self,
+        partition: TopicPartition,
+        image: &ClusterImage,
+        fx: &mut Effects,
+    ) {
         if partition == TopicPartition::METADATA {
             return;
         }
@@ -287,7 +293,7 @@ impl Broker {
                 let is_new = assignment.kind != AssignmentKind::InitialVoter;
                 let leader_epoch_min = is_new.then(|| reported_epoch(image, partition));
                 let voters = assignment.create_with;
-                let replica = self.build(fx, |me, cx| {
+                let replica = self.build_replica(fx, |me, cx| {
                     Replica::create(
                         partition,
                         me,
@@ -321,7 +327,7 @@ impl Broker {
                     let since = unwanted_since.unwrap_or(self.metadata.applied());
                     self.metadata.unwanted.insert(partition, since);
                     self.with_replica(partition, fx, |replica, cx| replica.set_unwanted(true, cx));
-                    self.ask_for_release(partition, fx);
+                    self.request_release(partition, fx);
                 }
             }
             Some(_) | None => {}
@@ -330,7 +336,7 @@ impl Broker {
             self.leaders.remove(&partition);
             self.metadata.unreported.remove(&partition);
             self.metadata.epochs_to_report.remove(&partition);
-            self.metadata.misplaced.remove(&partition);
+            self.metadata.imbalanced.remove(&partition);
             self.metadata.topic_configs.remove(&partition.topic);
         }
     }
@@ -343,9 +349,9 @@ impl Broker {
         };
         let leads = self.replica(partition).is_some_and(Replica::is_leader);
         if leads && wanted.target.first() != Some(&self.voter()) {
-            self.metadata.misplaced.insert(partition);
+            self.metadata.imbalanced.insert(partition);
         } else {
-            self.metadata.misplaced.remove(&partition);
+            self.metadata.imbalanced.remove(&partition);
         }
         let observers: Vec<Voter> = if partition == TopicPartition::METADATA {
             image.brokers().map(|broker| broker.voter()).collect()
@@ -359,7 +365,7 @@ impl Broker {
 
     /// How brokers are reached, this one included.
     pub(super) fn known_peers(&self) -> PeerAddresses {
-        let mut peers = self.metadata.hinted.clone();
+        let mut peers = self.metadata.reported_by_peers.clone();
         peers.extend(self.metadata.image().peer_addresses());
         let own = self.setup.registration.peer_address.clone();
         peers.insert(self.me.broker, own);
@@ -382,7 +388,7 @@ impl Broker {
     /// Takes a peer's word on how brokers are reached, until the image tells.
     pub(super) fn learn_peers(&mut self, peers: PeerAddresses, fx: &mut Effects) {
         if !self.knows_all_peers() {
-            self.metadata.hinted.extend(peers);
+            self.metadata.reported_by_peers.extend(peers);
             self.keep_peers(fx);
         }
     }
@@ -390,7 +396,7 @@ impl Broker {
     fn keep_peers(&mut self, fx: &mut Effects) {
         let all = self.knows_all_peers();
         if all {
-            self.metadata.hinted.clear();
+            self.metadata.reported_by_peers.clear();
         }
         let mut addresses = self.known_peers();
         addresses.remove(&self.me.broker);
@@ -452,7 +458,7 @@ impl Broker {
     pub(super) fn register(&mut self, fx: &mut Effects) {
         if self.registered().is_none() && self.me.cluster.is_some() && !self.stopping {
             let controller_request = ControllerRequest::Register(self.setup.registration.clone());
-            self.ask_controller(REGISTRATION, controller_request, fx);
+            self.send_to_controller(REGISTRATION, controller_request, fx);
         }
     }
 
@@ -506,13 +512,13 @@ impl Broker {
                 notes,
                 voters,
             }]);
-        let asked = self.ask_controller(REGISTRATION, controller_request, fx);
+        let asked = self.send_to_controller(REGISTRATION, controller_request, fx);
         let sent = if asked { report } else { None };
         self.metadata.unreported.insert(partition, sent);
     }
 
     /// Sends again the reports that the image still lacks.
-    pub(super) fn report_again(&mut self, fx: &mut Effects) {
+    pub(super) fn retry_voter_reports(&mut self, fx: &mut Effects) {
         for partition in std::mem::take(&mut self.metadata.unreported).into_keys() {
             self.report_voters(partition, fx);
         }
@@ -546,12 +552,12 @@ mod tests {
         let mut fx = Effects::new();
         let mut broker = node(identity(3, 31), &mut fx);
         let founder = (BrokerId(1), "localhost:9191".to_owned());
-        let hinted = PeerAddresses::from([founder]);
-        broker.learn_peers(hinted.clone(), &mut fx);
+        let reported_by_peers = PeerAddresses::from([founder]);
+        broker.learn_peers(reported_by_peers.clone(), &mut fx);
 
         let registration = broker.setup.registration.clone();
         broker.learn(&MetadataRecord::RegisterBroker { registration }, &mut fx);
         assert!(broker.metadata.caught_up, "the image has this very start");
-        assert_eq!(broker.metadata.peers, (hinted, false));
+        assert_eq!(broker.metadata.peers, (reported_by_peers, false));
     }
 }

@@ -104,15 +104,15 @@ pub struct Broker {
     /// Boxed, since they are large and come and go.
     replicas: BTreeMap<TopicPartition, Box<Replica>>,
     /// Replicas with orders that are not done, by the time of the oldest.
-    unsettled: BTreeSet<(Instant, TopicPartition)>,
+    oldest_orders: BTreeSet<(Instant, TopicPartition)>,
     /// When the last of them was done.
-    settled_at: Instant,
+    disk_idle_since: Instant,
     /// The same by partition, with the bytes of records that wait for the disk.
-    accounts: BTreeMap<TopicPartition, (Instant, usize)>,
+    pending_orders: BTreeMap<TopicPartition, (Instant, usize)>,
     /// The sum of these.
     unwritten_bytes: usize,
     /// As many wait as may, or did, and more than half of them wait still.
-    behind: bool,
+    backlogged: bool,
     /// Who leads what, as the leaders say; the highest epoch wins.
     leaders: BTreeMap<TopicPartition, KnownLeader>,
     metadata: Metadata,
@@ -129,7 +129,7 @@ pub struct Broker {
     /// The disk is full: it takes no records of clients and followers.
     full: bool,
     /// What peers have been told that the directory takes.
-    told_directory: DirectoryState,
+    announced_directory: DirectoryState,
     /// The present step has learnt that an append was refused for want of resources.
     refused: bool,
     stopping: bool,
@@ -151,9 +151,9 @@ struct KnownLeader {
 }
 
 /// How long a node that is told to stop tries to hand its leaderships over.
-const STOP_PATIENCE: Duration = Duration::from_secs(10);
+const LEADERSHIP_TRANSFER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long it waits then for its clients to go.
-const CLIENTS_PATIENCE: Duration = Duration::from_secs(3);
+const CLIENT_CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often a broker looks after what no event brings.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -186,25 +186,25 @@ impl Broker {
             now: now.instant,
             wall: now.wall,
             links: Links::new(now.instant)
-                .letting_namesakes_in(fx.mutant(Mutant::LetsNamesakesIn))
+                .accepting_duplicates(fx.mutant(Mutant::LetsNamesakesIn))
                 .keeping_refusals(fx.mutant(Mutant::KeepsRefusals)),
             replicas: BTreeMap::new(),
-            unsettled: BTreeSet::new(),
-            settled_at: now.instant,
+            oldest_orders: BTreeSet::new(),
+            disk_idle_since: now.instant,
             leaders: BTreeMap::new(),
             metadata: Metadata::default(),
             requests: Requests::default(),
             queries: Queries::default(),
             last_order: OrderSeq(0),
-            accounts: BTreeMap::new(),
+            pending_orders: BTreeMap::new(),
             unwritten_bytes: 0,
-            behind: false,
+            backlogged: false,
             timers: BTreeSet::new(),
             armed: BTreeMap::new(),
             touched: BTreeSet::new(),
             failure: None,
             full: false,
-            told_directory: DirectoryState::Online,
+            announced_directory: DirectoryState::Online,
             refused: false,
             stopping: false,
             closing_clients: false,
@@ -290,7 +290,7 @@ impl Broker {
     fn is_present_announcement(&self, partition: TopicPartition) -> bool {
         self.leaders.get(&partition).is_some_and(|told| {
             told.by
-                .is_none_or(|by| self.links.speaks(by.voter(), by.incarnation))
+                .is_none_or(|by| self.links.is_latest_incarnation(by.voter(), by.incarnation))
         })
     }
 
@@ -430,7 +430,7 @@ impl Broker {
     }
 
     /// Makes a replica of this node's.
-    fn build(
+    fn build_replica(
         &mut self,
         fx: &mut Effects,
         make: impl FnOnce(Voter, &mut Cx<'_>) -> Replica,
@@ -463,7 +463,7 @@ impl Broker {
         while self.confirm_due_rejections(fx) {
             self.settle_replicas(fx);
         }
-        self.tell_directory(fx);
+        self.announce_directory(fx);
         self.arm_timers();
         if self.stopping && !self.closing_clients && !self.stopped {
             self.try_stop(fx);
@@ -480,12 +480,12 @@ impl Broker {
             "what is armed has one timer"
         );
         assert_eq!(
-            self.unsettled.len(),
-            self.accounts.len(),
+            self.oldest_orders.len(),
+            self.pending_orders.len(),
             "every account is of a replica with orders that are not done"
         );
         assert!(
-            !self.accounts.is_empty() || self.unwritten_bytes == 0,
+            !self.pending_orders.is_empty() || self.unwritten_bytes == 0,
             "bytes wait for the disk in an order"
         );
         self.requests.assert_invariants();
@@ -503,12 +503,12 @@ impl Broker {
             let (deadline, oldest) = (replica.next_deadline(), replica.oldest_order());
             let account = oldest.map(|oldest| (oldest, replica.unwritten_bytes()));
             self.arm(Timer::Replica(partition), deadline);
-            self.account_orders(partition, account);
+            self.update_pending_orders(partition, account);
             self.announce(partition, fx);
             self.report_voters(partition, fx);
             if partition == TopicPartition::METADATA {
                 self.follow_metadata(fx);
-                self.control(fx);
+                self.review_controller(fx);
             }
             self.wake_requests(partition, fx);
         }
@@ -521,28 +521,32 @@ impl Broker {
     }
 
     /// Takes into account what waits of a replica: when its oldest order was given, and bytes of records.
-    fn account_orders(&mut self, partition: TopicPartition, account: Option<(Instant, usize)>) {
-        let known = self.accounts.get(&partition).copied();
+    fn update_pending_orders(
+        &mut self,
+        partition: TopicPartition,
+        account: Option<(Instant, usize)>,
+    ) {
+        let known = self.pending_orders.get(&partition).copied();
         if known == account {
             return;
         }
         if let Some((oldest, bytes)) = known {
-            self.unsettled.remove(&(oldest, partition));
+            self.oldest_orders.remove(&(oldest, partition));
             self.unwritten_bytes -= bytes;
-            self.accounts.remove(&partition);
+            self.pending_orders.remove(&partition);
         }
-        if self.unsettled.is_empty() {
-            self.settled_at = self.now;
+        if self.oldest_orders.is_empty() {
+            self.disk_idle_since = self.now;
         }
         if let Some((oldest, bytes)) = account {
-            self.unsettled.insert((oldest, partition));
+            self.oldest_orders.insert((oldest, partition));
             self.unwritten_bytes += bytes;
-            self.accounts.insert(partition, (oldest, bytes));
+            self.pending_orders.insert(partition, (oldest, bytes));
         }
         // Half of it is room for a while: peers are told of each change.
         let most = self.setup.unwritten_bytes_max;
-        let still = self.behind && self.unwritten_bytes > most / 2;
-        self.behind = self.unwritten_bytes >= most || still;
+        let still = self.backlogged && self.unwritten_bytes > most / 2;
+        self.backlogged = self.unwritten_bytes >= most || still;
     }
 
     /// What the directory takes.
@@ -552,7 +556,7 @@ impl Broker {
             DirectoryState::Offline
         } else if self.full {
             DirectoryState::Full
-        } else if self.behind {
+        } else if self.backlogged {
             DirectoryState::Behind
         } else {
             DirectoryState::Online
@@ -578,7 +582,7 @@ impl Broker {
 
     /// How long the directory has kept its oldest order waiting.
     fn disk_stalled(&self) -> Duration {
-        self.unsettled
+        self.oldest_orders
             .first()
             .map_or(Duration::ZERO, |(oldest, _)| self.now.since(*oldest))
     }
@@ -605,7 +609,7 @@ impl Broker {
         self.full = true;
         fx.probe(Probe::DiskFull);
         fx.notice(None, NoticeKind::DiskFull);
-        self.hand_over(fx);
+        self.transfer_leaderships(fx);
     }
 
     fn on_space_returned(&mut self, fx: &mut Effects) {
@@ -681,14 +685,14 @@ impl Broker {
         self.stopping = true;
         // No new replicas and no leadership returned while this node is on its way out. Asked once: fencing
         // follows anyway.
-        self.ask_controller(STOPPING, ControllerRequest::Stopping, fx);
-        self.arm(Timer::Stop, Some(self.now + STOP_PATIENCE));
-        self.hand_over(fx);
+        self.send_to_controller(STOPPING, ControllerRequest::Stopping, fx);
+        self.arm(Timer::Stop, Some(self.now + LEADERSHIP_TRANSFER_TIMEOUT));
+        self.transfer_leaderships(fx);
     }
 
     /// Hands every leadership to the voter best suited, where there is another voter and the configuration does not say
     /// otherwise.
-    fn hand_over(&mut self, fx: &mut Effects) {
+    fn transfer_leaderships(&mut self, fx: &mut Effects) {
         if !self.configs().controlled_shutdown() || fx.mutant(Mutant::NeverHandsOver) {
             return;
         }
@@ -719,7 +723,7 @@ impl Broker {
         let mut replicas = self.replicas.values();
         let led_with_others = self.configs().controlled_shutdown()
             && replicas.any(|replica| replica.is_leader() && has_successor(replica));
-        if !led_with_others && self.unsettled.is_empty() {
+        if !led_with_others && self.oldest_orders.is_empty() {
             self.close_clients(fx);
         }
     }
@@ -732,7 +736,7 @@ impl Broker {
         }
         self.closing_clients = true;
         self.fail_delayed(false, fx);
-        self.arm(Timer::Stop, Some(self.now + CLIENTS_PATIENCE));
+        self.arm(Timer::Stop, Some(self.now + CLIENT_CLOSE_TIMEOUT));
         fx.push(Effect::CloseClients);
     }
 

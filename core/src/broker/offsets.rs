@@ -40,7 +40,7 @@ use crate::wire::{
 };
 
 use super::Broker;
-use super::lookup::{Named, PendingConfirmation, end_of_epoch};
+use super::lookup::{PendingConfirmation, TopicReference, end_of_epoch};
 use super::purgatory::Delayed;
 
 /// Kafka's `UNDEFINED_EPOCH`: what a client sends that knows none, and what is told where there is none.
@@ -80,7 +80,7 @@ enum PendingLookup {
     /// The store has not been given all records below this offset yet.
     Planned(QueryKind, Offset),
     /// The store is asked.
-    Asked,
+    Querying,
 }
 
 /// What ListOffsets finds of one partition.
@@ -197,7 +197,7 @@ impl Broker {
         asked: &ListOffsetsPartition,
         api_version: i16,
     ) -> Result<OffsetResult, ErrorCode> {
-        let topic = self.find_topic(Named::Name(topic))?;
+        let topic = self.find_topic(TopicReference::Name(topic))?;
         let partition = self.find_partition(topic, asked.partition_index)?;
         if !is_known_time(asked.timestamp, api_version) {
             return Err(ErrorCode::UnsupportedVersion);
@@ -261,7 +261,7 @@ impl Broker {
         let replica = self.replicas.get(partition);
         let is_written = replica.is_some_and(|replica| replica.is_written(end));
         if is_written || fx.mutant(Mutant::LooksUpUnwritten) {
-            *lookup = PendingLookup::Asked;
+            *lookup = PendingLookup::Querying;
             let lookup = Lookup {
                 request: id,
                 place: number,
@@ -362,7 +362,7 @@ impl Broker {
         let mut response = OffsetForLeaderEpochResponse::default();
         let mut open = BTreeMap::new();
         for (topic_place, topic) in body.topics.into_iter().enumerate() {
-            let found = self.find_topic(Named::Name(&topic.topic));
+            let found = self.find_topic(TopicReference::Name(&topic.topic));
             let mut partitions = Vec::with_capacity(topic.partitions.len());
             for (place, asked) in topic.partitions.iter().enumerate() {
                 let mut answer = EpochEndOffset {

@@ -38,7 +38,7 @@ use crate::wire::produce::{
 use crate::wire::{ErrorCode, ProduceRequest, ProduceResponse, Str};
 
 use super::Broker;
-use super::lookup::{Named, refusal_of_leader};
+use super::lookup::{TopicReference, refusal_of_leader};
 use super::purgatory::Delayed;
 
 /// From this version on topics are named by id.
@@ -131,13 +131,13 @@ impl BatchError {
 }
 
 /// A batch on its way into a partition.
-struct Arrival {
+struct IncomingBatch {
     acks: i16,
     batch: Result<Examined, RecordError>,
 }
 
 /// A batch that is in the log.
-struct Landed {
+struct AppendedBatch {
     partition: TopicPartition,
     appended: Appended,
     log_append_time: Timestamp,
@@ -168,9 +168,9 @@ impl Broker {
         };
         for (topic_place, topic) in body.topic_data.into_iter().enumerate() {
             let named = if produce.context.api_version >= BY_ID_FROM {
-                Named::Id(topic.topic_id)
+                TopicReference::Id(topic.topic_id)
             } else {
-                Named::Name(&topic.name)
+                TopicReference::Name(&topic.name)
             };
             let found = self.find_topic(named);
             let mut answers = Vec::with_capacity(topic.partition_data.len());
@@ -178,17 +178,17 @@ impl Broker {
                 let batch = examined
                     .next()
                     .expect("the driver examines every partition of a produce request");
-                let landed = if is_anonymous {
+                let appended = if is_anonymous {
                     Err(ErrorCode::TransactionalIdAuthorizationFailed.into())
                 } else {
                     found.map_err(Rejected::from).and_then(|topic| {
-                        self.append(topic, partition.index, Arrival { acks, batch }, fx)
+                        self.append(topic, partition.index, IncomingBatch { acks, batch }, fx)
                     })
                 };
-                failed |= landed.is_err();
+                failed |= appended.is_err();
                 let place = (topic_place, place);
-                let answer = match landed {
-                    Ok(landed) => self.appended(&landed, acks, place, &mut produce, fx),
+                let answer = match appended {
+                    Ok(appended) => self.appended(&appended, acks, place, &mut produce, fx),
                     Err(rejected) => {
                         let known =
                             found.and_then(|topic| self.find_partition(topic, partition.index));
@@ -219,27 +219,27 @@ impl Broker {
             let open = self.requests.open_batches.entry(*partition).or_default();
             open.set_for(batch.awaits).insert(*batch);
         }
-        let patience = Duration::from_millis(u64::try_from(body.timeout_ms).unwrap_or(0));
-        let deadline = self.now + patience;
+        let timeout = Duration::from_millis(u64::try_from(body.timeout_ms).unwrap_or(0));
+        let deadline = self.now + timeout;
         self.requests.purgatory.insert(deadline, Box::new(produce));
     }
 
     /// What is answered for a batch that is in the log, where it need not wait or once it has.
     fn appended(
         &mut self,
-        landed: &Landed,
+        batch: &AppendedBatch,
         acks: i16,
         place: (usize, usize),
         produce: &mut WaitingProduce,
         fx: &mut Effects,
     ) -> PartitionProduceResponse {
-        if let Some(batch) = self.await_acks(landed, acks, produce.context.id, place, fx) {
-            produce.open.push((landed.partition, batch));
+        if let Some(open) = self.await_acks(batch, acks, produce.context.id, place, fx) {
+            produce.open.push((batch.partition, open));
         }
         PartitionProduceResponse {
-            base_offset: landed.appended.base_offset.0,
-            log_append_time_ms: landed.log_append_time.0,
-            log_start_offset: landed.log_start_offset.0,
+            base_offset: batch.appended.base_offset.0,
+            log_append_time_ms: batch.log_append_time.0,
+            log_start_offset: batch.log_start_offset.0,
             ..PartitionProduceResponse::default()
         }
     }
@@ -302,9 +302,9 @@ impl Broker {
         &mut self,
         topic: TopicId,
         index: i32,
-        arrival: Arrival,
+        arrival: IncomingBatch,
         fx: &mut Effects,
-    ) -> Result<Landed, Rejected> {
+    ) -> Result<AppendedBatch, Rejected> {
         if !(-1..=1).contains(&arrival.acks) {
             return Err(ErrorCode::InvalidRequiredAcks.into());
         }
@@ -362,7 +362,7 @@ impl Broker {
         } else {
             stamp.map_or(Timestamp::NONE, |(now, _)| now)
         };
-        Ok(Landed {
+        Ok(AppendedBatch {
             partition,
             appended,
             log_append_time,
@@ -382,13 +382,13 @@ impl Broker {
     /// What a batch in the log waits for, if for anything.
     fn await_acks(
         &self,
-        landed: &Landed,
+        batch: &AppendedBatch,
         acks: i16,
         request: RequestId,
         place: (usize, usize),
         fx: &mut Effects,
     ) -> Option<OpenBatch> {
-        let appended = &landed.appended;
+        let appended = &batch.appended;
         let early = acks == 1 && fx.mutant(Mutant::AnswersOneEarly);
         if acks == 0 || early || appended.duplicate && fx.mutant(Mutant::AnswersDuplicateEarly) {
             return None;
@@ -398,20 +398,20 @@ impl Broker {
         } else {
             Awaits::AcksAll(appended.end_offset)
         };
-        let batch = OpenBatch {
+        let open = OpenBatch {
             leader_epoch: appended.leader_epoch,
             awaits,
             request,
             place,
         };
         if appended.duplicate {
-            let config = self.acks_config(landed.partition.topic, fx);
-            let replica = self.replica(landed.partition);
-            if batch.verdict(replica, &config).is_none() {
+            let config = self.acks_config(batch.partition.topic, fx);
+            let replica = self.replica(batch.partition);
+            if open.verdict(replica, &config).is_none() {
                 fx.probe(Probe::DuplicateWaited);
             }
         }
-        Some(batch)
+        Some(open)
     }
 
     /// A partition has changed: acknowledges what can be, and fails what never can.

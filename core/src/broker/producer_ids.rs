@@ -25,7 +25,7 @@ use super::purgatory::Delayed;
 /// With fewer ids left the next block is asked for.
 const LEFT_MIN: i64 = 100;
 /// How long a producer waits for an id.
-const PATIENCE: Duration = Duration::from_secs(5);
+const ID_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The ids that this broker may give out, and who waits for one.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub(super) struct ProducerIds {
     present: Range<i64>,
     next: Option<Range<i64>>,
     /// The controller is asked for a block.
-    asked: bool,
+    requested: bool,
     waiting: VecDeque<RequestId>,
 }
 
@@ -42,7 +42,7 @@ impl Default for ProducerIds {
         Self {
             present: 0..0,
             next: None,
-            asked: false,
+            requested: false,
             waiting: VecDeque::new(),
         }
     }
@@ -58,12 +58,12 @@ impl ProducerIds {
 
     fn needs_block(&self) -> bool {
         let left = self.present.end - self.present.start;
-        !self.asked && self.next.is_none() && left < LEFT_MIN
+        !self.requested && self.next.is_none() && left < LEFT_MIN
     }
 
     /// The controller has none to give. It is asked again when the next producer comes.
     pub(super) const fn refused(&mut self) {
-        self.asked = false;
+        self.requested = false;
     }
 }
 
@@ -110,16 +110,16 @@ impl Broker {
                 let producer = Box::new(WaitingProducer(context));
                 self.requests
                     .purgatory
-                    .insert(self.now + PATIENCE, producer);
+                    .insert(self.now + ID_TIMEOUT, producer);
             }
         }
-        self.keep_producer_ids(fx);
+        self.request_producer_ids(fx);
     }
 
     /// Asks for a block where one will be needed.
-    fn keep_producer_ids(&mut self, fx: &mut Effects) {
+    fn request_producer_ids(&mut self, fx: &mut Effects) {
         if self.requests.producer_ids.needs_block() {
-            self.requests.producer_ids.asked = true;
+            self.requests.producer_ids.requested = true;
             self.put_controller_request(
                 peer::ControllerRequest::AllocateProducerIds,
                 Purpose::ProducerIds,
@@ -132,7 +132,7 @@ impl Broker {
     /// A block has come.
     pub(super) fn on_producer_ids(&mut self, block: Range<i64>, fx: &mut Effects) {
         let ids = &mut self.requests.producer_ids;
-        ids.asked = false;
+        ids.requested = false;
         ids.next = Some(block);
         while let Some(&id) = self.requests.producer_ids.waiting.front()
             && let Some(producer_id) = self.requests.producer_ids.take()
@@ -141,7 +141,7 @@ impl Broker {
             self.requests.purgatory.take::<WaitingProducer>(id);
             grant(id, producer_id, fx);
         }
-        self.keep_producer_ids(fx);
+        self.request_producer_ids(fx);
     }
 }
 

@@ -37,14 +37,14 @@ use crate::wire::{ErrorCode, Response};
 
 use super::Broker;
 use super::listing::ImageRequest;
-use super::lookup::Named;
+use super::lookup::TopicReference;
 use super::purgatory::Delayed;
 
 /// How long a request waits for a round to succeed.
-const PATIENCE: Duration = Duration::from_secs(1);
+const CONFIRMATION_TIMEOUT: Duration = Duration::from_secs(1);
 /// The same from when one has waited in vain until a round succeeds: whoever asks a broker that is cut off is not to wait
 /// long for each answer.
-const PATIENCE_CUT_OFF: Duration = Duration::from_millis(100);
+const CONFIRMATION_TIMEOUT_CUT_OFF: Duration = Duration::from_millis(100);
 /// After this long the voters are asked again, since messages are lost and leaders change.
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -177,12 +177,12 @@ impl Broker {
         let late = reads.round.is_some() && !fx.mutant(Mutant::JoinsRoundUnderWay);
         let next = reads.last_round + u64::from(late || reads.round.is_none());
         reads.waiting.insert((next, what.context().id));
-        let patience = if reads.cut_off {
-            PATIENCE_CUT_OFF
+        let timeout = if reads.cut_off {
+            CONFIRMATION_TIMEOUT_CUT_OFF
         } else {
-            PATIENCE
+            CONFIRMATION_TIMEOUT
         };
-        let deadline = self.now + patience;
+        let deadline = self.now + timeout;
         let waiting = WaitingUnconfirmed { round: next, what };
         self.requests.purgatory.insert(deadline, Box::new(waiting));
         if self.requests.read_indexes.round.is_none() {
@@ -201,7 +201,7 @@ impl Broker {
         });
         let heard = |peer: &PeerIdentity| {
             let timing = &self.setup.timing;
-            self.links.hears(peer.broker, self.now, timing) && !self.links.is_broken(peer.broker)
+            self.links.is_alive(peer.broker, self.now, timing) && !self.links.is_broken(peer.broker)
         };
         let others: BTreeSet<BrokerId> = self
             .links
@@ -214,11 +214,11 @@ impl Broker {
         {
             round.awaited.clone_from(&others);
         }
-        self.ask_voters(others, fx);
+        self.query_voters(others, fx);
     }
 
     /// A connection with a peer is broken: it is not waited for.
-    pub(super) fn await_no_more(&mut self, peer: BrokerId, fx: &mut Effects) {
+    pub(super) fn stop_awaiting(&mut self, peer: BrokerId, fx: &mut Effects) {
         if let Some(round) = &mut self.requests.read_indexes.round
             && round.awaited.remove(&peer)
         {
@@ -227,7 +227,7 @@ impl Broker {
     }
 
     /// Asks the voters of the metadata, and the others as well.
-    fn ask_voters(&mut self, others: BTreeSet<BrokerId>, fx: &mut Effects) {
+    fn query_voters(&mut self, others: BTreeSet<BrokerId>, fx: &mut Effects) {
         let Some(round) = &self.requests.read_indexes.round else {
             return;
         };
@@ -347,7 +347,7 @@ impl Broker {
 
     /// Another leads the metadata, and may answer what its predecessor has not.
     pub(super) fn query_new_controller(&mut self, fx: &mut Effects) {
-        self.ask_voters(BTreeSet::new(), fx);
+        self.query_voters(BTreeSet::new(), fx);
     }
 
     /// Asks the voters again, as long as somebody waits.
@@ -363,7 +363,7 @@ impl Broker {
             if let Some(round) = &mut self.requests.read_indexes.round {
                 round.awaited.clear();
             }
-            self.ask_voters(BTreeSet::new(), fx);
+            self.query_voters(BTreeSet::new(), fx);
         }
     }
 
@@ -423,7 +423,7 @@ fn make_stale_errors_retriable(response: &mut Response) {
 /// Visits every partition of which an answer says that there is no such topic or partition.
 fn for_each_missing(
     response: &mut Response,
-    mut visit: impl FnMut(Named<'_>, i32, &mut ErrorCode),
+    mut visit: impl FnMut(TopicReference<'_>, i32, &mut ErrorCode),
 ) {
     for_each_partition(response, |topic, partition, code| {
         if [
@@ -440,7 +440,7 @@ fn for_each_missing(
 /// Visits every partition of an answer to a request for data.
 fn for_each_partition(
     response: &mut Response,
-    mut visit: impl FnMut(Named<'_>, i32, &mut ErrorCode),
+    mut visit: impl FnMut(TopicReference<'_>, i32, &mut ErrorCode),
 ) {
     match response {
         Response::Produce(response) => {
@@ -462,7 +462,7 @@ fn for_each_partition(
         Response::ListOffsets(response) => {
             for topic in &mut response.topics {
                 for answer in &mut topic.partitions {
-                    let named = Named::Name(&topic.name);
+                    let named = TopicReference::Name(&topic.name);
                     visit(named, answer.partition_index, &mut answer.error_code);
                 }
             }
@@ -470,7 +470,7 @@ fn for_each_partition(
         Response::OffsetForLeaderEpoch(response) => {
             for topic in &mut response.topics {
                 for answer in &mut topic.partitions {
-                    let named = Named::Name(&topic.topic);
+                    let named = TopicReference::Name(&topic.topic);
                     visit(named, answer.partition, &mut answer.error_code);
                 }
             }
@@ -503,10 +503,10 @@ fn for_each_partition(
 }
 
 /// A topic as an answer names it: by id from the version on that has no names.
-fn named(name: &str, id: TopicId) -> Named<'_> {
+fn named(name: &str, id: TopicId) -> TopicReference<'_> {
     if id == TopicId::ZERO {
-        Named::Name(name)
+        TopicReference::Name(name)
     } else {
-        Named::Id(id)
+        TopicReference::Id(id)
     }
 }

@@ -20,14 +20,14 @@ use super::{Broker, Timer};
 
 impl Broker {
     /// Asks again for all replicas that are wanted no more.
-    pub(super) fn ask_for_releases(&mut self, fx: &mut Effects) {
+    pub(super) fn request_releases(&mut self, fx: &mut Effects) {
         for partition in self.metadata.unwanted.clone().into_keys() {
-            self.ask_for_release(partition, fx);
+            self.request_release(partition, fx);
         }
     }
 
     /// Asks whoever leads a partition to release this broker's replica of it.
-    pub(super) fn ask_for_release(&mut self, partition: TopicPartition, fx: &mut Effects) {
+    pub(super) fn request_release(&mut self, partition: TopicPartition, fx: &mut Effects) {
         if fx.mutant(Mutant::DeletesUnreleased) {
             self.delete_replica(partition, fx);
             return;
@@ -118,7 +118,7 @@ impl Broker {
         self.with_replica(partition, fx, |replica, cx| replica.delete(cx));
         self.replicas.remove(&partition);
         self.metadata.unwanted.remove(&partition);
-        self.account_orders(partition, None);
+        self.update_pending_orders(partition, None);
         self.arm(Timer::Replica(partition), None);
         self.wake_requests(partition, fx);
     }

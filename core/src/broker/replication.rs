@@ -44,7 +44,7 @@ impl Broker {
     pub(super) fn on_link_down(&mut self, peer: BrokerId, fx: &mut Effects) {
         let change = self.links.down(peer, self.now);
         self.on_leader_disconnected(peer);
-        self.await_no_more(peer, fx);
+        self.stop_awaiting(peer, fx);
         self.apply_link_change(change, fx);
         if fx.mutant(Mutant::TakesBrokenLinkForGone) {
             self.on_dial_refused(peer, fx);
@@ -66,7 +66,7 @@ impl Broker {
         let change = self.links.session_closed(from, session);
         if self.links.is_broken(from.broker) {
             self.on_leader_disconnected(from.broker);
-            self.await_no_more(from.broker, fx);
+            self.stop_awaiting(from.broker, fx);
         }
         if let Some(change) = change
             && !fx.mutant(Mutant::WaitsForSilence)
@@ -98,7 +98,7 @@ impl Broker {
             Some(self.me.directory)
         } else {
             self.links
-                .other_directory_heard(peer, self.now, &self.setup.timing)
+                .duplicate_directory(peer, self.now, &self.setup.timing)
         };
         running.map(|directory| {
             format!(
@@ -143,7 +143,7 @@ impl Broker {
         }
         let Some(changes) = self
             .links
-            .heard(from, session, self.now, &self.setup.timing)
+            .on_message(from, session, self.now, &self.setup.timing)
         else {
             let why = "it comes from a start or connection that is over, or from a second node with this id";
             self.refuse(from, session, why, fx);
@@ -171,7 +171,7 @@ impl Broker {
                     return; // the heartbeats say why
                 }
                 if fx.mutant(Mutant::CreatesUnknownReplica) {
-                    self.create_on_word(&message, fx);
+                    self.create_from_message(&message, fx);
                 }
                 if self.replicas.contains_key(&message.partition) {
                     self.with_replica(message.partition, fx, |replica, cx| {
@@ -282,8 +282,8 @@ impl Broker {
     /// A disk that has had nothing to do for as long as it may keep an order waiting is given something, where others could
     /// take over: one that hangs is found before anybody waits for it.
     fn probe_idle_disk(&mut self, fx: &mut Effects) {
-        let is_idle = self.unsettled.is_empty()
-            && self.now.since(self.settled_at) >= self.setup.timing.disk_stall_max;
+        let is_idle = self.oldest_orders.is_empty()
+            && self.now.since(self.disk_idle_since) >= self.setup.timing.disk_stall_max;
         let has_peers = self.links.reachable().next().is_some();
         if is_idle && has_peers && self.failure.is_none() && !fx.mutant(Mutant::NeverProbesDisk) {
             let first = self.replicas.keys().next().copied();
@@ -296,13 +296,13 @@ impl Broker {
     /// Tells every peer at once when the directory takes something else than it did: leaders wait for room, and count on
     /// no copy in a directory that is offline. Where there is room since something could not be stored, the next
     /// heartbeat is early enough: what is sent at once cannot be stored either.
-    pub(super) fn tell_directory(&mut self, fx: &mut Effects) {
+    pub(super) fn announce_directory(&mut self, fx: &mut Effects) {
         let directory = self.directory_state();
         let refused = std::mem::take(&mut self.refused);
-        if directory == self.told_directory {
+        if directory == self.announced_directory {
             return;
         }
-        self.told_directory = directory;
+        self.announced_directory = directory;
         let waits = refused || fx.mutant(Mutant::KeepsRoomToItself);
         if waits && directory == DirectoryState::Online {
             return;
@@ -381,7 +381,7 @@ impl Broker {
     }
 
     /// Sends the controller a request, to itself where this broker is it. Returns whether there was anybody to ask.
-    pub(super) fn ask_controller(
+    pub(super) fn send_to_controller(
         &mut self,
         id: u64,
         request: ControllerRequest,
@@ -445,14 +445,14 @@ impl Broker {
     }
 
     /// What a broker must never do: makes the replica that a peer takes it to have.
-    fn create_on_word(&mut self, message: &ReplicaMessage, fx: &mut Effects) {
+    fn create_from_message(&mut self, message: &ReplicaMessage, fx: &mut Effects) {
         let partition = message.partition;
         if self.replicas.contains_key(&partition) {
             return;
         }
         let config = self.replica_config(partition);
         let voters = vec![message.from, message.to];
-        let replica = self.build(fx, |me, cx| {
+        let replica = self.build_replica(fx, |me, cx| {
             Replica::create(partition, me, voters, config, None, false, cx)
         });
         self.insert_replica(replica);

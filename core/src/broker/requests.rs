@@ -164,7 +164,7 @@ impl Broker {
     /// Does what is due for requests that wait.
     pub(super) fn expire_requests(&mut self, fx: &mut Effects) {
         self.expire_delayed(fx);
-        self.ask_again(fx);
+        self.retry_controller_requests(fx);
         self.retry_read_index(fx);
     }
 }

@@ -58,7 +58,7 @@ pub trait ClusterView {
     fn is_present(&self, partition: TopicPartition) -> bool;
 
     /// Whether the broker is heard, by this one or by those it hears.
-    fn is_heard(&self, broker: BrokerId) -> bool;
+    fn is_alive(&self, broker: BrokerId) -> bool;
 
     /// Whether the broker has said that its directory is offline.
     fn is_directory_offline(&self, broker: BrokerId) -> bool;
@@ -396,7 +396,7 @@ impl<'a> Answering<'a> {
     fn is_alive(&self, broker: &BrokerImage) -> bool {
         match broker.state {
             BrokerState::Active => true,
-            BrokerState::Fenced | BrokerState::Stopping => self.view.is_heard(id_of(broker)),
+            BrokerState::Fenced | BrokerState::Stopping => self.view.is_alive(id_of(broker)),
         }
     }
 

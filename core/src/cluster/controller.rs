@@ -166,18 +166,22 @@ fn targets(image: &ClusterImage) -> impl Iterator<Item = (TopicPartition, &[Vote
 /// with the metadata, `gone` that nothing has been heard of it for the session timeout, or that its directory is
 /// offline. A broker that is stopping stays so until its next start, or until it is gone.
 #[must_use]
-pub fn plan_liveness(broker: &BrokerImage, fit: bool, gone: bool) -> Vec<MetadataRecord> {
+pub fn plan_liveness(
+    broker: &BrokerImage,
+    can_unfence: bool,
+    must_fence: bool,
+) -> Vec<MetadataRecord> {
     let BrokerRegistration {
         broker: id,
         incarnation,
         ..
     } = broker.registration;
     match broker.state {
-        BrokerState::Fenced if fit && !gone => vec![MetadataRecord::UnfenceBroker {
+        BrokerState::Fenced if can_unfence && !must_fence => vec![MetadataRecord::UnfenceBroker {
             broker: id,
             incarnation,
         }],
-        BrokerState::Active | BrokerState::Stopping if gone => {
+        BrokerState::Active | BrokerState::Stopping if must_fence => {
             vec![MetadataRecord::FenceBroker {
                 broker: id,
                 incarnation,

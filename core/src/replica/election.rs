@@ -636,7 +636,7 @@ fn trust_lost(following: &Following, leader: Voter, cx: &Cx<'_>) -> Option<Trust
     if !same_start && !cx.fx.mutant(Mutant::IgnoresIncarnation) {
         return Some(TrustLost::Restarted);
     }
-    if link.is_gone() && !cx.fx.mutant(Mutant::WaitsForSilence) {
+    if link.process_has_ended() && !cx.fx.mutant(Mutant::WaitsForSilence) {
         return Some(TrustLost::ProcessGone);
     }
     let hangs = cx.links.disk_hangs(leader.broker, cx.timing);
@@ -645,11 +645,11 @@ fn trust_lost(following: &Following, leader: Voter, cx: &Cx<'_>) -> Option<Trust
     }
     // An announcement made on a connection that has been replaced holds only until the leader could have renewed it.
     let renewed = link.session == following.session || cx.fx.mutant(Mutant::TrustsWithoutRenewal);
-    let (heard_at, lost) = if renewed {
-        (link.heard_at, TrustLost::Silent)
+    let (last_contact, lost) = if renewed {
+        (link.last_contact, TrustLost::Silent)
     } else {
         (link.session_since, TrustLost::NotRenewed)
     };
-    let silent = cx.now.since(heard_at) >= cx.timing.election_timeout;
+    let silent = cx.now.since(last_contact) >= cx.timing.election_timeout;
     (silent && !cx.fx.mutant(Mutant::TrustsForEver)).then_some(lost)
 }

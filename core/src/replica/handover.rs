@@ -197,7 +197,7 @@ impl LeaderView<'_> {
                     let offline = cx.links.is_offline(**voter) && !keeps_offline;
                     cx.links.reaches(**voter)
                         && !offline
-                        && cx.links.hears(voter.broker, cx.now, cx.timing)
+                        && cx.links.is_alive(voter.broker, cx.now, cx.timing)
                         && progress.is_known
                         && (caught_up || !lags || keeps_laggards)
                 })
@@ -236,7 +236,7 @@ fn may_take_over(
     links: &Links,
 ) -> bool {
     links.reaches(voter)
-        && links.hears(voter.broker, now, timing)
+        && links.is_alive(voter.broker, now, timing)
         && links.directory(voter.broker).takes_records()
         && !links.disk_hangs(voter.broker, timing)
         && progress.replicating

@@ -179,7 +179,7 @@ impl Quorum {
                     DirectoryState::Online,
                 );
                 self.links[from].up(identity(to), self.now, &self.timing);
-                self.links[to].heard(identity(from), 1, self.now, &self.timing);
+                self.links[to].on_message(identity(from), 1, self.now, &self.timing);
                 self.links[to].on_heartbeat(voter(from).broker, &heartbeat, self.now, &self.timing);
             }
         }

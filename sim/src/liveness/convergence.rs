@@ -148,7 +148,9 @@ fn told_of_leader(cluster: &Cluster, partition: TopicPartition) -> Result<(), St
         let Some(process) = &node.process else {
             continue;
         };
-        let told = process.broker.told_leader(partition, cluster.hooks());
+        let told = process
+            .broker
+            .leader_for_clients(partition, cluster.hooks());
         if told != leader {
             let show = |it: Option<BrokerId>| it.map_or("nobody".to_owned(), |it| format!("n{it}"));
             return Err(format!(

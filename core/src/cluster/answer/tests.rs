@@ -31,7 +31,7 @@ impl ClusterView for Known {
         !self.started_anew.contains(&partition)
     }
 
-    fn is_heard(&self, broker: BrokerId) -> bool {
+    fn is_alive(&self, broker: BrokerId) -> bool {
         self.heard.contains(&broker.0)
     }
 

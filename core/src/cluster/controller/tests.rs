@@ -60,9 +60,14 @@ impl Cluster {
         planned
     }
 
-    fn liveness(&mut self, broker: i32, fit: bool, silent: bool) -> Vec<MetadataRecord> {
+    fn liveness(
+        &mut self,
+        broker: i32,
+        can_unfence: bool,
+        must_fence: bool,
+    ) -> Vec<MetadataRecord> {
         let broker = self.image.broker(BrokerId(broker)).unwrap();
-        let records = plan_liveness(broker, fit, silent);
+        let records = plan_liveness(broker, can_unfence, must_fence);
         self.apply(&records);
         records
     }

@@ -139,7 +139,7 @@ impl Given {
         let mut links = Links::new(now);
         for peer in 2..=4 {
             links.up(identity(peer), now, &timing);
-            links.heard(identity(peer), 1, now, &timing);
+            links.on_message(identity(peer), 1, now, &timing);
         }
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let (mut queries, mut last_order, mut fx) =
@@ -186,7 +186,8 @@ impl Given {
                 disk_stalled: Duration::ZERO,
                 directory: DirectoryState::Online,
             };
-            self.links.heard(identity(peer), 1, self.now, &self.timing);
+            self.links
+                .on_message(identity(peer), 1, self.now, &self.timing);
             self.links
                 .on_heartbeat(voter(peer).broker, &heartbeat, self.now, &self.timing);
         }
