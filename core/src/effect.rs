@@ -19,14 +19,14 @@ pub struct RequestId {
     pub number: u64,
 }
 
-/// An order to the driver. A driver carries effects out in the order given; whether one is *done* comes back as an input.
+/// An order to the driver, which executes effects in the order given. An input reports when one is *done*.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// Change a replica's durable state. Done when `Input::Stored` names it.
     Store(Order),
     /// Look something up in a log. Done when `Input::QueryDone` names it.
     Query(Query),
-    /// Send to a peer, if its outgoing link is up; else it is lost.
+    /// Send a message to a peer. It is lost where the outgoing link is down.
     Send {
         /// The addressee.
         to: BrokerId,
@@ -40,28 +40,28 @@ pub enum Effect {
         /// The answer.
         response: Box<Response>,
     },
-    /// Close a client's connection: it asked for something that has no answer.
+    /// Close a client's connection: its request has no valid response.
     Close(ConnectionId),
-    /// Keep links to these peers, besides those to the configured bootstrap addresses until `all` of the cluster's are
-    /// named: from then on to these alone. Whoever is named before that is hearsay, and may know nobody else.
+    /// Keep links to these peers. While `all` is false, keep those to the configured bootstrap addresses as well: peers
+    /// that are known so far are only reported by others, and may know no further brokers.
     Peers {
-        /// How they are reached.
+        /// Their addresses.
         addresses: PeerAddresses,
-        /// These are all there are.
+        /// These are all brokers of the cluster.
         all: bool,
     },
-    /// The outgoing link to this peer leads to a start of it that is over: break it, and dial anew at once. It counts as
-    /// down; `Input::LinkUp` tells when it is up.
+    /// The outgoing link to this peer leads to an earlier incarnation: break it, and dial anew at once. It counts as
+    /// down until `Input::LinkUp`.
     Redial(BrokerId),
-    /// Close the connection of one of a peer's sessions: something that came on it was refused, and a link delivers whole
-    /// or breaks. The peer dials anew, and says again what it must. `Input::SessionClosed` follows.
+    /// Close the connection of a peer's session: a message on it was refused, and a link delivers everything or breaks.
+    /// The peer dials anew and resends what it must. `Input::SessionClosed` follows.
     CloseSession {
         /// Whose.
         from: BrokerId,
         /// Which.
         session: u64,
     },
-    /// Accept the connection of this hello: the peer learns that its link is up, and is listened to.
+    /// Accept the connection of this hello: the peer learns that its link is up, and its messages are read.
     AcceptPeer {
         /// Whose.
         from: BrokerId,
@@ -72,25 +72,25 @@ pub enum Effect {
     RejectPeer {
         /// Whose.
         from: BrokerId,
-        /// The session that does not begin.
+        /// The number of its session, which does not begin.
         session: u64,
-        /// Why, for whoever runs the peer.
+        /// Why, in words for the operator of the peer.
         reason: String,
     },
     /// Write the cluster's id into the directory's identity: it has joined.
     Joined(ClusterId),
-    /// The node is registered and has caught up with the metadata: clients may come.
+    /// The node is registered and has caught up with the metadata: accept clients.
     Ready,
-    /// Let clients go: answer what they have asked, and what whoever has just come asks first, and close each connection
-    /// once nothing is asked on it. Done when `Input::ClientsClosed` says so.
+    /// Close client connections: finish the requests in flight and the first request of new connections, and close each
+    /// connection once it has none in flight. Done when `Input::ClientsClosed` says so.
     CloseClients,
-    /// The node has stopped in good order. Nothing follows.
+    /// The controlled shutdown is complete. Nothing follows.
     Stopped,
-    /// Something worth telling. Changes nothing.
+    /// An event for the log and the trace. Changes nothing.
     Notice(Notice),
 }
 
-/// What is worth telling people about, in the log and in a trace.
+/// An event for the node's log and the trace.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Notice {
     /// The partition it is about.
@@ -102,33 +102,34 @@ pub struct Notice {
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum NoticeKind {
-    /// A replica asks whether it would be elected, because of this.
+    /// A replica starts an election with a pre-vote, for this reason.
     StartsElection(LeaderEpoch, TrustLost),
     /// A replica has been elected.
     Leads(LeaderEpoch),
     /// A replica has won only because every voter granted: acknowledged records may be lost.
     LeadsWithPossibleLoss(LeaderEpoch),
-    /// A leader gives up.
+    /// A leader resigns.
     Resigns(LeaderEpoch, Resignation),
     /// A replica follows a leader.
     Follows(LeaderEpoch, BrokerId),
-    /// A replica drops what its leader does not have.
+    /// A replica truncates entries that its leader does not have.
     Truncates(Position),
-    /// A leader has appended a change of the voters, which counts from now on and is not committed yet.
+    /// A leader has appended a change of the voters, which takes effect at once and is not committed yet.
     VotersChanged(Vec<Voter>),
-    /// Damage was found.
+    /// A hole was found.
     Hole(Offset, Offset),
-    /// Damage was repaired from a peer.
+    /// A hole was filled from a peer.
     HoleFilled(Offset, Offset),
-    /// What was damaged, and all behind it, is given up: a majority never had it.
+    /// A hole and all entries behind it are given up: a majority never had them.
     HoleGivenUp(Offset, Offset),
-    /// What was damaged, and all behind it, is given up: no voter has it, and one that may have acknowledged it is a suspect.
+    /// A hole and all entries behind it are given up: no voter has them, and a voter that may have acknowledged them is
+    /// a suspect.
     HoleGivenUpWithPossibleLoss(Offset, Offset),
-    /// A replica that may have lost acknowledged records says so with every vote.
+    /// A replica may have lost acknowledged records: it marks every vote as a suspect's.
     Suspect,
     /// A suspect has caught up.
     SuspectCleared,
-    /// The node stops: another one runs as the same broker.
+    /// The node stops: another one runs with the same broker id.
     DuplicateBrokerId(String),
     /// The directory has gone offline.
     DirectoryOffline(String),
@@ -137,47 +138,47 @@ pub enum NoticeKind {
     /// The leader's log has lost committed entries that this learner still has, up to here. The learner keeps them, and
     /// takes nothing from that leader.
     CommittedLost(Position),
-    /// The controller has done what an administrator asked, and that is committed.
+    /// An administrator's change is committed.
     Administered(Administration),
     /// A message was refused, for this reason.
     Refused(&'static str),
 }
 
-/// What the controller has done, and for whom.
+/// An administrative change, and the client that requested it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Administration {
     /// The API of the request.
     pub api_key: ApiKey,
     /// The topics that it has changed, ascending.
     pub topics: Vec<String>,
-    /// The client's name for itself; none where a broker asked because a client has named a topic that was not there.
+    /// The client id of the request; none where a broker creates a topic automatically.
     pub client_id: Option<String>,
-    /// The client's address; none as well where the broker that it asked runs an earlier version.
+    /// The client's address; none as well where the forwarding broker runs an earlier version.
     pub client_host: Option<String>,
 }
 
 /// Why a replica no longer trusts its leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TrustLost {
-    /// It has none yet.
+    /// It has no leader yet.
     NoLeader,
-    /// Nothing was heard from the leader's broker for the election timeout.
+    /// No message of the leader's broker arrived for the election timeout.
     Silent,
     /// The leader's process has ended: its connection is closed, and nothing listens at its address.
     ProcessGone,
-    /// The leader's broker was started again.
+    /// The leader's broker was restarted.
     Restarted,
     /// The leader's disk hangs.
     DiskStalled,
-    /// The leader said that it does not lead any more.
+    /// The leader announced that it has resigned.
     Resigned,
-    /// The link came back and the leader has not renewed its announcement.
+    /// The leader's broker has a new session, and the leader has not renewed its announcement on it.
     NotRenewed,
-    /// The leader asked this replica to take over.
+    /// The leader transfers leadership to this replica.
     Transfer,
 }
 
-/// Why a leader gives up.
+/// Why a leader resigns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Resignation {
     /// Another replica has a higher epoch.
@@ -186,15 +187,15 @@ pub enum Resignation {
     QuorumLost,
     /// Its own disk hangs or is offline.
     Disk,
-    /// It is no voter any more.
+    /// It has been removed from the voters.
     Removed,
-    /// It hands over.
+    /// It has transferred leadership.
     Transferred,
-    /// It gives up what a majority never had and it has lost.
+    /// It has a hole in entries that a majority never had, and gives them up.
     Damaged,
 }
 
-/// Where a step puts its effects, and what the simulator has planted in it.
+/// The buffer for the effects of a step, with the hooks that the simulator plants in it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Effects {
     list: Vec<Effect>,
@@ -202,7 +203,7 @@ pub struct Effects {
 }
 
 impl Effects {
-    /// An empty buffer with nothing planted: the only one that production uses.
+    /// An empty buffer without hooks: the only one that production uses.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -247,18 +248,18 @@ impl Effects {
         self.hooks.is(mutant)
     }
 
-    /// Notes that a rare place was reached.
+    /// Records that a rare place was reached.
     pub fn probe(&mut self, probe: Probe) {
         self.hooks.hit(probe);
     }
 
-    /// What was planted and reached.
+    /// The planted mutant and the reached probes.
     #[must_use]
     pub const fn hooks(&self) -> &Hooks {
         &self.hooks
     }
 
-    /// Tells something.
+    /// Pushes a notice.
     pub fn notice(&mut self, partition: Option<TopicPartition>, what: NoticeKind) {
         self.push(Effect::Notice(Notice { partition, what }));
     }

@@ -1,9 +1,8 @@
-//! What the simulator may plant in a step: a mutant, an operator's wish, and probes that say which rare places a
-//! run has reached.
+//! What the simulator may plant in a step: a mutant, and probes that record which rare places a run has reached.
 //!
-//! All reach core through the buffer that a step is given, never by a feature or a global, since production
-//! and simulator live in one binary. The shell makes its buffers with [`crate::effect::Effects::new`], which
-//! plants nothing. The log store takes hooks of its own where it is opened, in the same manner.
+//! They reach core through the effects buffer of a step, never by a cargo feature or a global, since production and
+//! simulator live in one binary. The shell makes its buffers with [`crate::effect::Effects::new`], which plants
+//! nothing. The log store takes its own hooks when it is opened.
 
 use std::fmt;
 
@@ -33,50 +32,50 @@ macro_rules! list {
 }
 
 list! {
-    /// A deliberately broken clause of the protocol. Each proves that a checker fires: one at least for every
-    /// clause of `docs/protocol.md`, which names it there.
+    /// A deliberately broken clause of the protocol. Each proves that a checker fires: `docs/protocol.md` names at
+    /// least one for every clause.
     Mutant {
-        /// Recovery and voting forget an epoch opening that stands at the very end of the log (counter-example 1).
+        /// Recovery and voting ignore an epoch opening that is the last entry of the log (counter-example 1).
         DropsTrailingOpening,
         /// Votes compare end offsets alone, not positions.
         ComparesOffsetsOnly,
-        /// The leader counts its log's majority before its own opening is durable on one (Raft figure 8).
+        /// The leader advances the high watermark before its own opening is durable on a majority (Raft figure 8).
         CommitsEarlierEpochs,
-        /// The high watermark moves on the leader's own durability alone.
+        /// The high watermark advances on the leader's own durability alone.
         CommitsAlone,
-        /// A learner stands in for a voter where a majority is counted.
+        /// A learner counts as a voter in a majority.
         CountsLearners,
-        /// A note counts as committed where a majority has it in memory.
+        /// A note counts as committed once a majority has it in memory.
         CommitsNotesInMemory,
         /// A leader shows a high watermark before its opening is committed.
         ExposesBeforeOpening,
         /// A voter that lags stays in the ISR.
         KeepsLaggards,
-        /// `min.insync.replicas` is not looked at.
+        /// `min.insync.replicas` is ignored.
         IgnoresMinInsync,
         /// A vote is answered before it is durable.
         AnswersVoteBeforeDurable,
-        /// A new leader sends what it has, and nothing that opens its epoch.
+        /// A new leader replicates its log and appends no opening of its epoch.
         LeadsWithoutOpening,
         /// A candidate asks for votes before its own is durable.
         AsksBeforeVoteDurable,
         /// A second vote is given in the same epoch.
         VotesTwice,
-        /// A follower acknowledges as durable what is not.
+        /// A follower acknowledges entries as durable that are not.
         AcknowledgesBeforeDurable,
-        /// A completion is taken by its offset, whatever order it reports (counter-example 9).
+        /// A completion is matched by its offset, whatever order it reports (counter-example 9).
         IgnoresOrderSeq,
-        /// A replica that is created numbers its orders from 1, as one that was deleted there did.
+        /// A new replica numbers its orders from 1, as its deleted predecessor did.
         NumbersOrdersAnew,
         /// A follower appends without checking the entry before.
         SkipsPreviousEntryCheck,
         /// A follower keeps its own entries where the leader's differ.
         KeepsDivergentTail,
-        /// A replica starts an election without asking first whether it would be elected.
+        /// A replica starts an election without a pre-vote.
         SkipsPreVote,
-        /// A voter that trusts its leader lets another start an election all the same.
+        /// A voter that trusts its leader grants pre-votes.
         GrantsPreVoteUnderLeader,
-        /// A wiped directory speaks by the name of the one before it (counter-example 5).
+        /// A wiped directory counts as the one before it (counter-example 5).
         IgnoresDirectoryId,
         /// The voters of a note outlive its truncation.
         KeepsTruncatedVoters,
@@ -84,63 +83,64 @@ list! {
         ChangesVotersBeforeOpening,
         /// The leader changes voters while an earlier change is not committed (counter-example 3).
         ChangesVotersTwiceAtOnce,
-        /// The leader changes voters though those that are wanted are not there.
+        /// The leader changes voters although a majority of the new ones is absent.
         ChangesToAbsentVoters,
-        /// A voter whose link has broken counts as present for as long as its last word is fresh.
+        /// A voter whose link has broken counts as present until its last message is an election timeout old.
         TakesBrokenLinkForPresent,
         /// The leader removes voters in their order, whether or not they can vote.
         RemovesInTurn,
-        /// A replica starts no election any more as soon as its log makes it no voter, committed or not.
+        /// A replica starts no elections once its log removes it from the voters, whether or not that is committed.
         LeavesUncommitted,
-        /// A replica is deleted as soon as the target lacks it (counter-example 3).
+        /// A replica is deleted once the target lacks it (counter-example 3).
         DeletesOnTargetAlone,
-        /// A replica is deleted as soon as the target and the reported voters lack it, whatever the leader is about to do.
+        /// A replica is deleted once the target and the reported voters lack it, without a release by the leader.
         DeletesUnreleased,
-        /// A message of an id that is not known creates the replica that it is meant for.
+        /// A message to an unknown replica creates it.
         CreatesUnknownReplica,
-        /// A node on an empty directory makes a metadata quorum of its own instead of joining.
+        /// A node on an empty directory forms its own metadata quorum and joins none.
         FoundsOwnCluster,
         /// A restarted leader keeps its followers' trust (counter-example 8).
         IgnoresIncarnation,
         /// A leader whose disk hangs keeps its followers' trust (counter-example 8).
         IgnoresStalledDisk,
-        /// A disk that has nothing to do is not looked after.
+        /// An idle disk is not probed.
         NeverProbesDisk,
-        /// A replica whose disk hangs asks to be elected.
+        /// A replica whose disk hangs starts elections.
         StartsElectionOnHungDisk,
-        /// A replica whose disk hangs says that it would vote.
+        /// A replica whose disk hangs grants pre-votes.
         PromisesOnHungDisk,
-        /// A follower trusts a leader whose broker has a new session, and waits for no renewed announcement on it.
+        /// A follower trusts a leader whose broker has a new session although the leader has not renewed its
+        /// announcement on it.
         TrustsWithoutRenewal,
-        /// A follower trusts a leader of which it hears nothing.
+        /// A follower trusts a leader whatever the time since the last contact.
         TrustsForEver,
-        /// A follower waits for the election timeout where its leader's process has ended.
+        /// A follower waits for the election timeout although its leader's process has ended.
         WaitsForSilence,
-        /// Clients are told of a leader whose connection has just broken.
+        /// Responses to clients name a leader whose connection has just broken.
         NamesBrokenLeaders,
-        /// Clients are told of leaders that have not been heard since they asked.
+        /// Responses to clients name leaders from which no message has arrived since the request.
         TellsOfLeadersUnasked,
-        /// A follower takes broken connections for the end of its leader's process, though nobody refuses new ones.
+        /// A follower takes broken connections for the end of its leader's process although new ones are not refused.
         TakesBrokenLinkForGone,
         /// A follower takes a refusal from before its leader's last session for the end of its process.
         KeepsRefusals,
         /// A follower trusts a leader that has resigned.
         IgnoresResignation,
-        /// A replica that enters a later epoch does not tell its former leader.
+        /// A replica that enters a later epoch does not tell the leader of the earlier one.
         LeavesInSilence,
-        /// A leader that enters a later epoch does not tell its voters that it leads no more.
+        /// A leader that enters a later epoch does not tell its voters that it has resigned.
         DeposedInSilence,
-        /// After a break of the link a leader goes on sending where it was.
+        /// After the link has broken a leader goes on sending from the same offset.
         SendsOnAfterBreak,
-        /// A link to a start of a peer that is over is not dialled anew.
+        /// A link to an earlier incarnation of a peer is not dialled anew.
         KeepsDeadLink,
-        /// A session of which something was refused goes on.
+        /// A session on which a message was refused goes on.
         KeepsRefusedSession,
-        /// A second node is let in under the id of one that is heard.
+        /// A second node with the broker id of a live one is accepted.
         LetsNamesakesIn,
-        /// A suspect counts its own vote like any other, and says nothing of possible loss.
+        /// A suspect counts its own vote like any other, and does not report possible loss.
         SuspectStartsElection,
-        /// Of two logs of one epoch the one with more records is taken for the longer, whatever notes it lacks.
+        /// Of two logs of one epoch the one with the greater end offset ranks higher, whatever notes it lacks.
         RanksOffsetsAboveNotes,
         /// Where all votes are needed, only the voters of the candidate's own log count, not those of lost changes.
         IgnoresLostVoterChange,
@@ -148,185 +148,186 @@ list! {
         SuspectVotesUnmarked,
         /// The votes of all voters are not enough where they are marked (counter-example 4).
         AllVotersDoNotSuffice,
-        /// Records are acknowledged ahead of the disk, and `volatile` is not journalled before.
+        /// Records are acknowledged before they are durable although the `volatile` mark has not been journalled.
         NeverMarksVolatile,
-        /// Records are acknowledged ahead of the disk in an epoch that is not on it yet.
+        /// Records are acknowledged before they are durable in an epoch that is not durable yet.
         AcknowledgesBeforeVoteDurable,
-        /// Recovery says that a replica is a suspect and does not journal it (counter-example 4).
+        /// Recovery reports a replica as a suspect and does not journal the mark (counter-example 4).
         ForgetsSuspicion,
-        /// A leader ignores that the logs diverge where the follower has acknowledged everything before, as one says that was
-        /// deleted and created again.
+        /// A leader ignores a rejected append at an offset that the follower has acknowledged, as a deleted and
+        /// recreated replica sends it.
         IgnoresRegressedFollower,
-        /// A replica is deleted by a release that was asked for before it was wanted once more.
+        /// A replica is deleted by a release that it requested before it was assigned again.
         AcceptsStaleReleases,
-        /// A replica that is to be deleted goes on telling the leader that it may be made a voter.
+        /// A replica that is to be deleted goes on reporting to the leader that it may become a voter.
         EligibleWhileUnwanted,
-        /// A replica that is made anew begins in epoch 0, whatever epochs it may have entered before it was deleted.
+        /// A recreated replica begins in epoch 0, whatever epochs it may have entered before it was deleted.
         IgnoresReportedEpoch,
-        /// A replica that is not an initial voter which was never removed starts without suspicion (counter-example 5).
+        /// A new replica that is not an initial voter, or has been removed since, does not start as a suspect
+        /// (counter-example 5).
         TrustsNewReplica,
         /// A suspect is cleared by the first append.
         ClearsSuspectEarly,
         /// A duplicate is answered at once (counter-example 12).
         AnswersDuplicateEarly,
-        /// A leader tells what only the latest one can without asking its voters (counter-example 13).
+        /// A leader answers requests that need a leadership confirmation without one (counter-example 13).
         ServesStaleLeader,
-        /// A leader refuses a batch for what it knows of the producer without asking its voters (counter-example 13).
+        /// A leader refuses a batch by its producer state without a leadership confirmation (counter-example 13).
         RefusesUnconfirmed,
-        /// A leader tells a consumer that its position is out of range without asking its voters (counter-example 13).
+        /// A leader answers `OFFSET_OUT_OF_RANGE` without a leadership confirmation (counter-example 13).
         TellsRangeUnconfirmed,
-        /// A leader tells that it has no record from a time on, which is the first, or which has the greatest timestamp,
-        /// before its voters have confirmed it.
+        /// A leader answers a lookup by timestamp without a leadership confirmation.
         TellsTimesUnconfirmed,
-        /// What only the current leader can tell is waited for although it has been deposed meanwhile.
+        /// A request that only the current leader can answer goes on waiting although the leader has been deposed.
         KeepsWaitingWhenDeposed,
-        /// A leader looks a time up in its store before that has been given all records below the high watermark.
+        /// A leader looks a timestamp up in its store before the store has all records below the high watermark.
         LooksUpUnwritten,
-        /// A leader tells that it does not know a leader epoch before its voters have confirmed it.
+        /// A leader answers `UNKNOWN_LEADER_EPOCH` without a leadership confirmation.
         TellsEpochsUnconfirmed,
         /// Due deadlines fire after the input instead of before (counter-example 13).
         FiresDeadlinesLate,
-        /// What is due is done in turn, whatever trust it rests on that may have ended as well.
+        /// Due timers fire by their deadlines, although a later one may end the trust that an earlier one relies on.
         FiresDeadlinesInTurn,
         /// Producer state survives the truncation of the batches that made it.
         KeepsProducerStateOnTruncation,
-        /// Producers age by when their batches reach a replica, whatever the log's clock shows.
+        /// Producers age by the arrival times of their batches at a replica, not by the log's clock.
         AgesByOwnClock,
         /// The log's clock ticks with every batch of a producer, however little time has passed.
         TicksTooOften,
         /// The log's clock stands still.
         NeverTicks,
-        /// A produce with `acks=1` is answered before the leader has it by the policy.
+        /// A produce with `acks=1` is answered before the leader has it as its topic's `flush` demands.
         AnswersOneEarly,
         /// A produce with `acks=all` is answered when the leader has it.
         AnswersAllAsOne,
         /// A leader cut off from its majority goes on leading for ever.
         NeverChecksQuorum,
-        /// A new leader does not look again when the votes for it prove nothing any more.
+        /// A new leader does not check its quorum again when the votes for it have timed out.
         CountsVotesForEver,
-        /// Clients are told of whoever has said last that it leads, heard or not.
+        /// Responses to clients name the last announced leader, alive or not.
         NamesFormerLeaders,
         /// A fenced broker's leadership is hidden from clients (counter-example 11).
         FencingHidesLeader,
-        /// The latest announcement on who leads is believed, whatever its epoch.
+        /// The latest announcement of a leader is accepted, whatever its epoch.
         BelievesLatestAnnouncement,
-        /// A node that is told to stop hands nothing over.
+        /// A node that stops transfers no leadership.
         NeverHandsOver,
-        /// A copy that was made again votes before it has become a voter.
+        /// A recreated replica votes before it has become a voter again.
         VotesMadeAgain,
-        /// A learner is made a voter as soon as it has caught up, while it is a suspect still.
+        /// A learner that has caught up becomes a voter while it is still a suspect.
         PromotesSuspects,
-        /// A node that has handed over stops without another word to its clients.
+        /// A node that has transferred its leaderships stops without letting its clients go.
         StopsUnderClients,
-        /// A leader that has asked another to start an election goes on taking records.
+        /// A leader that has told its transfer target to start an election goes on appending records.
         AppendsWhileHandingOver,
-        /// A leader whose successor does not take over waits for it for ever.
+        /// A leader whose transfer target does not take over waits for it for ever.
         NeverLeadsOn,
-        /// A leader leads on when the time in which its successor was to catch up is over, though it has asked it by then.
+        /// A leader resumes when the time for its transfer target to catch up is over, although it has told the target
+        /// to start an election.
         AsksTooLate,
-        /// A leader takes a successor with holes for as good as a whole one.
+        /// A leader ranks a transfer target with holes like one without.
         PrefersDamaged,
-        /// A leader asks its transfer target to start an election before that has caught up.
+        /// A leader tells its transfer target to start an election before the target has caught up.
         TransfersTooEarly,
-        /// The controller answers before what it says is committed.
+        /// The controller answers before its decision is committed.
         AnswersUncommitted,
-        /// A broker acts on metadata that are not committed.
+        /// A broker applies metadata that are not committed.
         AppliesUncommitted,
-        /// A snapshot of the metadata is saved before what is in it is committed.
+        /// A snapshot of the metadata includes records that are not committed.
         SnapshotsUncommitted,
         /// The controller places new partitions on fenced brokers as on others.
         PlacesOnFenced,
-        /// Clients are answered from the image as it is.
+        /// Clients are answered from the image without a read index.
         AnswersUnconfirmed,
-        /// Whoever leads the metadata is believed without a majority of its voters.
+        /// The answer of the metadata leader confirms a read index without a majority of the voters.
         ConfirmsByLeaderAlone,
-        /// A round that was begun before a request came confirms the answer to it.
+        /// A read-index round that began before a request arrived confirms the answer to it.
         JoinsRoundUnderWay,
-        /// What the image lacks is said not to exist though no round has succeeded.
+        /// A response says that something does not exist although no read-index round has succeeded.
         DeniesUnconfirmed,
-        /// Clients are let in before the image has this start of the broker.
+        /// Clients are accepted before the image has this incarnation of the broker.
         ReadyBeforeCaughtUp,
-        /// A read in a hole is answered with what lies behind it.
+        /// A read in a hole is answered with the records behind the hole.
         ServesHoles,
-        /// What was read of a replica is served although it has been deleted since.
+        /// Records that were read from a replica are served although it has been deleted since.
         ServesDeleted,
         /// A replica with a hole truncates to it (counter-example 6).
         TruncatesToHole,
-        /// The disk is asked for records that a truncation which is under way drops.
+        /// The disk is queried for records that a pending truncation drops.
         ReadsWhatIsDropped,
-        /// A directory is given up where something in it cannot be read.
+        /// A directory goes offline where something in it cannot be read.
         GivesUpUnreadable,
         /// A hole is filled with batches of whatever epoch.
         FillsFromAnyEpoch,
         /// A leader gives up a hole as soon as one voter says that it never had the record.
         GivesUpHolesAlone,
-        /// A leader stands still at a hole for ever where a suspect may have had the record.
+        /// A leader never gives up a hole where a suspect may have had the record.
         KeepsWhatNobodyHas,
         /// A voter says that it never had a record while its epoch is not durable.
         DeniesBeforeDurable,
-        /// Nothing looks for rot where nobody reads.
+        /// The scrub never runs.
         NeverScrubs,
         /// The scrub passes over holes that the store knows of.
         TellsOfHolesOnce,
         /// The scrub reads what the page cache has, whatever the disk has.
         ScrubsCache,
-        /// Recovery takes rot below the durable end for a torn tail (counter-example 7).
+        /// Recovery treats rot below the durable end as a torn tail (counter-example 7).
         TakesRotForTornTail,
-        /// Recovery goes on with the epochs from before a truncation (counter-example 2).
+        /// Recovery keeps the epochs that a truncation has removed (counter-example 2).
         KeepsTruncatedEpochs,
-        /// What is deleted or truncated is removed at once, before that is durable.
+        /// Files are removed before the deletion or truncation is durable.
         RemovesBeforeDurable,
-        /// An append behind a truncation does not wait until that is durable.
+        /// An append behind a truncation does not wait until the truncation is durable.
         OverwritesBeforeDurable,
         /// Records acknowledged in memory are synced whenever something else is.
         NeverFlushesReplicated,
-        /// Records may use what is kept free for the journal.
+        /// Records may use the space that is reserved for the journal.
         EatsReserve,
-        /// Recovery cuts what a killed process has written, where it cannot be read, as a power cut might have torn it.
+        /// Recovery truncates unreadable bytes of a killed process as if a power cut had torn them.
         TakesKillForPowerCut,
-        /// Recovery takes a bad tail of the last group for one that was never acknowledged.
+        /// Recovery assumes that a bad tail of the last group commit was never acknowledged.
         TrustsTornTail,
         /// Recovery believes the batch headers in a segment, whatever the journal says.
         TrustsSegmentHeaders,
-        /// Recovery does not look at the second copies of votes.
+        /// Recovery does not read the second copies of votes.
         JournalsVotesOnce,
-        /// Recovery does not look at the second copies of changes of the voters.
+        /// Recovery does not read the second copies of voter changes.
         JournalsVoterChangesOnce,
         /// Recovery forgets the vote.
         ForgetsVote,
-        /// A sync that has failed is tried again, and its success is believed.
+        /// A failed sync is retried, and the success of the retry is trusted.
         RetriesFailedSync,
         /// A directory with a failed sync opens again in the same run of the operating system.
         ReopensAfterFailedSync,
-        /// A replica on a directory that is offline goes on taking what will never be written.
+        /// A replica on an offline directory goes on accepting entries, which will never be written.
         TakesWhileOffline,
         /// A broker whose directory is offline stays in the ISR until it lags for too long.
         KeepsOfflineInIsr,
-        /// A follower takes records however many wait for its disk.
+        /// A follower accepts records however many wait for its disk.
         TakesWithoutBound,
-        /// A broker does not say at once that it takes records again.
+        /// A broker does not announce at once that it accepts records again.
         KeepsRoomToItself,
-        /// A leader that asks a follower anew takes what waits for that one's disk for written.
+        /// A leader that probes a follower anew counts records that wait for the follower's disk as written.
         ForgetsWhatWaits,
-        /// A leader leads on where the full disk has refused what it has sent.
+        /// A leader goes on leading although its full disk has refused entries that it has sent.
         LeadsOnAfterRefusal,
         /// An append that the full disk has refused counts as durable.
         CountsRefusedAsDurable,
-        /// LogAppendTime is what the wall clock showed when the broker last had nothing to do.
+        /// LogAppendTime is the wall clock of the broker's last idle tick.
         StampsStaleTime,
-        /// A want of descriptors or memory is taken for a failed disk.
+        /// A shortage of descriptors or memory is treated as a failed disk.
         TakesShortageForFailure,
-        /// A file that makes room for another one is closed without a sync.
+        /// A file that is closed to free its descriptor is not synced.
         ClosesUnsynced,
     }
 }
 
 list! {
-    /// A rare place that runs must reach for their silence to mean something.
+    /// A rare place in the code: a green run means something only if runs have reached it.
     Probe {
         /// A candidate lost a pre-vote.
         PreVoteLost,
-        /// Two were candidates in one epoch and neither won.
+        /// Two candidates split the votes of one epoch.
         SplitVote,
         /// A follower truncated a divergent tail.
         TruncatedDivergentTail,
@@ -352,7 +353,7 @@ list! {
         IncarnationChanged,
         /// A follower lost trust because its leader's process had ended.
         LeaderProcessGone,
-        /// An answer waited for the successor of a leader whose connection had broken.
+        /// A response waited for the election after a leader's connection had broken.
         LeaderDisconnected,
         /// A follower lost trust because its leader's disk had stalled.
         LeaderDiskStalled,
@@ -370,7 +371,7 @@ list! {
         HoleFilled,
         /// A hole above the high watermark was given up.
         HoleGivenUp,
-        /// So was one of which a suspect may have had the record.
+        /// A hole was given up whose record a suspect may have had.
         HoleGivenUpWithPossibleLoss,
         /// A follower was fed from disk, not from the leader's memory.
         CaughtUpFromDisk,
@@ -401,7 +402,7 @@ pub struct Hooks {
 }
 
 impl Hooks {
-    /// Nothing but, where given, one broken clause.
+    /// No probes reached; plants the mutant, where there is one.
     #[must_use]
     pub const fn with_mutant(mutant: Option<Mutant>) -> Self {
         Self { mutant, probes: 0 }
@@ -413,7 +414,7 @@ impl Hooks {
         self.mutant == Some(mutant)
     }
 
-    /// Notes that a rare place was reached.
+    /// Records that a rare place was reached.
     pub const fn hit(&mut self, probe: Probe) {
         self.probes |= 1 << probe as u32;
     }

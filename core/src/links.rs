@@ -1,16 +1,17 @@
-//! Who can be heard: liveness per pair of brokers, not per partition.
+//! Which peers are alive: liveness per pair of brokers, not per partition.
 //!
-//! One [`Heartbeat`] a link speaks for every partition that two brokers share, so ten thousand idle partitions
-//! cost no more than ten. A link's two directions are judged apart:
+//! One [`Heartbeat`] per link covers every partition that two brokers share, so ten thousand idle partitions cost no
+//! more than ten. The two directions of a link are judged separately:
 //!
-//! - *heard*: the peer's own heartbeats arrive. A follower trusts its leader while it hears the leader's broker,
-//!   in the incarnation that made the announcement, with a disk that does not hang.
-//! - *proven*: the peer's heartbeats echo ours. A leader counts a voter for check-quorum from the moment it
-//!   *sent* what was echoed, so time lost on the way, or asleep, never makes a quorum look fresher than it is.
+//! - *contact*: the peer's own messages arrive. A follower trusts its leader while it has contact with the leader's
+//!   broker, in the incarnation that made the announcement, and that broker's disk does not hang.
+//! - *proof*: the peer's heartbeats echo ours. For check-quorum a leader counts a voter from the moment at which it
+//!   *sent* the heartbeat that was echoed, so delays in the network or a paused process never make a quorum look
+//!   fresher than it is.
 //!
-//! A machine that falls silent is found by the election timeout. A process that has ended is found at once: its own
-//! connection is closed, and its machine refuses a new one. Either alone proves nothing, since a network breaks
-//! connections, and a listener may be unreachable while the process runs; see [`Link::process_has_ended`].
+//! The election timeout detects a silent machine. A process that has ended is detected at once: its own connection is
+//! closed, and its machine refuses a new one. Neither sign suffices alone, since a network breaks connections, and a
+//! listener may be unreachable while the process runs; see [`Link::process_has_ended`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,23 +20,24 @@ use crate::ids::{BrokerId, DirectoryId, Incarnation, Voter};
 use crate::peer::{DirectoryState, Heartbeat, PeerIdentity};
 use crate::time::Instant;
 
-/// How patient a broker is.
+/// The intervals and timeouts of a broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
     /// How often each link carries a heartbeat.
     pub heartbeat_interval: Duration,
-    /// How long nothing may be heard before a follower starts an election, and nothing proven before a leader resigns.
+    /// A follower starts an election after this long without contact with its leader, and a leader resigns after this
+    /// long without a heartbeat echoed by a majority.
     pub election_timeout: Duration,
-    /// A replica that starts an election waits up to this much longer, drawn anew each time.
+    /// A replica delays its election by a random part of this, drawn anew each time.
     pub election_jitter_max: Duration,
-    /// How far apart the voters start their elections, in the order of the voters, where all have learnt at the same
-    /// time that their leader leads no more; each waits up to half of it longer, drawn anew each time.
+    /// Where all voters learn at the same time that they have no leader any more, they start their elections this far
+    /// apart, in the order of the voters; each adds a random delay of up to half of it.
     pub election_stagger: Duration,
-    /// How long a directory's oldest order may wait before its leaderships are given up.
+    /// A broker resigns all leaderships once the oldest order to its directory has waited this long.
     pub disk_stall_max: Duration,
     /// How long a voter may lag behind and still be in the ISR (Kafka's `replica.lag.time.max.ms`).
     pub replica_lag_time_max: Duration,
-    /// How often a leader asks again where a follower has not answered.
+    /// How often a leader retries an unanswered message to a follower.
     pub retry_interval: Duration,
 }
 
@@ -53,69 +55,69 @@ impl Default for Timing {
     }
 }
 
-/// What is known of one peer.
+/// The state of the two links with one peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Link {
-    /// Whom the outgoing link reaches; `None` while it is down.
+    /// The peer that the outgoing link reaches; `None` while it is down.
     pub outgoing: Option<PeerIdentity>,
-    /// The latest start of the peer that either link has shown; what comes from an earlier one is ignored.
+    /// The latest incarnation of the peer that either link has shown. Messages of earlier ones are ignored.
     pub incoming: Option<PeerIdentity>,
-    /// Numbers the incoming link.
+    /// The number of the present incoming connection.
     pub session: u64,
-    /// When the present session was first heard.
+    /// When the first message of the present session arrived.
     pub session_since: Instant,
     /// Whether the present session's connection is closed.
     pub session_closed: bool,
-    /// Whether the peer's machine has refused to connect since the outgoing link was last up, and since the present session
-    /// was first heard: nothing listens there.
+    /// Whether the peer's machine has refused a connection since the outgoing link was last up and since the present
+    /// session began: no process listens there.
     pub refused: bool,
-    /// When the peer was last heard.
+    /// When the last message of the peer arrived.
     pub last_contact: Instant,
-    /// When the latest of our heartbeats was sent that the peer's present incarnation has echoed.
+    /// The send time of our latest heartbeat that the peer's present incarnation has echoed.
     pub proven_at: Option<Instant>,
-    /// How long the peer's disk keeps an order waiting, as it last said.
+    /// How long the peer's disk has kept an order waiting, by its last heartbeat.
     pub disk_stalled: Duration,
     /// What the peer's directory takes, as it last said.
     pub directory: DirectoryState,
-    /// `sent_at` of its latest heartbeat, which ours echo.
+    /// `sent_at` of the peer's latest heartbeat, which our heartbeats echo.
     pub to_echo: Option<Instant>,
-    /// When followers must look whether their leader has renewed its announcements on the present session.
+    /// When followers must check whether their leader has renewed its announcements on the present session.
     renewal_due: Option<Instant>,
-    /// Whether its followers have been told that it is silent.
+    /// Whether the replicas that follow this peer have been told that it is silent.
     silent: bool,
-    /// Whether leaders have been told that it proves nothing.
+    /// Whether leaders have been told that the peer has echoed nothing within the election timeout.
     unproven: bool,
 }
 
-/// What has changed for the replicas that depend on a peer.
+/// A change of a link, for the replicas that depend on the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkChange {
-    /// Its followers should look whether they still trust it.
+    /// The replicas that follow this peer should check whether they still trust it.
     Trust(BrokerId),
-    /// Leaders should look whether they still have a quorum, and their ISR with it.
+    /// Leaders should check whether they still have a quorum and which voters are in sync.
     Quorum(BrokerId),
-    /// Leaders should begin anew with it: what was under way in either direction may be lost.
+    /// Leaders should restart replication to the peer: messages in flight in either direction may be lost.
     Renewed(BrokerId),
-    /// The outgoing link leads to a start of it that is over: it is down, and is to be dialled anew.
+    /// The outgoing link leads to an earlier incarnation of the peer: it counts as down and must be dialled anew.
     Replaced(BrokerId),
-    /// It takes records again: leaders should send what it has turned away.
+    /// The peer accepts records again: leaders should resend what it has refused.
     Room(BrokerId),
 }
 
 impl Link {
-    /// Whether the peer's process has ended, as far as a peer can see: nothing can come from it any more, and its machine
-    /// answers that nothing listens at its address.
+    /// Whether the peer's process has ended, as far as this broker can tell: both connections are closed, and the
+    /// peer's machine refuses connections to its address.
     #[must_use]
     pub const fn process_has_ended(&self) -> bool {
         self.session_closed && self.refused && self.outgoing.is_none()
     }
 
-    /// Whether the peer has been heard within the election timeout.
+    /// Whether a message of the peer has arrived within the election timeout.
     fn has_contact(&self, now: Instant, timing: &Timing) -> bool {
         self.incoming.is_some() && now.since(self.last_contact) < timing.election_timeout
     }
 
-    /// Another start of the peer speaks: what an earlier one has said and echoed is void.
+    /// Enters another incarnation of the peer: what the earlier one has sent and echoed is void.
     fn enter_incarnation(&mut self, peer: PeerIdentity) -> [LinkChange; 2] {
         self.incoming = Some(peer);
         self.proven_at = None;
@@ -129,24 +131,24 @@ impl Link {
     }
 }
 
-/// Whether `known` is a start that is over where `peer` speaks.
+/// Whether `peer` supersedes `known`: it runs on another directory or is a later incarnation.
 fn is_superseded(known: &PeerIdentity, peer: &PeerIdentity) -> bool {
     known.directory != peer.directory || known.incarnation < peer.incarnation
 }
 
-/// Every peer of a broker.
+/// The links of a broker with all its peers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Links {
     peers: BTreeMap<BrokerId, Link>,
     started_at: Instant,
-    /// What must never be: a second node is let in under the id of one that is heard.
+    /// Set by a mutant: a second node with the broker id of a live one is accepted.
     accepts_duplicates: bool,
-    /// What must never be: what the machine of a peer has refused before its present session counts.
+    /// Set by a mutant: a refused connection counts although the peer has begun a session since.
     keeps_refusals: bool,
 }
 
 impl Links {
-    /// Knows nobody yet.
+    /// No peers yet.
     #[must_use]
     pub const fn new(now: Instant) -> Self {
         Self {
@@ -157,14 +159,14 @@ impl Links {
         }
     }
 
-    /// The same, but for a clause that a mutant breaks.
+    /// Plants the mutant `LetsNamesakesIn`.
     #[must_use]
     pub(crate) const fn accepting_duplicates(mut self, broken: bool) -> Self {
         self.accepts_duplicates = broken;
         self
     }
 
-    /// The same, but for another.
+    /// Plants the mutant `KeepsRefusals`.
     #[must_use]
     pub(crate) const fn keeping_refusals(mut self, broken: bool) -> Self {
         self.keeps_refusals = broken;
@@ -182,7 +184,7 @@ impl Links {
         self.peers.values().filter_map(|link| link.outgoing)
     }
 
-    /// Whether messages to this very replica's directory can be sent at present.
+    /// Whether the outgoing link reaches this voter's broker on this voter's directory.
     #[must_use]
     pub fn reaches(&self, voter: Voter) -> bool {
         self.get(voter.broker)
@@ -190,7 +192,7 @@ impl Links {
             .is_some_and(|peer| peer.voter() == voter)
     }
 
-    /// Whether this very start of the voter's broker is the latest that is known.
+    /// Whether this is the latest known incarnation of the voter's broker, on the voter's directory.
     #[must_use]
     pub fn is_latest_incarnation(&self, voter: Voter, incarnation: Incarnation) -> bool {
         self.get(voter.broker)
@@ -198,7 +200,7 @@ impl Links {
             .is_some_and(|peer| peer.voter() == voter && peer.incarnation == incarnation)
     }
 
-    /// Whether the voter's broker speaks from another directory.
+    /// Whether the voter's broker runs on another directory.
     #[must_use]
     pub fn is_replaced(&self, voter: Voter) -> bool {
         self.get(voter.broker)
@@ -206,8 +208,8 @@ impl Links {
             .is_some_and(|peer| peer.voter() != voter)
     }
 
-    /// When this very start of the voter's broker was last heard, or might have been: not since another start of it
-    /// speaks. `None` where the broker was never heard.
+    /// The latest moment at which a message of this incarnation of the voter's broker can have arrived: its last
+    /// message, or the session of another incarnation. `None` where no message of the broker has arrived.
     #[must_use]
     pub fn last_contact(&self, voter: Voter, incarnation: Incarnation) -> Option<Instant> {
         let link = self.get(voter.broker)?;
@@ -218,8 +220,8 @@ impl Links {
         }
     }
 
-    /// The directory on which the same broker runs already, heard within the election timeout, where `peer` speaks
-    /// from another: two nodes are configured as one.
+    /// The other directory on which the broker of `peer` runs already, where a message of it has arrived within the
+    /// election timeout: two nodes are configured with one broker id.
     #[must_use]
     pub fn duplicate_directory(
         &self,
@@ -240,7 +242,7 @@ impl Links {
             .map_or(DirectoryState::Online, |link| link.directory)
     }
 
-    /// Whether this very replica's directory is offline, as its broker has said.
+    /// Whether the voter's directory is offline, by its broker's last heartbeat.
     #[must_use]
     pub fn is_offline(&self, voter: Voter) -> bool {
         self.get(voter.broker).is_some_and(|link| {
@@ -249,7 +251,7 @@ impl Links {
         })
     }
 
-    /// Whether the peer's disk keeps an order waiting for too long, as it last said.
+    /// Whether the peer's disk hangs, by its last heartbeat.
     #[must_use]
     pub fn disk_hangs(&self, broker: BrokerId, timing: &Timing) -> bool {
         self.get(broker)
@@ -263,15 +265,15 @@ impl Links {
             .is_none_or(|link| link.session_closed || link.outgoing.is_none())
     }
 
-    /// Whether the peer has been heard within the election timeout, and its process has not ended since.
+    /// Whether a message of the peer has arrived within the election timeout, and its process has not ended since.
     #[must_use]
     pub fn is_alive(&self, broker: BrokerId, now: Instant, timing: &Timing) -> bool {
         self.get(broker)
             .is_some_and(|link| link.has_contact(now, timing) && !link.process_has_ended())
     }
 
-    /// When what the voter last echoed was sent; the broker's start where it has echoed nothing yet in this
-    /// directory.
+    /// The send time of the heartbeat that the voter last echoed; the start of this broker where the voter has echoed
+    /// none on this directory.
     #[must_use]
     pub fn proven_at(&self, voter: Voter) -> Option<Instant> {
         let link = self.get(voter.broker)?;
@@ -279,7 +281,7 @@ impl Links {
         if same { link.proven_at } else { None }
     }
 
-    /// The outgoing link is up. It may show first that the peer was started again.
+    /// The outgoing link is up. It may be the first sign that the peer was restarted.
     pub(crate) fn up(
         &mut self,
         peer: PeerIdentity,
@@ -316,7 +318,7 @@ impl Links {
         (link.process_has_ended() && !had_ended).then_some(LinkChange::Trust(peer))
     }
 
-    /// The connection of a session is closed: nothing more comes on it.
+    /// The connection of a session is closed.
     pub(crate) fn session_closed(
         &mut self,
         peer: PeerIdentity,
@@ -331,8 +333,8 @@ impl Links {
         (link.process_has_ended() && !had_ended).then_some(LinkChange::Trust(peer.broker))
     }
 
-    /// Something came in. Returns `None` where it must be ignored: it comes from an incarnation, or a connection of
-    /// it, that a later one has replaced, or from a second node that calls itself by the name of one that runs.
+    /// A message has arrived. Returns `None` where it must be ignored: its incarnation or session is superseded, or it
+    /// comes from a second node with the broker id of a live one.
     pub(crate) fn on_message(
         &mut self,
         from: PeerIdentity,
@@ -359,7 +361,7 @@ impl Links {
             .outgoing
             .is_some_and(|known| is_superseded(&known, &from))
         {
-            // Nobody is at its other end any more, and a machine that lost its power has not said so.
+            // The process at its other end has been replaced, and a machine that lost its power closes no connections.
             link.outgoing = None;
             changes.push(LinkChange::Replaced(from.broker));
         }
@@ -377,7 +379,7 @@ impl Links {
         Some(changes)
     }
 
-    /// A heartbeat came in.
+    /// A heartbeat has arrived.
     pub(crate) fn on_heartbeat(
         &mut self,
         from: BrokerId,
@@ -426,7 +428,7 @@ impl Links {
         }
     }
 
-    /// Peers that have just gone silent or unproven.
+    /// Peers whose contact or proof has just timed out.
     pub(crate) fn expire(&mut self, now: Instant, timing: &Timing) -> Vec<LinkChange> {
         let mut changes = Vec::new();
         let started_at = self.started_at;
@@ -448,7 +450,7 @@ impl Links {
         changes
     }
 
-    /// When [`Self::expire`] next has something to say.
+    /// When [`Self::expire`] is next due.
     #[must_use]
     pub(crate) fn next_deadline(&self, timing: &Timing) -> Option<Instant> {
         let silent =
@@ -464,7 +466,7 @@ impl Links {
             .min()
     }
 
-    /// The peer's present incarnation as its incoming link says.
+    /// The peer's latest known incarnation.
     #[must_use]
     pub fn incarnation(&self, broker: BrokerId) -> Option<Incarnation> {
         self.get(broker)

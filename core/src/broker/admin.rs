@@ -1,12 +1,12 @@
-//! Requests that only the controller can decide: forwarded, asked again until somebody answers, and acknowledged once
-//! this broker's own image shows what was done.
+//! Requests that only the controller can decide: forwarded, retried until the controller answers, and acknowledged once
+//! this broker's own image shows the result.
 //!
-//! A client that was told that its topic exists asks the same broker about it next. So the controller's answer, which says
-//! where the metadata end that have what was done, is held back until this broker has applied them up to there.
+//! A client whose topic has been created asks the same broker about it next. So the controller's answer, which has the
+//! end of the metadata that contain the change, is held back until this broker has applied them up to there.
 //!
-//! A request is sent again at once where the broker asked is not the controller, and after a while where nothing
-//! comes back: the controller may have died with it. The repetition may then find the work done and
-//! say, for example, that the topic exists, as in Kafka.
+//! A request is retried soon where the broker that got it is not the controller, and later where no response comes: the
+//! controller may have died with it. The retry may then find the change made and say, for example, that the topic
+//! exists, as in Kafka.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -22,20 +22,22 @@ use crate::wire::{ApiError, ErrorCode, Response, Str};
 use super::Broker;
 use super::purgatory::Delayed;
 
-/// After this long a request is sent again where the broker asked was not the controller, or nobody could be asked.
+/// A request is retried after this long where the broker that got it was not the controller, or no broker could be
+/// reached.
 const RETRY_SOON: Duration = Duration::from_millis(100);
-/// After this long a request is sent again where nothing came back.
+/// A request is retried after this long where no response came.
 const RETRY_LATE: Duration = Duration::from_secs(2);
-/// How long a request is tried at least. A client that would rather not wait means the work, not the asking.
+/// A request is tried for at least this long. A shorter timeout of the client is meant for the operation, not for
+/// reaching the controller.
 const TIMEOUT_MIN: Duration = Duration::from_secs(1);
-/// What a client is told whose request the controller does not know.
+/// The error message for a request that the controller does not know.
 const UNSUPPORTED: &str = "The controller runs an earlier version of varve, which does not know this request: upgrade every broker.";
-/// What a client is told whose answer got lost on its way here.
+/// The error message for an answer of the controller that this version cannot carry.
 const UNREADABLE: &str = "The controller's answer cannot be told in this API version.";
-/// How long the creation of a topic that somebody asked about is tried.
+/// How long the automatic creation of a topic is tried.
 const AUTO_CREATE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The version of CreateTopics that a broker uses of its own accord: controllers of earlier builds know it as well.
+/// The version of CreateTopics for automatic creation: controllers of earlier builds know it as well.
 const AUTO_CREATE_VERSION: i16 = 7;
 
 /// An administrative request that waits for the controller, or for the image.
@@ -44,7 +46,7 @@ struct WaitingAdmin {
     context: RequestContext,
     request: AdminRequest,
     controller_request: u64,
-    /// The controller's answer, once it is there, and where the metadata end that have what was done (exclusive).
+    /// The controller's answer, once it has arrived, and the end of the metadata that contain the change (exclusive).
     decided: Option<(Offset, Response)>,
 }
 
@@ -54,33 +56,33 @@ struct PendingRequest {
     controller_request: peer::ControllerRequest,
     purpose: Purpose,
     retry_at: Instant,
-    /// When it need not be asked any more.
+    /// When to stop retrying; `None` for a request that ends by other means.
     until: Option<Instant>,
 }
 
-/// What a request to the controller is for.
+/// What a request to the controller serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// A client's request.
     Client(RequestId),
-    /// Topics that somebody asked about.
+    /// Topics to be created automatically.
     AutoCreate(Vec<Str>),
     /// A block of producer ids.
     ProducerIds,
 }
 
-/// What the controller is asked.
+/// The requests to the controller that are under way.
 #[derive(Debug, Default)]
 pub(super) struct ControllerRequests {
-    /// Those that it has not answered.
+    /// Requests without a response.
     pending: BTreeMap<u64, PendingRequest>,
-    /// When each of them is asked again.
+    /// When each of them is retried.
     due: BTreeSet<(Instant, u64)>,
-    /// Numbers them. The broker's own, which nobody waits for, have the number 0.
+    /// The id of the last request. Requests whose response nobody awaits have the id 0.
     last: u64,
-    /// Requests of which the controller has decided, by where the metadata end that this broker is to have.
+    /// Decided requests, by the end of the metadata that this broker must apply before it answers.
     unapplied: BTreeSet<(Offset, RequestId)>,
-    /// Topics that are being created because somebody asked about them.
+    /// Topics whose automatic creation is under way.
     creating: BTreeSet<Str>,
 }
 
@@ -112,7 +114,7 @@ impl Broker {
         self.put_controller_request(controller_request, Purpose::Client(id), None, fx);
     }
 
-    /// Asks for topics to be created with the cluster's defaults, but for those that are being created already.
+    /// Requests the creation of topics with the cluster's defaults, except those whose creation is under way.
     pub(super) fn auto_create(&mut self, names: Vec<Str>, fx: &mut Effects) {
         let creating = &mut self.requests.controller_requests.creating;
         let names: Vec<Str> = names
@@ -140,7 +142,7 @@ impl Broker {
         );
     }
 
-    /// Asks the controller, until it answers.
+    /// Sends a request to the controller, with retries until it responds.
     pub(super) fn put_controller_request(
         &mut self,
         controller_request: peer::ControllerRequest,
@@ -165,7 +167,7 @@ impl Broker {
         }
     }
 
-    /// Asks again what is due to be.
+    /// Resends the requests whose retry is due.
     pub(super) fn retry_controller_requests(&mut self, fx: &mut Effects) {
         while let Some(&(at, id)) = self.requests.controller_requests.due.first()
             && at <= self.now
@@ -242,7 +244,7 @@ impl Broker {
         }
     }
 
-    /// The controller has said nothing that the client can be told.
+    /// The controller has made no decision, or one that this client's version cannot carry.
     fn refuse_undecided(
         &mut self,
         id: RequestId,
@@ -257,7 +259,7 @@ impl Broker {
         }
     }
 
-    /// The controller has decided, and that is committed.
+    /// The controller's decision is committed.
     fn on_decided(
         &mut self,
         id: RequestId,
@@ -275,14 +277,14 @@ impl Broker {
         }
     }
 
-    /// The image has advanced: answers what it now has.
+    /// The image has advanced: answers the requests whose result it contains.
     pub(super) fn answer_from_advanced_image(&mut self, fx: &mut Effects) {
         self.requests.fetch_bytes_max = None;
         self.finish_read_index_round(fx);
         self.answer_applied(fx);
     }
 
-    /// Answers administrators of whose work the image has all.
+    /// Answers the requests whose result the image contains.
     fn answer_applied(&mut self, fx: &mut Effects) {
         let applied = self.metadata_offset();
         while let Some(&(metadata_end, id)) = self.requests.controller_requests.unapplied.first()
@@ -299,7 +301,7 @@ impl Broker {
 }
 
 impl WaitingAdmin {
-    /// Answers a request that nothing came of, as far as this broker can tell.
+    /// Answers a request with an error: this broker knows of no result.
     fn end(self, code: ErrorCode, fx: &mut Effects) {
         let error = |message| ApiError::new(code, Str::from_static(message));
         let response = match self.decided {
@@ -319,7 +321,7 @@ impl WaitingAdmin {
     }
 }
 
-/// Whatever a response says to be done is told as failed; what the controller has refused stays refused.
+/// Turns every success in a response into this error; refusals of the controller stay.
 fn fail_done(response: &mut Response, error: &ApiError) {
     visit_topics(response, |_, error_code, error_message| {
         if error_code.is_none() {
@@ -354,7 +356,7 @@ impl Delayed for WaitingAdmin {
 }
 
 impl ControllerRequests {
-    /// Every request that is not answered is sent again in its time.
+    /// Every request without a response has a retry time.
     pub(super) fn assert_invariants(&self) {
         assert_eq!(
             self.pending.len(),
@@ -363,7 +365,7 @@ impl ControllerRequests {
         );
     }
 
-    /// When the next one is asked again.
+    /// When the next request is retried.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.due.first().map(|(at, _)| *at)
     }
@@ -376,7 +378,7 @@ impl ControllerRequests {
         }
     }
 
-    /// Asks it no more. Returns what it was asked for.
+    /// Forgets a request. Returns its purpose.
     fn forget(&mut self, id: u64) -> Option<Purpose> {
         let pending = self.pending.remove(&id)?;
         self.due.remove(&(pending.retry_at, id));

@@ -1,8 +1,8 @@
-//! Leading `__cluster_metadata`: deciding for the cluster.
+//! The controller: leads `__cluster_metadata` and decides for the cluster.
 //!
-//! What is decided here is planned by `cluster` as pure functions of the image. This module gives them the image
-//! with the controller's own records that are not committed yet, appends what they plan, and answers when
-//! that is committed. A controller that is deposed tells whoever waits so, and they ask the next one.
+//! `cluster` plans every decision as a pure function of the image. This module hands it the speculative image, appends
+//! the planned records, and answers when they are committed. A deposed controller answers `NotController` to all
+//! waiting requests, and the brokers retry at the next controller.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,21 +21,21 @@ use crate::replica::Replica;
 
 use super::{Broker, HOUSEKEEPING_INTERVAL, Timer};
 
-/// Numbers the requests that are passed on: whoever asked sees in its image whether it was heard.
+/// The id of relayed requests: nobody awaits the response, since their effect shows in the sender's image.
 const RELAYED: u64 = 0;
 
-/// Who has asked something that is decided and not committed.
+/// A decision that is not committed, and the broker that awaits it.
 #[derive(Debug)]
 pub(super) struct UncommittedDecision {
     to: BrokerId,
     id: u64,
     decision: Decision,
-    /// What it does for a client, where it does anything.
+    /// What it changes for a client; `None` where it changes nothing.
     administration: Option<Administration>,
 }
 
 impl Broker {
-    /// The metadata replica was touched: begins or ends to be the controller, answers what is committed.
+    /// The metadata replica was touched: becomes controller or resigns, and answers committed decisions.
     pub(super) fn review_controller(&mut self, fx: &mut Effects) {
         let Some(replica) = self.replicas.get(&TopicPartition::METADATA) else {
             return;
@@ -68,7 +68,7 @@ impl Broker {
         }
     }
 
-    /// Whoever has asked is to ask the controller, where this broker knows of another one.
+    /// Refers the sender to the controller, where this broker knows another one.
     fn answer_not_controller(&mut self, to: BrokerId, id: u64, fx: &mut Effects) {
         let controller = self.controller_id().filter(|&id| id != self.me.broker);
         self.answer(to, id, ControllerResponse::NotController(controller), fx);
@@ -82,7 +82,7 @@ impl Broker {
         fx: &mut Effects,
     ) {
         let Some(image) = self.metadata.log.speculative().map(Arc::clone) else {
-            // A node that joins may know no other broker than this one.
+            // A joining node may know no other broker than this one: its registration is relayed.
             let relay = matches!(&controller_request, ControllerRequest::Register(registration) if registration.broker == from.broker)
                 && from.broker != self.me.broker
                 && self
@@ -145,8 +145,8 @@ impl Broker {
         )
     }
 
-    /// Why a start of a broker cannot be registered while another directory of the same broker runs: two nodes are
-    /// configured as one, and the one that is there is believed.
+    /// Why an incarnation cannot be registered: the same broker is alive on another directory. Two nodes are configured
+    /// with one id, and the earlier one keeps it.
     fn duplicate_registration(&self, registration: &BrokerRegistration) -> Option<String> {
         let asks = PeerIdentity {
             cluster: self.me.cluster,
@@ -157,7 +157,7 @@ impl Broker {
         self.duplicate_of(&asks)
     }
 
-    /// Appends what was planned; the answer waits for its commit.
+    /// Appends planned records; the answer waits until they are committed.
     fn append_and_answer(
         &mut self,
         records: &[MetadataRecord],
@@ -173,8 +173,8 @@ impl Broker {
         self.touched.insert(TopicPartition::METADATA);
     }
 
-    /// Appends records to the metadata log; returns the offset behind them, or the log's end where there are none.
-    /// `None` where this broker does not lead after all.
+    /// Appends records to the metadata log. Returns the offset behind them, or the log's end where there are none;
+    /// `None` where this broker cannot append.
     fn append_metadata(&mut self, records: &[MetadataRecord], fx: &mut Effects) -> Option<Offset> {
         if records.is_empty() {
             return self
@@ -200,7 +200,7 @@ impl Broker {
         Some(appended.end_offset)
     }
 
-    /// What is looked after now and then.
+    /// The periodic work of a broker.
     pub(super) fn do_housekeeping(&mut self, fx: &mut Effects) {
         self.arm(Timer::Housekeeping, Some(self.now + HOUSEKEEPING_INTERVAL));
         if self.stopping {
@@ -215,8 +215,8 @@ impl Broker {
         self.reconcile_cluster(fx);
     }
 
-    /// As controller: fences brokers that nobody hears or that have no directory any more, unfences those that have
-    /// caught up, keeps the metadata quorum at its size.
+    /// As controller: fences brokers whose session has timed out or whose directory is offline, unfences those that
+    /// have caught up, and keeps the metadata quorum at its size.
     fn reconcile_cluster(&mut self, fx: &mut Effects) {
         let Some(image) = self.metadata.log.speculative().map(Arc::clone) else {
             return;
@@ -249,13 +249,13 @@ impl Broker {
         self.append_metadata(&records, fx);
     }
 
-    /// Whether a broker is heard and has the metadata: it can be given work.
+    /// Whether a broker is alive and has caught up with the metadata, so it can be unfenced.
     fn can_be_unfenced(&self, broker: &BrokerImage) -> bool {
         let registration = &broker.registration;
         if registration.broker == self.me.broker {
             return *registration == self.setup.registration;
         }
-        // Another start of the broker speaks for itself alone.
+        // A later incarnation registers itself before it is unfenced.
         let is_latest = self
             .links
             .is_latest_incarnation(broker.voter(), registration.incarnation);
@@ -268,7 +268,7 @@ impl Broker {
             && metadata.is_some_and(|replica| replica.is_current(broker.voter(), &self.links))
     }
 
-    /// As controller: gives work to a broker that has come back as soon as it can take it.
+    /// As controller: unfences a broker that has come back, as soon as it has caught up.
     fn unfence_returned_brokers(&mut self, fx: &mut Effects) {
         let returns = |broker: &BrokerImage| {
             broker.state == BrokerState::Fenced && self.can_be_unfenced(broker)
@@ -283,7 +283,7 @@ impl Broker {
         }
     }
 
-    /// Hands leaderships back to whom the placement prefers, once that broker is current and given work.
+    /// Transfers leaderships back to their preferred leaders (Kafka's preferred leader election).
     fn restore_preferred_leaders(&mut self, fx: &mut Effects) {
         if !self.configs().auto_leader_rebalance() {
             return;
@@ -306,8 +306,8 @@ impl Broker {
         }
     }
 
-    /// Whom the placement prefers to lead a partition, if that broker has everything, is given work, and has been
-    /// heard for long enough to stay.
+    /// The preferred leader of a partition, if it is in sync, its broker is unfenced, and its session has lasted for
+    /// the session timeout.
     fn eligible_preferred_leader(&self, partition: TopicPartition) -> Option<Voter> {
         let image = self.metadata.image();
         let preferred = *image.partition(partition)?.target.first()?;
@@ -325,7 +325,7 @@ impl Broker {
     }
 }
 
-/// What a client's request comes to, where it changes anything.
+/// What a client's request changes; `None` where it changes nothing.
 fn administration_of(planned: &mut Planned, forwarded: ForwardedRequest) -> Option<Administration> {
     let Decision::Client(answer) = &mut planned.decision else {
         return None;
@@ -349,7 +349,7 @@ fn administration_of(planned: &mut Planned, forwarded: ForwardedRequest) -> Opti
     })
 }
 
-/// What a controller must never plan with: the image in which no broker is fenced.
+/// For a mutant: the image with every broker unfenced.
 fn unfenced(image: &ClusterImage) -> Arc<ClusterImage> {
     let mut unfenced = image.clone();
     for broker in image.brokers() {

@@ -1,8 +1,8 @@
-//! What clients are told of the cluster: served APIs, brokers, topics, configurations.
+//! Responses about the cluster: served APIs, brokers, topics, configurations.
 //!
-//! The answers themselves are made by `cluster`, of this broker's image and of what it has heard of leaders. Here
-//! they are asked for, and a topic that nobody knows is created where client and cluster want that: the client
-//! is told at once that it does not exist, as in Kafka, and asks again.
+//! `cluster` makes the responses, from this broker's image and the announcements of leaders. This module calls it, and
+//! creates unknown topics where client and cluster allow it: the client is told at once that the topic does not exist,
+//! as in Kafka, and retries.
 
 use crate::cluster::{Answering, BrokerImage, BrokerState, ClusterView, lists_all_topics};
 use crate::effect::Effects;
@@ -18,9 +18,9 @@ use crate::wire::{
 
 use super::Broker;
 
-/// From this version on a client says what software it is (KIP-511).
+/// From this version on a request has the name and version of the client's software (KIP-511).
 const SOFTWARE_NAME_FROM: i16 = 3;
-/// From this version on a client says whom it means (KIP-1242).
+/// From this version on a request has the cluster and the broker that it is meant for (KIP-1242).
 const INTENDED_BROKER_FROM: i16 = 5;
 
 /// A request that is answered from the image.
@@ -30,7 +30,7 @@ pub(super) struct ImageRequest {
     pub(super) body: ImageRequestBody,
 }
 
-/// What it asks.
+/// The body of such a request.
 #[derive(Clone, Debug)]
 pub(super) enum ImageRequestBody {
     Metadata(MetadataRequest),
@@ -53,7 +53,7 @@ impl Broker {
             context.api_version >= SOFTWARE_NAME_FROM,
             context.api_version >= INTENDED_BROKER_FROM,
         );
-        // Whom it means is both of them, or nothing.
+        // Cluster and broker id come together or not at all.
         let is_half = body.cluster_id.is_some() != (body.node_id != -1);
         let response = if says_who && !names.into_iter().all(is_software) || says_whom && is_half {
             refused(ErrorCode::InvalidRequest)
@@ -65,8 +65,8 @@ impl Broker {
         fx.respond(context.id, response);
     }
 
-    /// Whether a client has come to the broker that it means: addresses are given to others, and a client that goes on
-    /// with what it knows of another cluster would read and write the wrong records (KIP-1242). It may not say.
+    /// Whether this is the broker that a request is meant for. Addresses are reassigned, and a client that goes on with
+    /// the metadata of another cluster would read and write the wrong records (KIP-1242). A request may leave it open.
     fn is_intended_broker(&self, body: &ApiVersionsRequest) -> bool {
         let Some(meant) = &body.cluster_id else {
             return true;
@@ -75,7 +75,7 @@ impl Broker {
         own.as_deref() == Some(meant) && body.node_id == self.me.broker.0
     }
 
-    /// Answers a request from the image. `confirmed` says whether that is known to be current.
+    /// Answers a request from the image. `confirmed` says whether the image is known to be current.
     pub(super) fn answer_from_image(
         &mut self,
         request: ImageRequest,
@@ -117,14 +117,14 @@ impl Broker {
         self.auto_create(to_create, fx);
     }
 
-    /// Who leads a partition, as clients of this broker are told. `hooks` are what the simulator plants in its steps.
+    /// The leader of a partition that this broker names to clients. `hooks` are those of its steps.
     #[must_use]
     pub fn leader_for_clients(&self, partition: TopicPartition, hooks: &Hooks) -> Option<BrokerId> {
         let fx = Effects::with_hooks(hooks.clone());
         self.answering(0, true, &fx, |it| it.leader(partition))
     }
 
-    /// Answers a client that came through one of this broker's listeners.
+    /// Makes a response for a client of one of this broker's listeners.
     fn answering<R>(
         &self,
         listener: u16,
@@ -151,7 +151,7 @@ impl Broker {
     }
 }
 
-/// What this broker has heard of leaders and of brokers.
+/// What this broker knows about leaders and live brokers.
 struct View<'a> {
     broker: &'a Broker,
     hides_fenced: bool,

@@ -1,4 +1,4 @@
-//! What a client's words for a partition mean here, and whether this broker may answer for it.
+//! Resolves the topics and partitions of a client's request, and checks whether this broker leads them.
 
 use crate::effect::Effects;
 use crate::ids::{BrokerId, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicPartition};
@@ -8,14 +8,14 @@ use crate::wire::ErrorCode;
 
 use super::Broker;
 
-/// How a request names a topic. Kafka's newer versions of Produce and Fetch name topics by id alone.
+/// A topic by name or by id: newer versions of Produce and Fetch have ids only.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum TopicReference<'a> {
     Name(&'a str),
     Id(TopicId),
 }
 
-/// Where a client finds a broker, by the listener that it came through.
+/// The address of a broker for a client, by the listener of the client's connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct NodeAddress {
     pub(super) host: String,
@@ -35,7 +35,7 @@ impl Broker {
     /// Asks the voters of a partition whether this broker is still its current leader (ReadIndex).
     ///
     /// # Panics
-    /// Where it does not lead the partition by its own knowledge.
+    /// Where this broker's replica of the partition is not its leader.
     pub(super) fn confirm_leadership(
         &mut self,
         partition: TopicPartition,
@@ -59,10 +59,10 @@ impl Broker {
         })
     }
 
-    /// The topic that a client names.
+    /// The id of a topic.
     ///
     /// # Errors
-    /// Kafka's error for a name, and for an id, that is not known.
+    /// Kafka's error for an unknown name or id.
     pub(super) fn find_topic(&self, topic: TopicReference<'_>) -> Result<TopicId, ErrorCode> {
         match topic {
             TopicReference::Name(name) => self
@@ -74,7 +74,7 @@ impl Broker {
         }
     }
 
-    /// The partition that a client names.
+    /// A partition of a topic.
     ///
     /// # Errors
     /// `UNKNOWN_TOPIC_OR_PARTITION` where the topic has no such partition.
@@ -98,8 +98,8 @@ impl Broker {
     /// This broker's replica of a partition, if it leads.
     ///
     /// # Errors
-    /// `NOT_LEADER_OR_FOLLOWER`; where the client names a leader epoch that is not this replica's, before that
-    /// `FENCED_LEADER_EPOCH` or `UNKNOWN_LEADER_EPOCH`.
+    /// `NOT_LEADER_OR_FOLLOWER`; first `FENCED_LEADER_EPOCH` or `UNKNOWN_LEADER_EPOCH`, where the request names a
+    /// leader epoch that is not this replica's.
     pub(super) fn led_replica(
         &self,
         partition: TopicPartition,
@@ -116,8 +116,8 @@ impl Broker {
         }
     }
 
-    /// Who leads a partition and in which epoch, for a client that asked the wrong broker (KIP-951); `None` where
-    /// that is not known.
+    /// The leader and leader epoch of a partition, for a client that sent its request to the wrong broker (KIP-951);
+    /// `None` where they are not known.
     pub(super) fn leader_hint(&self, partition: TopicPartition) -> Option<(BrokerId, LeaderEpoch)> {
         let announcement = self.leader_of(partition)?;
         let leader = announcement.leader?;
@@ -130,7 +130,7 @@ impl Broker {
         Some((leader, announcement.leader_epoch))
     }
 
-    /// Where a client that came through this broker's listener `listener` finds a broker.
+    /// The address of a broker for a client of this broker's listener `listener`.
     pub(super) fn address_of(&self, broker: BrokerId, listener: u16) -> Option<NodeAddress> {
         let name = &self
             .setup
@@ -151,7 +151,8 @@ impl Broker {
     }
 }
 
-/// What a client is told where a current leader refuses with `code`; `None` while it is not known whether this is one.
+/// The error that a client gets where a confirmed leader would refuse with `code`; `None` while the confirmation is
+/// pending.
 pub(super) const fn refusal_of_leader(
     confirmation: Confirmation,
     code: ErrorCode,
@@ -163,7 +164,7 @@ pub(super) const fn refusal_of_leader(
     }
 }
 
-/// Compares the epoch that a client knows, -1 for none, with the replica's (KIP-320).
+/// Compares the leader epoch in a request, -1 for none, with the replica's (KIP-320).
 pub(super) const fn check_leader_epoch(
     current_leader_epoch: i32,
     leader_epoch: LeaderEpoch,
@@ -187,7 +188,7 @@ pub(super) fn end_of_epoch(
         return None;
     }
     let (found, end_offset) = replica.end_of_epoch(leader_epoch);
-    // Before the first epoch nothing was written: it ends where the first begins.
+    // No record has an epoch before the first: it ends where the first begins.
     let found = if found == LeaderEpoch(0) {
         leader_epoch
     } else {

@@ -1,7 +1,7 @@
-//! Following `__cluster_metadata`: applying what is committed, and holding the replicas that it assigns.
+//! Follows `__cluster_metadata`: applies committed records, and creates or releases the replicas that they assign.
 //!
-//! Every broker has a replica of the metadata log, as a voter, or as a learner that its leader keeps up to date.
-//! Only committed batches are applied, so no answer ever comes from what may yet be undone.
+//! Every broker has a replica of the metadata log, as a voter, or as a learner that its leader keeps up to date. Only
+//! committed batches are applied, so no answer ever rests on a record that may still be truncated.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,33 +22,35 @@ use super::Broker;
 use super::controller::UncommittedDecision;
 use super::state_machine::{State, StateMachine};
 
-/// Numbers the requests that this module sends to the controller; a late response to one says nothing that the image does not.
+/// The id of all requests that this module sends to the controller. Nobody awaits their responses: their effect shows
+/// in the image.
 const REGISTRATION: u64 = 0;
 
-/// What a broker makes of the metadata log.
+/// The state that a broker keeps about the metadata log.
 #[derive(Debug, Default)]
 pub(super) struct Metadata {
-    /// The image, and as controller the decisions that are not committed.
+    /// The image; on the controller also the decisions that are not committed.
     pub(super) log: StateMachine<ClusterImage, UncommittedDecision>,
-    /// Whether the image has this very start of the broker, and so everything from before it.
+    /// Whether the image has the registration of this incarnation, and so everything from before its start.
     caught_up: bool,
-    /// Whom links are kept to, and whether these are all.
+    /// The peers last given by `Effect::Peers`, and whether they are all of the cluster.
     peers: (PeerAddresses, bool),
-    /// What peers have said of how brokers are reached, while the image may be older than that.
+    /// Addresses of brokers that peers have reported; used until the image names all peers.
     reported_by_peers: PeerAddresses,
     ready: bool,
-    /// Whom this start was last registered with, as far as it knows.
+    /// The controller to which this incarnation last sent its registration.
     asked_to_register: Option<BrokerId>,
     topic_configs: BTreeMap<TopicId, Arc<TopicConfig>>,
-    /// Partitions of which this node has a replica that neither the target nor the reported voters have: it is to be
-    /// deleted once the leader releases it. Each with where the metadata ended by which that began.
+    /// Partitions whose replica on this node is neither in the target nor in the reported voters: it is deleted once
+    /// the leader releases it. Each with the end of the metadata (exclusive) from which on it is unwanted.
     pub(super) unwanted: BTreeMap<TopicPartition, Offset>,
-    /// Partitions led here whose committed voters the image does not have, with the report last sent: epoch and number
-    /// of the note.
+    /// Partitions led here whose committed voters the image does not have, with the report last sent: leader epoch and
+    /// number of notes.
     unreported: BTreeMap<TopicPartition, Option<(LeaderEpoch, u64)>>,
-    /// Partitions led here whose present epoch is to be recorded, since a replica is to be deleted in it.
+    /// Partitions led here whose leader epoch must be recorded in the metadata before one of their replicas is deleted.
     epochs_to_report: BTreeSet<TopicPartition>,
-    /// Partitions led here though the placement prefers another broker; some may be led by others since.
+    /// Partitions led here although another broker is the preferred leader. May contain partitions that this broker
+    /// leads no more.
     pub(super) imbalanced: BTreeSet<TopicPartition>,
 }
 
@@ -72,16 +74,16 @@ impl State for ClusterImage {
     }
 }
 
-/// What records say something new of.
+/// What a range of records has changed.
 #[derive(Debug, Default)]
 struct Affected {
     partitions: BTreeSet<TopicPartition>,
-    /// Configurations of topics, or what they fall back to.
+    /// Configurations of topics, or the defaults of the cluster.
     configs: bool,
 }
 
 impl Affected {
-    /// Takes note of a record, `image` being as it was before.
+    /// Adds what a record changes; `image` is the image before it.
     fn note(&mut self, image: &ClusterImage, record: &MetadataRecord) {
         match record {
             MetadataRecord::Partition { partition, .. }
@@ -115,19 +117,19 @@ impl Affected {
 }
 
 impl Metadata {
-    /// The cluster by all metadata that are committed and applied here.
+    /// The image of all metadata that are committed and applied here.
     pub(super) fn image(&self) -> &ClusterImage {
         self.log.committed()
     }
 
-    /// Where these end in the metadata log, exclusive.
+    /// The end of these metadata, exclusive.
     pub(super) const fn applied(&self) -> Offset {
         self.log.applied()
     }
 }
 
 impl Broker {
-    /// Takes the replicas that the directory held. Where it held none of the metadata, this node joins as a learner.
+    /// Restores the recovered replicas. Where there is none of the metadata log, this node joins as a learner.
     pub(super) fn start_metadata(&mut self, recovered: Vec<RecoveredReplica>, fx: &mut Effects) {
         for mut replica in recovered {
             let partition = replica.replica;
@@ -159,7 +161,7 @@ impl Broker {
 
     pub(super) fn replica_config(&self, partition: TopicPartition) -> ReplicaConfig {
         let eager = partition == TopicPartition::METADATA;
-        // Internal topics are durable before they are acknowledged, whatever anybody configures.
+        // Internal topics are acknowledged only when durable, whatever their configuration.
         let (flush, roll) = if eager {
             (Flush::Commit, Roll::default())
         } else {
@@ -178,7 +180,7 @@ impl Broker {
         }
     }
 
-    /// What holds for a topic, by the metadata and this broker's own configuration.
+    /// The effective configuration of a topic, by the metadata and this broker's own configuration.
     pub(super) fn topic_config(&self, topic: TopicId) -> Arc<TopicConfig> {
         if let Some(config) = self.metadata.topic_configs.get(&topic) {
             return Arc::clone(config);
@@ -186,7 +188,7 @@ impl Broker {
         Arc::new(self.configs().topic(topic))
     }
 
-    /// The configuration as this broker has it.
+    /// The configuration of the cluster and of this broker.
     pub(super) fn configs(&self) -> Configs<'_> {
         Configs {
             image: self.metadata.image(),
@@ -194,7 +196,7 @@ impl Broker {
         }
     }
 
-    /// Applies what is committed and not applied yet.
+    /// Applies committed records that are not applied yet.
     pub(super) fn follow_metadata(&mut self, fx: &mut Effects) {
         let Some(replica) = self.replicas.get(&TopicPartition::METADATA) else {
             return;
@@ -218,19 +220,19 @@ impl Broker {
         let log = &mut self.metadata.log;
         match log.on_read(result, |image, record| affected.note(image, record)) {
             Ok(()) => self.image_advanced(Some(affected), fx),
-            // Another query at once would fail as well: housekeeping asks again.
+            // Another query at once would fail as well: the next housekeeping retries.
             Err(ReadError::Unavailable) => return,
             Err(error) => self.note_hole(TopicPartition::METADATA, &error, fx),
         }
         self.follow_metadata(fx);
     }
 
-    /// The image has advanced: acts on it. `affected` is what it says something new of; all, where that is not known.
+    /// Acts on an image that has advanced. `affected` is what has changed; `None` where that is not known.
     fn image_advanced(&mut self, affected: Option<Affected>, fx: &mut Effects) {
         let image = Arc::clone(self.metadata.log.committed());
-        // Until the image has this very start of the broker it may be any earlier prefix of the metadata: one from
-        // before a topic was made, or from before a replica was moved away and deleted. Acting on it would delete
-        // what is wanted, or bring an empty copy back under the name of a voter that knew better.
+        // Until the image has the registration of this incarnation, it may be any earlier prefix of the metadata: from
+        // before a topic was created, or from before a replica was moved away and deleted. Acting on it would delete a
+        // wanted replica, or recreate an empty replica as a voter whose log has acknowledged records.
         let caught_up = self.metadata.caught_up || self.registered().is_some();
         let affected = if caught_up == self.metadata.caught_up {
             affected
@@ -257,7 +259,7 @@ impl Broker {
         for partition in affected {
             self.reconcile_replica(partition, &image, fx);
         }
-        // Its observers are the registered brokers, which any record may have changed.
+        // The observers of the metadata log are the registered brokers, which any record may have changed.
         self.set_target(TopicPartition::METADATA, fx);
         self.keep_peers(fx);
         self.save_snapshot(fx);
@@ -265,7 +267,7 @@ impl Broker {
         self.answer_from_advanced_image(fx);
     }
 
-    /// Makes this node hold a replica, or not, as the image says.
+    /// Creates, configures or begins to release this node's replica of a partition, as the image assigns.
     fn reconcile_replica(
         &mut self,
         partition: TopicPartition,
@@ -341,7 +343,7 @@ impl Broker {
         }
     }
 
-    /// Tells a replica that leads which voters the metadata wants, and whom else to keep up to date.
+    /// Tells a leading replica its target, and the observers to keep up to date.
     pub(super) fn set_target(&mut self, partition: TopicPartition, fx: &mut Effects) {
         let image = Arc::clone(self.metadata.log.committed());
         let Some(wanted) = image.partition(partition) else {
@@ -363,7 +365,7 @@ impl Broker {
         });
     }
 
-    /// How brokers are reached, this one included.
+    /// The peer addresses of all known brokers, this one included.
     pub(super) fn known_peers(&self) -> PeerAddresses {
         let mut peers = self.metadata.reported_by_peers.clone();
         peers.extend(self.metadata.image().peer_addresses());
@@ -372,9 +374,9 @@ impl Broker {
         peers
     }
 
-    /// Whether the image names everybody to be linked with: it is current, and has every voter of the metadata log. The
-    /// voters that a cluster is formed with register one after the other, and a learner may register before the first of
-    /// them; until the log has a voter change it does not know who votes.
+    /// Whether the image has every broker to link with: it is current, and has every voter of the metadata log. The
+    /// voters that a cluster is formed with register one after the other, and a learner may register before the first
+    /// of them; until the log has a voter change it does not know who votes.
     fn knows_all_peers(&self) -> bool {
         let voters = self
             .replica(TopicPartition::METADATA)
@@ -385,7 +387,7 @@ impl Broker {
             && brokers.all(|id| self.metadata.image().broker(id).is_some())
     }
 
-    /// Takes a peer's word on how brokers are reached, until the image tells.
+    /// Adds the addresses of brokers that a peer reports, until the image names all peers.
     pub(super) fn learn_peers(&mut self, peers: PeerAddresses, fx: &mut Effects) {
         if !self.knows_all_peers() {
             self.metadata.reported_by_peers.extend(peers);
@@ -418,7 +420,7 @@ impl Broker {
         }
     }
 
-    /// A node is ready once its own image says that this start of it is registered and given work.
+    /// A node is ready once its own image has this incarnation registered and unfenced.
     fn review_readiness(&mut self, fx: &mut Effects) {
         let active = self
             .registered()
@@ -430,13 +432,14 @@ impl Broker {
         }
     }
 
-    /// What the image says of this very start of this broker.
+    /// The state of this incarnation in the image; `None` where it is not registered.
     pub(super) fn registered(&self) -> Option<BrokerState> {
         let known = self.metadata.image().broker(self.me.broker)?;
         (known.registration == self.setup.registration).then_some(known.state)
     }
 
-    /// Registers this start at once with a controller that it can reach and has not asked yet: clients wait for it.
+    /// Registers this incarnation as soon as a controller can be reached, since clients wait for it. Once per
+    /// controller; housekeeping retries.
     pub(super) fn register_promptly(&mut self, fx: &mut Effects) {
         if self.metadata.caught_up {
             return;
@@ -454,7 +457,7 @@ impl Broker {
         }
     }
 
-    /// Registers this start with the controller until the image has it.
+    /// Registers this incarnation with the controller, unless the image has it.
     pub(super) fn register(&mut self, fx: &mut Effects) {
         if self.registered().is_none() && self.me.cluster.is_some() && !self.stopping {
             let controller_request = ControllerRequest::Register(self.setup.registration.clone());
@@ -462,8 +465,8 @@ impl Broker {
         }
     }
 
-    /// Sends a voter report of the leader epoch of a partition that this broker leads, unless the image has one: a replica is
-    /// to be deleted in it. Returns whether the image has.
+    /// Sends a voter report with the leader epoch of a partition that this broker leads, unless the image has one:
+    /// required before a replica is deleted in that epoch. Returns whether the image has one.
     pub(super) fn report_epoch(
         &mut self,
         partition: TopicPartition,
@@ -478,8 +481,8 @@ impl Broker {
         is_reported
     }
 
-    /// Reports the committed voters of what this broker leads where the image has others, or an earlier epoch than it is to
-    /// have.
+    /// Reports the committed voters of a partition that this broker leads, if the image has other voters, or must have
+    /// this leader epoch and does not.
     pub(super) fn report_voters(&mut self, partition: TopicPartition, fx: &mut Effects) {
         let Some(replica) = self.replicas.get(&partition) else {
             return;
@@ -517,7 +520,7 @@ impl Broker {
         self.metadata.unreported.insert(partition, sent);
     }
 
-    /// Sends again the reports that the image still lacks.
+    /// Resends the reports that the image still lacks.
     pub(super) fn retry_voter_reports(&mut self, fx: &mut Effects) {
         for partition in std::mem::take(&mut self.metadata.unreported).into_keys() {
             self.report_voters(partition, fx);
@@ -525,7 +528,7 @@ impl Broker {
     }
 }
 
-/// The epoch of the leader that has last reported a partition's voters; 0 where none has.
+/// The leader epoch of the last voter report for a partition; 0 where there is none.
 pub(super) fn reported_epoch(image: &ClusterImage, partition: TopicPartition) -> LeaderEpoch {
     let reported = image
         .partition(partition)
@@ -535,7 +538,7 @@ pub(super) fn reported_epoch(image: &ClusterImage, partition: TopicPartition) ->
 
 #[cfg(test)]
 impl Broker {
-    /// Learns a record as if it were committed.
+    /// Applies a record as if it were committed.
     pub(super) fn learn(&mut self, record: &MetadataRecord, fx: &mut Effects) {
         self.metadata.log.learn(record);
         self.image_advanced(None, fx);

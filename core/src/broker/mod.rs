@@ -1,12 +1,12 @@
 //! One broker: its replicas, its links, its image of the cluster, the requests that wait.
 //!
-//! [`Broker::step`] is the whole of it. A step fires what is due, takes one input, and settles: whatever replica
-//! was touched is looked at once, and what has changed about it is told to those concerned. So a handler
+//! [`Broker::step`] is the whole interface. A step fires the due timers, takes one input, and settles: it reviews once
+//! every replica that the input has touched, and informs peers and waiting requests of what has changed. So a handler
 //! changes state and need not know who waits for it.
 //!
-//! What stands where: `replication` moves messages between links and replicas, `metadata` follows
-//! `__cluster_metadata` and makes the node hold the replicas that it is assigned, `release` lets go of them,
-//! `controller` leads it, `requests` and its neighbours answer clients.
+//! The modules: `replication` moves messages between links and replicas, `metadata` follows `__cluster_metadata` and
+//! creates the replicas that this node is assigned, `release` deletes replicas, `controller` leads
+//! `__cluster_metadata`, and `requests` with the modules behind it answers clients.
 
 mod replication;
 mod metadata;
@@ -52,42 +52,42 @@ use crate::time::{Instant, Now};
 use metadata::Metadata;
 use requests::Requests;
 
-/// What a broker is told once, at its start.
+/// The configuration of a broker, given once at its start.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Setup {
     /// What it registers with the controller.
     pub registration: BrokerRegistration,
-    /// How patient it is.
+    /// Its intervals and timeouts.
     pub timing: Timing,
-    /// Kafka's broker configuration, as far as its file sets it.
+    /// Kafka's broker configuration, as far as the configuration file sets it.
     pub kafka: BrokerConfig,
-    /// How many brokers are to vote in `__cluster_metadata`, where there are as many.
+    /// How many brokers vote in `__cluster_metadata`; all, where there are fewer.
     pub metadata_voters_max: usize,
-    /// Batches of metadata applied after which a snapshot of the image is saved: it bounds what a start must read.
+    /// A snapshot of the image is saved after this many applied metadata batches, which bounds what a start must read.
     pub snapshot_interval: u64,
-    /// How long a broker may be unheard before it is given no more replicas (`broker.session.timeout.ms`).
+    /// The controller fences a broker after this long without contact (`broker.session.timeout.ms`).
     pub session_timeout: Duration,
-    /// Bytes of records that may wait for the disk before its replicas take no more from their leaders.
+    /// With this many bytes of records waiting for the disk, replicas accept no more from their leaders.
     pub unwritten_bytes_max: usize,
 }
 
-/// What [`Setup::unwritten_bytes_max`] is, where nobody says otherwise.
+/// The default of [`Setup::unwritten_bytes_max`].
 pub const UNWRITTEN_BYTES_MAX: usize = 256 << 20;
 
-/// What time may bring.
+/// The timers of a broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
-    /// Heartbeats are due.
+    /// Send heartbeats.
     Heartbeat,
-    /// A peer may have gone silent.
+    /// Check whether the contact with a peer has timed out.
     Links,
-    /// A replica has something to do.
+    /// A deadline of a replica: elections, retries, check-quorum.
     Replica(TopicPartition),
-    /// What is looked after now and then: registration, fencing, preferred leaders.
+    /// Periodic work: registration, fencing, preferred leaders.
     Housekeeping,
-    /// A waiting request has waited long enough.
+    /// The deadline of a waiting request, or a retry on its behalf.
     Requests,
-    /// A stop in good order takes too long.
+    /// The present phase of a controlled shutdown has taken too long.
     Stop,
 }
 
@@ -101,64 +101,64 @@ pub struct Broker {
     /// The wall clock, as read for the present step.
     wall: Timestamp,
     links: Links,
-    /// Boxed, since they are large and come and go.
+    /// Boxed, since they are large and the map moves its values.
     replicas: BTreeMap<TopicPartition, Box<Replica>>,
-    /// Replicas with orders that are not done, by the time of the oldest.
+    /// Replicas with orders that are not done, by the time of their oldest order.
     oldest_orders: BTreeSet<(Instant, TopicPartition)>,
-    /// When the last of them was done.
+    /// When the last of all orders was done: the disk is idle since.
     disk_idle_since: Instant,
-    /// The same by partition, with the bytes of records that wait for the disk.
+    /// The same by partition: time of the oldest order, and bytes of records that wait for the disk.
     pending_orders: BTreeMap<TopicPartition, (Instant, usize)>,
-    /// The sum of these.
+    /// The sum of these bytes.
     unwritten_bytes: usize,
-    /// As many wait as may, or did, and more than half of them wait still.
+    /// `unwritten_bytes` has reached its limit, and has not fallen to half of it since.
     backlogged: bool,
-    /// Who leads what, as the leaders say; the highest epoch wins.
+    /// The latest announcement for each partition; the highest epoch wins.
     leaders: BTreeMap<TopicPartition, KnownLeader>,
     metadata: Metadata,
     requests: Requests,
     queries: Queries,
-    /// The greatest number that an order of any replica has, of one that has been deleted as well.
+    /// The greatest number of all orders, of deleted replicas as well.
     last_order: OrderSeq,
     timers: BTreeSet<(Instant, Timer)>,
     armed: BTreeMap<Timer, Instant>,
     /// Replicas that the present step has touched.
     touched: BTreeSet<TopicPartition>,
-    /// The directory is offline.
+    /// Why the directory is offline; `None` while it is not.
     failure: Option<StoreFailure>,
-    /// The disk is full: it takes no records of clients and followers.
+    /// The disk is full: this broker accepts no records from clients and leaders.
     full: bool,
-    /// What peers have been told that the directory takes.
+    /// The state of the directory that was last announced to peers.
     announced_directory: DirectoryState,
-    /// The present step has learnt that an append was refused for want of resources.
+    /// An append was refused in this step for lack of descriptors or memory.
     refused: bool,
     stopping: bool,
-    /// Clients are being let go.
+    /// Client connections are being closed.
     closing_clients: bool,
     stopped: bool,
-    /// Since when, and when last, peers have rejected this node as a duplicate of another one.
+    /// When peers first and last rejected this node as a duplicate of another one.
     rejected: Option<(Instant, Instant)>,
 }
 
-/// Numbers the request that announces a stop.
+/// The id of the request that announces a controlled shutdown.
 const STOPPING: u64 = 0;
-/// Who leads a partition, and who has announced it.
+/// An announcement, and the incarnation that made it.
 #[derive(Clone, Debug)]
 struct KnownLeader {
     announcement: LeaderAndIsr,
-    /// The start of the broker that made it; `None` for this broker.
+    /// The incarnation of the broker that announced it; `None` for this broker.
     by: Option<PeerIdentity>,
 }
 
-/// How long a node that is told to stop tries to hand its leaderships over.
+/// How long a controlled shutdown tries to transfer leaderships.
 const LEADERSHIP_TRANSFER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long it waits then for its clients to go.
+/// How long it then waits for client connections to close.
 const CLIENT_CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
-/// How often a broker looks after what no event brings.
+/// How often a broker does its housekeeping: what no input triggers.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_millis(500);
 
 impl Broker {
-    /// A broker on what its directory held. All randomness it will ever use comes from `seed`.
+    /// A broker that starts with what recovery found in its directory. All its randomness comes from `seed`.
     #[must_use]
     pub fn new(setup: Setup, recovered: Recovered, seed: u64, now: Now, fx: &mut Effects) -> Self {
         let me = PeerIdentity {
@@ -218,8 +218,8 @@ impl Broker {
         broker
     }
 
-    /// Takes one input at `now`, and gives the orders that follow from it. What was due before `now` is done
-    /// first, so a node that was paused never answers from a past in which it still led (counter-example 13).
+    /// Takes one input at `now`, and pushes the orders that follow from it. Timers that were due before `now` fire
+    /// first, so a node that was paused never answers as the leader that it has ceased to be (counter-example 13).
     pub fn step(&mut self, now: Now, input: Input, fx: &mut Effects) {
         self.now = self.now.max(now.instant);
         if matches!(input, Input::Tick) || !fx.mutant(Mutant::StampsStaleTime) {
@@ -254,7 +254,7 @@ impl Broker {
         self.timers.first().map(|(at, _)| *at)
     }
 
-    /// Who this broker is.
+    /// The identity of this broker's present incarnation.
     #[must_use]
     pub const fn identity(&self) -> PeerIdentity {
         self.me
@@ -279,14 +279,14 @@ impl Broker {
         self.replicas.get(&partition).map(AsRef::as_ref)
     }
 
-    /// Who leads a partition, as its quorum says and as far as this broker has heard.
+    /// The latest announcement for a partition that this broker has received.
     #[must_use]
     pub fn leader_of(&self, partition: TopicPartition) -> Option<&LeaderAndIsr> {
         Some(&self.leaders.get(&partition)?.announcement)
     }
 
-    /// Whether the start of a broker that has announced that it leads this partition is the latest that is known: another one
-    /// leads nothing before it says so itself.
+    /// Whether the incarnation that announced the leader of this partition is the latest known of its broker. A later
+    /// incarnation leads nothing until it announces so itself.
     fn is_present_announcement(&self, partition: TopicPartition) -> bool {
         self.leaders.get(&partition).is_some_and(|told| {
             told.by
@@ -294,7 +294,7 @@ impl Broker {
         })
     }
 
-    /// Whether it leads the metadata quorum and may decide for it.
+    /// Whether this broker leads the metadata quorum and its image is current, so it can decide.
     #[must_use]
     pub const fn is_controller(&self) -> bool {
         self.metadata.log.leads()
@@ -320,7 +320,7 @@ impl Broker {
                 for completion in completions {
                     match completion.stage {
                         Stage::Refused(Refusal::DiskFull) => self.on_disk_full(fx),
-                        // It concerns nobody else.
+                        // Unlike a full disk, it concerns only this replica.
                         Stage::Refused(Refusal::OutOfResources) => {
                             fx.probe(Probe::OutOfResources);
                             self.refused = true;
@@ -365,8 +365,9 @@ impl Broker {
         }
     }
 
-    /// What is due is done in turn, but for one thing: a node that has slept first finds out whom it does not hear any
-    /// more, and its replicas that their voters' votes count no more. All else may rest on a trust that ended while it slept.
+    /// Due timers fire in order of their deadlines, with one exception: in a node that was paused, links expire first
+    /// and then replicas check their quorums, since everything else may rely on a peer or a vote that timed out during
+    /// the pause.
     fn next_due(&self, fx: &Effects) -> Option<Timer> {
         let is_due = |at: Instant| at <= self.now;
         let due = || {
@@ -399,7 +400,7 @@ impl Broker {
         }
     }
 
-    /// Lets one replica act, if it is there, and remembers that it was touched.
+    /// Runs `act` on one replica, if this node has it, and marks it as touched.
     fn with_replica<R>(
         &mut self,
         partition: TopicPartition,
@@ -429,7 +430,7 @@ impl Broker {
         act(replica, &mut cx)
     }
 
-    /// Makes a replica of this node's.
+    /// Builds a replica with the context of this step.
     fn build_replica(
         &mut self,
         fx: &mut Effects,
@@ -451,7 +452,7 @@ impl Broker {
         make(self.me.voter(), &mut cx)
     }
 
-    /// A number from the broker's own randomness.
+    /// Draws a random number.
     fn draw(&mut self) -> u64 {
         self.rng.next_u64()
     }
@@ -471,8 +472,8 @@ impl Broker {
         self.assert_invariants();
     }
 
-    /// What is kept twice agrees. Checked after every step, so it looks at no more than how many there are: each replica
-    /// looks at itself, and every touched one's account has just been taken.
+    /// Redundant state agrees. Checked after every step, so only counts are compared: each replica checks itself, and
+    /// the pending orders of every touched replica have just been updated.
     fn assert_invariants(&self) {
         assert_eq!(
             self.timers.len(),
@@ -491,7 +492,7 @@ impl Broker {
         self.requests.assert_invariants();
     }
 
-    /// Looks once at every replica that was touched: timers, announcements, waiting requests, metadata.
+    /// Reviews every touched replica once: timers, announcements, waiting requests, metadata.
     fn settle_replicas(&mut self, fx: &mut Effects) {
         let mut rounds = 0;
         while let Some(partition) = self.touched.pop_first() {
@@ -520,7 +521,7 @@ impl Broker {
         self.arm_requests();
     }
 
-    /// Takes into account what waits of a replica: when its oldest order was given, and bytes of records.
+    /// Updates what is known of a replica's pending orders: the time of the oldest, and the bytes of records in them.
     fn update_pending_orders(
         &mut self,
         partition: TopicPartition,
@@ -543,13 +544,13 @@ impl Broker {
             self.unwritten_bytes += bytes;
             self.pending_orders.insert(partition, (oldest, bytes));
         }
-        // Half of it is room for a while: peers are told of each change.
+        // Hysteresis: every change is announced to all peers.
         let most = self.setup.unwritten_bytes_max;
         let still = self.backlogged && self.unwritten_bytes > most / 2;
         self.backlogged = self.unwritten_bytes >= most || still;
     }
 
-    /// What the directory takes.
+    /// What the directory accepts.
     #[must_use]
     pub const fn directory_state(&self) -> DirectoryState {
         if self.failure.is_some() {
@@ -563,7 +564,7 @@ impl Broker {
         }
     }
 
-    /// Requests of clients that are not answered.
+    /// How many requests of clients are waiting.
     #[must_use]
     pub fn waiting_requests(&self) -> usize {
         self.requests.purgatory.len()
@@ -601,7 +602,7 @@ impl Broker {
         }
     }
 
-    /// The disk has refused an append. What is led goes to voters that have room, where there are any.
+    /// The disk has refused an append. Leaderships are transferred to voters that have room, where there are any.
     fn on_disk_full(&mut self, fx: &mut Effects) {
         if self.full {
             return;
@@ -644,7 +645,8 @@ impl Broker {
         let Some((partition, waiter)) = self.queries.take(id) else {
             return;
         };
-        // Worth knowing whether or not anybody waits still; the metadata are looked at again once it is repaired.
+        // A hole is recorded whether or not the waiter still exists. The state machine reads the metadata again once
+        // their hole is repaired.
         if let QueryResult::Failed(error) = &result
             && waiter != Waiter::StateMachine
         {
@@ -669,7 +671,7 @@ impl Broker {
         }
     }
 
-    /// A read found damage: the replica refuses reads there and has it repaired.
+    /// A read has found a hole: the replica refuses reads there and repairs it.
     fn note_hole(&mut self, partition: TopicPartition, error: &ReadError, fx: &mut Effects) {
         if let ReadError::Hole(range) = error {
             let range = range.clone();
@@ -677,21 +679,21 @@ impl Broker {
         }
     }
 
-    /// Stop in good order: clients and controller are told, leaderships handed over, orders waited for.
+    /// Begins a controlled shutdown: tells the controller, transfers leaderships, waits for orders, then closes client
+    /// connections.
     fn on_stop(&mut self, fx: &mut Effects) {
         if self.stopping {
             return;
         }
         self.stopping = true;
-        // No new replicas and no leadership returned while this node is on its way out. Asked once: fencing
-        // follows anyway.
+        // The controller then gives this node no new replicas, and leaders transfer no leadership back to it. Sent
+        // once: if it is lost, the node is fenced after its stop.
         self.send_to_controller(STOPPING, ControllerRequest::Stopping, fx);
         self.arm(Timer::Stop, Some(self.now + LEADERSHIP_TRANSFER_TIMEOUT));
         self.transfer_leaderships(fx);
     }
 
-    /// Hands every leadership to the voter best suited, where there is another voter and the configuration does not say
-    /// otherwise.
+    /// Transfers every leadership to the best suited voter, unless `controlled.shutdown.enable` is off.
     fn transfer_leaderships(&mut self, fx: &mut Effects) {
         if !self.configs().controlled_shutdown() || fx.mutant(Mutant::NeverHandsOver) {
             return;
@@ -713,7 +715,8 @@ impl Broker {
         }
     }
 
-    /// Lets clients go once nothing is led that others could lead, and nothing is under way to the disk.
+    /// Closes client connections once this broker leads nothing that another voter could lead, and no orders are
+    /// pending.
     fn try_stop(&mut self, fx: &mut Effects) {
         let has_successor = |replica: &Replica| {
             let timing = &self.setup.timing;
@@ -728,7 +731,8 @@ impl Broker {
         }
     }
 
-    /// Nobody leads here what others could: whatever waits is answered, and clients find what they look for elsewhere.
+    /// This broker leads nothing that another voter could lead: waiting requests are answered, and clients find the new
+    /// leaders.
     fn close_clients(&mut self, fx: &mut Effects) {
         if fx.mutant(Mutant::StopsUnderClients) {
             self.stopped = true;
@@ -742,14 +746,14 @@ impl Broker {
 
     fn finish_stop(&mut self, fx: &mut Effects) {
         self.resign_all(Resignation::Transferred, fx);
-        // In turn: what is failed may have to be confirmed, and waits for that.
+        // Twice: a failed request may still need a read index, and waits in the purgatory for that.
         self.fail_delayed(false, fx);
         self.fail_delayed(true, fx);
         self.stopped = true;
     }
 
-    /// The controller's answer. Only those to clients' requests are waited for; of everything else the image
-    /// tells whether it has happened.
+    /// The controller's response. Only those to clients' requests are awaited; whether anything else was done shows in
+    /// the image.
     fn on_controller_response(&mut self, id: u64, response: ControllerResponse, fx: &mut Effects) {
         self.on_client_answer(id, response, fx);
     }
@@ -758,13 +762,13 @@ impl Broker {
         self.me.voter()
     }
 
-    /// The cluster's id, once this node belongs to one.
+    /// The id of the cluster that this node belongs to; `None` before it has joined one.
     #[must_use]
     pub const fn cluster(&self) -> Option<ClusterId> {
         self.me.cluster
     }
 
-    /// The broker that leads the metadata quorum, as far as this one knows.
+    /// The broker that leads the metadata quorum, as far as this broker knows.
     #[must_use]
     pub fn controller_id(&self) -> Option<BrokerId> {
         let by_replica = self
@@ -784,7 +788,7 @@ impl Broker {
     }
 }
 
-/// The batches that were read; `None` where there was nothing to be read.
+/// The batches that were read; `None` where the read failed.
 fn batches_of(result: QueryResult) -> Option<Vec<Batch>> {
     let QueryResult::Records(mut bytes) = result else {
         return None;

@@ -1,10 +1,10 @@
-//! InitProducerId: producer ids for idempotent producers, out of blocks that the controller hands out.
+//! InitProducerId: producer ids for idempotent producers, from blocks that the controller allocates.
 //!
-//! Ids are unique because blocks are, so a broker gives them out without asking anybody. The next block is asked for
-//! before the present one is used up. Producers that come while there is none wait for it.
+//! Ids are unique because blocks are, so a broker assigns ids of its block without coordination. It requests the next
+//! block before the present one is used up. Producers that arrive while there is none wait for it.
 //!
-//! A transactional id is refused with `UNSUPPORTED_VERSION`: transactions are not served, and no client may take
-//! silence or an authorization error for that. (FindCoordinator says the same before.)
+//! A transactional id is refused with `UNSUPPORTED_VERSION`: transactions are not served, and silence or an
+//! authorization error would mislead clients. (FindCoordinator says the same before.)
 //!
 //! Source: `KafkaApis.handleInitProducerIdRequest`, `RPCProducerIdManager`, KIP-360, KIP-730.
 
@@ -22,17 +22,17 @@ use super::Broker;
 use super::admin::Purpose;
 use super::purgatory::Delayed;
 
-/// With fewer ids left the next block is asked for.
+/// With fewer ids left than this, the next block is requested.
 const LEFT_MIN: i64 = 100;
 /// How long a producer waits for an id.
 const ID_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The ids that this broker may give out, and who waits for one.
+/// The ids that this broker may assign, and the producers that wait for one.
 #[derive(Debug)]
 pub(super) struct ProducerIds {
     present: Range<i64>,
     next: Option<Range<i64>>,
-    /// The controller is asked for a block.
+    /// A request for a block is under way.
     requested: bool,
     waiting: VecDeque<RequestId>,
 }
@@ -61,7 +61,7 @@ impl ProducerIds {
         !self.requested && self.next.is_none() && left < LEFT_MIN
     }
 
-    /// The controller has none to give. It is asked again when the next producer comes.
+    /// The controller has no block to allocate. The next producer's request triggers another attempt.
     pub(super) const fn refused(&mut self) {
         self.requested = false;
     }
@@ -76,7 +76,7 @@ impl Delayed for WaitingProducer {
         &self.0
     }
 
-    /// Sends the producer away for now; it comes again by itself.
+    /// Answers with a retriable error.
     fn expire(self: Box<Self>, _broker: &mut Broker, fx: &mut Effects) {
         refuse(&self.0, ErrorCode::CoordinatorLoadInProgress, fx);
     }
@@ -116,7 +116,7 @@ impl Broker {
         self.request_producer_ids(fx);
     }
 
-    /// Asks for a block where one will be needed.
+    /// Requests a block if one will be needed.
     fn request_producer_ids(&mut self, fx: &mut Effects) {
         if self.requests.producer_ids.needs_block() {
             self.requests.producer_ids.requested = true;
@@ -129,7 +129,7 @@ impl Broker {
         }
     }
 
-    /// A block has come.
+    /// The controller has allocated a block.
     pub(super) fn on_producer_ids(&mut self, block: Range<i64>, fx: &mut Effects) {
         let ids = &mut self.requests.producer_ids;
         ids.requested = false;

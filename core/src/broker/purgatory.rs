@@ -1,8 +1,8 @@
-//! The purgatory (Kafka's word): requests that cannot be answered at once, until what each waits for has happened or its
-//! time is over.
+//! The purgatory (Kafka's word): requests that cannot be answered at once, until their condition is met or their
+//! timeout has passed.
 //!
-//! What waits answers for itself: what to say when its time is over, what to say when this broker stops, and where else it
-//! is looked for. So whoever adds a request that waits adds a type with these answers, and nothing here changes.
+//! Each kind of waiting request implements [`Delayed`]: how it is answered on timeout and when this broker stops, and
+//! which indexes refer to it. A new kind is a new implementation, and nothing here changes.
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,28 +16,28 @@ use crate::time::Instant;
 
 use super::Broker;
 
-/// A request that waits. It is out of the purgatory when any of these is called.
+/// A waiting request. It has left the purgatory when any of these methods is called.
 pub(super) trait Delayed: Any + Send + Sync + fmt::Debug {
-    /// Whose it is.
+    /// The request's connection, id and version.
     fn context(&self) -> &RequestContext;
 
-    /// Answers it because its time is over, or lets it wait anew.
+    /// Answers it because its timeout has passed, or inserts it again.
     fn expire(self: Box<Self>, broker: &mut Broker, fx: &mut Effects);
 
-    /// Answers it because this broker stops, in such words that the client tries elsewhere.
+    /// Answers it because this broker stops, with an error that makes the client try another broker.
     fn fail(self: Box<Self>, broker: &mut Broker, fx: &mut Effects);
 
-    /// Takes it out of every index by which it is looked for. Called before the two above, and alone where its
-    /// connection is gone.
+    /// Removes it from every index that refers to it. Called before the two methods above, and alone where its
+    /// connection is closed.
     fn forget(&self, _broker: &mut Broker) {}
 
-    /// Whether it can still be answered by a broker that leads nothing any more, and is failed only when clients are let go.
+    /// Whether a broker without leaderships can still answer it: it is failed only when client connections are closed.
     fn outlasts_leaderships(&self) -> bool {
         false
     }
 }
 
-/// The requests that wait for a partition, by that partition: each with a number that it has for it.
+/// An index of waiting requests by partition, each with the partition's index in the request.
 #[derive(Debug, Default)]
 pub(super) struct Waiters(BTreeMap<TopicPartition, BTreeSet<(RequestId, usize)>>);
 
@@ -57,13 +57,13 @@ impl Waiters {
         }
     }
 
-    /// Those that wait for this partition now.
+    /// The requests that wait for this partition.
     pub(super) fn of(&self, partition: TopicPartition) -> Vec<(RequestId, usize)> {
         let waiters = self.0.get(&partition);
         waiters.map_or_else(Vec::new, |waiters| waiters.iter().copied().collect())
     }
 
-    /// Whether nobody waits for any.
+    /// Whether no request waits for any partition.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -74,19 +74,19 @@ impl Waiters {
 pub(super) struct Purgatory {
     waiting: BTreeMap<RequestId, Waiting>,
     deadlines: BTreeSet<(Instant, RequestId)>,
-    /// Connections on which a request completed, or came to wait for less, since the last look.
+    /// Connections on which a request has completed, or waits for less, since this was last taken.
     pub(super) progressed: BTreeSet<ConnectionId>,
 }
 
 #[derive(Debug)]
 struct Waiting {
-    /// When it has waited long enough.
+    /// When its timeout passes.
     deadline: Instant,
     request: Box<dyn Delayed>,
 }
 
 impl Purgatory {
-    /// Lets a request wait.
+    /// Inserts a request.
     pub(super) fn insert(&mut self, deadline: Instant, request: Box<dyn Delayed>) {
         let id = request.context().id;
         self.deadlines.insert((deadline, id));
@@ -113,12 +113,12 @@ impl Purgatory {
         );
     }
 
-    /// How many wait.
+    /// The number of waiting requests.
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
     }
 
-    /// When the next one has waited long enough.
+    /// The earliest deadline.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.deadlines.first().map(|(at, _)| *at)
     }
@@ -135,7 +135,7 @@ impl Purgatory {
         request.downcast_mut()
     }
 
-    /// Takes a request out, if it is of this type. Where else it is looked for is the caller's to forget.
+    /// Removes a request, if it is of this type. The caller updates the indexes that refer to it.
     pub(super) fn take<T: Delayed>(&mut self, id: RequestId) -> Option<Box<T>> {
         self.get::<T>(id)?;
         let request: Box<dyn Any> = self.remove(id)?;
@@ -149,7 +149,7 @@ impl Purgatory {
         Some(request)
     }
 
-    /// The earliest that waits of those that came on this connection.
+    /// The earliest waiting request of a connection.
     pub(super) fn first_of(&self, connection: ConnectionId) -> Option<RequestId> {
         let id = |number| RequestId { connection, number };
         let of_it = (Bound::Included(id(0)), Bound::Included(id(u64::MAX)));
@@ -158,21 +158,21 @@ impl Purgatory {
 }
 
 impl Broker {
-    /// Takes a request out of the purgatory and out of every index by which it is looked for.
+    /// Removes a request from the purgatory and from every index that refers to it.
     fn release(&mut self, id: RequestId) -> Option<Box<dyn Delayed>> {
         let request = self.requests.purgatory.remove(id)?;
         request.forget(self);
         Some(request)
     }
 
-    /// Forgets what was asked on a connection that is gone.
+    /// Drops the waiting requests of a closed connection.
     pub(super) fn forget_requests_of(&mut self, connection: ConnectionId) {
         while let Some(id) = self.requests.purgatory.first_of(connection) {
             self.release(id);
         }
     }
 
-    /// Answers what has waited long enough.
+    /// Answers the requests whose timeout has passed.
     pub(super) fn expire_delayed(&mut self, fx: &mut Effects) {
         while let Some(&(at, id)) = self.requests.purgatory.deadlines.first()
             && at <= self.now
@@ -183,7 +183,7 @@ impl Broker {
         }
     }
 
-    /// Answers what waits because this broker stops: all of it, or but for what needs no leadership.
+    /// Answers waiting requests because this broker stops: all of them, or only those that need leaderships.
     pub(super) fn fail_delayed(&mut self, all: bool, fx: &mut Effects) {
         let waiting = self.requests.purgatory.waiting.iter();
         let failing: Vec<RequestId> = waiting
@@ -191,7 +191,7 @@ impl Broker {
             .map(|(&id, _)| id)
             .collect();
         for id in failing {
-            // Closing a connection forgets what else waits on it.
+            // Closing a connection drops its other waiting requests.
             if let Some(request) = self.release(id) {
                 request.fail(self, fx);
             }

@@ -1,27 +1,28 @@
-//! What clients are told of the cluster is current: Raft's read index (dissertation, 6.4), asked of the voters of the
-//! metadata by whichever broker is to answer.
+//! Makes responses about the cluster current, by Raft's read index (dissertation, 6.4): the broker that responds
+//! queries the voters of the metadata log.
 //!
-//! A broker's image is a committed prefix of the metadata, and may be an old one: the broker has just been started,
-//! follows slowly, or is cut off. What another broker has told of, or has acknowledged, may be missing in it, and
-//! clients take *does not exist* for the truth: librdkafka fails the records of a topic that it is told has fewer
-//! partitions. So whatever is answered from the image waits until the image is known to have all that anybody had been
-//! told of when the request came. That is asked in *rounds*: one message to each voter of the metadata, one round under
-//! way at a time, for all requests that came before it was begun.
+//! A broker's image is a committed prefix of the metadata, and may be old: the broker has just been started, follows
+//! slowly, or is cut off. The image may lack what another broker has already shown or acknowledged, and clients treat
+//! *does not exist* as final: librdkafka fails the records of a topic whose number of partitions shrinks. So a response
+//! from the image waits until the image is known to have everything that any broker had shown when the request arrived.
+//! A *round* finds that out: one message to each voter of the metadata log, one round at a time, for all requests that
+//! arrived before it began.
 //!
-//! A voter answers with the latest leader epoch that it has entered, and a leader with its high watermark besides. When
-//! a leader of epoch *e* has answered, and a majority of its voters has entered no epoch above *e* since the round
-//! began, then nobody had committed anything in a later epoch by then: who leads a later epoch has the votes of a
-//! majority, and two majorities share a voter. What the leader has committed is therefore all there was. No clock is
-//! asked.
+//! A voter answers with the latest leader epoch that it has entered, and a leader also with its high watermark. When a
+//! leader of epoch *e* has answered, and a majority of its voters had entered no epoch above *e* when the round began,
+//! then nothing had been committed in a later epoch by then: the leader of a later epoch has the votes of a majority,
+//! and two majorities share a voter. So everything committed by then is below that leader's high watermark. No clock is
+//! involved.
 //!
-//! A round asks the other brokers too, and has an answer of each that is heard, or sees its connection break, before it
-//! confirms anything: they may lead what is told of, and a process that ended just before the request came has nothing to
-//! say any more (`disconnected_leaders`). Whoever has not answered when the voters are asked again is not waited for: it may be paused.
+//! A round queries the other live brokers too, and confirms nothing before each has answered or its connection has
+//! broken: they may lead partitions that the response names, and a process that ended just before the request arrived
+//! is then known to be disconnected (`disconnected_leaders`). A broker that has not answered when the voters are
+//! queried again is not awaited: it may be paused.
 //!
-//! Where no round succeeds in time, topics that the image has are told of as it has them, since partitions go on without
-//! a controller, and what it lacks is `LEADER_NOT_AVAILABLE`, which every client retries and none takes for *does not
-//! exist*. A list of all topics cannot say that something may be missing: the connection is closed, and the client asks
-//! another broker.
+//! Where no round succeeds in time, the response has the topics of the image as they are, since partitions work without
+//! a controller, and `LEADER_NOT_AVAILABLE` for those that the image lacks, which every client retries and none treats
+//! as *does not exist*. A list of all topics cannot say that something may be missing: the connection is closed, and
+//! the client tries another broker.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -40,24 +41,24 @@ use super::listing::ImageRequest;
 use super::lookup::TopicReference;
 use super::purgatory::Delayed;
 
-/// How long a request waits for a round to succeed.
+/// How long a request waits for a successful round.
 const CONFIRMATION_TIMEOUT: Duration = Duration::from_secs(1);
-/// The same from when one has waited in vain until a round succeeds: whoever asks a broker that is cut off is not to wait
-/// long for each answer.
+/// The same after a request has timed out, until a round succeeds: clients of a broker that is cut off should not wait
+/// long for each response.
 const CONFIRMATION_TIMEOUT_CUT_OFF: Duration = Duration::from_millis(100);
-/// After this long the voters are asked again, since messages are lost and leaders change.
+/// After this long the voters are queried again, since messages are lost and leaders change.
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What waits until the image is known to be current.
+/// A request or response that waits until the image is known to be current.
 #[derive(Debug)]
 pub(super) enum Unconfirmed {
     /// A request that is answered from the image.
     Request(ImageRequest),
-    /// An answer by which something that the request names does not exist.
+    /// A response that says that a topic or partition of the request does not exist.
     Answer(RequestContext, Box<Response>),
 }
 
-/// The same in the purgatory, with the first round that counts for it.
+/// The same in the purgatory, with the first round that can confirm it.
 #[derive(Debug)]
 struct WaitingUnconfirmed {
     round: u64,
@@ -85,7 +86,7 @@ impl Delayed for WaitingUnconfirmed {
         broker.answer_unconfirmed(self.what, denies, fx);
     }
 
-    /// This broker has no time left to find out. Whoever waits for its image asks another.
+    /// This broker has no time left for a round. Clients that wait for its image try another broker.
     fn fail(self: Box<Self>, broker: &mut Broker, fx: &mut Effects) {
         match self.what {
             Unconfirmed::Request(request) => broker.close(request.context.id.connection, fx),
@@ -98,36 +99,37 @@ impl Delayed for WaitingUnconfirmed {
         waiting.remove(&(self.round, self.what.context().id));
     }
 
-    /// It is soon confirmed, by whoever leads the metadata.
+    /// The leader of the metadata, wherever it is, soon confirms it.
     fn outlasts_leaderships(&self) -> bool {
         true
     }
 }
 
-/// Rounds, and who waits for them.
+/// Read-index rounds, and the requests that wait for them.
 #[derive(Debug, Default)]
 pub(super) struct ReadIndexes {
     last_round: u64,
     round: Option<Round>,
-    /// The requests that wait, by the first round that counts for them.
+    /// The waiting requests, by the first round that can confirm them.
     waiting: BTreeSet<(u64, RequestId)>,
-    /// When the voters are asked again.
+    /// When the voters are queried again.
     retry_at: Option<Instant>,
-    /// A request has waited in vain, and no round has succeeded since.
+    /// A request has timed out, and no round has succeeded since.
     cut_off: bool,
-    /// Who has asked this broker, as leader of the metadata, before its opening was committed: the latest round of each.
+    /// Brokers that have queried this broker, as leader of the metadata, before its opening was committed: the latest
+    /// round of each.
     early: BTreeMap<BrokerId, u64>,
 }
 
-/// What was heard in a round.
+/// The answers in a round.
 #[derive(Debug)]
 struct Round {
     number: u64,
-    /// Of each voter, the earliest leader epoch that it has named: it had entered no later one when the round began.
+    /// For each voter, the earliest leader epoch in its answers: it had entered no later one when the round began.
     epochs: BTreeMap<Voter, LeaderEpoch>,
-    /// Of those that lead, the latest.
+    /// The answer of the leader with the latest epoch.
     leader: Option<(LeaderEpoch, ReadIndex)>,
-    /// Who has been asked, may lead what is told of, and has not answered.
+    /// Brokers that have been queried, may lead a partition of the response, and have not answered.
     awaited: BTreeSet<BrokerId>,
 }
 
@@ -144,7 +146,7 @@ impl Round {
         }
     }
 
-    /// Where everything ended that anybody had been told of when the round began; `None` while that is not known.
+    /// The end of everything that any broker had shown when the round began; `None` while that is not known.
     fn end(&self, alone: bool) -> Option<Offset> {
         if !self.awaited.is_empty() {
             return None;
@@ -160,14 +162,14 @@ impl Round {
 }
 
 impl ReadIndexes {
-    /// When the voters are asked again.
+    /// When the voters are queried again.
     pub(super) const fn next_deadline(&self) -> Option<Instant> {
         self.retry_at
     }
 }
 
 impl Broker {
-    /// Answers once the image is known to have all that anybody has been told of by now.
+    /// Answers once the image is known to have everything that any broker has shown by now.
     pub(super) fn await_read_index(&mut self, what: Unconfirmed, fx: &mut Effects) {
         if fx.mutant(Mutant::AnswersUnconfirmed) {
             self.answer_unconfirmed(what, true, fx);
@@ -217,7 +219,7 @@ impl Broker {
         self.query_voters(others, fx);
     }
 
-    /// A connection with a peer is broken: it is not waited for.
+    /// A connection with a peer has broken: its answer is not awaited.
     pub(super) fn stop_awaiting(&mut self, peer: BrokerId, fx: &mut Effects) {
         if let Some(round) = &mut self.requests.read_indexes.round
             && round.awaited.remove(&peer)
@@ -226,7 +228,7 @@ impl Broker {
         }
     }
 
-    /// Asks the voters of the metadata, and the others as well.
+    /// Sends a query to the voters of the metadata, and to `others`.
     fn query_voters(&mut self, others: BTreeSet<BrokerId>, fx: &mut Effects) {
         let Some(round) = &self.requests.read_indexes.round else {
             return;
@@ -237,7 +239,7 @@ impl Broker {
         let voters = voters.map_or(&[][..], Replica::voters).iter();
         let mut asked = others;
         asked.extend(voters.map(|voter| voter.broker));
-        // The voters may be others than this broker's log has it.
+        // The voters may have changed beyond this broker's log.
         asked.extend(self.controller_id());
         for to in asked {
             if self.links.reachable().any(|peer| peer.broker == to) {
@@ -266,7 +268,7 @@ impl Broker {
         }
     }
 
-    /// A broker asks where the metadata end.
+    /// A broker queries the read index.
     pub(super) fn on_read_index(&mut self, from: PeerIdentity, round: u64, fx: &mut Effects) {
         let reply = self.read_index(round);
         let leads = self.replica(TopicPartition::METADATA);
@@ -280,7 +282,7 @@ impl Broker {
         });
     }
 
-    /// The metadata replica was touched: as leader it may know now where the metadata end.
+    /// The metadata replica was touched: as leader it may have a read index now.
     pub(super) fn answer_early_read_indexes(&mut self, fx: &mut Effects) {
         let reads = &self.requests.read_indexes;
         if reads.early.is_empty() && reads.round.is_none() {
@@ -320,7 +322,7 @@ impl Broker {
         }
     }
 
-    /// Answers what the present round confirms, once the image has all that it has found.
+    /// Answers the requests that the present round confirms, once the image has reached its read index.
     pub(super) fn finish_read_index_round(&mut self, fx: &mut Effects) {
         let applied = self.metadata_offset();
         let reads = &mut self.requests.read_indexes;
@@ -345,12 +347,12 @@ impl Broker {
         }
     }
 
-    /// Another leads the metadata, and may answer what its predecessor has not.
+    /// The metadata have a new leader, which may answer the round where its predecessor has not.
     pub(super) fn query_new_controller(&mut self, fx: &mut Effects) {
         self.query_voters(BTreeSet::new(), fx);
     }
 
-    /// Asks the voters again, as long as somebody waits.
+    /// Queries the voters again while a request waits.
     pub(super) fn retry_read_index(&mut self, fx: &mut Effects) {
         let reads = &mut self.requests.read_indexes;
         if reads.retry_at.is_none_or(|at| at > self.now) {
@@ -385,7 +387,7 @@ impl Broker {
         }
     }
 
-    /// Answers a request for data: at once, but where the answer says that something does not exist.
+    /// Answers a data request: at once, unless the response says that a topic or partition does not exist.
     pub(super) fn respond_data(
         &mut self,
         context: RequestContext,
@@ -404,7 +406,7 @@ impl Broker {
     }
 }
 
-/// Errors that a client takes for final may be stale when this response has waited: they become
+/// Errors that a client treats as final may be stale once the response has waited: they become
 /// `NOT_LEADER_OR_FOLLOWER`, so the client retries.
 fn make_stale_errors_retriable(response: &mut Response) {
     for_each_partition(response, |_, _, code| {
@@ -420,7 +422,7 @@ fn make_stale_errors_retriable(response: &mut Response) {
     });
 }
 
-/// Visits every partition of which an answer says that there is no such topic or partition.
+/// Visits every partition with an error that says that the topic or partition does not exist.
 fn for_each_missing(
     response: &mut Response,
     mut visit: impl FnMut(TopicReference<'_>, i32, &mut ErrorCode),
@@ -437,7 +439,7 @@ fn for_each_missing(
     });
 }
 
-/// Visits every partition of an answer to a request for data.
+/// Visits every partition of the response to a data request.
 fn for_each_partition(
     response: &mut Response,
     mut visit: impl FnMut(TopicReference<'_>, i32, &mut ErrorCode),
@@ -502,7 +504,7 @@ fn for_each_partition(
     }
 }
 
-/// A topic as an answer names it: by id from the version on that has no names.
+/// The reference to a topic in a response: by id in versions without names.
 fn named(name: &str, id: TopicId) -> TopicReference<'_> {
     if id == TopicId::ZERO {
         TopicReference::Name(name)

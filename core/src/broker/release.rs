@@ -1,14 +1,15 @@
-//! Letting go of replicas that are wanted no more (docs/protocol.md 6.4).
+//! Deletes unwanted replicas once their leader has released them (docs/protocol.md 6.4).
 //!
-//! That neither the target nor the reported voters have a replica is not enough to delete it: a leader that has not
-//! heard of the target yet may be about to add it to the voters, and would wait for ever for the word of what is gone.
-//! So the replica asks the leader, and is kept until that says that it counts on it no more. Whoever leads later
-//! either has the log of this leader, or has had an answer of the replica in a later epoch.
+//! A replica cannot be deleted just because neither the target nor the reported voters have it: a leader that does not
+//! know the target yet may be about to add the replica to the voters, and would wait for ever for the acknowledgement
+//! of a deleted replica. So the replica requests a release from the leader, and is kept until the leader confirms that
+//! it does not count it. A later leader either has the log of this leader, or has had an answer of the replica in a
+//! later epoch.
 //!
-//! What is deleted has forgotten which epochs it had entered, and may be created again as the same voter (broker id and
-//! directory id). A leader of an earlier epoch that has not heard that it is deposed goes on counting it among its
-//! voters. So the metadata, as its own broker has them, have a report of the releasing leader's epoch before a replica
-//! is deleted, and one that is made anew, by a later record, begins there.
+//! A deleted replica has lost the epochs that it had entered, and may be recreated as the same voter (broker id and
+//! directory id). A leader of an earlier epoch that does not know that it is deposed still counts that voter. So a
+//! replica is deleted only when the metadata that its own broker has applied include a voter report of the releasing
+//! leader's epoch. A replica that a later record recreates begins in the reported epoch.
 
 use crate::effect::{Effect, Effects};
 use crate::hooks::Mutant;
@@ -19,14 +20,14 @@ use super::metadata::reported_epoch;
 use super::{Broker, Timer};
 
 impl Broker {
-    /// Asks again for all replicas that are wanted no more.
+    /// Requests the release of all unwanted replicas again.
     pub(super) fn request_releases(&mut self, fx: &mut Effects) {
         for partition in self.metadata.unwanted.clone().into_keys() {
             self.request_release(partition, fx);
         }
     }
 
-    /// Asks whoever leads a partition to release this broker's replica of it.
+    /// Requests the release of this broker's replica from the leader of the partition.
     pub(super) fn request_release(&mut self, partition: TopicPartition, fx: &mut Effects) {
         if fx.mutant(Mutant::DeletesUnreleased) {
             self.delete_replica(partition, fx);
@@ -50,7 +51,8 @@ impl Broker {
         }
     }
 
-    /// Releases a replica of which this broker knows whatever the asker does, if the leader here can do without it.
+    /// Releases a replica, if this broker has applied at least the metadata that the sender has and its leader does not
+    /// count the replica.
     pub(super) fn on_release(
         &mut self,
         from: PeerIdentity,
@@ -66,7 +68,8 @@ impl Broker {
             return;
         };
         if replica.is_leader() && leader_epoch > replica.leader_epoch() {
-            // It may have voted or been a candidate in that epoch, and is sent nothing any more: nobody else tells of it.
+            // The replica may have voted or been a candidate in that epoch. The leader sends it nothing any more, so no
+            // other message tells the leader of that epoch.
             self.with_replica(partition, fx, |replica, cx| {
                 replica.enter_epoch(leader_epoch, from.voter(), cx);
             });
@@ -88,10 +91,10 @@ impl Broker {
         }
     }
 
-    /// The leader of an epoch counts on this broker's replica no more. A leader of a later epoch that the replica has entered
-    /// meanwhile may still count on it. The controller has the report of the releasing epoch, but this broker may not have
-    /// applied it, and a record before it may assign the replica again: so the replica is kept until this broker has, and
-    /// asks again then.
+    /// The leader of `leader_epoch` has released this broker's replica. If the replica has entered a later epoch since,
+    /// the leader of that epoch may still count it. The controller has the report of the releasing epoch, but this
+    /// broker may not have applied it, and an earlier record may assign the replica again: so the replica is kept, and
+    /// retries its request, until this broker has applied the report.
     pub(super) fn on_released(
         &mut self,
         partition: TopicPartition,
@@ -100,7 +103,8 @@ impl Broker {
         fx: &mut Effects,
     ) {
         let unwanted = self.metadata.unwanted.get(&partition);
-        // A release that was asked for before it was wanted once more is over: that leader may count on it by now.
+        // A release that was requested before the replica was assigned again is void: that leader may count the replica
+        // by now.
         let is_answer = unwanted.is_some_and(|since| {
             metadata_offset >= *since || fx.mutant(Mutant::AcceptsStaleReleases)
         });
@@ -113,7 +117,7 @@ impl Broker {
         }
     }
 
-    /// Deletes a replica that nobody counts on.
+    /// Deletes a replica that no leader counts.
     pub(super) fn delete_replica(&mut self, partition: TopicPartition, fx: &mut Effects) {
         self.with_replica(partition, fx, |replica, cx| replica.delete(cx));
         self.replicas.remove(&partition);

@@ -1,4 +1,5 @@
-//! Between links and replicas: no protocol here, only who is to be told what.
+//! Passes messages and link changes to replicas, and announcements and heartbeats to peers. No protocol decision is
+//! taken here.
 
 use crate::effect::{Effect, Effects, NoticeKind, Resignation};
 use crate::hooks::Mutant;
@@ -51,7 +52,7 @@ impl Broker {
         }
     }
 
-    /// Nothing listens at a peer's address.
+    /// No process listens at a peer's address.
     pub(super) fn on_dial_refused(&mut self, peer: BrokerId, fx: &mut Effects) {
         let change = self.links.refused(peer, self.now);
         if let Some(change) = change
@@ -90,8 +91,8 @@ impl Broker {
         });
     }
 
-    /// Why a start of a node is to be rejected: a node runs as the same broker on another directory, as far as this one
-    /// hears. Kafka's `DUPLICATE_BROKER_REGISTRATION`.
+    /// Why a peer must be rejected: a live node runs with the same broker id on another directory. Kafka's
+    /// `DUPLICATE_BROKER_REGISTRATION`.
     pub(super) fn duplicate_of(&self, peer: &PeerIdentity) -> Option<String> {
         let own = peer.broker == self.me.broker && peer.directory != self.me.directory;
         let running = if own {
@@ -110,10 +111,10 @@ impl Broker {
         })
     }
 
-    /// A peer has rejected this node, since another one runs as the same broker. A node that is registered was there
-    /// first, and goes on. Any other stops once it has been rejected for the session timeout, which is too long for a
-    /// former self whose directory was lost. The time counts anew after a gap of a third of it: a peer that was paused goes
-    /// by what it heard before, and may reject this node once more, long after everybody else.
+    /// A peer has rejected this node as a duplicate of a live one. A registered node was there first, and goes on. Any
+    /// other stops once it has been rejected for the session timeout: peers have forgotten an earlier incarnation on a
+    /// lost directory by then. A gap of a third of that timeout restarts the count, since a peer that was paused knows
+    /// only an old state and may reject this node once more, long after everybody else.
     pub(super) fn on_rejected(&mut self, reason: String, fx: &mut Effects) {
         if self.registered().is_some() {
             return;
@@ -208,8 +209,8 @@ impl Broker {
         }
     }
 
-    /// Something that came on a session is refused, and so is all that follows on it: a node whose former self was heard
-    /// just now is one whose words count on its next session, when it has told again what it said on this one.
+    /// Refuses a message, and with it the rest of its session. A peer that replaces an incarnation with recent contact
+    /// is accepted on its next session, on which it repeats its announcements.
     fn refuse(&self, from: PeerIdentity, session: u64, why: &'static str, fx: &mut Effects) {
         fx.notice(None, NoticeKind::Refused(why));
         if !fx.mutant(Mutant::KeepsRefusedSession) {
@@ -218,7 +219,7 @@ impl Broker {
         }
     }
 
-    /// Tells the replicas concerned. A change of one link touches only those that depend on that broker.
+    /// Passes a link change to the replicas that depend on that peer, and touches no others.
     fn apply_link_change(&mut self, change: LinkChange, fx: &mut Effects) {
         if let LinkChange::Replaced(broker) = change
             && !fx.mutant(Mutant::KeepsDeadLink)
@@ -263,7 +264,7 @@ impl Broker {
         }
     }
 
-    /// One heartbeat a link. A broker whose own disk hangs gives up what it leads.
+    /// Sends one heartbeat per link. A broker whose own disk hangs resigns its leaderships.
     pub(super) fn send_heartbeats(&mut self, fx: &mut Effects) {
         self.arm(
             Timer::Heartbeat,
@@ -279,8 +280,8 @@ impl Broker {
         }
     }
 
-    /// A disk that has had nothing to do for as long as it may keep an order waiting is given something, where others could
-    /// take over: one that hangs is found before anybody waits for it.
+    /// Gives a disk that has been idle for `disk_stall_max` an order, where other brokers could take over: so a hanging
+    /// disk is detected before a request waits for it.
     fn probe_idle_disk(&mut self, fx: &mut Effects) {
         let is_idle = self.oldest_orders.is_empty()
             && self.now.since(self.disk_idle_since) >= self.setup.timing.disk_stall_max;
@@ -293,9 +294,9 @@ impl Broker {
         }
     }
 
-    /// Tells every peer at once when the directory takes something else than it did: leaders wait for room, and count on
-    /// no copy in a directory that is offline. Where there is room since something could not be stored, the next
-    /// heartbeat is early enough: what is sent at once cannot be stored either.
+    /// Sends every peer a heartbeat at once when the state of the directory has changed: leaders wait for room, and do
+    /// not count replicas in an offline directory. If an append has just been refused for lack of resources, the return
+    /// to `Online` waits for the next heartbeat: what leaders would resend at once would be refused as well.
     pub(super) fn announce_directory(&mut self, fx: &mut Effects) {
         let directory = self.directory_state();
         let refused = std::mem::take(&mut self.refused);
@@ -323,7 +324,7 @@ impl Broker {
         });
     }
 
-    /// Tells every peer, and this broker's own table, what a touched replica says of its leader.
+    /// Sends every peer the announcement of a touched replica, if it is new, and records it in this broker's own table.
     pub(super) fn announce(&mut self, partition: TopicPartition, fx: &mut Effects) {
         let Some(replica) = self.replicas.get(&partition) else {
             return;
@@ -332,7 +333,7 @@ impl Broker {
         let announcement = match (replica.announcement(), told) {
             (Some(announcement), Some(told)) if announcement == told => return,
             (Some(announcement), _) => announcement.clone(),
-            // It has led until now.
+            // This broker was the leader and has resigned.
             (None, Some(told)) if told.leader == Some(self.me.broker) => LeaderAndIsr {
                 leader: None,
                 version: told.version + 1,
@@ -363,7 +364,7 @@ impl Broker {
         }
     }
 
-    /// Takes another broker's word on who leads; the highest epoch wins, and in it the latest announcement.
+    /// Records another broker's announcement; the highest epoch wins, and within it the latest version.
     fn learn_leader(&mut self, from: PeerIdentity, announcement: LeaderAndIsr, fx: &mut Effects) {
         let known = self.leader_of(announcement.partition);
         let latest = fx.mutant(Mutant::BelievesLatestAnnouncement);
@@ -380,7 +381,7 @@ impl Broker {
         self.wake_requests(partition, fx);
     }
 
-    /// Sends the controller a request, to itself where this broker is it. Returns whether there was anybody to ask.
+    /// Sends a request to the controller, which may be this broker itself. Returns whether a broker could be reached.
     pub(super) fn send_to_controller(
         &mut self,
         id: u64,
@@ -403,7 +404,7 @@ impl Broker {
                 true
             }
             None => {
-                // Anybody may know: they answer who leads.
+                // Any peer may know the controller, and names it in its response.
                 let Some(peer) = self.links.reachable().next() else {
                     return false;
                 };
@@ -416,7 +417,7 @@ impl Broker {
         }
     }
 
-    /// Answers a broker's request, over the link or to this broker itself.
+    /// Responds to a broker's request, over the link or to this broker itself.
     pub(super) fn answer(
         &mut self,
         to: BrokerId,
@@ -444,7 +445,7 @@ impl Broker {
         }
     }
 
-    /// What a broker must never do: makes the replica that a peer takes it to have.
+    /// For a mutant: creates the unknown replica that a message is addressed to.
     fn create_from_message(&mut self, message: &ReplicaMessage, fx: &mut Effects) {
         let partition = message.partition;
         if self.replicas.contains_key(&partition) {
@@ -458,7 +459,7 @@ impl Broker {
         self.insert_replica(replica);
     }
 
-    /// Puts a replica into its place.
+    /// Adds a replica to the broker.
     pub(super) fn insert_replica(&mut self, replica: Replica) {
         let partition = replica.id();
         self.replicas.insert(partition, Box::new(replica));
@@ -466,8 +467,8 @@ impl Broker {
     }
 }
 
-/// Whether a broker takes this message although its directory is offline: it stores nothing and votes for nobody, and
-/// follows the metadata log in memory, since clients are answered from it.
+/// Whether a broker with an offline directory handles this message: it stores nothing and does not vote, but follows
+/// the metadata log in memory, since clients are answered from it.
 fn is_followed_offline(message: &ReplicaMessage) -> bool {
     message.partition == TopicPartition::METADATA && matches!(message.body, ReplicaBody::Append(_))
 }

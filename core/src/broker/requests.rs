@@ -1,10 +1,10 @@
-//! The requests of clients: who answers which, and how those that wait are woken.
+//! Dispatches the requests of clients, and wakes those that wait.
 //!
-//! Every request gets one answer, but for a produce with `acks=0`, which gets none. What cannot be answered at once waits
-//! in the `purgatory`.
+//! Every request gets one response, except a produce with `acks=0`, which gets none. Requests that cannot be answered
+//! at once wait in the `purgatory`.
 //!
-//! Whoever waits for a partition is found by that partition, so a change of one partition costs nothing to those
-//! that wait for others. The order of answers on one connection is the connection's business.
+//! Requests that wait for a partition are indexed by it, so a change of one partition costs nothing to requests that
+//! wait for others. The driver orders the responses of a connection.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,29 +25,29 @@ use super::purgatory::{Purgatory, Waiters};
 use super::read_index::{ReadIndexes, Unconfirmed};
 use super::{Broker, Timer};
 
-/// Everything that is kept on behalf of clients.
+/// All state on behalf of clients.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     pub(super) purgatory: Purgatory,
-    /// Batches that are neither acknowledged nor refused.
+    /// Produced batches that are neither acknowledged nor refused.
     pub(super) open_batches: BTreeMap<TopicPartition, OpenBatches>,
-    /// Produce requests with rejections that are held back.
+    /// Produce requests with rejections whose leadership confirmation has not begun.
     pub(super) held_rejections: BTreeSet<RequestId>,
-    /// Fetches that wait for more of a partition, with the place of that partition in them.
+    /// Fetches that wait for records of a partition, with its index in the request.
     pub(super) readers: Waiters,
-    /// Requests for offsets that wait for a partition, with its number in them.
+    /// ListOffsets and OffsetForLeaderEpoch requests that wait for a partition, with its index in the request.
     pub(super) offsets: Waiters,
     pub(super) sessions: Sessions,
     pub(super) producer_ids: ProducerIds,
     pub(super) controller_requests: ControllerRequests,
     pub(super) read_indexes: ReadIndexes,
     pub(super) disconnected_leaders: DisconnectedLeaders,
-    /// `fetch.max.bytes`, read again once the image has moved.
+    /// `fetch.max.bytes`, cached until the image advances.
     pub(super) fetch_bytes_max: Option<i32>,
 }
 
 impl Requests {
-    /// Nothing is looked for that does not wait.
+    /// Every index entry belongs to a waiting request.
     pub(super) fn assert_invariants(&self) {
         self.purgatory.assert_invariants();
         self.controller_requests.assert_invariants();
@@ -61,7 +61,7 @@ impl Requests {
 }
 
 impl Broker {
-    /// Takes a client's request.
+    /// Dispatches a client's request.
     pub(super) fn on_request(&mut self, request: ClientRequest, fx: &mut Effects) {
         let ClientRequest {
             context,
@@ -132,25 +132,25 @@ impl Broker {
         }
     }
 
-    /// A connection is gone: nobody reads its answers. Fetch sessions outlive connections, as in Kafka.
+    /// A connection is closed: its waiting requests are dropped. Fetch sessions outlive connections, as in Kafka.
     pub(super) fn on_disconnected(&mut self, connection: ConnectionId) {
         self.forget_requests_of(connection);
     }
 
-    /// Closes a client's connection. Nobody takes what else was asked on it.
+    /// Closes a client's connection, and drops its other waiting requests.
     pub(super) fn close(&mut self, connection: ConnectionId, fx: &mut Effects) {
         self.forget_requests_of(connection);
         fx.push(Effect::Close(connection));
     }
 
-    /// Something has changed about a partition: its high watermark, who leads it, who is in sync.
+    /// A partition has changed: its high watermark, its leader, its ISR or what its disk has.
     pub(super) fn wake_requests(&mut self, partition: TopicPartition, fx: &mut Effects) {
         self.wake_produces(partition, fx);
         self.wake_fetches(partition, fx);
         self.wake_offsets(partition, fx);
     }
 
-    /// Has the broker called when the next request has waited long enough, or something is to be asked again for one.
+    /// Arms the timer for the next deadline or retry of a waiting request.
     pub(super) fn arm_requests(&mut self) {
         let requests = &self.requests;
         let due = [
@@ -161,7 +161,7 @@ impl Broker {
         self.arm(Timer::Requests, due.into_iter().flatten().min());
     }
 
-    /// Does what is due for requests that wait.
+    /// Handles due deadlines and retries of waiting requests.
     pub(super) fn expire_requests(&mut self, fx: &mut Effects) {
         self.expire_delayed(fx);
         self.retry_controller_requests(fx);
@@ -169,8 +169,8 @@ impl Broker {
     }
 }
 
-/// What whoever looks for a coordinator is told: there is none. That of a group is asked for again and again also by
-/// consumers that join no group, so the error is one to wait with; for anything else it is final.
+/// The error for FindCoordinator: there are no coordinators. Consumers that join no group look for a group coordinator
+/// too, and retry, so for groups the error is retriable; for anything else it is final.
 const fn no_coordinator(request: &FindCoordinatorRequest) -> ErrorCode {
     match request.key_type {
         KEY_GROUP => ErrorCode::CoordinatorNotAvailable,

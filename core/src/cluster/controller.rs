@@ -162,8 +162,8 @@ fn targets(image: &ClusterImage) -> impl Iterator<Item = (TopicPartition, &[Vote
     }))
 }
 
-/// What is to be recorded of a broker's liveness. `fit` says that its registered start is heard and has caught up
-/// with the metadata, `gone` that nothing has been heard of it for the session timeout, or that its directory is
+/// What is to be recorded of a broker's liveness. `can_unfence` says that its registered start is heard and has caught up
+/// with the metadata, `must_fence` that nothing has been heard of it for the session timeout, or that its directory is
 /// offline. A broker that is stopping stays so until its next start, or until it is gone.
 #[must_use]
 pub fn plan_liveness(
