@@ -1,5 +1,5 @@
-//! The names of things: every number that Kafka or varve gives a meaning is a type of its own, so that a
-//! mix-up cannot compile.
+//! Identifiers: every number that Kafka or varve gives a meaning is a type of its own, so that a mix-up does not
+//! compile.
 
 use std::fmt;
 
@@ -93,7 +93,8 @@ number!(
     Timestamp(i64)
 );
 number!(
-    /// A log's own clock: how many clock ticks stand before a place in it, and so how old what stands before them is.
+    /// A log's own clock: the number of clock ticks before a place in it, by which the age of earlier entries is
+    /// measured.
     LogClock(u64)
 );
 
@@ -116,7 +117,7 @@ impl TopicId {
 }
 
 impl Offset {
-    /// The next offset but `n - 1`.
+    /// The offset `n` after this one.
     #[must_use]
     pub const fn plus(self, n: i64) -> Self {
         Self(self.0 + n)
@@ -132,17 +133,17 @@ impl LeaderEpoch {
 }
 
 impl Timestamp {
-    /// *No timestamp*, as a record that carries none has it.
+    /// *No timestamp*, in a record without one.
     pub const NONE: Self = Self(-1);
 }
 
 impl ProducerEpoch {
-    /// *No producer epoch*, as a batch that is not idempotent carries it.
+    /// *No producer epoch*, in a batch that is not idempotent.
     pub const NONE: Self = Self(-1);
 }
 
 impl ProducerId {
-    /// *No producer id*, as a batch that is not idempotent carries it.
+    /// *No producer id*, in a batch that is not idempotent.
     pub const NONE: Self = Self(-1);
 }
 
@@ -163,7 +164,7 @@ impl ProducerId {
     Deserialize,
 )]
 pub struct TopicPartition {
-    /// The topic's id. Names are looked up at the edge: a topic created again is another topic.
+    /// The topic's id. Names are resolved when a request arrives: a recreated topic is another topic.
     pub topic: TopicId,
     /// The partition in it.
     pub partition: PartitionIndex,
@@ -177,8 +178,8 @@ impl TopicPartition {
     };
 }
 
-/// Who votes: a broker *with the directory that holds its copy*. A wiped directory is another voter
-/// (counter-example 5, the amnesiac voter).
+/// A voter: a broker *with the directory that has its replica*. A wiped directory is another voter (counter-example 5,
+/// the amnesiac voter).
 #[derive(
     Clone,
     Copy,

@@ -1,4 +1,4 @@
-//! The facts that a broker is told.
+//! The facts that a broker takes.
 
 use std::ops::Range;
 
@@ -9,39 +9,40 @@ use crate::record::{Examined, RecordError};
 use crate::store::{Completion, QueryId, QueryResult, StoreFailure};
 use crate::wire::Request;
 
-/// A fact. Told together with what the node's clocks show when it is taken in ([`crate::time::Now`]).
+/// A fact. It comes with the readings of the node's clocks at the moment at which it is taken ([`crate::time::Now`]).
 #[derive(Clone, Debug, PartialEq)]
 #[allow(
     clippy::large_enum_variant,
     reason = "the large variants are the frequent ones, and inputs are passed one by one"
 )]
 pub enum Input {
-    /// Nothing but that time has passed: a deadline may be due.
+    /// Time has passed: a deadline may be due.
     Tick,
     /// A client's request.
     Request(Box<ClientRequest>),
-    /// A client's connection is gone: its waiting requests need no answer any more.
+    /// A client's connection is closed: its waiting requests need no response.
     Disconnected(ConnectionId),
     /// The outgoing link to a peer is up: everything sent from here on arrives in order or the link goes down.
     LinkUp(PeerIdentity),
     /// The outgoing link to a peer is down: what was sent may be lost.
     LinkDown(BrokerId),
-    /// A peer was dialled, and its machine refused at once: nothing listens at its address. Told at every such dial.
+    /// A peer was dialled, and its machine refused the connection: no process listens at its address. Comes with every
+    /// such dial.
     DialRefused(BrokerId),
-    /// The connection of one of a peer's sessions is closed. Told behind all that came on it.
+    /// The connection of a peer's session is closed. Comes behind every message of the session.
     SessionClosed {
         /// Whose, as its hello said.
         from: PeerIdentity,
         /// Which.
         session: u64,
     },
-    /// A peer has dialled this node, and its hello says this. Answered by [`Effect::AcceptPeer`] or [`Effect::RejectPeer`];
+    /// A peer has dialled this node with this hello. Answered by [`Effect::AcceptPeer`] or [`Effect::RejectPeer`];
     /// nothing comes on the connection before that.
     ///
     /// [`Effect::AcceptPeer`]: crate::effect::Effect::AcceptPeer
     /// [`Effect::RejectPeer`]: crate::effect::Effect::RejectPeer
     Hello {
-        /// Who it says to be.
+        /// The identity in its hello.
         from: PeerIdentity,
         /// The number of the session that the connection becomes where it is accepted.
         session: u64,
@@ -52,14 +53,14 @@ pub enum Input {
     Peer {
         /// Who sent it, as its hello said.
         from: PeerIdentity,
-        /// Numbers the incoming connections of that peer, ascending: a new one voids what the old one promised.
+        /// The number of the peer's incoming connection, ascending: messages of an earlier one are void.
         session: u64,
-        /// What it says.
+        /// The message.
         message: PeerMessage,
     },
     /// Orders that are done.
     Stored(Vec<Completion>),
-    /// The directory refuses to go on.
+    /// The directory has failed and is offline.
     StoreFailed(StoreFailure),
     /// The disk has room again, after orders were reported as refused.
     SpaceReturned,
@@ -77,10 +78,10 @@ pub enum Input {
         /// Which, ascending. The store has journalled them.
         holes: Vec<Range<Offset>>,
     },
-    /// Stop in good order, no client being let in any more: hand leadership over, then let clients go. Ends with
-    /// [`crate::effect::Effect::Stopped`].
+    /// Begin a controlled shutdown: transfer leaderships, then close client connections. New clients are not accepted
+    /// any more. Ends with [`crate::effect::Effect::Stopped`].
     Stop,
-    /// Clients have been let go, as ordered: none has a connection any more.
+    /// All client connections are closed, as ordered.
     ClientsClosed,
 }
 
@@ -100,14 +101,14 @@ pub enum Input {
 )]
 pub struct ConnectionId(pub u64);
 
-/// All that is known of a request but what it asks.
+/// Everything about a request except its body.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RequestContext {
     /// Its connection and number.
     pub id: RequestId,
     /// The API version that it was sent in and is answered in.
     pub api_version: i16,
-    /// The client's name for itself.
+    /// Its client id.
     pub client_id: Option<String>,
     /// The client's address, for listings and logs.
     pub client_host: String,
@@ -115,13 +116,13 @@ pub struct RequestContext {
     pub listener: u16,
 }
 
-/// A decoded request with what its connection knows.
+/// A decoded request with its context.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClientRequest {
-    /// Whose it is, and how it came.
+    /// Its connection, version and client.
     pub context: RequestContext,
     /// The request, of an API that is served. A produce request's records have been taken out and are in `examined`.
     pub body: Request,
-    /// For a produce request, what was found in its partitions, topic by topic in the request's order.
+    /// For a produce request, the examined batch of each partition, topic by topic in the request's order.
     pub examined: Vec<Result<Examined, RecordError>>,
 }

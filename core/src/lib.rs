@@ -1,9 +1,8 @@
 //! The sans-IO state machine of varve: every decision that a broker makes.
 //!
-//! A broker is a value. It is told facts ([`input::Input`]) together with the time, and answers with orders
-//! ([`effect::Effect`]). It reads no clock, opens no file or socket, starts no thread; the same inputs give
-//! the same effects on every machine. `varve-net` carries the effects out in the real world, `varve-sim` in a
-//! simulated one.
+//! A broker is a value. It takes facts ([`input::Input`]) together with the time, and gives orders
+//! ([`effect::Effect`]). It reads no clock, opens no file or socket, starts no thread; the same inputs give the same
+//! effects on every machine. `varve-net` executes the effects in the real world, `varve-sim` in a simulated one.
 //!
 //! Suggested reading order is that of the modules below.
 

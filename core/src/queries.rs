@@ -1,4 +1,4 @@
-//! Queries of the disk that are under way, and who waits for each.
+//! Pending disk queries, and what waits for each.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use crate::effect::{Effect, Effects, RequestId};
 use crate::ids::{Offset, TopicPartition, Voter};
 use crate::store::{Query, QueryId, QueryKind};
 
-/// Who waits for the answer to a query.
+/// What waits for the answer to a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Waiter {
     /// The broker, for records of an internal log to apply.
@@ -17,21 +17,21 @@ pub(crate) enum Waiter {
     ListOffsets(Lookup),
     /// The partition's leader, for entries that this follower lacks.
     Replication(Voter),
-    /// A replica, for batches from this offset on that this peer has lost.
+    /// A replica, for batches from this offset on that fill a hole of this peer.
     Fill(Voter, Offset),
 }
 
-/// A query for a request of a client. The request may be gone when it is answered.
+/// A query for a client's request, which may have ended when the query is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Lookup {
     pub(crate) request: RequestId,
-    /// The place of the partition in the request.
+    /// The index of the partition in the request.
     pub(crate) place: usize,
     /// Where the query ends, exclusive.
     pub(crate) end: Offset,
 }
 
-/// The queries of a node that are under way.
+/// The pending queries of a node.
 #[derive(Debug, Default)]
 pub(crate) struct Queries {
     last: QueryId,
@@ -54,12 +54,12 @@ impl Queries {
         id
     }
 
-    /// Takes a query that is answered: of which log it was, and who waits for it. `None` where nobody does any more.
+    /// Removes an answered query: its log, and what waits for it; `None` where nothing does any more.
     pub(crate) fn take(&mut self, id: QueryId) -> Option<(TopicPartition, Waiter)> {
         self.under_way.remove(&id)
     }
 
-    /// Whether a replica is reading for a peer that has lost batches.
+    /// Whether a replica is reading batches to fill a hole of this peer.
     pub(crate) fn is_filling(&self, replica: TopicPartition, peer: Voter) -> bool {
         let mut waiting = self.under_way.values();
         waiting.any(|(of, waiter)| {
@@ -67,7 +67,7 @@ impl Queries {
         })
     }
 
-    /// What is being read of a replica for peers that have lost batches counts no more.
+    /// Drops the pending queries of a replica that read batches to fill holes of peers.
     pub(crate) fn forget_fills(&mut self, replica: TopicPartition) {
         self.under_way
             .retain(|_, (of, waiter)| *of != replica || !matches!(waiter, Waiter::Fill(..)));

@@ -1,4 +1,4 @@
-//! Core's clocks are arguments: a monotonic number of microseconds, and the wall clock, that the caller hands in.
+//! Time in core is an argument: the caller passes a monotonic number of microseconds and the wall clock.
 
 use std::fmt;
 use std::ops::{Add, Sub};
@@ -58,15 +58,15 @@ impl Sub<Duration> for Instant {
     }
 }
 
-/// Both clocks of a node, read when an input is taken in and no earlier: a stamp that is taken from them is never
-/// before the arrival of what it stamps.
+/// Both clocks of a node, read when an input is taken and no earlier: so a timestamp from them is never before the
+/// arrival of the record that gets it.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Encode, Decode, Serialize, Deserialize,
 )]
 pub struct Now {
-    /// The monotonic clock, by which everything is waited for.
+    /// The monotonic clock, for all deadlines.
     pub instant: Instant,
-    /// The wall clock, which records are stamped and judged with. May be wrong, and may jump either way.
+    /// The wall clock, for the timestamps of records and their bounds. May be wrong, and may jump either way.
     pub wall: Timestamp,
 }
 

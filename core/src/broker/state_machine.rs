@@ -1,10 +1,12 @@
-//! Replicated state: what the records of an internal log amount to, kept by every replica of the log.
+//! Replicated state machine: the state that the records of an internal log build, on every replica of the log.
 //!
-//! Every replica applies what is committed, all the time, so that whoever is elected has the state already. The leader
-//! has a second one, the *speculative* state: with what it has appended and is not committed yet. It decides by that one,
-//! and answers when its decision is committed. The state at a start is that of the latest snapshot and the log behind it.
+//! Every replica applies committed records all the time, so that a newly elected leader has the state already. The
+//! leader has a second, *speculative* state, which includes its own records that are not committed yet. It decides by
+//! that state, and answers when its decision is committed. At a start the state is built from the latest snapshot and
+//! the log behind it.
 //!
-//! It follows one replica and gives no orders: the broker asks its queries, appends what is decided, saves its snapshots.
+//! It follows one replica and gives no orders: the broker sends its queries, appends its decisions, saves its
+//! snapshots.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,51 +21,51 @@ use crate::store::{QueryKind, QueryResult, ReadError};
 /// Bytes of a log read from disk at a time.
 const READ_BYTES_MAX: u32 = 1 << 20;
 
-/// What the records of a log amount to.
+/// A state that the records of a log build.
 pub(super) trait State: Clone + Default {
-    /// What one record of the log says.
+    /// A record of the log.
     type Record;
 
-    /// Takes a record in. One that does not fit changes nothing.
+    /// Applies a record. One that does not fit changes nothing.
     fn apply(&mut self, record: &Self::Record);
 
     /// The records of a batch that a leader of this log has appended.
     fn records_of(batch: &Batch) -> Vec<Self::Record>;
 
-    /// The whole of it, for a start to begin with.
+    /// A snapshot of the state.
     fn to_snapshot(&self) -> Vec<u8>;
 
-    /// Reads it back. The store has checked that the bytes are what was saved.
+    /// Decodes a snapshot. The store has verified its bytes.
     fn of_snapshot(snapshot: &[u8]) -> Self;
 }
 
-/// The state of one log, and where this broker leads that, the decisions that are not committed; `W` is who waits for one.
+/// The state of one log, and on its leader the decisions that are not committed; `W` is what waits for a decision.
 #[derive(Debug)]
 pub(super) struct StateMachine<S, W> {
     committed: Arc<S>,
-    /// Everything below, exclusive, is in the committed state.
+    /// The end (exclusive) of the records in the committed state.
     applied: Offset,
-    /// A query is under way that reads what memory does not hold.
+    /// A query is pending for records that are not in memory.
     reading: bool,
     batches_since_snapshot: u64,
     leading: Option<LeaderState<S, W>>,
 }
 
-/// What a leader has besides.
+/// The additional state of a leader.
 #[derive(Debug)]
 struct LeaderState<S, W> {
     leader_epoch: LeaderEpoch,
     /// The committed state with this leader's own records on top.
     speculative: Arc<S>,
-    /// Who waits, and where the log ends that has what was decided (exclusive), ascending.
+    /// The waiting decisions, each with the end of its records (exclusive), ascending.
     uncommitted: VecDeque<(Offset, W)>,
 }
 
-/// What has become of the leadership of a log's replica.
+/// How the leadership of a log's replica has changed.
 pub(super) struct LeadershipReview<W> {
-    /// Who waited for a leader that leads no more: whether what it decided will be committed is for the next one to say.
+    /// The decisions of a deposed leader that are not committed: whether they will be is up to the next leader.
     pub(super) abandoned: Vec<W>,
-    /// The replica leads, and the state has all that is in its log: it can decide.
+    /// The replica has become leader, and the state includes its whole log: it can decide.
     pub(super) begins: bool,
 }
 
@@ -80,23 +82,23 @@ impl<S: State, W> Default for StateMachine<S, W> {
 }
 
 impl<S: State, W> StateMachine<S, W> {
-    /// Begins with a snapshot, of the log below this offset.
+    /// Restores a snapshot of the log below this offset.
     pub(super) fn restore(&mut self, snapshot: &[u8], end: Offset) {
         self.committed = Arc::new(S::of_snapshot(snapshot));
         self.applied = end;
     }
 
-    /// The state by all that is committed and applied here.
+    /// The state of all records that are committed and applied here.
     pub(super) const fn committed(&self) -> &Arc<S> {
         &self.committed
     }
 
-    /// Where the committed state ends in the log, exclusive.
+    /// The end of the applied records, exclusive.
     pub(super) const fn applied(&self) -> Offset {
         self.applied
     }
 
-    /// The state that the leader decides by; `None` where this broker does not lead, or cannot decide yet.
+    /// The state that the leader decides by; `None` where this broker does not lead or cannot decide yet.
     pub(super) fn speculative(&self) -> Option<&Arc<S>> {
         self.leading.as_ref().map(|leading| &leading.speculative)
     }
@@ -106,8 +108,8 @@ impl<S: State, W> StateMachine<S, W> {
         self.leading.is_some()
     }
 
-    /// Applies what is committed, as far as memory holds it; `observe` sees each record and the state before it. Returns
-    /// the query that reads the next part from disk, where that is needed.
+    /// Applies committed records that are in memory; `observe` gets each record and the state before it. Returns the
+    /// query for the next records on disk, where it needs them.
     pub(super) fn follow(
         &mut self,
         replica: &Replica,
@@ -128,8 +130,8 @@ impl<S: State, W> StateMachine<S, W> {
                 }
                 continue;
             }
-            // What is damaged is read once it is repaired, and what a truncation may still drop once that is over. Both
-            // touch the replica.
+            // Records in a hole are read once it is filled, and records that a pending truncation may drop once it is
+            // done. Both touch the replica.
             let readable_end = replica.readable_end(end, fx);
             if replica.is_damaged_at(self.applied) || self.applied >= readable_end {
                 return None;
@@ -147,7 +149,7 @@ impl<S: State, W> StateMachine<S, W> {
     /// Takes the answer to the query.
     ///
     /// # Errors
-    /// What the store says. After [`ReadError::Unavailable`] another query at once would fail as well.
+    /// The store's error. After [`ReadError::Unavailable`] another query at once would fail as well.
     pub(super) fn on_read(
         &mut self,
         result: QueryResult,
@@ -179,7 +181,7 @@ impl<S: State, W> StateMachine<S, W> {
         self.batches_since_snapshot += 1;
     }
 
-    /// A snapshot and where it ends in the log, exclusive, once so many batches have been applied since the one before.
+    /// A snapshot and its end in the log (exclusive), once `interval` batches have been applied since the last one.
     pub(super) fn due_snapshot(&mut self, interval: u64) -> Option<(Offset, Vec<u8>)> {
         if self.batches_since_snapshot < interval {
             return None;
@@ -188,8 +190,8 @@ impl<S: State, W> StateMachine<S, W> {
         Some((self.applied, self.committed.to_snapshot()))
     }
 
-    /// The replica was touched: it may lead no more, or have come to lead. A leader decides from when its log is committed
-    /// up to its end, its own opening included, and applied.
+    /// The replica was touched: it may have resigned or been elected. A leader can decide once its whole log, its own
+    /// opening included, is committed and applied.
     pub(super) fn review_leadership(&mut self, replica: &Replica) -> LeadershipReview<W> {
         let leads = replica.is_leader().then(|| replica.leader_epoch());
         let led = self.leading.as_ref().map(|leading| leading.leader_epoch);
@@ -215,7 +217,7 @@ impl<S: State, W> StateMachine<S, W> {
         review
     }
 
-    /// The leader has appended these records.
+    /// Applies records that the leader has appended to the speculative state.
     pub(super) fn appended(&mut self, records: &[S::Record]) {
         if let Some(leading) = &mut self.leading {
             let state = Arc::make_mut(&mut leading.speculative);
@@ -225,15 +227,15 @@ impl<S: State, W> StateMachine<S, W> {
         }
     }
 
-    /// Somebody waits until the log is committed up to this end (exclusive), which is not below that of whoever waits
-    /// already.
+    /// Adds a decision that waits until the log is committed up to this end (exclusive), which is not below the end of
+    /// any waiting one.
     pub(super) fn wait(&mut self, end: Offset, waiting: W) {
         if let Some(leading) = &mut self.leading {
             leading.uncommitted.push_back((end, waiting));
         }
     }
 
-    /// Takes the first who waits, with its end, where that is not above `end`.
+    /// Removes the first waiting decision, with its end, if that is not above `end`.
     pub(super) fn pop_committed(&mut self, end: Offset) -> Option<(Offset, W)> {
         let uncommitted = &mut self.leading.as_mut()?.uncommitted;
         uncommitted.pop_front_if(|(at, _)| *at <= end)
@@ -242,7 +244,7 @@ impl<S: State, W> StateMachine<S, W> {
 
 #[cfg(test)]
 impl<S: State, W> StateMachine<S, W> {
-    /// Learns a record as if it were committed.
+    /// Applies a record as if it were committed.
     pub(super) fn learn(&mut self, record: &S::Record) {
         Arc::make_mut(&mut self.committed).apply(record);
     }

@@ -107,7 +107,7 @@ impl Entry {
         }
     }
 
-    /// Bytes that it weighs in queues and messages: a batch's size, a small constant for a note.
+    /// Its size in queues and messages, in bytes: a batch's size, a small constant for a note.
     #[must_use]
     pub fn weight(&self) -> usize {
         match self {

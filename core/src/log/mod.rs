@@ -1,4 +1,4 @@
-//! The replicated log's vocabulary: entries, notes and positions, and what of it is kept in memory.
+//! The parts of a replicated log: entries, notes, positions, and the tail in memory.
 
 mod entry;
 mod notes;

@@ -1,8 +1,7 @@
-//! The notes of one log, and what they tell of its epochs.
+//! The notes of one log, and the epochs of its entries, which they determine.
 //!
-//! Every epoch begins with an opening, so the notes alone say which epoch any entry belongs to: that of the
-//! last opening at or before it. No other epoch table exists that could disagree with the log
-//! (counter-example 2, the phantom epoch).
+//! Every epoch begins with an opening, so the notes alone determine the epoch of any entry: that of the last opening at
+//! or before it. No other epoch table exists that could disagree with the log (counter-example 2, the phantom epoch).
 
 use crate::ids::{LeaderEpoch, LogClock, Offset, Voter};
 use crate::log::{Note, NoteKind, Position};
@@ -19,7 +18,7 @@ pub struct NoteIndex {
     clock: LogClock,
 }
 
-/// What the clock of a log with these notes shows to a batch that begins at `offset`.
+/// The log clock at a batch that begins at `offset`, in a log with these notes.
 #[must_use]
 pub fn clock_at(notes: &[Note], offset: Offset) -> LogClock {
     let before = notes.partition_point(|note| note.offset <= offset);
@@ -146,8 +145,9 @@ impl NoteIndex {
     /// The greatest position that a log with these notes, which ends at `end`, may share with one that ends at `other`
     /// within the greatest epoch that is not above the one that it was asked for.
     ///
-    /// In one epoch there is one log, so they share what both have of it. But the other may have lost a note of that epoch
-    /// with its journal, and have records behind it: then it is where the first such note stands.
+    /// Within one epoch there is one log, so they share what both have of it. But the other log may have lost a note of
+    /// that epoch with its journal, and still have the records behind it: then the common position is where the first
+    /// such note stands.
     #[must_use]
     pub fn common(&self, other: Position, end: Position) -> Position {
         let own = self.end_of_epoch(other.leader_epoch, end);
@@ -198,8 +198,8 @@ impl NoteIndex {
         self.position_before_record(offset).leader_epoch
     }
 
-    /// The count of the note that made this voter one, of those that the last voter note names; 0 for one of the creation
-    /// that has been a voter ever since.
+    /// The count of the note that made this replica a voter, where the last voter note has it; 0 for an initial voter
+    /// that has been one ever since.
     #[must_use]
     pub fn voter_since(&self, voter: Voter, at_creation: &[Voter]) -> u64 {
         let mut since = 0;
@@ -219,7 +219,7 @@ impl NoteIndex {
         }
     }
 
-    /// Who opened the log's last epoch, where that is known.
+    /// The leader of the log's last epoch, where its opening is kept.
     #[must_use]
     pub fn last_leader(&self) -> Option<Voter> {
         self.notes.iter().rev().find_map(|note| match note.kind {

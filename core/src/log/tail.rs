@@ -1,4 +1,4 @@
-//! The end of a log, in memory: what is not durable yet, and what readers who keep up ask for next.
+//! The end of a log, in memory: entries that are not durable yet, and those that up-to-date readers request next.
 
 use std::collections::VecDeque;
 
@@ -58,8 +58,9 @@ impl Tail {
         self.entries.front().map(|(at, _)| *at)
     }
 
-    /// Place of the first entry that is not `before` something, where all those before it are. Looked for from the end,
-    /// in steps that double: whoever keeps up asks for the last few, and the others are not in the processor's cache.
+    /// Index of the first entry for which `before` is false; it is true for all earlier ones. Searched from the end in
+    /// steps that double: up-to-date readers request the last few entries, and the others are not in the processor's
+    /// cache.
     fn first_not(&self, before: impl Fn(Position, &Entry) -> bool) -> usize {
         let is_before = |place: usize| {
             let (at, entry) = &self.entries[place];

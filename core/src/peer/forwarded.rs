@@ -1,8 +1,8 @@
 //! A client's request on its way to the controller, and the response on its way back.
 //!
-//! Both travel as the bytes that the client and a broker would send (KIP-590's Envelope does so), at the API version that
-//! the client chose. Kafka keeps these versions apart for good, so a controller of another build reads them as it reads its
-//! own clients; what it has not learnt yet it can tell from what is damaged, and refuse.
+//! Both travel as the bytes that the client and a broker would send (as in KIP-590's Envelope), at the API version that
+//! the client chose. Kafka never changes a released version, so a controller of another build reads them as it reads
+//! its own clients; it can tell an unknown API or version from damaged bytes, and refuses it.
 
 use bincode::de::Decoder;
 use bincode::enc::Encoder;
@@ -25,11 +25,11 @@ const LENGTH: usize = 4;
 pub struct ForwardedRequest {
     /// The API version that it was sent in, and is answered in.
     pub api_version: i16,
-    /// The client's name for itself; none where a broker asks of its own accord.
+    /// The client id of the request; none where a broker sends the request for itself.
     pub client_id: Option<String>,
     /// The client's address.
     pub client_host: Newer<Option<String>>,
-    /// What it asks; `None` where it came from a later build, and this one does not know the API or the version.
+    /// The request; `None` where it came from a later build, and this one does not know the API or the version.
     pub request: Option<AdminRequest>,
 }
 
@@ -38,7 +38,7 @@ pub struct ForwardedRequest {
 pub struct ForwardedResponse {
     /// The API version of the request.
     pub api_version: i16,
-    /// The response; `None` where this version cannot carry what the controller has to say.
+    /// The response; `None` where this version cannot carry the controller's answer.
     pub response: Option<Response>,
 }
 

@@ -1,8 +1,8 @@
-//! What brokers say to each other.
+//! The messages between brokers.
 //!
-//! Between two brokers there is one link each way. A link delivers in order and whole, or breaks; after a break
-//! it comes back with a new session, and whatever was under way is lost. One [`Heartbeat`] a link speaks for all
-//! partitions; everything about one partition is a [`ReplicaMessage`].
+//! Between two brokers there is one link each way. A link delivers everything in order, or breaks; after a break it
+//! comes back with a new session, and messages in flight are lost. One [`Heartbeat`] per link covers all partitions;
+//! everything about one partition is a [`ReplicaMessage`].
 
 mod forwarded;
 mod version;
@@ -25,7 +25,7 @@ use crate::time::Instant;
 pub use forwarded::{ForwardedRequest, ForwardedResponse};
 pub use version::{Newer, PeerVersion, PeerVersions, Since10};
 
-/// Who is at the other end of a link, told in its hello.
+/// The node at the other end of a link, as its hello identifies it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct PeerIdentity {
     /// The cluster that it belongs to; `None` while it has joined none.
@@ -34,12 +34,12 @@ pub struct PeerIdentity {
     pub broker: BrokerId,
     /// The directory that it runs on.
     pub directory: DirectoryId,
-    /// This start of it.
+    /// Its incarnation.
     pub incarnation: Incarnation,
 }
 
 impl PeerIdentity {
-    /// The voter that it is.
+    /// The voter that its replicas are.
     #[must_use]
     pub const fn voter(&self) -> Voter {
         Voter {
@@ -52,61 +52,61 @@ impl PeerIdentity {
 /// A message from one broker to another.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum PeerMessage {
-    /// I am here.
+    /// The sender is alive.
     Heartbeat(Heartbeat),
     /// About one partition.
     Replica(ReplicaMessage),
-    /// Who leads: what has changed, or all that the sender leads when a link comes up.
+    /// Announcements of leaders: those that have changed, or all of the sender when a link comes up.
     Leaders(Vec<LeaderAndIsr>),
-    /// How brokers are reached, as the sender knows. A node that starts knows its bootstrap addresses and an image
-    /// that may be old; without this it could not answer a leader that it has not heard of.
+    /// The addresses of brokers that the sender knows. A node that starts has its bootstrap addresses and an image that
+    /// may be old; without this message it could not respond to a leader whose address is in neither.
     Peers(PeerAddresses),
-    /// A replica that is wanted no more asks the leader of its partition to let it go.
+    /// An unwanted replica asks the leader of its partition for its release.
     Release(ReleaseRequest),
-    /// The answer, where the leader does.
+    /// The leader has released the replica.
     Released {
         /// Which partition.
         partition: TopicPartition,
         /// The leader's epoch.
         leader_epoch: LeaderEpoch,
-        /// As in the request that this answers: the replica may have been wanted again since, and be no more.
+        /// As in the request that this answers: the replica may have been assigned and dropped again since.
         metadata_offset: Offset,
     },
-    /// Something for the controller.
+    /// A request to the controller.
     ControllerRequest {
-        /// Chosen by the sender, named in the answer.
+        /// Chosen by the sender, repeated in the response.
         id: u64,
         /// What.
         request: ControllerRequest,
     },
-    /// The controller's answer.
+    /// The controller's response.
     ControllerResponse {
-        /// Of the request.
+        /// The id of the request.
         id: u64,
         /// What.
         response: ControllerResponse,
     },
-    /// To every voter of the metadata: up to where may anybody have been told of the cluster?
+    /// A read-index query to every voter of the metadata: how far can any broker have shown the metadata?
     ReadIndex {
-        /// Numbers the rounds of the sender.
+        /// The number of the sender's round.
         round: u64,
     },
     /// The answer.
     ReadIndexReply(ReadIndexReply),
 }
 
-/// What a voter of the metadata knows of where they end (Raft dissertation, 6.4).
+/// A voter's answer to a read-index query (Raft dissertation, 6.4).
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct ReadIndexReply {
     /// As asked.
     pub round: u64,
     /// The latest leader epoch of the metadata that the voter has entered.
     pub leader_epoch: LeaderEpoch,
-    /// What a leader has to say whose opening is committed.
+    /// The read index; only from a leader whose opening is committed.
     pub leader: Option<ReadIndex>,
 }
 
-/// A leader's word on where its log ends, as far as it is committed.
+/// The committed end of a leader's log, and the voters that can confirm it.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct ReadIndex {
     /// Its high watermark.
@@ -120,32 +120,32 @@ pub struct ReadIndex {
 pub struct Heartbeat {
     /// When it was sent, by the sender's clock.
     pub sent_at: Instant,
-    /// `sent_at` of the latest heartbeat that the sender has had from the addressee in the addressee's present
-    /// incarnation: proof that the addressee was heard *after* it sent that. Check-quorum counts from there.
+    /// `sent_at` of the latest heartbeat that the sender has received from the addressee's present incarnation: proof
+    /// that the sender was alive *after* the addressee sent it. Check-quorum counts from there.
     pub echo: Option<Instant>,
     /// How long the sender's directory has kept its oldest order waiting; zero while none waits
     /// (counter-example 8: the disk hangs, the network loop goes on).
     pub disk_stalled: Duration,
-    /// What the sender's directory takes.
+    /// What the sender's directory accepts.
     pub directory: DirectoryState,
 }
 
-/// What a broker's directory takes, as the broker says with every heartbeat.
+/// What a broker's directory accepts, as every heartbeat reports it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum DirectoryState {
     /// Everything.
     #[default]
     Online,
-    /// No records until it says otherwise, since as many wait for the disk as may: but votes and notes.
+    /// Votes and notes but no records, since too many bytes of records wait for the disk.
     Behind,
-    /// No records until it says otherwise, since the disk is full: but votes and notes.
+    /// Votes and notes but no records, since the disk is full.
     Full,
-    /// Nothing any more: a write or a sync has failed.
+    /// Nothing: a write or a sync has failed.
     Offline,
 }
 
 impl DirectoryState {
-    /// Whether it takes records.
+    /// Whether it accepts records.
     #[must_use]
     pub const fn takes_records(self) -> bool {
         matches!(self, Self::Online)
@@ -155,7 +155,7 @@ impl DirectoryState {
 /// A message about one partition from one replica of it to another.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct ReplicaMessage {
-    /// Which partition. A receiver that does not know it refuses; it never creates one.
+    /// Which partition. A receiver without a replica of it refuses the message, and never creates one.
     pub partition: TopicPartition,
     /// The sending replica.
     pub from: Voter,
@@ -163,58 +163,58 @@ pub struct ReplicaMessage {
     pub to: Voter,
     /// The sender's leader epoch; for a pre-vote, the epoch of the election that it would start.
     pub leader_epoch: LeaderEpoch,
-    /// What it says.
+    /// The message itself.
     pub body: ReplicaBody,
 }
 
-/// What a candidate says of itself.
+/// A candidate's request for a vote or pre-vote.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct VoteRequest {
     /// Its log's end.
     pub end: Position,
-    /// The changes of the voters that it has lost or heard of as lost, and of which its log does not tell what became.
+    /// The voter changes that it knows to be lost, by itself or from others, and whose outcome its log does not show.
     pub lost_voter_changes: Vec<VoterChange>,
 }
 
-/// The answer of one that is asked for its vote.
+/// A voter's answer to a vote or pre-vote request.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct VoteReply {
-    /// The epoch of the election that it was asked for.
+    /// The epoch of the election.
     pub election: LeaderEpoch,
-    /// Why it is not given; `None` where it is.
+    /// Why the vote is refused; `None` where it is granted.
     pub refusal: Option<VoteRefusal>,
-    /// Whether it is worth less: the voter is a suspect.
+    /// Whether the voter is a suspect, whose vote counts less.
     pub marked: bool,
     /// As in [`VoteRequest`].
     pub lost_voter_changes: Vec<VoterChange>,
 }
 
 impl VoteReply {
-    /// Whether the vote is given.
+    /// Whether the vote is granted.
     #[must_use]
     pub const fn is_granted(&self) -> bool {
         self.refusal.is_none()
     }
 }
 
-/// Why a vote, or the promise of one, is not given. Nothing is decided by it: it is for people.
+/// Why a vote or pre-vote is refused. For logs and traces; no decision depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum VoteRefusal {
     /// The epoch is not later than the voter's own.
     EpochOver,
-    /// The voter hears a leader, or leads.
+    /// The voter trusts a leader, or leads.
     HasLeader,
     /// The voter has voted in this epoch, for another replica or for itself.
     HasVoted,
     /// The candidate's log is behind the voter's.
     LogBehind,
-    /// The voter is new, or its log is not all on its disk.
+    /// The voter is new, or its log is not all durable.
     MayNotVote,
     /// The voter's disk hangs, and could not store the vote.
     DiskHangs,
 }
 
-/// What replicas of a partition say.
+/// The messages between replicas of a partition.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum ReplicaBody {
     /// Would you vote for me? Changes nothing (Raft dissertation, 9.6).
@@ -225,27 +225,28 @@ pub enum ReplicaBody {
     Vote(VoteRequest),
     /// The answer, durable before it is sent.
     VoteReply(VoteReply),
-    /// The leader's log (Raft 5.3).
+    /// Entries of the leader's log (Raft 5.3).
     Append(Append),
     /// The answer.
     AppendReply(AppendReply),
-    /// Stand now: you have everything (Raft dissertation, 3.10).
+    /// Start an election now: your log has everything (Raft dissertation, 3.10).
     TransferLeadership,
-    /// I do not lead this epoch any more; do not wait for the timeout.
+    /// I have resigned in this epoch; do not wait for the election timeout.
     Resigned,
-    /// I have entered this epoch, and follow the leader of an earlier one no more.
+    /// I have entered this epoch, and do not follow the leader of an earlier one.
     EpochEntered,
-    /// Are you still in my epoch? Asked by a leader for what only the latest one can tell (Raft dissertation, 6.4).
+    /// Are you still in my epoch? A leader asks before it answers what only the current leader can answer (Raft
+    /// dissertation, 6.4).
     ConfirmLeadership {
-        /// Which time it asks.
+        /// The number of the leader's confirmation round.
         round: LeadershipRound,
     },
-    /// The answer: yes where it comes in the leader's own epoch.
+    /// The answer: it confirms the leader if it has the leader's own epoch.
     ConfirmLeadershipReply {
         /// As asked.
         round: LeadershipRound,
     },
-    /// Send me what I have lost.
+    /// A request for the batches in a hole.
     FillRequest {
         /// First offset of the hole.
         offset: Offset,
@@ -254,24 +255,24 @@ pub enum ReplicaBody {
         /// Exclusive.
         end: Offset,
     },
-    /// What the sender has of it: whole batches, ascending; empty where it has nothing.
+    /// The sender's batches in the hole: whole ones, ascending; empty where it has none.
     FillReply {
         /// First offset of the hole, as asked.
         offset: Offset,
         /// The batches.
         batches: Vec<Batch>,
-        /// Where the sender has not the record at `offset`, and takes none of an earlier epoch any more, since its epoch is
-        /// durable.
+        /// Set where the sender does not have the record at `offset`, and can never accept it from an earlier epoch,
+        /// since its own epoch is durable.
         denial: Option<Denial>,
     },
 }
 
-/// What it is worth that a replica has not a record.
+/// What it proves that a replica does not have a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum Denial {
     /// It never had it.
     NeverHad,
-    /// It is a suspect, and may have had it and acknowledged it.
+    /// It is a suspect, and may have had and acknowledged the record.
     Marked,
 }
 
@@ -301,28 +302,28 @@ impl ReplicaBody {
     }
 }
 
-/// Numbers the times that a leader has its leadership confirmed, within its epoch.
+/// The number of a leadership confirmation within the leader's epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct LeadershipRound(pub u64);
 
 impl LeadershipRound {
-    /// The one behind it.
+    /// The next round.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0 + 1)
     }
 }
 
-/// Entries to append, or a probe or notice where there are none.
+/// Entries to append; without entries, a probe or an update of `committed`.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Append {
     /// The follower must have exactly this position.
     pub previous: Position,
-    /// What comes behind it.
+    /// The entries behind it.
     pub entries: Vec<Entry>,
-    /// Committed by the sender; a default position until its opening is.
+    /// The committed position of the sender; the default position until its opening is committed.
     pub committed: Position,
-    /// The sender's own end, up to which a suspect must be durable before it is cleared.
+    /// The end of the sender's log, up to which a suspect must be durable before it is cleared.
     pub leader_end: Position,
     /// When these entries must be durable at the follower.
     pub flush: Flush,
@@ -330,24 +331,25 @@ pub struct Append {
     pub probe: bool,
 }
 
-/// What an append came to. Sent again when durability catches up.
+/// The result of an append. Sent again when the entries become durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum AppendReply {
     /// The follower's log equals the leader's.
     Matched {
-        /// As ordered, so up to here nothing need be sent again: this incarnation has it or falls with it.
+        /// The end up to which the follower's incarnation has ordered everything: nothing below it needs to be resent
+        /// to this incarnation.
         verified: Position,
-        /// In memory, at least, where the topic's policy lets that count. Never above `verified`.
+        /// The end of what is at least in memory, where the topic's `flush` lets that count. Never above `verified`.
         appended: Position,
-        /// On disk. Never above `verified`.
+        /// The durable end. Never above `verified`.
         durable: Position,
-        /// The follower may be made a voter, or be handed leadership: nothing is missing of what it may have acknowledged,
-        /// since it has no holes and is durably no suspect, and its broker does not want to delete it.
+        /// The follower may become a voter or a transfer target: it has everything that it may have acknowledged, since
+        /// it has no holes and is durably no suspect, and its broker does not want to delete it.
         eligible: bool,
     },
-    /// The follower does not have the position that it was asked for.
+    /// The follower does not have the position `previous` of the append.
     Diverged {
-        /// That position: tells the answer to the present question from one to an earlier.
+        /// That position: tells the answer to the present probe from one to an earlier probe.
         previous: Position,
         /// The end of the follower's log within the greatest epoch that is not above `previous`'s (KIP-595's
         /// diverging epoch), or less where one of the two logs has lost notes of it: the leader looks for a common
@@ -356,7 +358,7 @@ pub enum AppendReply {
     },
 }
 
-/// One partition's leader, as its quorum has it. The highest epoch wins.
+/// The announcement of a partition's leader and ISR, by the leader itself. The highest epoch wins.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct LeaderAndIsr {
     /// Which partition.
@@ -365,48 +367,48 @@ pub struct LeaderAndIsr {
     pub leader_epoch: LeaderEpoch,
     /// Who leads it; `None` when the leader has resigned.
     pub leader: Option<BrokerId>,
-    /// Counts the announcements of one epoch, so that a late one is known as such.
+    /// Counts the announcements of one epoch, so that a delayed one is recognised.
     pub version: u32,
     /// Voters whose end is current, ascending.
     pub isr: Vec<BrokerId>,
 }
 
-/// Neither the target nor the reported voters of a partition have the sender's replica: may it be deleted?
+/// A request to release a replica, which is neither in the target nor in the reported voters of its partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct ReleaseRequest {
     /// Which partition.
     pub partition: TopicPartition,
-    /// The highest epoch that the replica has seen: no leader of an earlier one can tell.
+    /// The highest epoch that the replica has entered: no leader of an earlier epoch can release it.
     pub leader_epoch: LeaderEpoch,
-    /// The metadata that say so are before this offset: no leader that has not applied them can tell.
+    /// The end of the metadata that make the replica unwanted: no leader that has not applied them can release it.
     pub metadata_offset: Offset,
 }
 
-/// What a broker asks of the controller.
+/// A broker's request to the controller.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum ControllerRequest {
     /// Register me (again, with this incarnation).
     Register(BrokerRegistration),
-    /// I am about to stop: move my leaderships away.
+    /// Begin a controlled shutdown of the sender: assign it no new replicas.
     Stopping,
-    /// Give me a block of producer ids.
+    /// Allocate a block of producer ids.
     AllocateProducerIds,
     /// A partition's committed voters.
     ReportVoters(Vec<VoterReport>),
-    /// An administrative request that one of my clients sent.
+    /// An administrative request of one of the sender's clients.
     Client(Box<ForwardedRequest>),
 }
 
-/// What the controller answers.
+/// The controller's response to a broker.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum ControllerResponse {
-    /// Ask somebody else: this broker leads the metadata quorum, if any.
+    /// The receiver is not the controller. It names the leader of the metadata quorum, where it knows one.
     NotController(Option<BrokerId>),
-    /// It is decided.
+    /// A decision, which is committed.
     Decided {
         /// What.
         decision: Decision,
-        /// Where the metadata end that have what was done, exclusive; all of them are committed.
+        /// The end of the metadata that contain the change, exclusive; all of them are committed.
         metadata_end: Offset,
     },
 }
@@ -414,9 +416,9 @@ pub enum ControllerResponse {
 /// What the controller decides.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Decision {
-    /// Done.
+    /// The change has been made.
     Done,
-    /// Refused, in words.
+    /// Refused, with the reason.
     Refused(String),
     /// Producer ids from the first, inclusive, to the second, exclusive.
     ProducerIds(ProducerId, ProducerId),

@@ -1,18 +1,18 @@
-//! Versions of the peer protocol: what two builds have to agree on to be brokers of one cluster.
+//! Versions of the peer protocol: what two builds must agree on to be brokers of one cluster.
 //!
-//! A node speaks a range of versions and says which in its hello; a link speaks the highest that both ends know. A build
-//! speaks the versions of the minor version before it, so that a cluster is upgraded, or taken back, a node at a time
-//! and in any order, and what a version means does not change once it has been released.
+//! A node supports a range of versions and sends it in its hello; a link uses the highest version that both ends
+//! support. A build supports the versions of the minor version before it, so that a cluster is upgraded or downgraded
+//! one node at a time and in any order. The meaning of a version does not change once it has been released.
 //!
 //! | version | what it says more than the one before |
 //! |---|---|
 //! | 9 | the first with a range |
 //! | 10 | a forwarded request names its client's address |
 //!
-//! A version says more in one of two ways:
+//! A version adds to the one before in one of two ways:
 //!
-//! - a message that is there already has another field: the field is a [`Newer`], which the message itself does not carry,
-//!   and its value travels in the *tail* behind the message, one struct a version ([`Since10`]);
+//! - an existing message gets another field: the field is a [`Newer`], which the message itself does not carry, and its
+//!   value travels in the *tail* behind the message, one struct per version ([`Since10`]);
 //! - there is another message: a variant at the end of its enum, which [`PeerMessage::as_of`] keeps from those that do not
 //!   know it.
 
@@ -40,7 +40,7 @@ impl fmt::Display for PeerVersion {
     }
 }
 
-/// The versions that a node speaks, both ends inclusive.
+/// The versions that a node supports, both ends inclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PeerVersions {
     /// The first.
@@ -50,20 +50,20 @@ pub struct PeerVersions {
 }
 
 impl PeerVersions {
-    /// Those that this build speaks.
+    /// The versions of this build.
     pub const SUPPORTED: Self = Self {
         oldest: PeerVersion(9),
         newest: PeerVersion(10),
     };
 
-    /// Those of the minor version before, which a cluster may be upgraded from and taken back to. It speaks this build's
-    /// oldest, and earlier ones that this build does not know.
+    /// The versions of the minor version before, from which a cluster may be upgraded and to which it may be
+    /// downgraded. It supports this build's oldest version, and earlier ones that this build does not.
     pub const BEFORE: Self = Self {
         oldest: Self::SUPPORTED.oldest,
         newest: Self::SUPPORTED.oldest,
     };
 
-    /// The version that a link speaks between nodes that speak these; `None` where they have none in common.
+    /// The version of a link between nodes that support these; `None` where they have none in common.
     #[must_use]
     pub fn common(self, other: Self) -> Option<PeerVersion> {
         let newest = self.newest.min(other.newest);
@@ -77,7 +77,7 @@ impl fmt::Display for PeerVersions {
     }
 }
 
-/// A field that a message had not when it was first released: bincode leaves it out and reads its default, and the tail
+/// A field that was added to a message after its first release: bincode skips it and reads its default, and the tail
 /// carries it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Newer<T>(pub T);
@@ -94,7 +94,7 @@ impl<Context, T: Default> Decode<Context> for Newer<T> {
     }
 }
 
-/// What messages say since version 10.
+/// The fields that messages have since version 10.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Since10 {
     /// [`ForwardedRequest::client_host`](super::ForwardedRequest::client_host).
@@ -102,7 +102,7 @@ pub struct Since10 {
 }
 
 impl PeerMessage {
-    /// Takes out what only version 10 carries.
+    /// Takes out the fields that only version 10 has.
     #[must_use]
     pub fn take_since_10(&mut self) -> Since10 {
         let mut since = Since10::default();
@@ -110,7 +110,7 @@ impl PeerMessage {
         since
     }
 
-    /// Puts back what [`Self::take_since_10`] took. What does not belong to such a message is dropped.
+    /// Puts back what [`Self::take_since_10`] took. Fields that this message does not have are dropped.
     pub fn put_since_10(&mut self, mut since: Since10) {
         self.swap_since_10(&mut since);
     }
@@ -125,7 +125,7 @@ impl PeerMessage {
         }
     }
 
-    /// What the other end of a link hears that speaks this version.
+    /// This message as a peer with this version can read it.
     #[must_use]
     pub fn as_of(mut self, version: PeerVersion) -> Self {
         if version < PeerVersion::TEN {
