@@ -103,7 +103,7 @@ pub struct Notice {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum NoticeKind {
     /// A replica starts an election with a pre-vote, for this reason.
-    StartsElection(LeaderEpoch, TrustLost),
+    StartsElection(LeaderEpoch, LeaderLost),
     /// A replica has been elected.
     Leads(LeaderEpoch),
     /// A replica has won only because every voter granted: acknowledged records may be lost.
@@ -159,7 +159,7 @@ pub struct Administration {
 
 /// Why a replica no longer trusts its leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum TrustLost {
+pub enum LeaderLost {
     /// It has no leader yet.
     NoLeader,
     /// No message of the leader's broker arrived for the election timeout.

@@ -316,8 +316,8 @@ impl Broker {
                     replica.configure(config);
                     replica.set_unwanted(false, cx);
                     if is_current {
-                        replica.learn_creation(&assignment.create_with);
-                        replica.begin_in(leader_epoch_min, cx);
+                        replica.learn_voters_at_creation(&assignment.create_with);
+                        replica.enter_reported_epoch(leader_epoch_min, cx);
                     }
                 });
                 self.set_target(partition, fx);

@@ -707,9 +707,10 @@ impl Broker {
                 .map(|p| p.target.clone())
                 .unwrap_or_default();
             self.with_replica(partition, fx, |replica, cx| {
-                if let Some(successor) = replica.successor(&preference, cx.now, cx.timing, cx.links)
+                if let Some(target) =
+                    replica.transfer_target(&preference, cx.now, cx.timing, cx.links)
                 {
-                    replica.transfer_to(successor, cx);
+                    replica.transfer_to(target, cx);
                 }
             });
         }
@@ -720,8 +721,8 @@ impl Broker {
     fn try_stop(&mut self, fx: &mut Effects) {
         let has_successor = |replica: &Replica| {
             let timing = &self.setup.timing;
-            let successor = replica.successor(&[], self.now, timing, &self.links);
-            successor.is_some()
+            let target = replica.transfer_target(&[], self.now, timing, &self.links);
+            target.is_some()
         };
         let mut replicas = self.replicas.values();
         let led_with_others = self.configs().controlled_shutdown()

@@ -250,10 +250,10 @@ impl Broker {
         };
         for partition in all {
             self.with_replica(partition, fx, |replica, cx| match change {
-                LinkChange::Trust(_) => replica.review_trust(cx),
+                LinkChange::Trust(_) => replica.review_leader(cx),
                 LinkChange::Quorum(_) | LinkChange::Replaced(_) => replica.check_quorum(cx),
                 LinkChange::Renewed(broker) => replica.on_link_renewed(broker, cx),
-                LinkChange::Room(broker) => replica.on_room(broker, cx),
+                LinkChange::Room(broker) => replica.on_peer_has_room(broker, cx),
             });
         }
     }

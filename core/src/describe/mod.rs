@@ -9,7 +9,7 @@ mod input;
 
 use std::fmt;
 
-use crate::effect::{Administration, Effect, NoticeKind, Resignation, TrustLost};
+use crate::effect::{Administration, Effect, LeaderLost, NoticeKind, Resignation};
 use crate::ids::{Offset, TopicPartition};
 use crate::log::{Entry, Note, NoteKind, Position};
 use crate::peer::{
@@ -364,7 +364,7 @@ impl fmt::Display for Administration {
     }
 }
 
-impl fmt::Display for TrustLost {
+impl fmt::Display for LeaderLost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NoLeader => "no leader",

@@ -31,7 +31,7 @@ impl Replica {
         }
         let reached = |(voter, since): &(&Voter, &u64)| {
             let position = match (leading.progress.get(voter), self.state.config.flush) {
-                (None, _) if *voter == &self.state.me => self.state.mine(),
+                (None, _) if *voter == &self.state.me => self.state.own_position(),
                 (None, _) => Position::default(),
                 (Some(progress), Flush::Commit) => progress.durable,
                 (Some(progress), Flush::Replicated) => progress.appended,
@@ -45,13 +45,13 @@ impl Replica {
     /// Whether a record that ends at `end_offset` may be acknowledged to a producer with `acks=1`.
     #[must_use]
     pub fn meets_acks_one(&self, end_offset: Offset) -> bool {
-        self.is_leader() && self.state.mine().end_offset >= end_offset
+        self.is_leader() && self.state.own_position().end_offset >= end_offset
     }
 }
 
 impl ReplicaState {
     /// How far this replica itself has the log by the topic's policy.
-    fn mine(&self) -> Position {
+    fn own_position(&self) -> Position {
         match self.config.flush {
             Flush::Commit => self.orders.durable(),
             Flush::Replicated => self.appended(),

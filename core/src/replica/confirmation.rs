@@ -26,7 +26,7 @@ pub(super) struct Rounds {
     /// The latest that a majority has confirmed: `begun`, or the one before.
     confirmed: LeadershipRound,
     /// Somebody waits for the one behind `begun`.
-    next_is_wanted: bool,
+    next_requested: bool,
     /// The latest that each voter has answered.
     answered: BTreeMap<Voter, LeadershipRound>,
 }
@@ -85,7 +85,7 @@ impl LeaderView<'_> {
     fn confirm_leadership(&mut self, cx: &mut Cx<'_>) -> LeadershipRound {
         let round = self.leading.rounds.begun.next();
         if self.leading.rounds.is_under_way() {
-            self.leading.rounds.next_is_wanted = true;
+            self.leading.rounds.next_requested = true;
         } else {
             self.begin_round(cx);
         }
@@ -94,17 +94,18 @@ impl LeaderView<'_> {
 
     fn begin_round(&mut self, cx: &mut Cx<'_>) {
         self.leading.rounds.begun = self.leading.rounds.begun.next();
-        self.leading.rounds.next_is_wanted = false;
-        self.ask_round_again(None, cx);
+        self.leading.rounds.next_requested = false;
+        self.send_round(None, cx);
         self.count_confirmations(cx);
     }
 
     /// Asks the voters that have not answered the round under way: those of this broker, or all.
-    pub(super) fn ask_round_again(&mut self, broker: Option<BrokerId>, cx: &mut Cx<'_>) {
+    pub(super) fn send_round(&mut self, broker: Option<BrokerId>, cx: &mut Cx<'_>) {
         if !self.leading.rounds.is_under_way() {
             return;
         }
-        self.leading.tick_by(cx.now + cx.timing.retry_interval);
+        self.leading
+            .schedule_tick(cx.now + cx.timing.retry_interval);
         let rounds = &self.leading.rounds;
         let round = rounds.begun;
         let open = |voter: &Voter| {
@@ -146,7 +147,7 @@ impl LeaderView<'_> {
             return;
         }
         rounds.confirmed = rounds.begun;
-        if rounds.next_is_wanted {
+        if rounds.next_requested {
             self.begin_round(cx);
         }
     }

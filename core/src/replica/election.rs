@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::effect::{NoticeKind, Resignation, TrustLost};
+use crate::effect::{LeaderLost, NoticeKind, Resignation};
 use crate::hooks::{Mutant, Probe};
 use crate::ids::{BrokerId, Incarnation, LeaderEpoch, Voter};
 use crate::log::Position;
@@ -36,11 +36,11 @@ pub(super) struct Following {
     /// What was last acknowledged to it: appended, durable, and whether it is eligible.
     pub(super) acknowledged: Option<(Position, Position, bool)>,
     /// It has been told that this leader has lost what this learner has committed.
-    pub(super) told_of_loss: bool,
+    pub(super) loss_reported: bool,
     /// When this replica will start an election; none while it trusts the leader.
     pub(super) election_at: Option<Instant>,
     /// Why it will.
-    pub(super) lost: Option<TrustLost>,
+    pub(super) lost: Option<LeaderLost>,
 }
 
 /// A round of asking for votes.
@@ -57,10 +57,10 @@ pub(super) struct Campaign {
 /// What the grants so far amount to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Tally {
-    Open,
+    Undecided,
     Majority,
     /// Only with marked votes, but with everybody's.
-    Everybody,
+    Unanimous,
 }
 
 impl Replica {
@@ -79,7 +79,7 @@ impl Replica {
         let may_start = !self.state.orders.are_abandoned();
         self.role = Role::Follower(Following {
             election_at: may_start.then_some(cx.now + wait),
-            lost: Some(TrustLost::NoLeader),
+            lost: Some(LeaderLost::NoLeader),
             ..Following::default()
         });
     }
@@ -106,27 +106,27 @@ impl Replica {
     }
 
     /// Something is different about the broker of this replica's leader: does it still trust it?
-    pub(crate) fn review_trust(&mut self, cx: &mut Cx<'_>) {
+    pub(crate) fn review_leader(&mut self, cx: &mut Cx<'_>) {
         let Role::Follower(following) = &self.role else {
             return;
         };
         let Some(leader) = following.leader else {
             return;
         };
-        let Some(lost) = trust_lost(following, leader, cx) else {
+        let Some(lost) = leader_lost(following, leader, cx) else {
             return;
         };
         match lost {
-            TrustLost::Restarted => cx.fx.probe(Probe::IncarnationChanged),
-            TrustLost::DiskStalled => cx.fx.probe(Probe::LeaderDiskStalled),
-            TrustLost::ProcessGone => cx.fx.probe(Probe::LeaderProcessGone),
-            TrustLost::NoLeader
-            | TrustLost::Silent
-            | TrustLost::Resigned
-            | TrustLost::NotRenewed
-            | TrustLost::Transfer => {}
+            LeaderLost::Restarted => cx.fx.probe(Probe::IncarnationChanged),
+            LeaderLost::DiskStalled => cx.fx.probe(Probe::LeaderDiskStalled),
+            LeaderLost::ProcessGone => cx.fx.probe(Probe::LeaderProcessGone),
+            LeaderLost::NoLeader
+            | LeaderLost::Silent
+            | LeaderLost::Resigned
+            | LeaderLost::NotRenewed
+            | LeaderLost::Transfer => {}
         }
-        self.lose_trust(lost, cx);
+        self.on_leader_lost(lost, cx);
     }
 
     /// How long a replica waits before it starts an election, so that one is first. A damaged one lets all others go first: of equals
@@ -160,15 +160,15 @@ impl Replica {
         stagger * turn + cx.jitter(stagger / 2)
     }
 
-    fn lose_trust(&mut self, lost: TrustLost, cx: &mut Cx<'_>) {
+    fn on_leader_lost(&mut self, lost: LeaderLost, cx: &mut Cx<'_>) {
         let wait = match lost {
-            TrustLost::ProcessGone | TrustLost::Restarted => self.election_turn(cx),
-            TrustLost::NoLeader
-            | TrustLost::Silent
-            | TrustLost::DiskStalled
-            | TrustLost::Resigned
-            | TrustLost::NotRenewed
-            | TrustLost::Transfer => self.election_delay(cx),
+            LeaderLost::ProcessGone | LeaderLost::Restarted => self.election_turn(cx),
+            LeaderLost::NoLeader
+            | LeaderLost::Silent
+            | LeaderLost::DiskStalled
+            | LeaderLost::Resigned
+            | LeaderLost::NotRenewed
+            | LeaderLost::Transfer => self.election_delay(cx),
         };
         let election_at = cx.now + wait;
         let may_start = !self.state.orders.are_abandoned();
@@ -185,7 +185,7 @@ impl Replica {
             && following.leader == Some(from)
             && !cx.fx.mutant(Mutant::IgnoresResignation)
         {
-            self.lose_trust(TrustLost::Resigned, cx);
+            self.on_leader_lost(LeaderLost::Resigned, cx);
         }
     }
 
@@ -202,7 +202,7 @@ impl Replica {
             || !self.state.is_voter()
             || !self.is_electable(cx)
             || !cx.directory.takes_records()
-            || !self.state.may_start_election(cx)
+            || !self.state.can_win_by_majority(cx)
         {
             self.state.notice(
                 NoticeKind::Refused("a transfer that this replica cannot take"),
@@ -212,20 +212,20 @@ impl Replica {
         }
         let epoch = self.state.vote.leader_epoch.next();
         self.state
-            .notice(NoticeKind::StartsElection(epoch, TrustLost::Transfer), cx);
+            .notice(NoticeKind::StartsElection(epoch, LeaderLost::Transfer), cx);
         self.campaign(cx);
     }
 
     /// Asks whether this replica would be elected.
     pub(super) fn start_election(&mut self, cx: &mut Cx<'_>) {
-        if !self.may_be_needed(cx) || !self.is_electable(cx) {
+        if !self.may_be_needed_to_elect(cx) || !self.is_electable(cx) {
             self.wait_for_leader(cx); // a learner waits to be found, a full disk for whoever has stored more
             return;
         }
         let epoch = self.state.vote.leader_epoch.next();
         let lost = match &self.role {
-            Role::Follower(following) => following.lost.unwrap_or(TrustLost::NoLeader),
-            Role::PreCandidate(_) | Role::Candidate(_) | Role::Leader(_) => TrustLost::NoLeader,
+            Role::Follower(following) => following.lost.unwrap_or(LeaderLost::NoLeader),
+            Role::PreCandidate(_) | Role::Candidate(_) | Role::Leader(_) => LeaderLost::NoLeader,
         };
         self.state
             .notice(NoticeKind::StartsElection(epoch, lost), cx);
@@ -235,7 +235,7 @@ impl Replica {
         }
         let campaign = self.new_campaign(cx);
         self.role = Role::PreCandidate(campaign);
-        self.ask_for_votes(|_| true, cx);
+        self.request_votes(|_| true, cx);
         self.count_pre_votes(cx);
     }
 
@@ -249,7 +249,7 @@ impl Replica {
     /// Whether it may take this replica to elect a leader: it is a voter, or was one before a change that is not known to
     /// be committed. Where others have lost that change, none of them has all that this replica has (Raft dissertation,
     /// 4.2.2). What is known to be committed may be long ago, before it was one at all.
-    fn may_be_needed(&self, cx: &mut Cx<'_>) -> bool {
+    fn may_be_needed_to_elect(&self, cx: &mut Cx<'_>) -> bool {
         let (known, at_creation) = (self.state.committed.notes, &self.state.voters_at_creation);
         let was_voter = self
             .state
@@ -321,7 +321,7 @@ impl Replica {
             return;
         };
         campaign.grants.extend(mine);
-        self.ask_for_votes(|_| true, cx);
+        self.request_votes(|_| true, cx);
         self.count_votes(cx);
     }
 
@@ -344,7 +344,7 @@ impl Replica {
             Some(VoteRefusal::MayNotVote)
         } else if hangs {
             Some(VoteRefusal::DiskHangs)
-        } else if !self.state.is_current_enough(end, cx) {
+        } else if !self.state.is_up_to_date(end, cx) {
             Some(VoteRefusal::LogBehind)
         } else if self.has_leader(cx) && !cx.fx.mutant(Mutant::GrantsPreVoteUnderLeader) {
             Some(VoteRefusal::HasLeader)
@@ -354,19 +354,19 @@ impl Replica {
         let reply = self.vote_reply(leader_epoch, refusal, cx);
         self.state.send(from, ReplicaBody::PreVoteReply(reply), cx);
         if refusal.is_none() {
-            self.give_way(cx);
+            self.defer_election(cx);
         } else if let Some(mut leader) = self.leader_mut() {
-            leader.remind(from, cx);
+            leader.probe_follower(from, cx);
         }
-        if !self.state.is_current_enough(end, cx) {
-            self.state.learn_of_lost(&lost_voter_changes);
+        if !self.state.is_up_to_date(end, cx) {
+            self.state.learn_lost_voter_changes(&lost_voter_changes);
             // It has no leader either, and may have said otherwise when this replica asked.
-            self.ask_again(from.broker, cx);
+            self.resend_vote_request(from.broker, cx);
         }
     }
 
     /// Another is about to ask for votes, as soon as its own is on its disk: an election meanwhile would split them.
-    fn give_way(&mut self, cx: &mut Cx<'_>) {
+    fn defer_election(&mut self, cx: &mut Cx<'_>) {
         let later = cx.now + cx.timing.election_jitter_max + self.election_turn(cx);
         if let Role::Follower(following) = &mut self.role
             && let Some(election_at) = &mut following.election_at
@@ -408,14 +408,14 @@ impl Replica {
         if let Role::PreCandidate(campaign) | Role::Candidate(campaign) = &mut self.role {
             campaign.grants.extend(mine);
         }
-        self.ask_for_votes(|voter| !asked.contains(&voter), cx);
+        self.request_votes(|voter| !asked.contains(&voter), cx);
         true
     }
 
     /// What this replica's own vote for itself is worth, where it counts.
     fn own_grant(&self, cx: &mut Cx<'_>) -> Option<(Voter, bool)> {
         let counts = self.unanimity_set(cx).contains(&self.state.me);
-        let marked = !self.state.may_start_election(cx) || !self.state.is_voter();
+        let marked = !self.state.can_win_by_majority(cx) || !self.state.is_voter();
         counts.then_some((self.state.me, marked))
     }
 
@@ -456,7 +456,7 @@ impl Replica {
                 Some(VoteRefusal::HasVoted)
             }
             Role::Follower(_) | Role::PreCandidate(_) => {
-                let is_behind = !self.state.is_current_enough(end, cx);
+                let is_behind = !self.state.is_up_to_date(end, cx);
                 is_behind.then_some(VoteRefusal::LogBehind)
             }
         };
@@ -504,7 +504,7 @@ impl Replica {
         VoteReply {
             election,
             refusal,
-            marked: self.state.is_marked(cx),
+            marked: self.state.marks_its_vote(cx),
             lost_voter_changes: self.undecided_changes(),
         }
     }
@@ -538,7 +538,7 @@ impl Replica {
             Role::Leader(leading) => leading.has_quorum(&self.state, cx),
             Role::Follower(following) => following
                 .leader
-                .is_some_and(|leader| trust_lost(following, leader, cx).is_none()),
+                .is_some_and(|leader| leader_lost(following, leader, cx).is_none()),
             Role::PreCandidate(_) | Role::Candidate(_) => false,
         }
     }
@@ -547,7 +547,7 @@ impl Replica {
         let majority = self.state.voters.len() / 2 + 1;
         let unmarked = campaign.grants.values().filter(|&&marked| !marked).count();
         // A suspect's own word is no part of a majority; it wins with everybody's or not at all.
-        if unmarked >= majority && self.state.may_start_election(cx) {
+        if unmarked >= majority && self.state.can_win_by_majority(cx) {
             Tally::Majority
         } else if self
             .unanimity_set(cx)
@@ -555,23 +555,23 @@ impl Replica {
             .all(|voter| campaign.grants.contains_key(voter))
             && !cx.fx.mutant(Mutant::AllVotersDoNotSuffice)
         {
-            Tally::Everybody
+            Tally::Unanimous
         } else {
-            Tally::Open
+            Tally::Undecided
         }
     }
 
     /// A voter can be reached (again): ask it what was perhaps lost.
-    pub(super) fn ask_again(&mut self, broker: BrokerId, cx: &mut Cx<'_>) {
+    pub(super) fn resend_vote_request(&mut self, broker: BrokerId, cx: &mut Cx<'_>) {
         let asks_later = matches!(self.role, Role::Candidate(_))
             && !self.state.orders.is_stored(self.state.vote);
         if !asks_later {
-            self.ask_for_votes(|voter| voter.broker == broker, cx);
+            self.request_votes(|voter| voter.broker == broker, cx);
         }
     }
 
     /// Asks those for their votes whose votes may be needed and who are among these.
-    fn ask_for_votes(&self, among: impl Fn(Voter) -> bool, cx: &mut Cx<'_>) {
+    fn request_votes(&self, among: impl Fn(Voter) -> bool, cx: &mut Cx<'_>) {
         let (leader_epoch, body) = match &self.role {
             Role::PreCandidate(_) => (
                 self.state.vote.leader_epoch.next(),
@@ -595,8 +595,8 @@ impl Replica {
             return;
         };
         match self.tally(campaign, cx) {
-            Tally::Open => {}
-            Tally::Majority | Tally::Everybody => self.campaign(cx),
+            Tally::Undecided => {}
+            Tally::Majority | Tally::Unanimous => self.campaign(cx),
         }
     }
 
@@ -606,12 +606,12 @@ impl Replica {
         };
         let epoch = self.state.vote.leader_epoch;
         match self.tally(campaign, cx) {
-            Tally::Open => {}
+            Tally::Undecided => {}
             Tally::Majority => {
                 self.state.notice(NoticeKind::Leads(epoch), cx);
-                self.lead(cx);
+                self.become_leader(cx);
             }
-            Tally::Everybody => {
+            Tally::Unanimous => {
                 cx.fx.probe(Probe::WonByAllVoters);
                 self.state
                     .notice(NoticeKind::LeadsWithPossibleLoss(epoch), cx);
@@ -619,36 +619,36 @@ impl Replica {
                     // Nobody has more than this log: it is the partition's truth from here on.
                     self.state.set_mark(Mark::Clean, cx);
                 }
-                self.lead(cx);
+                self.become_leader(cx);
             }
         }
     }
 }
 
 /// Why a follower has no reason to trust its leader any more; `None` while it has none to doubt it.
-fn trust_lost(following: &Following, leader: Voter, cx: &Cx<'_>) -> Option<TrustLost> {
+fn leader_lost(following: &Following, leader: Voter, cx: &Cx<'_>) -> Option<LeaderLost> {
     let Some(link) = cx.links.get(leader.broker) else {
-        return Some(TrustLost::Silent);
+        return Some(LeaderLost::Silent);
     };
     let same_start = link
         .incoming
         .is_some_and(|peer| peer.voter() == leader && peer.incarnation == following.incarnation);
     if !same_start && !cx.fx.mutant(Mutant::IgnoresIncarnation) {
-        return Some(TrustLost::Restarted);
+        return Some(LeaderLost::Restarted);
     }
     if link.process_has_ended() && !cx.fx.mutant(Mutant::WaitsForSilence) {
-        return Some(TrustLost::ProcessGone);
+        return Some(LeaderLost::ProcessGone);
     }
     let hangs = cx.links.disk_hangs(leader.broker, cx.timing);
     if hangs && !cx.fx.mutant(Mutant::IgnoresStalledDisk) {
-        return Some(TrustLost::DiskStalled);
+        return Some(LeaderLost::DiskStalled);
     }
     // An announcement made on a connection that has been replaced holds only until the leader could have renewed it.
     let renewed = link.session == following.session || cx.fx.mutant(Mutant::TrustsWithoutRenewal);
     let (last_contact, lost) = if renewed {
-        (link.last_contact, TrustLost::Silent)
+        (link.last_contact, LeaderLost::Silent)
     } else {
-        (link.session_since, TrustLost::NotRenewed)
+        (link.session_since, LeaderLost::NotRenewed)
     };
     let silent = cx.now.since(last_contact) >= cx.timing.election_timeout;
     (silent && !cx.fx.mutant(Mutant::TrustsForEver)).then_some(lost)

@@ -58,7 +58,7 @@ impl Replica {
         if committed > self.state.committed {
             self.state.commit_to(committed);
         }
-        self.clear_suspicion(append.leader_end, cx);
+        self.try_clear_suspect(append.leader_end, cx);
         self.acknowledge(cx);
     }
 
@@ -109,7 +109,7 @@ impl Replica {
         if at < self.state.committed && !self.state.is_voter() {
             // All voters have lost what was committed, and a learner is not asked for its vote. It keeps what it has.
             if let Role::Follower(following) = &mut self.role
-                && !std::mem::replace(&mut following.told_of_loss, true)
+                && !std::mem::replace(&mut following.loss_reported, true)
             {
                 let what = NoticeKind::CommittedLost(self.state.committed);
                 self.state.notice(what, cx);
@@ -185,8 +185,8 @@ impl Replica {
 
     /// A suspect is cleared once it is durable up to the end that a leader of its epoch or a later one had when it
     /// first spoke to this incarnation: whatever was acknowledged with this replica's help is in that log.
-    fn clear_suspicion(&mut self, leader_end: Position, cx: &mut Cx<'_>) {
-        if !self.state.mark.is_suspect() || self.state.orders.is_marking_clean() {
+    fn try_clear_suspect(&mut self, leader_end: Position, cx: &mut Cx<'_>) {
+        if !self.state.mark.is_suspect() || self.state.orders.is_clearing_mark() {
             return;
         }
         let target = *self.state.suspect_until.get_or_insert(leader_end);
@@ -204,9 +204,9 @@ impl Replica {
     }
 
     /// Durability moved: a suspect may be cleared by it.
-    pub(super) fn review_suspicion(&mut self, cx: &mut Cx<'_>) {
+    pub(super) fn review_suspect(&mut self, cx: &mut Cx<'_>) {
         if let Some(target) = self.state.suspect_until {
-            self.clear_suspicion(target, cx);
+            self.try_clear_suspect(target, cx);
         }
     }
 }
@@ -227,13 +227,13 @@ impl ReplicaState {
         );
         cx.fx.probe(Probe::TruncatedDivergentTail);
         self.notice(NoticeKind::Truncates(to), cx);
-        self.forget_behind(to, cx);
+        self.drop_after(to, cx);
         self.orders
             .push(OrderKind::Truncate { to }, to, self.id, cx);
     }
 
     /// Drops everything behind `to` from memory.
-    pub(super) fn forget_behind(&mut self, to: Position, cx: &mut Cx<'_>) {
+    pub(super) fn drop_after(&mut self, to: Position, cx: &mut Cx<'_>) {
         self.notes.truncate(to.notes);
         self.tail.truncate(to);
         if !cx.fx.mutant(Mutant::KeepsProducerStateOnTruncation) {

@@ -30,12 +30,12 @@ pub(super) struct Holes {
     /// Ascending, not touching.
     ranges: Vec<Range<Offset>>,
     /// When the peers are asked (again).
-    ask_at: Option<Instant>,
+    request_at: Option<Instant>,
     /// The next hole to ask for starts here or is the first behind it, so that one which nobody can fill does not keep
     /// others waiting.
-    ask_from: Offset,
+    next_from: Offset,
     /// Where the hole started that was asked for last, and when.
-    asked: Option<(Offset, Instant)>,
+    last_request: Option<(Offset, Instant)>,
     /// Start of the hole whose batches did not fit: the one in front of it may not be what was written there, and is
     /// asked for as well.
     misfit: Option<Offset>,
@@ -52,12 +52,12 @@ struct Denials {
 
 impl Holes {
     pub(super) fn new(ranges: Vec<Range<Offset>>, now: Instant) -> Self {
-        let ask_at = (!ranges.is_empty()).then_some(now);
+        let request_at = (!ranges.is_empty()).then_some(now);
         Self {
             ranges,
-            ask_at,
-            ask_from: Offset(0),
-            asked: None,
+            request_at,
+            next_from: Offset(0),
+            last_request: None,
             misfit: None,
             denials: Denials::default(),
         }
@@ -68,7 +68,7 @@ impl Holes {
     }
 
     pub(super) const fn next_deadline(&self) -> Option<Instant> {
-        self.ask_at
+        self.request_at
     }
 
     /// The hole that `offset` lies in.
@@ -88,31 +88,31 @@ impl Holes {
     }
 
     /// Somebody can be asked who could not before.
-    pub(super) fn ask_again(&mut self, now: Instant) {
-        self.ask_at = self.ask_at.map(|_| now);
+    pub(super) fn request_now(&mut self, now: Instant) {
+        self.request_at = self.request_at.map(|_| now);
     }
 
     /// Nothing can be filled any more.
-    pub(super) const fn ask_nobody(&mut self) {
-        self.ask_at = None;
+    pub(super) const fn stop_requesting(&mut self) {
+        self.request_at = None;
     }
 
     /// The hole to ask for, in turn.
-    fn next_to_ask(&mut self, now: Instant) -> Option<Range<Offset>> {
-        let behind = |hole: &&Range<Offset>| hole.start >= self.ask_from;
+    fn next_to_request(&mut self, now: Instant) -> Option<Range<Offset>> {
+        let behind = |hole: &&Range<Offset>| hole.start >= self.next_from;
         let hole = self
             .ranges
             .iter()
             .find(behind)
             .or(self.ranges.first())?
             .clone();
-        self.ask_from = hole.end;
-        self.asked = Some((hole.start, now));
+        self.next_from = hole.end;
+        self.last_request = Some((hole.start, now));
         Some(hole)
     }
 
     /// Notes what this voter says of the record at `offset`. What all have said of it in this epoch.
-    fn deny(
+    fn record_denial(
         &mut self,
         leader_epoch: LeaderEpoch,
         offset: Offset,
@@ -131,7 +131,7 @@ impl Holes {
     }
 
     /// Whether all of this is known, and so asked for already.
-    fn have(&self, hole: &Range<Offset>) -> bool {
+    fn cover(&self, hole: &Range<Offset>) -> bool {
         let mut ranges = self.ranges.iter();
         ranges.any(|range| range.start <= hole.start && hole.end <= range.end)
     }
@@ -144,7 +144,7 @@ impl Holes {
     }
 
     /// Learns that these did not fit where they are missing, with nothing in front of them.
-    pub(super) fn did_not_fit(&mut self, batches: &Range<Offset>) {
+    pub(super) fn on_misfit(&mut self, batches: &Range<Offset>) {
         let mut ranges = self.ranges.iter();
         let hole = ranges.find(|hole| hole.contains(&batches.start));
         self.misfit = hole.map(|hole| hole.start);
@@ -163,9 +163,11 @@ impl Holes {
             .ranges
             .partition_point(|other| other.start < merged.start);
         // One that was asked for and is here again was not filled by what came: to be asked for again, but not at once.
-        let asked = self.asked.filter(|(start, _)| *start == merged.start);
-        let ask_at = asked.map_or(now, |(_, at)| (at + retry_interval).max(now));
-        self.ask_at = Some(self.ask_at.map_or(ask_at, |at| at.min(ask_at)));
+        let repeated = self
+            .last_request
+            .filter(|(start, _)| *start == merged.start);
+        let request_at = repeated.map_or(now, |(_, at)| (at + retry_interval).max(now));
+        self.request_at = Some(self.request_at.map_or(request_at, |at| at.min(request_at)));
         self.ranges.insert(place, merged);
     }
 
@@ -178,7 +180,7 @@ impl Holes {
         });
         self.ranges = parts.filter(|part| part.start < part.end).collect();
         if self.ranges.is_empty() {
-            self.ask_at = None;
+            self.request_at = None;
         }
     }
 
@@ -199,7 +201,7 @@ impl Replica {
         self.state
             .notice(NoticeKind::Hole(range.start, range.end), cx);
         let hole = range.start..range.end.min(written);
-        if !self.state.holes.have(&hole) {
+        if !self.state.holes.cover(&hole) {
             self.state.orders.distrust_fills(&hole);
             self.state.holes.add(hole, cx.now, cx.timing.retry_interval);
         }
@@ -215,8 +217,8 @@ impl Replica {
     }
 
     /// Asks whoever may have it for a hole.
-    pub(super) fn ask_for_holes(&mut self, cx: &mut Cx<'_>) {
-        let Some(Range { start, end }) = self.state.holes.next_to_ask(cx.now) else {
+    pub(super) fn request_fill(&mut self, cx: &mut Cx<'_>) {
+        let Some(Range { start, end }) = self.state.holes.next_to_request(cx.now) else {
             return;
         };
         // The next one is asked for by itself again: only so does a voter say that it never had a record.
@@ -236,7 +238,7 @@ impl Replica {
         for holder in self.holders() {
             self.state.send(holder, request.clone(), cx);
         }
-        self.state.holes.ask_at = Some(cx.now + cx.timing.retry_interval);
+        self.state.holes.request_at = Some(cx.now + cx.timing.retry_interval);
     }
 
     /// Whether nobody else can have what this replica has lost.
@@ -281,7 +283,7 @@ impl Replica {
             super::TailRead::Batches(batches) => self.send_fill(from, offset, batches, cx),
             // One at a time: who has not been answered asks again.
             super::TailRead::OnDisk if cx.queries.is_filling(self.state.id, from) => {}
-            super::TailRead::OnDisk => self.state.read_for(from, offset, end, cx),
+            super::TailRead::OnDisk => self.state.read_disk_for_fill(from, offset, end, cx),
             super::TailRead::Hole(_) => {}
         }
     }
@@ -293,7 +295,7 @@ impl Replica {
             || cx.fx.mutant(Mutant::DeniesBeforeDurable);
         if !is_durable || !self.may_vote(cx) {
             None
-        } else if self.state.is_marked(cx) {
+        } else if self.state.marks_its_vote(cx) {
             Some(Denial::Marked)
         } else {
             Some(Denial::NeverHad)
@@ -361,7 +363,7 @@ impl Replica {
         // Voters of before a change that may be undone could have it as well.
         let is_settled = state.has_settled_voters();
         let leader_epoch = state.vote.leader_epoch;
-        let denials = state.holes.deny(leader_epoch, start, from, denial);
+        let denials = state.holes.record_denial(leader_epoch, start, from, denial);
         let never_had = denials
             .values()
             .filter(|&&it| it == Denial::NeverHad)
@@ -403,9 +405,9 @@ impl ReplicaState {
         cx.fx.probe(Probe::HoleFilled);
         self.notice(NoticeKind::HoleFilled(range.start, range.end), cx);
         self.holes.remove(&range);
-        self.holes.ask_from = range.end;
+        self.holes.next_from = range.end;
         if !self.holes.ranges.is_empty() {
-            self.holes.ask_at = Some(cx.now);
+            self.holes.request_at = Some(cx.now);
         }
     }
 }

@@ -17,8 +17,8 @@ use crate::store::Flush;
 use crate::time::Instant;
 
 use super::confirmation::Rounds;
-use super::handover::Transfer;
 use super::progress::Progress;
+use super::resignation::Transfer;
 use super::state::ReplicaState;
 use super::{Cx, Replica, Role};
 
@@ -28,7 +28,7 @@ pub(super) struct Leading {
     /// The position behind this epoch's opening. Nothing is committed before it is.
     pub(super) opening: Position,
     /// No high watermark is shown before this is committed: the opening.
-    pub(super) shown_from: Position,
+    pub(super) exposed_from: Position,
     /// When it was elected: its voters were heard then, if not since.
     pub(super) since: Instant,
     /// Every other voter and every observer.
@@ -98,13 +98,13 @@ impl Leading {
             .min()
     }
 
-    pub(super) fn tick_by(&mut self, at: Instant) {
+    pub(super) fn schedule_tick(&mut self, at: Instant) {
         self.tick_at = Some(self.tick_at.map_or(at, |earlier| earlier.min(at)));
     }
 
     /// Whether what is committed is shown to others, where it is this.
-    pub(super) fn shows(&self, committed: Position) -> bool {
-        committed >= self.shown_from
+    pub(super) fn exposes(&self, committed: Position) -> bool {
+        committed >= self.exposed_from
     }
 
     /// Brokers whose voters are current, ascending.
@@ -162,7 +162,7 @@ impl Replica {
     }
 
     /// This replica has been elected: opens its epoch.
-    pub(super) fn lead(&mut self, cx: &mut Cx<'_>) {
+    pub(super) fn become_leader(&mut self, cx: &mut Cx<'_>) {
         let before = self.state.end;
         let note = Note {
             leader_epoch: self.state.vote.leader_epoch,
@@ -173,7 +173,7 @@ impl Replica {
         };
         let entry = Entry::Note(note);
         let opening = entry.position_after(before);
-        let shown_from = if cx.fx.mutant(Mutant::ExposesBeforeOpening) {
+        let exposed_from = if cx.fx.mutant(Mutant::ExposesBeforeOpening) {
             Position::default()
         } else {
             opening
@@ -190,7 +190,7 @@ impl Replica {
         }
         self.role = Role::Leader(Box::new(Leading {
             opening,
-            shown_from,
+            exposed_from,
             since: cx.now,
             progress,
             observers: Vec::new(),
@@ -224,14 +224,14 @@ impl Replica {
 
     /// The link to or from a broker is another one: what was under way may be lost.
     pub(crate) fn on_link_renewed(&mut self, broker: BrokerId, cx: &mut Cx<'_>) {
-        self.state.holes.ask_again(cx.now);
+        self.state.holes.request_now(cx.now);
         match &mut self.role {
             Role::Leader(_) => {
                 if let Some(mut leader) = self.leader_mut() {
                     leader.on_link_renewed(broker, cx);
                 }
             }
-            Role::PreCandidate(_) | Role::Candidate(_) => self.ask_again(broker, cx),
+            Role::PreCandidate(_) | Role::Candidate(_) => self.resend_vote_request(broker, cx),
             Role::Follower(following) => {
                 // The acknowledgements under way may be lost as well.
                 if following

@@ -175,11 +175,11 @@ impl LeaderView<'_> {
             cx.fx.probe(Probe::VoterChangePutOff);
             return None;
         } else {
-            // Only this leader is left to go: it hands over, and its successor removes it.
-            let successor = self
+            // Only this leader is left to go: it hands over, and its transfer_target removes it.
+            let transfer_target = self
                 .leading
-                .successor(self.state, &target, cx.now, cx.timing, cx.links)?;
-            self.transfer_to(successor, cx);
+                .transfer_target(self.state, &target, cx.now, cx.timing, cx.links)?;
+            self.transfer_to(transfer_target, cx);
             return None;
         };
         if voters.iter().filter(|voter| is_present(voter)).count() <= voters.len() / 2 {

@@ -8,7 +8,7 @@
 //! What stands where: `state` is what a replica has in any role, `orders` keeps account of what the store has been told and
 //! has done, `election` decides who leads, `follower` takes the leader's entries, `leader` appends them and gives out the view
 //! that only a leader has, `replication` sends them, `commit` says what a majority has, `confirmation` whether a leader is
-//! still the latest, `handover` when leadership ends, `membership` changes voters, `holes` repairs damage.
+//! still the latest, `resignation` when leadership ends, `membership` changes voters, `holes` repairs damage.
 //!
 //! A replica knows nothing of clients, topics' names or the controller. It is told its target by the broker, which
 //! reads it in the metadata.
@@ -21,7 +21,7 @@ mod leader;
 mod replication;
 mod commit;
 mod confirmation;
-mod handover;
+mod resignation;
 mod progress;
 mod membership;
 mod holes;
@@ -172,7 +172,7 @@ impl Replica {
             && !cx.fx.mutant(Mutant::TrustsNewReplica)
         {
             replica.state.set_mark(Mark::New, cx);
-            replica.begin_in(leader_epoch, cx);
+            replica.enter_reported_epoch(leader_epoch, cx);
         }
         if preferred {
             // Whom the placement prefers stands at once, so a new topic's leaders are where they belong.
@@ -265,7 +265,7 @@ impl Replica {
     pub fn high_watermark(&self) -> Option<Offset> {
         let committed = self.state.committed;
         self.leading()
-            .is_none_or(|leading| leading.shows(committed))
+            .is_none_or(|leading| leading.exposes(committed))
             .then_some(committed.end_offset)
     }
 
@@ -381,7 +381,7 @@ impl Replica {
 
     /// Enters the epoch that the metadata have a report of, where it is new and has not caught up: it may have been in that
     /// one before it was deleted, and follows no leader of an earlier one.
-    pub(crate) fn begin_in(&mut self, leader_epoch: LeaderEpoch, cx: &mut Cx<'_>) {
+    pub(crate) fn enter_reported_epoch(&mut self, leader_epoch: LeaderEpoch, cx: &mut Cx<'_>) {
         let is_later = leader_epoch > self.state.vote.leader_epoch;
         if self.state.mark == Mark::New && is_later && !cx.fx.mutant(Mutant::IgnoresReportedEpoch) {
             self.state.store_vote(leader_epoch, None, cx);
@@ -395,7 +395,7 @@ impl Replica {
     }
 
     /// Hears with which voters it was created, where that was lost with the disk's bytes.
-    pub(crate) fn learn_creation(&mut self, voters: &[Voter]) {
+    pub(crate) fn learn_voters_at_creation(&mut self, voters: &[Voter]) {
         if self.state.voters_at_creation.is_empty() {
             self.state.voters_at_creation = voters.to_vec();
             self.state.refresh_voters();
@@ -418,7 +418,7 @@ impl Replica {
     pub(crate) fn fire(&mut self, cx: &mut Cx<'_>) {
         let holes = self.state.holes.next_deadline();
         if holes.is_some_and(|at| at <= cx.now) {
-            self.ask_for_holes(cx);
+            self.request_fill(cx);
         }
         match &self.role {
             Role::Follower(following) if following.election_at.is_some_and(|at| at <= cx.now) => {
@@ -430,7 +430,7 @@ impl Replica {
                 cx.fx.probe(Probe::SplitVote);
                 self.start_election(cx);
             }
-            Role::Leader(_) => self.act_as_leader(cx, |leader, cx| leader.lead_on(cx)),
+            Role::Leader(_) => self.act_as_leader(cx, |leader, cx| leader.on_tick(cx)),
             Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {}
         }
         self.assert_invariants();

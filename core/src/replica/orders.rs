@@ -29,8 +29,8 @@ pub(super) struct Orders {
     written: Position,
     /// Truncations among the pending orders.
     truncations: usize,
-    /// Those among the pending orders without which nothing may be said ahead of the disk: see [`holds_back`].
-    holding_back: usize,
+    /// Those among the pending orders without which nothing may be said ahead of the disk: see [`blocks_early_acks`].
+    early_ack_blockers: usize,
     /// Bytes of records in orders that are not written, by order.
     unwritten: VecDeque<(OrderSeq, usize)>,
     /// Their sum.
@@ -46,12 +46,12 @@ struct PendingOrder {
     /// The log's end after it.
     end: Position,
     given_at: Instant,
-    then: Then,
+    outcome: OrderOutcome,
 }
 
 /// What happens when an order is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Then {
+enum OrderOutcome {
     /// Nothing that anybody waits for.
     Nothing,
     /// The log is durable further; it ended here before.
@@ -83,7 +83,7 @@ impl Orders {
             durable: end,
             written: end,
             truncations: 0,
-            holding_back: 0,
+            early_ack_blockers: 0,
             unwritten: VecDeque::new(),
             unwritten_bytes: 0,
             abandoned: false,
@@ -110,7 +110,7 @@ impl Orders {
     }
 
     /// Orders up to `seq` are written.
-    fn wrote(&mut self, seq: OrderSeq) {
+    fn on_written(&mut self, seq: OrderSeq) {
         while let Some((_, bytes)) = self.unwritten.pop_front_if(|(at, _)| *at <= seq) {
             self.unwritten_bytes -= bytes;
         }
@@ -127,27 +127,27 @@ impl Orders {
         self.last.0 += 1;
         *cx.last_order = self.last.max(*cx.last_order);
         let weight = kind.weight();
-        let then = match &kind {
+        let outcome = match &kind {
             OrderKind::Truncate { to } => {
                 self.durable = self.durable.min(*to);
                 self.written = self.written.min(*to);
                 self.truncations += 1;
-                Then::Truncated
+                OrderOutcome::Truncated
             }
-            OrderKind::StoreVote(vote) => Then::Voted(*vote),
-            OrderKind::SetMark(mark) => Then::Marked(*mark),
+            OrderKind::StoreVote(vote) => OrderOutcome::Voted(*vote),
+            OrderKind::SetMark(mark) => OrderOutcome::Marked(*mark),
             OrderKind::Fill { batches } => match (batches.first(), batches.last()) {
                 (Some(first), Some(last)) => {
-                    Then::Filled(first.header.base_offset..last.header.next_offset())
+                    OrderOutcome::Filled(first.header.base_offset..last.header.next_offset())
                 }
-                (None, _) | (_, None) => Then::Nothing,
+                (None, _) | (_, None) => OrderOutcome::Nothing,
             },
-            OrderKind::Append { after, .. } => Then::Appended(*after),
+            OrderKind::Append { after, .. } => OrderOutcome::Appended(*after),
             OrderKind::Create { .. }
             | OrderKind::Probe
             | OrderKind::AcceptLoss { .. }
             | OrderKind::SaveSnapshot { .. }
-            | OrderKind::Delete => Then::Nothing,
+            | OrderKind::Delete => OrderOutcome::Nothing,
         };
         if self.abandoned {
             self.truncations = 0;
@@ -162,12 +162,12 @@ impl Orders {
             self.unwritten.push_back((self.last, weight));
             self.unwritten_bytes += weight;
         }
-        self.holding_back += usize::from(holds_back(&then, cx));
+        self.early_ack_blockers += usize::from(blocks_early_acks(&outcome, cx));
         self.pending.push_back(PendingOrder {
             seq: self.last,
             end,
             given_at: cx.now,
-            then,
+            outcome,
         });
         cx.fx.push(Effect::Store(Order {
             replica,
@@ -206,43 +206,43 @@ impl Orders {
     fn refuse(&mut self, seq: OrderSeq) -> Option<Position> {
         let first = self.pending.front()?.seq;
         let place = usize::try_from(seq.0.checked_sub(first.0)?).ok()?;
-        let Then::Appended(from) = self.pending.get(place)?.then else {
+        let OrderOutcome::Appended(from) = self.pending.get(place)?.outcome else {
             return None; // refused with one before it
         };
         let mut goes_further = true;
         for order in self.pending.range_mut(place..) {
-            match order.then {
-                Then::Truncated if order.end <= from => {
+            match order.outcome {
+                OrderOutcome::Truncated if order.end <= from => {
                     goes_further = false;
                     break;
                 }
-                Then::Appended(_) => order.then = Then::Refused,
-                Then::Nothing
-                | Then::Refused
-                | Then::Truncated
-                | Then::Voted(_)
-                | Then::Marked(_)
-                | Then::Filled(_) => {}
+                OrderOutcome::Appended(_) => order.outcome = OrderOutcome::Refused,
+                OrderOutcome::Nothing
+                | OrderOutcome::Refused
+                | OrderOutcome::Truncated
+                | OrderOutcome::Voted(_)
+                | OrderOutcome::Marked(_)
+                | OrderOutcome::Filled(_) => {}
             }
             order.end = order.end.min(from);
-            if order.then == Then::Refused
+            if order.outcome == OrderOutcome::Refused
                 && let Some(place) = self.unwritten.iter().position(|(at, _)| *at == order.seq)
                 && let Some((_, bytes)) = self.unwritten.remove(place)
             {
                 self.unwritten_bytes -= bytes;
             }
         }
-        self.forget_refused();
+        self.drop_refused();
         goes_further.then_some(from)
     }
 
     /// Learns that a fill has left a hole. Returns what it was to fill.
-    fn leave_unfilled(&mut self, seq: OrderSeq) -> Option<Range<Offset>> {
+    fn on_unfilled(&mut self, seq: OrderSeq) -> Option<Range<Offset>> {
         let order = self.pending.iter_mut().find(|order| order.seq == seq);
-        let was = order.map(|order| std::mem::replace(&mut order.then, Then::Refused));
-        self.forget_refused();
+        let was = order.map(|order| std::mem::replace(&mut order.outcome, OrderOutcome::Refused));
+        self.drop_refused();
         match was {
-            Some(Then::Filled(range)) => Some(range),
+            Some(OrderOutcome::Filled(range)) => Some(range),
             Some(_) | None => None,
         }
     }
@@ -251,18 +251,18 @@ impl Orders {
     /// before that was found: its report proves nothing.
     pub(super) fn distrust_fills(&mut self, hole: &Range<Offset>) {
         for order in &mut self.pending {
-            if let Then::Filled(filled) = &order.then
+            if let OrderOutcome::Filled(filled) = &order.outcome
                 && filled.start < hole.end
                 && hole.start < filled.end
             {
-                order.then = Then::Nothing;
+                order.outcome = OrderOutcome::Nothing;
             }
         }
     }
 
     /// Drops refused orders that nothing stands before: no report on them is waited for.
-    fn forget_refused(&mut self) {
-        let is_refused = |order: &mut PendingOrder| order.then == Then::Refused;
+    fn drop_refused(&mut self) {
+        let is_refused = |order: &mut PendingOrder| order.outcome == OrderOutcome::Refused;
         while self.pending.pop_front_if(is_refused).is_some() {}
     }
 
@@ -271,16 +271,16 @@ impl Orders {
         !self
             .pending
             .iter()
-            .any(|order| order.then == Then::Voted(vote))
+            .any(|order| order.outcome == OrderOutcome::Voted(vote))
     }
 
     /// The mark once all orders are done, where it is `mark` now.
     pub(super) fn mark_after(&self, mark: Mark) -> Mark {
-        if self.holding_back == 0 {
+        if self.early_ack_blockers == 0 {
             return mark;
         }
         let ordered = |order: &PendingOrder| {
-            if let Then::Marked(mark) = order.then {
+            if let OrderOutcome::Marked(mark) = order.outcome {
                 Some(mark)
             } else {
                 None
@@ -290,10 +290,10 @@ impl Orders {
     }
 
     /// Whether the order that clears a suspect is on its way.
-    pub(super) fn is_marking_clean(&self) -> bool {
+    pub(super) fn is_clearing_mark(&self) -> bool {
         self.pending
             .iter()
-            .any(|order| order.then == Then::Marked(Mark::Clean))
+            .any(|order| order.outcome == OrderOutcome::Marked(Mark::Clean))
     }
 
     /// The end that all orders up to `seq` have brought the log to, as it is now: a later truncation that is
@@ -305,7 +305,8 @@ impl Orders {
         if self.truncations == 0 {
             return Some(at);
         }
-        let cut = |order: &&PendingOrder| order.seq > seq && order.then == Then::Truncated;
+        let cut =
+            |order: &&PendingOrder| order.seq > seq && order.outcome == OrderOutcome::Truncated;
         Some(
             self.pending
                 .iter()
@@ -324,9 +325,9 @@ impl Replica {
             Stage::Durable => true,
             Stage::Unfilled => {
                 // Asked for again in its time.
-                self.state.orders.wrote(completion.seq);
-                if let Some(batches) = self.state.orders.leave_unfilled(completion.seq) {
-                    self.state.holes.did_not_fit(&batches);
+                self.state.orders.on_written(completion.seq);
+                if let Some(batches) = self.state.orders.on_unfilled(completion.seq) {
+                    self.state.holes.on_misfit(&batches);
                 }
                 return;
             }
@@ -349,7 +350,7 @@ impl Replica {
         let Some(end) = state.orders.end_after(completion.seq) else {
             return; // reported at an earlier stage already, or with a later order
         };
-        state.orders.wrote(completion.seq);
+        state.orders.on_written(completion.seq);
         state.orders.written = state.orders.written.max(end);
         if is_durable {
             state.orders.durable = state.orders.durable.max(end);
@@ -357,23 +358,24 @@ impl Replica {
         }
         let written = self.state.orders.written;
         self.state.tail.trim(written, TAIL_WEIGHT_MAX);
-        self.durability_moved(cx);
+        self.on_durability_advanced(cx);
         self.assert_invariants();
     }
 
     fn finish_orders(&mut self, seq: OrderSeq, cx: &mut Cx<'_>) {
         let is_done = |order: &mut PendingOrder| order.seq <= seq;
         while let Some(order) = self.state.orders.pending.pop_front_if(is_done) {
-            self.state.orders.holding_back -= usize::from(holds_back(&order.then, cx));
-            match order.then {
-                Then::Nothing | Then::Appended(_) | Then::Refused => {}
-                Then::Truncated => self.state.orders.truncations -= 1,
-                Then::Voted(vote) => self.on_vote_stored(vote, cx),
-                Then::Marked(mark) => self.state.on_marked(mark, cx),
-                Then::Filled(range) => self.state.on_filled(range, cx),
+            self.state.orders.early_ack_blockers -=
+                usize::from(blocks_early_acks(&order.outcome, cx));
+            match order.outcome {
+                OrderOutcome::Nothing | OrderOutcome::Appended(_) | OrderOutcome::Refused => {}
+                OrderOutcome::Truncated => self.state.orders.truncations -= 1,
+                OrderOutcome::Voted(vote) => self.on_vote_stored(vote, cx),
+                OrderOutcome::Marked(mark) => self.state.on_marked(mark, cx),
+                OrderOutcome::Filled(range) => self.state.on_filled(range, cx),
             }
         }
-        self.state.orders.forget_refused();
+        self.state.orders.drop_refused();
     }
 
     /// An append could not be written. What is not committed of it is given up, as if the replica had been killed
@@ -393,7 +395,7 @@ impl Replica {
         }
         let kept = from.max(self.state.committed);
         self.state.unstored = (kept > from).then_some(from);
-        self.state.forget_behind(kept, cx);
+        self.state.drop_after(kept, cx);
         if let Role::Follower(following) = &mut self.role {
             following.verified = following.verified.map(|verified| verified.min(kept));
         }
@@ -431,7 +433,7 @@ impl Replica {
         state.orders.abandon(cx);
         state.unstored = None;
         cx.queries.forget_fills(state.id);
-        state.holes.ask_nobody();
+        state.holes.stop_requesting();
         if state.id != TopicPartition::METADATA {
             state.tail = Tail::default();
         }
@@ -443,12 +445,12 @@ impl Replica {
     }
 
     /// Something has become written or durable: tell the leader, or commit.
-    fn durability_moved(&mut self, cx: &mut Cx<'_>) {
+    fn on_durability_advanced(&mut self, cx: &mut Cx<'_>) {
         match &self.role {
             Role::Leader(_) => self.act_as_leader(cx, |leader, cx| leader.advance_committed(cx)),
             Role::Follower(_) => {
                 self.acknowledge(cx);
-                self.review_suspicion(cx);
+                self.review_suspect(cx);
             }
             Role::PreCandidate(_) | Role::Candidate(_) => {}
         }
@@ -459,7 +461,7 @@ impl ReplicaState {
     /// How far this replica's word goes in memory: ahead of the disk only once the mark that admits it is durable, and
     /// the epoch that it is given in.
     pub(super) fn appended(&self) -> Position {
-        if self.orders.holding_back == 0 {
+        if self.orders.early_ack_blockers == 0 {
             self.orders.written()
         } else {
             self.orders.durable()
@@ -469,12 +471,14 @@ impl ReplicaState {
 
 /// Whether nothing may be said ahead of the disk while this is on its way there: a start that does not find it would
 /// not know that something was said, or in which epoch, and would be cleared of suspicion by a leader of an earlier one.
-fn holds_back(then: &Then, cx: &mut Cx<'_>) -> bool {
-    match then {
-        Then::Marked(_) => true,
-        Then::Voted(_) => !cx.fx.mutant(Mutant::AcknowledgesBeforeVoteDurable),
-        Then::Nothing | Then::Appended(_) | Then::Refused | Then::Truncated | Then::Filled(_) => {
-            false
-        }
+fn blocks_early_acks(outcome: &OrderOutcome, cx: &mut Cx<'_>) -> bool {
+    match outcome {
+        OrderOutcome::Marked(_) => true,
+        OrderOutcome::Voted(_) => !cx.fx.mutant(Mutant::AcknowledgesBeforeVoteDurable),
+        OrderOutcome::Nothing
+        | OrderOutcome::Appended(_)
+        | OrderOutcome::Refused
+        | OrderOutcome::Truncated
+        | OrderOutcome::Filled(_) => false,
     }
 }

@@ -20,7 +20,7 @@ pub(super) struct Progress {
     /// Whether the follower is known to have `next`: entries are then sent without waiting for answers.
     pub(super) replicating: bool,
     /// The follower has said that its log equals the leader's, and no break of the link since may have taken anything of it.
-    pub(super) is_known: bool,
+    pub(super) is_confirmed: bool,
     /// The follower's log was last known to equal the leader's up to here, in its memory; `None` until it has said.
     verified: Option<Position>,
     /// The follower has this in memory, at least, where the topic's policy lets that count.
@@ -36,7 +36,7 @@ pub(super) struct Progress {
     /// The query that fetches the entries from `next` on from disk; void once `next` is another.
     pub(super) reading: Option<QueryId>,
     /// The committed position that it has last been told.
-    pub(super) told: Position,
+    pub(super) told_committed: Position,
     /// The leader's end, and when that was: once the follower has it, it was current at that time.
     lag_mark: (Position, Instant),
     /// When the follower was last current.
@@ -49,7 +49,7 @@ impl Progress {
         Self {
             next: end,
             replicating: false,
-            is_known: false,
+            is_confirmed: false,
             verified: None,
             appended: Position::default(),
             durable: Position::default(),
@@ -57,14 +57,14 @@ impl Progress {
             inflight: VecDeque::new(),
             waiting_since: None,
             reading: None,
-            told: Position::default(),
+            told_committed: Position::default(),
             lag_mark: (end, now),
             current_at: now,
         }
     }
 
     /// Whether another message with entries may be sent.
-    pub(super) fn has_room(&self) -> bool {
+    pub(super) fn can_send(&self) -> bool {
         if self.reading.is_some() {
             return false;
         }
@@ -86,7 +86,7 @@ impl Progress {
     }
 
     /// Entries of this weight, or a probe of weight 0, have been sent; they end at `end`.
-    pub(super) fn sent(&mut self, end: Position, weight: usize, now: Instant) {
+    pub(super) fn on_sent(&mut self, end: Position, weight: usize, now: Instant) {
         let counted = self.inflight.back();
         if weight > 0 && counted.is_none_or(|(counted, _)| *counted < end) {
             self.inflight.push_back((end, weight));
@@ -100,7 +100,7 @@ impl Progress {
     }
 
     /// The follower has answered that its log equals the leader's up to `verified`; the leader's ends at `leader_end`.
-    pub(super) fn matched(
+    pub(super) fn on_matched(
         &mut self,
         verified: Position,
         appended: Position,
@@ -109,15 +109,15 @@ impl Progress {
         now: Instant,
     ) {
         self.verified = Some(verified);
-        self.is_known = true;
+        self.is_confirmed = true;
         self.appended = self.appended.max(appended);
         self.durable = self.durable.max(durable);
         if !self.replicating {
             self.replicating = true;
-            self.go_on_from(verified);
+            self.set_next(verified);
             self.inflight.retain(|(end, _)| *end <= verified);
         }
-        self.go_on_from(self.next.max(verified));
+        self.set_next(self.next.max(verified));
         while self
             .inflight
             .pop_front_if(|(end, _)| *end <= appended)
@@ -137,46 +137,51 @@ impl Progress {
 
     /// The follower does not have `previous`, which it was asked for; the logs can share no more than `common`.
     /// An answer to an earlier question says nothing that the present one will not.
-    pub(super) fn diverged(&mut self, previous: Position, common: Position, ignores_regress: bool) {
+    pub(super) fn on_diverged(
+        &mut self,
+        previous: Position,
+        common: Position,
+        ignores_regress: bool,
+    ) {
         // While messages are under way the follower may refuse what comes behind one that it had no room for. Where it has
         // said that it has everything durably, and does not, it was deleted and made again.
         let is_idle = self.waiting_since.is_none() && !ignores_regress;
         if self.replicating && !is_idle || previous != self.next {
             return;
         }
-        self.is_known = false;
+        self.is_confirmed = false;
         self.verified = self.verified.map(|verified| verified.min(common));
         self.appended = self.appended.min(common);
         self.durable = self.durable.min(common);
-        self.ask_from(common.min(self.next));
+        self.probe_from(common.min(self.next));
         self.inflight.retain(|(end, _)| *end <= self.next);
     }
 
     /// What was under way may be lost: asks for what the follower was last known to have, or for the leader's
     /// `end` where nothing is known. It counts until the follower has said that it does not have it: as long as it
     /// writes nothing it says nothing of itself, and what waits for its disk is known to nobody else.
-    pub(super) fn ask_anew(&mut self, end: Position, forgets: bool) {
-        self.ask_from(self.verified.unwrap_or(end));
+    pub(super) fn restart_probing(&mut self, end: Position, forgets: bool) {
+        self.probe_from(self.verified.unwrap_or(end));
         if forgets {
             self.inflight.clear();
         }
     }
 
     /// The link has broken and is there again: the follower may be another start of its broker.
-    pub(super) fn ask_after_break(&mut self, end: Position) {
-        self.is_known = false;
-        self.ask_anew(end, false);
+    pub(super) fn restart_probing_on_new_link(&mut self, end: Position) {
+        self.is_confirmed = false;
+        self.restart_probing(end, false);
     }
 
-    fn ask_from(&mut self, next: Position) {
+    fn probe_from(&mut self, next: Position) {
         self.replicating = false;
-        self.go_on_from(next);
+        self.set_next(next);
         self.waiting_since = None;
     }
 
     /// Moves `next`. What is being read from disk for the old one is not taken for entries behind the new one: of
     /// two positions with one offset, one may have a note before it that the other has not.
-    fn go_on_from(&mut self, next: Position) {
+    fn set_next(&mut self, next: Position) {
         if next != self.next {
             self.next = next;
             self.reading = None;
@@ -204,27 +209,27 @@ mod tests {
         let mut progress = Progress::new(at(0), Instant(0));
         let says = |progress: &mut Progress, verified: i64, appended: i64| {
             let (verified, appended) = (at(verified), at(appended));
-            progress.matched(verified, appended, appended, end, Instant(0));
+            progress.on_matched(verified, appended, appended, end, Instant(0));
         };
         says(&mut progress, 0, 0);
         let most = i64::try_from(INFLIGHT_MESSAGES_MAX).unwrap();
         for n in 1..=most {
-            assert!(progress.has_room());
-            progress.sent(at(n), 1, Instant(0));
+            assert!(progress.can_send());
+            progress.on_sent(at(n), 1, Instant(0));
         }
-        assert!(!progress.has_room(), "the window is full");
-        progress.ask_anew(end, false);
+        assert!(!progress.can_send(), "the window is full");
+        progress.restart_probing(end, false);
         assert!(progress.is_window_full(), "it may have come");
-        progress.sent(at(0), 0, Instant(0));
+        progress.on_sent(at(0), 0, Instant(0));
         says(&mut progress, most, 0);
-        assert!(!progress.has_room(), "it has come and waits for the disk");
-        progress.ask_anew(end, false);
+        assert!(!progress.can_send(), "it has come and waits for the disk");
+        progress.restart_probing(end, false);
         says(&mut progress, most, 1);
-        assert!(progress.has_room(), "one of it is written");
-        progress.sent(at(most + 1), 1, Instant(0));
-        progress.ask_anew(end, false);
+        assert!(progress.can_send(), "one of it is written");
+        progress.on_sent(at(most + 1), 1, Instant(0));
+        progress.restart_probing(end, false);
         says(&mut progress, most, 1);
-        assert!(progress.has_room(), "the last has been lost");
+        assert!(progress.can_send(), "the last has been lost");
         assert_eq!(progress.next, at(most));
     }
 
@@ -234,13 +239,13 @@ mod tests {
             (position(2, 50, 2), position(2, 40, 2), position(1, 40, 1));
         let mut progress = Progress::new(end, Instant(0));
         let matched = |progress: &mut Progress, verified: Position| {
-            progress.matched(verified, verified, verified, end, Instant(0));
+            progress.on_matched(verified, verified, verified, end, Instant(0));
         };
-        progress.ask_from(behind_note);
+        progress.probe_from(behind_note);
         progress.reading = Some(QueryId(1));
         matched(&mut progress, behind_note);
         assert_eq!(progress.reading, Some(QueryId(1)), "it is still wanted");
-        progress.ask_from(before_note);
+        progress.probe_from(before_note);
         assert_eq!((progress.next, progress.reading), (before_note, None));
         progress.reading = Some(QueryId(2));
         matched(&mut progress, behind_note);

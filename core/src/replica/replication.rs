@@ -36,10 +36,10 @@ impl Replica {
         }
     }
 
-    /// [`LeaderView::on_room`], if it leads.
-    pub(crate) fn on_room(&mut self, broker: BrokerId, cx: &mut Cx<'_>) {
+    /// [`LeaderView::on_peer_has_room`], if it leads.
+    pub(crate) fn on_peer_has_room(&mut self, broker: BrokerId, cx: &mut Cx<'_>) {
         if let Some(mut leader) = self.leader_mut() {
-            leader.on_room(broker, cx);
+            leader.on_peer_has_room(broker, cx);
         }
     }
 }
@@ -52,7 +52,13 @@ impl ReplicaState {
     }
 
     /// Reads batches from disk for a peer that has lost them.
-    pub(super) fn read_for(&self, peer: Voter, offset: Offset, end: Offset, cx: &mut Cx<'_>) {
+    pub(super) fn read_disk_for_fill(
+        &self,
+        peer: Voter,
+        offset: Offset,
+        end: Offset,
+        cx: &mut Cx<'_>,
+    ) {
         self.read_disk(offset, end, Waiter::Fill(peer, offset), cx);
     }
 
@@ -79,29 +85,32 @@ impl LeaderView<'_> {
 
     fn replicate_to(&mut self, follower: Voter, cx: &mut Cx<'_>) {
         while cx.links.reaches(follower) && self.state.is_served(follower, cx.links) {
-            let committed = self.exposed();
+            let committed = self.exposed_committed();
             let directory = cx.links.directory(follower.broker);
             let is_full = !directory.takes_records() && self.state.id != TopicPartition::METADATA;
             let Some(progress) = self.leading.progress.get_mut(&follower) else {
                 return;
             };
-            if !progress.has_room() {
+            if !progress.can_send() {
                 return;
             }
             let next = progress.next;
-            let eager =
-                self.state.config.eager && progress.replicating && progress.told < committed;
+            let eager = self.state.config.eager
+                && progress.replicating
+                && progress.told_committed < committed;
             let note = self.state.notes.get(next.notes);
             let is_note = note.is_some_and(|note| note.offset == next.end_offset);
             // A disk that is full or behind takes notes; records wait until it has room, and who lags is looked after.
-            let only_asks = !progress.replicating && progress.is_window_full();
-            if next == self.state.end || only_asks || is_full && !is_note {
+            let only_probes = !progress.replicating && progress.is_window_full();
+            if next == self.state.end || only_probes || is_full && !is_note {
                 if !progress.replicating || eager {
                     self.send_entries(follower, Vec::new(), cx);
-                } else if progress.told < committed {
-                    self.leading.tick_by(cx.now + cx.timing.heartbeat_interval);
+                } else if progress.told_committed < committed {
+                    self.leading
+                        .schedule_tick(cx.now + cx.timing.heartbeat_interval);
                 } else if next != self.state.end {
-                    self.leading.tick_by(cx.now + cx.timing.retry_interval);
+                    self.leading
+                        .schedule_tick(cx.now + cx.timing.retry_interval);
                 }
                 return;
             }
@@ -119,8 +128,8 @@ impl LeaderView<'_> {
     }
 
     /// Committed as followers may be told: nothing before this leader's opening is.
-    fn exposed(&self) -> Position {
-        if self.leading.shows(self.state.committed) {
+    fn exposed_committed(&self) -> Position {
+        if self.leading.exposes(self.state.committed) {
             self.state.committed
         } else {
             Position::default()
@@ -129,7 +138,7 @@ impl LeaderView<'_> {
 
     /// Sends entries from where the follower is; none asks what it has, or tells what is committed.
     fn send_entries(&mut self, follower: Voter, entries: Vec<Entry>, cx: &mut Cx<'_>) {
-        let committed = self.exposed();
+        let committed = self.exposed_committed();
         let leader_end = self.state.end;
         let retry_at = cx.now + cx.timing.retry_interval;
         let Some(progress) = self.leading.progress.get_mut(&follower) else {
@@ -141,9 +150,9 @@ impl LeaderView<'_> {
             .iter()
             .fold(previous, |at, entry| entry.position_after(at));
         let probe = !progress.replicating;
-        progress.sent(end, weight, cx.now);
-        progress.told = committed;
-        self.leading.tick_by(retry_at);
+        progress.on_sent(end, weight, cx.now);
+        progress.told_committed = committed;
+        self.leading.schedule_tick(retry_at);
         let flush = self.state.config.flush;
         let append = Append {
             previous,
@@ -209,7 +218,8 @@ impl LeaderView<'_> {
             .is_none_or(|entry| entry.offset() != next.end_offset)
         {
             // Damaged, or the store had not got there: look again later.
-            self.leading.tick_by(cx.now + cx.timing.retry_interval);
+            self.leading
+                .schedule_tick(cx.now + cx.timing.retry_interval);
             return;
         }
         self.send_entries(follower, entries, cx);
@@ -243,16 +253,16 @@ impl LeaderView<'_> {
                     appended <= end && verified <= end,
                     "a follower matches no more than the leader has"
                 );
-                progress.matched(verified, appended, durable, end, cx.now);
+                progress.on_matched(verified, appended, durable, end, cx.now);
                 progress.eligible = eligible || cx.fx.mutant(Mutant::PrefersDamaged);
                 if progress.waiting_since.is_some() {
-                    self.leading.tick_by(retry_at);
+                    self.leading.schedule_tick(retry_at);
                 }
                 self.advance_committed(cx)?;
             }
             AppendReply::Diverged { previous, hint } => {
                 let ignores_regress = cx.fx.mutant(Mutant::IgnoresRegressedFollower);
-                progress.diverged(
+                progress.on_diverged(
                     previous,
                     self.state.notes.common(hint, end),
                     ignores_regress,
@@ -267,9 +277,9 @@ impl LeaderView<'_> {
     }
 
     /// Looks after what waits: followers that do not answer, commits not told, the ISR, a transfer.
-    pub(super) fn lead_on(&mut self, cx: &mut Cx<'_>) -> ControlFlow<Resignation> {
+    pub(super) fn on_tick(&mut self, cx: &mut Cx<'_>) -> ControlFlow<Resignation> {
         self.check_quorum(cx)?;
-        let committed = self.exposed();
+        let committed = self.exposed_committed();
         self.leading.tick_at = None;
         if self
             .leading
@@ -282,9 +292,11 @@ impl LeaderView<'_> {
         for (&follower, progress) in &mut self.leading.progress {
             let silent_since = progress.waiting_since;
             if silent_since.is_some_and(|since| cx.now.since(since) >= cx.timing.retry_interval) {
-                progress.ask_anew(self.state.end, cx.fx.mutant(Mutant::ForgetsWhatWaits));
+                progress.restart_probing(self.state.end, cx.fx.mutant(Mutant::ForgetsWhatWaits));
             }
-            if progress.replicating && progress.told < committed && progress.next == self.state.end
+            if progress.replicating
+                && progress.told_committed < committed
+                && progress.next == self.state.end
             {
                 untold.push(follower);
             }
@@ -298,13 +310,13 @@ impl LeaderView<'_> {
         self.replicate(cx);
         self.change_voters(cx);
         self.count_confirmations(cx);
-        self.ask_round_again(None, cx);
-        self.keep_ticking(cx);
+        self.send_round(None, cx);
+        self.schedule_next_tick(cx);
         ControlFlow::Continue(())
     }
 
     /// A leader ticks while a follower owes it an answer or lags; an idle partition costs nothing.
-    fn keep_ticking(&mut self, cx: &mut Cx<'_>) {
+    fn schedule_next_tick(&mut self, cx: &mut Cx<'_>) {
         let end = self.state.end;
         let owed = self.leading.progress.iter().any(|(&follower, progress)| {
             cx.links.reaches(follower)
@@ -313,31 +325,32 @@ impl LeaderView<'_> {
         });
         let owed = owed || self.leading.target_differs(&self.state.voters);
         if owed {
-            self.leading.tick_by(cx.now + cx.timing.retry_interval);
+            self.leading
+                .schedule_tick(cx.now + cx.timing.retry_interval);
         }
         // A voter that has proven nothing since it voted is not noticed by its link, which proved nothing before.
         let votes_count_until = self.leading.since + cx.timing.election_timeout;
         if cx.now < votes_count_until && !cx.fx.mutant(Mutant::CountsVotesForEver) {
-            self.leading.tick_by(votes_count_until);
+            self.leading.schedule_tick(votes_count_until);
         }
     }
 
     /// A replica asks whether it would be elected instead of this leader: it has stopped following, and is asked what
     /// it has, which tells it whom to follow. It may have everything, and would hear nothing more until the next
     /// entry; and none is appended while leadership is being handed to it.
-    pub(super) fn remind(&mut self, follower: Voter, cx: &mut Cx<'_>) {
+    pub(super) fn probe_follower(&mut self, follower: Voter, cx: &mut Cx<'_>) {
         if let Some(progress) = self.leading.progress.get_mut(&follower) {
-            progress.ask_anew(self.state.end, false);
+            progress.restart_probing(self.state.end, false);
             self.replicate_to(follower, cx);
         }
     }
 
     /// A broker takes records again: asks its replicas that lag what they have, since they may have turned some away.
-    fn on_room(&mut self, broker: BrokerId, cx: &mut Cx<'_>) {
+    fn on_peer_has_room(&mut self, broker: BrokerId, cx: &mut Cx<'_>) {
         let end = self.state.end;
         for (follower, progress) in &mut self.leading.progress {
             if follower.broker == broker && progress.lags(end) {
-                progress.ask_anew(end, false);
+                progress.restart_probing(end, false);
             }
         }
         self.replicate(cx);
@@ -347,11 +360,11 @@ impl LeaderView<'_> {
     pub(super) fn on_link_renewed(&mut self, broker: BrokerId, cx: &mut Cx<'_>) {
         for (follower, progress) in &mut self.leading.progress {
             if follower.broker == broker && !cx.fx.mutant(Mutant::SendsOnAfterBreak) {
-                progress.ask_after_break(self.state.end);
+                progress.restart_probing_on_new_link(self.state.end);
             }
         }
         self.replicate(cx);
         self.update_announcement(cx);
-        self.ask_round_again(Some(broker), cx);
+        self.send_round(Some(broker), cx);
     }
 }

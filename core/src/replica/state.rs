@@ -266,8 +266,8 @@ impl ReplicaState {
     ) {
         let mut from = self.me;
         if cx.fx.mutant(Mutant::IgnoresDirectoryId) {
-            let mut namesakes = self.voters.iter();
-            from = *namesakes
+            let mut same_broker = self.voters.iter();
+            from = *same_broker
                 .find(|voter| voter.broker == from.broker)
                 .unwrap_or(&from);
         }
@@ -350,18 +350,18 @@ impl ReplicaState {
     }
 
     /// Whether this replica's own vote for itself is worth something without everybody else's.
-    pub(super) fn may_start_election(&self, cx: &mut Cx<'_>) -> bool {
+    pub(super) fn can_win_by_majority(&self, cx: &mut Cx<'_>) -> bool {
         !self.mark.is_suspect() || cx.fx.mutant(Mutant::SuspectStartsElection)
     }
 
     /// Whether the vote that this replica gives to another is marked.
-    pub(super) fn is_marked(&self, cx: &mut Cx<'_>) -> bool {
+    pub(super) fn marks_its_vote(&self, cx: &mut Cx<'_>) -> bool {
         self.mark.is_suspect() && !cx.fx.mutant(Mutant::SuspectVotesUnmarked)
     }
 
     /// Hears from a candidate of changes of the voters that are lost, and refuses it, having more itself. Where they have
     /// made this replica a voter, nobody may be elected without its vote: so it may have to start an election.
-    pub(super) fn learn_of_lost(&mut self, changes: &[VoterChange]) {
+    pub(super) fn learn_lost_voter_changes(&mut self, changes: &[VoterChange]) {
         if self.creation_lost {
             return; // it has a vote by what its own journal knows, or none
         }
@@ -375,7 +375,7 @@ impl ReplicaState {
     }
 
     /// Whether a log that ends at `end` has everything that this replica may have helped to commit (Raft 5.4.1).
-    pub(super) fn is_current_enough(&self, end: Position, cx: &mut Cx<'_>) -> bool {
+    pub(super) fn is_up_to_date(&self, end: Position, cx: &mut Cx<'_>) -> bool {
         if cx.fx.mutant(Mutant::ComparesOffsetsOnly) {
             return end.end_offset >= self.end.end_offset;
         }

@@ -220,7 +220,7 @@ impl Quorum {
                 for change in self.links[me].clone().expire(self.now, &self.timing) {
                     let _ = change;
                     self.with(me, |replica, cx| {
-                        replica.review_trust(cx);
+                        replica.review_leader(cx);
                         replica.check_quorum(cx);
                     });
                 }
@@ -648,7 +648,7 @@ fn what_is_read_for_a_peer_and_dropped_meanwhile_is_not_sent() {
     quorum.with(follower, |replica, cx| {
         replica
             .state
-            .read_for(voter(leader), Offset(0), Offset(1), cx);
+            .read_disk_for_fill(voter(leader), Offset(0), Offset(1), cx);
         assert!(cx.queries.is_filling(PARTITION, voter(leader)));
         replica.state.truncate_to(end, cx);
         assert!(!cx.queries.is_filling(PARTITION, voter(leader)));
@@ -671,17 +671,19 @@ fn leadership_goes_to_whom_it_is_handed_without_a_timeout() {
 fn a_leader_that_is_deposed_tells_its_voters() {
     let mut quorum = Quorum::new(3);
     let old = quorum.elect();
-    let (successor, other) = ((old + 1) % 3, (old + 2) % 3);
-    // The third replica hears nothing of the successor, and goes on hearing the broker of the old leader.
-    quorum.cut = vec![(successor, other)];
-    assert!(quorum.with(old, |replica, cx| replica.transfer_to(voter(successor), cx)));
+    let (transfer_target, other) = ((old + 1) % 3, (old + 2) % 3);
+    // The third replica hears nothing of the transfer_target, and goes on hearing the broker of the old leader.
+    quorum.cut = vec![(transfer_target, other)];
+    assert!(quorum.with(old, |replica, cx| {
+        replica.transfer_to(voter(transfer_target), cx)
+    }));
     quorum.settle();
-    assert_eq!(quorum.leader(), Some(successor));
+    assert_eq!(quorum.leader(), Some(transfer_target));
     assert_eq!(quorum.replicas[other].leader(), None);
-    quorum.cut.push((successor, old));
+    quorum.cut.push((transfer_target, old));
     quorum.run(Duration::from_secs(5));
     let leader = quorum.leader().expect("the other two are a majority");
-    assert_eq!(leader, old, "it has the successor's opening");
+    assert_eq!(leader, old, "it has the transfer_target's opening");
 }
 
 #[test]
@@ -694,7 +696,7 @@ fn a_follower_that_is_asked_anew_stays_in_sync() {
     quorum.produce(leader).expect("there is room");
     let follower = voter((leader + 1) % 3).broker;
     quorum.with(leader, |replica, cx| {
-        replica.on_room(follower, cx);
+        replica.on_peer_has_room(follower, cx);
         replica.check_quorum(cx);
     });
     assert_eq!(in_sync(&quorum), 3, "it has what it had");

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use varve_core::effect::{Effect, NoticeKind, TrustLost};
+use varve_core::effect::{Effect, LeaderLost, NoticeKind};
 use varve_core::ids::{Incarnation, LeaderEpoch, TopicPartition, Voter};
 use varve_core::input::Input;
 use varve_core::peer::PeerIdentity;
@@ -40,7 +40,7 @@ impl Checker for GoneLeadersAreGone {
             let Effect::Notice(notice) = effect else {
                 continue;
             };
-            if let (NoticeKind::StartsElection(_, TrustLost::ProcessGone), Some(partition)) =
+            if let (NoticeKind::StartsElection(_, LeaderLost::ProcessGone), Some(partition)) =
                 (&notice.what, notice.partition)
                 && let Some(followed) = self.followed.get(&(step.node, partition))
                 && seen.runs(followed.leader, followed.incarnation)

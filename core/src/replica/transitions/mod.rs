@@ -447,7 +447,7 @@ impl Given {
         self.now = self.now + silent;
         self.hear_heartbeats((2..=4).filter(|&peer| peer != leader));
         self.links.expire(self.now, &self.timing);
-        self.block(&format!("n{leader} is silent"), Replica::review_trust);
+        self.block(&format!("n{leader} is silent"), Replica::review_leader);
     }
 }
 

@@ -57,9 +57,9 @@ impl Replica {
             .is_some_and(|mut leader| leader.transfer_to(to, cx))
     }
 
-    /// [`Leading::successor`], if it leads.
+    /// [`Leading::transfer_target`], if it leads.
     #[must_use]
-    pub(crate) fn successor(
+    pub(crate) fn transfer_target(
         &self,
         preference: &[Voter],
         now: Instant,
@@ -67,7 +67,7 @@ impl Replica {
         links: &Links,
     ) -> Option<Voter> {
         let leading = self.leading()?;
-        leading.successor(&self.state, preference, now, timing, links)
+        leading.transfer_target(&self.state, preference, now, timing, links)
     }
 
     /// [`Leading::is_current`], if it leads.
@@ -92,7 +92,7 @@ impl Leading {
     }
 
     /// The voter best suited to take over, if any: of those that may, the furthest; of equals the first in `preference`.
-    pub(super) fn successor(
+    pub(super) fn transfer_target(
         &self,
         state: &ReplicaState,
         preference: &[Voter],
@@ -110,7 +110,7 @@ impl Leading {
             .voters
             .iter()
             .filter_map(|voter| Some((voter, self.progress.get(voter)?)))
-            .filter(|(voter, progress)| may_take_over(**voter, progress, now, timing, links))
+            .filter(|(voter, progress)| can_take_over(**voter, progress, now, timing, links))
             .max_by_key(|(voter, progress)| (progress.durable, std::cmp::Reverse(rank(voter))))
             .map(|(voter, _)| *voter)
     }
@@ -138,7 +138,7 @@ impl LeaderView<'_> {
     /// Begins to hand leadership to a voter. Returns whether it can.
     pub(super) fn transfer_to(&mut self, to: Voter, cx: &mut Cx<'_>) -> bool {
         let is_voter = self.state.voters.contains(&to);
-        let opened = self.leading.shows(self.state.committed);
+        let opened = self.leading.exposes(self.state.committed);
         let mut ends_at = cx.now + cx.timing.election_timeout;
         if cx.fx.mutant(Mutant::NeverLeadsOn) {
             ends_at = Instant(u64::MAX);
@@ -147,7 +147,7 @@ impl LeaderView<'_> {
             .leading
             .progress
             .get(&to)
-            .is_some_and(|progress| may_take_over(to, progress, cx.now, cx.timing, cx.links));
+            .is_some_and(|progress| can_take_over(to, progress, cx.now, cx.timing, cx.links));
         if !is_voter || !opened || !reachable || self.leading.transfer.is_some() {
             return false;
         }
@@ -198,7 +198,7 @@ impl LeaderView<'_> {
                     cx.links.reaches(**voter)
                         && !offline
                         && cx.links.is_alive(voter.broker, cx.now, cx.timing)
-                        && progress.is_known
+                        && progress.is_confirmed
                         && (caught_up || !lags || keeps_laggards)
                 })
         };
@@ -228,7 +228,7 @@ impl LeaderView<'_> {
 
 /// Whether a voter can be asked to take over: reached and heard, with room on a disk that does not hang, following, and
 /// whole. One that sleeps, or cannot store its vote, would be waited for, and records refused meanwhile.
-fn may_take_over(
+fn can_take_over(
     voter: Voter,
     progress: &Progress,
     now: Instant,
