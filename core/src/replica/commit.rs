@@ -1,7 +1,8 @@
-//! Committing: what a majority has, and what may be acknowledged.
+//! The high watermark: what a majority has, and what may be acknowledged.
 //!
-//! "Has" is meant by the topic's `flush`: durably, or for records in memory. A voter has nothing that counts before it
-//! has the note that made it one: until then it is a learner to itself, and is deleted where the metadata want it no more.
+//! The topic's `flush` says what "has" means: durably, or for records also in memory. What a voter has counts only once
+//! its log has the note that made it a voter: until then it takes itself for a learner, and may be deleted if the
+//! metadata no longer want it.
 
 use std::ops::ControlFlow;
 
@@ -50,7 +51,7 @@ impl Replica {
 }
 
 impl ReplicaState {
-    /// How far this replica itself has the log by the topic's policy.
+    /// How far this replica itself has the log by the topic's `flush`.
     fn own_position(&self) -> Position {
         match self.config.flush {
             Flush::Commit => self.orders.durable(),
@@ -60,8 +61,8 @@ impl ReplicaState {
 }
 
 impl LeaderView<'_> {
-    /// Moves the high watermark to what a majority has by the topic's policy. Breaks where that commits a change of the
-    /// voters to others than this replica.
+    /// Advances the high watermark to what a majority has by the topic's `flush`. Breaks if that commits a voter change
+    /// that removes this replica.
     pub(super) fn advance_committed(&mut self, cx: &mut Cx<'_>) -> ControlFlow<Resignation> {
         let durable = self.majority(self.state.orders.durable(), |progress| progress.durable, cx);
         let mut reached = durable;
@@ -99,7 +100,7 @@ impl LeaderView<'_> {
         ControlFlow::Continue(())
     }
 
-    /// The greatest position that a majority of the voters has, each voter's own being given by `of`.
+    /// The greatest position that a majority of the voters has; `of` gives each follower's position.
     fn majority(
         &self,
         mine: Position,

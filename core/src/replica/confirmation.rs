@@ -1,13 +1,14 @@
-//! Leadership confirmation: whether a leader is still the current one, for what only that one can tell
-//! (counter-example 13).
+//! Leadership confirmation: whether a leader is still the current one, for requests that only the current leader can
+//! answer (counter-example 13).
 //!
-//! A deposed leader may not know that it is one. Its voters' brokers hear it as before, and where it handed
-//! leadership over itself, they voted for another without ever having doubted it: check-quorum says nothing of that.
-//! So, once such a request *has come*, it asks its voters whether they are in its epoch, and answers when a majority
-//! says so (ReadIndex; Raft dissertation, 6.4). A leader of a later epoch was elected by one of these, who was still in
-//! this epoch when it was asked: after the request had come. No clock enters into it.
+//! A deposed leader may not know that it is deposed. Its voters' brokers still hear its broker, and after a leadership
+//! transfer they have voted for another leader without ever losing this one, so check-quorum does not notice. So after
+//! such a request *has come*, the leader asks its voters whether they are in its epoch, and answers when a majority
+//! says so (ReadIndex; Raft dissertation, 6.4). Every later leader was elected with the vote of one of these voters,
+//! which was still in this epoch when it replied, after the request had come: so the request came before that election.
+//! No clock is involved.
 //!
-//! One round is under way at a time. Requests that come meanwhile were not there when it began: they share the next.
+//! One round is in progress at a time. Requests that come during a round share the next one.
 
 use std::collections::BTreeMap;
 
@@ -18,27 +19,27 @@ use crate::peer::{LeadershipRound, ReplicaBody};
 use super::leader::LeaderView;
 use super::{Cx, Replica};
 
-/// The rounds of one leadership.
+/// The confirmation rounds of one leader epoch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Rounds {
-    /// The latest that was begun.
+    /// The latest round that was begun.
     begun: LeadershipRound,
-    /// The latest that a majority has confirmed: `begun`, or the one before.
+    /// The latest round that a majority has confirmed: `begun`, or the one before it.
     confirmed: LeadershipRound,
-    /// Somebody waits for the one behind `begun`.
+    /// A request waits for the round after `begun`.
     next_requested: bool,
-    /// The latest that each voter has answered.
+    /// The latest round that each voter has confirmed.
     answered: BTreeMap<Voter, LeadershipRound>,
 }
 
-/// What has become of a round.
+/// The state of a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Confirmation {
     /// Not enough voters have answered yet.
     Pending,
-    /// This replica was the current leader, after the round was asked for.
+    /// This replica was the current leader at some time after the round was requested.
     Confirmed,
-    /// That leadership is over.
+    /// This replica does not lead in the round's epoch any more.
     LeadershipLost,
 }
 
@@ -49,7 +50,7 @@ impl Rounds {
 }
 
 impl Replica {
-    /// [`LeaderView::confirm_leadership`], if it leads: its epoch besides.
+    /// [`LeaderView::confirm_leadership`], if it leads; returns its epoch as well.
     pub(crate) fn confirm_leadership(
         &mut self,
         cx: &mut Cx<'_>,
@@ -59,7 +60,7 @@ impl Replica {
         Some((leader_epoch, round))
     }
 
-    /// What has become of that round of that epoch.
+    /// The state of a round of an epoch.
     #[must_use]
     pub(crate) fn confirmation(
         &self,
@@ -80,8 +81,8 @@ impl Replica {
 }
 
 impl LeaderView<'_> {
-    /// Asks the voters whether this replica is still the current leader. Returns the round to wait for: the one begun now, or
-    /// the one behind that under way.
+    /// Asks the voters whether this replica is still the current leader. Returns the round to wait for: the one begun
+    /// here, or the one after that in progress.
     fn confirm_leadership(&mut self, cx: &mut Cx<'_>) -> LeadershipRound {
         let round = self.leading.rounds.begun.next();
         if self.leading.rounds.is_under_way() {
@@ -99,7 +100,7 @@ impl LeaderView<'_> {
         self.count_confirmations(cx);
     }
 
-    /// Asks the voters that have not answered the round under way: those of this broker, or all.
+    /// Sends the round in progress to the voters that have not confirmed it: to those of this broker, or to all.
     pub(super) fn send_round(&mut self, broker: Option<BrokerId>, cx: &mut Cx<'_>) {
         if !self.leading.rounds.is_under_way() {
             return;
@@ -108,13 +109,14 @@ impl LeaderView<'_> {
             .schedule_tick(cx.now + cx.timing.retry_interval);
         let rounds = &self.leading.rounds;
         let round = rounds.begun;
-        let open = |voter: &Voter| {
+        let unconfirmed = |voter: &Voter| {
             broker.is_none_or(|broker| voter.broker == broker)
                 && rounds.answered.get(voter) != Some(&round)
                 && cx.links.reaches(*voter)
         };
-        let asked: Vec<Voter> = self.state.other_voters().into_iter().filter(open).collect();
-        for voter in asked {
+        let mut voters = self.state.other_voters();
+        voters.retain(unconfirmed);
+        for voter in voters {
             self.state
                 .send(voter, ReplicaBody::ConfirmLeadership { round }, cx);
         }
@@ -128,14 +130,14 @@ impl LeaderView<'_> {
         cx: &mut Cx<'_>,
     ) {
         if leader_epoch != self.state.vote.leader_epoch {
-            return; // a later epoch has been entered by `receive`; an earlier one had other rounds
+            return; // `receive` has entered a later epoch; rounds of an earlier one do not count
         }
         let answered = self.leading.rounds.answered.entry(from).or_default();
         *answered = round.max(*answered);
         self.count_confirmations(cx);
     }
 
-    /// Confirms the round under way once a majority of the voters has answered it.
+    /// Confirms the round in progress once a majority of the voters has confirmed it.
     pub(super) fn count_confirmations(&mut self, cx: &mut Cx<'_>) {
         let rounds = &mut self.leading.rounds;
         let answers = self.state.voters.iter().filter(|voter| {

@@ -1,13 +1,13 @@
-//! Who leads: trust in a leader, pre-vote, vote.
+//! Who leads: leader timeout, pre-vote, vote.
 //!
-//! A follower trusts its leader while it hears the leader's *broker*, in the incarnation that made the announcement and
-//! with a disk that does not hang; no partition has a timer of its own while all is well. When trust is lost it
-//! asks first whether it would win (pre-vote, Raft dissertation 9.6), so that a replica that merely cannot hear
-//! does not depose a leader whom the others trust.
+//! A follower follows its leader while it hears heartbeats from the leader's *broker*, in the incarnation that made the
+//! announcement and with a disk that does not hang; no partition has a timer of its own while all is well. When the
+//! leader is lost, the follower first asks whether it would win (pre-vote, Raft dissertation 9.6), so that a replica
+//! that only cannot hear the leader does not depose one that the others follow.
 //!
-//! A *suspect* may have lost what it acknowledged. Its votes are marked. A candidate wins with a majority of
-//! unmarked votes, or with the votes of *all* voters: then whoever holds an acknowledged record has been asked,
-//! and the longest log that is left has won (counter-example 4).
+//! A *suspect* may have lost what it acknowledged. Its votes are marked. A candidate wins with a majority of unmarked
+//! votes, or with the votes of *all* voters: then every replica that holds an acknowledged record has voted, and the
+//! longest log that is left has won (counter-example 4).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -22,51 +22,52 @@ use crate::time::Instant;
 
 use super::{Cx, Replica, Role};
 
-/// A replica that takes entries from a leader, or waits for one.
+/// The state of a replica that takes entries from a leader, or waits for one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Following {
-    /// Who leads the replica's epoch, once it has said so.
+    /// Who leads the replica's epoch; `None` until the leader has sent an append.
     pub(super) leader: Option<Voter>,
-    /// The start of the leader's broker that made the announcement.
+    /// The incarnation of the leader's broker that announced the leader.
     pub(super) incarnation: Incarnation,
-    /// The incoming link on which it last made the announcement.
+    /// The session (incoming connection) on which the leader's broker last announced it.
     pub(super) session: u64,
-    /// This replica's log equals the leader's up to here; `None` until that has been found out.
+    /// This replica's log equals the leader's up to here; `None` until the first append has matched.
     pub(super) verified: Option<Position>,
-    /// What was last acknowledged to it: appended, durable, and whether it is eligible.
+    /// What this replica last acknowledged to the leader: appended, durable, and whether it is eligible.
     pub(super) acknowledged: Option<(Position, Position, bool)>,
-    /// It has been told that this leader has lost what this learner has committed.
+    /// The notice has been given that this leader's log lacks entries that this learner knows to be committed.
     pub(super) loss_reported: bool,
-    /// When this replica will start an election; none while it trusts the leader.
+    /// When this replica will start an election; `None` while it follows a leader.
     pub(super) election_at: Option<Instant>,
-    /// Why it will.
+    /// Why it will: how the leader was lost.
     pub(super) lost: Option<LeaderLost>,
 }
 
-/// A round of asking for votes.
+/// One round of pre-votes or votes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Campaign {
-    /// Who has granted, and whether the grant is marked.
+    /// Who has granted its vote, and whether the vote is marked.
     grants: BTreeMap<Voter, bool>,
-    /// The changes of the voters that this replica, or one that has granted, knows to be lost.
+    /// The voter changes that this replica, or a replica that has granted, knows to be lost.
     lost_voter_changes: Vec<VoterChange>,
-    /// When the round is given up and begun anew.
+    /// When this round times out and the next begins.
     pub(super) ends_at: Instant,
 }
 
-/// What the grants so far amount to.
+/// The result of counting the grants so far.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Tally {
     Undecided,
     Majority,
-    /// Only with marked votes, but with everybody's.
+    /// No majority of unmarked votes, but every voter has granted.
     Unanimous,
 }
 
 impl Replica {
-    /// Nobody leads as far as this replica knows: it will start an election after a timeout.
+    /// This replica knows no leader: it will start an election after a timeout.
     pub(super) fn wait_for_leader(&mut self, cx: &mut Cx<'_>) {
-        // A sole voter has nobody to wait for. A suspect may have lost the notes that made others voters besides.
+        // A sole voter has nobody to wait for, unless it is a suspect: that may have lost the notes that made others
+        // voters.
         let alone = self.state.voters == [self.state.me]
             && self.is_electable(cx)
             && !self.state.mark.is_suspect();
@@ -75,7 +76,7 @@ impl Replica {
         } else {
             cx.timing.election_timeout + self.election_delay(cx)
         };
-        // Without a directory nothing that an election needs can be stored.
+        // With the directory offline, the replica could not store its vote.
         let may_start = !self.state.orders.are_abandoned();
         self.role = Role::Follower(Following {
             election_at: may_start.then_some(cx.now + wait),
@@ -84,15 +85,18 @@ impl Replica {
         });
     }
 
-    /// Takes a higher epoch, which another replica is in. Whatever this replica was, it is a follower of nobody yet.
+    /// Enters a higher epoch that `other` is in. The replica becomes a follower without a leader, whatever its role
+    /// was.
     ///
-    /// Its former leader may not reach that other, and goes on being heard by this replica's broker: it is told.
+    /// Its former leader may not hear from `other`, while this replica's broker still hears the former leader: so this
+    /// replica sends it the new epoch.
     pub(crate) fn enter_epoch(&mut self, leader_epoch: LeaderEpoch, other: Voter, cx: &mut Cx<'_>) {
         assert!(
             leader_epoch > self.state.vote.leader_epoch,
             "leader epochs never go back"
         );
-        // Whoever does not hear of the epoch would trust it for as long as it hears its broker.
+        // A leader that resigns tells its voters: one that does not learn of the epoch would follow it for as long as
+        // it hears its broker.
         self.resign(Resignation::HigherEpoch, cx);
         self.state.store_vote(leader_epoch, None, cx);
         self.wait_for_leader(cx);
@@ -105,7 +109,7 @@ impl Replica {
         }
     }
 
-    /// Something is different about the broker of this replica's leader: does it still trust it?
+    /// The link to the leader's broker has changed: checks whether the leader is lost.
     pub(crate) fn review_leader(&mut self, cx: &mut Cx<'_>) {
         let Role::Follower(following) = &self.role else {
             return;
@@ -129,8 +133,8 @@ impl Replica {
         self.on_leader_lost(lost, cx);
     }
 
-    /// How long a replica waits before it starts an election, so that one is first. A damaged one lets all others go first: of equals
-    /// one that is whole should lead, who can be read everywhere.
+    /// Randomised delay before an election, so that one replica starts first. A replica with holes waits longer than
+    /// all others: of equals, one without holes should lead, since every offset can be read from it.
     fn election_delay(&self, cx: &mut Cx<'_>) -> Duration {
         let jitter_max = cx.timing.election_jitter_max;
         let behind_others = if self.state.holes.ranges().is_empty() {
@@ -141,8 +145,8 @@ impl Replica {
         behind_others + cx.jitter(jitter_max)
     }
 
-    /// How long a replica waits before it starts an election, where all voters have learnt at the same time that their leader leads
-    /// no more: so short that a drawn time alone would let two of them start one at once, so each has its turn.
+    /// Delay before an election where all voters learn at the same time that their leader is gone. It is so short that
+    /// with jitter alone two of them could start at once, so the voters take turns.
     fn election_turn(&self, cx: &mut Cx<'_>) -> Duration {
         let stagger = cx.timing.election_stagger;
         let others = self
@@ -216,10 +220,10 @@ impl Replica {
         self.campaign(cx);
     }
 
-    /// Asks whether this replica would be elected.
+    /// Starts the pre-vote: asks the voters whether they would vote for this replica.
     pub(super) fn start_election(&mut self, cx: &mut Cx<'_>) {
         if !self.may_be_needed_to_elect(cx) || !self.is_electable(cx) {
-            self.wait_for_leader(cx); // a learner waits to be found, a full disk for whoever has stored more
+            self.wait_for_leader(cx); // a learner waits for a leader, a replica whose disk is full for a leader that has stored more
             return;
         }
         let epoch = self.state.vote.leader_epoch.next();
@@ -239,24 +243,24 @@ impl Replica {
         self.count_pre_votes(cx);
     }
 
-    /// Whether this replica could lead, if it were elected: it has a vote for itself, its log is on its disk, and that takes
-    /// the vote. A disk that hangs does not, and nobody is helped by epochs that cannot be led.
+    /// Whether this replica could lead if it were elected: it may vote, all that is committed of its log is stored, and
+    /// its disk takes writes. With a disk that hangs it could only enter epochs in which it cannot lead.
     fn is_electable(&self, cx: &mut Cx<'_>) -> bool {
         let hangs = cx.disk_hangs && !cx.fx.mutant(Mutant::StartsElectionOnHungDisk);
         !self.state.is_unstored() && self.may_vote(cx) && !hangs
     }
 
-    /// Whether it may take this replica to elect a leader: it is a voter, or was one before a change that is not known to
-    /// be committed. Where others have lost that change, none of them has all that this replica has (Raft dissertation,
-    /// 4.2.2). What is known to be committed may be long ago, before it was one at all.
+    /// Whether an election may need this replica: it is a voter, or was one before a change that is not known to be
+    /// committed. If the others have lost that change, none of them has everything that this replica has (Raft
+    /// dissertation, 4.2.2). `committed` may be from long ago, from before it became a voter.
     fn may_be_needed_to_elect(&self, cx: &mut Cx<'_>) -> bool {
         let (known, at_creation) = (self.state.committed.notes, &self.state.voters_at_creation);
         let was_voter = self
             .state
             .notes
             .has_voter_since(self.state.me, known, at_creation);
-        // Nor is it known what becomes of a change that others have lost while nothing behind it is committed, whatever this
-        // replica has appended itself.
+        // The outcome of a lost change is open too, until something after it is committed, whatever this replica has
+        // appended itself.
         let is_named = |change: &VoterChange| {
             change.voters.contains(&self.state.me)
                 && !change.outcome_is_known_at(self.state.committed)
@@ -266,9 +270,9 @@ impl Replica {
             || self.state.lost_voter_changes.iter().any(is_named)
     }
 
-    /// Who must grant where the votes of all voters are needed: those of this replica's log, and those of changes that are
-    /// known to be lost. Whether such a change was committed nobody knows who lacks it, and by the voters before it this
-    /// replica may be the only one.
+    /// Who must grant where the votes of all voters are needed: the voters of this replica's log, and those of changes
+    /// that are known to be lost. A replica that lacks such a change cannot know whether it was committed, and without
+    /// it this replica might be the only voter.
     fn unanimity_set(&self, cx: &mut Cx<'_>) -> BTreeSet<Voter> {
         let mut unanimity_set: BTreeSet<Voter> = self.state.voters.iter().copied().collect();
         if !cx.fx.mutant(Mutant::IgnoresLostVoterChange) {
@@ -287,7 +291,7 @@ impl Replica {
         }
     }
 
-    /// Starts an election in the next epoch: votes for itself, durably, then asks.
+    /// Enters the next epoch as a candidate: votes for itself, and asks for votes once that vote is durable.
     fn campaign(&mut self, cx: &mut Cx<'_>) {
         let mut campaign = self.new_campaign(cx);
         campaign.grants.clear(); // its own vote counts once it is durable
@@ -300,10 +304,10 @@ impl Replica {
         }
     }
 
-    /// A vote is durable: only now may it be told.
+    /// The store reports a vote durable: it may be sent only from here on.
     pub(super) fn on_vote_stored(&mut self, vote: Vote, cx: &mut Cx<'_>) {
         if vote != self.state.vote {
-            return; // of an epoch that is over
+            return; // a vote of an earlier epoch
         }
         let Some(voted_for) = vote.voted_for else {
             return;
@@ -336,7 +340,7 @@ impl Replica {
             end,
             lost_voter_changes,
         } = candidate;
-        // The vote would have to be on the disk before it counts.
+        // The vote itself would have to be durable before it counts, which a disk that hangs cannot do.
         let hangs = cx.disk_hangs && !cx.fx.mutant(Mutant::PromisesOnHungDisk);
         let refusal = if leader_epoch <= self.state.vote.leader_epoch {
             Some(VoteRefusal::EpochOver)
@@ -360,12 +364,14 @@ impl Replica {
         }
         if !self.state.is_up_to_date(end, cx) {
             self.state.learn_lost_voter_changes(&lost_voter_changes);
-            // It has no leader either, and may have said otherwise when this replica asked.
+            // The candidate has no leader either, and may have refused this replica's pre-vote earlier because it had
+            // one.
             self.resend_vote_request(from.broker, cx);
         }
     }
 
-    /// Another is about to ask for votes, as soon as its own is on its disk: an election meanwhile would split them.
+    /// The candidate that this replica has just granted a pre-vote will ask for votes once its own is durable: an
+    /// election by this replica meanwhile would split the votes.
     fn defer_election(&mut self, cx: &mut Cx<'_>) {
         let later = cx.now + cx.timing.election_jitter_max + self.election_turn(cx);
         if let Role::Follower(following) = &mut self.role
@@ -386,7 +392,7 @@ impl Replica {
         }
     }
 
-    /// Records a grant, and asks any voter that the reply newly names. Whether it counted.
+    /// Records a grant, and asks the voters that the reply adds to the unanimity set. Returns whether the grant counts.
     fn take_grant(&mut self, from: Voter, reply: VoteReply, cx: &mut Cx<'_>) -> bool {
         let is_voter = self.state.counts_as_voter(from, cx);
         let asked = self.unanimity_set(cx);
@@ -396,7 +402,8 @@ impl Replica {
         if !reply.is_granted() || !is_voter && !asked.contains(&from) {
             return false;
         }
-        // A voter by a lost change alone is needed for unanimity, and does not count towards a majority.
+        // A replica that only a lost change names as voter is needed for unanimity, but does not count towards a
+        // majority.
         campaign.grants.insert(from, reply.marked || !is_voter);
         let known = &mut campaign.lost_voter_changes;
         for change in reply.lost_voter_changes {
@@ -412,14 +419,14 @@ impl Replica {
         true
     }
 
-    /// What this replica's own vote for itself is worth, where it counts.
+    /// This replica's vote for itself and whether it is marked; `None` where it does not count.
     fn own_grant(&self, cx: &mut Cx<'_>) -> Option<(Voter, bool)> {
         let counts = self.unanimity_set(cx).contains(&self.state.me);
         let marked = !self.state.can_win_by_majority(cx) || !self.state.is_voter();
         counts.then_some((self.state.me, marked))
     }
 
-    /// The changes of the voters that are known to be lost, and of which this log does not tell what has become.
+    /// The voter changes that are known to be lost and whose outcome this log does not decide.
     fn undecided_changes(&self) -> Vec<VoterChange> {
         let known = match &self.role {
             Role::PreCandidate(campaign) | Role::Candidate(campaign) => {
@@ -440,7 +447,7 @@ impl Replica {
         VoteRequest { end, .. }: VoteRequest,
         cx: &mut Cx<'_>,
     ) {
-        // `receive` has entered the epoch if it is above this replica's own.
+        // If the epoch is above this replica's own, `receive` has entered it.
         let same_epoch = leader_epoch == self.state.vote.leader_epoch;
         let free = self.state.vote.voted_for.is_none() || cx.fx.mutant(Mutant::VotesTwice);
         let again = self.state.vote.voted_for == Some(from);
@@ -516,11 +523,11 @@ impl Replica {
         }
     }
 
-    /// Whether this replica has a vote to give, be it to itself: none where it was made anew and has not caught up. It may
-    /// have been one that was deleted and has voted before, and whoever does not know of that counts it among all voters, as
-    /// it does itself by the voters of long ago.
-    /// Nor has a suspect whose creation the journal has lost, and that mark with it, unless its log makes it a voter, or a
-    /// change that its journal knows.
+    /// Whether this replica has a vote, for itself or others. It has none while it is new and has not caught up: an
+    /// earlier copy may have voted and been deleted, and others that do not know of that still count it among all
+    /// voters, as the new copy does itself while its log names old voters. Nor has a suspect whose creation the journal
+    /// has lost (and with it perhaps the mark [`Mark::New`]), unless its log or a lost change in its journal makes it a
+    /// voter.
     pub(super) fn may_vote(&self, cx: &mut Cx<'_>) -> bool {
         let has_vote = match self.state.mark {
             Mark::Clean | Mark::Volatile => true,
@@ -532,7 +539,7 @@ impl Replica {
         has_vote || cx.fx.mutant(Mutant::VotesMadeAgain)
     }
 
-    /// Whether there is a leader whom this replica has no reason to doubt.
+    /// Whether this replica knows a leader that is not lost; as leader itself, whether it still has a quorum.
     fn has_leader(&self, cx: &Cx<'_>) -> bool {
         match &self.role {
             Role::Leader(leading) => leading.has_quorum(&self.state, cx),
@@ -546,7 +553,7 @@ impl Replica {
     fn tally(&self, campaign: &Campaign, cx: &mut Cx<'_>) -> Tally {
         let majority = self.state.voters.len() / 2 + 1;
         let unmarked = campaign.grants.values().filter(|&&marked| !marked).count();
-        // A suspect's own word is no part of a majority; it wins with everybody's or not at all.
+        // A suspect cannot win by a majority: it wins by all voters or not at all.
         if unmarked >= majority && self.state.can_win_by_majority(cx) {
             Tally::Majority
         } else if self
@@ -561,7 +568,7 @@ impl Replica {
         }
     }
 
-    /// A voter can be reached (again): ask it what was perhaps lost.
+    /// A voter can be reached again: the request for its vote may have been lost, so it is sent again.
     pub(super) fn resend_vote_request(&mut self, broker: BrokerId, cx: &mut Cx<'_>) {
         let asks_later = matches!(self.role, Role::Candidate(_))
             && !self.state.orders.is_stored(self.state.vote);
@@ -570,7 +577,7 @@ impl Replica {
         }
     }
 
-    /// Asks those for their votes whose votes may be needed and who are among these.
+    /// Sends the request of the current round to the replicas in the unanimity set that `among` selects.
     fn request_votes(&self, among: impl Fn(Voter) -> bool, cx: &mut Cx<'_>) {
         let (leader_epoch, body) = match &self.role {
             Role::PreCandidate(_) => (
@@ -616,7 +623,7 @@ impl Replica {
                 self.state
                     .notice(NoticeKind::LeadsWithPossibleLoss(epoch), cx);
                 if self.state.mark.is_suspect() {
-                    // Nobody has more than this log: it is the partition's truth from here on.
+                    // No voter's log has more than this one, so it defines the partition's log from here on.
                     self.state.set_mark(Mark::Clean, cx);
                 }
                 self.become_leader(cx);
@@ -625,7 +632,7 @@ impl Replica {
     }
 }
 
-/// Why a follower has no reason to trust its leader any more; `None` while it has none to doubt it.
+/// How a follower has lost its leader; `None` while it has not.
 fn leader_lost(following: &Following, leader: Voter, cx: &Cx<'_>) -> Option<LeaderLost> {
     let Some(link) = cx.links.get(leader.broker) else {
         return Some(LeaderLost::Silent);
@@ -643,7 +650,7 @@ fn leader_lost(following: &Following, leader: Voter, cx: &Cx<'_>) -> Option<Lead
     if hangs && !cx.fx.mutant(Mutant::IgnoresStalledDisk) {
         return Some(LeaderLost::DiskStalled);
     }
-    // An announcement made on a connection that has been replaced holds only until the leader could have renewed it.
+    // An announcement from a session that has been replaced holds only until the leader has had time to renew it.
     let renewed = link.session == following.session || cx.fx.mutant(Mutant::TrustsWithoutRenewal);
     let (last_contact, lost) = if renewed {
         (link.last_contact, LeaderLost::Silent)

@@ -1,4 +1,4 @@
-//! Taking the leader's entries.
+//! The follower: appending the leader's entries and acknowledging them.
 
 use crate::effect::NoticeKind;
 use crate::hooks::{Mutant, Probe};
@@ -15,7 +15,7 @@ use super::{Cx, Replica, Role, TAIL_WEIGHT_MAX};
 const METADATA_UNWRITTEN_BYTES_MAX: usize = 8 << 20;
 
 impl Replica {
-    /// Takes entries, or a probe, from a leader (Raft 5.3).
+    /// Handles an append, with or without entries, from a leader (Raft 5.3).
     pub(super) fn on_append(
         &mut self,
         from: Voter,
@@ -24,13 +24,14 @@ impl Replica {
         cx: &mut Cx<'_>,
     ) {
         if leader_epoch < self.state.vote.leader_epoch {
-            // The answer carries this replica's epoch, which is all that a deposed leader needs to know.
+            // The reply carries this replica's epoch, which is all that a deposed leader needs to know.
             self.state.refuse_append(from, append.previous, cx);
             return;
         }
         assert!(!self.is_leader(), "an epoch has one leader");
         if self.state.orders.are_abandoned() {
-            // What will never be written is kept for as long as it is of use.
+            // The directory is offline, so nothing will be written; memory keeps what is not committed, and a bounded
+            // rest.
             self.state.tail.trim(self.state.committed, TAIL_WEIGHT_MAX);
         }
         self.follow(from, cx);
@@ -62,7 +63,7 @@ impl Replica {
         self.acknowledge(cx);
     }
 
-    /// This epoch has a leader, and this is its word on this connection.
+    /// Follows the leader of this epoch, which has sent an append over the present session.
     fn follow(&mut self, leader: Voter, cx: &mut Cx<'_>) {
         let link = cx.links.get(leader.broker);
         let incarnation = cx.links.incarnation(leader.broker).unwrap_or_default();
@@ -86,8 +87,8 @@ impl Replica {
         });
     }
 
-    /// Appends what this log does not have yet, having dropped what differs. Returns the position up to which
-    /// this log equals the leader's; `None` where that is no leader to follow.
+    /// Appends the entries that this log does not have, after truncating what differs. Returns the position up to which
+    /// this log equals the leader's; `None` if this replica must not follow that leader.
     fn take_entries(
         &mut self,
         previous: Position,
@@ -107,7 +108,8 @@ impl Replica {
             return Some(at);
         }
         if at < self.state.committed && !self.state.is_voter() {
-            // All voters have lost what was committed, and a learner is not asked for its vote. It keeps what it has.
+            // The voters have elected a leader without what this learner knows to be committed, so they have all lost
+            // it, and a learner has no vote to prevent that. It keeps its log.
             if let Role::Follower(following) = &mut self.role
                 && !std::mem::replace(&mut following.loss_reported, true)
             {
@@ -120,7 +122,8 @@ impl Replica {
             self.state.truncate_to(at, cx);
         }
         let from = self.state.end;
-        // Records that there is no room for come again when there is; notes go to the journal.
+        // Records that do not fit are dropped here, and the leader sends them again once there is room. Notes need only
+        // the journal.
         let (unstored, takes_records) = (
             self.state.is_unstored(),
             self.state.has_room_for_records(cx),
@@ -138,23 +141,23 @@ impl Replica {
         Some(self.state.end)
     }
 
-    /// Tells the leader how far this log equals its own, and whether it is eligible, where that has changed since it was last
-    /// told.
+    /// Acknowledges to the leader how far this log equals its own and whether this replica is eligible, if that differs
+    /// from the last acknowledgement.
     pub(super) fn acknowledge(&mut self, cx: &mut Cx<'_>) {
         let appended = self.state.appended();
         let trusted = !self.state.mark.is_suspect() || cx.fx.mutant(Mutant::PromotesSuspects);
-        // A replica that may soon be deleted must be made no voter: a leader to which it is wanted again by then would do so
-        // by an acknowledgement from before the deletion.
+        // A replica that may soon be deleted must not become a voter. If the metadata want it again after the deletion,
+        // the leader could otherwise make it one by an acknowledgement from before.
         let kept = !self.state.unwanted || cx.fx.mutant(Mutant::EligibleWhileUnwanted);
         let eligible = self.state.holes.ranges().is_empty() && trusted && kept;
         let Role::Follower(following) = &mut self.role else {
             return;
         };
         let (Some(leader), Some(verified)) = (following.leader, following.verified) else {
-            return; // nothing is known yet of how the logs compare
+            return; // the logs have not been compared yet
         };
         let appended = if self.state.orders.are_abandoned() {
-            verified // in memory, where alone it is
+            verified // the log is in memory only
         } else {
             appended.min(verified)
         };
@@ -175,7 +178,7 @@ impl Replica {
         self.state.send(leader, ReplicaBody::AppendReply(reply), cx);
     }
 
-    /// Whether its broker wants to delete it, once the leader says that it may.
+    /// Sets whether the broker wants to delete this replica, which it does once the leader has released it.
     pub(crate) fn set_unwanted(&mut self, unwanted: bool, cx: &mut Cx<'_>) {
         if self.state.unwanted != unwanted {
             self.state.unwanted = unwanted;
@@ -183,8 +186,8 @@ impl Replica {
         }
     }
 
-    /// A suspect is cleared once it is durable up to the end that a leader of its epoch or a later one had when it
-    /// first spoke to this incarnation: whatever was acknowledged with this replica's help is in that log.
+    /// Clears a suspect once it is durable up to the log end of the first leader that it has followed in this
+    /// incarnation, as of then: whatever this replica helped to acknowledge is in that log.
     fn try_clear_suspect(&mut self, leader_end: Position, cx: &mut Cx<'_>) {
         if !self.state.mark.is_suspect() || self.state.orders.is_clearing_mark() {
             return;
@@ -203,7 +206,7 @@ impl Replica {
         }
     }
 
-    /// Durability moved: a suspect may be cleared by it.
+    /// The durable position has moved: checks whether that clears a suspect.
     pub(super) fn review_suspect(&mut self, cx: &mut Cx<'_>) {
         if let Some(target) = self.state.suspect_until {
             self.try_clear_suspect(target, cx);
@@ -212,14 +215,15 @@ impl Replica {
 }
 
 impl ReplicaState {
-    /// Says that this log does not have `previous`, and where the leader should look for what they share.
+    /// Replies that this log does not have `previous`, with a hint where the leader should probe next.
     fn refuse_append(&self, leader: Voter, previous: Position, cx: &mut Cx<'_>) {
         let hint = self.notes.common(previous, self.end);
         let reply = AppendReply::Diverged { previous, hint };
         self.send(leader, ReplicaBody::AppendReply(reply), cx);
     }
 
-    /// Drops everything behind `to`: the leader of this epoch does not have it, so it was never committed.
+    /// Truncates the log to `to`, in memory and on disk: the leader of this epoch does not have the rest, so it was
+    /// never committed.
     pub(super) fn truncate_to(&mut self, to: Position, cx: &mut Cx<'_>) {
         assert!(
             to >= self.committed,
@@ -232,7 +236,7 @@ impl ReplicaState {
             .push(OrderKind::Truncate { to }, to, self.id, cx);
     }
 
-    /// Drops everything behind `to` from memory.
+    /// Drops everything after `to` from memory.
     pub(super) fn drop_after(&mut self, to: Position, cx: &mut Cx<'_>) {
         self.notes.truncate(to.notes);
         self.tail.truncate(to);
@@ -241,7 +245,8 @@ impl ReplicaState {
         }
         self.holes.truncate_to(to.end_offset);
         if !cx.fx.mutant(Mutant::ReadsWhatIsDropped) {
-            // What is being read for others may be of what is dropped. Who has not been answered asks again.
+            // Reads in progress for peers' fills may return what is dropped. A peer without a reply sends its request
+            // again.
             cx.queries.forget_fills(self.id);
         }
         self.end = to;
@@ -250,8 +255,8 @@ impl ReplicaState {
         }
     }
 
-    /// Whether this follower has room for records. Those of the metadata log may use the store's reserve, since it is by them
-    /// that topics are deleted, and are few: they need not wait for what others have waiting for the disk.
+    /// Whether this follower has room for records. Records of the metadata log may use the store's reserve, since
+    /// deleting a topic takes one. They are few, so they need not wait while other logs' records queue for the disk.
     fn has_room_for_records(&self, cx: &Cx<'_>) -> bool {
         match cx.directory {
             DirectoryState::Online => true,

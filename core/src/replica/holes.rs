@@ -1,10 +1,10 @@
 //! Damage below the durable end, and its repair.
 //!
-//! A replica with holes votes and leads by its journalled position (counter-example 6). It refuses reads inside a
-//! hole, asks every other voter and its leader, or its last one, for what they have of it, and takes what has the same
-//! offsets and epoch. It never truncates because of a hole, but for one case: a leader stands still at a hole above the
-//! high watermark that it cannot fill, and gives it up when a majority of the voters never had what is lost, or nobody has
-//! it.
+//! A replica with holes votes and leads by its journalled position (counter-example 6). It refuses reads inside a hole,
+//! requests the lost batches from every other voter and from its leader (or its last one), and takes those with the
+//! same offsets and epoch. It never truncates because of a hole, with one exception: a leader with a hole above the
+//! high watermark that nobody can fill cannot commit past it. It gives the hole up when a majority of the voters never
+//! had the lost records, or when no voter has them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -21,7 +21,7 @@ use crate::time::Instant;
 use super::state::ReplicaState;
 use super::{Cx, Replica};
 
-/// Bytes of batches in one answer to a request for what is lost.
+/// Bytes of batches in one reply to a fill request.
 const FILL_BYTES_MAX: usize = 1 << 20;
 
 /// The damaged ranges of one log.
@@ -29,20 +29,20 @@ const FILL_BYTES_MAX: usize = 1 << 20;
 pub(super) struct Holes {
     /// Ascending, not touching.
     ranges: Vec<Range<Offset>>,
-    /// When the peers are asked (again).
+    /// When the next fill request is due; `None` if there is nothing to request.
     request_at: Option<Instant>,
-    /// The next hole to ask for starts here or is the first behind it, so that one which nobody can fill does not keep
-    /// others waiting.
+    /// The next request is for the first hole that starts here or later, so that a hole which nobody can fill does not
+    /// block the others.
     next_from: Offset,
-    /// Where the hole started that was asked for last, and when.
+    /// Start of the hole that was last requested, and when.
     last_request: Option<(Offset, Instant)>,
-    /// Start of the hole whose batches did not fit: the one in front of it may not be what was written there, and is
-    /// asked for as well.
+    /// Start of the hole whose batches did not fit. The batch before the hole may not be the one that was written
+    /// there, so the next request includes it.
     misfit: Option<Offset>,
     denials: Denials,
 }
 
-/// Who has not the record at an offset, as voters say in an epoch.
+/// The voters that have denied, in one epoch, to have the record at an offset.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Denials {
     leader_epoch: LeaderEpoch,
@@ -87,17 +87,17 @@ impl Holes {
             .find(|&start| start > offset)
     }
 
-    /// Somebody can be asked who could not before.
+    /// A peer has become reachable: makes the next request due at once.
     pub(super) fn request_now(&mut self, now: Instant) {
         self.request_at = self.request_at.map(|_| now);
     }
 
-    /// Nothing can be filled any more.
-    pub(super) const fn stop_requesting(&mut self) {
+    /// The directory is offline: no hole can be filled.
+    pub(super) const fn stop_requests(&mut self) {
         self.request_at = None;
     }
 
-    /// The hole to ask for, in turn.
+    /// The hole to request next, round robin.
     fn next_to_request(&mut self, now: Instant) -> Option<Range<Offset>> {
         let behind = |hole: &&Range<Offset>| hole.start >= self.next_from;
         let hole = self
@@ -111,7 +111,7 @@ impl Holes {
         Some(hole)
     }
 
-    /// Notes what this voter says of the record at `offset`. What all have said of it in this epoch.
+    /// Records a voter's denial of the record at `offset`. Returns all denials of it in this epoch.
     fn record_denial(
         &mut self,
         leader_epoch: LeaderEpoch,
@@ -130,20 +130,20 @@ impl Holes {
         &self.denials.by
     }
 
-    /// Whether all of this is known, and so asked for already.
+    /// Whether this range lies within one known hole.
     fn cover(&self, hole: &Range<Offset>) -> bool {
         let mut ranges = self.ranges.iter();
         ranges.any(|range| range.start <= hole.start && hole.end <= range.end)
     }
 
-    /// Whether a batch lies in a hole, or reaches up to one from in front of it.
+    /// Whether a batch lies in a hole, or is the one directly before it.
     fn can_take(&self, batch: &Batch) -> bool {
         let (start, end) = (batch.header.base_offset, batch.header.next_offset());
         let mut ranges = self.ranges.iter();
         ranges.any(|hole| start < hole.end && hole.start <= end && end <= hole.end)
     }
 
-    /// Learns that these did not fit where they are missing, with nothing in front of them.
+    /// A fill with these batches did not fit its hole.
     pub(super) fn on_misfit(&mut self, batches: &Range<Offset>) {
         let mut ranges = self.ranges.iter();
         let hole = ranges.find(|hole| hole.contains(&batches.start));
@@ -162,7 +162,8 @@ impl Holes {
         let place = self
             .ranges
             .partition_point(|other| other.start < merged.start);
-        // One that was asked for and is here again was not filled by what came: to be asked for again, but not at once.
+        // A hole that was requested and is found again was not filled by what came: it is requested again, but not at
+        // once.
         let repeated = self
             .last_request
             .filter(|(start, _)| *start == merged.start);
@@ -184,7 +185,7 @@ impl Holes {
         }
     }
 
-    /// What is truncated needs no repair.
+    /// Drops the holes, or parts of them, that were truncated.
     pub(super) fn truncate_to(&mut self, end: Offset) {
         self.remove(&(end..Offset(i64::MAX)));
     }
@@ -195,7 +196,7 @@ impl Replica {
     pub(crate) fn on_hole(&mut self, range: Range<Offset>, cx: &mut Cx<'_>) {
         let written = self.state.orders.written().end_offset;
         if range.start >= range.end || range.start >= written {
-            return; // read before a truncation that has since removed it, or of a replica that was here before
+            return; // the read was before a truncation that removed the range, or of an earlier, deleted copy
         }
         cx.fx.probe(Probe::HoleFound);
         self.state
@@ -216,12 +217,13 @@ impl Replica {
         self.state.holes.containing(offset).is_some()
     }
 
-    /// Asks whoever may have it for a hole.
+    /// Requests the next hole from every replica that may have it.
     pub(super) fn request_fill(&mut self, cx: &mut Cx<'_>) {
         let Some(Range { start, end }) = self.state.holes.next_to_request(cx.now) else {
             return;
         };
-        // The next one is asked for by itself again: only so does a voter say that it never had a record.
+        // The record before the hole is requested only once: a voter's denial counts only for a request that starts at
+        // the hole itself.
         let misfit = &mut self.state.holes.misfit;
         let is_misfit = misfit.take_if(|misfit| *misfit == start).is_some();
         let reaches_back = is_misfit && start > self.state.log_start_offset;
@@ -241,14 +243,14 @@ impl Replica {
         self.state.holes.request_at = Some(cx.now + cx.timing.retry_interval);
     }
 
-    /// Whether nobody else can have what this replica has lost.
+    /// Whether no other replica can have what this one has lost.
     pub(crate) fn is_only_copy(&self) -> bool {
         self.holders().is_empty()
     }
 
-    /// Who may have what this replica has lost: the other voters, and its leader, since a learner whose log has no
-    /// voter note yet knows no voters. A learner that has lost sight of its leader for a moment hears nothing of it until
-    /// the next entry: whoever opened the last epoch of its log had all of it.
+    /// The replicas that may have what this one has lost: the other voters, and the leader, since a learner whose log
+    /// has no voter note yet knows no voters. A learner that does not know its present leader uses the one whose
+    /// opening is last in its log: that leader had all of the log.
     fn holders(&self) -> BTreeSet<Voter> {
         let leader = self.leader().or(self.state.notes.last_leader());
         let leader = leader.filter(|leader| *leader != self.state.me);
@@ -281,15 +283,16 @@ impl Replica {
         }
         match self.state.read_tail(offset, end, FILL_BYTES_MAX) {
             super::TailRead::Batches(batches) => self.send_fill(from, offset, batches, cx),
-            // One at a time: who has not been answered asks again.
+            // One read at a time for each peer: a peer without a reply requests again.
             super::TailRead::OnDisk if cx.queries.is_filling(self.state.id, from) => {}
             super::TailRead::OnDisk => self.state.read_disk_for_fill(from, offset, end, cx),
             super::TailRead::Hole(_) => {}
         }
     }
 
-    /// What it is worth that this replica has not a record. Nothing where it could still forget the epoch: it could take the
-    /// record from a leader before it, and complete its majority. Nor where it has no vote.
+    /// What this replica's denial of a record is worth; `None` if nothing. While its epoch is not durable it could
+    /// forget it, take the record from the leader of an earlier epoch, and complete a majority for it. A replica
+    /// without a vote counts for nothing either.
     fn denial(&self, cx: &mut Cx<'_>) -> Option<Denial> {
         let is_durable = self.state.orders.is_stored(self.state.vote)
             || cx.fx.mutant(Mutant::DeniesBeforeDurable);
@@ -302,7 +305,7 @@ impl Replica {
         }
     }
 
-    /// Sends what this replica has of what another has lost.
+    /// Sends batches that another replica has lost.
     pub(crate) fn send_fill(
         &self,
         to: Voter,
@@ -318,7 +321,7 @@ impl Replica {
         self.state.send(to, reply, cx);
     }
 
-    /// Takes what belongs into a hole: whole batches of the epoch that this log has there.
+    /// Stores the received batches that belong into a hole: whole batches of the epoch that this log has there.
     pub(super) fn on_fill_reply(&mut self, from: Voter, batches: Vec<Batch>, cx: &mut Cx<'_>) {
         if !self.holders().contains(&from) {
             return;
@@ -336,11 +339,12 @@ impl Replica {
         }
     }
 
-    /// A voter has not the record that this leader has lost, and is in this epoch for good: no leader of an earlier one
-    /// makes it take the record any more. Where a majority of the voters never had it, it is not committed and cannot
-    /// be, but by this leader, which has not committed it. Where nobody else has it, of whom a suspect may have had it, it is
-    /// nowhere, and may have been acknowledged. In either case it is given up with all behind it, and leadership with it:
-    /// nothing else may stand in this epoch in its place.
+    /// A voter that is durably in this epoch lacks a record that this leader has lost. Since the voter can no longer
+    /// append the record for the leader of an earlier epoch, there are two cases for giving the record up. If a
+    /// majority of the voters never had it, it is not committed: only this leader could still commit it, and has not.
+    /// If no other voter has it but a suspect may have had it, it is lost everywhere and may have been acknowledged. In
+    /// both cases the leader truncates the record with everything after it, and resigns: no other record may take its
+    /// place in this epoch.
     pub(super) fn on_denial(
         &mut self,
         from: Voter,
@@ -360,7 +364,7 @@ impl Replica {
             return;
         }
         let others = state.other_voters();
-        // Voters of before a change that may be undone could have it as well.
+        // While a voter change is uncommitted, the voters before it could have the record too.
         let is_settled = state.has_settled_voters();
         let leader_epoch = state.vote.leader_epoch;
         let denials = state.holes.record_denial(leader_epoch, start, from, denial);
@@ -387,7 +391,7 @@ impl Replica {
 }
 
 impl ReplicaState {
-    /// What a replica must never do: takes the first hole for the log's end.
+    /// A mutant's doing, never the replica's: takes the first hole for the log's end.
     pub(super) fn truncate_to_hole(&mut self, cx: &mut Cx<'_>) {
         if let Some(hole) = self.holes.ranges.first() {
             let to = self.notes.position_of_offset(hole.start);
@@ -396,11 +400,11 @@ impl ReplicaState {
         }
     }
 
-    /// Nothing is missing here any more, durably.
+    /// The store reports the batches of a fill durable.
     pub(super) fn on_filled(&mut self, range: Range<Offset>, cx: &mut Cx<'_>) {
         let mut ranges = self.holes.ranges.iter();
         if !ranges.any(|hole| hole.start < range.end && range.start < hole.end) {
-            return; // another peer was quicker
+            return; // another peer's fill came first
         }
         cx.fx.probe(Probe::HoleFilled);
         self.notice(NoticeKind::HoleFilled(range.start, range.end), cx);

@@ -1,7 +1,8 @@
-//! Leading: what only a leader has, what only a leader does, and appending.
+//! The leader: the state that only a leader has, what only a leader does, and appending produced batches.
 //!
-//! Whatever a leader does is a method of [`LeaderView`], and only a replica that leads gives one out: none of them asks
-//! whether it does. Where one of them finds that leadership must end, it breaks with the reason, and the replica resigns.
+//! Everything that a leader does is a method of [`LeaderView`], which exists only for a replica that leads, so no
+//! method checks the role. A method that finds that leadership must end breaks with the reason, and the replica
+//! resigns.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -22,65 +23,65 @@ use super::resignation::Transfer;
 use super::state::ReplicaState;
 use super::{Cx, Replica, Role};
 
-/// What a replica has besides while it leads its epoch.
+/// The additional state of a replica while it leads its epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Leading {
-    /// The position behind this epoch's opening. Nothing is committed before it is.
+    /// The position just after this epoch's opening. Nothing is committed before this position is.
     pub(super) opening: Position,
-    /// No high watermark is shown before this is committed: the opening.
+    /// The leader exposes no high watermark before this position, that of the opening, is committed.
     pub(super) exposed_from: Position,
-    /// When it was elected: its voters were heard then, if not since.
+    /// When it was elected. Its voters' grants count as contact at that time.
     pub(super) since: Instant,
-    /// Every other voter and every observer.
+    /// Replication progress of every other voter and every observer.
     pub(super) progress: BTreeMap<Voter, Progress>,
-    /// Replicas without a vote that are kept up to date: learners on their way in, and observers.
+    /// Replicas without a vote that are kept up to date: learners that will become voters, and observers.
     pub(super) observers: Vec<Voter>,
-    /// The voters that the metadata wants; empty while that is not known.
+    /// The partition's target in the metadata; empty while it is not known.
     pub(super) target: Vec<Voter>,
-    /// A transfer of leadership under way.
+    /// The leadership transfer in progress.
     pub(super) transfer: Option<Transfer>,
-    /// What its voters have been asked of its leadership.
+    /// Rounds of leadership confirmation.
     pub(super) rounds: Rounds,
-    /// What is to be told of this partition's leader.
+    /// What the broker announces about this partition: leader and ISR.
     pub(super) announcement: Option<LeaderAndIsr>,
-    /// When something that waits must be looked after.
+    /// When [`LeaderView::on_tick`] is next due.
     pub(super) tick_at: Option<Instant>,
 }
 
-/// A replica that leads, and what only a leader does.
+/// A replica that leads, with what only a leader may do.
 pub(super) struct LeaderView<'a> {
     pub(super) state: &'a mut ReplicaState,
     pub(super) leading: &'a mut Leading,
 }
 
-/// Where a produced batch stands.
+/// Where a produced batch was appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
     /// Offset of its first record.
     pub base_offset: Offset,
-    /// Behind its last record: acknowledged once this is.
+    /// Exclusive: one after its last record. The batch is acknowledged once the log is acknowledged up to here.
     pub end_offset: Offset,
-    /// The epoch it was appended in, or, for a duplicate, in which it was sent again.
+    /// The epoch in which it was appended or, for a duplicate, in which the retry came.
     pub leader_epoch: LeaderEpoch,
-    /// Whether it was in the log already.
+    /// Whether the batch was in the log already.
     pub duplicate: bool,
 }
 
 /// Why a produced batch was not appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProduceRefusal {
-    /// Another replica leads, or none, or leadership is being handed over.
+    /// Another replica leads, or none, or this leader is transferring its leadership.
     NotLeader,
-    /// Fewer voters are current than the topic asks for.
+    /// The ISR is smaller than the topic's `min.insync.replicas`.
     NotEnoughReplicas,
-    /// There is a gap in the producer's sequence.
+    /// The batch leaves a gap in the producer's sequence.
     OutOfOrderSequence,
-    /// The producer's epoch is over.
+    /// A later epoch of this producer exists.
     Fenced,
 }
 
 impl ProduceRefusal {
-    /// Whether the reason is what this leader knows of the producer: only the latest leader knows all of it.
+    /// Whether the refusal follows from the producer state: only the current leader knows all of that.
     #[must_use]
     pub const fn depends_on_producer_state(self) -> bool {
         match self {
@@ -102,19 +103,19 @@ impl Leading {
         self.tick_at = Some(self.tick_at.map_or(at, |earlier| earlier.min(at)));
     }
 
-    /// Whether what is committed is shown to others, where it is this.
+    /// Whether the leader exposes `committed` to clients and followers: not before its opening is committed.
     pub(super) fn exposes(&self, committed: Position) -> bool {
         committed >= self.exposed_from
     }
 
-    /// Brokers whose voters are current, ascending.
+    /// The brokers in the ISR, ascending.
     pub(super) fn isr(&self) -> &[BrokerId] {
         self.announcement
             .as_ref()
             .map_or(&[], |announcement| &announcement.isr)
     }
 
-    /// What must hold besides of a replica that leads.
+    /// What must hold in addition while a replica leads.
     pub(super) fn assert_invariants(&self, state: &ReplicaState) {
         assert_eq!(
             state.end.leader_epoch, state.vote.leader_epoch,
@@ -128,7 +129,7 @@ impl Leading {
 }
 
 impl Replica {
-    /// What it has besides, if it leads.
+    /// The leader's state, if this replica leads.
     pub(super) const fn leading(&self) -> Option<&Leading> {
         match &self.role {
             Role::Leader(leading) => Some(leading),
@@ -136,7 +137,7 @@ impl Replica {
         }
     }
 
-    /// Itself as a leader, if it is one.
+    /// This replica as leader, if it leads.
     pub(super) const fn leader_mut(&mut self) -> Option<LeaderView<'_>> {
         match &mut self.role {
             Role::Leader(leading) => Some(LeaderView {
@@ -147,7 +148,7 @@ impl Replica {
         }
     }
 
-    /// Does something as a leader, if it is one, and resigns where that breaks.
+    /// Runs `act` if this replica leads, and resigns if `act` breaks.
     pub(super) fn act_as_leader(
         &mut self,
         cx: &mut Cx<'_>,
@@ -161,7 +162,7 @@ impl Replica {
         }
     }
 
-    /// This replica has been elected: opens its epoch.
+    /// This replica has been elected: appends its epoch's opening and takes the leader's role.
     pub(super) fn become_leader(&mut self, cx: &mut Cx<'_>) {
         let before = self.state.end;
         let note = Note {
@@ -198,7 +199,7 @@ impl Replica {
             transfer: None,
             rounds: Rounds::default(),
             announcement: None,
-            // Its voters were heard when they voted; look again once that proves nothing any more.
+            // The voters' grants are contact with a majority; check the quorum once they are older than the timeout.
             tick_at: Some(cx.now + cx.timing.election_timeout),
         }));
         if let Some(mut leader) = self.leader_mut() {
@@ -222,7 +223,7 @@ impl Replica {
         leader.produce(batch, log_append_time, insync_min, cx)
     }
 
-    /// The link to or from a broker is another one: what was under way may be lost.
+    /// A link to or from a broker was replaced: messages in flight may be lost.
     pub(crate) fn on_link_renewed(&mut self, broker: BrokerId, cx: &mut Cx<'_>) {
         self.state.holes.request_now(cx.now);
         match &mut self.role {
@@ -233,7 +234,7 @@ impl Replica {
             }
             Role::PreCandidate(_) | Role::Candidate(_) => self.resend_vote_request(broker, cx),
             Role::Follower(following) => {
-                // The acknowledgements under way may be lost as well.
+                // Acknowledgements in flight may be lost as well.
                 if following
                     .leader
                     .is_some_and(|leader| leader.broker == broker)
@@ -247,7 +248,8 @@ impl Replica {
 }
 
 impl LeaderView<'_> {
-    /// Takes a produced batch. `log_append_time` is the time to stamp and the CRC of the batch's body.
+    /// Appends a produced batch. `log_append_time` is the time to stamp and the CRC of the batch's body; `insync_min`
+    /// is the topic's `min.insync.replicas` where the producer wants `acks=all`.
     fn produce(
         &mut self,
         mut batch: Batch,
@@ -299,8 +301,8 @@ impl LeaderView<'_> {
         })
     }
 
-    /// Moves the log's clock on, by which producers age, where it is time: a producer is about to write. However long it
-    /// was silent, and whatever has happened meanwhile, that is one tick.
+    /// Appends a clock tick, by which idempotent producers age, if the last one is long enough ago. Called when such a
+    /// producer is about to write: however long the log was idle before, that is one tick.
     fn tick_clock(&mut self, cx: &mut Cx<'_>) {
         let due = cx.now.since(self.state.ticked_at) >= self.state.config.clock_tick_min
             || cx.fx.mutant(Mutant::TicksTooOften);
@@ -316,7 +318,7 @@ impl LeaderView<'_> {
         self.append_entry(Entry::Note(note), cx);
     }
 
-    /// Appends an entry of this leader's own epoch and sends it on its way.
+    /// Appends an entry of this leader's epoch and replicates it.
     pub(super) fn append_entry(&mut self, entry: Entry, cx: &mut Cx<'_>) {
         let before = self.state.end;
         self.state.push_entry(entry.clone(), cx);

@@ -1,9 +1,9 @@
-//! Who votes: changes of the voters, one at a time, as notes in the partition's own log.
+//! Voter changes: one voter at a time, as notes in the partition's own log.
 //!
-//! The metadata says whom it wants (the *target*); the partition's leader brings the log's voters there. A change
-//! takes effect when it is appended. It is made only after the leader's own opening has committed
-//! (counter-example 14) and the change before it has (counter-example 3), so two configurations in use always
-//! have intersecting majorities. Source: Raft dissertation, 4.1.
+//! The metadata name the voters that a partition should have (the *target*); the partition's leader changes the log's
+//! voters step by step until they match. A change takes effect when it is appended. It is made only after the leader's
+//! own opening is committed (counter-example 14) and the change before it is (counter-example 3), so the majorities of
+//! any two configurations in use intersect. Source: Raft dissertation, 4.1.
 
 use crate::effect::NoticeKind;
 use crate::hooks::{Mutant, Probe};
@@ -14,15 +14,15 @@ use super::leader::{LeaderView, Leading};
 use super::progress::Progress;
 use super::{Cx, Replica};
 
-/// Whether a voter can vote for a change of the voters; who cannot is the first to be removed, in this order.
+/// Whether a voter can help to commit a voter change. Those that cannot are removed first, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Presence {
-    /// Its broker speaks from another directory.
+    /// Its broker has come back with another directory.
     Lost,
-    /// It has not proven within the election timeout that it hears this leader, its link has broken since, or it stores
-    /// nothing: its disk hangs, or its directory is offline.
+    /// It has not proven within the election timeout that it hears this leader, or its link has broken since, or it
+    /// cannot store anything: its disk hangs, or its directory is offline.
     Silent,
-    /// It has, or this leader does not lead for as long.
+    /// It has proven that it hears this leader, or this leader was elected less than the election timeout ago.
     Present,
 }
 
@@ -42,15 +42,16 @@ impl Replica {
         }
     }
 
-    /// The committed voters and the count of the note that named them, for the report to the controller. In no order.
+    /// The committed voters, unordered, and the number of notes up to and including the one that names them: for the
+    /// voter report to the controller.
     #[must_use]
     pub fn committed_voters(&self) -> (u64, &[Voter]) {
         let committed = self.state.notes.voters_at(self.state.committed.notes);
         committed.unwrap_or((0, &self.state.voters_at_creation))
     }
 
-    /// Whether this replica leads, and counts on that one no more: it is no voter, committed or not, and will not be made
-    /// one.
+    /// Whether this replica leads and releases `other`, so that it may be deleted: `other` is not a voter, by committed
+    /// or uncommitted notes, and not in the target.
     #[must_use]
     pub(crate) fn releases(&self, other: Voter) -> bool {
         self.leading().is_some_and(|leading| {
@@ -63,7 +64,7 @@ impl Replica {
 }
 
 impl LeaderView<'_> {
-    /// Says which voters the metadata wants, and which other replicas are to be kept up to date.
+    /// Sets the target, and the other replicas that are to be kept up to date.
     fn set_target(&mut self, target: &[Voter], observers: &[Voter], cx: &mut Cx<'_>) {
         let wanted =
             |voter: &&Voter| **voter != self.state.me && !self.state.voters.contains(voter);
@@ -83,7 +84,7 @@ impl LeaderView<'_> {
         self.replicate(cx);
     }
 
-    /// Keeps a progress for exactly the other voters and the observers.
+    /// Keeps one [`Progress`] for each other voter and each observer.
     fn refresh_progress(&mut self, cx: &mut Cx<'_>) {
         let (voters, observers) = (&self.state.voters, &self.leading.observers);
         self.leading
@@ -99,7 +100,7 @@ impl LeaderView<'_> {
         }
     }
 
-    /// Takes the next step towards the target, if there is one that can be taken.
+    /// Takes the next step towards the target, if one is possible.
     pub(super) fn change_voters(&mut self, cx: &mut Cx<'_>) {
         if !self.leading.target_differs(&self.state.voters) || self.leading.transfer.is_some() {
             return;
@@ -125,9 +126,10 @@ impl LeaderView<'_> {
         }
     }
 
-    /// The voters after the next step: one more, or one less. A change waits while no majority of the voters behind it
-    /// is present: it could not commit, and would leave the partition to voters that may never come. A voter that is
-    /// present leaves only when all that are wanted are in sync: until then it stands in for one that is not.
+    /// The voters after the next step: one more, or one less. A change waits while no majority of the resulting voters
+    /// is present: it could not be committed, and would make the partition depend on voters that may never come back. A
+    /// voter that is present is removed only when every voter of the target is in sync: until then it stands in for one
+    /// that is not.
     fn next_voters(&mut self, cx: &mut Cx<'_>) -> Option<Vec<Voter>> {
         let target = self.leading.target.clone();
         let presence = |voter: &Voter| self.presence(*voter, cx);
@@ -152,7 +154,7 @@ impl LeaderView<'_> {
         let is_complete = missing.peek().is_none();
         let learner = missing.find(|voter| self.leading.is_current(self.state, **voter, cx.links));
         if learner.is_none() && !is_complete {
-            return None; // a learner is on its way
+            return None; // a learner is catching up
         }
         let leaver = self
             .state
@@ -160,11 +162,12 @@ impl LeaderView<'_> {
             .iter()
             .filter(|voter| **voter != self.state.me && !target.contains(voter))
             .min_by_key(|voter| turn(voter));
-        let is_first = |leaver: &&Voter| turn(leaver) < Presence::Present;
+        let is_absent = |leaver: &&Voter| turn(leaver) < Presence::Present;
         let is_replaced = is_complete && target.iter().all(in_sync);
         let mut voters = self.state.voters.clone();
-        let probe = if let Some(leaver) = leaver.filter(|leaver| is_replaced || is_first(leaver)) {
-            // One that cannot vote goes first: with it, one more vote would be needed of those that can.
+        let probe = if let Some(leaver) = leaver.filter(|leaver| is_replaced || is_absent(leaver)) {
+            // A voter that cannot vote is removed first: while it counts, the majority needs one more vote of the
+            // others.
             voters.retain(|voter| voter != leaver);
             Probe::VoterRemoved
         } else if let Some(learner) = learner {
@@ -175,11 +178,11 @@ impl LeaderView<'_> {
             cx.fx.probe(Probe::VoterChangePutOff);
             return None;
         } else {
-            // Only this leader is left to go: it hands over, and its transfer_target removes it.
-            let transfer_target = self
+            // Only this leader is left to remove: it transfers leadership, and the next leader removes it.
+            let next_leader = self
                 .leading
                 .transfer_target(self.state, &target, cx.now, cx.timing, cx.links)?;
-            self.transfer_to(transfer_target, cx);
+            self.transfer_to(next_leader, cx);
             return None;
         };
         if voters.iter().filter(|voter| is_present(voter)).count() <= voters.len() / 2 {

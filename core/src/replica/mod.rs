@@ -5,13 +5,14 @@
 //! committed when a majority has them durably (or in memory, by the topic's `flush`) and the leader's own
 //! opening is among them.
 //!
-//! What stands where: `state` is what a replica has in any role, `orders` keeps account of what the store has been told and
-//! has done, `election` decides who leads, `follower` takes the leader's entries, `leader` appends them and gives out the view
-//! that only a leader has, `replication` sends them, `commit` says what a majority has, `confirmation` whether a leader is
-//! still the latest, `resignation` when leadership ends, `membership` changes voters, `holes` repairs damage.
+//! The files: `state` is what a replica has in any role, `orders` tracks what the store was ordered to do and what of
+//! it is done, `election` decides who leads, `follower` takes the leader's entries, `leader` appends them and holds
+//! what only a leader has, `replication` sends them, `commit` computes what a majority has, `confirmation` checks
+//! whether a leader is still the current one, `resignation` ends leadership or transfers it, `membership` changes the
+//! voters, `holes` repairs damage.
 //!
-//! A replica knows nothing of clients, topics' names or the controller. It is told its target by the broker, which
-//! reads it in the metadata.
+//! A replica knows nothing of clients, topic names or the controller. The broker reads the partition's target in the
+//! metadata and passes it on.
 
 mod state;
 mod orders;
@@ -65,33 +66,33 @@ pub(crate) struct Cx<'a> {
     pub(crate) fx: &'a mut Effects,
     /// The node's queries of its disk.
     pub(crate) queries: &'a mut Queries,
-    /// The greatest number that an order of any of the node's replicas has.
+    /// The greatest sequence number of an order to any replica of this node.
     pub(crate) last_order: &'a mut OrderSeq,
-    /// What the broker's directory takes.
+    /// Whether the broker's log directory has room for records.
     pub(crate) directory: DirectoryState,
-    /// Whether its disk keeps an order waiting for too long.
+    /// Whether an order to this node's disk has been pending for too long.
     pub(crate) disk_hangs: bool,
 }
 
 impl Cx<'_> {
-    /// A duration below `max`, drawn evenly.
+    /// A random duration below `max`, uniformly distributed.
     fn jitter(&mut self, max: Duration) -> Duration {
         let micros = u64::try_from(max.as_micros()).unwrap_or(u64::MAX).max(1);
         Duration::from_micros(self.rng.next_u64() % micros)
     }
 }
 
-/// What a replica does by its topic's configuration.
+/// What a replica takes from its topic's configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplicaConfig {
     /// When an acknowledged record is durable.
     pub flush: Flush,
     /// When a segment is full.
     pub roll: Roll,
-    /// Whether followers are told of a commit at once rather than with the next entries: the metadata log,
-    /// whose followers act on it.
+    /// Whether the leader sends a new high watermark to its followers at once rather than with the next entries. True
+    /// for the metadata log, whose followers apply what is committed.
     pub eager: bool,
-    /// How much time passes at least between two ticks of the log's clock that it makes as a leader.
+    /// Minimum time between two clock ticks that this replica appends as leader.
     pub clock_tick_min: Duration,
 }
 
@@ -100,9 +101,9 @@ pub struct ReplicaConfig {
 enum Role {
     /// Takes entries from a leader, or waits for one.
     Follower(Following),
-    /// Asks whether it would be elected.
+    /// Asks the voters whether they would vote for it, before it enters a new epoch.
     PreCandidate(Campaign),
-    /// Is a candidate in its leader epoch.
+    /// Has voted for itself in its leader epoch and asks for votes.
     Candidate(Campaign),
     /// Leads its leader epoch.
     Leader(Box<Leading>),
@@ -115,7 +116,7 @@ pub struct Replica {
     role: Role,
 }
 
-/// What people and checkers see of a replica.
+/// A replica's state as shown to people and checkers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ReplicaView {
     /// `follower`, `learner`, `pre-candidate`, `candidate` or `leader`.
@@ -138,7 +139,7 @@ pub struct ReplicaView {
     pub tail_bytes: usize,
     /// Committed up to here.
     pub committed: Position,
-    /// As clients see it; none while a leader's opening is not committed.
+    /// The high watermark that clients see; `None` while a leader's opening is not committed.
     pub high_watermark: Option<Offset>,
     /// Voters at the log's end.
     pub voters: Vec<Voter>,
@@ -149,13 +150,13 @@ pub struct ReplicaView {
 }
 
 impl Replica {
-    /// A new, empty replica. Orders its creation. `preferred` says that the placement wants it to lead.
+    /// A new, empty replica. Orders its creation. `preferred`: it is the partition's preferred leader.
     ///
-    /// A replica may be one that was here before and was deleted, or is lost, unless it is an initial voter that was never
-    /// removed. It starts as new then: as a suspect that votes for nobody until it has caught up. `leader_epoch_min` is
-    /// the leader epoch of the last voter report, at or above any that it had entered when it was deleted: it follows no
-    /// leader of an earlier one, who may still count it among its voters. `None` for an initial voter that was never
-    /// removed, which starts clean.
+    /// Unless it is an initial voter that was never removed, this broker may have held an earlier copy that was deleted
+    /// or lost. The replica then starts with [`Mark::New`]: a suspect that votes for nobody until it has caught up.
+    /// `leader_epoch_min` is the leader epoch of the partition's last voter report. It is at or above every epoch that
+    /// the earlier copy had entered, so the replica follows no leader of an earlier epoch, which may still count it
+    /// among its voters. `None` for an initial voter that was never removed: it starts clean.
     pub(crate) fn create(
         id: TopicPartition,
         me: Voter,
@@ -175,7 +176,7 @@ impl Replica {
             replica.enter_reported_epoch(leader_epoch, cx);
         }
         if preferred {
-            // Whom the placement prefers stands at once, so a new topic's leaders are where they belong.
+            // The preferred leader starts an election at once, so that a new topic is led where its placement wants it.
             replica.role = Role::Follower(Following {
                 election_at: Some(cx.now),
                 ..Following::default()
@@ -184,7 +185,7 @@ impl Replica {
         replica
     }
 
-    /// A replica as the store recovered it. It trusts nobody yet.
+    /// A replica as the store recovered it. It follows no leader yet.
     pub(crate) fn recover(
         recovered: RecoveredReplica,
         me: Voter,
@@ -288,25 +289,25 @@ impl Replica {
         &self.state.producers
     }
 
-    /// What is to be told of this partition's leader, while this replica leads.
+    /// The announcement of this partition's leader and ISR, while this replica leads.
     #[must_use]
     pub fn announcement(&self) -> Option<&LeaderAndIsr> {
         self.leading()?.announcement.as_ref()
     }
 
-    /// Brokers whose voters are current, ascending, as this leader sees them; empty elsewhere.
+    /// The brokers in the ISR, ascending; empty unless this replica leads.
     #[must_use]
     pub fn isr(&self) -> &[BrokerId] {
         self.leading().map_or(&[], Leading::isr)
     }
 
-    /// When the oldest order was given that is not done.
+    /// When the oldest pending order was given.
     #[must_use]
     pub(crate) fn oldest_order(&self) -> Option<Instant> {
         self.state.orders.oldest()
     }
 
-    /// What people and checkers see.
+    /// The replica's state as shown to people and checkers.
     #[must_use]
     pub fn view(&self) -> ReplicaView {
         ReplicaView {
@@ -333,17 +334,17 @@ impl Replica {
         }
     }
 
-    /// Orders that nothing be left of it. The broker then forgets it.
+    /// Orders the removal of everything that the store has of it. The broker then forgets the replica.
     pub(crate) fn delete(&mut self, cx: &mut Cx<'_>) {
         self.state
             .orders
             .push(OrderKind::Delete, self.state.end, self.state.id, cx);
     }
 
-    /// Orders that a snapshot of the metadata image at `offset` be kept.
+    /// Orders the store to save a snapshot of the metadata image at `offset`.
     pub(crate) fn save_snapshot(&mut self, offset: Offset, image: Bytes, cx: &mut Cx<'_>) {
         if self.state.is_unstored() {
-            return; // the image would be ahead of the stored log; the next one will do
+            return; // the image is ahead of the stored log; a later snapshot covers it
         }
         let at = self.state.notes.position_of_offset(offset);
         self.state.order(OrderKind::SaveSnapshot { at, image }, cx);
@@ -361,7 +362,7 @@ impl Replica {
         self.state.orders.written().end_offset >= end
     }
 
-    /// Up to where the disk may be asked for records below `end`, exclusive: what is behind is in memory.
+    /// How far records below `end` may be read from disk, exclusive: those above are in memory.
     #[must_use]
     pub(crate) fn readable_end(&self, end: Offset, fx: &Effects) -> Offset {
         self.state.readable_end(end, fx)
@@ -379,8 +380,8 @@ impl Replica {
         &self.state.notes
     }
 
-    /// Enters the epoch that the metadata have a report of, where it is new and has not caught up: it may have been in that
-    /// one before it was deleted, and follows no leader of an earlier one.
+    /// If the replica is new and has not caught up, enters the epoch of the last voter report in the metadata. It may
+    /// have been in that epoch before it was deleted, so it follows no leader of an earlier one.
     pub(crate) fn enter_reported_epoch(&mut self, leader_epoch: LeaderEpoch, cx: &mut Cx<'_>) {
         let is_later = leader_epoch > self.state.vote.leader_epoch;
         if self.state.mark == Mark::New && is_later && !cx.fx.mutant(Mutant::IgnoresReportedEpoch) {
@@ -389,12 +390,12 @@ impl Replica {
         }
     }
 
-    /// Takes its topic's configuration.
+    /// Updates the configuration of its topic.
     pub(crate) fn configure(&mut self, config: ReplicaConfig) {
         self.state.config = config;
     }
 
-    /// Hears with which voters it was created, where that was lost with the disk's bytes.
+    /// Sets the voters that the replica was created with, where the disk has lost them.
     pub(crate) fn learn_voters_at_creation(&mut self, voters: &[Voter]) {
         if self.state.voters_at_creation.is_empty() {
             self.state.voters_at_creation = voters.to_vec();
@@ -414,7 +415,7 @@ impl Replica {
         role.into_iter().chain(holes).min()
     }
 
-    /// Does what is due.
+    /// Runs every timer that is due.
     pub(crate) fn fire(&mut self, cx: &mut Cx<'_>) {
         let holes = self.state.holes.next_deadline();
         if holes.is_some_and(|at| at <= cx.now) {
@@ -436,7 +437,7 @@ impl Replica {
         self.assert_invariants();
     }
 
-    /// Takes a message of another replica of this partition.
+    /// Handles a message from another replica of this partition.
     pub(crate) fn receive(&mut self, message: ReplicaMessage, cx: &mut Cx<'_>) {
         let ReplicaMessage {
             from,
@@ -452,15 +453,16 @@ impl Replica {
             );
             return;
         }
-        // A pre-vote names an epoch that nobody has entered; every other message's sender is in its epoch.
+        // A pre-vote names an epoch that nobody has entered yet. The sender of any other message is in the epoch that
+        // the message names.
         let entered = !matches!(body, ReplicaBody::PreVote(_));
         if entered && leader_epoch > self.state.vote.leader_epoch {
             self.enter_epoch(leader_epoch, from, cx);
         }
         match body {
-            ReplicaBody::PreVote(asked) => self.on_pre_vote(from, leader_epoch, asked, cx),
+            ReplicaBody::PreVote(request) => self.on_pre_vote(from, leader_epoch, request, cx),
             ReplicaBody::PreVoteReply(reply) => self.on_pre_vote_reply(from, reply, cx),
-            ReplicaBody::Vote(asked) => self.on_vote(from, leader_epoch, asked, cx),
+            ReplicaBody::Vote(request) => self.on_vote(from, leader_epoch, request, cx),
             ReplicaBody::VoteReply(reply) => self.on_vote_reply(from, leader_epoch, reply, cx),
             ReplicaBody::Append(append) => self.on_append(from, leader_epoch, append, cx),
             ReplicaBody::AppendReply(reply) => self.act_as_leader(cx, |leader, cx| {
@@ -468,9 +470,9 @@ impl Replica {
             }),
             ReplicaBody::TransferLeadership => self.on_transfer_leadership(from, leader_epoch, cx),
             ReplicaBody::Resigned => self.on_resigned(from, leader_epoch, cx),
-            ReplicaBody::EpochEntered => {} // which this replica has entered with it
+            ReplicaBody::EpochEntered => {} // this replica has just entered that epoch, above
             ReplicaBody::ConfirmLeadership { round } => {
-                // In a later epoch the answer tells the sender of that.
+                // If this replica is in a later epoch, the reply carries it, and so deposes the sender.
                 self.state
                     .send(from, ReplicaBody::ConfirmLeadershipReply { round }, cx);
             }
@@ -500,7 +502,7 @@ impl Replica {
         self.assert_invariants();
     }
 
-    /// What must hold whatever came in. Constant time.
+    /// What must hold after every input. Constant time.
     fn assert_invariants(&self) {
         self.state.assert_invariants();
         if let Some(leading) = self.leading() {

@@ -1,8 +1,8 @@
-//! What the store has been told of one replica, and how far it has got.
+//! The orders that one replica has given to the store, and how far the store has got with them.
 //!
-//! Orders run in the order given. A completion names its order, so the account is by order and never by offset:
-//! the completion of an append that was truncated since says nothing of another append in its place
-//! (counter-example 9), nor that of an order to a replica that was deleted of one to the replica created in its place.
+//! The store executes orders in the order given. A completion names its order, and progress is tracked by order, never
+//! by offset: the completion of an append that was truncated since says nothing about another append at the same offset
+//! (counter-example 9), and a completion for a deleted replica nothing about the one created in its place.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -18,7 +18,7 @@ use super::election::Following;
 use super::state::ReplicaState;
 use super::{Cx, Replica, Role, TAIL_WEIGHT_MAX};
 
-/// The account of one replica's orders.
+/// The orders of one replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Orders {
     last: OrderSeq,
@@ -27,50 +27,50 @@ pub(super) struct Orders {
     durable: Position,
     /// Written up to here, in the log as it is now: survives the process, not a power cut.
     written: Position,
-    /// Truncations among the pending orders.
+    /// Number of truncations among the pending orders.
     truncations: usize,
-    /// Those among the pending orders without which nothing may be said ahead of the disk: see [`blocks_early_acks`].
+    /// Number of pending orders that block acknowledgements ahead of the disk: see [`blocks_early_acks`].
     early_ack_blockers: usize,
-    /// Bytes of records in orders that are not written, by order.
+    /// Bytes of records in each order that is not written.
     unwritten: VecDeque<(OrderSeq, usize)>,
-    /// Their sum.
+    /// The sum of `unwritten`.
     unwritten_bytes: usize,
-    /// The directory is offline: nobody executes orders, and none is waited for.
+    /// The directory is offline: orders are no longer executed, and none is waited for.
     abandoned: bool,
 }
 
-/// An order that is not done.
+/// An order that is not complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct PendingOrder {
     seq: OrderSeq,
-    /// The log's end after it.
+    /// The log's end after this order.
     end: Position,
     given_at: Instant,
     outcome: OrderOutcome,
 }
 
-/// What happens when an order is done.
+/// What the completion of an order means to the replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum OrderOutcome {
-    /// Nothing that anybody waits for.
+    /// Nothing that the replica waits for.
     Nothing,
-    /// The log is durable further; it ended here before.
+    /// More of the log is durable; the log ended here before the append.
     Appended(Position),
-    /// Nothing: it was an append for which the disk has no room, or a fill that has left a hole.
+    /// Nothing: the store has refused the append, or the fill has left the hole open.
     Refused,
-    /// The log is cut.
+    /// The log is truncated.
     Truncated,
-    /// A vote may be told.
+    /// A vote is durable and may be sent.
     Voted(Vote),
-    /// A mark holds.
+    /// A mark is durable.
     Marked(Mark),
-    /// A hole is closed.
+    /// The batches that were missing here are durable.
     Filled(Range<Offset>),
 }
 
 impl Orders {
-    /// Nothing is under way, and all of the recovered log is durable. Numbers go on from the node's greatest: a replica of
-    /// this partition may have been here before and been deleted, and its orders are still to be reported.
+    /// The state after recovery or creation: no order is pending, and the whole log is durable. Sequence numbers
+    /// continue from the node's greatest: an earlier, deleted copy of the replica may still have orders to be reported.
     pub(super) fn recovered(end: Position, cx: &Cx<'_>) -> Self {
         let numbers_anew = cx.fx.mutant(Mutant::NumbersOrdersAnew);
         Self {
@@ -90,7 +90,7 @@ impl Orders {
         }
     }
 
-    /// The directory is offline: whatever is under way or will be ordered comes to nothing.
+    /// The directory is offline: forgets the pending orders, and waits for none from here on.
     fn abandon(&mut self, cx: &Cx<'_>) {
         *self = Self {
             last: self.last,
@@ -116,7 +116,7 @@ impl Orders {
         }
     }
 
-    /// Gives an order after which the log ends at `end`.
+    /// Gives the store an order; `end` is the log's end after it.
     pub(super) fn push(
         &mut self,
         kind: OrderKind,
@@ -186,8 +186,8 @@ impl Orders {
         self.written
     }
 
-    /// Up to where the disk has this log or nothing, exclusive, of a log that ends at `end`. While a truncation is under way
-    /// it may still have what is dropped, and a query that overtakes it would find that.
+    /// How far the disk has nothing but this log, exclusive, for a log that ends at `end`. While a truncation is
+    /// pending the disk may still have what is dropped, and a query that overtakes it would find that.
     pub(super) const fn readable_end(&self, end: Offset) -> Offset {
         if self.truncations == 0 {
             end
@@ -196,18 +196,18 @@ impl Orders {
         }
     }
 
-    /// When the oldest order was given that is not done.
+    /// When the oldest pending order was given.
     pub(super) fn oldest(&self) -> Option<Instant> {
         self.pending.front().map(|order| order.given_at)
     }
 
-    /// Learns that an append was refused, and with it all that stands behind it. Returns where the store's log ends,
-    /// if the log in memory goes further: not where it has been truncated to there since.
+    /// The store has refused an append, and with it every later append. Returns where the stored log ends, unless the
+    /// log has since been truncated to there or further.
     fn refuse(&mut self, seq: OrderSeq) -> Option<Position> {
         let first = self.pending.front()?.seq;
         let place = usize::try_from(seq.0.checked_sub(first.0)?).ok()?;
         let OrderOutcome::Appended(from) = self.pending.get(place)?.outcome else {
-            return None; // refused with one before it
+            return None; // already refused with an earlier append
         };
         let mut goes_further = true;
         for order in self.pending.range_mut(place..) {
@@ -236,7 +236,7 @@ impl Orders {
         goes_further.then_some(from)
     }
 
-    /// Learns that a fill has left a hole. Returns what it was to fill.
+    /// A fill has left its hole open. Returns the range of its batches.
     fn on_unfilled(&mut self, seq: OrderSeq) -> Option<Range<Offset>> {
         let order = self.pending.iter_mut().find(|order| order.seq == seq);
         let was = order.map(|order| std::mem::replace(&mut order.outcome, OrderOutcome::Refused));
@@ -247,8 +247,8 @@ impl Orders {
         }
     }
 
-    /// Learns that a hole is there, or is wider than was known. A fill of a part of it that is under way may have been stored
-    /// before that was found: its report proves nothing.
+    /// A hole was found, or found to be wider. A pending fill of a part of it may have been stored before that damage
+    /// was found: its completion proves nothing.
     pub(super) fn distrust_fills(&mut self, hole: &Range<Offset>) {
         for order in &mut self.pending {
             if let OrderOutcome::Filled(filled) = &order.outcome
@@ -260,7 +260,7 @@ impl Orders {
         }
     }
 
-    /// Drops refused orders that nothing stands before: no report on them is waited for.
+    /// Drops refused orders from the front of the queue: no completion of them will come.
     fn drop_refused(&mut self) {
         let is_refused = |order: &mut PendingOrder| order.outcome == OrderOutcome::Refused;
         while self.pending.pop_front_if(is_refused).is_some() {}
@@ -274,7 +274,7 @@ impl Orders {
             .any(|order| order.outcome == OrderOutcome::Voted(vote))
     }
 
-    /// The mark once all orders are done, where it is `mark` now.
+    /// The mark once all pending orders are complete, if it is `mark` now.
     pub(super) fn mark_after(&self, mark: Mark) -> Mark {
         if self.early_ack_blockers == 0 {
             return mark;
@@ -289,15 +289,14 @@ impl Orders {
         self.pending.iter().rev().find_map(ordered).unwrap_or(mark)
     }
 
-    /// Whether the order that clears a suspect is on its way.
+    /// Whether the order that clears a suspect is pending.
     pub(super) fn is_clearing_mark(&self) -> bool {
         self.pending
             .iter()
             .any(|order| order.outcome == OrderOutcome::Marked(Mark::Clean))
     }
 
-    /// The end that all orders up to `seq` have brought the log to, as it is now: a later truncation that is
-    /// still under way bounds it.
+    /// The log's end after all orders up to `seq`, bounded by the later truncations that are pending.
     fn end_after(&self, seq: OrderSeq) -> Option<Position> {
         let first = self.pending.front()?.seq;
         let place = usize::try_from(seq.0.checked_sub(first.0)?).ok()?;
@@ -318,13 +317,13 @@ impl Orders {
 }
 
 impl Replica {
-    /// Takes the store's report on an order, and on all before it.
+    /// Handles the store's report on an order, which covers all earlier ones.
     pub(crate) fn on_stored(&mut self, completion: &Completion, cx: &mut Cx<'_>) {
         let is_durable = match completion.stage {
             Stage::Written => false,
             Stage::Durable => true,
             Stage::Unfilled => {
-                // Asked for again in its time.
+                // The hole stays open, and its next request is scheduled already.
                 self.state.orders.on_written(completion.seq);
                 if let Some(batches) = self.state.orders.on_unfilled(completion.seq) {
                     self.state.holes.on_misfit(&batches);
@@ -348,7 +347,7 @@ impl Replica {
             state.orders.durable = state.orders.durable.max(position);
         }
         let Some(end) = state.orders.end_after(completion.seq) else {
-            return; // reported at an earlier stage already, or with a later order
+            return; // completed already, by a report on this order or a later one
         };
         state.orders.on_written(completion.seq);
         state.orders.written = state.orders.written.max(end);
@@ -378,18 +377,19 @@ impl Replica {
         self.state.orders.drop_refused();
     }
 
-    /// An append could not be written. What is not committed of it is given up, as if the replica had been killed
-    /// before: nobody has been told that it was stored. What is committed stays in memory, to be ordered again.
+    /// The store could not write an append. The replica drops what of it is not committed, as if it had been killed
+    /// before the append: it has acknowledged none of it as stored. What is committed stays in memory, to be ordered
+    /// again.
     fn on_refused(&mut self, seq: OrderSeq, cx: &mut Cx<'_>) {
         let Some(from) = self.state.orders.refuse(seq) else {
             return;
         };
         cx.fx.probe(Probe::AppendRefused);
         match &self.role {
-            // It must not put anything else into the place of what it has sent to others in this epoch.
+            // In this epoch it must not append anything else at positions that it has already sent to others.
             Role::Leader(_) if cx.fx.mutant(Mutant::LeadsOnAfterRefusal) => {}
             Role::Leader(_) => self.resign(Resignation::Disk, cx),
-            // It has asked for votes with a log that it does not have.
+            // It asks for votes with a log that it does not have.
             Role::PreCandidate(_) | Role::Candidate(_) => self.wait_for_leader(cx),
             Role::Follower(_) => {}
         }
@@ -401,7 +401,7 @@ impl Replica {
         }
     }
 
-    /// The disk has room again: what is committed and was refused is ordered once more.
+    /// The disk has room again: orders what is committed and was refused once more.
     pub(crate) fn on_space_returned(&mut self, cx: &mut Cx<'_>) {
         let state = &mut self.state;
         let Some(from) = state.unstored.take() else {
@@ -414,7 +414,7 @@ impl Replica {
         state.order_append(from, entries, state.config.flush, cx);
     }
 
-    /// Has the disk show that it still writes and syncs.
+    /// Orders a write that changes nothing, to see whether the disk still writes and syncs.
     pub(crate) fn probe_disk(&mut self, cx: &mut Cx<'_>) {
         self.state.order(OrderKind::Probe, cx);
     }
@@ -424,8 +424,9 @@ impl Replica {
         self.state.orders.unwritten_bytes()
     }
 
-    /// The directory is offline: nothing is stored, voted or led any more. What is in memory and will never be written
-    /// is let go; the metadata log alone is followed on, since clients are answered from it.
+    /// The directory is offline: from here on the replica does not store, vote or lead. It frees the entries in memory,
+    /// which will never be written, except for the metadata log: it goes on following that one, since clients are
+    /// answered from it.
     pub(crate) fn go_offline(&mut self, cx: &mut Cx<'_>) {
         assert!(!self.is_leader(), "a leader has resigned before");
         self.role = Role::Follower(Following::default());
@@ -433,18 +434,18 @@ impl Replica {
         state.orders.abandon(cx);
         state.unstored = None;
         cx.queries.forget_fills(state.id);
-        state.holes.stop_requesting();
+        state.holes.stop_requests();
         if state.id != TopicPartition::METADATA {
             state.tail = Tail::default();
         }
     }
 
-    /// Whether something committed is in memory only, since the disk had no room for it.
+    /// Whether committed entries are in memory only because the disk was full.
     pub(crate) const fn is_unstored(&self) -> bool {
         self.state.unstored.is_some()
     }
 
-    /// Something has become written or durable: tell the leader, or commit.
+    /// Entries have become written or durable: acknowledges them to the leader, or as leader commits.
     fn on_durability_advanced(&mut self, cx: &mut Cx<'_>) {
         match &self.role {
             Role::Leader(_) => self.act_as_leader(cx, |leader, cx| leader.advance_committed(cx)),
@@ -458,8 +459,8 @@ impl Replica {
 }
 
 impl ReplicaState {
-    /// How far this replica's word goes in memory: ahead of the disk only once the mark that admits it is durable, and
-    /// the epoch that it is given in.
+    /// How far this replica may acknowledge under `flush=replicated`: ahead of the disk only once the mark that admits
+    /// that is durable, and the epoch in which it acknowledges.
     pub(super) fn appended(&self) -> Position {
         if self.orders.early_ack_blockers == 0 {
             self.orders.written()
@@ -469,8 +470,8 @@ impl ReplicaState {
     }
 }
 
-/// Whether nothing may be said ahead of the disk while this is on its way there: a start that does not find it would
-/// not know that something was said, or in which epoch, and would be cleared of suspicion by a leader of an earlier one.
+/// Whether a pending order blocks acknowledgements ahead of the disk. If a power cut lost it, recovery would not know
+/// that something was acknowledged, or in which epoch, and a leader of an earlier epoch could clear the suspect.
 fn blocks_early_acks(outcome: &OrderOutcome, cx: &mut Cx<'_>) -> bool {
     match outcome {
         OrderOutcome::Marked(_) => true,

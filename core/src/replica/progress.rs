@@ -1,4 +1,5 @@
-//! What a leader knows of one follower, and what it has sent it.
+//! What a leader knows of one follower's log, and the flow control of what it sends. As etcd's `Progress`: probing
+//! until the logs are known to agree, replicating after that.
 
 use std::collections::VecDeque;
 
@@ -6,45 +7,50 @@ use crate::log::Position;
 use crate::store::QueryId;
 use crate::time::Instant;
 
-/// Messages with entries that may be under way to one follower. What is appended meanwhile goes together in
-/// the next message, so batches grow with the load.
+/// Messages with entries that may be in flight to one follower. Entries that are appended meanwhile go together in the
+/// next message, so messages grow with the load.
 const INFLIGHT_MESSAGES_MAX: usize = 16;
-/// Bytes of entries that may be under way to one follower or wait for its disk.
+/// Bytes of entries that may be in flight to one follower or wait for its disk.
 const INFLIGHT_BYTES_MAX: usize = 8 << 20;
 
 /// One follower, as its leader sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Progress {
-    /// Where the next message begins.
+    /// The position before the first entry of the next message.
     pub(super) next: Position,
-    /// Whether the follower is known to have `next`: entries are then sent without waiting for answers.
+    /// Whether the follower is known to have `next`: entries are then pipelined, without waiting for replies. Otherwise
+    /// the leader probes.
     pub(super) replicating: bool,
-    /// The follower has said that its log equals the leader's, and no break of the link since may have taken anything of it.
+    /// The follower has confirmed over the present link that its log equals the leader's up to `verified`. After a
+    /// break of the link the follower may be another incarnation, and counts for the ISR only once it has confirmed
+    /// again.
     pub(super) is_confirmed: bool,
-    /// The follower's log was last known to equal the leader's up to here, in its memory; `None` until it has said.
+    /// The follower's log, in its memory, was last known to equal the leader's up to here; `None` before its first
+    /// reply.
     verified: Option<Position>,
-    /// The follower has this in memory, at least, where the topic's policy lets that count.
+    /// The follower has at least this in memory, as far as that may count under `flush=replicated`.
     pub(super) appended: Position,
-    /// The follower has this on disk.
+    /// The follower has at least this on disk.
     pub(super) durable: Position,
-    /// The follower has no holes, is no suspect, and is not about to be deleted.
+    /// The follower has no holes, is not a suspect, and is not about to be deleted.
     pub(super) eligible: bool,
-    /// End and weight of each message that the follower has not written: it is under way, or waits for the disk.
+    /// End and weight of each message that the follower has not written yet: in flight, or waiting for its disk.
     inflight: VecDeque<(Position, usize)>,
-    /// When the oldest message without an answer was sent.
+    /// When the oldest message that has no reply was sent, or the last reply came that left some unwritten.
     pub(super) waiting_since: Option<Instant>,
-    /// The query that fetches the entries from `next` on from disk; void once `next` is another.
+    /// The query that reads the entries after `next` from disk; void once `next` moves.
     pub(super) reading: Option<QueryId>,
-    /// The committed position that it has last been told.
+    /// The committed position last sent to the follower.
     pub(super) told_committed: Position,
-    /// The leader's end, and when that was: once the follower has it, it was current at that time.
+    /// The leader's log end at some time, and that time: once the follower has reached that end, it was caught up as of
+    /// that time.
     lag_mark: (Position, Instant),
-    /// When the follower was last current.
+    /// The last time as of which the follower was caught up.
     pub(super) current_at: Instant,
 }
 
 impl Progress {
-    /// Nothing is known but that a new leader's log ended at `end`, which the follower is asked for first.
+    /// A new leader knows nothing of its followers, and probes at the end that its own log had before the opening.
     pub(super) fn new(end: Position, now: Instant) -> Self {
         Self {
             next: end,
@@ -63,7 +69,7 @@ impl Progress {
         }
     }
 
-    /// Whether another message with entries may be sent.
+    /// Whether another message may be sent.
     pub(super) fn can_send(&self) -> bool {
         if self.reading.is_some() {
             return false;
@@ -74,18 +80,18 @@ impl Progress {
         !self.is_window_full()
     }
 
-    /// Whether as much as may be is under way to it or waits for its disk: it is asked what it has, and sent nothing.
+    /// Whether the limit of messages or bytes in flight is reached. The leader may then probe, but sends no entries.
     pub(super) fn is_window_full(&self) -> bool {
         let bytes: usize = self.inflight.iter().map(|(_, weight)| weight).sum();
         self.inflight.len() >= INFLIGHT_MESSAGES_MAX || bytes >= INFLIGHT_BYTES_MAX
     }
 
-    /// Whether it may have to be sent something, again or for the first time.
+    /// Whether the follower may need entries, for the first time or again.
     pub(super) fn lags(&self, end: Position) -> bool {
         self.waiting_since.is_some() || self.next != end
     }
 
-    /// Entries of this weight, or a probe of weight 0, have been sent; they end at `end`.
+    /// A message was sent with entries of this weight that end at `end`, or without entries and of weight 0.
     pub(super) fn on_sent(&mut self, end: Position, weight: usize, now: Instant) {
         let counted = self.inflight.back();
         if weight > 0 && counted.is_none_or(|(counted, _)| *counted < end) {
@@ -99,7 +105,7 @@ impl Progress {
         }
     }
 
-    /// The follower has answered that its log equals the leader's up to `verified`; the leader's ends at `leader_end`.
+    /// The follower replies that its log equals the leader's up to `verified`; the leader's log ends at `leader_end`.
     pub(super) fn on_matched(
         &mut self,
         verified: Position,
@@ -135,16 +141,16 @@ impl Progress {
         }
     }
 
-    /// The follower does not have `previous`, which it was asked for; the logs can share no more than `common`.
-    /// An answer to an earlier question says nothing that the present one will not.
+    /// The follower replies that it does not have `previous`; the logs share no more than `common`. A reply to an
+    /// earlier probe is ignored: the present one will bring what it says.
     pub(super) fn on_diverged(
         &mut self,
         previous: Position,
         common: Position,
         ignores_regress: bool,
     ) {
-        // While messages are under way the follower may refuse what comes behind one that it had no room for. Where it has
-        // said that it has everything durably, and does not, it was deleted and made again.
+        // While messages are in flight, the follower may refuse one that follows a message that it had no room for. If
+        // it had confirmed everything as durable and now lacks it, it was deleted and created again.
         let is_idle = self.waiting_since.is_none() && !ignores_regress;
         if self.replicating && !is_idle || previous != self.next {
             return;
@@ -157,9 +163,9 @@ impl Progress {
         self.inflight.retain(|(end, _)| *end <= self.next);
     }
 
-    /// What was under way may be lost: asks for what the follower was last known to have, or for the leader's
-    /// `end` where nothing is known. It counts until the follower has said that it does not have it: as long as it
-    /// writes nothing it says nothing of itself, and what waits for its disk is known to nobody else.
+    /// Messages in flight may be lost: the leader probes at the last verified position, or at its own `end` where none
+    /// is known. What is in flight counts against the window until the follower shows that it lacks it: a follower
+    /// whose disk writes nothing sends no replies of its own, so only this count bounds what waits for that disk.
     pub(super) fn restart_probing(&mut self, end: Position, forgets: bool) {
         self.probe_from(self.verified.unwrap_or(end));
         if forgets {
@@ -167,7 +173,7 @@ impl Progress {
         }
     }
 
-    /// The link has broken and is there again: the follower may be another start of its broker.
+    /// The link was replaced: the follower may be in another incarnation.
     pub(super) fn restart_probing_on_new_link(&mut self, end: Position) {
         self.is_confirmed = false;
         self.restart_probing(end, false);
@@ -179,8 +185,8 @@ impl Progress {
         self.waiting_since = None;
     }
 
-    /// Moves `next`. What is being read from disk for the old one is not taken for entries behind the new one: of
-    /// two positions with one offset, one may have a note before it that the other has not.
+    /// Moves `next` and voids the disk read for the old one: two positions with the same offset may differ by a note,
+    /// so the batches read for one do not always follow the other.
     fn set_next(&mut self, next: Position) {
         if next != self.next {
             self.next = next;

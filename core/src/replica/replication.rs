@@ -1,7 +1,7 @@
-//! Replication: sending followers what they lack, and hearing what they have.
+//! Replication: sending followers the entries that they lack, and tracking what they have.
 //!
-//! Entries go to the followers and to the leader's own disk at the same time; the leader's disk is one of the
-//! majority like any other, and need not be among it.
+//! Entries go to the followers and to the leader's own disk at the same time. The leader's disk counts towards the
+//! majority like any other, and a majority without it is enough.
 
 use std::ops::ControlFlow;
 
@@ -45,13 +45,13 @@ impl Replica {
 }
 
 impl ReplicaState {
-    /// Whether this follower is sent anything: not on a directory that its broker has called offline, but what its
-    /// clients are answered from.
+    /// Whether this leader sends to this follower: not if its broker has called its directory offline, except for the
+    /// metadata log, from which that broker answers its clients.
     fn is_served(&self, follower: Voter, links: &Links) -> bool {
         self.id == TopicPartition::METADATA || !links.is_offline(follower)
     }
 
-    /// Reads batches from disk for a peer that has lost them.
+    /// Reads from disk the batches that a peer has lost and asks for.
     pub(super) fn read_disk_for_fill(
         &self,
         peer: Voter,
@@ -75,7 +75,7 @@ impl ReplicaState {
 }
 
 impl LeaderView<'_> {
-    /// Sends every follower what it lacks and has room for.
+    /// Sends every follower the entries that it lacks and has room for.
     pub(super) fn replicate(&mut self, cx: &mut Cx<'_>) {
         let followers: Vec<Voter> = self.leading.progress.keys().copied().collect();
         for follower in followers {
@@ -100,7 +100,8 @@ impl LeaderView<'_> {
                 && progress.told_committed < committed;
             let note = self.state.notes.get(next.notes);
             let is_note = note.is_some_and(|note| note.offset == next.end_offset);
-            // A disk that is full or behind takes notes; records wait until it has room, and who lags is looked after.
+            // A disk that is full or behind still takes notes; records wait until it has room. A follower that lags is
+            // looked at again at the next tick.
             let only_probes = !progress.replicating && progress.is_window_full();
             if next == self.state.end || only_probes || is_full && !is_note {
                 if !progress.replicating || eager {
@@ -127,7 +128,7 @@ impl LeaderView<'_> {
         }
     }
 
-    /// Committed as followers may be told: nothing before this leader's opening is.
+    /// The committed position that followers may learn: none before this leader's opening is committed.
     fn exposed_committed(&self) -> Position {
         if self.leading.exposes(self.state.committed) {
             self.state.committed
@@ -136,7 +137,8 @@ impl LeaderView<'_> {
         }
     }
 
-    /// Sends entries from where the follower is; none asks what it has, or tells what is committed.
+    /// Sends entries from the follower's `next` on. An append without entries probes what the follower has, or tells it
+    /// what is committed.
     fn send_entries(&mut self, follower: Voter, entries: Vec<Entry>, cx: &mut Cx<'_>) {
         let committed = self.exposed_committed();
         let leader_end = self.state.end;
@@ -165,7 +167,8 @@ impl LeaderView<'_> {
         self.state.send(follower, ReplicaBody::Append(append), cx);
     }
 
-    /// Fetches what a follower lacks and memory does not hold. Notes are in memory; batches are read.
+    /// Sends what a follower lacks and the tail in memory no longer holds. Notes are in memory; batches are read from
+    /// disk.
     fn send_from_disk(&mut self, follower: Voter, next: Position, cx: &mut Cx<'_>) {
         cx.fx.probe(Probe::CaughtUpFromDisk);
         let mut notes = Vec::new();
@@ -193,7 +196,7 @@ impl LeaderView<'_> {
         }
     }
 
-    /// What was read for a follower; `None` where it could not be.
+    /// Batches read from disk for a follower; `None` if the read failed.
     fn on_read(
         &mut self,
         id: QueryId,
@@ -203,7 +206,7 @@ impl LeaderView<'_> {
     ) {
         let progress = self.leading.progress.get_mut(&follower);
         let Some(progress) = progress.filter(|progress| progress.reading == Some(id)) else {
-            return; // it is sent something else by now
+            return; // `next` has moved since: this read is void
         };
         progress.reading = None;
         let next = progress.next;
@@ -217,7 +220,7 @@ impl LeaderView<'_> {
             .first()
             .is_none_or(|entry| entry.offset() != next.end_offset)
         {
-            // Damaged, or the store had not got there: look again later.
+            // The batch is damaged, or the store has not written it yet: try again at the next tick.
             self.leading
                 .schedule_tick(cx.now + cx.timing.retry_interval);
             return;
@@ -226,7 +229,7 @@ impl LeaderView<'_> {
         self.replicate_to(follower, cx);
     }
 
-    /// Hears what a follower has.
+    /// A follower says what it has.
     pub(super) fn on_append_reply(
         &mut self,
         from: Voter,
@@ -235,7 +238,7 @@ impl LeaderView<'_> {
         cx: &mut Cx<'_>,
     ) -> ControlFlow<Resignation> {
         if leader_epoch != self.state.vote.leader_epoch {
-            // An answer to an earlier leader; a later epoch has been entered by `receive`.
+            // A reply to the leader of an earlier epoch; a later epoch has been entered by `receive`.
             return ControlFlow::Continue(());
         }
         let (end, retry_at) = (self.state.end, cx.now + cx.timing.retry_interval);
@@ -276,7 +279,8 @@ impl LeaderView<'_> {
         ControlFlow::Continue(())
     }
 
-    /// Looks after what waits: followers that do not answer, commits not told, the ISR, a transfer.
+    /// The leader's timer: probes followers that do not answer, sends the high watermark where it has not been sent,
+    /// and reviews quorum, ISR, voter change and transfer.
     pub(super) fn on_tick(&mut self, cx: &mut Cx<'_>) -> ControlFlow<Resignation> {
         self.check_quorum(cx)?;
         let committed = self.exposed_committed();
@@ -288,20 +292,20 @@ impl LeaderView<'_> {
         {
             self.leading.transfer = None;
         }
-        let mut untold = Vec::new();
+        let mut stale = Vec::new();
         for (&follower, progress) in &mut self.leading.progress {
-            let silent_since = progress.waiting_since;
-            if silent_since.is_some_and(|since| cx.now.since(since) >= cx.timing.retry_interval) {
+            let waiting_since = progress.waiting_since;
+            if waiting_since.is_some_and(|since| cx.now.since(since) >= cx.timing.retry_interval) {
                 progress.restart_probing(self.state.end, cx.fx.mutant(Mutant::ForgetsWhatWaits));
             }
             if progress.replicating
                 && progress.told_committed < committed
                 && progress.next == self.state.end
             {
-                untold.push(follower);
+                stale.push(follower);
             }
         }
-        for follower in untold {
+        for follower in stale {
             if cx.links.reaches(follower) && self.state.is_served(follower, cx.links) {
                 self.send_entries(follower, Vec::new(), cx);
             }
@@ -315,7 +319,7 @@ impl LeaderView<'_> {
         ControlFlow::Continue(())
     }
 
-    /// A leader ticks while a follower owes it an answer or lags; an idle partition costs nothing.
+    /// Schedules the next tick while a follower owes a reply or lags; an idle partition has no timer.
     fn schedule_next_tick(&mut self, cx: &mut Cx<'_>) {
         let end = self.state.end;
         let owed = self.leading.progress.iter().any(|(&follower, progress)| {
@@ -328,16 +332,17 @@ impl LeaderView<'_> {
             self.leading
                 .schedule_tick(cx.now + cx.timing.retry_interval);
         }
-        // A voter that has proven nothing since it voted is not noticed by its link, which proved nothing before.
+        // A voter whose link has proven nothing since it voted is not reported by `links`, so the leader has to look
+        // itself when the grants expire.
         let votes_count_until = self.leading.since + cx.timing.election_timeout;
         if cx.now < votes_count_until && !cx.fx.mutant(Mutant::CountsVotesForEver) {
             self.leading.schedule_tick(votes_count_until);
         }
     }
 
-    /// A replica asks whether it would be elected instead of this leader: it has stopped following, and is asked what
-    /// it has, which tells it whom to follow. It may have everything, and would hear nothing more until the next
-    /// entry; and none is appended while leadership is being handed to it.
+    /// Probes a follower whose pre-vote this leader has refused: it has stopped following, and the probe makes it
+    /// follow again. A follower that has everything would otherwise receive nothing until the next entry, and none is
+    /// appended while leadership is being transferred to it.
     pub(super) fn probe_follower(&mut self, follower: Voter, cx: &mut Cx<'_>) {
         if let Some(progress) = self.leading.progress.get_mut(&follower) {
             progress.restart_probing(self.state.end, false);
@@ -345,7 +350,8 @@ impl LeaderView<'_> {
         }
     }
 
-    /// A broker takes records again: asks its replicas that lag what they have, since they may have turned some away.
+    /// A broker's disk takes records again: probes its replicas that lag, since they may have dropped records for want
+    /// of room.
     fn on_peer_has_room(&mut self, broker: BrokerId, cx: &mut Cx<'_>) {
         let end = self.state.end;
         for (follower, progress) in &mut self.leading.progress {
@@ -356,7 +362,7 @@ impl LeaderView<'_> {
         self.replicate(cx);
     }
 
-    /// What was under way to this broker's replicas may be lost.
+    /// The link to this broker was replaced: messages in flight to its replicas may be lost.
     pub(super) fn on_link_renewed(&mut self, broker: BrokerId, cx: &mut Cx<'_>) {
         for (follower, progress) in &mut self.leading.progress {
             if follower.broker == broker && !cx.fx.mutant(Mutant::SendsOnAfterBreak) {

@@ -1,4 +1,5 @@
-//! Keeping leadership and giving it up: check-quorum, resigning, handing over, and what is announced meanwhile.
+//! How leadership ends: check-quorum, resignation, leadership transfer. Also the ISR that a leader announces, since
+//! both depend on which voters it still hears.
 
 use std::ops::ControlFlow;
 
@@ -14,13 +15,13 @@ use super::progress::Progress;
 use super::state::ReplicaState;
 use super::{Cx, Replica};
 
-/// A transfer of leadership: nothing is appended until it is over.
+/// A leadership transfer in progress: the leader appends nothing until it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Transfer {
     to: Voter,
-    /// When it is given up.
+    /// When the transfer is abandoned.
     pub(super) ends_at: Instant,
-    /// Whether the transfer target has been asked to start an election.
+    /// Whether the target has been asked to start an election.
     asked: bool,
 }
 
@@ -30,7 +31,7 @@ impl Replica {
         self.act_as_leader(cx, |leader, cx| leader.check_quorum(cx));
     }
 
-    /// Gives up leadership and tells the voters, so that they need not wait.
+    /// Resigns, and tells the voters so that they need not wait for the leader timeout.
     pub(crate) fn resign(&mut self, why: Resignation, cx: &mut Cx<'_>) {
         if !self.is_leader() {
             return;
@@ -45,7 +46,7 @@ impl Replica {
         self.wait_for_leader(cx);
     }
 
-    /// Whether this replica leads and takes records: it takes none while it hands over.
+    /// Whether this replica leads and takes records: it takes none during a leadership transfer.
     pub(crate) fn takes_records(&self) -> bool {
         self.leading()
             .is_some_and(|leading| leading.transfer.is_none())
@@ -79,19 +80,22 @@ impl Replica {
 }
 
 impl Leading {
-    /// Whether a majority of the voters has proven, within the election timeout, that it hears this leader.
+    /// Whether a majority of the voters, this leader included, has proven within the election timeout that it hears
+    /// this leader.
     pub(super) fn has_quorum(&self, state: &ReplicaState, cx: &Cx<'_>) -> bool {
         let hears = |voter: &&Voter| **voter == state.me || self.is_proven(**voter, cx);
         state.voters.iter().filter(hears).count() > state.voters.len() / 2
     }
 
-    /// Whether this voter has proven, within the election timeout, that it hears this leader, or had no such time yet.
+    /// Whether this voter has proven within the election timeout that it hears this leader. The election itself counts
+    /// as proof.
     pub(super) fn is_proven(&self, voter: Voter, cx: &Cx<'_>) -> bool {
         let proven_at = cx.links.proven_at(voter).max(Some(self.since));
         proven_at.is_some_and(|at| cx.now.since(at) < cx.timing.election_timeout)
     }
 
-    /// The voter best suited to take over, if any: of those that may, the furthest; of equals the first in `preference`.
+    /// The voter to transfer leadership to, if any: of those that can take over, the one with the most of the log on
+    /// disk; of equals, the first in `preference`.
     pub(super) fn transfer_target(
         &self,
         state: &ReplicaState,
@@ -115,7 +119,7 @@ impl Leading {
             .map(|(voter, _)| *voter)
     }
 
-    /// Whether this voter has everything, durably, and can be reached.
+    /// Whether this voter is reachable and eligible, and has everything committed durably.
     pub(super) fn is_current(&self, state: &ReplicaState, voter: Voter, links: &Links) -> bool {
         links.reaches(voter)
             && self.progress.get(&voter).is_some_and(|progress| {
@@ -125,7 +129,8 @@ impl Leading {
 }
 
 impl LeaderView<'_> {
-    /// A voter's broker has proven nothing for a while (check-quorum). Breaks where that leaves no majority.
+    /// Check-quorum: breaks if no majority of the voters has proven within the election timeout that it hears this
+    /// leader.
     pub(super) fn check_quorum(&mut self, cx: &mut Cx<'_>) -> ControlFlow<Resignation> {
         if self.leading.has_quorum(self.state, cx) || cx.fx.mutant(Mutant::NeverChecksQuorum) {
             self.update_announcement(cx);
@@ -135,7 +140,7 @@ impl LeaderView<'_> {
         ControlFlow::Break(Resignation::QuorumLost)
     }
 
-    /// Begins to hand leadership to a voter. Returns whether it can.
+    /// Begins to transfer leadership to a voter. Returns whether the transfer has begun.
     pub(super) fn transfer_to(&mut self, to: Voter, cx: &mut Cx<'_>) -> bool {
         let is_voter = self.state.voters.contains(&to);
         let opened = self.leading.exposes(self.state.committed);
@@ -176,7 +181,7 @@ impl LeaderView<'_> {
         }
         transfer.asked = true;
         if !cx.fx.mutant(Mutant::AsksTooLate) {
-            // Its vote must become durable and be answered, however long it took to catch up.
+            // However long the target took to catch up, it needs time to store its vote and be granted others.
             let elected_by = cx.now + cx.timing.election_timeout;
             transfer.ends_at = transfer.ends_at.max(elected_by);
         }
@@ -185,7 +190,7 @@ impl LeaderView<'_> {
         self.state.send(to, ReplicaBody::TransferLeadership, cx);
     }
 
-    /// Looks who is current, and prepares the announcement where that has changed.
+    /// Recomputes the ISR, and replaces the announcement if the ISR has changed.
     pub(super) fn update_announcement(&mut self, cx: &mut Cx<'_>) {
         let keeps_laggards = cx.fx.mutant(Mutant::KeepsLaggards);
         let keeps_offline = cx.fx.mutant(Mutant::KeepsOfflineInIsr);
@@ -226,8 +231,9 @@ impl LeaderView<'_> {
     }
 }
 
-/// Whether a voter can be asked to take over: reached and heard, with room on a disk that does not hang, following, and
-/// whole. One that sleeps, or cannot store its vote, would be waited for, and records refused meanwhile.
+/// Whether a voter can be asked to take over: reachable and heard, with room on a disk that does not hang, in
+/// replication, and eligible. The leader refuses records while it waits for the target, so it must not choose one that
+/// is paused or cannot store its vote.
 fn can_take_over(
     voter: Voter,
     progress: &Progress,

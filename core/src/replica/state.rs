@@ -1,7 +1,7 @@
-//! What a replica has in any role: its log, its vote, and what it has ordered of the store.
+//! What a replica has in any role: its log, its vote, and its orders to the store.
 //!
-//! Nothing here asks which role the replica has. A follower that takes entries and a leader that appends its own put them at
-//! the log's end in the same way, and whoever votes orders its vote in the same way.
+//! Nothing here depends on the role. A follower and a leader append entries to the log in the same way, and store a
+//! vote in the same way.
 
 use std::ops::Range;
 
@@ -19,57 +19,60 @@ use super::holes::Holes;
 use super::orders::Orders;
 use super::{Cx, ReplicaConfig};
 
-/// A replica but for its role.
+/// Everything of a replica except its role.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct ReplicaState {
     pub(super) id: TopicPartition,
     pub(super) me: Voter,
     pub(super) config: ReplicaConfig,
 
-    /// Voters until the log's first voter note.
+    /// The voters that count until the log's first voter note.
     pub(super) voters_at_creation: Vec<Voter>,
-    /// The start of this node has not found which: what the disk had of the creation is lost.
+    /// Recovery did not find `voters_at_creation`: the record of the creation is lost from the disk.
     pub(super) creation_lost: bool,
     /// Voters at the log's end, sorted: effective when appended, not when committed.
     pub(super) voters: Vec<Voter>,
-    /// Of each of them, the count of the note that made it one. Without that, what it has does not count.
+    /// For each voter, the number of notes up to and including the one that made it a voter. What a voter has counts
+    /// towards a majority only once its log has that note.
     pub(super) voters_since: Vec<u64>,
-    /// The highest epoch seen and the vote in it, as ordered; durable once the order is done.
+    /// The highest epoch seen and the vote in it, as ordered; durable once that order is complete.
     pub(super) vote: Vote,
     pub(super) mark: Mark,
-    /// Where a suspect must be durable to be cleared: the end of the first leader heard in this incarnation.
+    /// Where a suspect must be durable to be cleared: the log end of the first leader that it has followed in this
+    /// incarnation.
     pub(super) suspect_until: Option<Position>,
-    /// Changes of the voters whose notes are lost: by this replica's disk, while it is a suspect, or by another's, where they
-    /// have made this one a voter and it has not heard of that otherwise.
+    /// Voter changes whose notes are lost. Either this replica's disk has lost them, while it is a suspect; or another
+    /// disk has lost a change that made this replica a voter, and this replica knows the change from that other one
+    /// alone.
     pub(super) lost_voter_changes: Vec<VoterChange>,
 
-    /// First offset that is kept.
+    /// First offset that the log keeps.
     pub(super) log_start_offset: Offset,
     pub(super) notes: NoteIndex,
     /// The log's end: everything ordered, durable or not.
     pub(super) end: Position,
     pub(super) tail: Tail,
-    /// What is known to be committed: never falls within an incarnation. Its end offset is the high watermark.
+    /// What is known to be committed: never moves back within an incarnation. Its end offset is the high watermark.
     /// **Invariant:** `committed <= end`.
     pub(super) committed: Position,
     pub(super) producers: ProducerLog,
-    /// When it took the last tick of the log's clock, from a leader or as one, and in this incarnation.
+    /// When this replica last appended a clock tick, as follower or leader; the time of the start if it has not yet.
     pub(super) ticked_at: Instant,
     pub(super) orders: Orders,
-    /// The store's log ends here, for want of space; what is behind it is committed and in memory only. A replica in
-    /// this state takes nothing more and starts no election: any majority has a voter that stored it.
+    /// Where the stored log ends, if the disk was full: the entries above it are committed and in memory only. A
+    /// replica in this state takes no more entries and starts no election: every majority has a voter that stored them.
     pub(super) unstored: Option<Position>,
     pub(super) holes: Holes,
-    /// Its broker has asked the leader whether it may be deleted.
+    /// Its broker wants to delete it and has asked the leader for its release.
     pub(super) unwanted: bool,
 }
 
 /// What memory holds for a reader.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TailRead {
-    /// These batches; none where the reader is at the end.
+    /// These batches; empty if the reader is at the end.
     Batches(Vec<Batch>),
-    /// They are on disk: ask the store.
+    /// They are on disk: query the store.
     OnDisk,
     /// They are damaged, and being repaired.
     Hole(Range<Offset>),
@@ -111,7 +114,8 @@ impl ReplicaState {
         for header in &recovered.headers {
             producers.append(header, clock_at(notes.as_slice(), header.base_offset));
         }
-        // The log's last epoch was entered even where the order that stored it was lost with the crash.
+        // The replica had entered the epoch in which its log ends, even if a crash has lost the order that stored that
+        // epoch.
         let entered = recovered.vote.leader_epoch >= end.leader_epoch;
         let vote = if entered {
             recovered.vote
@@ -121,7 +125,7 @@ impl ReplicaState {
                 voted_for: None,
             }
         };
-        // What was once committed stays so: this replica can act on it before it hears from a leader.
+        // What was once committed stays committed: the replica can act on it before it hears from a leader.
         let once = recovered.high_watermark.min(end.end_offset);
         let committed = notes.position_of_offset(once).min(end);
         let mut state = Self {
@@ -156,7 +160,7 @@ impl ReplicaState {
         state
     }
 
-    /// Whether this replica votes, by the voters at its log's end.
+    /// Whether this replica is among the voters at its log's end.
     pub(super) fn is_voter(&self) -> bool {
         self.voters.contains(&self.me)
     }
@@ -170,7 +174,7 @@ impl ReplicaState {
             .collect()
     }
 
-    /// Takes the voters that the log's notes name.
+    /// Recomputes the voters from the log's notes.
     pub(super) fn refresh_voters(&mut self) {
         let at_end = self.notes.voters_at(self.notes.count());
         self.voters = at_end.map_or_else(
@@ -182,7 +186,7 @@ impl ReplicaState {
         self.voters_since = self.voters.iter().map(since).collect();
     }
 
-    /// Puts an entry at the end of the log in memory. The caller orders it of the store.
+    /// Appends an entry to the log in memory. The caller orders the store to append it.
     pub(super) fn push_entry(&mut self, entry: Entry, cx: &mut Cx<'_>) {
         let after = entry.position_after(self.end);
         assert!(after > self.end, "an entry moves the log's end");
@@ -208,7 +212,7 @@ impl ReplicaState {
         self.end = after;
     }
 
-    /// Orders the entries from `after` to the log's end of the store.
+    /// Orders the store to append the entries from `after` to the log's end.
     pub(super) fn order_append(
         &mut self,
         after: Position,
@@ -216,14 +220,15 @@ impl ReplicaState {
         flush: Flush,
         cx: &mut Cx<'_>,
     ) {
-        // Notes are durable before they are acknowledged, whatever the topic says of its records.
+        // Notes are durable before they are acknowledged, whatever the topic's `flush` says about records.
         let has_note = entries.iter().any(|entry| matches!(entry, Entry::Note(_)));
         let flush = if has_note { Flush::Commit } else { flush };
         let unmarked =
             flush == Flush::Replicated && self.orders.mark_after(self.mark) == Mark::Clean;
         if unmarked && !cx.fx.mutant(Mutant::NeverMarksVolatile) {
-            // Before the first acknowledgement ahead of the disk: a power cut from here on must be noticed. A suspect
-            // that is being cleared stays one until that is durable, and is volatile then.
+            // The mark comes before the first acknowledgement ahead of the disk, so that recovery notices a power cut
+            // from here on. A suspect that is being cleared stays suspect until its clean mark is durable, and is
+            // volatile then.
             if self.mark == Mark::Clean {
                 self.mark = Mark::Volatile;
             }
@@ -241,22 +246,22 @@ impl ReplicaState {
         self.orders.push(order, self.end, self.id, cx);
     }
 
-    /// Gives the store an order that leaves the log's end where it is.
+    /// Gives the store an order that does not move the log's end.
     pub(super) fn order(&mut self, kind: OrderKind, cx: &mut Cx<'_>) {
         self.orders.push(kind, self.ordered_end(), self.id, cx);
     }
 
-    /// Tells what has happened to this replica.
+    /// Emits a notice about this replica.
     pub(super) fn notice(&self, what: NoticeKind, cx: &mut Cx<'_>) {
         cx.fx.notice(Some(self.id), what);
     }
 
-    /// Sends another replica something in this one's epoch.
+    /// Sends a message in this replica's epoch.
     pub(super) fn send(&self, to: Voter, body: ReplicaBody, cx: &mut Cx<'_>) {
         self.send_in(self.vote.leader_epoch, to, body, cx);
     }
 
-    /// Sends another replica something in an epoch that this one may not have entered.
+    /// Sends a message in an epoch that this replica may not have entered.
     pub(super) fn send_in(
         &self,
         leader_epoch: LeaderEpoch,
@@ -266,8 +271,8 @@ impl ReplicaState {
     ) {
         let mut from = self.me;
         if cx.fx.mutant(Mutant::IgnoresDirectoryId) {
-            let mut same_broker = self.voters.iter();
-            from = *same_broker
+            let mut voters = self.voters.iter();
+            from = *voters
                 .find(|voter| voter.broker == from.broker)
                 .unwrap_or(&from);
         }
@@ -284,7 +289,7 @@ impl ReplicaState {
         });
     }
 
-    /// Up to where the disk may be asked for records below `end`, exclusive: what is behind is in memory.
+    /// How far records below `end` may be read from disk, exclusive: those above are in memory.
     pub(super) fn readable_end(&self, end: Offset, fx: &Effects) -> Offset {
         if fx.mutant(Mutant::ReadsWhatIsDropped) {
             return end;
@@ -309,7 +314,7 @@ impl ReplicaState {
             .map_or(TailRead::OnDisk, TailRead::Batches)
     }
 
-    /// Moves what is committed, never back.
+    /// Advances the committed position.
     pub(super) fn commit_to(&mut self, committed: Position) {
         assert!(
             committed >= self.committed,
@@ -319,23 +324,24 @@ impl ReplicaState {
         self.producers.commit_to(committed.end_offset);
     }
 
-    /// Whether the last change of the voters is committed.
+    /// Whether the last voter change is committed.
     pub(super) fn has_settled_voters(&self) -> bool {
         let last_change = self.notes.voters_at(self.notes.count());
         last_change.is_none_or(|(count, _)| count <= self.committed.notes)
     }
 
-    /// The log's end once every order given so far is done: without what is committed and in memory only.
+    /// The stored log's end once every order given so far is complete: without the entries that are committed and in
+    /// memory only.
     pub(super) fn ordered_end(&self) -> Position {
         self.unstored.unwrap_or(self.end)
     }
 
-    /// Whether something committed is in memory only, since the disk had no room for it.
+    /// Whether committed entries are in memory only because the disk was full.
     pub(super) const fn is_unstored(&self) -> bool {
         self.unstored.is_some()
     }
 
-    /// Enters this epoch, or votes in it.
+    /// Enters this epoch, or records a vote in it, and orders the store to keep that.
     pub(super) fn store_vote(
         &mut self,
         leader_epoch: LeaderEpoch,
@@ -349,21 +355,22 @@ impl ReplicaState {
         self.order(OrderKind::StoreVote(self.vote), cx);
     }
 
-    /// Whether this replica's own vote for itself is worth something without everybody else's.
+    /// Whether this replica may win an election by a majority alone: a suspect needs the vote of every voter.
     pub(super) fn can_win_by_majority(&self, cx: &mut Cx<'_>) -> bool {
         !self.mark.is_suspect() || cx.fx.mutant(Mutant::SuspectStartsElection)
     }
 
-    /// Whether the vote that this replica gives to another is marked.
+    /// Whether this replica marks the votes that it grants to others: as a suspect.
     pub(super) fn marks_its_vote(&self, cx: &mut Cx<'_>) -> bool {
         self.mark.is_suspect() && !cx.fx.mutant(Mutant::SuspectVotesUnmarked)
     }
 
-    /// Hears from a candidate of changes of the voters that are lost, and refuses it, having more itself. Where they have
-    /// made this replica a voter, nobody may be elected without its vote: so it may have to start an election.
+    /// Takes over the lost voter changes of a candidate that this replica refuses because its own log has more. If such
+    /// a change made this replica a voter, nobody can be elected without its vote, so it may have to start an election
+    /// itself.
     pub(super) fn learn_lost_voter_changes(&mut self, changes: &[VoterChange]) {
         if self.creation_lost {
-            return; // it has a vote by what its own journal knows, or none
+            return; // its own journal alone decides whether it has a vote
         }
         for change in changes {
             let concerns =
@@ -374,7 +381,8 @@ impl ReplicaState {
         }
     }
 
-    /// Whether a log that ends at `end` has everything that this replica may have helped to commit (Raft 5.4.1).
+    /// Whether a log that ends at `end` is at least as up to date as this one, and so has everything that this replica
+    /// may have helped to commit (Raft 5.4.1).
     pub(super) fn is_up_to_date(&self, end: Position, cx: &mut Cx<'_>) -> bool {
         if cx.fx.mutant(Mutant::ComparesOffsetsOnly) {
             return end.end_offset >= self.end.end_offset;
@@ -382,28 +390,28 @@ impl ReplicaState {
         if cx.fx.mutant(Mutant::RanksOffsetsAboveNotes) {
             return end >= self.end;
         }
-        // Of two logs of one epoch either is the front of the other, or one is a suspect's that has lost notes between its
-        // batches. A replica that has records after such a note cannot follow that log.
+        // Of two logs that end in one epoch, one is a prefix of the other, unless one belongs to a suspect that has
+        // lost notes between its batches. A replica that has records after such a note cannot follow a log without it.
         let rank = |end: Position| (end.leader_epoch, end.notes, end.end_offset);
         rank(end) >= rank(self.end)
     }
 
-    /// Whether what this one grants may count towards a majority.
+    /// Whether the vote of `from` may count towards a majority.
     pub(super) fn counts_as_voter(&self, from: Voter, cx: &mut Cx<'_>) -> bool {
         self.voters.contains(&from)
             || cx.fx.mutant(Mutant::IgnoresDirectoryId)
                 && self.voters.iter().any(|voter| voter.broker == from.broker)
     }
 
-    /// Orders another mark.
+    /// Orders the store to keep another mark.
     pub(super) fn set_mark(&mut self, mark: Mark, cx: &mut Cx<'_>) {
         self.order(OrderKind::SetMark(mark), cx);
         if mark != Mark::Clean {
-            self.mark = mark; // worse at once, better when it is durable
+            self.mark = mark; // a worse mark holds at once, a clean one once it is durable
         }
     }
 
-    /// A mark is durable.
+    /// The store reports a mark durable.
     pub(super) fn on_marked(&mut self, mark: Mark, cx: &mut Cx<'_>) {
         if self.mark.is_suspect() && mark == Mark::Clean {
             cx.fx.probe(Probe::SuspectCleared);
@@ -415,7 +423,7 @@ impl ReplicaState {
         }
     }
 
-    /// What must hold in any role, whatever came in. Constant time.
+    /// What must hold in any role after every input. Constant time.
     pub(super) fn assert_invariants(&self) {
         assert!(
             self.committed <= self.end,
