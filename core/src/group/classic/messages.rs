@@ -108,8 +108,8 @@ pub struct Outcome<T> {
     pub synced: Vec<(T, Result<Synced, ErrorCode>)>,
     /// The rebalances that have begun, and why.
     pub rebalances: Vec<RebalanceReason>,
-    /// The generation is to be written down as it is ([`ClassicGroup::members`]), and [`ClassicGroup::on_stored`] told
-    /// what became of that.
+    /// The generation is to be written down as it is ([`members`](super::ClassicGroup::members)), and
+    /// [`on_stored`](super::ClassicGroup::on_stored) told what became of that. What is answered beside this leaves once it is.
     pub stores: bool,
 }
 
