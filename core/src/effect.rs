@@ -86,7 +86,9 @@ pub enum Effect {
     CloseClients,
     /// The controlled shutdown is complete. Nothing follows.
     Stopped,
-    /// An event for the log and the trace. Changes nothing.
+    /// An event for the log and the trace. The driver carries nothing out. One kind is part of the contract, and checkers rest
+    /// on it: whoever is elected says so by [`NoticeKind::Leads`] or [`NoticeKind::LeadsWithPossibleLoss`], once for the
+    /// epoch, in the step that appends the epoch's opening.
     Notice(Notice),
 }
 
