@@ -39,7 +39,7 @@ const IN_FLIGHT_MAX: usize = 128;
 /// Requests of one connection that may be under way at once besides those of producers: an answer can be a thousand
 /// times as large as its request, and a client that does not take one gets no other. As in Kafka, which takes one
 /// request of a connection at a time; answers leave in order in any case.
-const ASKING_MAX: usize = 1;
+const NON_PRODUCE_IN_FLIGHT_MAX: usize = 1;
 
 /// How long a client may take no byte of an answer while answers take more memory than they should.
 const CROWDED_STALL_MAX: Duration = Duration::from_secs(1);
@@ -160,7 +160,7 @@ enum Ended {
     /// The socket failed, or the client stood still.
     Io(io::Error),
     /// A response could not be said in the version of its request: a mistake of ours.
-    Unsayable(EncodeError),
+    Unencodable(EncodeError),
     /// The node stops, and nothing was asked any more.
     Finished,
     /// The node stops.
@@ -177,7 +177,7 @@ impl fmt::Display for Ended {
             Self::NotServed(api_key) => write!(f, "{} is not served", api_key.name()),
             Self::ByBroker => f.write_str("the broker closed it"),
             Self::Io(error) => error.fmt(f),
-            Self::Unsayable(error) => write!(f, "a response cannot be encoded: {error}"),
+            Self::Unencodable(error) => write!(f, "a response cannot be encoded: {error}"),
             Self::Finished | Self::NodeStops => f.write_str("the node stops"),
         }
     }
@@ -195,7 +195,7 @@ pub async fn serve_client<S: AsyncRead + AsyncWrite>(stream: S, context: ClientC
         Ended::Frame(_) | Ended::Refused(_) | Ended::NotServed(_) => {
             tracing::info!(client = %context.host, reason = %ended, "closed a client's connection");
         }
-        Ended::Unsayable(_) => {
+        Ended::Unencodable(_) => {
             tracing::error!(client = %context.host, reason = %ended, "closed a client's connection");
         }
         Ended::Closed
@@ -252,7 +252,7 @@ struct Pending {
     /// The response, where it was known without asking core.
     known: Option<Box<Response>>,
     /// It asks what can be asked, as the first request of a connection does.
-    is_greeting: bool,
+    is_api_versions: bool,
     _held: Held,
 }
 
@@ -263,7 +263,7 @@ pub struct Held {
     _connection_bytes: OwnedSemaphorePermit,
     _node_bytes: OwnedSemaphorePermit,
     /// What all but a producer's has besides, until its answer is written.
-    asking: Option<OwnedSemaphorePermit>,
+    non_produce: Option<OwnedSemaphorePermit>,
 }
 
 async fn read_requests<R: AsyncRead + Unpin>(
@@ -276,7 +276,7 @@ async fn read_requests<R: AsyncRead + Unpin>(
     let mut reader = FrameReader::new(read, settings.request_bytes_max, settings.budget.clone());
     let slots = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
     let bytes = Arc::new(Semaphore::new(settings.request_bytes_max.max(1)));
-    let asking = Arc::new(Semaphore::new(ASKING_MAX));
+    let non_produce = Arc::new(Semaphore::new(NON_PRODUCE_IN_FLIGHT_MAX));
     let mut number = 0;
     loop {
         let slot = acquire(&slots, 1).await;
@@ -293,10 +293,10 @@ async fn read_requests<R: AsyncRead + Unpin>(
             _in_flight: slot,
             _connection_bytes: connection_bytes,
             _node_bytes: frame.permit,
-            asking: None,
+            non_produce: None,
         };
         number += 1;
-        let taken = take_request(&frame.bytes, number, held, &asking, &pending, context);
+        let taken = take_request(&frame.bytes, number, held, &non_produce, &pending, context);
         if let Err(ended) = taken.await {
             return ended;
         }
@@ -340,7 +340,7 @@ async fn take_request(
     frame: &Bytes,
     number: u64,
     mut held: Held,
-    asking: &Arc<Semaphore>,
+    non_produce: &Arc<Semaphore>,
     pending: &mpsc::Sender<Pending>,
     context: &ClientContext,
 ) -> Result<(), Ended> {
@@ -349,7 +349,7 @@ async fn take_request(
         correlation_id: header.correlation_id,
         api_version: header.api_version,
         known,
-        is_greeting: header.api_key == ApiKey::ApiVersions,
+        is_api_versions: header.api_key == ApiKey::ApiVersions,
         _held: held,
     };
     let (header, mut body) = match decode_request(frame) {
@@ -368,7 +368,7 @@ async fn take_request(
         Err(error) => return Err(Ended::Refused(error)),
     };
     if !matches!(body, Request::Produce(_)) {
-        held.asking = Some(acquire(asking, 1).await);
+        held.non_produce = Some(acquire(non_produce, 1).await);
     }
     let examined = examine_produced(&mut body, header.api_version);
     // A request without a response takes its memory along.
@@ -447,9 +447,9 @@ async fn write_responses<W: AsyncWrite + Unpin>(
         while let Some((entry, response)) = outbox.next() {
             match encode_response(entry.correlation_id, entry.api_version, &response) {
                 Ok(encoded) => segments.extend(encoded.iter().cloned()),
-                Err(error) => return Ended::Unsayable(error),
+                Err(error) => return Ended::Unencodable(error),
             }
-            outbox.has_served |= !entry.is_greeting;
+            outbox.has_served |= !entry.is_api_versions;
             written.push(entry);
         }
         if segments.is_empty() {
@@ -477,7 +477,7 @@ async fn collect(
             Some(Reply::Finish) => outbox.finishing = true,
             None => return Some(Ended::NodeStops),
         },
-        () = sleep(outbox.patience()), if outbox.finishing && outbox.awaited.is_empty() => {
+        () = sleep(outbox.quiet_time()), if outbox.finishing && outbox.awaited.is_empty() => {
             return Some(Ended::Finished);
         }
     }
@@ -510,7 +510,7 @@ struct Outbox {
 
 impl Outbox {
     /// How long nothing must be asked before a connection that is to be closed is closed.
-    const fn patience(&self) -> Duration {
+    const fn quiet_time(&self) -> Duration {
         if self.has_served {
             QUIET
         } else {

@@ -122,7 +122,7 @@ impl Driver {
             self.drive_clock();
             self.wait_for_facts(&mut sources, &mut facts).await;
             let woken = self.clock.now();
-            self.tell_if_late(woken);
+            self.warn_if_late(woken);
             let count = facts.reports.len() + facts.links.len() + facts.clients.len();
             if facts.stop {
                 facts.stop = false;
@@ -148,7 +148,7 @@ impl Driver {
                 );
             }
         }
-        self.notices.tell_all();
+        self.notices.log_all();
         self.disk.close().await;
         self.progress.send_replace(Progress::Stopped);
     }
@@ -195,7 +195,7 @@ impl Driver {
     }
 
     /// A node that gets no processor time loses its leaderships to others, and should say why.
-    fn tell_if_late(&self, woken: Instant) {
+    fn warn_if_late(&self, woken: Instant) {
         let late = woken.since(self.next_tick);
         if late > LATE {
             tracing::warn!(
@@ -211,7 +211,7 @@ impl Driver {
         if now >= self.next_tick {
             self.next_tick = now + Duration::from_millis(TICK_MS);
             self.disk.tick();
-            self.notices.tell_due(now);
+            self.notices.log_due(now);
         }
         if self
             .broker
@@ -356,7 +356,7 @@ impl Driver {
                 self.clients.values().for_each(ReplyQueue::finish);
             }
             Effect::Stopped => self.stopped = true,
-            Effect::Notice(notice) => self.notices.tell(notice, self.clock.now()),
+            Effect::Notice(notice) => self.notices.add(notice, self.clock.now()),
         }
     }
 

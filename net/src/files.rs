@@ -19,7 +19,7 @@ use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 use varve_core::store::{Disk, DiskError, DiskFile};
 
-use crate::peer_link::Telling;
+use crate::peer_link::LogThrottle;
 use crate::uncached::{self, Window};
 
 /// Name of the lock file, as Kafka has it. The store never sees it.
@@ -38,7 +38,7 @@ pub struct RealDisk {
 struct Root {
     path: PathBuf,
     /// What has been said of descriptors and memory that were not there.
-    shortages: Mutex<Telling>,
+    shortages: Mutex<LogThrottle>,
     /// Holds the lock until the last clone of the disk is dropped.
     _lock: File,
 }
@@ -334,7 +334,7 @@ impl Root {
                 .shortages
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
-            if shortages.is_news(&reason) {
+            if shortages.should_log(&reason) {
                 tracing::warn!(
                     reason,
                     "out of descriptors or memory: what needs one waits for it"

@@ -286,17 +286,17 @@ pub async fn write_segments<W: AsyncWrite + Unpin>(
             *slice = IoSlice::new(segment);
         }
         let used = segments.len().min(SLICES_MAX);
-        let written = patiently(&stall_max, writer.write_vectored(&slices[..used])).await?;
+        let written = with_stall_limit(&stall_max, writer.write_vectored(&slices[..used])).await?;
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
         drop_written(segments, written);
     }
-    patiently(&stall_max, writer.flush()).await
+    with_stall_limit(&stall_max, writer.flush()).await
 }
 
 /// Waits for a step of writing until it is done or has stood still for too long.
-async fn patiently<T>(
+async fn with_stall_limit<T>(
     stall_max: impl Fn() -> Duration,
     step: impl Future<Output = io::Result<T>>,
 ) -> io::Result<T> {
@@ -373,14 +373,14 @@ mod tests {
         assert!(!answers.are_crowded());
         let (mut server, _client) = tokio::io::duplex(10);
         let mut segments = VecDeque::from([Bytes::from_static(&[7; 1000])]);
-        let patience = || {
+        let stall_max = || {
             if answers.are_crowded() {
                 WAIT
             } else {
                 WAIT * 1000
             }
         };
-        let writing = write_segments(&mut server, &mut segments, patience);
+        let writing = write_segments(&mut server, &mut segments, stall_max);
         let one_more = async {
             tokio::task::yield_now().await;
             answers.hold(1)

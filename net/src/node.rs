@@ -29,7 +29,7 @@ use crate::descriptors::Descriptors;
 use crate::disk_thread;
 use crate::driver::{Driver, Progress, Sources};
 use crate::frame::{Answers, Budget};
-use crate::peer_link::{Answerer, LinkContext, PeerLinks, Telling, serve_peer, who_answers};
+use crate::peer_link::{Answerer, LinkContext, LogThrottle, PeerLinks, serve_peer, who_answers};
 use crate::rt::{self, BoundPort, Clock};
 
 /// Events of clients and of links that may wait for the driver.
@@ -317,7 +317,7 @@ where
         connections: Arc::new(AtomicU64::new(0)),
         places: Places::new("clients", clients_max),
     };
-    let admitting = clients.admit(progress.clone(), door, stop, driver_stop_sender);
+    let admitting = clients.serve_clients(progress.clone(), door, stop, driver_stop_sender);
     let (listens, listeners) = watch::channel(());
     let accepting = vec![
         Accepting::start(peers, listens.clone()),
@@ -350,7 +350,7 @@ struct ClientListeners {
 impl ClientListeners {
     /// Lets clients in while the node can answer them: from when it is ready until it is told to stop. Before and after who
     /// connects is refused, and tries another node; whoever has been let in by then is served.
-    async fn admit(
+    async fn serve_clients(
         self,
         progress: watch::Receiver<Progress>,
         open: watch::Sender<bool>,
@@ -359,7 +359,7 @@ impl ClientListeners {
     ) {
         tokio::select! {
             biased;
-            () = told_to_stop(stop.clone()) => {}
+            () = stop_requested(stop.clone()) => {}
             _ = reached(progress.clone(), Progress::Ready) => {
                 self.listen(progress, open, stop).await;
             }
@@ -394,7 +394,7 @@ impl ClientListeners {
             let until = async {
                 tokio::select! {
                     biased;
-                    () = told_to_stop(stop) => {}
+                    () = stop_requested(stop) => {}
                     _ = reached(progress, Progress::Stopped) => {}
                 }
             };
@@ -590,7 +590,7 @@ fn unnamed(error: io::Error) -> StartError {
 }
 
 /// Waits until somebody tells the node to stop.
-async fn told_to_stop(mut stop: watch::Receiver<bool>) {
+async fn stop_requested(mut stop: watch::Receiver<bool>) {
     if stop.wait_for(|&stop| stop).await.is_err() {
         // Nobody can tell it any more.
         std::future::pending().await
@@ -610,7 +610,7 @@ struct Places {
     kind: &'static str,
     limit: usize,
     free: Arc<Semaphore>,
-    told: Arc<Mutex<Telling>>,
+    told: Arc<Mutex<LogThrottle>>,
 }
 
 impl Places {
@@ -626,7 +626,7 @@ impl Places {
     /// A place for one more, where there is one.
     fn take(&self) -> Option<OwnedSemaphorePermit> {
         let place = Arc::clone(&self.free).try_acquire_owned().ok();
-        if place.is_none() && self.is_news("too many") {
+        if place.is_none() && self.should_log("too many") {
             let Self { kind, limit, .. } = self;
             tracing::warn!(
                 limit,
@@ -637,9 +637,9 @@ impl Places {
     }
 
     /// Whether this has not been said lately: whoever is closed comes again, and others like him.
-    fn is_news(&self, words: &str) -> bool {
+    fn should_log(&self, words: &str) -> bool {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.is_news(words)
+        told.should_log(words)
     }
 }
 
@@ -674,7 +674,7 @@ async fn accept<F, S>(
                 });
             }
             Err(error) => {
-                if places.is_news(&error.to_string()) {
+                if places.should_log(&error.to_string()) {
                     tracing::warn!(%error, "cannot accept a connection of {}", places.kind);
                 }
                 tokio::time::sleep(ACCEPT_REST).await;

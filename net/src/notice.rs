@@ -14,19 +14,19 @@ use varve_core::ids::{BrokerId, TopicPartition};
 use varve_core::time::Instant;
 
 /// How long what happens to partitions is gathered before it is told.
-const GATHERING: Duration = Duration::from_millis(250);
+const GROUPING_TIME: Duration = Duration::from_millis(250);
 
 /// The notices of a broker.
 #[derive(Debug)]
 pub struct Notices {
     broker: BrokerId,
     /// What has happened to partitions and is not told yet, by its words.
-    gathered: BTreeMap<String, Gathered>,
+    grouped: BTreeMap<String, Grouped>,
 }
 
 /// The same thing that has happened to some partitions.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Gathered {
+struct Grouped {
     since: Instant,
     first: Notice,
     partitions: BTreeSet<TopicPartition>,
@@ -38,41 +38,41 @@ impl Notices {
     pub const fn new(broker: BrokerId) -> Self {
         Self {
             broker,
-            gathered: BTreeMap::new(),
+            grouped: BTreeMap::new(),
         }
     }
 
     /// Takes a notice, and tells it at once where it is not one of many.
-    pub fn tell(&mut self, notice: Notice, now: Instant) {
+    pub fn add(&mut self, notice: Notice, now: Instant) {
         if tracing::enabled!(tracing::Level::DEBUG) {
-            tell(self.broker, &notice);
-        } else if !is_for_debugging(&notice.what) && !self.gathers(&notice, now) {
+            log_notice(self.broker, &notice);
+        } else if !is_for_debugging(&notice.what) && !self.groups(&notice, now) {
             // What has led to it comes before it.
-            self.tell_all();
-            tell(self.broker, &notice);
+            self.log_all();
+            log_notice(self.broker, &notice);
         }
     }
 
     /// Tells what has been gathered for long enough.
-    pub fn tell_due(&mut self, now: Instant) {
+    pub fn log_due(&mut self, now: Instant) {
         let due = self.due(now);
-        self.tell_gathered(due);
+        self.log_grouped(due);
     }
 
     /// Tells what has been gathered.
-    pub fn tell_all(&mut self) {
-        let all = std::mem::take(&mut self.gathered);
-        self.tell_gathered(all);
+    pub fn log_all(&mut self) {
+        let all = std::mem::take(&mut self.grouped);
+        self.log_grouped(all);
     }
 
-    fn tell_gathered(&self, gathered: impl IntoIterator<Item = (String, Gathered)>) {
-        let mut gathered: Vec<_> = gathered.into_iter().collect();
-        gathered.sort_by_key(|(_, gathered)| gathered.since);
-        for (words, gathered) in gathered {
-            let (broker, partitions) = (self.broker.0, gathered.partitions.len());
+    fn log_grouped(&self, grouped: impl IntoIterator<Item = (String, Grouped)>) {
+        let mut grouped: Vec<_> = grouped.into_iter().collect();
+        grouped.sort_by_key(|(_, grouped)| grouped.since);
+        for (words, grouped) in grouped {
+            let (broker, partitions) = (self.broker.0, grouped.partitions.len());
             if partitions == 1 {
-                tell(self.broker, &gathered.first);
-            } else if gathered.first.what == NoticeKind::Suspect {
+                log_notice(self.broker, &grouped.first);
+            } else if grouped.first.what == NoticeKind::Suspect {
                 tracing::warn!(broker, partitions, "{words}");
             } else {
                 tracing::info!(broker, partitions, "{words}");
@@ -81,25 +81,25 @@ impl Notices {
     }
 
     /// Gathers a notice, if it is one that may be one of many. The metadata have a line of their own.
-    fn gathers(&mut self, notice: &Notice, now: Instant) -> bool {
+    fn groups(&mut self, notice: &Notice, now: Instant) -> bool {
         let partition = notice
             .partition
             .filter(|it| *it != TopicPartition::METADATA);
-        let (Some(words), Some(partition)) = (words_of_many(&notice.what), partition) else {
+        let (Some(words), Some(partition)) = (message_for_many(&notice.what), partition) else {
             return false;
         };
-        let gathered = self.gathered.entry(words).or_insert_with(|| Gathered {
+        let grouped = self.grouped.entry(words).or_insert_with(|| Grouped {
             since: now,
             first: notice.clone(),
             partitions: BTreeSet::new(),
         });
-        gathered.partitions.insert(partition);
+        grouped.partitions.insert(partition);
         true
     }
 
-    fn due(&mut self, now: Instant) -> Vec<(String, Gathered)> {
-        let is_due = |_: &String, gathered: &mut Gathered| now.since(gathered.since) >= GATHERING;
-        self.gathered.extract_if(.., is_due).collect()
+    fn due(&mut self, now: Instant) -> Vec<(String, Grouped)> {
+        let is_due = |_: &String, grouped: &mut Grouped| now.since(grouped.since) >= GROUPING_TIME;
+        self.grouped.extract_if(.., is_due).collect()
     }
 }
 
@@ -111,7 +111,7 @@ const fn is_for_debugging(what: &NoticeKind) -> bool {
 }
 
 /// What is said of several partitions to which this happens; `None` for what is told of each.
-fn words_of_many(what: &NoticeKind) -> Option<String> {
+fn message_for_many(what: &NoticeKind) -> Option<String> {
     Some(match what {
         NoticeKind::Leads(_) => "leads".to_owned(),
         NoticeKind::Resigns(_, why) => format!("resigns: {why}"),
@@ -135,7 +135,7 @@ fn words_of_many(what: &NoticeKind) -> Option<String> {
 }
 
 /// Tells one notice of a broker.
-fn tell(broker: BrokerId, notice: &Notice) {
+fn log_notice(broker: BrokerId, notice: &Notice) {
     let broker = broker.0;
     let what = &notice.what;
     // Replicas of one topic are told apart by its id: names are not core's business, and may change hands.
@@ -189,24 +189,24 @@ mod tests {
         let start = Instant(1_000_000);
         for partition in 0..1000 {
             let leads = notice(partition, NoticeKind::Leads(LeaderEpoch(partition)));
-            assert!(notices.gathers(&leads, start));
+            assert!(notices.groups(&leads, start));
         }
-        let soon = start + GATHERING / 2;
+        let soon = start + GROUPING_TIME / 2;
         let follows = notice(3, NoticeKind::Follows(LeaderEpoch(2), BrokerId(2)));
-        assert!(notices.gathers(&follows, soon));
-        assert!(!notices.gathers(&notice(1, NoticeKind::Hole(Offset(1), Offset(2))), soon));
+        assert!(notices.groups(&follows, soon));
+        assert!(!notices.groups(&notice(1, NoticeKind::Hole(Offset(1), Offset(2))), soon));
         let metadata = Notice {
             partition: Some(TopicPartition::METADATA),
             what: NoticeKind::Leads(LeaderEpoch(1)),
         };
-        assert!(!notices.gathers(&metadata, soon));
+        assert!(!notices.groups(&metadata, soon));
         assert_eq!(notices.due(soon), []);
-        let due = notices.due(start + GATHERING);
+        let due = notices.due(start + GROUPING_TIME);
         let due = due
             .iter()
             .map(|(words, it)| (words.as_str(), it.partitions.len()));
         assert_eq!(due.collect::<Vec<_>>(), [("leads", 1000)]);
-        let due = notices.due(soon + GATHERING);
+        let due = notices.due(soon + GROUPING_TIME);
         let due = due
             .into_iter()
             .map(|(_, it)| (it.first, it.partitions.len()));

@@ -163,7 +163,7 @@ impl Broker {
         };
         controller_requests.pending.insert(id, pending);
         if !self.send_to_controller(id, controller_request, fx) {
-            self.ask_soon(id);
+            self.retry_soon(id);
         }
     }
 
@@ -182,12 +182,12 @@ impl Broker {
                 .controller_requests
                 .retry_at(id, self.now + RETRY_LATE);
             if !self.send_to_controller(id, controller_request, fx) {
-                self.ask_soon(id);
+                self.retry_soon(id);
             }
         }
     }
 
-    fn ask_soon(&mut self, id: u64) {
+    fn retry_soon(&mut self, id: u64) {
         self.requests
             .controller_requests
             .retry_at(id, self.now + RETRY_SOON);
@@ -211,7 +211,7 @@ impl Broker {
             metadata_end,
         } = answer
         else {
-            self.ask_soon(id);
+            self.retry_soon(id);
             return;
         };
         let Some(purpose) = self.requests.controller_requests.forget(id) else {

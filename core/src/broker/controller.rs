@@ -111,7 +111,7 @@ impl Broker {
             }
             ControllerRequest::Client(forwarded) => {
                 let mut planned = self.plan_forwarded(&image, &forwarded, fx);
-                administration = administration_of(&mut planned, *forwarded);
+                administration = administration_for(&mut planned, *forwarded);
                 planned
             }
         };
@@ -326,7 +326,10 @@ impl Broker {
 }
 
 /// What a client's request changes; `None` where it changes nothing.
-fn administration_of(planned: &mut Planned, forwarded: ForwardedRequest) -> Option<Administration> {
+fn administration_for(
+    planned: &mut Planned,
+    forwarded: ForwardedRequest,
+) -> Option<Administration> {
     let Decision::Client(answer) = &mut planned.decision else {
         return None;
     };

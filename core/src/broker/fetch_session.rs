@@ -197,7 +197,7 @@ impl Sessions {
         let Some(session) = self.sessions.get_mut(&id) else {
             return false;
         };
-        session.update_target(target);
+        session.remember_topic_name(target);
         session.tell(&target.key(), told, true)
     }
 
@@ -257,7 +257,7 @@ impl Session {
     }
 
     /// Remembers the name under which a topic was found.
-    fn update_target(&mut self, target: &Target) {
+    fn remember_topic_name(&mut self, target: &Target) {
         if let Some(turn) = self.turns.get(&target.key())
             && let Some(cached) = self.partitions.get_mut(turn)
             && cached.target.known_as.is_none()

@@ -4,7 +4,7 @@
 //! creates unknown topics where client and cluster allow it: the client is told at once that the topic does not exist,
 //! as in Kafka, and retries.
 
-use crate::cluster::{Answering, BrokerImage, BrokerState, ClusterView, lists_all_topics};
+use crate::cluster::{AnswerContext, BrokerImage, BrokerState, ClusterView, lists_all_topics};
 use crate::effect::Effects;
 use crate::hooks::{Hooks, Mutant};
 use crate::ids::{BrokerId, TopicPartition};
@@ -95,21 +95,22 @@ impl Broker {
             return;
         }
         let mut to_create = Vec::new();
-        let response: Response = self.answering(context.listener, confirmed, fx, |it| match body {
-            ImageRequestBody::Metadata(body) => {
-                let answer = it.metadata(body, api_version);
-                to_create = answer.to_create;
-                answer.response.into()
-            }
-            ImageRequestBody::DescribeCluster(body) => it.describe_cluster(body).into(),
-            ImageRequestBody::DescribeTopicPartitions(body) => {
-                it.describe_topic_partitions(body).into()
-            }
-            ImageRequestBody::DescribeConfigs(body) => it.describe_configs(body).into(),
-            ImageRequestBody::ListPartitionReassignments(body) => {
-                it.list_partition_reassignments(body).into()
-            }
-        });
+        let response: Response =
+            self.with_answer_context(context.listener, confirmed, fx, |it| match body {
+                ImageRequestBody::Metadata(body) => {
+                    let answer = it.metadata(body, api_version);
+                    to_create = answer.to_create;
+                    answer.response.into()
+                }
+                ImageRequestBody::DescribeCluster(body) => it.describe_cluster(body).into(),
+                ImageRequestBody::DescribeTopicPartitions(body) => {
+                    it.describe_topic_partitions(body).into()
+                }
+                ImageRequestBody::DescribeConfigs(body) => it.describe_configs(body).into(),
+                ImageRequestBody::ListPartitionReassignments(body) => {
+                    it.list_partition_reassignments(body).into()
+                }
+            });
         if confirmed && self.delay_for_leader(&request, &response, fx) {
             return;
         }
@@ -121,16 +122,16 @@ impl Broker {
     #[must_use]
     pub fn leader_for_clients(&self, partition: TopicPartition, hooks: &Hooks) -> Option<BrokerId> {
         let fx = Effects::with_hooks(hooks.clone());
-        self.answering(0, true, &fx, |it| it.leader(partition))
+        self.with_answer_context(0, true, &fx, |it| it.leader(partition))
     }
 
     /// Makes a response for a client of one of this broker's listeners.
-    fn answering<R>(
+    fn with_answer_context<R>(
         &self,
         listener: u16,
         confirmed: bool,
         fx: &Effects,
-        answer: impl FnOnce(Answering<'_>) -> R,
+        answer: impl FnOnce(AnswerContext<'_>) -> R,
     ) -> R {
         let view = View {
             broker: self,
@@ -138,7 +139,7 @@ impl Broker {
             names_former: fx.mutant(Mutant::NamesFormerLeaders),
         };
         let listeners = &self.setup.registration.listeners;
-        answer(Answering {
+        answer(AnswerContext {
             configs: self.configs(),
             view: &view,
             cluster: self.cluster(),
@@ -174,8 +175,8 @@ impl ClusterView for View<'_> {
         (!hidden).then_some(announcement)
     }
 
-    fn is_present(&self, partition: TopicPartition) -> bool {
-        self.broker.is_present_announcement(partition)
+    fn is_current(&self, partition: TopicPartition) -> bool {
+        self.broker.is_current_announcement(partition)
     }
 
     fn is_alive(&self, broker: BrokerId) -> bool {

@@ -124,7 +124,7 @@ impl Broker {
         let is_alive =
             leader == self.me.broker || self.links.is_alive(leader, self.now, &self.setup.timing);
         let is_disconnected = self.requests.disconnected_leaders.lead(partition, self.now);
-        if !self.is_present_announcement(partition) || !is_alive || is_disconnected {
+        if !self.is_current_announcement(partition) || !is_alive || is_disconnected {
             return None;
         }
         Some((leader, announcement.leader_epoch))

@@ -287,7 +287,7 @@ impl Broker {
 
     /// Whether the incarnation that announced the leader of this partition is the latest known of its broker. A later
     /// incarnation leads nothing until it announces so itself.
-    fn is_present_announcement(&self, partition: TopicPartition) -> bool {
+    fn is_current_announcement(&self, partition: TopicPartition) -> bool {
         self.leaders.get(&partition).is_some_and(|told| {
             told.by
                 .is_none_or(|by| self.links.is_latest_incarnation(by.voter(), by.incarnation))

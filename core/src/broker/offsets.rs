@@ -187,7 +187,7 @@ impl Broker {
         self.requests.purgatory.insert(deadline, Box::new(waiting));
         for number in numbers {
             self.look_up_offset(id, number, fx);
-            self.settle_offset(id, number, fx);
+            self.finish_offset(id, number, fx);
         }
     }
 
@@ -206,7 +206,7 @@ impl Broker {
         let answer = |offset: i64, leader_epoch: LeaderEpoch| ListOffsetsPartitionResponse {
             partition_index: asked.partition_index,
             offset,
-            leader_epoch: epoch_told(leader_epoch, api_version),
+            leader_epoch: client_epoch(leader_epoch, api_version),
             ..ListOffsetsPartitionResponse::default()
         };
         let start = replica.log_start_offset();
@@ -295,14 +295,14 @@ impl Broker {
                 self.refuse_offset(id, number, ErrorCode::KafkaStorageError);
             }
         }
-        self.settle_offset(id, number, fx);
+        self.finish_offset(id, number, fx);
     }
 
     /// Something has changed about a partition: what its disk has, whether its leader is confirmed, or who leads it.
     pub(super) fn wake_offsets(&mut self, partition: TopicPartition, fx: &mut Effects) {
         for (id, number) in self.requests.offsets.of(partition) {
             self.look_up_offset(id, number, fx);
-            self.settle_offset(id, number, fx);
+            self.finish_offset(id, number, fx);
         }
     }
 
@@ -317,7 +317,7 @@ impl Broker {
     }
 
     /// Answers a request if all is known of this partition, and it was the last.
-    fn settle_offset(&mut self, id: RequestId, number: usize, fx: &mut Effects) {
+    fn finish_offset(&mut self, id: RequestId, number: usize, fx: &mut Effects) {
         let purgatory = &self.requests.purgatory;
         let offsets = purgatory.get::<WaitingOffsets>(id);
         let Some(open) = offsets.and_then(|offsets| offsets.open.get(&number)) else {
@@ -369,7 +369,7 @@ impl Broker {
                     partition: asked.partition,
                     ..EpochEndOffset::default()
                 };
-                match found.and_then(|topic| self.end_of_asked_epoch(topic, asked)) {
+                match found.and_then(|topic| self.end_of_requested_epoch(topic, asked)) {
                     Ok((_, Some((leader_epoch, end_offset)))) => {
                         answer.leader_epoch = leader_epoch.0;
                         answer.end_offset = end_offset.0;
@@ -401,7 +401,7 @@ impl Broker {
     }
 
     /// The partition with the end of the epoch asked for, or of the one before; `None` for one that is not known.
-    fn end_of_asked_epoch(
+    fn end_of_requested_epoch(
         &self,
         topic: crate::ids::TopicId,
         asked: &OffsetForLeaderPartition,
@@ -456,7 +456,7 @@ impl WaitingOffsets {
             let answer = &mut response.topics[topic].partitions[partition];
             answer.offset = offset.0;
             answer.timestamp = timestamp.0;
-            answer.leader_epoch = epoch_told(leader_epoch, self.context.api_version);
+            answer.leader_epoch = client_epoch(leader_epoch, self.context.api_version);
         }
     }
 
@@ -504,7 +504,7 @@ const fn is_known_time(timestamp: i64, api_version: i16) -> bool {
 }
 
 /// An epoch as clients are told it: -1 where there is none, or the version has no place for it.
-const fn epoch_told(leader_epoch: LeaderEpoch, api_version: i16) -> i32 {
+const fn client_epoch(leader_epoch: LeaderEpoch, api_version: i16) -> i32 {
     if leader_epoch.0 == 0 || api_version < 4 {
         -1
     } else {

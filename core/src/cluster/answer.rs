@@ -55,7 +55,7 @@ pub trait ClusterView {
     fn leader(&self, partition: TopicPartition) -> Option<&LeaderAndIsr>;
 
     /// Whether whoever has made that announcement has not been started anew since.
-    fn is_present(&self, partition: TopicPartition) -> bool;
+    fn is_current(&self, partition: TopicPartition) -> bool;
 
     /// Whether the broker is heard, by this one or by those it hears.
     fn is_alive(&self, broker: BrokerId) -> bool;
@@ -66,7 +66,7 @@ pub trait ClusterView {
 
 /// From where, and to whom, is answered.
 #[derive(Clone, Copy)]
-pub struct Answering<'a> {
+pub struct AnswerContext<'a> {
     /// The image, and the answering broker's own configuration.
     pub configs: Configs<'a>,
     /// Who leads and who is heard.
@@ -81,9 +81,9 @@ pub struct Answering<'a> {
     pub listener: &'a str,
 }
 
-impl std::fmt::Debug for Answering<'_> {
+impl std::fmt::Debug for AnswerContext<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Answering")
+        f.debug_struct("AnswerContext")
             .field("cluster", &self.cluster)
             .field("listener", &self.listener)
             .finish_non_exhaustive()
@@ -115,13 +115,13 @@ const DESCRIBED_RESOURCES_MAX: usize = 5_000;
 const BY_ID_FROM: i16 = 12;
 
 /// What clients take for *no broker*.
-const NOBODY: BrokerId = BrokerId(-1);
+const NO_BROKER: BrokerId = BrokerId(-1);
 
-impl<'a> Answering<'a> {
+impl<'a> AnswerContext<'a> {
     /// Answers Metadata.
     #[must_use]
     pub fn metadata(&self, request: &MetadataRequest, api_version: i16) -> MetadataAnswer {
-        if is_unsound(request, api_version) {
+        if is_invalid(request, api_version) {
             return MetadataAnswer {
                 response: refused_metadata(request),
                 to_create: Vec::new(),
@@ -434,7 +434,7 @@ impl<'a> Answering<'a> {
     pub fn leader(&self, partition: TopicPartition) -> Option<BrokerId> {
         let leads = |id: &BrokerId| {
             let broker = self.image().broker(*id);
-            broker.is_some_and(|it| self.is_alive(it)) && self.view.is_present(partition)
+            broker.is_some_and(|it| self.is_alive(it)) && self.view.is_current(partition)
         };
         self.view.leader(partition)?.leader.filter(leads)
     }
@@ -443,14 +443,14 @@ impl<'a> Answering<'a> {
         let Some(announcement) = self.view.leader(partition) else {
             return Leadership {
                 error_code: ErrorCode::LeaderNotAvailable,
-                leader: NOBODY,
+                leader: NO_BROKER,
                 leader_epoch: LeaderEpoch(-1),
                 isr: Vec::new(),
             };
         };
         let (error_code, leader) = match self.leader(partition) {
-            None => (ErrorCode::LeaderNotAvailable, NOBODY),
-            Some(id) if self.endpoint_of(id).is_none() => (ErrorCode::ListenerNotFound, NOBODY),
+            None => (ErrorCode::LeaderNotAvailable, NO_BROKER),
+            Some(id) if self.endpoint_of(id).is_none() => (ErrorCode::ListenerNotFound, NO_BROKER),
             Some(id) => (ErrorCode::None, id),
         };
         Leadership {
@@ -719,7 +719,7 @@ fn is_by_id(asked: &MetadataRequestTopic) -> bool {
 }
 
 /// Whether a topic is asked for by nothing, or by its id in a version that has the field but not the meaning.
-fn is_unsound(request: &MetadataRequest, api_version: i16) -> bool {
+fn is_invalid(request: &MetadataRequest, api_version: i16) -> bool {
     request.topics.iter().flatten().any(|asked| {
         let by_id = is_by_id(asked);
         by_id && api_version < BY_ID_FROM || !by_id && asked.name.is_none()

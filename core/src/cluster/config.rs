@@ -255,8 +255,8 @@ impl BrokerConfig {
     /// `producer.id.expiration.ms`. Never less than a second, for every tick is a note that is kept in memory.
     #[must_use]
     pub fn clock_tick_min(&self) -> Duration {
-        let said = self.values.get("producer.id.expiration.ms");
-        let ms = said.and_then(|value| value.trim().parse().ok());
+        let values_of = self.values.get("producer.id.expiration.ms");
+        let ms = values_of.and_then(|value| value.trim().parse().ok());
         let expiration = ms.map_or(Duration::from_hours(24), Duration::from_millis);
         (expiration / TICKS_REMEMBERED).max(Duration::from_secs(1))
     }
@@ -264,8 +264,8 @@ impl BrokerConfig {
     /// Within which time the whole log is read and checked: `log.scrub.interval.ms`; zero: never.
     #[must_use]
     pub fn scrub_interval(&self) -> Duration {
-        let said = self.values.get("log.scrub.interval.ms");
-        let ms = said.and_then(|value| value.trim().parse().ok());
+        let values_of = self.values.get("log.scrub.interval.ms");
+        let ms = values_of.and_then(|value| value.trim().parse().ok());
         ms.map_or(
             StoreOptions::default().scrub_interval,
             Duration::from_millis,
@@ -442,15 +442,15 @@ impl<'a> Configs<'a> {
     fn parsed<T>(&self, name: &str, parse: impl Fn(&str) -> Option<T>) -> T {
         let key = broker_key(name).expect("callers name keys of the table");
         let default = key.default.expect("callers name keys with a default");
-        let said = self.said(key.name);
-        let value = said.first().map_or(default, |(value, _)| value);
+        let values_of = self.values_of(key.name);
+        let value = values_of.first().map_or(default, |(value, _)| value);
         parse(value.trim())
             .or_else(|| parse(default))
             .expect("a default is of its key's type")
     }
 
     /// What is said under a broker's name of a key, and where, the first being what holds.
-    fn said(&self, name: &str) -> Vec<(&'a str, ConfigSource)> {
+    fn values_of(&self, name: &str) -> Vec<(&'a str, ConfigSource)> {
         let image = self.image;
         let places = [
             (
@@ -476,7 +476,7 @@ impl<'a> Configs<'a> {
         key.synonyms
             .iter()
             .find_map(|synonym| {
-                let (value, _) = *self.said(synonym.name).first()?;
+                let (value, _) = *self.values_of(synonym.name).first()?;
                 Some(synonym.convert(value).into_owned())
             })
             .unwrap_or_else(|| key.default.to_owned())
@@ -492,7 +492,7 @@ impl<'a> Configs<'a> {
             });
         }
         for synonym in key.synonyms {
-            for (value, source) in self.said(synonym.name) {
+            for (value, source) in self.values_of(synonym.name) {
                 synonyms.push(ConfigSynonym {
                     name: synonym.name,
                     value: value.to_owned(),
@@ -526,7 +526,7 @@ impl<'a> Configs<'a> {
 
     fn broker_entry(&self, key: &BrokerKey) -> ConfigEntry {
         let mut synonyms: Vec<_> = self
-            .said(key.name)
+            .values_of(key.name)
             .into_iter()
             .map(|(value, source)| ConfigSynonym {
                 name: key.name,

@@ -213,10 +213,10 @@ pub fn plan_voter_reports(image: &ClusterImage, reports: &[VoterReport]) -> Plan
         let is_newest = known.is_none_or(|known| {
             (report.leader_epoch, report.notes) > (known.leader_epoch, known.notes)
         });
-        let is_news = image
+        let supersedes = image
             .partition(report.partition)
-            .is_some_and(|partition| partition.is_news(report));
-        if is_newest && is_news {
+            .is_some_and(|partition| partition.supersedes(report));
+        if is_newest && supersedes {
             newest.insert(report.partition, report);
         }
     }

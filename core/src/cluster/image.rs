@@ -157,7 +157,7 @@ impl PartitionImage {
 
     /// Whether a report says more than what is known: a higher epoch, or a later note in the same.
     #[must_use]
-    pub fn is_news(&self, report: &VoterReport) -> bool {
+    pub fn supersedes(&self, report: &VoterReport) -> bool {
         self.reported.as_ref().is_none_or(|known| {
             (report.leader_epoch, report.notes) > (known.leader_epoch, known.notes)
         })
@@ -563,7 +563,7 @@ impl ClusterImage {
 
     fn take_report(&mut self, report: &VoterReport) {
         if let Some(partition) = self.partition_mut(report.partition)
-            && partition.is_news(report)
+            && partition.supersedes(report)
         {
             let never_removed = &mut partition.never_removed;
             never_removed.retain(|voter| report.voters.contains(voter));

@@ -18,7 +18,7 @@ mod answer;
 
 pub use administration::AdminRequest;
 pub(crate) use administration::visit_topics;
-pub use answer::{Answering, ClusterView, MetadataAnswer, lists_all_topics};
+pub use answer::{AnswerContext, ClusterView, MetadataAnswer, lists_all_topics};
 pub use config::{
     BrokerConfig, ConfigEntry, ConfigSource, ConfigSynonym, ConfigType, Configs, InvalidConfig,
     TopicConfig, check_topic,

@@ -13,7 +13,7 @@
 //!
 //! - an existing message gets another field: the field is a [`Newer`], which the message itself does not carry, and its
 //!   value travels in the *tail* behind the message, one struct per version ([`Since10`]);
-//! - there is another message: a variant at the end of its enum, which [`PeerMessage::as_of`] keeps from those that do not
+//! - there is another message: a variant at the end of its enum, which [`PeerMessage::for_version`] keeps from those that do not
 //!   know it.
 
 use std::fmt;
@@ -127,7 +127,7 @@ impl PeerMessage {
 
     /// This message as a peer with this version can read it.
     #[must_use]
-    pub fn as_of(mut self, version: PeerVersion) -> Self {
+    pub fn for_version(mut self, version: PeerVersion) -> Self {
         if version < PeerVersion::TEN {
             let _untold = self.take_since_10();
         }

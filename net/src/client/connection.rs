@@ -35,7 +35,7 @@ impl Connection {
     pub(super) async fn open(address: &str, open_max: Duration) -> Result<Self, ClientError> {
         timeout(open_max, Self::greet(address))
             .await
-            .map_err(|_| ClientError::Silent(address.to_owned(), open_max))?
+            .map_err(|_| ClientError::Timeout(address.to_owned(), open_max))?
     }
 
     async fn greet(address: &str) -> Result<Self, ClientError> {
@@ -77,7 +77,7 @@ impl Connection {
         let version = served.map(|&(min, max)| (min.max(ours_min), max.min(ours_max)));
         match version {
             Some((min, max)) if min <= max => self.ask_in(max, request).await,
-            Some(_) | None => Err(ClientError::Unserved(api_key.name())),
+            Some(_) | None => Err(ClientError::UnsupportedApi(api_key.name())),
         }
     }
 
@@ -96,10 +96,10 @@ impl Connection {
             correlation_id,
             client_id,
         };
-        let frame = encode_request(&header, request).map_err(ClientError::Unspeakable)?;
+        let frame = encode_request(&header, request).map_err(ClientError::Unencodable)?;
         let exchange = timeout(ANSWER_TIMEOUT, exchange(&mut self.stream, &frame)).await;
         let answer = exchange
-            .map_err(|_| ClientError::Silent(self.address.clone(), ANSWER_TIMEOUT))?
+            .map_err(|_| ClientError::Timeout(self.address.clone(), ANSWER_TIMEOUT))?
             .map_err(|error| ClientError::Broken(self.address.clone(), error))?;
         if self.served.is_empty() && is_greeting(&answer) {
             let words =

@@ -55,7 +55,7 @@ pub struct Consumer {
     topic_id: TopicId,
     pub(super) leaders: BTreeMap<i32, i32>,
     /// How long a partition may be without somebody who answers for it.
-    patience: Duration,
+    retry_timeout: Duration,
     /// Runs while one is.
     waiting: Option<Retry>,
     /// The next offset of each partition.
@@ -74,15 +74,17 @@ impl Consumer {
         topic: &str,
         partition: Option<i32>,
         start: Start,
-        patience: Duration,
+        retry_timeout: Duration,
     ) -> Result<Self, ClientError> {
-        let description = client.find_topic(topic, &mut Retry::new(patience)).await?;
+        let description = client
+            .find_topic(topic, &mut Retry::new(retry_timeout))
+            .await?;
         let mut consumer = Self {
             client,
             topic: Str::from(topic),
             topic_id: TopicId::ZERO,
             leaders: BTreeMap::new(),
-            patience,
+            retry_timeout,
             waiting: None,
             positions: BTreeMap::new(),
             ends: BTreeMap::new(),
@@ -221,12 +223,15 @@ impl Consumer {
             Some(error) if consumed.is_empty() && is_lost(&error) => return Err(error),
             None => self.waiting = None,
             // What has come is handed on first: it is not read again.
-            Some(_) if !consumed.is_empty() => self.look_for_leaders().await?,
+            Some(_) if !consumed.is_empty() => self.refresh_leaders().await?,
             Some(error) => {
-                let mut waiting = self.waiting.take().unwrap_or(Retry::new(self.patience));
+                let mut waiting = self
+                    .waiting
+                    .take()
+                    .unwrap_or(Retry::new(self.retry_timeout));
                 waiting.after(error).await?;
                 self.waiting = Some(waiting);
-                self.look_for_leaders().await?;
+                self.refresh_leaders().await?;
             }
         }
         Ok(consumed)
@@ -318,7 +323,7 @@ impl Consumer {
     }
 
     /// Asks who leads. Where nobody can say, what was known stays.
-    async fn look_for_leaders(&mut self) -> Result<(), ClientError> {
+    async fn refresh_leaders(&mut self) -> Result<(), ClientError> {
         let name = self.topic.clone();
         match self.client.topic(name.as_str()).await {
             Ok(topic) => self.learn_leaders(&topic),
@@ -339,7 +344,7 @@ impl Consumer {
 
     /// An offset of a partition, asked of its leader until there is one.
     async fn offset(&mut self, partition: i32, timestamp: i64) -> Result<Offset, ClientError> {
-        let mut retry = Retry::new(self.patience);
+        let mut retry = Retry::new(self.retry_timeout);
         loop {
             match self.offset_now(partition, timestamp).await {
                 Ok(offset) => return Ok(offset),
@@ -349,7 +354,7 @@ impl Consumer {
                     retry.after(error).await?;
                 }
             }
-            self.look_for_leaders().await?;
+            self.refresh_leaders().await?;
         }
     }
 

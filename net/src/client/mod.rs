@@ -49,13 +49,13 @@ pub enum ClientError {
     /// A connection broke.
     Broken(String, io::Error),
     /// A broker did not answer within this time.
-    Silent(String, Duration),
+    Timeout(String, Duration),
     /// A broker's answer cannot be read.
     Unreadable(String, DecodeError),
     /// A request cannot be said in the versions that the broker knows.
-    Unspeakable(EncodeError),
+    Unencodable(EncodeError),
     /// The broker does not serve this API in any version that is known here.
-    Unserved(&'static str),
+    UnsupportedApi(&'static str),
     /// A record that is larger by itself than the topic takes.
     RecordTooLarge {
         /// The topic.
@@ -91,14 +91,14 @@ impl fmt::Display for ClientError {
                 f.write_str(" is the cluster running, and is --bootstrap right?")
             }
             Self::Broken(address, error) => write!(f, "the connection to {address} broke: {error}"),
-            Self::Silent(address, waited) => write!(f, "{address}: {}", silence(*waited)),
+            Self::Timeout(address, waited) => write!(f, "{address}: {}", silence(*waited)),
             Self::Unreadable(address, error) => {
                 write!(f, "the answer of {address} cannot be read: {error}")
             }
-            Self::Unspeakable(error) => {
+            Self::Unencodable(error) => {
                 write!(f, "the broker is too old for this request: {error}")
             }
-            Self::Unserved(api) => write!(f, "the broker does not serve {api}"),
+            Self::UnsupportedApi(api) => write!(f, "the broker does not serve {api}"),
             Self::RecordTooLarge { topic, size, limit } => {
                 write!(
                     f,
@@ -192,10 +192,10 @@ impl ClientError {
             Self::RecordTooLarge { .. } => Some(ErrorCode::MessageTooLarge),
             Self::Unreachable(_)
             | Self::Broken(..)
-            | Self::Silent(..)
+            | Self::Timeout(..)
             | Self::Unreadable(..)
-            | Self::Unspeakable(_)
-            | Self::Unserved(_) => None,
+            | Self::Unencodable(_)
+            | Self::UnsupportedApi(_) => None,
         }
     }
 
@@ -203,14 +203,16 @@ impl ClientError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable(_) | Self::Broken(..) | Self::Silent(..) | Self::NoLeader(..) => true,
+            Self::Unreachable(_) | Self::Broken(..) | Self::Timeout(..) | Self::NoLeader(..) => {
+                true
+            }
             // Not retriable in Kafka's table, since nobody answers it: here it is a leader that is not named yet.
             Self::Refused(ErrorCode::BrokerNotAvailable, _) => true,
             Self::Refused(code, _) => code.is_retriable(),
             Self::OfTopic { error, .. } => error.is_transient(),
             Self::Unreadable(..)
-            | Self::Unspeakable(_)
-            | Self::Unserved(_)
+            | Self::Unencodable(_)
+            | Self::UnsupportedApi(_)
             | Self::RecordTooLarge { .. } => false,
         }
     }
@@ -369,7 +371,7 @@ impl Client {
         for address in addresses {
             match self.ask_at(&address, &request, share).await {
                 Err(ClientError::Broken(address, error)) => attempts.push((address, error)),
-                Err(ClientError::Silent(address, waited)) => {
+                Err(ClientError::Timeout(address, waited)) => {
                     let error = io::Error::new(io::ErrorKind::TimedOut, silence(waited));
                     attempts.push((address, error));
                 }

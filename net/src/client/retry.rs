@@ -19,9 +19,9 @@ pub(super) struct Retry {
 }
 
 impl Retry {
-    pub(super) fn new(patience: Duration) -> Self {
+    pub(super) fn new(timeout: Duration) -> Self {
         Self {
-            deadline: Instant::now().checked_add(patience),
+            deadline: Instant::now().checked_add(timeout),
             pause: PAUSE_MIN,
         }
     }

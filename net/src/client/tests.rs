@@ -337,8 +337,8 @@ async fn a_partition_that_stays_without_a_leader_is_named() {
     let broker = Broker::start(2).await;
     let client = broker.client().await;
     broker.with(|state| state.leaderless = usize::MAX);
-    let patience = Duration::from_millis(10);
-    let mut producer = Producer::new(client, TOPIC, Compression::None, patience, 0)
+    let retry_timeout = Duration::from_millis(10);
+    let mut producer = Producer::new(client, TOPIC, Compression::None, retry_timeout, 0)
         .await
         .unwrap();
     for partition in [0, 1] {
@@ -356,7 +356,7 @@ async fn a_partition_that_stays_without_a_leader_is_named() {
     );
 
     let client = broker.client().await;
-    let reading = Consumer::new(client, TOPIC, Some(1), Start::Earliest, patience);
+    let reading = Consumer::new(client, TOPIC, Some(1), Start::Earliest, retry_timeout);
     let words = reading.await.unwrap_err().to_string();
     assert!(
         words.starts_with("partition 1 of topic `t` has no leader"),
@@ -453,8 +453,8 @@ async fn a_partition_whose_leader_is_gone_is_named_too() {
     let broker = Broker::start(1).await;
     let client = broker.client().await;
     broker.with(|state| state.broker = BROKER + 2);
-    let patience = Duration::from_millis(10);
-    let mut producer = Producer::new(client, TOPIC, Compression::None, patience, 0)
+    let retry_timeout = Duration::from_millis(10);
+    let mut producer = Producer::new(client, TOPIC, Compression::None, retry_timeout, 0)
         .await
         .unwrap();
     producer.send(record(b"a")).await.unwrap();

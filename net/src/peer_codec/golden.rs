@@ -46,7 +46,11 @@ fn every_message_of_every_released_version_is_read_and_written_as_it_was() {
             let frame: Bytes = segments.into_iter().flatten().skip(4).collect();
             writeln!(written, "{name} {}", hex(&frame)).unwrap();
             let read = decode_message(frame, version).unwrap();
-            assert_eq!(read, message.as_of(version), "{name}, version {version}");
+            assert_eq!(
+                read,
+                message.for_version(version),
+                "{name}, version {version}"
+            );
         }
         assert_eq!(
             golden, written,

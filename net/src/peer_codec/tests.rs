@@ -356,9 +356,9 @@ proptest! {
         for version in [PeerVersion(9), PeerVersion(10)] {
             let frame = encoded(message.clone(), version);
             let read = decode_message(frame, version).expect("it was just encoded");
-            prop_assert_eq!(read, message.clone().as_of(version));
+            prop_assert_eq!(read, message.clone().for_version(version));
         }
-        prop_assert_eq!(message.clone().as_of(PeerVersions::SUPPORTED.newest), message);
+        prop_assert_eq!(message.clone().for_version(PeerVersions::SUPPORTED.newest), message);
     }
 
     #[test]

@@ -17,8 +17,8 @@ use varve_core::ids::BrokerId;
 use varve_core::peer::{PeerIdentity, PeerVersion, PeerVersions};
 
 use super::{
-    CONNECT_MAX, GREETING_MAX, LinkContext, LinkEvent, LinkId, LinkQueue, Mismatch, QueueEnd,
-    Telling, is_same_start, judge, weight,
+    CONNECT_MAX, GREETING_MAX, LinkContext, LinkEvent, LinkId, LinkQueue, LogThrottle, Mismatch,
+    QueueEnd, check_hello, is_same_start, weight,
 };
 use crate::frame::{FrameReader, write_segments};
 use crate::peer_codec::{Hello, HelloReply, decode_hello_reply, encode_hello, encode_message};
@@ -31,10 +31,10 @@ const BATCH_MAX: usize = 128;
 const STALL_MAX: Duration = Duration::from_secs(5);
 
 /// How long a peer may be away before that is worth telling.
-const GRACE: Duration = Duration::from_secs(5);
+const OUTAGE_LOG_DELAY: Duration = Duration::from_secs(5);
 
 /// A link that was in use for so long was a good one.
-const STEADY: Duration = Duration::from_millis(100);
+const STABLE_MIN: Duration = Duration::from_millis(100);
 
 /// The wait before dialling again, doubled from the first to the second.
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
@@ -51,7 +51,7 @@ pub(super) async fn maintain_link(
     wake: Arc<Notify>,
 ) {
     let mut backoff = BACKOFF_MIN;
-    let mut telling = Telling::default();
+    let mut throttle = LogThrottle::default();
     let mut failing_since = tokio::time::Instant::now();
     loop {
         let mut own = None;
@@ -66,11 +66,11 @@ pub(super) async fn maintain_link(
                     let (queue, end) = LinkQueue::new();
                     let used = Arc::clone(&end.used);
                     let ended =
-                        carry(link, *stream, (identity, version), &context, queue, end).await;
+                        send_queued(link, *stream, (identity, version), &context, queue, end).await;
                     if used.load(Ordering::Relaxed) {
                         tracing::info!(broker = identity.broker.0, %address, reason = %ended, "the link to a peer is down");
-                        telling.forget();
-                        if up_since.elapsed() >= STEADY {
+                        throttle.reset();
+                        if up_since.elapsed() >= STABLE_MIN {
                             backoff = BACKOFF_MIN;
                             broke = true;
                         }
@@ -102,8 +102,9 @@ pub(super) async fn maintain_link(
                     // Not while nodes start, but for what does not pass by itself; and a peer that is down is
                     // dialled again every second.
                     let words = format!("{address}: {error}");
-                    let grace = failing_since.elapsed() < GRACE && !error.stays();
-                    if !grace && telling.is_news(&words) {
+                    let too_early =
+                        failing_since.elapsed() < OUTAGE_LOG_DELAY && !error.needs_operator();
+                    if !too_early && throttle.should_log(&words) {
                         tracing::warn!(reason = %words, "cannot link to a peer, trying again");
                     } else {
                         tracing::debug!(reason = %words, "cannot link to a peer");
@@ -170,7 +171,7 @@ impl DialError {
     }
 
     /// Whether it takes a person to change it.
-    const fn stays(&self) -> bool {
+    const fn needs_operator(&self) -> bool {
         match self {
             Self::Mismatch(Mismatch::Cluster { .. } | Mismatch::Versions { .. }) => true,
             Self::Io(_)
@@ -220,7 +221,7 @@ pub(super) async fn dial(
         identity,
         expects: None,
     };
-    let version = judge(&own, context.versions, &mirrored).map_err(DialError::Mismatch)?;
+    let version = check_hello(&own, context.versions, &mirrored).map_err(DialError::Mismatch)?;
     if let Some(expected) = expects.filter(|&expected| expected != identity.broker) {
         let own = identity.broker;
         return Err(DialError::Mismatch(Mismatch::Broker { own, expected }));
@@ -307,7 +308,7 @@ impl fmt::Display for Ended {
 }
 
 /// Sends what is queued until the link ends.
-async fn carry<S: AsyncRead + AsyncWrite>(
+async fn send_queued<S: AsyncRead + AsyncWrite>(
     link: LinkId,
     stream: S,
     (identity, version): (PeerIdentity, PeerVersion),

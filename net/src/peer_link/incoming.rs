@@ -10,8 +10,8 @@ use tokio::time::timeout;
 use varve_core::peer::{PeerIdentity, PeerVersion};
 
 use super::{
-    CONNECT_MAX, GREETING_MAX, LinkContext, LinkEvent, Mismatch, Session, Verdict, is_same_start,
-    judge, lock,
+    CONNECT_MAX, GREETING_MAX, LinkContext, LinkEvent, Mismatch, Session, Verdict, check_hello,
+    is_same_start, lock,
 };
 use crate::frame::{FrameReader, write_segments};
 use crate::peer_codec::{HelloReply, decode_hello, decode_message, encode_hello_reply};
@@ -30,8 +30,8 @@ where
     let (read, mut write) = tokio::io::split(stream);
     let mut reader = FrameReader::new(read, FRAME_MAX, context.budget.clone());
     let (from, version, session) =
-        match timeout(CONNECT_MAX, welcome(&mut reader, &mut write, &context)).await {
-            Ok(Ok(Some(welcome))) => welcome,
+        match timeout(CONNECT_MAX, accept_hello(&mut reader, &mut write, &context)).await {
+            Ok(Ok(Some(accept_hello))) => accept_hello,
             Ok(Ok(None)) => {
                 // So does a node that tries its own advertised address.
                 tracing::debug!(%remote, "a connection to the peer listener ended without a word");
@@ -39,7 +39,9 @@ where
             }
             Ok(Err(reason)) => {
                 // Whoever is refused dials again and again.
-                if reason.is_grave() && lock(&context.refusals).is_news(&reason.to_string()) {
+                if reason.needs_operator()
+                    && lock(&context.refusals).should_log(&reason.to_string())
+                {
                     tracing::warn!(%remote, %reason, "refused a peer");
                 } else {
                     tracing::debug!(%remote, %reason, "refused a peer");
@@ -71,21 +73,21 @@ where
 
 /// Why a connection is not welcome.
 #[derive(Debug)]
-enum NotWelcome {
+enum Rejection {
     /// The node does not belong here.
     Mismatch(Mismatch),
     /// It says nothing that a peer would say, or cannot be answered.
     Words(String),
 }
 
-impl NotWelcome {
+impl Rejection {
     /// Whether a person should know of it. A node that looks for another one at an old address finds it elsewhere.
-    const fn is_grave(&self) -> bool {
+    const fn needs_operator(&self) -> bool {
         !matches!(self, Self::Mismatch(Mismatch::Broker { .. }))
     }
 }
 
-impl fmt::Display for NotWelcome {
+impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Mismatch(mismatch) => mismatch.fmt(f),
@@ -94,47 +96,47 @@ impl fmt::Display for NotWelcome {
     }
 }
 
-impl<E: std::error::Error> From<E> for NotWelcome {
+impl<E: std::error::Error> From<E> for Rejection {
     fn from(error: E) -> Self {
         Self::Words(error.to_string())
     }
 }
 
 /// Greets; `None` where the other side hangs up before its hello. There is no session with a node that has dialled itself.
-async fn welcome<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
+async fn accept_hello<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     reader: &mut FrameReader<R>,
     writer: &mut W,
     context: &LinkContext,
-) -> Result<Option<(PeerIdentity, PeerVersion, Option<Session>)>, NotWelcome> {
+) -> Result<Option<(PeerIdentity, PeerVersion, Option<Session>)>, Rejection> {
     let Some(length) = reader.next_length().await? else {
         return Ok(None);
     };
     // A hello is short: whatever announces more is no peer, and what it sends is not worth reading.
     let judged = if length > GREETING_MAX {
         let words = format!("a hello of {length} bytes is no hello");
-        Err(NotWelcome::Words(words))
+        Err(Rejection::Words(words))
     } else {
         let frame = reader.body(length).await?;
         let own = context.own();
         decode_hello(&frame.bytes)
-            .map_err(NotWelcome::from)
-            .and_then(|hello| match judge(&own, context.versions, &hello) {
+            .map_err(Rejection::from)
+            .and_then(|hello| match check_hello(&own, context.versions, &hello) {
                 Ok(version) => Ok((own, hello.identity, version)),
-                Err(mismatch) => Err(NotWelcome::Mismatch(mismatch)),
+                Err(mismatch) => Err(Rejection::Mismatch(mismatch)),
             })
     };
     let (reply, judged) = match judged {
         Ok((own, identity, version)) if is_same_start(&identity, &own) => {
             (HelloReply::Welcome(own), Ok((identity, version, None)))
         }
-        Ok((own, identity, version)) => match ask_core(identity, context).await? {
+        Ok((own, identity, version)) => match submit_hello(identity, context).await? {
             Ok(session) => {
                 let session = Some(session);
                 (HelloReply::Welcome(own), Ok((identity, version, session)))
             }
             Err(reason) => (
                 HelloReply::Duplicate(reason.clone()),
-                Err(NotWelcome::Words(reason)),
+                Err(Rejection::Words(reason)),
             ),
         },
         Err(reason) => (HelloReply::Refused(reason.to_string()), Err(reason)),
@@ -145,8 +147,8 @@ async fn welcome<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
 }
 
 /// What the broker, who hears the others, says of a node that dials.
-async fn ask_core(identity: PeerIdentity, context: &LinkContext) -> Result<Verdict, NotWelcome> {
-    let stops = || NotWelcome::Words("this node stops".to_owned());
+async fn submit_hello(identity: PeerIdentity, context: &LinkContext) -> Result<Verdict, Rejection> {
+    let stops = || Rejection::Words("this node stops".to_owned());
     let (verdict, answer) = oneshot::channel();
     let hello = LinkEvent::Hello { identity, verdict };
     context.events.send(hello).await.map_err(|_| stops())?;

@@ -6,13 +6,13 @@
 //! it has. So nothing here repeats, acknowledges or reorders anything.
 //!
 //! A connection opens with a hello: magic, versions, cluster, broker, directory, incarnation. The dialled node answers
-//! with its own, or refuses in words; a link speaks the highest version that both know. [`judge`] says whether the two belong together; whether another
+//! with its own, or refuses in words; a link speaks the highest version that both know. [`check_hello`] says whether the two belong together; whether another
 //! node runs as the same broker only core knows, which hears them all.
 
 mod dial;
 mod incoming;
 mod outgoing;
-mod telling;
+mod log_throttle;
 #[cfg(test)]
 mod tests;
 
@@ -32,8 +32,8 @@ use crate::peer_codec::Hello;
 
 pub use dial::{Answerer, who_answers};
 pub use incoming::serve_peer;
+pub(crate) use log_throttle::LogThrottle;
 pub use outgoing::PeerLinks;
-pub(crate) use telling::Telling;
 
 /// The longest greeting.
 const GREETING_MAX: usize = 4 << 10;
@@ -235,16 +235,16 @@ pub struct LinkContext {
     /// The memory that incoming frames may take while they are read.
     pub budget: Budget,
     /// Who has been reached.
-    pub met: Met,
+    pub met: ReachedPeers,
     /// What peers that dial were refused for.
-    refusals: Arc<Mutex<Telling>>,
+    refusals: Arc<Mutex<LogThrottle>>,
 }
 
 /// The nodes that this one has reached, for whoever wonders why it is not ready.
 #[derive(Clone, Debug, Default)]
-pub struct Met(Arc<Mutex<BTreeMap<BrokerId, Option<ClusterId>>>>);
+pub struct ReachedPeers(Arc<Mutex<BTreeMap<BrokerId, Option<ClusterId>>>>);
 
-impl Met {
+impl ReachedPeers {
     /// Each with its cluster, where it belonged to one when it was reached.
     #[must_use]
     pub fn all(&self) -> BTreeMap<BrokerId, Option<ClusterId>> {
@@ -275,7 +275,7 @@ impl LinkContext {
             versions,
             events,
             budget,
-            met: Met::default(),
+            met: ReachedPeers::default(),
             refusals: Arc::default(),
         }
     }
@@ -348,7 +348,7 @@ impl std::error::Error for Mismatch {}
 ///
 /// # Errors
 /// The reason why not.
-pub fn judge(
+pub fn check_hello(
     own: &PeerIdentity,
     versions: PeerVersions,
     hello: &Hello,

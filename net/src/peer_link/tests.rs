@@ -226,7 +226,7 @@ async fn nodes_of_neighbouring_versions_link_and_each_hears_what_it_knows() {
         links[nth].send(to, message.clone()).unwrap();
         match node.event().await {
             LinkEvent::Received { message: heard, .. } => {
-                assert_eq!(heard, message.clone().as_of(PeerVersion(9)));
+                assert_eq!(heard, message.clone().for_version(PeerVersion(9)));
             }
             other => panic!("a message was due, not {other:?}"),
         }
@@ -284,7 +284,7 @@ fn nodes_that_do_not_belong_together_say_why() {
             identity,
             expects,
         };
-        judge(&own, versions, &hello)
+        check_hello(&own, versions, &hello)
     };
     let links = Ok(versions.newest);
     assert_eq!(says(identity(2), None), links);

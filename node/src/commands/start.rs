@@ -31,8 +31,8 @@ pub(crate) struct Arguments {
 }
 
 /// How long a node may take to become ready before it says what it waits for, doubled from the first to the second.
-const PATIENCE_MIN: Duration = Duration::from_secs(10);
-const PATIENCE_MAX: Duration = Duration::from_secs(600);
+const LOG_INTERVAL_MIN: Duration = Duration::from_secs(10);
+const LOG_INTERVAL_MAX: Duration = Duration::from_secs(600);
 
 /// How long a node that was told to stop may take before the process ends without it.
 const STOP_MAX: Duration = Duration::from_secs(30);
@@ -185,9 +185,9 @@ fn warn(listener: &Listener, found: Option<String>) {
 
 async fn say_ready(config: &Config, node: &RunningNode) -> Progress {
     let BrokerId(id) = config.id;
-    let mut patience = PATIENCE_MIN;
+    let mut interval = LOG_INTERVAL_MIN;
     loop {
-        match timeout(patience, node.ready()).await {
+        match timeout(interval, node.ready()).await {
             Ok(Progress::Ready) => {
                 say!("Node {id} is ready: registered, and caught up with the cluster's metadata.");
                 return Progress::Ready;
@@ -198,7 +198,7 @@ async fn say_ready(config: &Config, node: &RunningNode) -> Progress {
                 words_for(&node.waits_for(), config)
             ),
         }
-        patience = (patience * 2).min(PATIENCE_MAX);
+        interval = (interval * 2).min(LOG_INTERVAL_MAX);
     }
 }
 

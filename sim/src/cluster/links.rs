@@ -179,7 +179,7 @@ impl Cluster {
             self.trace.lost(self.queue.now(), from, to, &payload);
             return;
         };
-        let heard = message.as_of(version);
+        let heard = message.for_version(version);
         self.send(connection, Way::Forth, Payload::Peer(heard));
     }
 

@@ -27,7 +27,7 @@ impl ClusterView for Known {
         self.leaders.get(&partition)
     }
 
-    fn is_present(&self, partition: TopicPartition) -> bool {
+    fn is_current(&self, partition: TopicPartition) -> bool {
         !self.started_anew.contains(&partition)
     }
 
@@ -127,8 +127,8 @@ impl Known {
         });
     }
 
-    fn through<'a>(&'a self, listener: &'a str) -> Answering<'a> {
-        Answering {
+    fn through<'a>(&'a self, listener: &'a str) -> AnswerContext<'a> {
+        AnswerContext {
             configs: Configs {
                 image: &self.image,
                 broker: &self.broker,
