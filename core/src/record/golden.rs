@@ -59,7 +59,7 @@ fn records() -> Vec<Record> {
 }
 
 #[test]
-fn what_real_producers_write_is_taken_as_it_is_and_read() {
+fn batches_of_real_producers_are_accepted_unchanged_and_read() {
     for client in [LIBRDKAFKA, AIOKAFKA] {
         for (codec, bytes) in Compression::ALL.into_iter().zip(client) {
             let examined = examine(

@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_for_a_followers_disk_counts_although_it_is_asked_anew() {
+    fn entries_that_wait_for_a_followers_disk_fill_the_window_after_a_probe() {
         let at = |n: i64| position(1, n, 1);
         let end = at(100);
         let mut progress = Progress::new(at(0), Instant(0));
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_for_one_place_is_not_sent_from_another() {
+    fn entries_read_from_disk_for_one_position_are_not_sent_from_another() {
         let (end, behind_note, before_note) =
             (position(2, 50, 2), position(2, 40, 2), position(1, 40, 1));
         let mut progress = Progress::new(end, Instant(0));

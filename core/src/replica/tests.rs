@@ -36,7 +36,7 @@ pub(super) fn identity(n: usize) -> PeerIdentity {
     }
 }
 
-/// Replicas 0, 1, ... of one partition, with links that deliver at once and disks that sync when told.
+/// Replicas 0, 1, ... of one partition, with links that deliver at once and disks that sync when the test says so.
 struct Quorum {
     now: Instant,
     timing: Timing,
@@ -49,9 +49,9 @@ struct Quorum {
     cut: Vec<(usize, usize)>,
     /// Everything sent, delivered or not.
     sent: Vec<ReplicaMessage>,
-    /// Everything told, and by whom.
+    /// Every notice, and which replica gave it.
     notices: Vec<(usize, NoticeKind)>,
-    /// Disks that are not to finish anything.
+    /// Replicas whose disks complete no order.
     stuck: Vec<usize>,
 }
 
@@ -80,7 +80,7 @@ impl Quorum {
         quorum
     }
 
-    /// So many voters of the creation, and one replica more, which is none.
+    /// This many voters at creation, and one more replica that is not a voter.
     fn beside_a_learner(voters: usize) -> Self {
         let mut quorum = Self::new(voters + 1);
         for replica in &mut quorum.replicas {
@@ -185,7 +185,7 @@ impl Quorum {
         }
     }
 
-    /// Delivers and syncs until nothing is under way.
+    /// Delivers messages and syncs disks until nothing is in flight.
     fn settle(&mut self) {
         for _ in 0..10_000 {
             let mut idle = true;
@@ -208,7 +208,7 @@ impl Quorum {
                 return;
             }
         }
-        panic!("it goes on for ever");
+        panic!("the replicas never settle");
     }
 
     fn run(&mut self, time: Duration) {
@@ -275,7 +275,7 @@ fn three_replicas_elect_one_leader_whose_batches_commit_everywhere() {
 }
 
 #[test]
-fn a_replica_that_was_made_anew_stands_for_nothing_whatever_voters_its_log_names() {
+fn a_new_copy_starts_no_election_even_if_its_log_names_it_as_voter() {
     let mut quorum = Quorum::new(1);
     quorum.elect();
     for role in [
@@ -293,7 +293,7 @@ fn a_replica_that_was_made_anew_stands_for_nothing_whatever_voters_its_log_names
 }
 
 #[test]
-fn a_suspect_that_knows_no_other_voter_waits_for_one_all_the_same() {
+fn a_suspect_that_is_the_only_voter_waits_for_others_before_an_election() {
     let mut quorum = Quorum::new(1);
     let recovered = RecoveredReplica {
         mark: Mark::Suspect,
@@ -302,14 +302,14 @@ fn a_suspect_that_knows_no_other_voter_waits_for_one_all_the_same() {
     };
     let config = quorum.replicas[0].state.config;
     quorum.replicas[0] = quorum.with_cx(0, |cx| Replica::recover(recovered, voter(0), config, cx));
-    let stands_at = quorum.replicas[0].next_deadline();
-    assert!(stands_at >= Some(quorum.now + quorum.timing.election_timeout));
+    let election_at = quorum.replicas[0].next_deadline();
+    assert!(election_at >= Some(quorum.now + quorum.timing.election_timeout));
     quorum.run(Duration::from_secs(10));
     assert!(quorum.replicas[0].is_leader(), "there is nobody else");
 }
 
 #[test]
-fn a_suspect_that_has_lost_the_note_that_made_it_a_voter_votes_unless_its_creation_is_lost_too() {
+fn a_suspect_without_its_voter_note_votes_unless_its_creation_is_lost_too() {
     let change = VoterChange {
         leader_epoch: LeaderEpoch(1),
         notes: 2,
@@ -347,9 +347,9 @@ fn a_suspect_that_has_lost_the_note_that_made_it_a_voter_votes_unless_its_creati
     }
 }
 
-/// Replica 0 has lost this change of the voters, who were `before`, and can be reached by replica 1 alone. Who is elected
-/// then, and who once all are reached?
-fn elected_beside_a_lost_change(before: &[Voter], voters: &[Voter]) -> [Option<usize>; 2] {
+/// Replica 0 has lost a voter change from `before` to `voters`, and only replica 1 can reach it. Returns who is elected
+/// then, and who once all can reach each other.
+fn elected_despite_a_lost_change(before: &[Voter], voters: &[Voter]) -> [Option<usize>; 2] {
     let mut quorum = Quorum::new(3);
     let config = quorum.replicas[0].state.config;
     for n in 0..3 {
@@ -374,24 +374,24 @@ fn elected_beside_a_lost_change(before: &[Voter], voters: &[Voter]) -> [Option<u
 }
 
 #[test]
-fn who_has_lost_the_removal_of_a_voter_needs_the_removed_one_as_well() {
+fn a_candidate_that_has_lost_a_voter_removal_needs_the_removed_voter() {
     let before = [voter(0), voter(1), voter(2)];
-    let [apart, together] = elected_beside_a_lost_change(&before, &before[..2]);
+    let [apart, together] = elected_despite_a_lost_change(&before, &before[..2]);
     assert_eq!(apart, None, "the third may have what the suspect has lost");
     assert!(together.is_some());
 }
 
 #[test]
-fn who_is_elected_by_one_that_has_lost_a_new_voter_needs_the_new_one_as_well() {
+fn a_candidate_granted_by_a_replica_that_has_lost_a_voter_addition_needs_the_added_voter() {
     let voters = [voter(0), voter(1), voter(2)];
-    let [apart, together] = elected_beside_a_lost_change(&voters[..2], &voters);
+    let [apart, together] = elected_despite_a_lost_change(&voters[..2], &voters);
     assert_eq!(apart, None, "the third may have what the suspect has lost");
     assert!(together.is_some());
 }
 
-/// Replica 0 has lost the change that has made replica 1 a voter. That one has not heard of it, and has more: the openings
-/// of these epochs.
-fn elected_beside_a_new_voter_with(openings: std::ops::RangeInclusive<i32>) -> Quorum {
+/// Replica 0 has lost the change that made replica 1 a voter. Replica 1 does not know of that change, and has more log:
+/// the openings of these epochs.
+fn run_with_a_new_voter_that_has(openings: std::ops::RangeInclusive<i32>) -> Quorum {
     let mut quorum = Quorum::new(2);
     let config = quorum.replicas[0].state.config;
     let mut suspect = RecoveredReplica::empty(PARTITION, vec![voter(0)]);
@@ -420,11 +420,11 @@ fn elected_beside_a_new_voter_with(openings: std::ops::RangeInclusive<i32>) -> Q
 }
 
 #[test]
-fn a_new_voter_that_has_more_than_who_has_lost_the_change_that_made_it_one_leads_for_a_while() {
+fn a_new_voter_whose_addition_is_lost_leads_until_its_opening_is_committed() {
     // Or it has led, and its opening is on no other disk.
     for openings in [1..=1, 1..=2] {
         let last = *openings.end();
-        let quorum = elected_beside_a_new_voter_with(openings);
+        let quorum = run_with_a_new_voter_that_has(openings);
         assert_eq!(quorum.leader(), Some(0), "the other one is no voter");
         assert!(quorum.replicas[0].end().leader_epoch > LeaderEpoch(last + 1));
         assert_eq!(quorum.replicas[0].state.mark, Mark::Clean);
@@ -432,7 +432,7 @@ fn a_new_voter_that_has_more_than_who_has_lost_the_change_that_made_it_one_leads
 }
 
 #[test]
-fn a_learner_does_not_follow_voters_that_have_lost_what_it_has_committed() {
+fn a_learner_does_not_follow_a_leader_without_its_committed_entries() {
     let mut quorum = Quorum::new(2);
     let config = quorum.replicas[0].state.config;
     let recover = |quorum: &mut Quorum, n: usize, mark: Mark| {
@@ -469,7 +469,7 @@ fn a_learner_does_not_follow_voters_that_have_lost_what_it_has_committed() {
 }
 
 #[test]
-fn nothing_is_committed_while_only_the_leader_has_it_durably() {
+fn a_record_durable_on_the_leader_alone_is_not_committed() {
     let mut quorum = Quorum::new(3);
     let leader = quorum.elect();
     quorum.stuck = (0..3).filter(|&n| n != leader).collect();
@@ -483,7 +483,7 @@ fn nothing_is_committed_while_only_the_leader_has_it_durably() {
 }
 
 #[test]
-fn a_deposed_leader_drops_what_was_never_committed() {
+fn a_deposed_leader_truncates_what_was_never_committed() {
     let mut quorum = Quorum::new(3);
     let old = quorum.elect();
     quorum.cut = (0..3).filter(|&n| n != old).map(|n| (old, n)).collect();
@@ -528,7 +528,7 @@ fn voters_change_one_at_a_time_until_the_target_is_reached() {
 }
 
 #[test]
-fn what_a_learner_has_counts_once_it_has_the_note_that_makes_it_a_voter() {
+fn a_new_voter_counts_towards_the_majority_once_it_has_its_voter_note() {
     let mut quorum = Quorum::beside_a_learner(2);
     let voters: Vec<Voter> = (0..2).map(voter).collect();
     let leader = quorum.elect();
@@ -555,7 +555,7 @@ fn what_a_learner_has_counts_once_it_has_the_note_that_makes_it_a_voter() {
 }
 
 #[test]
-fn a_hole_that_a_fill_does_not_close_stays_and_is_asked_for_again() {
+fn a_hole_that_a_fill_does_not_close_is_requested_again() {
     let mut quorum = Quorum::new(3);
     let leader = quorum.elect();
     quorum.produce(leader).expect("it leads");
@@ -583,7 +583,7 @@ fn a_hole_that_a_fill_does_not_close_stays_and_is_asked_for_again() {
 }
 
 #[test]
-fn batches_that_do_not_fit_are_asked_for_with_the_one_in_front_of_them_and_then_by_themselves() {
+fn after_a_misfit_the_next_fill_request_includes_the_batch_before_the_hole() {
     let mut quorum = Quorum::new(3);
     let leader = quorum.elect();
     for _ in 0..3 {
@@ -610,7 +610,7 @@ fn batches_that_do_not_fit_are_asked_for_with_the_one_in_front_of_them_and_then_
 }
 
 #[test]
-fn a_fill_that_was_under_way_when_its_hole_was_found_to_be_wider_closes_nothing() {
+fn a_fill_in_flight_when_its_hole_is_found_to_be_wider_closes_nothing() {
     let mut quorum = Quorum::new(3);
     let leader = quorum.elect();
     for _ in 0..3 {
@@ -635,7 +635,7 @@ fn a_fill_that_was_under_way_when_its_hole_was_found_to_be_wider_closes_nothing(
 }
 
 #[test]
-fn what_is_read_for_a_peer_and_dropped_meanwhile_is_not_sent() {
+fn batches_read_for_a_peer_and_truncated_meanwhile_are_not_sent() {
     let mut quorum = Quorum::new(2);
     let leader = quorum.elect();
     let follower = 1 - leader;
@@ -657,7 +657,7 @@ fn what_is_read_for_a_peer_and_dropped_meanwhile_is_not_sent() {
 }
 
 #[test]
-fn leadership_goes_to_whom_it_is_handed_without_a_timeout() {
+fn transfer_elects_the_target_without_a_timeout() {
     let mut quorum = Quorum::new(3);
     let old = quorum.elect();
     let new = (old + 1) % 3;
@@ -671,23 +671,23 @@ fn leadership_goes_to_whom_it_is_handed_without_a_timeout() {
 fn a_leader_that_is_deposed_tells_its_voters() {
     let mut quorum = Quorum::new(3);
     let old = quorum.elect();
-    let (transfer_target, other) = ((old + 1) % 3, (old + 2) % 3);
-    // The third replica hears nothing of the transfer_target, and goes on hearing the broker of the old leader.
-    quorum.cut = vec![(transfer_target, other)];
+    let (target, other) = ((old + 1) % 3, (old + 2) % 3);
+    // The third replica cannot reach the transfer target, and still hears the old leader's broker.
+    quorum.cut = vec![(target, other)];
     assert!(quorum.with(old, |replica, cx| {
-        replica.transfer_to(voter(transfer_target), cx)
+        replica.transfer_to(voter(target), cx)
     }));
     quorum.settle();
-    assert_eq!(quorum.leader(), Some(transfer_target));
+    assert_eq!(quorum.leader(), Some(target));
     assert_eq!(quorum.replicas[other].leader(), None);
-    quorum.cut.push((transfer_target, old));
+    quorum.cut.push((target, old));
     quorum.run(Duration::from_secs(5));
     let leader = quorum.leader().expect("the other two are a majority");
-    assert_eq!(leader, old, "it has the transfer_target's opening");
+    assert_eq!(leader, old, "it has the target's opening");
 }
 
 #[test]
-fn a_follower_that_is_asked_anew_stays_in_sync() {
+fn a_follower_that_is_probed_again_stays_in_the_isr() {
     let mut quorum = Quorum::new(3);
     let leader = quorum.elect();
     quorum.settle();
@@ -709,7 +709,7 @@ fn a_follower_that_is_asked_anew_stays_in_sync() {
 }
 
 #[test]
-fn a_record_held_back_from_full_disks_is_sent_when_they_have_room() {
+fn records_held_back_from_full_disks_are_sent_once_they_have_room() {
     let mut quorum = Quorum::new(3);
     let leader = quorum.elect();
     for follower in (0..3).filter(|&n| n != leader) {
@@ -734,7 +734,7 @@ fn a_record_held_back_from_full_disks_is_sent_when_they_have_room() {
     assert_eq!(quorum.replicas[leader].high_watermark(), Some(Offset(1)));
 }
 
-/// What replicas have sent since `quorum.sent` was last emptied, of appends with entries and of refusals.
+/// The number of appends with entries and of refusals among these messages.
 fn appends(sent: &[ReplicaMessage]) -> (usize, usize) {
     let carried = |message: &&ReplicaMessage| matches!(&message.body, ReplicaBody::Append(append) if !append.entries.is_empty());
     let refused = |message: &&ReplicaMessage| {
@@ -757,14 +757,14 @@ fn a_new_leader_sends_its_opening_once_to_each_follower() {
 }
 
 #[test]
-fn a_leader_finds_where_a_log_differs_in_two_round_trips_and_sends_nothing_that_is_shared() {
+fn a_leader_finds_the_divergence_in_two_round_trips_and_sends_no_shared_entry() {
     let mut quorum = Quorum::new(3);
     let old = quorum.elect();
     for _ in 0..5 {
         quorum.produce(old).expect("it leads");
         quorum.settle();
     }
-    // Its last three batches go nowhere, and the epoch after has other records at the same offsets.
+    // The old leader's last three batches reach nobody, and the next epoch has other records at the same offsets.
     quorum.cut = (0..3).filter(|&n| n != old).map(|n| (old, n)).collect();
     for _ in 0..3 {
         quorum.produce(old).expect("it does not know yet");
@@ -786,20 +786,20 @@ fn a_leader_finds_where_a_log_differs_in_two_round_trips_and_sends_nothing_that_
         .cloned()
         .collect();
     let (carried, refused) = appends(&to_old);
-    assert!(refused <= 2, "asked twice at most, not {refused} times");
+    assert!(refused <= 2, "probed twice at most, not {refused} times");
     assert_eq!(carried, 1, "one message with what it lacks");
     let shared = to_old.iter().any(|message| matches!(&message.body, ReplicaBody::Append(append) if append.entries.iter().any(|entry| entry.leader_epoch() == LeaderEpoch(1))));
     assert!(!shared, "what both logs have is not sent");
 }
 
 #[test]
-fn a_follower_says_nothing_of_its_log_before_the_leader_has_compared_it() {
+fn a_follower_acknowledges_nothing_before_its_log_has_matched_the_leaders() {
     let mut quorum = Quorum::new(3);
     let leader = quorum.elect();
     quorum.produce(leader).expect("it leads");
     quorum.settle();
     let follower = (leader + 1) % 3;
-    // As after a restart: it hears of the leader's epoch again by a question about a position that it lacks.
+    // As after a restart: its first append of the leader's epoch is a probe at a position that it lacks.
     let vote = quorum.replicas[follower].state.vote;
     quorum.replicas[follower].role = Role::Follower(Following::default());
     quorum.sent.clear();
@@ -838,12 +838,12 @@ fn a_follower_says_nothing_of_its_log_before_the_leader_has_compared_it() {
 }
 
 #[test]
-fn a_follower_that_doubts_its_leader_in_vain_follows_it_again() {
+fn a_follower_whose_pre_vote_is_refused_follows_its_leader_again() {
     let mut quorum = Quorum::new(3);
     let leader = quorum.elect();
-    let doubter = (leader + 1) % 3;
-    quorum.with(doubter, |replica, cx| replica.start_election(cx));
+    let follower = (leader + 1) % 3;
+    quorum.with(follower, |replica, cx| replica.start_election(cx));
     quorum.settle();
     assert_eq!(quorum.leader(), Some(leader));
-    assert_eq!(quorum.replicas[doubter].leader(), Some(voter(leader)));
+    assert_eq!(quorum.replicas[follower].leader(), Some(voter(leader)));
 }

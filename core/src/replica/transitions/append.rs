@@ -1,9 +1,9 @@
-//! Taking the leader's entries, and what a leader makes of the answers (Raft 5.3; docs/protocol.md 4).
+//! How a follower appends the leader's entries, and how a leader takes the replies (Raft 5.3; docs/protocol.md 4).
 
 use super::*;
 
 #[test]
-fn entries_behind_what_both_have_are_appended_and_acknowledged_once_they_are_durable() {
+fn entries_after_a_shared_position_are_appended_and_acknowledged_once_durable() {
     let mut n1 = Given::started_on(&log(), 3).following(2).shown();
     let longer = log().epoch(3, 2, 6);
     let (previous, entries) = longer.from(5);
@@ -26,7 +26,7 @@ fn entries_behind_what_both_have_are_appended_and_acknowledged_once_they_are_dur
 }
 
 #[test]
-fn entries_behind_what_this_log_has_not_are_refused_with_where_to_look() {
+fn entries_after_a_position_that_this_log_lacks_are_refused_with_a_hint() {
     let mut n1 = Given::started_on(&log(), 3).following(2).shown();
     let longer = log().epoch(3, 3, 9);
     let (previous, entries) = longer.from(7);
@@ -44,7 +44,7 @@ fn entries_behind_what_this_log_has_not_are_refused_with_where_to_look() {
 }
 
 #[test]
-fn a_tail_that_the_leader_has_not_is_truncated_before_its_entries_are_taken() {
+fn a_divergent_tail_is_truncated_before_the_leaders_entries_are_appended() {
     let leaders = Log::default().epoch(1, 1, 3).epoch(3, 3, 6);
     let mut n1 = Given::started_on(&log(), 3).shown();
     let (previous, entries) = leaders.from(3);
@@ -70,7 +70,7 @@ fn a_tail_that_the_leader_has_not_is_truncated_before_its_entries_are_taken() {
 }
 
 #[test]
-fn entries_that_are_there_already_are_not_appended_again() {
+fn entries_already_in_the_log_are_not_appended_again() {
     let mut n1 = Given::started_on(&log(), 3).shown();
     let (previous, entries) = log().from(3);
     n1.append(2, 2, previous, entries, Position::default());
@@ -85,7 +85,7 @@ fn entries_that_are_there_already_are_not_appended_again() {
 }
 
 #[test]
-fn a_leader_of_an_earlier_epoch_is_told_of_this_one() {
+fn a_leader_of_an_earlier_epoch_is_refused_in_the_present_one() {
     let mut n1 = Given::started_on(&log(), 3).shown();
     let earlier = Log::default().epoch(1, 1, 4);
     let (previous, entries) = earlier.from(3);
@@ -99,7 +99,7 @@ fn a_leader_of_an_earlier_epoch_is_told_of_this_one() {
 }
 
 #[test]
-fn a_new_leader_asks_first_what_a_follower_has_and_sends_what_it_lacks() {
+fn a_new_leader_probes_a_follower_before_it_sends_what_that_lacks() {
     let mut n1 = Given::started_on(&log(), 3).leading().shown();
     let diverged = AppendReply::Diverged {
         previous: log().end,

@@ -1,4 +1,4 @@
-//! What is committed, and when it is told (Raft 5.3, 5.4.2; docs/protocol.md 5).
+//! What is committed, and when followers learn it (Raft 5.3, 5.4.2; docs/protocol.md 5).
 
 use super::*;
 
@@ -57,7 +57,7 @@ fn nothing_of_an_earlier_epoch_is_committed_before_the_opening() {
 }
 
 #[test]
-fn where_records_count_in_memory_a_note_still_counts_on_disk_alone() {
+fn a_note_counts_on_disk_only_even_where_records_count_in_memory() {
     let mut n1 = Given::started_on(&log(), 3)
         .flushing_later()
         .leading()
@@ -93,7 +93,7 @@ fn where_records_count_in_memory_a_note_still_counts_on_disk_alone() {
 }
 
 #[test]
-fn a_follower_takes_for_committed_what_the_leader_says_and_it_has() {
+fn a_followers_high_watermark_is_the_leaders_bounded_by_its_own_log() {
     let longer = log().epoch(3, 2, 7);
     let mut n1 = Given::started_on(&log(), 3).following(2).shown();
     let (previous, entries) = longer.from(5);

@@ -11,7 +11,7 @@ fn fill(offset: i64, batches: Vec<Batch>, denial: Option<Denial>) -> ReplicaBody
 }
 
 #[test]
-fn a_hole_is_asked_for_filled_and_gone_once_that_is_durable() {
+fn a_hole_is_requested_and_closed_once_its_fill_is_durable() {
     let mut n1 = Given::started_on(&log(), 3).following(2).shown();
     n1.damage(1..2);
     n1.wait(Duration::from_millis(1));
@@ -57,7 +57,7 @@ fn a_batch_of_another_epoch_fills_nothing() {
 }
 
 #[test]
-fn a_leader_gives_up_what_a_majority_never_had_and_leadership_with_it() {
+fn a_leader_resigns_and_truncates_a_hole_that_a_majority_never_had() {
     let mut n1 = Given::started_on(&log(), 3).leading().shown();
     n1.damage(3..5);
     n1.hear(2, 3, fill(3, Vec::new(), Some(Denial::NeverHad)));
@@ -83,7 +83,7 @@ fn a_leader_gives_up_what_a_majority_never_had_and_leadership_with_it() {
 }
 
 #[test]
-fn what_a_suspect_has_not_is_given_up_with_possible_loss_once_nobody_has_it() {
+fn a_hole_that_a_suspect_denies_is_given_up_with_possible_loss_once_no_voter_has_it() {
     let mut n1 = Given::started_on(&log(), 3).leading().shown();
     n1.damage(3..5);
     n1.hear(2, 3, fill(3, Vec::new(), Some(Denial::NeverHad)));
@@ -109,7 +109,7 @@ fn what_a_suspect_has_not_is_given_up_with_possible_loss_once_nobody_has_it() {
 }
 
 #[test]
-fn a_peer_is_sent_what_it_has_lost_or_told_that_this_replica_never_had_it() {
+fn a_fill_request_gets_the_batches_or_the_denial_that_it_never_had_them() {
     let mut n1 = Given::started_on(&log(), 3).following(2);
     let longer = log().epoch(3, 2, 6);
     let (previous, entries) = longer.from(5);

@@ -1,8 +1,8 @@
-//! Changes of the voters (Raft dissertation, 4.1; docs/protocol.md 6).
+//! Voter changes (Raft dissertation, 4.1; docs/protocol.md 6).
 
 use super::*;
 
-/// A leader whose opening all voters have.
+/// A leader whose opening all voters have acknowledged.
 fn opened() -> Given {
     let mut n1 = Given::started_on(&log(), 3).leading();
     let end = n1.replica.end();
@@ -12,7 +12,7 @@ fn opened() -> Given {
 }
 
 #[test]
-fn a_learner_is_made_a_voter_once_it_has_what_is_committed() {
+fn a_learner_becomes_a_voter_once_it_has_everything_committed() {
     let mut n1 = opened();
     n1.target(&[1, 2, 3, 4]);
     let end = n1.replica.end();
@@ -34,7 +34,7 @@ fn a_learner_is_made_a_voter_once_it_has_what_is_committed() {
 }
 
 #[test]
-fn the_next_change_waits_until_the_one_before_it_is_committed() {
+fn a_voter_change_waits_until_the_one_before_it_is_committed() {
     let mut n1 = opened();
     n1.target(&[1, 2, 4]);
     let end = n1.replica.end();
@@ -75,7 +75,7 @@ fn the_next_change_waits_until_the_one_before_it_is_committed() {
 }
 
 #[test]
-fn no_change_is_made_before_the_opening_is_committed() {
+fn no_voter_change_is_appended_before_the_opening_is_committed() {
     let mut n1 = Given::started_on(&log(), 3).leading().shown();
     n1.target(&[1, 2]);
     let end = n1.replica.end();
@@ -94,7 +94,7 @@ fn no_change_is_made_before_the_opening_is_committed() {
 }
 
 #[test]
-fn a_leader_that_is_not_wanted_hands_over_last() {
+fn a_leader_that_is_not_in_the_target_transfers_leadership_last() {
     let mut n1 = opened();
     n1.target(&[2, 3]);
     assert_eq!(n1.produce(), Err(ProduceRefusal::NotLeader));

@@ -1,14 +1,14 @@
-//! Transitions of one replica: a state, what it is told, and what it does about it, as a snapshot.
+//! Transitions of one replica: its state, its inputs, and its effects, as a snapshot.
 //!
-//! The replica is n1, one of the voters n1, n2 and n3 unless a test says otherwise. A snapshot has one block for each thing
-//! that it is told:
+//! The replica is n1, one of the voters n1, n2 and n3 unless a test says otherwise. A snapshot has one block for each
+//! input:
 //!
 //! ```text
-//! n3 -> n1    Vote e3 last e2@5            what it is told
-//!   store     enter e3                     the orders that it gives, in order
-//!   -> n2     EpochEntered e3              what it sends
-//!   notice    follows n2 in e3             what it tells people
-//! follower    e3  end e2@5+2  hw 3         what it is then, and what else has changed of it
+//! n3 -> n1    Vote e3 last e2@5            the input
+//!   store     enter e3                     the orders to its store, in order
+//!   -> n2     EpochEntered e3              the messages that it sends
+//!   notice    follows n2 in e3             its notices
+//! follower    e3  end e2@5+2  hw 3         its state afterwards, if that has changed
 //! ```
 
 mod append;
@@ -97,12 +97,12 @@ fn record(leader_epoch: i32, offset: i64) -> Batch {
     batch
 }
 
-/// What the log of most tests is: e1 of n1 with the records 0 to 2, e2 of n2 with 3 and 4.
+/// The log of most tests: e1 of n1 with the records 0 to 2, e2 of n2 with 3 and 4.
 fn log() -> Log {
     Log::default().epoch(1, 1, 3).epoch(2, 2, 5)
 }
 
-/// One replica, what it has ordered and not been told of, and what has happened to it so far.
+/// One replica, its pending orders, and the transcript so far.
 struct Given {
     replica: Replica,
     now: Instant,
@@ -118,7 +118,7 @@ struct Given {
 }
 
 impl Given {
-    /// A replica that has just been started on this log, of which all below `high_watermark` was known to be committed.
+    /// A replica just recovered with this log, committed up to `high_watermark`.
     fn started_on(log: &Log, high_watermark: i64) -> Self {
         Self::recovered(RecoveredReplica {
             notes: log.notes(),
@@ -177,7 +177,7 @@ impl Given {
         given
     }
 
-    /// These peers have heard this node just now, and are heard.
+    /// Exchanges heartbeats with these peers, in both directions.
     fn hear_heartbeats(&mut self, peers: impl Iterator<Item = usize>) {
         for peer in peers {
             let heartbeat = Heartbeat {
@@ -193,7 +193,7 @@ impl Given {
         }
     }
 
-    /// The same with records that count in memory.
+    /// The same under `flush=replicated`, where records count in memory.
     fn flushing_later(mut self) -> Self {
         self.replica.configure(ReplicaConfig {
             flush: Flush::Replicated,
@@ -204,7 +204,7 @@ impl Given {
         self
     }
 
-    /// It follows n`leader`, whose log is its own so far.
+    /// It follows n`leader`, whose log equals its own.
     fn following(mut self, leader: usize) -> Self {
         let end = self.replica.end();
         self.append(
@@ -217,7 +217,8 @@ impl Given {
         self
     }
 
-    /// It leads the next epoch by the votes of n2 and n3, and its disk has all that it has ordered. Nobody has answered it.
+    /// It leads the next epoch by the votes of n2 and n3, and its disk has everything that it has ordered. No follower
+    /// has replied yet.
     fn leading(mut self) -> Self {
         let deadline = self.replica.next_deadline().expect("it waits for a leader");
         self.now = deadline;
@@ -242,7 +243,7 @@ impl Given {
         self
     }
 
-    /// What is told from here on is shown.
+    /// Shows the transcript from here on.
     fn shown(mut self) -> Self {
         self.shows = true;
         let state = self.state_line();
@@ -326,7 +327,7 @@ impl Given {
         result
     }
 
-    /// A block: what it is told, and what comes of that.
+    /// One block of the transcript: an input and its effects.
     fn block<R>(&mut self, told: &str, act: impl FnOnce(&mut Replica, &mut Cx<'_>) -> R) -> R {
         let before = self.state_line();
         if self.shows {
@@ -340,7 +341,7 @@ impl Given {
         result
     }
 
-    /// A message of n`from`, in this epoch.
+    /// A message from n`from` in this epoch.
     fn hear(&mut self, from: usize, leader_epoch: i32, body: ReplicaBody) {
         let message = ReplicaMessage {
             partition: PARTITION,
@@ -353,7 +354,7 @@ impl Given {
         self.block(&told, |replica, cx| replica.receive(message, cx));
     }
 
-    /// An append of n`from`, of which `committed` is.
+    /// An append from n`from` that says that the log is committed up to `committed`.
     fn append(
         &mut self,
         from: usize,
@@ -377,7 +378,7 @@ impl Given {
         self.hear(from, leader_epoch, ReplicaBody::Append(append));
     }
 
-    /// n`from` has the log of this leader up to here, in memory and on disk.
+    /// n`from` acknowledges this leader's log up to here, in memory and on disk.
     fn has(&mut self, from: usize, appended: Position, durable: Position) {
         let leader_epoch = self.replica.leader_epoch().0;
         let matched = AppendReply::Matched {
@@ -389,7 +390,7 @@ impl Given {
         self.hear(from, leader_epoch, ReplicaBody::AppendReply(matched));
     }
 
-    /// The store has all that it was ordered on disk.
+    /// The store reports every order durable.
     fn store_all(&mut self) {
         while let Some(order) = self.orders.back() {
             let completion = Completion {
@@ -403,7 +404,7 @@ impl Given {
         }
     }
 
-    /// A client's record is produced.
+    /// A client produces a record.
     fn produce(&mut self) -> Result<Appended, ProduceRefusal> {
         let batch = record(0, 0);
         self.block("produce", |replica, cx| {
@@ -411,7 +412,7 @@ impl Given {
         })
     }
 
-    /// Its broker says what the metadata want.
+    /// The broker sets the target that the metadata name.
     fn target(&mut self, target: &[usize]) {
         let target: Vec<Voter> = target.iter().copied().map(voter).collect();
         let brokers: Vec<i32> = target.iter().map(|voter| voter.broker.0).collect();
@@ -420,14 +421,14 @@ impl Given {
         });
     }
 
-    /// A read has found damage.
+    /// A read finds damage.
     fn damage(&mut self, range: Range<i64>) {
         let range = Offset(range.start)..Offset(range.end);
         let told = format!("damage      [{},{})", range.start, range.end);
         self.block(&told, |replica, cx| replica.on_hole(range, cx));
     }
 
-    /// Time passes, and all peers are heard all the time.
+    /// Time passes, with heartbeats from all peers.
     fn wait(&mut self, time: Duration) {
         self.now = self.now + time;
         self.hear_heartbeats(2..=4);
@@ -441,7 +442,7 @@ impl Given {
         }
     }
 
-    /// The same, but nothing is heard of the leader's broker.
+    /// Time passes without a heartbeat from the leader's broker.
     fn lose(&mut self, leader: usize) {
         let silent = self.timing.election_timeout;
         self.now = self.now + silent;

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_pre_vote_is_refused_while_the_leader_is_heard_and_granted_once_it_is_not() {
+fn a_pre_vote_is_refused_while_the_leader_is_heard_and_granted_after_its_timeout() {
     let mut n1 = Given::started_on(&log(), 3).following(2).shown();
     n1.hear(3, 3, pre_vote(log().end));
     n1.lose(2);
@@ -23,7 +23,7 @@ fn a_pre_vote_is_refused_while_the_leader_is_heard_and_granted_once_it_is_not() 
 }
 
 #[test]
-fn a_vote_is_told_once_it_is_durable_and_given_once_an_epoch() {
+fn a_vote_is_sent_once_it_is_durable_and_given_once_per_epoch() {
     let mut n1 = Given::started_on(&log(), 3).shown();
     n1.hear(3, 3, vote(log().end));
     n1.hear(2, 3, vote(log().end));
@@ -50,7 +50,7 @@ fn a_vote_is_told_once_it_is_durable_and_given_once_an_epoch() {
 }
 
 #[test]
-fn no_vote_is_given_to_whose_log_lacks_what_this_one_has() {
+fn a_candidate_whose_log_is_behind_gets_no_vote() {
     let shorter = Log::default().epoch(1, 1, 3).epoch(2, 2, 4);
     let earlier = Log::default().epoch(1, 1, 9);
     let mut n1 = Given::started_on(&log(), 3).shown();
@@ -112,7 +112,7 @@ fn a_majority_of_votes_elects_and_the_first_entry_is_the_opening() {
 }
 
 #[test]
-fn votes_of_suspects_elect_only_with_everybodys() {
+fn votes_of_suspects_elect_only_if_every_voter_grants() {
     let mut n1 = Given::started_on(&log(), 3).shown();
     n1.wait(Duration::from_secs(3));
     n1.hear(3, 2, ReplicaBody::PreVoteReply(grant(3, true)));

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn what_was_committed_is_there_after_a_restart_and_reads_back_byte_for_byte() {
+fn committed_batches_survive_a_restart_byte_for_byte() {
     let disk = formatted();
     let (store, recovered) = open(&disk);
     assert_eq!(recovered.incarnation.0, 1);
@@ -44,7 +44,7 @@ fn what_was_committed_is_there_after_a_restart_and_reads_back_byte_for_byte() {
 }
 
 #[test]
-fn a_large_append_acknowledged_from_memory_is_on_disk_within_its_bound() {
+fn a_large_append_under_replicated_flush_is_durable_within_its_time_bound() {
     let disk = formatted();
     let (store, _) = open(&disk);
     let mut driver = Driver::new(store);

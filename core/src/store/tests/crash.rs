@@ -556,14 +556,14 @@ fn draw_append(draws: &mut Draws, epoch: &mut i32, mut model: Model) -> (OrderKi
 }
 
 #[test]
-fn a_store_that_is_short_of_descriptors_and_memory_loses_nothing_and_catches_up() {
+fn a_store_short_of_descriptors_and_memory_loses_nothing_and_catches_up() {
     (0..60).for_each(check_short);
 }
 
 /// The same for longer.
 #[test]
 #[ignore = "takes minutes"]
-fn a_store_that_is_short_of_resources_loses_nothing_in_very_many_crashes() {
+fn a_store_short_of_resources_loses_nothing_in_very_many_crashes() {
     (60..5000).for_each(check_short);
 }
 

@@ -26,7 +26,7 @@ fn a_directory_that_is_offline_waits_for_no_flush() {
 }
 
 #[test]
-fn a_replica_that_is_deleted_while_a_checkpoint_is_written_takes_nothing_with_it() {
+fn deleting_a_replica_during_a_checkpoint_loses_nothing_else() {
     let disk = formatted();
     let (store, _) = open(&disk);
     let mut driver = Driver::new(store);
@@ -48,7 +48,7 @@ fn a_replica_that_is_deleted_while_a_checkpoint_is_written_takes_nothing_with_it
 }
 
 #[test]
-fn on_a_full_disk_appends_fail_whole_while_votes_truncations_and_deletes_go_on() {
+fn on_a_full_disk_appends_are_refused_whole_while_votes_truncations_and_deletes_work() {
     let disk = formatted();
     let (store, _) = open(&disk);
     let mut driver = Driver::new(store);
@@ -125,7 +125,7 @@ fn on_a_full_disk_appends_fail_whole_while_votes_truncations_and_deletes_go_on()
 }
 
 #[test]
-fn a_checkpoint_that_finds_no_room_leaves_the_one_before_and_the_journal() {
+fn a_checkpoint_without_room_leaves_the_previous_one_and_the_journal() {
     let disk = formatted();
     let (store, _) = open(&disk);
     let mut driver = Driver::new(store);
@@ -167,7 +167,7 @@ fn a_checkpoint_that_finds_no_room_leaves_the_one_before_and_the_journal() {
 }
 
 #[test]
-fn a_journal_that_finds_no_room_for_another_file_waits_until_there_is_some() {
+fn a_journal_without_room_for_another_file_waits_until_there_is_room() {
     let disk = formatted();
     let mut driver = Driver::new(open(&disk).0);
     driver.create(replica(0));
@@ -197,7 +197,7 @@ fn a_journal_that_finds_no_room_for_another_file_waits_until_there_is_some() {
 }
 
 #[test]
-fn a_sync_that_fails_takes_the_directory_offline_and_is_never_tried_again() {
+fn a_failed_sync_takes_the_directory_offline_and_is_never_retried() {
     let disk = formatted();
     let (store, _) = open(&disk);
     let mut driver = Driver::new(store);
@@ -218,7 +218,7 @@ fn a_sync_that_fails_takes_the_directory_offline_and_is_never_tried_again() {
 }
 
 #[test]
-fn after_a_failed_sync_a_directory_opens_when_the_machine_has_been_restarted() {
+fn after_a_failed_sync_a_directory_opens_only_after_a_reboot() {
     let reopens = |disk: &TestDisk, boot| LogStore::open(disk.clone(), options(), boot).map(|_| ());
     let failed = Err(OpenError::SyncFailed("input/output error".to_owned()));
     let fail: [fn(&TestDisk); 3] = [
@@ -284,7 +284,7 @@ fn a_volatile_replica_is_suspect_after_a_power_cut_and_for_every_start_after_tha
 }
 
 #[test]
-fn where_the_boot_is_unknown_a_volatile_replica_is_suspect() {
+fn a_volatile_replica_is_suspect_if_the_boot_id_is_unknown() {
     let disk = formatted();
     let (store, _) = LogStore::open(disk.clone(), options(), BootId::UNKNOWN).unwrap();
     let mut driver = Driver::new(store);
@@ -298,7 +298,7 @@ fn where_the_boot_is_unknown_a_volatile_replica_is_suspect() {
 }
 
 #[test]
-fn a_directory_is_formatted_once_and_opened_only_when_it_is() {
+fn a_directory_is_formatted_once_and_opens_only_if_formatted() {
     let disk = TestDisk::new();
     let opened = LogStore::open(disk, options(), BOOT);
     assert_eq!(opened.err(), Some(OpenError::NotFormatted));
@@ -351,7 +351,7 @@ const FILES: [&str; 5] = [
 ];
 
 #[test]
-fn a_read_that_fails_is_tried_again_and_costs_nothing() {
+fn a_failed_read_is_retried_and_loses_nothing() {
     for file in FILES {
         let (disk, batches) = unreadable(file, 0..100_000, Some(2));
         let (store, recovered) = open(&disk);
@@ -363,7 +363,7 @@ fn a_read_that_fails_is_tried_again_and_costs_nothing() {
 }
 
 #[test]
-fn what_cannot_be_read_is_damage_of_that_alone_and_the_directory_goes_on() {
+fn unreadable_bytes_are_a_hole_and_the_directory_stays_online() {
     for file in FILES {
         // In the second batch of the segment; everywhere in the others.
         let bytes = if file == "00000.log" {
@@ -394,7 +394,7 @@ fn what_cannot_be_read_is_damage_of_that_alone_and_the_directory_goes_on() {
 }
 
 #[test]
-fn a_segment_that_is_missing_is_a_hole_for_whoever_reads_it() {
+fn a_missing_segment_is_a_hole_to_its_readers() {
     let (disk, batches) = unreadable("00000.log", 0..0, None);
     let path = disk
         .paths()
@@ -417,7 +417,7 @@ fn a_segment_that_is_missing_is_a_hole_for_whoever_reads_it() {
 }
 
 #[test]
-fn a_log_whose_last_page_cannot_be_read_goes_on_in_a_new_segment() {
+fn a_log_whose_last_page_is_unreadable_continues_in_a_new_segment() {
     let (disk, batches) = unreadable("00000.log", 0..0, None);
     let logs = || -> Vec<String> {
         let paths = disk.paths().into_iter();
@@ -448,7 +448,7 @@ fn a_log_whose_last_page_cannot_be_read_goes_on_in_a_new_segment() {
 }
 
 #[test]
-fn a_truncation_in_a_page_that_cannot_be_read_is_one_all_the_same() {
+fn a_truncation_within_an_unreadable_page_still_takes_effect() {
     // The file ends in that page, and behind it.
     for size in [500, 3000] {
         let disk = formatted();

@@ -44,7 +44,7 @@ fn byte_of(batches: &[Batch], index: usize) -> usize {
 }
 
 #[test]
-fn a_hole_ends_with_the_log_whatever_a_damaged_header_says() {
+fn a_damaged_header_does_not_extend_a_hole_beyond_the_log() {
     let disk = formatted();
     let (mut driver, batches) = with_batches(&disk, &[300; 3]);
     checkpoint(&mut driver);
@@ -70,7 +70,7 @@ fn a_hole_ends_with_the_log_whatever_a_damaged_header_says() {
 }
 
 #[test]
-fn an_index_entry_that_rots_to_a_copy_of_its_batch_makes_no_hole() {
+fn a_rotten_index_entry_that_points_to_a_copy_of_its_batch_makes_no_hole() {
     let disk = formatted();
     let (mut driver, batches) = with_batches(&disk, &[60; 40]);
     checkpoint(&mut driver);
@@ -117,7 +117,7 @@ fn an_index_entry_that_rots_to_a_copy_of_its_batch_makes_no_hole() {
 }
 
 #[test]
-fn a_hole_begins_with_the_damaged_batch_whoever_comes_upon_it_from_behind() {
+fn a_hole_begins_at_the_damaged_batch_even_if_found_by_a_read_after_it() {
     let disk = formatted();
     let (mut driver, batches) = with_batches(&disk, &[60; 40]);
     checkpoint(&mut driver);
@@ -139,7 +139,7 @@ fn a_hole_begins_with_the_damaged_batch_whoever_comes_upon_it_from_behind() {
 }
 
 #[test]
-fn a_fill_reaches_back_to_a_batch_that_another_has_taken_the_place_of() {
+fn a_fill_replaces_the_wrong_batch_before_the_hole() {
     let disk = formatted();
     let (mut driver, batches) = with_batches(&disk, &[300, 300, 320, 290, 300, 300]);
     checkpoint(&mut driver);
@@ -180,7 +180,7 @@ fn a_fill_reaches_back_to_a_batch_that_another_has_taken_the_place_of() {
 }
 
 #[test]
-fn a_hole_is_no_wider_than_its_batch_whatever_two_damaged_headers_say() {
+fn two_damaged_headers_that_agree_do_not_widen_a_hole() {
     let disk = formatted();
     let (mut driver, batches) = with_batches(&disk, &[300; 60]);
     checkpoint(&mut driver);
@@ -207,7 +207,7 @@ fn a_hole_is_no_wider_than_its_batch_whatever_two_damaged_headers_say() {
 }
 
 #[test]
-fn rot_found_by_a_read_is_journalled_kept_over_a_restart_and_filled_from_a_peer() {
+fn rot_found_by_a_read_is_journalled_survives_a_restart_and_is_filled_from_a_peer() {
     let disk = formatted();
     let (mut driver, batches) = with_batches(&disk, &[300; 20]);
     checkpoint(&mut driver);
@@ -282,7 +282,7 @@ fn with_unsynced_fill() -> (TestDisk, Driver, Vec<Batch>, Range<Offset>) {
 }
 
 #[test]
-fn what_has_filled_a_hole_is_synced_by_the_start_after_a_kill() {
+fn a_fill_is_synced_by_the_start_after_a_kill() {
     let (disk, driver, batches, _) = with_unsynced_fill();
     drop(driver);
     disk.kill();
@@ -297,7 +297,7 @@ fn what_has_filled_a_hole_is_synced_by_the_start_after_a_kill() {
 }
 
 #[test]
-fn a_hole_is_there_again_where_a_power_cut_takes_what_has_filled_it() {
+fn a_hole_is_open_again_if_a_power_cut_loses_its_fill() {
     let (mut filled, mut open_again) = (0, 0);
     for seed in 0..64 {
         let (disk, driver, batches, hole) = with_unsynced_fill();
@@ -318,7 +318,7 @@ fn a_hole_is_there_again_where_a_power_cut_takes_what_has_filled_it() {
 }
 
 #[test]
-fn rot_since_the_checkpoint_is_made_good_from_the_journal_or_found_at_the_start() {
+fn rot_since_the_checkpoint_is_repaired_from_the_journal_or_found_at_the_start() {
     let disk = formatted();
     let sizes = [300, 300, 5000, 300, 5000, 300];
     let (driver, batches) = with_batches(&disk, &sizes);
@@ -365,7 +365,7 @@ fn damaged_headers_and_offsets_that_no_crc_covers_are_found() {
 }
 
 #[test]
-fn a_lost_segment_is_a_hole_and_nothing_is_cut() {
+fn a_lost_segment_is_a_hole_and_nothing_is_truncated() {
     let disk = formatted();
     let (mut driver, batches) = with_batches(&disk, &[300; 8]);
     let high_watermark = driver.end(replica(0)).end_offset;
@@ -397,7 +397,7 @@ fn a_lost_segment_is_a_hole_and_nothing_is_cut() {
 }
 
 #[test]
-fn an_accepted_loss_is_no_hole_any_more_and_reads_pass_over_it() {
+fn reads_pass_over_an_accepted_loss() {
     let disk = formatted();
     let (mut driver, batches) = with_batches(&disk, &[300; 6]);
     checkpoint(&mut driver);
@@ -417,7 +417,7 @@ fn an_accepted_loss_is_no_hole_any_more_and_reads_pass_over_it() {
 }
 
 #[test]
-fn a_damaged_last_group_makes_those_it_touched_suspect_and_votes_stand_twice() {
+fn a_damaged_last_group_makes_its_replicas_suspect_and_its_votes_survive() {
     // In the group's header, or in the first copy of the vote.
     check_damaged_last_group(10);
     check_damaged_last_group(52 + 20 + 20);
@@ -461,7 +461,7 @@ fn check_damaged_last_group(at: usize) {
 }
 
 #[test]
-fn a_checkpoint_that_rots_is_made_up_for_by_the_one_before_and_the_journal() {
+fn a_rotten_checkpoint_is_replaced_by_the_previous_one_and_the_journal() {
     let disk = formatted();
     let (mut driver, mut batches) = with_batches(&disk, &[300; 8]);
     checkpoint(&mut driver);
@@ -485,7 +485,7 @@ fn a_checkpoint_that_rots_is_made_up_for_by_the_one_before_and_the_journal() {
 }
 
 #[test]
-fn a_fill_where_nothing_is_missing_is_reported_done() {
+fn a_fill_of_no_hole_is_reported_durable() {
     let disk = formatted();
     let (mut driver, batches) = with_batches(&disk, &[300; 3]);
     driver.commit();

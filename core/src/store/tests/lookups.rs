@@ -30,7 +30,7 @@ fn timed(base_offset: i64, timestamps: &[i64], compression: Compression) -> Batc
 }
 
 #[test]
-fn a_timestamp_finds_the_very_record_and_the_greatest_is_found() {
+fn a_lookup_by_timestamp_finds_the_exact_record_and_max_timestamp_the_greatest() {
     let disk = formatted();
     let (store, _) = open(&disk);
     let mut driver = Driver::new(store);
@@ -67,7 +67,7 @@ fn a_timestamp_finds_the_very_record_and_the_greatest_is_found() {
 }
 
 #[test]
-fn a_segment_is_as_large_and_as_old_as_its_topic_allows() {
+fn segments_roll_by_the_size_and_age_that_their_topic_allows() {
     let disk = formatted();
     let (store, _) = open(&disk);
     let mut driver = Driver::new(store);
@@ -172,7 +172,7 @@ fn check_lookups(driver: &Driver, batches: &[Batch]) {
 }
 
 #[test]
-fn every_offset_is_found_in_any_segment_with_or_without_its_indexes() {
+fn every_offset_is_found_with_or_without_indexes() {
     let disk = formatted();
     let (driver, batches) = long_log(&disk);
     let segments = driver.store.replicas[&replica(0)].state.segments.clone();
@@ -201,7 +201,7 @@ fn every_offset_is_found_in_any_segment_with_or_without_its_indexes() {
 }
 
 #[test]
-fn a_time_index_that_rots_in_any_bit_costs_time_and_hides_no_record() {
+fn a_rotten_bit_in_a_time_index_hides_no_record() {
     let disk = formatted();
     let (store, _) = open(&disk);
     let mut driver = Driver::new(store);
@@ -236,7 +236,7 @@ fn a_time_index_that_rots_in_any_bit_costs_time_and_hides_no_record() {
 }
 
 #[test]
-fn a_timestamp_that_rots_in_a_header_is_damage_and_no_other_record_is_told_for_it() {
+fn a_rotten_timestamp_in_a_header_is_a_hole_and_no_other_record_is_returned() {
     let disk = formatted();
     let (store, _) = open(&disk);
     let mut driver = Driver::new(store);
@@ -288,7 +288,7 @@ fn a_timestamp_that_rots_in_a_header_is_damage_and_no_other_record_is_told_for_i
 }
 
 #[test]
-fn segments_are_a_plain_sequence_of_batches_named_as_kafka_names_them() {
+fn segments_are_plain_sequences_of_batches_with_kafkas_file_names() {
     let disk = formatted();
     let (driver, batches) = long_log(&disk);
     let directory = segment::directory(replica(0));
@@ -301,7 +301,7 @@ fn segments_are_a_plain_sequence_of_batches_named_as_kafka_names_them() {
 }
 
 #[test]
-fn an_offset_outside_the_log_is_out_of_range_and_its_end_is_not() {
+fn offsets_outside_the_log_are_out_of_range_except_its_end() {
     let disk = formatted();
     let (driver, _) = long_log(&disk);
     assert_eq!(
@@ -321,7 +321,7 @@ fn an_offset_outside_the_log_is_out_of_range_and_its_end_is_not() {
 }
 
 #[test]
-fn producer_state_comes_back_as_the_log_implies_it() {
+fn recovered_producer_state_is_what_the_log_implies() {
     let disk = formatted();
     let (driver, batches) = long_log(&disk);
     drop(driver);
@@ -338,7 +338,7 @@ fn producer_state_comes_back_as_the_log_implies_it() {
 }
 
 #[test]
-fn producers_age_by_the_ticks_before_their_batches_after_a_start_too() {
+fn producers_age_by_the_clock_ticks_before_their_batches_across_restarts() {
     let disk = formatted();
     let (store, _) = open(&disk);
     let mut driver = Driver::new(store);

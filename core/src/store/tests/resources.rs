@@ -15,7 +15,7 @@ fn append_to_all(driver: &mut Driver, partitions: i32, offset: i64, size: usize)
 }
 
 #[test]
-fn partitions_with_data_cost_no_descriptor_each_and_lose_nothing() {
+fn more_partitions_than_descriptors_lose_nothing() {
     const PARTITIONS: i32 = 150;
     let disk = formatted();
     let (store, _) = open(&disk);
@@ -58,7 +58,7 @@ fn partitions_with_data_cost_no_descriptor_each_and_lose_nothing() {
 }
 
 #[test]
-fn an_append_without_a_descriptor_is_refused_alone_and_taken_later() {
+fn an_append_without_a_descriptor_is_refused_alone_and_succeeds_later() {
     let disk = formatted();
     let (store, _) = open(&disk);
     let mut driver = Driver::new(store);
@@ -93,7 +93,7 @@ fn an_append_without_a_descriptor_is_refused_alone_and_taken_later() {
 }
 
 #[test]
-fn a_replica_is_made_again_once_the_files_of_its_predecessor_could_be_removed() {
+fn a_replica_is_created_again_once_its_predecessors_files_are_removed() {
     let disk = formatted();
     let (store, _) = open(&disk);
     let mut driver = Driver::new(store);
@@ -117,7 +117,7 @@ fn a_replica_is_made_again_once_the_files_of_its_predecessor_could_be_removed() 
 }
 
 #[test]
-fn a_cluster_that_was_joined_without_a_descriptor_is_remembered_later() {
+fn joining_a_cluster_without_a_descriptor_is_stored_later() {
     let disk = formatted();
     let (mut store, _) = open(&disk);
     disk.set_shortage(7);
@@ -131,7 +131,7 @@ fn a_cluster_that_was_joined_without_a_descriptor_is_remembered_later() {
 }
 
 #[test]
-fn a_failed_sync_is_noted_without_a_descriptor_too() {
+fn a_failed_sync_is_recorded_even_without_a_descriptor() {
     let disk = formatted();
     let (store, _) = open(&disk);
     let mut driver = Driver::new(store);

@@ -112,7 +112,7 @@ fn check_batches(driver: &mut Driver, batches: &[Batch], seed: u64) -> usize {
 }
 
 #[test]
-fn segments_that_rot_are_holes_that_a_peer_can_fill_and_nothing_is_cut() {
+fn rotten_segments_are_holes_that_a_peer_can_fill_and_nothing_is_truncated() {
     let mut damaged = 0;
     for seed in 0..20 {
         let mut draws = Draws(seed);
@@ -165,7 +165,7 @@ pub(super) fn journal_groups(disk: &TestDisk) -> Vec<(String, usize)> {
 }
 
 #[test]
-fn a_journal_group_that_rots_makes_a_suspect_that_has_what_its_segments_hold() {
+fn a_rotten_journal_group_makes_a_suspect_that_keeps_what_its_segments_hold() {
     let write = || {
         let disk = formatted();
         let (store, _) = open(&disk);
@@ -203,7 +203,7 @@ fn a_journal_group_that_rots_makes_a_suspect_that_has_what_its_segments_hold() {
 }
 
 #[test]
-fn a_replica_whose_creation_rots_keeps_its_vote_and_is_a_suspect() {
+fn a_replica_whose_creation_record_rots_keeps_its_vote_and_is_suspect() {
     let vote = Vote {
         leader_epoch: LeaderEpoch(1),
         voted_for: None,
@@ -243,7 +243,7 @@ fn a_replica_whose_creation_rots_keeps_its_vote_and_is_a_suspect() {
 }
 
 #[test]
-fn a_change_of_voters_that_rots_is_known_until_the_replica_is_cleared() {
+fn a_rotten_voter_change_is_known_until_the_suspect_is_cleared() {
     let voters = vec![voter(1), voter(2)];
     let note = Entry::Note(Note {
         leader_epoch: LeaderEpoch(1),
@@ -289,7 +289,7 @@ fn a_change_of_voters_that_rots_is_known_until_the_replica_is_cleared() {
 }
 
 #[test]
-fn a_journal_or_checkpoint_that_rots_never_makes_a_clean_replica_of_what_lost_something() {
+fn a_replica_that_lost_something_to_rot_is_never_clean() {
     let mut suspects = 0;
     for seed in 0..80 {
         let mut draws = Draws(seed);
@@ -323,7 +323,7 @@ fn a_journal_or_checkpoint_that_rots_never_makes_a_clean_replica_of_what_lost_so
 }
 
 #[test]
-fn a_copy_made_anew_is_new_whether_or_not_its_mark_rots() {
+fn a_new_copy_is_marked_new_even_if_its_mark_rots() {
     // Nothing, the record of the mark, and that of the creation.
     let names = [Mark::New, Mark::New, Mark::Suspect];
     for (within, mark) in [
@@ -390,7 +390,7 @@ fn append_of(offset: i64) -> OrderKind {
 }
 
 #[test]
-fn a_group_whose_header_rots_makes_suspects_of_those_it_touched_wherever_it_stands() {
+fn a_group_with_a_rotten_header_makes_its_replicas_suspect_anywhere_in_the_journal() {
     for behind in 0..3 {
         let disk = formatted();
         let mut driver = Driver::new(open(&disk).0);
@@ -422,7 +422,7 @@ fn a_group_whose_header_rots_makes_suspects_of_those_it_touched_wherever_it_stan
 }
 
 #[test]
-fn what_a_start_has_not_found_is_not_found_by_the_next_from_an_earlier_checkpoint() {
+fn entries_that_one_start_did_not_find_stay_out_at_the_next_start() {
     for appends_again in [false, true] {
         let disk = formatted();
         let mut driver = Driver::new(open(&disk).0);
@@ -470,7 +470,7 @@ fn what_a_start_has_not_found_is_not_found_by_the_next_from_an_earlier_checkpoin
 }
 
 #[test]
-fn a_last_group_that_cannot_be_read_makes_suspects_of_all() {
+fn an_unreadable_last_group_makes_all_replicas_suspect() {
     let marks = |disk: &TestDisk| {
         let (_, recovered) = open(disk);
         let replicas = recovered.replicas.into_iter();
@@ -492,7 +492,7 @@ fn a_last_group_that_cannot_be_read_makes_suspects_of_all() {
 }
 
 #[test]
-fn a_group_of_which_only_votes_are_left_makes_suspects_of_all() {
+fn a_group_with_only_its_votes_left_makes_all_replicas_suspect() {
     let vote = Vote {
         leader_epoch: LeaderEpoch(7),
         voted_for: Some(voter(3)),
@@ -509,7 +509,7 @@ fn a_group_of_which_only_votes_are_left_makes_suspects_of_all() {
 }
 
 #[test]
-fn a_file_whose_header_and_first_group_cannot_be_read_is_known_by_a_trailer() {
+fn a_journal_file_without_header_and_first_group_is_identified_by_a_trailer() {
     let disk = formatted();
     let mut driver = Driver::new(open(&disk).0);
     driver.create(replica(0));
@@ -561,7 +561,7 @@ fn with_lost_deletion(is_behind_checkpoint: bool) -> (TestDisk, Driver, Position
 }
 
 #[test]
-fn a_replica_whose_deletion_is_lost_is_there_again_and_suspect() {
+fn a_replica_whose_deletion_is_lost_comes_back_suspect() {
     for is_behind_checkpoint in [false, true] {
         let (disk, driver, end) = with_lost_deletion(is_behind_checkpoint);
         drop(driver);
@@ -581,7 +581,7 @@ fn a_replica_whose_deletion_is_lost_is_there_again_and_suspect() {
 }
 
 #[test]
-fn a_replica_that_was_created_anew_has_nothing_of_one_whose_deletion_is_lost() {
+fn a_replica_created_again_has_nothing_of_a_predecessor_whose_deletion_is_lost() {
     let (disk, mut driver, _) = with_lost_deletion(false);
     driver.create(replica(0));
     driver.append(replica(0), vec![opening(2, 0)]).unwrap();
@@ -598,7 +598,7 @@ fn a_replica_that_was_created_anew_has_nothing_of_one_whose_deletion_is_lost() {
 }
 
 #[test]
-fn a_replica_whose_creation_after_a_deletion_is_lost_is_a_suspect() {
+fn a_replica_whose_creation_after_a_deletion_is_lost_is_suspect() {
     // Its group is named by the trailer, or not even that.
     for is_named in [true, false] {
         let (disk, path, group) = with_group_behind_deletion(0);
@@ -617,7 +617,7 @@ fn a_replica_whose_creation_after_a_deletion_is_lost_is_a_suspect() {
 }
 
 #[test]
-fn a_replica_that_was_deleted_stays_deleted_where_another_group_is_lost() {
+fn a_deleted_replica_stays_deleted_if_another_group_is_lost() {
     let (disk, path, group) = with_group_behind_deletion(1);
     disk.rot(&path, group + 4096 + 30);
     disk.fail_reads(&path, group as u64..group as u64 + 512, None);
@@ -627,7 +627,7 @@ fn a_replica_that_was_deleted_stays_deleted_where_another_group_is_lost() {
 }
 
 #[test]
-fn a_record_that_an_earlier_group_has_left_where_a_group_is_torn_is_not_taken() {
+fn a_torn_group_never_takes_records_that_an_earlier_group_left_in_its_blocks() {
     let vote = |epoch| Vote {
         leader_epoch: LeaderEpoch(epoch),
         voted_for: None,

@@ -90,7 +90,7 @@ fn round(driver: &mut Driver) -> Vec<Findings> {
 }
 
 #[test]
-fn everything_is_read_once_within_the_interval_in_small_steps() {
+fn the_scrub_reads_everything_once_within_its_interval_in_small_steps() {
     let (_, mut driver) = with_replicas(&[250, 0, 3, 120]);
     let mut read = 0;
     let mut steps = Vec::new();
@@ -112,7 +112,7 @@ fn everything_is_read_once_within_the_interval_in_small_steps() {
 }
 
 #[test]
-fn a_node_that_is_restarted_often_begins_everywhere_in_turn() {
+fn the_scrub_of_a_node_that_restarts_often_begins_at_different_places() {
     let (disk, driver) = with_replicas(&[20; 8]);
     drop(driver);
     let mut begun = BTreeSet::new();
@@ -124,7 +124,7 @@ fn a_node_that_is_restarted_often_begins_everywhere_in_turn() {
 }
 
 #[test]
-fn what_rots_unread_is_a_hole_that_a_restart_knows() {
+fn rot_that_the_scrub_finds_is_a_hole_that_survives_a_restart() {
     let (disk, mut driver) = with_replicas(&[40, 40]);
     let log = path(1, segment::FileKind::Log);
     disk.rot(&log, within(7));
@@ -149,7 +149,7 @@ fn what_rots_unread_is_a_hole_that_a_restart_knows() {
 }
 
 #[test]
-fn a_segment_that_is_gone_is_a_hole() {
+fn the_scrub_finds_a_missing_segment_as_a_hole() {
     let (disk, mut driver) = with_replicas(&[10]);
     drop(driver);
     disk.drop_file(&path(0, segment::FileKind::Log));
@@ -162,7 +162,7 @@ fn a_segment_that_is_gone_is_a_hole() {
 }
 
 #[test]
-fn what_rots_under_the_page_cache_is_written_again() {
+fn rot_under_an_intact_page_cache_is_rewritten() {
     let (disk, mut driver) = with_replicas(&[40]);
     let log = path(0, segment::FileKind::Log);
     let before = driver.read_all(replica(0));
@@ -184,7 +184,7 @@ fn what_rots_under_the_page_cache_is_written_again() {
 }
 
 #[test]
-fn a_damaged_index_is_written_anew() {
+fn a_damaged_index_is_rewritten() {
     for kind in [segment::FileKind::OffsetIndex, segment::FileKind::TimeIndex] {
         let (disk, mut driver) = with_replicas(&[60]);
         let path = path(0, kind);
@@ -201,7 +201,7 @@ fn a_damaged_index_is_written_anew() {
 }
 
 #[test]
-fn what_changes_while_a_step_reads_is_no_damage() {
+fn changes_during_a_scrub_step_are_not_taken_for_damage() {
     let (disk, mut driver) = with_replicas(&[10]);
     let due = driver.store.next_scrub_deadline().unwrap();
     // Truncated and written anew, in another epoch and in other sizes.
@@ -243,7 +243,7 @@ fn what_changes_while_a_step_reads_is_no_damage() {
 }
 
 #[test]
-fn a_store_without_an_interval_and_one_that_is_offline_read_nothing() {
+fn a_store_without_scrub_interval_or_offline_scrubs_nothing() {
     let disk = formatted();
     let options = StoreOptions {
         scrub_interval: Duration::ZERO,

@@ -5,7 +5,7 @@ use super::*;
 /// A process is killed with a truncation and a deletion in the page cache only. The next start cuts and removes because
 /// of them, and loses power in the middle of that; the one after it does not find them unless they were durable first.
 #[test]
-fn what_a_start_acts_on_is_durable_before_it_acts() {
+fn a_start_makes_durable_what_it_found_before_it_acts_on_it() {
     let is_cut_short = |operations: &u64| {
         let mut fates = (0..8).map(|seed| check_start_without_power(*operations, Draws(seed)));
         fates.any(|is_cut_short| is_cut_short)
@@ -66,7 +66,7 @@ fn check_start_without_power(operations: u64, mut draws: Draws) -> bool {
 /// A process is killed when its checkpoint is written and not synced. The next start writes its own over the one before,
 /// and loses power in the middle of that.
 #[test]
-fn a_start_writes_over_no_checkpoint_before_the_other_one_is_durable() {
+fn a_start_overwrites_no_checkpoint_before_the_other_one_is_durable() {
     let kept = [batch(0, 1, 1, 300)];
     let mut both_cut_short = 0;
     for (first, second) in (0..12).flat_map(|first| (0..12).map(move |second| (first, second))) {

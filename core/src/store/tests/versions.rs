@@ -30,7 +30,7 @@ fn set_version(disk: &TestDisk, version: u16) {
 }
 
 #[test]
-fn a_directory_of_an_earlier_version_is_of_this_one_once_it_was_opened() {
+fn opening_a_directory_of_an_earlier_version_upgrades_it() {
     let disk = formatted();
     let written = identity_file(&disk);
     for version in [1, 2, 3] {
@@ -41,7 +41,7 @@ fn a_directory_of_an_earlier_version_is_of_this_one_once_it_was_opened() {
 }
 
 #[test]
-fn a_directory_of_a_later_version_is_refused_by_its_number() {
+fn a_directory_of_a_later_version_is_refused() {
     let disk = formatted();
     set_version(&disk, 5);
     let opened = LogStore::open(disk, options(), BOOT);
