@@ -20,10 +20,10 @@ const ENTRY_OVERHEAD: usize = 128;
 
 /// Whether an append was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Taken {
-    Yes,
+pub(super) enum AppendOutcome {
+    Written,
     /// It has changed nothing.
-    No(Refusal),
+    Refused(Refusal),
 }
 
 impl<D: Disk> LogStore<D> {
@@ -36,18 +36,18 @@ impl<D: Disk> LogStore<D> {
         high_watermark: Offset,
         flush: Flush,
         roll: Roll,
-    ) -> Result<Taken, StoreFailure> {
+    ) -> Result<AppendOutcome, StoreFailure> {
         let log = self.log_of(replica);
         if log.state.end != after {
             let why = log.refused.expect("an append stands at the log's end");
-            return Ok(Taken::No(why));
+            return Ok(AppendOutcome::Refused(why));
         }
         log.refused = None;
         match self.journal.write_sealed() {
             Err(error) if let Some(why) = self.health.refusal(&error) => {
                 return Ok(self.refuse(replica, why));
             }
-            written => self.health.done(written)?,
+            written => self.health.or_offline(written)?,
         }
         if !self.finish_truncation(replica)? {
             return Ok(self.refuse(replica, Refusal::OutOfResources));
@@ -72,7 +72,7 @@ impl<D: Disk> LogStore<D> {
             Ok(placed) => placed,
             Err(error) => match self.health.refusal(&error) {
                 Some(why) => return Ok(self.refuse(replica, why)),
-                None => return self.health.done(Err(error)),
+                None => return self.health.or_offline(Err(error)),
             },
         };
         self.journal_append(
@@ -89,7 +89,7 @@ impl<D: Disk> LogStore<D> {
             match (entry, place) {
                 (Entry::Batch(batch), Some(place)) => {
                     let pushed = self.push_batch(replica, batch, place, interval);
-                    self.health.done(pushed)?;
+                    self.health.or_offline(pushed)?;
                 }
                 (Entry::Note(note), _) => self.state_of(replica).push_note(note.clone()),
                 (Entry::Batch(_), None) => unreachable!("every batch has been placed"),
@@ -98,15 +98,15 @@ impl<D: Disk> LogStore<D> {
         self.state_of(replica)
             .advance_high_watermark(high_watermark);
         if direct {
-            self.checkpoints.note_direct_append(to_u64(size));
+            self.checkpoints.count_direct_append(to_u64(size));
         }
-        Ok(Taken::Yes)
+        Ok(AppendOutcome::Written)
     }
 
-    fn refuse(&mut self, replica: TopicPartition, why: Refusal) -> Taken {
+    fn refuse(&mut self, replica: TopicPartition, why: Refusal) -> AppendOutcome {
         self.log_of(replica).refused = Some(why);
         self.space.forget();
-        Taken::No(why)
+        AppendOutcome::Refused(why)
     }
 
     /// Sees to it that bytes which a truncation has dropped may be overwritten: it is durable, and they are cut. Whether
@@ -205,20 +205,20 @@ impl<D: Disk> LogStore<D> {
     ) -> Result<D::File, DiskError> {
         let name = (replica, segment, FileKind::Log);
         let (file, opened) = self.files.open(&self.disk, name)?;
-        if opened == Opened::Before {
+        if opened == Opened::AlreadyOpen {
             return Ok(file);
         }
-        let made = opened == Opened::Made;
+        let made = opened == Opened::Created;
         let mut known = self.log_of(replica).state.segments.iter();
         let known = known.find(|known| known.base_offset == segment).copied();
         if made || known.is_none() {
             // A file may be left from an incarnation that was killed before its name was durable.
-            self.names.note_made(replica);
+            self.names.on_created(replica);
         }
         let length = known.map_or(0, |known| known.length);
         if !made && file.length()? > u64::from(length) {
             // Bytes of an append that was truncated, or that failed.
-            bad_sectors::cut(&file, u64::from(length))?;
+            bad_sectors::truncate(&file, u64::from(length))?;
         }
         Ok(file)
     }
@@ -288,7 +288,7 @@ impl<D: Disk> LogStore<D> {
         interval: u32,
     ) -> Result<(), DiskError> {
         let log = self.log_of(replica);
-        if log.opens_segment(place) || log.index().is_some_and(IndexTail::has_gathered) {
+        if log.opens_segment(place) || log.index().is_some_and(IndexTail::is_full) {
             self.write_index(replica)?;
         }
         self.log_of(replica)

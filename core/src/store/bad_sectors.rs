@@ -58,7 +58,7 @@ pub(super) fn try_read<F: DiskFile>(
     offset: u64,
     buffer: &mut [u8],
 ) -> Result<usize, DiskError> {
-    tried_again(|| file.read_at(offset, buffer))
+    with_retries(|| file.read_at(offset, buffer))
 }
 
 /// Writes the parts one after the other from `offset` on, extending the file where needed.
@@ -66,14 +66,14 @@ pub(super) fn try_read<F: DiskFile>(
 /// # Errors
 /// As [`DiskFile::write_at`], where that does not go away.
 pub(super) fn write<F: DiskFile>(file: &F, offset: u64, parts: &[&[u8]]) -> Result<(), DiskError> {
-    tried_again(|| file.write_at(offset, parts))
+    with_retries(|| file.write_at(offset, parts))
 }
 
 /// The same for what is lost where it stood, or can be made anew: pages that cannot be read are given up for it.
 ///
 /// # Errors
 /// As [`write()`].
-pub(super) fn write_over<F: DiskFile>(
+pub(super) fn overwrite<F: DiskFile>(
     file: &F,
     offset: u64,
     parts: &[&[u8]],
@@ -102,8 +102,8 @@ pub(super) fn write_over<F: DiskFile>(
 ///
 /// # Errors
 /// As [`DiskFile::truncate`].
-pub(super) fn cut<F: DiskFile>(file: &F, length: u64) -> Result<(), DiskError> {
-    match tried_again(|| file.truncate(length)) {
+pub(super) fn truncate<F: DiskFile>(file: &F, length: u64) -> Result<(), DiskError> {
+    match with_retries(|| file.truncate(length)) {
         Err(DiskError::Io(_)) => {}
         cut => return cut,
     }
@@ -114,7 +114,7 @@ pub(super) fn cut<F: DiskFile>(file: &F, length: u64) -> Result<(), DiskError> {
     Ok(())
 }
 
-fn tried_again<T>(mut operation: impl FnMut() -> Result<T, DiskError>) -> Result<T, DiskError> {
+fn with_retries<T>(mut operation: impl FnMut() -> Result<T, DiskError>) -> Result<T, DiskError> {
     for _ in 1..ATTEMPTS {
         let done = operation();
         if !matches!(done, Err(DiskError::Io(_))) {

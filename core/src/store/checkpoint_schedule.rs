@@ -52,7 +52,7 @@ impl CheckpointSchedule {
     }
 
     /// Counts bytes of a direct append.
-    pub(super) const fn note_direct_append(&mut self, bytes: u64) {
+    pub(super) const fn count_direct_append(&mut self, bytes: u64) {
         self.direct_written += bytes;
     }
 

@@ -31,7 +31,7 @@ impl<D: Disk> CommitTicket<D> {
     /// Whatever the disk says. Never try again: hand the error to [`crate::store::LogStore::finish_commit`], which knows
     /// what may be.
     pub fn sync(&self) -> Result<(), DiskError> {
-        self.failed_sync.note(self.sync_all())
+        self.failed_sync.record(self.sync_all())
     }
 
     fn sync_all(&self) -> Result<(), DiskError> {
@@ -73,7 +73,7 @@ impl<D: Disk> CheckpointTicket<D> {
     /// # Errors
     /// Whatever the disk says. Never try again: hand the error to [`crate::store::LogStore::finish_checkpoint`].
     pub fn run(&self) -> Result<(), DiskError> {
-        self.failed_sync.note(self.sync_and_write())
+        self.failed_sync.record(self.sync_and_write())
     }
 
     fn sync_and_write(&self) -> Result<(), DiskError> {
@@ -82,7 +82,7 @@ impl<D: Disk> CheckpointTicket<D> {
         }
         self.names.sync(&self.disk)?;
         let file = self.disk.open(&checkpoint::path(self.generation))?;
-        bad_sectors::write_over(&file, 0, &[&self.bytes])?;
+        bad_sectors::overwrite(&file, 0, &[&self.bytes])?;
         file.sync()
     }
 }

@@ -17,7 +17,7 @@ pub(super) struct CommitQueue {
     /// Durable completions that nobody has been handed yet.
     durable: Vec<Completion>,
     /// Whether something waits for the next group commit, and may not wait for longer.
-    is_wanted: bool,
+    is_requested: bool,
     /// When the oldest append that may wait must be durable.
     flush_by: Option<Instant>,
 }
@@ -29,24 +29,24 @@ impl CommitQueue {
     }
 
     /// Asks for a group commit as soon as possible.
-    pub(super) const fn want(&mut self) {
-        self.is_wanted = true;
+    pub(super) const fn request(&mut self) {
+        self.is_requested = true;
     }
 
     /// Asks for one at this time at the latest.
-    pub(super) fn want_by(&mut self, due: Instant) {
+    pub(super) fn request_by(&mut self, due: Instant) {
         self.flush_by = Some(self.flush_by.map_or(due, |by| by.min(due)));
     }
 
     /// Learns that a ticket has everything for which a group commit was asked.
-    pub(super) const fn clear_wants(&mut self) {
-        self.is_wanted = false;
+    pub(super) const fn clear_requests(&mut self) {
+        self.is_requested = false;
         self.flush_by = None;
     }
 
     /// Whether a group commit should begin: something waits for it, or has waited long enough.
     pub(super) fn is_due(&self, now: Instant) -> bool {
-        self.is_wanted || !self.durable.is_empty() || self.flush_by.is_some_and(|by| by <= now)
+        self.is_requested || !self.durable.is_empty() || self.flush_by.is_some_and(|by| by <= now)
     }
 
     /// When a group commit will be due at the latest without another order.
@@ -60,7 +60,7 @@ impl CommitQueue {
     }
 
     /// Learns that everything up to `number` is durable.
-    pub(super) fn settle(&mut self, number: GroupNumber) {
+    pub(super) fn on_durable(&mut self, number: GroupNumber) {
         while let Some((_, completion)) = self.pending.pop_front_if(|(at, _)| *at <= number) {
             self.durable.push(completion);
         }

@@ -75,7 +75,7 @@ impl<D: Disk> LogStore<D> {
         };
         let state = StoredReplica::new(voters);
         self.replicas.insert(replica, ReplicaLog::new(state));
-        self.names.note_made(replica);
+        self.names.on_created(replica);
         self.names.sync_with_commit(String::new());
         self.stage(replica, &record);
     }
@@ -127,7 +127,7 @@ impl<D: Disk> LogStore<D> {
             crc: crc32c::crc32c_append(journal::seed(self.identity.directory), image),
         };
         let written = self.write_snapshot(replica, &snapshot, image);
-        if self.health.or_without(written)?.is_none() {
+        if self.health.or_do_without(written)?.is_none() {
             // The one before stands for it. What is there of this one goes once anything else is durable.
             return self.remove_when_durable(Removal::Snapshot(replica, snapshot));
         }
@@ -148,9 +148,9 @@ impl<D: Disk> LogStore<D> {
     ) -> Result<(), DiskError> {
         let name = (replica, snapshot.at.end_offset, FileKind::Snapshot);
         let path = segment::snapshot_path(replica, snapshot);
-        let (file, opened) = self.files.open_anew(&self.disk, name, &path)?;
-        if opened == Opened::Made {
-            self.names.note_made(replica);
+        let (file, opened) = self.files.open_at(&self.disk, name, &path)?;
+        if opened == Opened::Created {
+            self.names.on_created(replica);
         }
         self.files.sync_with_commit(name);
         let seed = journal::seed(self.identity.directory);
@@ -170,7 +170,7 @@ impl<D: Disk> LogStore<D> {
         let name = (replica, segment, FileKind::Log);
         let (file, opened) = self.open_file(name)?;
         self.files.sync_with_commit(name);
-        if opened == Opened::Made {
+        if opened == Opened::Created {
             self.names.sync_replica_with_commit(replica);
         }
         Ok(file)
@@ -179,8 +179,8 @@ impl<D: Disk> LogStore<D> {
     /// A file to be written, with its name noted where it has been made.
     pub(super) fn open_file(&mut self, name: FileName) -> Result<(D::File, Opened), DiskError> {
         let (file, opened) = self.files.open(&self.disk, name)?;
-        if opened == Opened::Made {
-            self.names.note_made(name.0);
+        if opened == Opened::Created {
+            self.names.on_created(name.0);
         }
         Ok((file, opened))
     }

@@ -57,15 +57,15 @@ impl<F: DiskFile> FailedSync<F> {
         {
             return Err(OpenError::SyncFailed(reason));
         }
-        bad_sectors::write_over(&self.file, 0, &[&[0; SIZE]])?;
+        bad_sectors::overwrite(&self.file, 0, &[&[0; SIZE]])?;
         Ok(())
     }
 
     /// Notes a failure that leaves unknown what is durable. Others pass.
-    pub(super) fn note<T>(&self, outcome: Result<T, DiskError>) -> Result<T, DiskError> {
+    pub(super) fn record<T>(&self, outcome: Result<T, DiskError>) -> Result<T, DiskError> {
         if let Err(DiskError::SyncFailed(reason)) = &outcome {
             // Where even this fails nothing more can be done, and the sync's own failure is what counts.
-            let _ = bad_sectors::write_over(&self.file, 0, &[&encode(self.boot, reason)]);
+            let _ = bad_sectors::overwrite(&self.file, 0, &[&encode(self.boot, reason)]);
         }
         outcome
     }

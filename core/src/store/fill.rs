@@ -53,7 +53,7 @@ impl<D: Disk> LogStore<D> {
                 position: hole.bytes.start,
             };
             let written = self.write_filling(replica, place, batch);
-            if self.health.or_without(written)?.is_none() {
+            if self.health.or_do_without(written)?.is_none() {
                 all_fit = false;
                 continue;
             }
@@ -138,7 +138,7 @@ impl<D: Disk> LogStore<D> {
     ) -> Result<(), DiskError> {
         let file = self.open_for_commit(replica, place.segment)?;
         let parts: [&[u8]; 2] = [&batch.header.to_bytes(), &batch.body];
-        bad_sectors::write_over(&file, place.position.into(), &parts)
+        bad_sectors::overwrite(&file, place.position.into(), &parts)
     }
 }
 

@@ -50,25 +50,28 @@ impl<F: DiskFile> Health<F> {
     }
 
     /// Takes the outcome of disk operations: a failure takes the directory offline.
-    pub(super) fn done<T>(&mut self, outcome: Result<T, DiskError>) -> Result<T, StoreFailure> {
-        self.failed_sync.note(outcome).map_err(|error| {
+    pub(super) fn or_offline<T>(
+        &mut self,
+        outcome: Result<T, DiskError>,
+    ) -> Result<T, StoreFailure> {
+        self.failed_sync.record(outcome).map_err(|error| {
             self.fail(error.to_string());
             StoreFailure::Offline(error.to_string())
         })
     }
 
     /// The same, but `None` where it is to be tried again: what has no room, no descriptor and no memory is no failure.
-    pub(super) fn done_or_later<T>(
+    pub(super) fn or_retry_later<T>(
         &mut self,
         outcome: Result<T, DiskError>,
     ) -> Result<Option<T>, StoreFailure> {
-        let outcome = self.or_without(outcome);
-        self.done(outcome)
+        let outcome = self.or_do_without(outcome);
+        self.or_offline(outcome)
     }
 
     /// The outcome for one who can do without what failed: `None` where that is for want of room, of a descriptor or of
     /// memory.
-    pub(super) fn or_without<T>(
+    pub(super) fn or_do_without<T>(
         &self,
         outcome: Result<T, DiskError>,
     ) -> Result<Option<T>, DiskError> {

@@ -17,7 +17,7 @@ const OFFSET_ENTRY: usize = 8;
 /// Bytes of an entry of the time index.
 const TIME_ENTRY: usize = 12;
 /// Entries are written to the files when this many have gathered.
-const GATHERED_MAX: usize = 128;
+const BUFFERED_MAX: usize = 128;
 
 /// Where a batch stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,8 +81,8 @@ impl IndexTail {
         self.times.truncate(kept.try_into().unwrap_or(usize::MAX));
     }
 
-    pub(super) fn has_gathered(&self) -> bool {
-        self.offsets.len() >= GATHERED_MAX || self.times.len() >= GATHERED_MAX
+    pub(super) fn is_full(&self) -> bool {
+        self.offsets.len() >= BUFFERED_MAX || self.times.len() >= BUFFERED_MAX
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -97,13 +97,13 @@ impl IndexTail {
             bytes.extend_from_slice(&relative(entry.offset, base).to_be_bytes());
             bytes.extend_from_slice(&entry.position.to_be_bytes());
         }
-        bad_sectors::write_over(offsets, at(self.offsets_written, OFFSET_ENTRY), &[&bytes])?;
+        bad_sectors::overwrite(offsets, at(self.offsets_written, OFFSET_ENTRY), &[&bytes])?;
         bytes.clear();
         for entry in &self.times {
             bytes.extend_from_slice(&entry.timestamp.0.to_be_bytes());
             bytes.extend_from_slice(&relative(entry.offset, base).to_be_bytes());
         }
-        bad_sectors::write_over(times, at(self.times_written, TIME_ENTRY), &[&bytes])?;
+        bad_sectors::overwrite(times, at(self.times_written, TIME_ENTRY), &[&bytes])?;
         self.offsets_written += count(self.offsets.len());
         self.times_written += count(self.times.len());
         self.offsets.clear();

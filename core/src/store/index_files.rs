@@ -43,12 +43,12 @@ impl<D: Disk> LogStore<D> {
             let log = self.log_of(replica);
             log.write_index(&offsets, &times)
         });
-        self.health.or_without(written).map(|_| ())
+        self.health.or_do_without(written).map(|_| ())
     }
 
     /// Writes the indexes of a segment anew. What it has grown by since they were made is written in its time, and what
     /// of it was truncated is not counted.
-    pub(super) fn write_index_anew(
+    pub(super) fn rewrite_index(
         &mut self,
         replica: TopicPartition,
         mut index: IndexTail,
@@ -62,7 +62,7 @@ impl<D: Disk> LogStore<D> {
         }
         let files = self.index_files(replica, index.segment());
         let written = files.and_then(|(offsets, times)| index.write(&offsets, &times));
-        self.health.done_or_later(written).map(|_| ())
+        self.health.or_retry_later(written).map(|_| ())
     }
 
     fn index_files(

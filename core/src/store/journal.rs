@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 use crate::ids::{DirectoryId, Incarnation, TopicPartition};
 use crate::store::codec::{Decoded, Malformed, Put, Take};
-use crate::store::journal_reader::FoundJournal;
+use crate::store::journal_reader::JournalScan;
 use crate::store::record::JournalRecord;
 use crate::store::{Disk, DiskError, DiskFile, Vote, VoterChange};
 
@@ -169,7 +169,7 @@ impl GroupHeader {
 
     /// Whether it was written for the start of its incarnation, and says what recovery decided: every later one knows of
     /// that one's sync.
-    pub(super) fn is_of_start(&self) -> bool {
+    pub(super) fn is_of_recovery(&self) -> bool {
         self.durable == GroupNumber(0)
     }
 
@@ -456,7 +456,7 @@ impl<D: Disk> Journal<D> {
         directory: DirectoryId,
         incarnation: Incarnation,
         file_bytes: u64,
-        found: FoundJournal<D::File>,
+        found: JournalScan<D::File>,
     ) -> Self {
         let used = found.files.iter();
         let kept = used.map(|it| (it.header.file_use, it.slot)).collect();
@@ -729,7 +729,7 @@ impl<D: Disk> Journal<D> {
     }
 
     /// Takes back files of which the sync could not be begun.
-    pub(super) fn give_back_unsynced(&mut self, files: &[D::File]) {
+    pub(super) fn requeue_unsynced(&mut self, files: &[D::File]) {
         self.unsynced.extend_from_slice(files);
     }
 

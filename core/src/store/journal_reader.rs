@@ -16,7 +16,7 @@ use crate::store::{Disk, DiskError, DiskFile, bad_sectors};
 
 /// A journal file that was found.
 #[derive(Debug)]
-pub(super) struct FoundFile<F> {
+pub(super) struct JournalFile<F> {
     pub(super) slot: u32,
     pub(super) header: FileHeader,
     pub(super) file: F,
@@ -24,7 +24,7 @@ pub(super) struct FoundFile<F> {
 
 /// What the journal says, in order.
 #[derive(Debug)]
-pub(super) enum Found {
+pub(super) enum Finding {
     /// A group whose header can be read.
     Group {
         /// Place in the list of files.
@@ -46,12 +46,12 @@ pub(super) enum Found {
 
 /// Everything that was found behind a checkpoint.
 #[derive(Debug)]
-pub(super) struct FoundJournal<F> {
+pub(super) struct JournalScan<F> {
     /// The files that may hold groups behind it, in order of use.
-    pub(super) files: Vec<FoundFile<F>>,
+    pub(super) files: Vec<JournalFile<F>>,
     /// All others, by slot.
     pub(super) free: Vec<(u32, F)>,
-    pub(super) found: Vec<Found>,
+    pub(super) found: Vec<Finding>,
     /// The greatest incarnation that wrote there.
     pub(super) incarnation: Incarnation,
     /// Use of the next file.
@@ -64,8 +64,8 @@ pub(super) fn read<D: Disk>(
     directory: DirectoryId,
     incarnation: Incarnation,
     from: JournalPlace,
-) -> Result<FoundJournal<D::File>, DiskError> {
-    let mut journal = FoundJournal {
+) -> Result<JournalScan<D::File>, DiskError> {
+    let mut journal = JournalScan {
         files: Vec::new(),
         free: Vec::new(),
         found: Vec::new(),
@@ -83,7 +83,7 @@ pub(super) fn read<D: Disk>(
         match file_header(&file, directory)? {
             None => journal.free.push((slot, file)),
             Some(header) if header.file_use < from.file_use => journal.free.push((slot, file)),
-            Some(header) => journal.files.push(FoundFile { slot, header, file }),
+            Some(header) => journal.files.push(JournalFile { slot, header, file }),
         }
     }
     journal.files.sort_by_key(|file| file.header.file_use);
@@ -97,7 +97,7 @@ pub(super) fn read<D: Disk>(
         .is_none_or(|first| first.header.file_use > from.file_use);
     if from.offset > BLOCK_U64 && is_gone {
         // The checkpoint stands within a file of which nothing can be read.
-        journal.found.push(Found::Lost { replicas: None });
+        journal.found.push(Finding::Lost { replicas: None });
     }
     let mut start = 0;
     while start < journal.files.len() {
@@ -156,17 +156,17 @@ fn file_header<F: DiskFile>(
 
 /// Reads what one incarnation wrote.
 struct RunReader<'a, F> {
-    files: &'a [FoundFile<F>],
+    files: &'a [JournalFile<F>],
     first_file: usize,
     seed: u32,
     incarnation: Incarnation,
     /// The greatest group that any header says was durable.
     durable: GroupNumber,
-    found: Vec<Found>,
+    found: Vec<Finding>,
 }
 
 /// What comes next.
-enum Next {
+enum NextGroup {
     /// The group that is expected, or one behind it.
     Group(usize, u64, GroupHeader),
     /// The trailer of the group that is expected, or of one behind it: the group itself cannot be found.
@@ -180,7 +180,7 @@ enum Next {
 }
 
 /// What a block has.
-enum Content {
+enum BlockContent {
     /// The start of a group of this incarnation, or its trailer.
     Block(Block),
     /// That of an earlier incarnation, or zeros: it was not written since.
@@ -204,51 +204,51 @@ impl<F: DiskFile> RunReader<'_, F> {
         }
         if first.first > expected {
             // The file before it is gone.
-            self.found.push(Found::Lost { replicas: None });
+            self.found.push(Finding::Lost { replicas: None });
             expected = first.first;
         }
         loop {
-            match self.next(file, at, expected)? {
-                Next::Group(in_file, start, header) => {
+            match self.find_next(file, at, expected)? {
+                NextGroup::Group(in_file, start, header) => {
                     if header.number > expected {
-                        self.found.push(Found::Lost { replicas: None });
+                        self.found.push(Finding::Lost { replicas: None });
                     }
                     self.durable = self.durable.max(header.durable);
                     (file, at) = (in_file, start + header.length() + BLOCK_U64);
                     expected = header.number.next();
-                    self.found.push(Found::Group {
+                    self.found.push(Finding::Group {
                         file: self.first_file + file,
                         at: start,
                         header,
                         recorded: false,
                     });
                 }
-                Next::Trailer(in_file, start, header) => {
+                NextGroup::Trailer(in_file, start, header) => {
                     let known = header.number == expected;
                     self.durable = self.durable.max(header.durable);
                     (file, at) = (in_file, start + BLOCK_U64);
                     expected = header.number.next();
-                    self.found.push(Found::Lost {
+                    self.found.push(Finding::Lost {
                         replicas: known.then_some(header.replicas),
                     });
                 }
-                Next::File(in_file, number) => {
+                NextGroup::File(in_file, number) => {
                     if number > expected {
-                        self.found.push(Found::Lost { replicas: None });
+                        self.found.push(Finding::Lost { replicas: None });
                         expected = number;
                     }
                     (file, at) = (in_file, BLOCK_U64);
                 }
-                Next::Unknown => {
-                    self.found.push(Found::Lost { replicas: None });
+                NextGroup::Unknown => {
+                    self.found.push(Finding::Lost { replicas: None });
                     break;
                 }
-                Next::End => break,
+                NextGroup::End => break,
             }
         }
         let durable = self.durable;
         for found in &mut self.found {
-            if let Found::Group {
+            if let Finding::Group {
                 header, recorded, ..
             } = found
             {
@@ -259,31 +259,38 @@ impl<F: DiskFile> RunReader<'_, F> {
     }
 
     /// Finds the group `expected`, which would stand at `at`, or else the first thing that proves it was written.
-    fn next(&mut self, file: usize, at: u64, expected: GroupNumber) -> Result<Next, DiskError> {
+    fn find_next(
+        &mut self,
+        file: usize,
+        at: u64,
+        expected: GroupNumber,
+    ) -> Result<NextGroup, DiskError> {
         let length = self.files[file].file.length()?;
         let mut may_be_lost = false;
         // Earlier, a group was written over the trailer of the one before.
         let from = (at - BLOCK_U64).max(BLOCK_U64);
         for block_at in (from..length).step_by(BLOCK) {
             match self.block(file, block_at)? {
-                Content::Block(Block::Group(header)) if header.number >= expected => {
-                    return Ok(Next::Group(file, block_at, header));
+                BlockContent::Block(Block::Group(header)) if header.number >= expected => {
+                    return Ok(NextGroup::Group(file, block_at, header));
                 }
-                Content::Block(Block::Trailer(header)) if header.number >= expected => {
-                    return Ok(Next::Trailer(file, block_at, header));
+                BlockContent::Block(Block::Trailer(header)) if header.number >= expected => {
+                    return Ok(NextGroup::Trailer(file, block_at, header));
                 }
                 // The usual end: nothing was written here since the file was free.
-                Content::Block(_) | Content::Unused if block_at == at => break,
-                Content::Block(_) | Content::Unused => {}
-                Content::Other => may_be_lost |= self.save_copies(file, block_at, expected)?,
-                Content::Unreadable => may_be_lost |= block_at == at,
+                BlockContent::Block(_) | BlockContent::Unused if block_at == at => break,
+                BlockContent::Block(_) | BlockContent::Unused => {}
+                BlockContent::Other => may_be_lost |= self.save_copies(file, block_at, expected)?,
+                BlockContent::Unreadable => may_be_lost |= block_at == at,
             }
         }
         let next = file + 1;
         Ok(match self.files.get(next) {
-            Some(found) if found.header.first >= expected => Next::File(next, found.header.first),
-            Some(_) | None if may_be_lost => Next::Unknown,
-            Some(_) | None => Next::End,
+            Some(found) if found.header.first >= expected => {
+                NextGroup::File(next, found.header.first)
+            }
+            Some(_) | None if may_be_lost => NextGroup::Unknown,
+            Some(_) | None => NextGroup::End,
         })
     }
 
@@ -305,23 +312,23 @@ impl<F: DiskFile> RunReader<'_, F> {
         let copies = copies
             .filter(|copies| copies.incarnation == self.incarnation && copies.number >= expected);
         let is_taken = copies.is_some();
-        self.found.extend(copies.map(Found::SecondCopies));
+        self.found.extend(copies.map(Finding::SecondCopies));
         Ok(is_taken)
     }
 
-    fn block(&self, file: usize, at: u64) -> Result<Content, DiskError> {
+    fn block(&self, file: usize, at: u64) -> Result<BlockContent, DiskError> {
         let Some(block) = read_block(&self.files[file].file, at)? else {
-            return Ok(Content::Unreadable);
+            return Ok(BlockContent::Unreadable);
         };
         Ok(match Block::decode(&block, self.seed) {
             Some(Block::Group(header) | Block::Trailer(header))
                 if header.incarnation != self.incarnation =>
             {
-                Content::Unused
+                BlockContent::Unused
             }
-            Some(block) => Content::Block(block),
-            None if block.iter().all(|&byte| byte == 0) => Content::Unused,
-            None => Content::Other,
+            Some(block) => BlockContent::Block(block),
+            None if block.iter().all(|&byte| byte == 0) => BlockContent::Unused,
+            None => BlockContent::Other,
         })
     }
 }

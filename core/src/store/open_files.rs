@@ -41,11 +41,11 @@ pub(super) struct OpenFiles<F> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Opened {
     /// It was open.
-    Before,
+    AlreadyOpen,
     /// It was there.
-    Found,
+    Existing,
     /// It has been made.
-    Made,
+    Created,
 }
 
 impl<F: DiskFile> OpenFiles<F> {
@@ -73,15 +73,15 @@ impl<F: DiskFile> OpenFiles<F> {
         disk: &D,
         name: FileName,
     ) -> Result<(F, Opened), DiskError> {
-        if let Some(file) = self.take_into_use(name) {
-            return Ok((file, Opened::Before));
+        if let Some(file) = self.touch(name) {
+            return Ok((file, Opened::AlreadyOpen));
         }
         let (replica, segment, kind) = name;
-        self.open_anew(disk, name, &segment::path(replica, segment, kind))
+        self.open_at(disk, name, &segment::path(replica, segment, kind))
     }
 
     /// The same for a file at a path of its own, in place of any other of its name.
-    pub(super) fn open_anew<D: Disk<File = F>>(
+    pub(super) fn open_at<D: Disk<File = F>>(
         &mut self,
         disk: &D,
         name: FileName,
@@ -97,11 +97,15 @@ impl<F: DiskFile> OpenFiles<F> {
             opened => opened?,
         };
         self.insert(name, file.clone());
-        let opened = if made { Opened::Made } else { Opened::Found };
+        let opened = if made {
+            Opened::Created
+        } else {
+            Opened::Existing
+        };
         Ok((file, opened))
     }
 
-    fn take_into_use(&mut self, name: FileName) -> Option<F> {
+    fn touch(&mut self, name: FileName) -> Option<F> {
         let (last, file) = self.files.get_mut(&name)?;
         self.uses += 1;
         self.by_use.remove(last);

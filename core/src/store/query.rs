@@ -88,7 +88,7 @@ impl<D: Disk> LogStore<D> {
         // Where it cannot be looked at, nothing is known to be damaged: whoever asked asks again.
         for hole in found.unwrap_or_default() {
             self.add_hole(replica, hole);
-            self.commits.want();
+            self.commits.request();
         }
         let Some(log) = self.online_log(replica) else {
             return Ok(Vec::new());
@@ -271,18 +271,18 @@ impl<D: Disk> LogReader<'_, D> {
                 break;
             };
             below = Offset(entry.offset.0 - 1);
-            let Some(header) = self.believe(segment, file, entry)? else {
+            let Some(header) = self.verify_offset_entry(segment, file, entry)? else {
                 continue;
             };
             let from = (entry.position, header.base_offset);
             if let Some(target) = target.replace(from)
-                && let Some(arrived) = arrive(walk(from), target)?
+                && let Some(arrived) = advance_to(walk(from), target)?
             {
                 return Ok(arrived);
             }
         }
         match target {
-            Some(target) => Ok(arrive(walk(start), target)?.unwrap_or_else(|| walk(start))),
+            Some(target) => Ok(advance_to(walk(start), target)?.unwrap_or_else(|| walk(start))),
             None => Ok(walk(start)),
         }
     }
@@ -322,7 +322,7 @@ impl<D: Disk> LogReader<'_, D> {
     }
 
     /// The header of the batch that an index entry points at, if the batch is there and the entry its own.
-    pub(super) fn believe(
+    pub(super) fn verify_offset_entry(
         &self,
         segment: &Segment,
         file: &D::File,
@@ -457,7 +457,7 @@ impl<D: Disk> LogReader<'_, D> {
                 break;
             }
             from = entry.position;
-            if let Some(header) = self.believe(segment, file, entry)?
+            if let Some(header) = self.verify_offset_entry(segment, file, entry)?
                 && header.base_offset > expected
                 && read_batch(file, entry.position, header.size())?.is_some()
             {
@@ -523,7 +523,7 @@ impl<D: Disk> LogReader<'_, D> {
         let Some(entry) = entry.filter(|entry| entry.offset > segment.base_offset) else {
             return Ok(segment.base_offset);
         };
-        Ok(if self.is_borne_out(index, entry)? {
+        Ok(if self.verify_time_entry(index, entry)? {
             entry.offset
         } else {
             segment.base_offset
@@ -531,7 +531,11 @@ impl<D: Disk> LogReader<'_, D> {
     }
 
     /// Whether the batch that an entry of a time index names is there and has its timestamp.
-    pub(super) fn is_borne_out(&self, index: usize, entry: TimeEntry) -> Result<bool, DiskError> {
+    pub(super) fn verify_time_entry(
+        &self,
+        index: usize,
+        entry: TimeEntry,
+    ) -> Result<bool, DiskError> {
         let file = match self.open(&self.state().segments[index]) {
             Err(DiskError::NotFound) => return Ok(false),
             opened => opened?,
@@ -638,7 +642,7 @@ impl<D: Disk> LogReader<'_, D> {
 }
 
 /// The walk at `target`, if it comes by there.
-fn arrive<'f, F: DiskFile>(
+fn advance_to<'f, F: DiskFile>(
     mut walk: Walk<'f, F>,
     target: (u32, Offset),
 ) -> Result<Option<Walk<'f, F>>, DiskError> {

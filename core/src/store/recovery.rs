@@ -72,7 +72,7 @@ impl<D: Disk> LogStore<D> {
             failed_sync.check_none()?;
         }
         match Self::recover(disk, identity, options, boot, hooks, failed_sync.clone()) {
-            Err(OpenError::Disk(error)) => failed_sync.note(Err(error)).map_err(OpenError::Disk),
+            Err(OpenError::Disk(error)) => failed_sync.record(Err(error)).map_err(OpenError::Disk),
             recovered => recovered,
         }
     }
@@ -104,7 +104,7 @@ impl<D: Disk> LogStore<D> {
             &hooks,
         )?;
         replay.run(&journal.files, &journal.found)?;
-        let forgotten = replay.judge_marks();
+        let forgotten = replay.decide_marks();
         let Replay {
             replicas,
             files,

@@ -92,7 +92,7 @@ impl<D: Disk> LogStore<D> {
     pub(super) fn remove_due(&mut self) -> Result<(), StoreFailure> {
         while let Some(removal) = self.removals.first_due(self.journal.durable()) {
             let removed = self.remove(&removal);
-            if self.health.done_or_later(removed)?.is_none() {
+            if self.health.or_retry_later(removed)?.is_none() {
                 break;
             }
             self.removals.pop();
@@ -120,7 +120,7 @@ impl<D: Disk> LogStore<D> {
                 let open = self.files.get((*replica, *segment, FileKind::Log));
                 match open.map_or_else(|| self.disk.open(&path), |file| Ok(file.clone())) {
                     Ok(file) if file.length()? > u64::from(*length) => {
-                        bad_sectors::cut(&file, u64::from(*length))
+                        bad_sectors::truncate(&file, u64::from(*length))
                     }
                     Ok(_) => Ok(()),
                     Err(DiskError::NotFound) => Ok(()),

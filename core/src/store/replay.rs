@@ -15,7 +15,7 @@ use crate::log::Position;
 use crate::record::{Batch, BatchHeader, HEADER_SIZE};
 use crate::store::codec::Take;
 use crate::store::journal::{self, GroupHeader, SecondCopies};
-use crate::store::journal_reader::{Found, FoundFile};
+use crate::store::journal_reader::{Finding, JournalFile};
 use crate::store::open_files::{FileName, OpenFiles};
 use crate::store::query::LogReader;
 use crate::store::record::{AppendedEntry, JournalRecord};
@@ -127,8 +127,8 @@ impl<'a, D: Disk> Replay<'a, D> {
     /// Replays what was found in the journal's files, and makes the segments what it says.
     pub(super) fn run(
         &mut self,
-        files: &[FoundFile<D::File>],
-        found: &[Found],
+        files: &[JournalFile<D::File>],
+        found: &[Finding],
     ) -> Result<(), DiskError> {
         // A killed process leaves groups that are only in the page cache. They must not be lost in a power cut once
         // anything is removed, cut or overwritten because of them.
@@ -139,7 +139,7 @@ impl<'a, D: Disk> Replay<'a, D> {
         self.find_cuts(files, found)?;
         for found in found {
             match found {
-                Found::Group {
+                Finding::Group {
                     file,
                     at,
                     header,
@@ -150,14 +150,14 @@ impl<'a, D: Disk> Replay<'a, D> {
                     let is_written = *recorded || self.is_same_run && !tears;
                     self.replay_group(&files[*file].file, *at, header, is_written)?;
                 }
-                Found::SecondCopies(copies) => self.replay_copies(copies, false)?,
-                Found::Lost { replicas } => {
+                Finding::SecondCopies(copies) => self.replay_copies(copies, false)?,
+                Finding::Lost { replicas } => {
                     let replicas = match replicas {
                         Some(replicas) => replicas.iter().copied().collect(),
                         None => self.possible_replicas(),
                     };
                     for replica in replicas {
-                        self.suspect(replica);
+                        self.mark_suspect(replica);
                     }
                 }
             }
@@ -171,7 +171,7 @@ impl<'a, D: Disk> Replay<'a, D> {
         }
         self.write_bodies()?;
         self.find_missing()?;
-        self.cut_garbage()
+        self.truncate_garbage()
     }
 
     /// Writes the bodies that the journal holds to their segments.
@@ -183,7 +183,7 @@ impl<'a, D: Disk> Replay<'a, D> {
                 let there = segment::read_batch(&file, place.position, batch.header.size())?;
                 if there.as_ref() != Some(&batch) {
                     let header = batch.header.to_bytes();
-                    bad_sectors::write_over(&file, place.position.into(), &[&header, &batch.body])?;
+                    bad_sectors::overwrite(&file, place.position.into(), &[&header, &batch.body])?;
                 }
             }
         }
@@ -222,17 +222,17 @@ impl<'a, D: Disk> Replay<'a, D> {
     /// be truncated again: the high watermark would come to stand above the place. So it is not taken at all.
     fn find_cuts(
         &mut self,
-        files: &[FoundFile<D::File>],
-        found: &[Found],
+        files: &[JournalFile<D::File>],
+        found: &[Finding],
     ) -> Result<(), DiskError> {
         for found in found {
-            let Found::Group {
+            let Finding::Group {
                 file, at, header, ..
             } = found
             else {
                 continue;
             };
-            if !header.is_of_start() {
+            if !header.is_of_recovery() {
                 continue;
             }
             let bytes = read_group(&files[*file].file, *at, header)?;
@@ -292,7 +292,7 @@ impl<'a, D: Disk> Replay<'a, D> {
             });
             self.replay_copies(&copies.unwrap_or_default(), is_written)?;
             for &replica in &header.replicas {
-                self.suspect(replica);
+                self.mark_suspect(replica);
             }
         }
         Ok(())
@@ -330,7 +330,7 @@ impl<'a, D: Disk> Replay<'a, D> {
     /// Something of this replica is lost. Where that is its creation, it is a replica whose voters nobody knows: it must
     /// not be made anew, as if its name had never said anything. One that was deleted may have been created again, unless
     /// its directory is gone.
-    fn suspect(&mut self, replica: TopicPartition) {
+    fn mark_suspect(&mut self, replica: TopicPartition) {
         if replica == TopicPartition::default() {
             return; // the record of a start is of no replica
         }
@@ -360,7 +360,7 @@ impl<'a, D: Disk> Replay<'a, D> {
         }
         if !self.replicas.contains_key(&replica) {
             // Its creation is lost with a damaged group; or this is the record of a start.
-            self.suspect(replica);
+            self.mark_suspect(replica);
         }
         let known = &mut self.evidence_of(replica).voter_changes;
         known.extend(record.voter_changes());
@@ -438,7 +438,7 @@ impl<'a, D: Disk> Replay<'a, D> {
                     let path = segment::snapshot_path(replica, &snapshot);
                     let name = (replica, snapshot.at.end_offset, FileKind::Snapshot);
                     self.written.insert(name);
-                    self.files.open_anew(self.disk, name, &path)?;
+                    self.files.open_at(self.disk, name, &path)?;
                 }
             }
             JournalRecord::Delete => {
@@ -614,7 +614,7 @@ impl<'a, D: Disk> Replay<'a, D> {
             let state = &self.replicas[&replica].state;
             let room = u32::try_from(room).unwrap_or(u32::MAX);
             header.leader_epoch == end.leader_epoch
-                && segment::may_stand(header, end.end_offset, room, state)
+                && segment::may_continue_log(header, end.end_offset, room, state)
         };
         let header = BatchHeader::parse(&bytes[..read]).ok().filter(belongs);
         let Some(header) = header else {
@@ -694,7 +694,7 @@ impl<'a, D: Disk> Replay<'a, D> {
         let batch = segment::read_batch(&file, position, bytes as usize)?;
         let state = &self.log_of(replica).state;
         let fills = |batch: Batch| {
-            segment::may_stand(&batch.header, range.start, bytes, state)
+            segment::may_continue_log(&batch.header, range.start, bytes, state)
                 && batch.header.next_offset() == range.end
         };
         let is_filled = batch.is_some_and(fills);
@@ -733,7 +733,7 @@ impl<'a, D: Disk> Replay<'a, D> {
 
     /// Judges the replicas once all is read. No mark in the journal clears a replica of what is lost now: whoever
     /// ordered it did not know. Where its log ends is journalled as well: a later start may find more. Returns whose suspicion is told and not journalled, where a mutant wants that.
-    pub(super) fn judge_marks(&mut self) -> BTreeSet<TopicPartition> {
+    pub(super) fn decide_marks(&mut self) -> BTreeSet<TopicPartition> {
         let mut forgotten = BTreeSet::new();
         for (&replica, log) in &mut self.replicas {
             let is_volatile = log.state.mark == Mark::Volatile && !self.is_same_run;
@@ -764,7 +764,7 @@ impl<'a, D: Disk> Replay<'a, D> {
     }
 
     /// Cuts what stands behind the ends of the segments that were written lately, and finds what is missing before.
-    fn cut_garbage(&mut self) -> Result<(), DiskError> {
+    fn truncate_garbage(&mut self) -> Result<(), DiskError> {
         for replica in self.replicas_with(|evidence| evidence.is_touched) {
             let Some(log) = self.replicas.get(&replica) else {
                 continue;
@@ -782,7 +782,7 @@ impl<'a, D: Disk> Replay<'a, D> {
             }
             let path = segment::path(replica, last.base_offset, FileKind::Log);
             if self.disk.open(&path)?.length()? > u64::from(last.length) {
-                bad_sectors::cut(&self.file(name)?, last.length.into())?;
+                bad_sectors::truncate(&self.file(name)?, last.length.into())?;
             }
         }
         Ok(())

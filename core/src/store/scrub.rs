@@ -175,11 +175,11 @@ impl<D: Disk> LogStore<D> {
             ..Findings::default()
         };
         if let Some(index) = &scrubbed.index {
-            self.write_index_anew(ticket.replica, index.clone())?;
+            self.rewrite_index(ticket.replica, index.clone())?;
         }
         for range in &scrubbed.damaged {
             let holes = self.examine(ticket.replica, range.clone())?;
-            if holes.is_empty() && self.write_again(ticket.replica, range)? {
+            if holes.is_empty() && self.rewrite_from_cache(ticket.replica, range)? {
                 findings.rewritten.push(range.clone());
             }
             findings.holes.extend(holes);
@@ -216,7 +216,7 @@ impl<D: Disk> LogStore<D> {
     }
 
     /// Writes what the page cache has of a range to the disk again. Returns whether it was all there.
-    fn write_again(
+    fn rewrite_from_cache(
         &mut self,
         replica: TopicPartition,
         range: &Range<Offset>,
@@ -234,11 +234,11 @@ impl<D: Disk> LogStore<D> {
                 let parts: [&[u8]; 2] = [&batch.header.to_bytes(), &batch.body];
                 bad_sectors::write(&file, (*position).into(), &parts)
             });
-            if self.health.done_or_later(written)?.is_none() {
+            if self.health.or_retry_later(written)?.is_none() {
                 return Ok(false);
             }
         }
-        self.commits.want();
+        self.commits.request();
         Ok(true)
     }
 }
@@ -275,8 +275,8 @@ impl<D: Disk> LogReader<'_, D> {
             }
             Err(error) => return Err(error),
         };
-        if start == segment.base_offset && !self.are_indexes_good(index)? {
-            scrubbed.index = self.index_anew(segment, ticket.index_interval_bytes)?;
+        if start == segment.base_offset && !self.are_indexes_intact(index)? {
+            scrubbed.index = self.rebuild_index(segment, ticket.index_interval_bytes)?;
         }
         let mut walk = self.walk_to(index, &file, start)?;
         while scrubbed.bytes < STEP_BYTES {
@@ -309,7 +309,7 @@ impl<D: Disk> LogReader<'_, D> {
 
     /// Whether a segment's index files hold as many entries as they should, ascending, and the batches at their ends
     /// bear them out. Damage that leaves them so costs those who look something up time, and nothing else.
-    fn are_indexes_good(&self, index: usize) -> Result<bool, DiskError> {
+    fn are_indexes_intact(&self, index: usize) -> Result<bool, DiskError> {
         let segment = &self.log.state.segments[index];
         let (_, (offsets, times)) = self.index_of(segment);
         if let Some(count) = offsets.checked_sub(1) {
@@ -321,7 +321,10 @@ impl<D: Disk> LogReader<'_, D> {
             let (Some(last), true) = (last, is_ascending) else {
                 return Ok(false);
             };
-            if self.believe(segment, &self.open(segment)?, last)?.is_none() {
+            if self
+                .verify_offset_entry(segment, &self.open(segment)?, last)?
+                .is_none()
+            {
                 return Ok(false);
             }
         }
@@ -333,13 +336,13 @@ impl<D: Disk> LogReader<'_, D> {
         };
         let is_ascending = index::is_ascending_by_time(&file, times)?;
         match index::read_time(&file, segment.base_offset, count)? {
-            Some(last) if is_ascending => self.is_borne_out(index, last),
+            Some(last) if is_ascending => self.verify_time_entry(index, last),
             Some(_) | None => Ok(false),
         }
     }
 
     /// The indexes that a segment should have. `None` where it is not there or cannot be read through.
-    fn index_anew(
+    fn rebuild_index(
         &self,
         known: &Segment,
         index_interval_bytes: u32,

@@ -230,11 +230,11 @@ pub(super) fn is_plausible(
     room: u32,
     state: &StoredReplica,
 ) -> bool {
-    header.next_offset() <= state.end.end_offset && may_stand(header, expected, room, state)
+    header.next_offset() <= state.end.end_offset && may_continue_log(header, expected, room, state)
 }
 
 /// The same where the log may go on with it.
-pub(super) fn may_stand(
+pub(super) fn may_continue_log(
     header: &BatchHeader,
     expected: Offset,
     room: u32,

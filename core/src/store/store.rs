@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::hooks::{Hooks, Mutant};
 use crate::ids::{ClusterId, Incarnation, TopicPartition};
-use crate::store::append::Taken;
+use crate::store::append::AppendOutcome;
 use crate::store::checkpoint_schedule::CheckpointSchedule;
 use crate::store::commit::{CheckpointTicket, CommitTicket};
 use crate::store::commit_queue::CommitQueue;
@@ -149,7 +149,7 @@ impl<D: Disk> LogStore<D> {
             let mut identity = self.identity;
             identity.cluster = Some(cluster);
             let written = identity::write(&self.disk, identity);
-            match self.health.done_or_later(written)? {
+            match self.health.or_retry_later(written)? {
                 Some(()) => self.identity = identity,
                 None => self.joining = Some(cluster),
             }
@@ -187,16 +187,16 @@ impl<D: Disk> LogStore<D> {
                 flush,
                 roll,
             } => match self.append(replica, *after, entries, *high_watermark, *flush, *roll)? {
-                Taken::Yes => *flush,
-                Taken::No(why) => {
+                AppendOutcome::Written => *flush,
+                AppendOutcome::Refused(why) => {
                     return Ok(Some(self.completion(order, Stage::Refused(why))));
                 }
             },
             OrderKind::Fill { batches } => {
                 let filled = self.fill(replica, batches);
-                if !self.health.done(filled)? {
+                if !self.health.or_offline(filled)? {
                     if !self.journal.is_staged_empty() {
-                        self.commits.want();
+                        self.commits.request();
                     }
                     return Ok(Some(self.completion(order, Stage::Unfilled)));
                 }
@@ -211,7 +211,7 @@ impl<D: Disk> LogStore<D> {
             | OrderKind::SaveSnapshot { .. }
             | OrderKind::Delete => {
                 let executed = self.execute_small(replica, &order.kind);
-                self.health.done(executed)?;
+                self.health.or_offline(executed)?;
                 Flush::Commit
             }
         };
@@ -226,15 +226,15 @@ impl<D: Disk> LogStore<D> {
         self.commits.push(group, completion);
         match flush {
             Flush::Commit => {
-                self.commits.want();
+                self.commits.request();
                 Ok(None)
             }
             Flush::Replicated => {
                 // Handed to the operating system, so that a killed process finds it again.
-                let written = self.health.done_or_later(self.journal.write())?;
+                let written = self.health.or_retry_later(self.journal.write())?;
                 if !self.hooks.is(Mutant::NeverFlushesReplicated) {
                     self.commits
-                        .want_by(now + self.options.replicated_flush_max);
+                        .request_by(now + self.options.replicated_flush_max);
                 }
                 // Where it is not written yet, the next report is that it is durable.
                 Ok(written.map(|()| Completion {
@@ -265,7 +265,7 @@ impl<D: Disk> LogStore<D> {
         match self.disk.create_directory(&segment::directory(replica)) {
             // Room may not come soon, and the partition may need this initial voter: it is created without its directory.
             Err(DiskError::NoSpace) => Ok(false),
-            made => Ok(self.health.done_or_later(made)?.is_none()),
+            made => Ok(self.health.or_retry_later(made)?.is_none()),
         }
     }
 
@@ -292,7 +292,7 @@ impl<D: Disk> LogStore<D> {
             self.join(cluster)?;
         }
         self.remove_due()?;
-        self.health.done_or_later(self.journal.write_sealed())?;
+        self.health.or_retry_later(self.journal.write_sealed())?;
         let mut reports = Vec::new();
         for order in std::mem::take(&mut self.postponed) {
             reports.extend(self.execute(now, &order)?);
@@ -336,7 +336,7 @@ impl<D: Disk> LogStore<D> {
         if self.committing.is_some() || nothing {
             return Ok(None);
         }
-        if self.health.done_or_later(self.journal.write())?.is_none() {
+        if self.health.or_retry_later(self.journal.write())?.is_none() {
             return Ok(None); // as much is wanted as before
         }
         let ticket = self.take_ticket();
@@ -357,11 +357,11 @@ impl<D: Disk> LogStore<D> {
         self.health.check_online()?;
         let retries = self.hooks.is(Mutant::RetriesFailedSync);
         let synced = synced.or_else(|error| if retries { ticket.sync() } else { Err(error) });
-        if self.health.done_or_later(synced)?.is_none() {
-            self.give_back(ticket);
+        if self.health.or_retry_later(synced)?.is_none() {
+            self.requeue(ticket);
             return Ok(Vec::new());
         }
-        self.settle(ticket)?;
+        self.on_ticket_synced(ticket)?;
         Ok(self.commits.take_durable())
     }
 
@@ -396,11 +396,11 @@ impl<D: Disk> LogStore<D> {
         if self.checkpoints.is_running() {
             return Ok(None);
         }
-        if self.health.done_or_later(self.journal.write())?.is_none() {
+        if self.health.or_retry_later(self.journal.write())?.is_none() {
             return Ok(None);
         }
         let written = self.write_indexes(extent);
-        self.health.done(written)?;
+        self.health.or_offline(written)?;
         let generation = self.checkpoints.next_generation();
         let place = self.journal.end();
         let ticket = CheckpointTicket {
@@ -439,13 +439,13 @@ impl<D: Disk> LogStore<D> {
         if ran == Err(DiskError::NoSpace) {
             return Ok(()); // the one before stands, and the journal behind it; the next one comes in its time
         }
-        if self.health.done_or_later(ran)?.is_none() {
+        if self.health.or_retry_later(ran)?.is_none() {
             // The same, but that what names directories was not synced, and that the next one is due.
-            self.names.give_back_of_checkpoint(&ticket.names);
+            self.names.requeue_for_checkpoint(&ticket.names);
             self.checkpoints.postpone();
             return Ok(());
         }
-        self.names.settle(&ticket.names);
+        self.names.on_synced(&ticket.names);
         let before = self.checkpoints.complete(ticket.generation, ticket.place);
         self.journal.release_before(before.file_use);
         Ok(())
@@ -484,7 +484,7 @@ impl<D: Disk> LogStore<D> {
         if has_new_names {
             self.names.sync_with_commit(journal::DIRECTORY.to_owned());
         }
-        self.commits.clear_wants();
+        self.commits.clear_requests();
         CommitTicket {
             disk: self.disk.clone(),
             failed_sync: self.health.failed_sync(),
@@ -496,39 +496,39 @@ impl<D: Disk> LogStore<D> {
     }
 
     /// Takes back what a ticket could not sync for want of a descriptor: its names, and the journal behind them.
-    fn give_back(&mut self, ticket: &CommitTicket<D>) {
-        self.names.give_back_of_commit(&ticket.names);
-        self.journal.give_back_unsynced(&ticket.journal);
-        self.commits.want();
+    fn requeue(&mut self, ticket: &CommitTicket<D>) {
+        self.names.requeue_for_commit(&ticket.names);
+        self.journal.requeue_unsynced(&ticket.journal);
+        self.commits.request();
     }
 
     /// Commits everything at once, within the call. Only for what must not be overtaken. Whether it has: it may have to
     /// be tried again in a while.
     pub(super) fn commit_now(&mut self) -> Result<bool, StoreFailure> {
-        if self.health.done_or_later(self.journal.write())?.is_none() {
+        if self.health.or_retry_later(self.journal.write())?.is_none() {
             return Ok(false);
         }
         // What the commit under way was handed is not known to be durable either.
         if let Some(running) = &self.committing
-            && self.health.done_or_later(running.sync())?.is_none()
+            && self.health.or_retry_later(running.sync())?.is_none()
         {
             return Ok(false);
         }
         let ticket = self.take_ticket();
         let synced = ticket.sync();
-        if self.health.done_or_later(synced)?.is_none() {
-            self.give_back(&ticket);
+        if self.health.or_retry_later(synced)?.is_none() {
+            self.requeue(&ticket);
             return Ok(false);
         }
-        self.settle(&ticket)?;
+        self.on_ticket_synced(&ticket)?;
         Ok(true)
     }
 
     /// Learns that everything is durable that a ticket has synced.
-    fn settle(&mut self, synced: &CommitTicket<D>) -> Result<(), StoreFailure> {
-        self.names.settle(&synced.names);
+    fn on_ticket_synced(&mut self, synced: &CommitTicket<D>) -> Result<(), StoreFailure> {
+        self.names.on_synced(&synced.names);
         self.journal.set_durable(synced.number);
-        self.commits.settle(synced.number);
+        self.commits.on_durable(synced.number);
         self.remove_due()
     }
 

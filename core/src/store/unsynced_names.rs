@@ -46,7 +46,7 @@ impl UnsyncedNames {
     }
 
     /// Learns that a file was made in a replica's directory, and perhaps the directory itself.
-    pub(super) fn note_made(&mut self, replica: TopicPartition) {
+    pub(super) fn on_created(&mut self, replica: TopicPartition) {
         self.made += 1;
         for directory in [String::new(), segment::directory(replica)] {
             self.for_checkpoint.insert(directory.clone());
@@ -95,18 +95,18 @@ impl UnsyncedNames {
     }
 
     /// Takes back what a group commit could not sync for want of a descriptor.
-    pub(super) fn give_back_of_commit(&mut self, names: &NamesToSync) {
+    pub(super) fn requeue_for_commit(&mut self, names: &NamesToSync) {
         self.for_commit.extend(names.directories.iter().cloned());
     }
 
     /// The same of a checkpoint.
-    pub(super) fn give_back_of_checkpoint(&mut self, names: &NamesToSync) {
+    pub(super) fn requeue_for_checkpoint(&mut self, names: &NamesToSync) {
         self.for_checkpoint
             .extend(names.directories.iter().cloned());
     }
 
     /// Learns that a sync has made these durable.
-    pub(super) fn settle(&mut self, synced: &NamesToSync) {
+    pub(super) fn on_synced(&mut self, synced: &NamesToSync) {
         self.last_made.retain(|directory, last| {
             !synced.directories.contains(directory) || *last > synced.made
         });

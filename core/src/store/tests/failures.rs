@@ -21,7 +21,7 @@ fn a_directory_that_is_offline_waits_for_no_flush() {
     let ticket = driver.store.begin_commit().unwrap().unwrap();
     let synced = ticket.sync();
     assert!(driver.store.finish_commit(&ticket, synced).is_err());
-    driver.store.commits.want_by(Instant(0));
+    driver.store.commits.request_by(Instant(0));
     assert_eq!(driver.store.next_flush_deadline(), None);
 }
 
