@@ -1,9 +1,8 @@
 //! Idempotent producers: what a partition remembers of each producer id.
 //!
-//! Producer state is a *function of the log prefix*. [`ProducerTable::apply`] takes the headers of the log in
-//! order, each with what the log's own clock shows to it, and nothing else: no clock of the node, no configuration,
-//! no sweep that runs now and then. So every replica arrives at the same table, and a [`ProducerLog`] can take back
-//! what truncation removed.
+//! Producer state is a *function of the log prefix*. [`ProducerTable::apply`] takes the headers of the log in order,
+//! each with the log clock at its place, and nothing else: no clock of the node, no configuration, no periodic sweep.
+//! So every replica arrives at the same table, and a [`ProducerLog`] can take back what truncation removed.
 //!
 //! Rules of Kafka's `ProducerStateManager` and `ProducerAppendInfo`, in their words:
 //!
@@ -19,9 +18,10 @@
 //! timestamp, on each replica at another moment, and all at once where the clock jumps. Here the log has a clock: a
 //! leader that appends a batch of a producer puts a *clock tick* before it, a note, where a fourth of the expiration
 //! has passed since it took the last one. A producer is forgotten when more than [`TICKS_REMEMBERED`] ticks stand
-//! behind its last batch. Of these the first may come at once, and every other comes a fourth of the expiration later
-//! than the one before at least, so who has written within the expiration is known. A jump of a clock, an outage, or
-//! a time in which nobody writes is one tick at most. [`PRODUCERS_MAX`] bounds what a flood of producer ids can take.
+//! behind its last batch. The first of these may come at once, and every other at least a fourth of the expiration
+//! after the one before, so a producer that has written within the expiration is remembered. A jump of a clock, an
+//! outage, or a time without writes is one tick at most. [`PRODUCERS_MAX`] bounds the memory for a flood of producer
+//! ids.
 //!
 //! Not here: open transactions and coordinator epochs, which need a control batch's body.
 
@@ -39,11 +39,11 @@ pub const BATCHES_REMEMBERED: usize = 5;
 /// this part of `producer.id.expiration.ms` apart.
 pub const TICKS_REMEMBERED: u32 = 4;
 
-/// No more producers than this are remembered, whatever their age: then those are forgotten that wrote least
-/// recently. Replicas of one partition must agree on it.
+/// No more producers than this are remembered, whatever their age: above it, those that wrote least recently are
+/// forgotten. Replicas of one partition must agree on it.
 pub const PRODUCERS_MAX: usize = 100_000;
 
-/// A batch forgets no more producers than this, so that no step takes long. It adds one at most.
+/// A batch removes at most this many producers, so that no step takes long. It adds one at most.
 const FORGOTTEN_AT_ONCE: usize = 2;
 
 /// Producer state of one partition at one offset.
@@ -67,7 +67,7 @@ pub struct ProducerState {
     pub last_timestamp: Timestamp,
     /// Offset of the last record of its last batch, inclusive; control batches count.
     pub last_offset: Offset,
-    /// What the log's clock showed to its last batch, from which its age counts.
+    /// The log clock at its last batch, from which its age counts.
     pub clock: LogClock,
 }
 
@@ -86,19 +86,19 @@ pub struct ProducedBatch {
     pub timestamp: Timestamp,
 }
 
-/// What a batch is to the table.
+/// The result of checking a batch against the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SequenceCheck {
-    /// Not idempotent, or next in line.
+    /// Not idempotent, or the next in sequence.
     InOrder,
-    /// The very batch is in the log already.
+    /// The same batch is in the log already.
     Duplicate(ProducedBatch),
     /// There is a gap, or it is older than what is remembered: `OUT_OF_ORDER_SEQUENCE_NUMBER`.
     OutOfOrder {
         /// The sequence that would be in order.
         expected: i32,
     },
-    /// Of an epoch that is over: `INVALID_PRODUCER_EPOCH`.
+    /// It has an earlier producer epoch: `INVALID_PRODUCER_EPOCH`.
     Fenced,
 }
 
@@ -139,7 +139,7 @@ impl ProducerTable {
         self.producers.iter().map(|(&id, state)| (id, state))
     }
 
-    /// The table that once listed these states, by [`ProducerTable::iter`].
+    /// Rebuilds a table from the states that [`ProducerTable::iter`] listed.
     #[must_use]
     pub fn restore(states: impl IntoIterator<Item = (ProducerId, ProducerState)>) -> Self {
         let mut table = Self::default();
@@ -162,12 +162,12 @@ impl ProducerTable {
         self.producers.is_empty()
     }
 
-    /// Takes the next batch of the log, to which the log's clock shows `clock`. It is in the log: nothing is judged.
+    /// Applies the next batch of the log, at which the log clock is `clock`. It is in the log, so nothing is checked.
     pub fn apply(&mut self, header: &BatchHeader, clock: LogClock) {
         self.apply_undoably(header, clock);
     }
 
-    /// Takes the next batch of the log and tells how to take it back; `None` where it changes nothing.
+    /// Applies the next batch of the log and returns how to undo it; `None` where it changes nothing.
     fn apply_undoably(&mut self, header: &BatchHeader, clock: LogClock) -> Option<Undo> {
         if header.producer_id == ProducerId::NONE {
             return None;
@@ -180,7 +180,7 @@ impl ProducerTable {
         })
     }
 
-    /// Moves the producer of `header`, which has one, behind that batch.
+    /// Updates the producer of `header`, which has one, with that batch.
     fn advance(&mut self, header: &BatchHeader, clock: LogClock) -> Before {
         let last_offset = header.last_offset();
         let before = match self.producers.entry(header.producer_id) {
@@ -219,8 +219,8 @@ impl ProducerTable {
         before
     }
 
-    /// Forgets producers that are too old or too many, those that wrote least recently first: the log's clock never
-    /// goes back, so they are also the oldest. Never the one that wrote last.
+    /// Removes producers that are too old or too many, those that wrote least recently first: the log clock never goes
+    /// back, so they are also the oldest. Never the one that wrote last.
     fn forget(&mut self, clock: LogClock) -> Vec<(ProducerId, ProducerState)> {
         let mut forgotten = Vec::new();
         while forgotten.len() < FORGOTTEN_AT_ONCE
@@ -242,14 +242,14 @@ impl ProducerTable {
         forgotten
     }
 
-    /// Takes back the last batch that changed something.
+    /// Undoes the last batch that changed the table.
     fn undo(&mut self, undo: Undo) {
         let Undo {
             producer_id: id,
             before,
             forgotten,
         } = undo;
-        // A batch never forgets its own producer, so the two kinds of change do not meet.
+        // A batch never removes its own producer, so the two kinds of change do not interfere.
         for (id, state) in forgotten {
             self.recency.insert(state.last_offset, id);
             self.producers.insert(id, state);
@@ -314,13 +314,13 @@ impl ProducerState {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Undo {
     producer_id: ProducerId,
-    /// What was known of it before.
+    /// The state of its producer before.
     before: Before,
-    /// Those that it made the table forget.
+    /// The producers that it removed.
     forgotten: Vec<(ProducerId, ProducerState)>,
 }
 
-/// What was known of a producer, as far as its next batch changed it: the common case takes no allocation.
+/// The part of a producer's state that its next batch changed: the common case takes no allocation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Before {
     Unknown,
@@ -328,14 +328,14 @@ enum Before {
     OtherEpoch(ProducerEpoch, Vec<ProducedBatch>, LastBatch),
 }
 
-/// What a batch did to the list of those that are remembered.
+/// What a batch changed in the list of remembered batches.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Remembered {
     /// It has no sequences.
     Nothing,
-    /// It is the last.
+    /// It was added as the last.
     Batch {
-        /// The first, which it drove out.
+        /// The first batch, which it displaced.
         dropped: Option<ProducedBatch>,
     },
 }
@@ -350,10 +350,9 @@ struct LastBatch {
 
 /// Producer state at the end of a log whose tail may still be truncated.
 ///
-/// A batch is judged by all that is before it, committed or not, since the next one is sent before the last
-/// is acknowledged. Each batch above the committed offset is kept with what it changed, so truncation takes
-/// back batch after batch. `O(log n)` a batch in the number of producers; a batch without a producer costs a
-/// comparison.
+/// A batch is checked against all batches before it, committed or not, since a producer sends the next batch before the
+/// last is acknowledged. Each batch above the committed offset is kept with its changes, so truncation undoes batch
+/// after batch. `O(log n)` per batch in the number of producers; a batch without a producer costs a comparison.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ProducerLog {
     /// The state at the end.
@@ -389,7 +388,7 @@ impl ProducerLog {
         self.table.check(header)
     }
 
-    /// Takes the next batch of the log, whose offsets are assigned and to which the log's clock shows `clock`.
+    /// Applies the next batch of the log, whose offsets are assigned and at which the log clock is `clock`.
     ///
     /// # Panics
     /// Where it does not stand behind the last one.
@@ -405,8 +404,8 @@ impl ProducerLog {
         });
     }
 
-    /// Batches below `offset`, exclusive, will not be truncated any more. An offset within a batch, behind the
-    /// end, or below an earlier one does no harm: whole batches commit, and none is taken back.
+    /// Batches below `offset`, exclusive, will not be truncated any more. An offset within a batch, behind the end, or
+    /// below an earlier one does no harm: whole batches commit, and no commit is undone.
     pub fn commit_to(&mut self, offset: Offset) {
         while let Some(first) = self.pending.front()
             && first.next_offset <= offset
@@ -416,7 +415,7 @@ impl ProducerLog {
         }
     }
 
-    /// Takes back every batch from `offset` on.
+    /// Undoes every batch from `offset` on.
     ///
     /// # Panics
     /// Where `offset` is below what is committed or within a batch.
@@ -442,8 +441,8 @@ impl ProducerLog {
         &self.table
     }
 
-    /// The state behind the committed batches, and the offset it stands at: what a checkpoint or a follower's
-    /// reset takes. Costs a copy of the table.
+    /// The state behind the committed batches, and its offset: for a checkpoint or a follower's reset. Costs a copy of
+    /// the table.
     #[must_use]
     pub fn committed(&self) -> (ProducerTable, Offset) {
         let mut table = self.table.clone();
@@ -462,7 +461,7 @@ impl ProducerLog {
     }
 }
 
-/// Kafka's rules for a batch of an idempotent producer, given what is known of the producer.
+/// Kafka's rules for a batch of an idempotent producer, given the producer's state.
 fn check_state(state: Option<&ProducerState>, header: &BatchHeader) -> SequenceCheck {
     if header.producer_id == ProducerId::NONE {
         return SequenceCheck::InOrder;

@@ -1,11 +1,11 @@
 //! The thread that owns a broker: facts in, orders out.
 //!
-//! It takes what clients, peers and disk threads have to tell, calls [`Broker::step`] with the time at which it takes each in, and carries
-//! the effects out: orders to the disk, messages to links, responses to connections. It waits no longer than until
-//! the broker's next deadline. No protocol decision is taken here, and nothing here waits for anything but facts:
-//! every queue that it fills either has room by construction or is given up when it has none.
+//! It takes events from clients, peers and disk threads, calls [`Broker::step`] with the time at which it takes each,
+//! and executes the effects: orders to the disk, messages to links, responses to connections. It waits no longer than
+//! until the broker's next deadline. No protocol decision is taken here, and the thread blocks on nothing but facts:
+//! every queue that it fills either has room by construction, or its connection is closed when it is full.
 //!
-//! When the disk does not keep up, clients are not listened to until it does; peers and completions always are.
+//! While the disk does not keep up, events of clients are not taken; those of peers and completions always are.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,28 +25,27 @@ use crate::notice::Notices;
 use crate::peer_link::{LinkEvent, PeerLinks, Sessions};
 use crate::rt::Clock;
 
-/// How many facts of one kind are taken before the others have their turn.
+/// The most facts of one kind that are taken in one turn.
 const BATCH_MAX: usize = 256;
 
-/// How often the disk is reminded of the time.
+/// How often the disk threads get a tick.
 const TICK_MS: u64 = 25;
 
-/// How long the broker may be kept waiting, or keep others waiting, before that is worth telling: a good part of the
-/// time after which its peers give it up.
+/// A delay of the broker's thread that is logged: a good part of the election timeout.
 const LATE: Duration = Duration::from_millis(250);
 
-/// What a node has come to.
+/// The progress of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Progress {
     /// It recovers, joins and registers.
     Starting,
     /// It is registered and has caught up with the metadata.
     Ready,
-    /// It has stopped in good order, and its directory is closed.
+    /// Its controlled shutdown is complete, and its directory is closed.
     Stopped,
 }
 
-/// Where a driver's facts come from.
+/// The sources of a driver's facts.
 #[derive(Debug)]
 pub struct Sources {
     /// The disk threads.
@@ -59,7 +58,7 @@ pub struct Sources {
     pub stop: watch::Receiver<bool>,
 }
 
-/// A broker and all that it reaches the world by.
+/// A broker, and the disk, links and connections that execute its effects.
 #[derive(Debug)]
 pub struct Driver {
     broker: Broker,
@@ -73,16 +72,16 @@ pub struct Driver {
     clients: BTreeMap<ConnectionId, ReplyQueue>,
     orders: Vec<Order>,
     notices: Notices,
-    /// Links that broke while effects were carried out; the broker is told after.
+    /// Links that broke while effects were executed; the broker gets them afterwards.
     broken: Vec<BrokerId>,
     next_tick: Instant,
-    /// Clients are being let go; the broker is told when they are gone.
+    /// Client connections are being closed; the broker gets an input when all are.
     closing_clients: bool,
     stopped: bool,
 }
 
 impl Driver {
-    /// A driver for a broker that has just been made, with the effects of that.
+    /// A driver for a new broker, with the effects of its creation.
     #[must_use]
     pub fn new(
         broker: Broker,
@@ -153,7 +152,7 @@ impl Driver {
         self.progress.send_replace(Progress::Stopped);
     }
 
-    /// Waits until there is a fact or a deadline, and takes a share of every kind that is there.
+    /// Waits for a fact or a deadline, and takes some facts of every kind that is ready.
     async fn wait_for_facts(&self, sources: &mut Sources, facts: &mut Facts) {
         let listens = self.disk.has_room();
         let wake = self
@@ -169,7 +168,7 @@ impl Driver {
                 () = self.clock.sleep_until(wake) => {}
             }
         }
-        // Whoever was named first above must not keep the others waiting.
+        // The `select!` above is biased; no kind must starve the others.
         while facts.reports.len() < BATCH_MAX
             && let Ok(report) = sources.reports.try_recv()
         {
@@ -194,7 +193,7 @@ impl Driver {
         }
     }
 
-    /// A node that gets no processor time loses its leaderships to others, and should say why.
+    /// A node that gets no processor time loses its leaderships to others, and logs why.
     fn warn_if_late(&self, woken: Instant) {
         let late = woken.since(self.next_tick);
         if late > LATE {
@@ -205,7 +204,7 @@ impl Driver {
         }
     }
 
-    /// Tells the time, to the broker and to the disk.
+    /// Ticks the broker and the disk threads.
     fn drive_clock(&mut self) {
         let now = self.clock.now();
         if now >= self.next_tick {
@@ -306,7 +305,7 @@ impl Driver {
                 self.drive_effect(effect);
             }
             self.effects = effects;
-            // A link that broke under an effect is a fact of its own.
+            // A link that broke while an effect was executed is a fact of its own.
             let Some(broker) = self.broken.pop() else {
                 return;
             };
@@ -372,7 +371,7 @@ impl Driver {
     }
 }
 
-/// Facts that have been taken and not yet told.
+/// Facts that have been taken from their sources and not passed to the broker yet.
 #[derive(Debug, Default)]
 struct Facts {
     stop: bool,

@@ -1,9 +1,9 @@
-//! Real files: the log directory that a node keeps its store in.
+//! Real files: the log directory of a node's store.
 //!
-//! [`RealDisk`] carries out what the log store asks of a disk with the operating system's own calls. It decides
-//! nothing: no retry, no caching, no buffering. Every call blocks, so it is made from the threads of
-//! [`crate::disk_thread`] alone and never from an asynchronous task. What an error means is said here, once: whether the disk
-//! is full, has failed, or the process or the system has no descriptor or no memory left.
+//! [`RealDisk`] implements the log store's disk operations with system calls. It decides nothing: no retry, no caching,
+//! no buffering. Every call blocks, so only the threads of [`crate::disk_thread`] make it, never an asynchronous task.
+//! This module alone classifies errors: the disk is full, it has failed, or the process or the system has no descriptor
+//! or no memory left.
 //!
 //! One log directory belongs to one process: [`RealDisk::open`] takes an exclusive lock on the file `.lock` in
 //! it, which the operating system drops with the process, however it ends.
@@ -22,7 +22,7 @@ use varve_core::store::{Disk, DiskError, DiskFile};
 use crate::peer_link::LogThrottle;
 use crate::uncached::{self, Window};
 
-/// Name of the lock file, as Kafka has it. The store never sees it.
+/// The lock file, named as in Kafka. The store never sees it.
 const LOCK_FILE: &str = ".lock";
 
 /// The most parts that one vectored write takes (`IOV_MAX` on Linux).
@@ -37,7 +37,7 @@ pub struct RealDisk {
 #[derive(Debug)]
 struct Root {
     path: PathBuf,
-    /// What has been said of descriptors and memory that were not there.
+    /// The throttle for messages about missing descriptors and memory.
     shortages: Mutex<LogThrottle>,
     /// Holds the lock until the last clone of the disk is dropped.
     _lock: File,
@@ -172,7 +172,7 @@ impl Disk for RealDisk {
             let name = entry
                 .map_err(|error| self.root.describe(error))?
                 .file_name();
-            // The store writes ASCII names only; whatever else lies here is not its own.
+            // The store writes ASCII names only; other files are not its own.
             if let Ok(name) = name.into_string()
                 && !(path.is_empty() && name == LOCK_FILE)
             {
@@ -195,7 +195,7 @@ impl Disk for RealDisk {
     }
 
     fn sync_directory(&self, path: &str) -> Result<(), DiskError> {
-        // A directory that cannot be opened has not been synced, which is no failed sync.
+        // A directory that cannot be opened has not been synced; that is not a failed sync.
         let directory = File::open(self.at(path)).map_err(|error| self.root.describe(error))?;
         directory.sync_all().map_err(sync_failed)
     }
@@ -203,7 +203,7 @@ impl Disk for RealDisk {
     fn free_bytes(&self) -> Result<u64, DiskError> {
         let stat = rustix::fs::statvfs(&self.root.path)
             .map_err(|error| self.root.describe(error.into()))?;
-        // `f_bavail`, not `f_bfree`: what is kept for the superuser is not ours to write.
+        // `f_bavail`, not `f_bfree`: the superuser's reserve is not available to this process.
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 }
@@ -213,7 +213,7 @@ impl Disk for RealDisk {
 pub struct RealFile {
     root: Arc<Root>,
     file: Arc<File>,
-    /// What was read last, where it is read past the page cache.
+    /// The window of a file that is read past the page cache.
     window: Option<Arc<Mutex<Window>>>,
 }
 
@@ -259,8 +259,8 @@ impl DiskFile for RealFile {
     }
 
     fn sync(&self) -> Result<(), DiskError> {
-        // fdatasync: bytes and length, but not the modification time, which nothing of ours reads. Whatever it says, that it
-        // had no memory too, a page may not have been written and be taken for clean: it is never called again.
+        // fdatasync: bytes and length, but not the modification time, which varve never reads. After any error, even
+        // one for lack of memory, a page may be marked clean without having been written: so it is never retried.
         self.file.sync_data().map_err(sync_failed)
     }
 
@@ -303,8 +303,8 @@ impl DiskFile for RealFile {
     }
 }
 
-/// The number that the kernel draws at every boot, by which the store tells a restarted process from a
-/// restarted machine; `None` where the system has no such number.
+/// The kernel's boot id, by which the store distinguishes a restarted process from a restarted machine; `None` where
+/// the system has none.
 #[must_use]
 pub fn boot_id() -> Option<u128> {
     let mut text = String::new();
@@ -316,7 +316,7 @@ pub fn boot_id() -> Option<u128> {
 }
 
 impl Root {
-    /// What an error means, unless it is that of a sync.
+    /// Classifies an error of any operation but a sync.
     fn describe(&self, error: io::Error) -> DiskError {
         let kind = error.kind();
         if kind == io::ErrorKind::NotFound {
@@ -347,7 +347,8 @@ impl Root {
     }
 }
 
-/// Whether the process or the system has no descriptor or no memory left for an operation, which says nothing of the disk.
+/// Whether an operation failed because the process or the system has no descriptor or no memory left, which is no
+/// failure of the disk.
 pub(crate) fn is_shortage(error: &io::Error) -> bool {
     let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS];
     Errno::from_io_error(error).is_some_and(|errno| shortages.contains(&errno))
@@ -448,7 +449,7 @@ mod tests {
         let failed = disk.root.describe(Errno::IO.into());
         assert!(matches!(failed, DiskError::Io(_)));
         assert_eq!(disk.root.describe(Errno::NOSPC.into()), DiskError::NoSpace);
-        // Of a sync nothing is known then.
+        // A sync with this error counts as failed: what it has written is unknown.
         let synced = sync_failed(Errno::NOMEM.into());
         assert!(matches!(synced, DiskError::SyncFailed(_)));
     }

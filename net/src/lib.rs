@@ -1,6 +1,6 @@
-//! The real world of varve: real files, real sockets, real time.
+//! varve's shell: real files, real sockets, real time.
 //!
-//! The state machine in `varve-core` orders; this crate carries out. No protocol decision is taken here.
+//! The state machine in `varve-core` gives orders; this crate executes them. No protocol decision is taken here.
 
 #![cfg_attr(
     test,

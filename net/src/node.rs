@@ -1,7 +1,7 @@
 //! One node: everything of this crate put together around one broker.
 //!
-//! [`start`] opens the log directory, listens, makes the broker and drives it; a [`RunningNode`] tells when it is
-//! ready and is asked to stop. Several nodes can run in one process, each on a directory and ports of its own.
+//! [`start`] opens the log directory, listens, creates the broker and drives it; a [`RunningNode`] reports when it is
+//! ready, and stops it. Several nodes can run in one process, each on a directory and ports of its own.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -35,22 +35,22 @@ use crate::rt::{self, BoundPort, Clock};
 /// Events of clients and of links that may wait for the driver.
 const EVENTS_MAX: usize = 1024;
 
-/// The memory that frames of peers may take while they are read.
+/// The memory for frames of peers that are being read.
 const PEER_BYTES_MAX: usize = 1 << 30;
 
-/// The memory that answers may take until clients have taken them, before those that stand still are let go sooner.
+/// The memory for responses that clients have not read; above it, connections of stalled clients are closed sooner.
 const ANSWER_BYTES_MAX: usize = 512 << 20;
 
-/// How long a frame waits for memory before its connection is given up.
+/// How long a frame waits for memory before its connection is closed.
 const MEMORY_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// How long a client may take no byte of what it is sent.
 const CLIENT_STALL_MAX: Duration = Duration::from_secs(30);
 
-/// How long accepting rests when the system gives no descriptor or no memory for a connection.
+/// How long accepting pauses when the system has no descriptor or no memory for a connection.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
-/// What a node is told at its start.
+/// The settings of a node.
 #[derive(Clone, Debug)]
 pub struct NodeSettings {
     /// Its number.
@@ -59,32 +59,32 @@ pub struct NodeSettings {
     pub rack: Option<String>,
     /// Where clients come in.
     pub listeners: Vec<ListenerSettings>,
-    /// Where peers come in.
+    /// The listener for peers.
     pub peers: ListenerSettings,
-    /// The versions of the peer protocol that it speaks with them.
+    /// The versions of the peer protocol that it supports.
     pub peer_versions: PeerVersions,
     /// `host:port` of the peer listeners of some nodes of the cluster.
     pub bootstrap: Vec<String>,
     /// Broker settings by Kafka's names.
     pub kafka: ConfigMap,
-    /// What all randomness of this start comes from.
+    /// The seed of all randomness of this incarnation.
     pub seed: u64,
-    /// Names this run of the operating system.
+    /// Identifies this boot of the operating system.
     pub boot: BootId,
     /// Sizes and bounds of the log store.
     pub store: StoreOptions,
-    /// What it may use of the process's descriptors.
+    /// Its share of the process's file descriptors.
     pub descriptors: Descriptors,
 }
 
-/// Somewhere that connections come in.
+/// A listener.
 #[derive(Clone, Debug)]
 pub struct ListenerSettings {
     /// Its name.
     pub name: String,
-    /// `host:port` to listen on; port 0 lets the operating system choose.
+    /// `host:port` to listen on; with port 0 the operating system chooses.
     pub listen: String,
-    /// Host and port that others are told; port 0 stands for the one that is listened on.
+    /// The advertised host and port; port 0 stands for the port that it listens on.
     pub advertised: (String, u16),
 }
 
@@ -98,7 +98,7 @@ pub enum StartError {
         /// Why.
         error: io::Error,
     },
-    /// A setting makes no sense.
+    /// A setting is invalid.
     Config(InvalidConfig),
     /// The directory could not be opened.
     Store(OpenError),
@@ -131,21 +131,21 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-/// What keeps a node from being ready.
+/// What a node that is not ready waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WaitsFor {
     /// A majority of the metadata quorum of the cluster that it belongs to.
     Quorum,
-    /// To be taken into the cluster of some of these nodes.
+    /// To be registered in the cluster of one of these nodes.
     Admission(Vec<BrokerId>),
-    /// A cluster: these nodes have been reached, and belonged to none either.
+    /// A cluster: these nodes have been reached, and belonged to none.
     Cluster(Vec<BrokerId>),
     /// Any other node: none has been reached.
     AnyPeer,
 }
 
 impl WaitsFor {
-    /// What a node of this cluster waits for that has reached these nodes, each with its cluster.
+    /// What a node of `cluster` waits for, when it has reached these nodes, each with its cluster.
     fn of(cluster: Option<ClusterId>, met: &BTreeMap<BrokerId, Option<ClusterId>>) -> Self {
         if cluster.is_some() {
             return Self::Quorum;
@@ -159,30 +159,31 @@ impl WaitsFor {
     }
 }
 
-/// A node that runs. Dropping it stops listening, but not the broker: call [`RunningNode::stop`].
+/// A running node. Dropping it stops listening, but not the broker: call [`RunningNode::stop`].
 #[derive(Debug)]
 pub struct RunningNode {
-    /// Who it is, as far as is known at the start.
+    /// Its identity, as known at the start.
     pub identity: PeerIdentity,
-    /// Where it listens for clients once it is ready, listener by listener.
+    /// The addresses on which it listens for clients once it is ready, listener by listener.
     pub listening: Vec<SocketAddr>,
-    /// Where it listens for peers.
+    /// The address on which it listens for peers.
     pub listening_peers: SocketAddr,
     links: LinkContext,
     progress: watch::Receiver<Progress>,
-    /// Clients are let in.
+    /// Whether clients are accepted.
     open: watch::Receiver<bool>,
     stop: watch::Sender<bool>,
-    /// Closed when every listener is.
+    /// Closed when every listener is closed.
     listeners: watch::Receiver<()>,
     _accepting: Vec<Accepting>,
 }
 
 impl RunningNode {
-    /// Waits until the node is registered, has caught up with the metadata and lets clients in, or has stopped before.
+    /// Waits until the node is registered, has caught up with the metadata and accepts clients, or has stopped before
+    /// that.
     pub async fn ready(&self) -> Progress {
         let mut open = self.open.clone();
-        // The task that opens the door ends without where the node stops.
+        // The accepting task ends without a value where the node stops.
         match open.wait_for(|&open| open).await {
             Ok(_) => self.at_least(Progress::Ready).await,
             Err(_) => self.at_least(Progress::Stopped).await,
@@ -195,23 +196,23 @@ impl RunningNode {
         WaitsFor::of(self.cluster(), &self.links.met.all())
     }
 
-    /// The cluster that the node belongs to, once it has joined one.
+    /// The cluster that the node belongs to; `None` before it has joined one.
     #[must_use]
     pub fn cluster(&self) -> Option<ClusterId> {
         self.links.identity.borrow().cluster
     }
 
-    /// Who answers at an address that is to be that of this node's peer listener.
+    /// What answers at an address that should be this node's peer listener.
     pub async fn who_answers(&self, address: &str) -> Answerer {
         who_answers(address, &self.links).await
     }
 
-    /// Asks the node to stop in good order: it hands leadership over, and makes everything durable.
+    /// Begins a controlled shutdown: the node transfers its leaderships, and makes everything durable.
     pub fn stop(&self) {
         self.stop.send_replace(true);
     }
 
-    /// Waits until it has, and another may listen where it did.
+    /// Waits until the node has stopped and its ports are free.
     pub async fn stopped(&self) {
         self.at_least(Progress::Stopped).await;
         let mut listeners = self.listeners.clone();
@@ -226,13 +227,13 @@ impl RunningNode {
 /// Starts a node on a formatted directory.
 ///
 /// # Errors
-/// [`StartError`], in words for whoever starts it.
+/// [`StartError`], with a message for the operator.
 pub async fn start<D>(disk: D, settings: NodeSettings) -> Result<RunningNode, StartError>
 where
     D: Disk + Send + Sync + 'static,
     D::File: Send + Sync,
 {
-    // Ports come first: one that is taken is the likeliest mistake, and must cost no incarnation.
+    // Ports come first: one that is in use is the likeliest mistake, and must not use up an incarnation.
     let peer_port = bind(&settings.peers.listen).await?;
     let peer_listener = peer_port.listen().map_err(|error| StartError::Listen {
         address: settings.peers.listen.clone(),
@@ -342,14 +343,14 @@ struct ClientListeners {
     ports: Vec<BoundPort>,
     limits: ClientSettings,
     driver: mpsc::Sender<ClientEvent>,
-    /// Numbers the connections.
+    /// The number of the last connection.
     connections: Arc<AtomicU64>,
     places: Places,
 }
 
 impl ClientListeners {
-    /// Lets clients in while the node can answer them: from when it is ready until it is told to stop. Before and after who
-    /// connects is refused, and tries another node; whoever has been let in by then is served.
+    /// Accepts clients from when the node is ready until its shutdown begins. Before and after, connections are refused
+    /// and clients try another node; those that have been accepted are served.
     async fn serve_clients(
         self,
         progress: watch::Receiver<Progress>,
@@ -367,7 +368,7 @@ impl ClientListeners {
         driver_stop.send_replace(true);
     }
 
-    /// Ends when the node is to stop, has stopped, or cannot listen.
+    /// Ends when the node is shutting down, has stopped, or cannot listen.
     async fn listen(
         mut self,
         progress: watch::Receiver<Progress>,
@@ -403,7 +404,7 @@ impl ClientListeners {
             ))));
         }
         for mut task in accepting {
-            // A task that has panicked accepts no more either.
+            // A task that has panicked has stopped accepting as well.
             let _ = (&mut task.0).await;
         }
     }
@@ -425,12 +426,12 @@ impl ClientListeners {
     }
 }
 
-/// A task that ends with whoever holds this.
+/// A task that is aborted when this is dropped.
 #[derive(Debug)]
 struct Accepting(JoinHandle<()>);
 
 impl Accepting {
-    /// `listens` goes with the task's listeners, however it ends.
+    /// `listens` is dropped with the task's listeners, however it ends.
     fn start(task: impl Future<Output = ()> + Send + 'static, listens: watch::Sender<()>) -> Self {
         Self(tokio::spawn(async move {
             task.await;
@@ -460,7 +461,7 @@ where
         ..settings.store
     };
     let boot = settings.boot;
-    // Recovery reads and writes for as long as the journal is long: not on a thread that serves tasks.
+    // Recovery blocks for as long as it reads and writes the journal: not on a thread that serves tasks.
     let opened = tokio::task::spawn_blocking(move || LogStore::open(disk, options, boot));
     let (store, recovered) = match opened.await {
         Ok(opened) => opened.map_err(StartError::Store)?,
@@ -507,7 +508,7 @@ fn setup(
     }
 }
 
-/// What the node's file says under Kafka's names: its `[broker]` settings, and what it says by keys of its own.
+/// The node's settings by Kafka's names: those of `[broker]`, and those that have keys of their own in its file.
 fn kafka_settings(settings: &NodeSettings, listening: &[SocketAddr]) -> ConfigMap {
     let mut kafka = settings.kafka.clone();
     let mut set = |key: &str, value: String| kafka.insert(key.to_owned(), value);
@@ -531,7 +532,7 @@ fn kafka_settings(settings: &NodeSettings, listening: &[SocketAddr]) -> ConfigMa
     kafka
 }
 
-/// Where clients are told to find a listener. Port 0 stands for the one that is listened on.
+/// The advertised address of a listener. Port 0 stands for the port that it listens on.
 fn endpoint(listener: &ListenerSettings, listening: &SocketAddr) -> Endpoint {
     let (host, port) = listener.advertised.clone();
     let port = if port == 0 { listening.port() } else { port };
@@ -539,7 +540,7 @@ fn endpoint(listener: &ListenerSettings, listening: &SocketAddr) -> Endpoint {
     Endpoint { name, host, port }
 }
 
-/// Brokers that vote in `__cluster_metadata`, where there are as many.
+/// How many brokers vote in `__cluster_metadata`; all, where there are fewer.
 const METADATA_VOTERS_MAX: usize = 3;
 
 /// Batches of metadata after which a node saves a snapshot of them.
@@ -548,7 +549,7 @@ const SNAPSHOT_INTERVAL: u64 = 1000;
 /// Kafka's default of `broker.session.timeout.ms`.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(9);
 
-/// A number that the file sets; it has been checked against its key.
+/// A numeric setting, which has been validated.
 fn number(kafka: &BrokerConfig, key: &str) -> Option<u64> {
     kafka.values().get(key)?.parse().ok()
 }
@@ -589,22 +590,22 @@ fn unnamed(error: io::Error) -> StartError {
     }
 }
 
-/// Waits until somebody tells the node to stop.
+/// Waits until a shutdown is requested.
 async fn stop_requested(mut stop: watch::Receiver<bool>) {
     if stop.wait_for(|&stop| stop).await.is_err() {
-        // Nobody can tell it any more.
+        // The sender is dropped: no request can come.
         std::future::pending().await
     }
 }
 
-/// Waits until the node has come this far, and says how far it has. One that has stopped has come to everything.
+/// Waits until the node has made this progress, and returns its progress. A stopped node counts as having made any.
 async fn reached(mut progress: watch::Receiver<Progress>, wanted: Progress) -> Progress {
-    // The sender lives as long as the driver, which says that it has stopped before it ends.
+    // The sender lives as long as the driver, which reports that it has stopped before it ends.
     let reached = progress.wait_for(|&reached| reached >= wanted).await;
     reached.map_or(Progress::Stopped, |progress| *progress)
 }
 
-/// The connections that there may be of one kind, and what has been said of those that were too many.
+/// The limit of connections of one kind, and the throttle for messages about those above it.
 #[derive(Clone, Debug)]
 struct Places {
     kind: &'static str,
@@ -623,7 +624,7 @@ impl Places {
         }
     }
 
-    /// A place for one more, where there is one.
+    /// Takes a permit for a connection; `None` above the limit.
     fn take(&self) -> Option<OwnedSemaphorePermit> {
         let place = Arc::clone(&self.free).try_acquire_owned().ok();
         if place.is_none() && self.should_log("too many") {
@@ -636,15 +637,15 @@ impl Places {
         place
     }
 
-    /// Whether this has not been said lately: whoever is closed comes again, and others like him.
+    /// Whether to log this message: clients that are closed connect again and again.
     fn should_log(&self, words: &str) -> bool {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         told.should_log(words)
     }
 }
 
-/// Accepts connections, and serves each on a task of its own, as many as there are places. What comes then is closed.
-/// What has been connected by the end is accepted before it.
+/// Accepts connections, and serves each on a task of its own, up to the limit. Those above the limit are closed.
+/// Connections that are pending when accepting ends are still accepted.
 async fn accept<F, S>(
     listener: TcpListener,
     places: Places,

@@ -1,10 +1,10 @@
-//! What core notices, told in the log.
+//! Writes core's notices to the node's log.
 //!
-//! The level says who should read it: what needs a person is a warning or an error, the life of replicas is
-//! information, what happens all the time is for debugging.
+//! The level says who should read it: what needs an operator is a warning or an error, state changes of replicas are
+//! information, frequent events are for debugging.
 //!
-//! A stop, a start or a lost peer happens to all partitions of a broker at once, and is one line for all of them. Where
-//! the log shows what is for debugging, each has a line of its own.
+//! A stop, a start or a lost peer affects all partitions of a broker at once, and is one line for all of them. At debug
+//! level each partition has a line of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,18 +13,18 @@ use varve_core::effect::{Notice, NoticeKind};
 use varve_core::ids::{BrokerId, TopicPartition};
 use varve_core::time::Instant;
 
-/// How long what happens to partitions is gathered before it is told.
+/// How long notices of partitions are grouped before they are logged.
 const GROUPING_TIME: Duration = Duration::from_millis(250);
 
-/// The notices of a broker.
+/// The log of a broker's notices.
 #[derive(Debug)]
 pub struct Notices {
     broker: BrokerId,
-    /// What has happened to partitions and is not told yet, by its words.
+    /// Notices of partitions that are not logged yet, by their message.
     grouped: BTreeMap<String, Grouped>,
 }
 
-/// The same thing that has happened to some partitions.
+/// The same notice for several partitions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Grouped {
     since: Instant,
@@ -33,7 +33,7 @@ struct Grouped {
 }
 
 impl Notices {
-    /// None so far.
+    /// No notices yet.
     #[must_use]
     pub const fn new(broker: BrokerId) -> Self {
         Self {
@@ -42,24 +42,24 @@ impl Notices {
         }
     }
 
-    /// Takes a notice, and tells it at once where it is not one of many.
+    /// Groups a notice, or logs it at once where its kind is not grouped.
     pub fn add(&mut self, notice: Notice, now: Instant) {
         if tracing::enabled!(tracing::Level::DEBUG) {
             log_notice(self.broker, &notice);
         } else if !is_for_debugging(&notice.what) && !self.groups(&notice, now) {
-            // What has led to it comes before it.
+            // Earlier notices, which may be its cause, are logged first.
             self.log_all();
             log_notice(self.broker, &notice);
         }
     }
 
-    /// Tells what has been gathered for long enough.
+    /// Logs the groups whose time is over.
     pub fn log_due(&mut self, now: Instant) {
         let due = self.due(now);
         self.log_grouped(due);
     }
 
-    /// Tells what has been gathered.
+    /// Logs all groups.
     pub fn log_all(&mut self) {
         let all = std::mem::take(&mut self.grouped);
         self.log_grouped(all);
@@ -80,7 +80,7 @@ impl Notices {
         }
     }
 
-    /// Gathers a notice, if it is one that may be one of many. The metadata have a line of their own.
+    /// Adds a notice to its group, if its kind is grouped. Notices of the metadata log are not.
     fn groups(&mut self, notice: &Notice, now: Instant) -> bool {
         let partition = notice
             .partition
@@ -110,7 +110,7 @@ const fn is_for_debugging(what: &NoticeKind) -> bool {
     )
 }
 
-/// What is said of several partitions to which this happens; `None` for what is told of each.
+/// The message for several partitions; `None` for kinds that are logged for each partition.
 fn message_for_many(what: &NoticeKind) -> Option<String> {
     Some(match what {
         NoticeKind::Leads(_) => "leads".to_owned(),
@@ -134,11 +134,11 @@ fn message_for_many(what: &NoticeKind) -> Option<String> {
     })
 }
 
-/// Tells one notice of a broker.
+/// Logs one notice of a broker.
 fn log_notice(broker: BrokerId, notice: &Notice) {
     let broker = broker.0;
     let what = &notice.what;
-    // Replicas of one topic are told apart by its id: names are not core's business, and may change hands.
+    // By topic id: replicas in core have no topic names, and a name may belong to another topic later.
     let partition = notice
         .partition
         .map_or_else(String::new, |p| format!("{}-{}", p.topic, p.partition));

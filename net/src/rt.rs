@@ -1,4 +1,4 @@
-//! The runtime, real or simulated: every `cfg(madsim)` difference of the shell stands here.
+//! The runtime, real or simulated: every `cfg(madsim)` difference of the shell is here.
 //!
 //! `tokio` is tokio itself, or madsim's stand-in where the build is given `--cfg madsim`. The stand-in has no threads, no
 //! unix signals and no way to take a stream apart by value, so the rest of the shell asks this module for those.
@@ -44,7 +44,7 @@ impl Clock {
         Instant(u64::try_from(micros).unwrap_or(u64::MAX))
     }
 
-    /// The time by this clock and by the wall's.
+    /// The time by this clock and by the wall clock.
     #[must_use]
     pub fn both(&self) -> Now {
         Now {
@@ -70,8 +70,8 @@ pub fn wall_clock() -> Timestamp {
     Timestamp(i64::try_from(millis).unwrap_or(i64::MAX))
 }
 
-/// Starts a worker that is called with all that has come in since its last call, at most `batch_max` items at
-/// a time. It ends when every sender is gone and the queue is empty.
+/// Starts a worker that is called with all queued items, at most `batch_max` at a time. It ends when every sender is
+/// dropped and the queue is empty.
 ///
 /// # Panics
 /// When the operating system gives no thread.
@@ -141,7 +141,7 @@ where
     }
 }
 
-/// Runs a future on a thread of its own, where no other task keeps it waiting.
+/// Runs a future on a thread of its own, where no other task delays it.
 ///
 /// # Panics
 /// When the operating system gives no thread.
@@ -178,9 +178,9 @@ fn thread<F: FnOnce() + Send + 'static>(name: String, run: F) {
 
 /// Stops the process when the task or thread that holds it panics.
 ///
-/// A panic in core, in the driver or in the store is a bug, and what the node would do afterwards is unknown: it
-/// stops at once, as if its power had been cut, which is what the protocol is made for. (A connection's task may
-/// panic alone: it holds nothing but its connection.)
+/// A panic in core, in the driver or in the store is a bug, and the node's state is unknown afterwards: it stops at
+/// once, as if its power had been cut, which the protocol tolerates. (A connection's task may panic alone: it owns
+/// nothing but its connection.)
 pub struct StopOnPanic(pub String);
 
 impl fmt::Debug for StopOnPanic {
@@ -204,14 +204,14 @@ impl Drop for StopOnPanic {
     }
 }
 
-/// The exit status of a node that met a bug: `EX_SOFTWARE` of sysexits.h.
+/// The exit status after a bug: `EX_SOFTWARE` of sysexits.h.
 #[cfg(not(madsim))]
 const EXIT_BUG: i32 = 70;
 
-/// Waits until the operating system asks the process to stop, by Ctrl-C or SIGTERM, and tells which.
+/// Waits for Ctrl-C or SIGTERM, and returns which it was.
 ///
 /// # Panics
-/// When the operating system lets no handler be set.
+/// When no signal handler can be installed.
 pub async fn stop_signal() -> &'static str {
     #[cfg(not(madsim))]
     {
@@ -233,7 +233,7 @@ pub async fn stop_signal() -> &'static str {
     }
 }
 
-/// A port that is this process's own, where nobody is answered yet: who connects is refused.
+/// A port that this process has bound and does not listen on yet: connections are refused.
 #[derive(Debug)]
 pub struct BoundPort {
     #[cfg(not(madsim))]
@@ -243,10 +243,10 @@ pub struct BoundPort {
 }
 
 impl BoundPort {
-    /// Takes a port, of `host:port`.
+    /// Binds `host:port`.
     ///
     /// # Errors
-    /// What the operating system says; most likely that another process listens there.
+    /// The error of the operating system; most likely another process listens there.
     pub async fn bind(address: &str) -> io::Result<Self> {
         #[cfg(not(madsim))]
         {
@@ -259,14 +259,14 @@ impl BoundPort {
             }
             Err(last)
         }
-        // The stand-in cannot take a port without listening there: who connects waits.
+        // The stand-in cannot bind a port without listening on it: connections wait.
         #[cfg(madsim)]
         Ok(Self {
             listener: TcpListener::bind(address).await?,
         })
     }
 
-    /// Which port it is.
+    /// Its address.
     ///
     /// # Errors
     /// What the operating system says.
@@ -277,10 +277,10 @@ impl BoundPort {
         return self.listener.local_addr();
     }
 
-    /// Begins to answer.
+    /// Begins to listen.
     ///
     /// # Errors
-    /// What the operating system says: another process may have taken the port as well, and listened first.
+    /// The error of the operating system: another process may have bound the port as well, and listened first.
     pub fn listen(self) -> io::Result<TcpListener> {
         #[cfg(not(madsim))]
         return self.socket.listen(BACKLOG);
@@ -299,13 +299,13 @@ fn bind_socket(address: SocketAddr) -> io::Result<tokio::net::TcpSocket> {
         SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
         SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
     };
-    // Connections of the process before this one may be winding down on the port.
+    // Connections of the previous process may still be closing on this port.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     Ok(socket)
 }
 
-/// Sets what our streams need: small writes leave at once, since whoever writes has batched already.
+/// Sets TCP_NODELAY: writes are batched already.
 pub fn prepare_stream(stream: &tokio::net::TcpStream) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");

@@ -1,9 +1,10 @@
-//! Reading what the disk has, past the page cache (`O_DIRECT`).
+//! Reads from the disk past the page cache (`O_DIRECT`).
 //!
-//! Such reads are of whole blocks into memory that is aligned to blocks, and each goes to the disk. Whoever walks
-//! through a file reads on a little further each time, so a [`Window`] reads much at once and answers from it.
+//! Such reads are of whole blocks into block-aligned memory, and each goes to the disk. A sequential reader reads
+//! little at a time, so a [`Window`] reads much at once and serves from it.
 //!
-//! Where a file system has no such reads (tmpfs before Linux 6.6, for one) the file is read through the page cache.
+//! Where a file system does not support them (tmpfs before Linux 6.6, for one), the file is read through the page
+//! cache.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -14,7 +15,7 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-/// What any disk takes for a block, as every file system of today has it: offset, length and memory are multiples.
+/// A block size that suits every current disk and file system: offset, length and memory are multiples of it.
 const BLOCK: u64 = 4096;
 
 /// Bytes read at once.
@@ -30,11 +31,11 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     }
 }
 
-/// What was last read of a file.
+/// The part of a file that was read last.
 #[derive(Default)]
 pub(crate) struct Window {
     memory: Vec<u8>,
-    /// Where the bytes stand in `memory`: from its first aligned byte on.
+    /// Index in `memory` of the first byte: the first aligned one.
     start: usize,
     /// Which bytes of the file they are.
     held: Range<u64>,
@@ -59,7 +60,7 @@ impl Window {
         let end = offset + buffer.len() as u64;
         if offset < self.held.start || end > self.held.end {
             let much = end.max(offset + WINDOW);
-            // A sector that cannot be read must not take those around it with it.
+            // An unreadable sector must not fail reads of the sectors around it.
             self.fill(file, offset..much)
                 .or_else(|_| self.fill(file, offset..end))?;
         }
@@ -73,7 +74,7 @@ impl Window {
         Ok(count)
     }
 
-    /// Reads the blocks that hold this range, as far as the file has them.
+    /// Reads the blocks of this range, as far as the file has them.
     fn fill(&mut self, file: &File, range: Range<u64>) -> io::Result<()> {
         self.held = 0..0;
         let block = usize::try_from(BLOCK).expect("a small number");
@@ -86,7 +87,7 @@ impl Window {
         self.start = self.memory.as_ptr().align_offset(block);
         let memory = &mut self.memory[self.start..self.start + length];
         let mut read = 0;
-        // A read that ends within a block has come to the end of the file.
+        // A read that ends within a block has reached the end of the file.
         while read < length && read % block == 0 {
             match file.read_at(&mut memory[read..], from + read as u64) {
                 Ok(0) => break,

@@ -1,20 +1,20 @@
 //! Fetch: reading committed records, and waiting for them.
 //!
-//! A fetch looks at each of its partitions once. What memory holds is taken at once; what it does not is asked of the
-//! store, for all partitions at the same time. If there is too little, the fetch waits, and looks again only at
-//! partitions that have changed, until there is enough, an error must be told, or its time is over.
+//! A fetch reads each of its partitions once: from memory at once, else by a query of the store, for all partitions at
+//! the same time. If there are too few bytes, the fetch waits, and reads again only partitions that have changed, until
+//! there are enough, an error must be returned, or its time is over.
 //!
-//! Only leaders serve, and only below the high watermark. A leader whose opening is not committed yet has none to
-//! show: such a partition is waited for like one without new records, and told as `NOT_LEADER_OR_FOLLOWER`, at which
-//! every client looks again, if that takes longer than the fetch may wait. Damage is told as
-//! `KAFKA_STORAGE_ERROR`, which clients retry, and as `CORRUPT_MESSAGE`, which they show, where no other copy can mend
-//! it; what lies behind it is never served in its place. The last stable offset is the high watermark, and no
-//! transaction was aborted, as there are no transactions.
+//! Only leaders serve, and only below the high watermark. A leader whose opening is not committed yet has none: its
+//! partition is waited for like one without new records, and if that takes longer than the fetch may wait, gets
+//! `NOT_LEADER_OR_FOLLOWER`, at which every client refreshes its metadata. A hole gets `KAFKA_STORAGE_ERROR`, which
+//! clients retry, or `CORRUPT_MESSAGE`, which they report, where no other replica can fill it; records behind it are
+//! never served in its place. The last stable offset is the high watermark, and there are no aborted transactions, as
+//! there are no transactions.
 //!
-//! That an offset is beyond the log's end, or a leader epoch unknown, only the current leader can tell: a consumer may have
-//! read up to it from this one's successor. So the voters are asked first, see `replica::confirmation`. The response waits
-//! for them for half a second once there is enough, or the fetch's time is over; then that partition is told as
-//! `NOT_LEADER_OR_FOLLOWER`.
+//! Only the current leader can know that an offset is beyond the log's end, or that a leader epoch does not exist: a
+//! consumer may have read up to it from a later leader. So these errors need a leadership confirmation, see
+//! `replica::confirmation`. Once there are enough bytes, or the fetch's time is over, the response waits half a second
+//! more for it; then that partition gets `NOT_LEADER_OR_FOLLOWER`.
 //!
 //! Payload is not copied: an answer is made of stamped headers and slices of what was received or read.
 //!
@@ -45,14 +45,14 @@ use super::purgatory::Delayed;
 
 /// From this version on topics are named by id.
 const BY_ID_FROM: i16 = 13;
-/// From this version on an answer says who leads (KIP-951).
+/// From this version on a response names the current leader (KIP-951).
 const HINTS_FROM: i16 = 16;
-/// How long a fetch that need not wait for more records waits for the disk.
+/// How long a fetch waits for the disk once it need not wait for more records.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
-/// The same where it waits for nothing but voters.
+/// The same where it waits for leadership confirmations alone.
 const CONFIRMATION_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// A fetch on its way.
+/// A fetch request that is not answered.
 #[derive(Debug)]
 struct WaitingFetch {
     context: RequestContext,
@@ -61,24 +61,24 @@ struct WaitingFetch {
     bytes_min: usize,
     bytes_max: usize,
     targets: Vec<Target>,
-    /// What was found of each target.
+    /// The result for each target.
     fetched: Vec<FetchedPartition>,
-    /// Bytes found.
+    /// Bytes of records in the results.
     bytes: usize,
-    /// Targets of which the store, or the voters of their leader, have been asked and not answered.
+    /// Targets that wait for the store or for a leadership confirmation.
     pending: usize,
-    /// Something must be told at once.
+    /// A result must be returned at once.
     urgent: bool,
-    /// There is a partition that can be waited for.
+    /// A target may get more records.
     waits: bool,
-    /// Nothing is waited for but what is pending: the client would wait no longer, or has enough.
+    /// Only pending targets are waited for: the client's time is over, or there are enough bytes.
     only_pending: bool,
 }
 
-/// What was found of a partition.
+/// The result for a partition.
 #[derive(Debug)]
 struct FetchedPartition {
-    /// Where it is known.
+    /// The partition; `None` for an unknown one.
     partition: Option<TopicPartition>,
     found: PartitionResult,
 }
@@ -87,11 +87,11 @@ struct FetchedPartition {
 enum PartitionResult {
     /// An error.
     Refused(ErrorCode),
-    /// Its leader has no high watermark to show yet.
+    /// Its leader has no high watermark yet.
     Unopened,
-    /// The store is asked.
+    /// A query of the store is pending.
     Reading(Bounds),
-    /// By this leader's log it is out of range, which is told once the voters have confirmed the leader.
+    /// Out of range by this leader's log; the error waits for a leadership confirmation.
     Confirming(PendingConfirmation),
     /// These records, or none.
     Read(Bounds, Records),
@@ -99,18 +99,18 @@ enum PartitionResult {
     Diverged(Bounds, LeaderEpoch, Offset),
 }
 
-/// Where a partition's readable log starts and ends.
+/// The start and end of a partition's readable log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Bounds {
     high_watermark: Offset,
     log_start_offset: Offset,
 }
 
-/// How much may be read.
+/// A limit for reading.
 #[derive(Clone, Copy, Debug)]
 struct Room {
     bytes: usize,
-    /// Nothing was found before: the first batch is taken whatever its size.
+    /// There are no records yet: the first batch is taken whatever its size.
     at_least_one: bool,
 }
 
@@ -150,7 +150,7 @@ impl Broker {
             waits: false,
             only_pending: body.max_wait_ms <= 0,
         });
-        // Replicas of this cluster do not replicate by Fetch, and nobody else may read what is not committed.
+        // Replicas of this cluster do not replicate by Fetch, and no client may read uncommitted records.
         let is_replica = body.replica_id.max(body.replica_state.replica_id) >= 0;
         let mut planned = 0;
         for place in 0..fetch.targets.len() {
@@ -192,7 +192,7 @@ impl Broker {
         self.delay_fetch(fetch, timeout.unwrap_or(max_wait));
     }
 
-    /// Lets a fetch wait for its partitions.
+    /// Puts a fetch into the purgatory, indexed by its partitions.
     fn delay_fetch(&mut self, fetch: Box<WaitingFetch>, timeout: Duration) {
         let id = fetch.context.id;
         for (place, fetched) in fetch.fetched.iter().enumerate() {
@@ -203,7 +203,7 @@ impl Broker {
         self.requests.purgatory.insert(self.now + timeout, fetch);
     }
 
-    /// The most that one fetch is answered with.
+    /// The limit of bytes in one response.
     fn fetch_bytes_max(&mut self) -> i32 {
         let read = self.requests.fetch_bytes_max;
         let bytes_max = read.unwrap_or_else(|| self.configs().fetch_max_bytes());
@@ -211,7 +211,7 @@ impl Broker {
         bytes_max
     }
 
-    /// Looks at one partition.
+    /// Reads one partition.
     fn fetch_partition(
         &mut self,
         target: &Target,
@@ -246,7 +246,7 @@ impl Broker {
         }
     }
 
-    /// Keeps the name of a topic that is there by its id.
+    /// Remembers the name of a topic that was found by its id.
     fn remember_topic_name(&self, target: &mut Target, api_version: i16) {
         if api_version >= BY_ID_FROM && target.known_as.is_none() {
             let topic = self.image().topic(target.topic_id);
@@ -254,7 +254,7 @@ impl Broker {
         }
     }
 
-    /// What is told of a topic that has been deleted since it was found: as in Kafka, which then finds whatever has its
+    /// The result for a topic that has been deleted since it was found: as in Kafka, that of the topic that has its
     /// name.
     fn find_recreated_topic(&self, name: &str, partition: i32) -> FetchedPartition {
         let recreated = self
@@ -271,7 +271,7 @@ impl Broker {
         }
     }
 
-    /// Reads what memory holds, or asks the store.
+    /// Reads from memory, or queries the store.
     fn read(
         &mut self,
         partition: TopicPartition,
@@ -376,7 +376,7 @@ impl Broker {
         let PartitionResult::Reading(bounds) = fetch.fetched[lookup.place].found else {
             unreachable!("the store is asked once for a partition at a time");
         };
-        // The disk may have taken longer than this broker has had the replica.
+        // The replica may have been deleted while the query was pending.
         let is_there = self
             .replica(partition)
             .is_some_and(|replica| replica.log_end_offset() >= lookup.end);
@@ -388,7 +388,7 @@ impl Broker {
             QueryResult::Failed(ReadError::Hole(hole))
                 if hole.start > offset && hole.start < lookup.end =>
             {
-                // What is before the damage is good.
+                // The records before the hole are good.
                 let end = hole.start;
                 self.read_disk(partition, Lookup { end, ..lookup }, offset, limit, fx);
                 return;
@@ -420,7 +420,7 @@ impl Broker {
         self.found(lookup.request, lookup.place, found, fx);
     }
 
-    /// A partition has changed: fetches that wait for it look again.
+    /// A partition has changed: fetches that wait for it read it again.
     pub(super) fn wake_fetches(&mut self, partition: TopicPartition, fx: &mut Effects) {
         for (id, place) in self.requests.readers.of(partition) {
             self.look_again(id, place, fx);
@@ -436,7 +436,7 @@ impl Broker {
             return;
         };
         let before = match &fetched.found {
-            // The store's answer comes, or the client is told this as soon as nothing is pending.
+            // The store's answer will come, or this result is returned once nothing is pending.
             PartitionResult::Reading(_)
             | PartitionResult::Refused(_)
             | PartitionResult::Diverged(..) => return,
@@ -460,7 +460,7 @@ impl Broker {
                     log_start_offset: replica.log_start_offset(),
                 })
             });
-        // What is at hand is not read again for more than the client waits for.
+        // Records that have been read are not read again unless the client waits for more.
         if before.is_some() && (before == now || now.is_some() && fetch.only_pending) {
             return;
         }
@@ -477,7 +477,7 @@ impl Broker {
         self.found(id, place, fetched.found, fx);
     }
 
-    /// Enters what was found of a partition, and answers if that was all.
+    /// Records the result for a partition, and answers if it was the last one.
     fn found(&mut self, id: RequestId, place: usize, found: PartitionResult, fx: &mut Effects) {
         if let Some(fetch) = self.requests.purgatory.get_mut::<WaitingFetch>(id) {
             fetch.replace(place, found);
@@ -485,7 +485,7 @@ impl Broker {
         }
     }
 
-    /// Answers a waiting fetch if it need wait no longer.
+    /// Answers a waiting fetch if it is complete.
     fn finish_fetch(&mut self, id: RequestId, fx: &mut Effects) {
         let purgatory = &mut self.requests.purgatory;
         let Some(fetch) = purgatory.get_mut::<WaitingFetch>(id) else {
@@ -503,7 +503,7 @@ impl Broker {
         }
     }
 
-    /// Answers a fetch with what was found.
+    /// Answers a fetch with the results so far.
     fn end_fetch(&mut self, fetch: WaitingFetch, fx: &mut Effects) {
         let (api_version, listener) = (fetch.context.api_version, fetch.context.listener);
         let mut response = FetchResponse::default();
@@ -569,7 +569,7 @@ impl Broker {
         self.respond_data(fetch.context, response, fx);
     }
 
-    /// Says who leads, to a client that asked the wrong broker or in the wrong epoch.
+    /// Adds the current leader, for a client that sent its request to the wrong broker or with the wrong epoch.
     fn with_hint(
         &self,
         mut data: PartitionData,
@@ -603,19 +603,19 @@ impl Broker {
     }
 }
 
-/// The listener whose addresses hints name, where the version has hints.
+/// The listener for the addresses in leader hints, where the version has them.
 fn fetch_hints(api_version: i16, listener: u16) -> Option<u16> {
     (api_version >= HINTS_FROM).then_some(listener)
 }
 
 impl WaitingFetch {
-    /// Reckons with what was found of a target.
+    /// Updates the totals with the result for a target.
     fn account(&mut self, place: usize) {
         let FetchedPartition { partition, found } = &self.fetched[place];
         self.bytes += found.size();
         self.pending += usize::from(found.timeout().is_some());
-        // As in Kafka, a partition that never was there is told of when there is something to tell of the others: a
-        // session that goes on naming it would else be answered again and again without a pause.
+        // As in Kafka, the error for a partition that never existed does not end the wait: a session that goes on
+        // naming it would otherwise be answered again and again without a pause.
         let is_error = matches!(
             found,
             PartitionResult::Refused(_) | PartitionResult::Diverged(..)
@@ -632,7 +632,7 @@ impl WaitingFetch {
         self.account(place);
     }
 
-    /// Whether its client waits for no more than what is pending.
+    /// Whether its client waits only for what is pending.
     const fn is_satisfied(&self) -> bool {
         let enough = self.bytes >= self.bytes_min || !self.waits;
         enough || self.urgent || self.only_pending
@@ -660,7 +660,7 @@ impl PartitionResult {
         }
     }
 
-    /// How long a fetch waits for whoever has been asked of this; `None` where nobody has.
+    /// How long a fetch waits for this pending result; `None` where it is not pending.
     const fn timeout(&self) -> Option<Duration> {
         match self {
             Self::Reading(_) => Some(READ_TIMEOUT),
@@ -675,13 +675,12 @@ impl Delayed for WaitingFetch {
         &self.context
     }
 
-    /// It has waited for as long as its client would; what the store or the voters are asked for is waited for a little
-    /// longer.
+    /// Its client's time is over; pending queries and confirmations are waited for a little longer.
     fn expire(mut self: Box<Self>, broker: &mut Broker, fx: &mut Effects) {
         match self.timeout() {
             Some(timeout) if !self.only_pending => {
                 self.only_pending = true;
-                // Its partitions may change meanwhile: one of them may be deleted, and what was read of it with it.
+                // It stays indexed by its partitions: one of them may be deleted meanwhile, and its result with it.
                 broker.delay_fetch(self, timeout);
             }
             Some(_) | None => broker.end_fetch(*self, fx),
@@ -702,7 +701,7 @@ impl Delayed for WaitingFetch {
     }
 }
 
-/// One partition's part of the answer.
+/// The response for one partition.
 fn partition_data(target: &Target, found: PartitionResult, read_committed: bool) -> PartitionData {
     let mut data = PartitionData {
         partition_index: target.partition,
@@ -737,7 +736,7 @@ fn partition_data(target: &Target, found: PartitionResult, read_committed: bool)
     data
 }
 
-/// Batches as they go to a client: the headers written anew, in one buffer, the bodies as they are.
+/// Batches as a client gets them: headers encoded anew into one buffer, bodies unchanged.
 fn records_of(batches: Vec<Batch>) -> Records {
     let mut headers = BytesMut::with_capacity(batches.len() * HEADER_SIZE);
     for batch in &batches {
@@ -749,8 +748,8 @@ fn records_of(batches: Vec<Batch>) -> Records {
         .flat_map(|batch| -> [Bytes; 2] { [headers.split_to(HEADER_SIZE), batch.body] })
         .collect()
 }
-/// What a reader of damaged records is told: to try again where another copy may make them whole, and else that they are
-/// lost, which consumers show to whoever runs them.
+/// The error for a read in a hole: retriable where another replica may fill it, else final, which consumers report to
+/// their operator.
 fn damaged(replica: &Replica) -> ErrorCode {
     if replica.is_only_copy() {
         ErrorCode::CorruptMessage

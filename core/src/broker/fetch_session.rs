@@ -1,12 +1,12 @@
-//! Fetch sessions: a client names its partitions once, and from then on only what changes (KIP-227).
+//! Fetch sessions: a client names its partitions once, and after that only changes (KIP-227).
 //!
-//! The session remembers what the client was last told of each partition, so an answer holds only those that
-//! there is something new of. It also keeps the partitions' turns: one that had records goes to the end of the
-//! line, so that a size limit does not starve those behind it.
+//! The session remembers what it last sent about each partition, so a response has only partitions with news. It also
+//! keeps the order of the partitions: one that had records goes to the end of the queue, so that a size limit does not
+//! starve those behind it.
 //!
-//! Not here: reading. Sessions are no promise: any may be gone at any time, and the client starts a new one.
+//! Not here: reading. Sessions are only a cache: any may be evicted at any time, and the client starts a new one.
 //!
-//! Source: Kafka's `FetchSession` and `FetchSessionCache`. Kafka keeps places for followers; ours do not fetch.
+//! Source: Kafka's `FetchSession` and `FetchSessionCache`. Kafka reserves slots for followers; varve's do not fetch.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,51 +17,52 @@ use crate::time::Instant;
 use crate::wire::fetch::{FetchPartition, FetchTopic};
 use crate::wire::{ErrorCode, FetchRequest, Str};
 
-/// The session epoch of a request that wants no session, or closes one.
+/// The session epoch of a request without a session, or one that closes its session.
 const EPOCH_FINAL: i32 = -1;
 /// The session epoch of a request that wants a new session.
 const EPOCH_INITIAL: i32 = 0;
 /// From this version on topics are named by id.
 const BY_ID_FROM: i16 = 13;
-/// A session that was not used for so long gives way to a new one; one that is older than this, to a larger one.
+/// A session that has not been used for this long may be evicted for a new one; one that is older than this, for a
+/// larger one.
 const EVICTION_AGE: Duration = Duration::from_secs(120);
 
-/// What a client wants of one partition.
+/// A client's request for one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {
     pub(super) topic: Str,
     pub(super) topic_id: TopicId,
-    /// The name of a topic that was found by its id: another may have it once this one is deleted.
+    /// The name of a topic that was found by its id: another topic may have the name once this one is deleted.
     pub(super) known_as: Option<Arc<str>>,
     pub(super) partition: i32,
     /// Where to read from.
     pub(super) fetch_offset: i64,
-    /// The leader epoch that the client knows, or -1.
+    /// The client's current leader epoch, or -1.
     pub(super) current_leader_epoch: i32,
     /// The epoch of the last record that the client has, or -1.
     pub(super) last_fetched_epoch: i32,
-    /// Bytes to answer with, but for a first batch that is larger.
+    /// The limit of bytes; a larger first batch exceeds it.
     pub(super) bytes_max: usize,
 }
 
-/// How a request is served.
+/// How a request relates to a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SessionContext {
-    /// On its own.
+    /// It has no session.
     Sessionless,
-    /// As the first of a session, if there is room for one.
+    /// It is the first of a session, if there is room for one.
     Full,
-    /// By a session: its id, and the epoch that the client's next request will have.
+    /// It belongs to a session: its id, and the session epoch of the client's next request.
     Incremental(i32, i32),
 }
 
-/// What a client is told of a partition.
+/// The part of a partition's response that a session compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SentPartition {
     pub(super) high_watermark: i64,
     pub(super) log_start_offset: i64,
     pub(super) has_records: bool,
-    /// An error or a diverging epoch: told whatever the client knows.
+    /// An error or a diverging epoch: always sent.
     pub(super) urgent: bool,
 }
 
@@ -73,12 +74,12 @@ pub(super) struct Sessions {
 
 #[derive(Debug)]
 struct Session {
-    /// The epoch that the next request must have.
+    /// The session epoch that the next request must have.
     epoch: i32,
     by_id: bool,
     created_at: Instant,
     used_at: Instant,
-    /// In the order of their turns.
+    /// In the order in which they are served.
     partitions: BTreeMap<u64, Cached>,
     turns: BTreeMap<Key, u64>,
     last_turn: u64,
@@ -89,16 +90,16 @@ type Key = (TopicId, Str, i32);
 #[derive(Debug)]
 struct Cached {
     target: Target,
-    /// As the client was last told; -1 where it must be told again.
+    /// As last sent; -1 where it must be sent again.
     high_watermark: i64,
     log_start_offset: i64,
 }
 
 impl Sessions {
-    /// How a request is to be served, and what it wants.
+    /// The session context of a request, and its targets.
     ///
     /// # Errors
-    /// Kafka's error for a session that is not there or not where the client thinks.
+    /// Kafka's error for an unknown session or a wrong session epoch.
     pub(super) fn open(
         &mut self,
         request: &FetchRequest,
@@ -108,7 +109,7 @@ impl Sessions {
         let by_id = api_version >= BY_ID_FROM;
         let id = request.session_id;
         if matches!(request.session_epoch, EPOCH_INITIAL | EPOCH_FINAL) {
-            // Whoever starts anew has given up the session before, and whoever ends it too.
+            // A client that starts or closes a session gives up the one before.
             self.sessions.remove(&id);
             let context = if request.session_epoch == EPOCH_FINAL {
                 SessionContext::Sessionless
@@ -149,7 +150,7 @@ impl Sessions {
         ))
     }
 
-    /// Makes a session of what a client was told of its partitions. Returns 0, *none*, where there is no room.
+    /// Creates a session from a full response. Returns 0, *none*, where there is no room.
     pub(super) fn create(
         &mut self,
         told: impl ExactSizeIterator<Item = (Target, SentPartition)>,
@@ -185,14 +186,14 @@ impl Sessions {
         id
     }
 
-    /// Whether the session is where it was when the request came.
+    /// Whether the session still has this session epoch.
     pub(super) fn is_at(&self, id: i32, epoch: i32) -> bool {
         self.sessions
             .get(&id)
             .is_some_and(|session| session.epoch == epoch)
     }
 
-    /// Notes what a client is about to be told of a partition. Returns whether that is anything new to it.
+    /// Records what is about to be sent about a partition. Returns whether it is news to the client.
     pub(super) fn tell(&mut self, id: i32, target: &Target, told: SentPartition) -> bool {
         let Some(session) = self.sessions.get_mut(&id) else {
             return false;
@@ -226,7 +227,7 @@ impl Sessions {
 }
 
 impl Session {
-    /// Takes a partition in at the end of the line, or changes what is wanted of it.
+    /// Adds a partition at the end of the queue, or updates its target.
     fn put(&mut self, target: Target) {
         let key = target.key();
         if let Some(cached) = self
@@ -277,7 +278,7 @@ impl Session {
             || told.urgent
             || cached.high_watermark != told.high_watermark
             || cached.log_start_offset != told.log_start_offset;
-        // Once an error is over the client is told so.
+        // The first response after an error is always sent.
         cached.high_watermark = if told.urgent { -1 } else { told.high_watermark };
         cached.log_start_offset = told.log_start_offset;
         if told.has_records
@@ -297,14 +298,14 @@ impl Target {
         (self.topic_id, self.topic.clone(), self.partition)
     }
 
-    /// The same, without holding on to the request's bytes.
+    /// A copy that does not keep the request's bytes alive.
     fn detached(mut self) -> Self {
         self.topic = self.topic.detached();
         self
     }
 }
 
-/// What a request wants, in its order.
+/// The targets of a request, in its order.
 fn targets(topics: &[FetchTopic]) -> impl Iterator<Item = Target> {
     let target = |topic: &FetchTopic, partition: &FetchPartition| Target {
         topic: topic.topic.clone(),

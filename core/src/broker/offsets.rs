@@ -1,17 +1,16 @@
 //! ListOffsets and OffsetForLeaderEpoch: offsets by time and by epoch.
 //!
-//! The earliest offset is known at once, the latest when the voters have confirmed the leader; a time is looked up by
-//! the store, below the high watermark, as soon as it has been given all records below that. Every client is a consumer
-//! here, whatever replica id it names: nothing above the high watermark is told. A leader whose opening is not
-//! committed has no latest offset to tell yet, and says `OFFSET_NOT_AVAILABLE`, in older versions
-//! `LEADER_NOT_AVAILABLE`: the one before it may have told more (KIP-207). There is no remote storage, so what is local
-//! is everything, and nothing is tiered.
+//! The earliest offset is known at once, the latest after a leadership confirmation; the store looks a timestamp up,
+//! below the high watermark, once it has all records below that. Every client is a consumer here, whatever replica id
+//! it names: no offset above the high watermark is returned. A leader whose opening is not committed has no latest
+//! offset yet, and returns `OFFSET_NOT_AVAILABLE`, in older versions `LEADER_NOT_AVAILABLE`: the leader before it may
+//! have returned a higher one (KIP-207). There is no remote storage, so the local log is everything, and nothing is
+//! tiered.
 //!
-//! Where a log ends, which record has the greatest timestamp or is the first from a time on, and that there is no such
-//! leader epoch, only the current leader
-//! can tell: one that was asleep, is cut off, or has handed leadership over may have been deposed, and what it knows is
-//! long past (counter-example 13). So the voters are asked too, see `replica::confirmation`. Where a log starts, and where
-//! a known epoch ends, is told without that.
+//! Only the current leader can know where a log ends, which record has the greatest timestamp or is the first from a
+//! timestamp on, and that a leader epoch does not exist: a leader that was paused, is cut off, or has transferred
+//! leadership may have been deposed, and its log outdated (counter-example 13). So these answers need a leadership
+//! confirmation, see `replica::confirmation`. The start of a log and the end of a known epoch need none.
 //!
 //! Sources: `ReplicaManager.fetchOffset`, `UnifiedLog.fetchOffsetByTimestamp`, `Partition.fetchOffsetForTimestamp`,
 //! KIP-207, KIP-320, KIP-405, KIP-734, KIP-1005, KIP-1023.
@@ -43,51 +42,52 @@ use super::Broker;
 use super::lookup::{PendingConfirmation, TopicReference, end_of_epoch};
 use super::purgatory::Delayed;
 
-/// Kafka's `UNDEFINED_EPOCH`: what a client sends that knows none, and what is told where there is none.
+/// Kafka's `UNDEFINED_EPOCH`: no leader epoch, in requests and responses.
 const UNDEFINED_LEADER_EPOCH: i32 = -1;
-/// From this version on `OFFSET_NOT_AVAILABLE` is known to clients.
+/// From this version on clients know `OFFSET_NOT_AVAILABLE`.
 const NOT_AVAILABLE_FROM: i16 = 5;
-/// How long a lookup may take where the request does not say.
+/// How long a lookup may take where the request has no timeout.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long the voters are waited for where nothing is looked up. The connection takes no other request meanwhile.
+/// How long a request waits for leadership confirmations alone. The connection takes no other request meanwhile.
 const CONFIRMATION_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A ListOffsets or OffsetForLeaderEpoch of which something is not known yet.
+/// A ListOffsets or OffsetForLeaderEpoch request with partitions that are still open.
 #[derive(Debug)]
 struct WaitingOffsets {
     context: RequestContext,
-    /// As it is if every leader is confirmed; what the store finds is filled in.
+    /// The response as it is if every leader is confirmed; results of the store are filled in.
     response: Response,
-    /// The partitions of which not all is known, by a number of their own.
+    /// The open partitions, by a number.
     open: BTreeMap<usize, OpenPartition>,
 }
 
-/// A partition of which not all is known that is to be told.
+/// A partition that waits for a lookup or a confirmation.
 #[derive(Debug)]
 struct OpenPartition {
     partition: TopicPartition,
-    /// Topic and partition, by their places in the answer.
+    /// Indexes of topic and partition in the response.
     place: (usize, usize),
-    /// The confirmation of its leader, which is to lead on until all is known; `None` where a mutant wants none.
+    /// The leadership confirmation; its leader must not be deposed until the partition is complete. `None` where a
+    /// mutant skips it.
     confirmation: Option<PendingConfirmation>,
-    /// Until the store has answered.
+    /// The lookup, until the store has answered.
     lookup: Option<PendingLookup>,
 }
 
 /// A lookup that the store has not answered.
 #[derive(Debug)]
 enum PendingLookup {
-    /// The store has not been given all records below this offset yet.
+    /// The store does not have all records below this offset yet.
     Planned(QueryKind, Offset),
-    /// The store is asked.
+    /// The query is pending.
     Querying,
 }
 
-/// What ListOffsets finds of one partition.
+/// The result of ListOffsets for one partition.
 enum OffsetResult {
-    /// This, whoever leads.
+    /// This response, whoever leads.
     Known(ListOffsetsPartitionResponse),
-    /// This, or what is looked up instead, if its leader is the current one.
+    /// This response, or the result of the lookup in its place, once the leader is confirmed.
     IfCurrentLeader(
         ListOffsetsPartitionResponse,
         TopicPartition,
@@ -154,7 +154,7 @@ impl Broker {
         self.answer_offsets(context, response.into(), open, timeout, fx);
     }
 
-    /// Answers once everything is known.
+    /// Answers once no partition is open.
     fn answer_offsets(
         &mut self,
         context: RequestContext,
@@ -242,7 +242,7 @@ impl Broker {
         Ok(OffsetResult::IfCurrentLeader(none, partition, lookup))
     }
 
-    /// Asks the store for what a request looks up in a partition, if it has been given all that it is to look at.
+    /// Sends the lookup in a partition to the store, if the store has all records that it is about.
     fn look_up_offset(&mut self, id: RequestId, number: usize, fx: &mut Effects) {
         let purgatory = &mut self.requests.purgatory;
         let offsets = purgatory.get_mut::<WaitingOffsets>(id);
@@ -298,7 +298,7 @@ impl Broker {
         self.finish_offset(id, number, fx);
     }
 
-    /// Something has changed about a partition: what its disk has, whether its leader is confirmed, or who leads it.
+    /// A partition has changed: what its disk has, whether its leader is confirmed, or its leader.
     pub(super) fn wake_offsets(&mut self, partition: TopicPartition, fx: &mut Effects) {
         for (id, number) in self.requests.offsets.of(partition) {
             self.look_up_offset(id, number, fx);
@@ -306,7 +306,7 @@ impl Broker {
         }
     }
 
-    /// Tells an error of a partition, whatever else would have been known of it.
+    /// Completes a partition with an error.
     fn refuse_offset(&mut self, id: RequestId, number: usize, code: ErrorCode) {
         let purgatory = &mut self.requests.purgatory;
         if let Some(offsets) = purgatory.get_mut::<WaitingOffsets>(id)
@@ -316,7 +316,7 @@ impl Broker {
         }
     }
 
-    /// Answers a request if all is known of this partition, and it was the last.
+    /// Answers a request if this partition is complete, and was the last.
     fn finish_offset(&mut self, id: RequestId, number: usize, fx: &mut Effects) {
         let purgatory = &self.requests.purgatory;
         let offsets = purgatory.get::<WaitingOffsets>(id);
@@ -400,7 +400,7 @@ impl Broker {
         self.answer_offsets(context, response.into(), open, LOOKUP_TIMEOUT, fx);
     }
 
-    /// The partition with the end of the epoch asked for, or of the one before; `None` for one that is not known.
+    /// The partition with the end of the requested epoch, or of the one before; `None` for an unknown epoch.
     fn end_of_requested_epoch(
         &self,
         topic: crate::ids::TopicId,
@@ -440,7 +440,7 @@ impl Delayed for WaitingOffsets {
 }
 
 impl WaitingOffsets {
-    /// Answers with what is known, and this error for the rest.
+    /// Answers with the complete partitions, and this error for the others.
     fn end(mut self, code: ErrorCode, broker: &mut Broker, fx: &mut Effects) {
         for open in std::mem::take(&mut self.open).into_values() {
             self.refuse(open.place, code);
@@ -448,7 +448,7 @@ impl WaitingOffsets {
         broker.respond_data(self.context, self.response, fx);
     }
 
-    /// Enters what the store has found.
+    /// Fills in the result of the store.
     fn fill_in(&mut self, number: usize, found: (Offset, Timestamp, LeaderEpoch)) {
         let (topic, partition) = self.open[&number].place;
         let (offset, timestamp, leader_epoch) = found;
@@ -460,7 +460,7 @@ impl WaitingOffsets {
         }
     }
 
-    /// Makes the answer for a partition an error.
+    /// Turns the response for a partition into an error.
     fn refuse(&mut self, (topic, partition): (usize, usize), code: ErrorCode) {
         if let Response::ListOffsets(response) = &mut self.response {
             let answer = &mut response.topics[topic].partitions[partition];
@@ -481,7 +481,7 @@ impl WaitingOffsets {
     }
 }
 
-/// The partitions that a request names more than once, of which it is not clear what is asked.
+/// The partitions that a request names more than once, which makes it ambiguous.
 fn asked_twice(topics: &[ListOffsetsTopic]) -> BTreeSet<(Str, i32)> {
     let mut seen = BTreeSet::new();
     let all = topics.iter().flat_map(|topic| {
@@ -491,7 +491,7 @@ fn asked_twice(topics: &[ListOffsetsTopic]) -> BTreeSet<(Str, i32)> {
     all.filter(|key| !seen.insert(key.clone())).collect()
 }
 
-/// Whether a time is one that this version knows: a true time, or one of the names that it has.
+/// Whether this version knows a timestamp: a real one, or one of the special values of this version.
 const fn is_known_time(timestamp: i64, api_version: i16) -> bool {
     match timestamp {
         LATEST_TIMESTAMP | EARLIEST_TIMESTAMP => true,
@@ -503,7 +503,7 @@ const fn is_known_time(timestamp: i64, api_version: i16) -> bool {
     }
 }
 
-/// An epoch as clients are told it: -1 where there is none, or the version has no place for it.
+/// A leader epoch for a client: -1 where there is none, or the version has no such field.
 const fn client_epoch(leader_epoch: LeaderEpoch, api_version: i16) -> i32 {
     if leader_epoch.0 == 0 || api_version < 4 {
         -1

@@ -1,22 +1,23 @@
 //! Produce: what is appended, what is refused, and when a batch is acknowledged.
 //!
-//! A batch has been examined before it comes here, so only facts are judged, by the topic's configuration. Then the
-//! partition's replica judges sequence and ISR, and appends. The answer waits until the log up to the batch's end
-//! meets the acks policy: for `acks=1` this leader has it, for `acks=all` a majority and at least
+//! A batch has been examined before it arrives here, so only its facts are checked against the topic's configuration.
+//! Then the partition's replica checks sequence and ISR, and appends. The response waits until the log up to the
+//! batch's end meets the acks policy: for `acks=1` this leader has it, for `acks=all` a majority and at least
 //! `min.insync.replicas` voters have it, each by the topic's `flush`. A duplicate waits for its original like the
-//! original itself: what it is told must be as true as what the original's producer was told
-//! (counter-example 12). Only the leader epoch in which a batch was appended can acknowledge it: after a change
-//! of leader nobody here knows what became of it, and the producer asks the next leader.
+//! original itself: its acknowledgement promises the same (counter-example 12). Only the leader epoch in which a batch
+//! was appended can acknowledge it: after a change of leader this broker does not know whether the batch survives, and
+//! the producer retries at the next leader.
 //!
-//! That a batch is out of sequence, or of a fenced producer epoch, only the current leader can tell: a deposed one does not
-//! know what the producer has written since, and its word would be final. So the voters are asked first, see
-//! `replica::confirmation`. They are asked when the response could be sent at once: nothing that came earlier on the connection
-//! waits, and no other batch of the request; else the rejection could be stale. Where one request has several rejections, or
-//! its response has to wait for a read index, the others get `NOT_LEADER_OR_FOLLOWER`, and the client retries.
+//! Only the current leader can reject a batch as out of sequence or as of a fenced producer epoch: a deposed leader
+//! does not know what the producer has written since, and clients treat these errors as final. So such a rejection
+//! needs a leadership confirmation, see `replica::confirmation`. It begins when the response could be sent at once: no
+//! earlier request of the connection waits, and no other batch of the request; else the rejection could be stale. Where
+//! one request has several rejections, or its response has to wait for a read index, the others get
+//! `NOT_LEADER_OR_FOLLOWER`, and the client retries.
 //!
-//! Where this differs from Kafka: a partition's batches keep their codec, whatever `compression.type` says; there
-//! are no transactions yet, so whatever belongs to one is refused with `INVALID_TXN_STATE`, Kafka's word for a
-//! batch of a transaction that was not begun.
+//! Where this differs from Kafka: a partition's batches keep their codec, whatever `compression.type` says; there are
+//! no transactions yet, so transactional batches are refused with `INVALID_TXN_STATE`, Kafka's error for a batch of a
+//! transaction that has not begun.
 //!
 //! Sources: `ReplicaManager.appendRecords`, `Partition.appendRecordsToLeader`, `LogValidator`, KIP-467, KIP-951.
 
@@ -43,14 +44,14 @@ use super::purgatory::Delayed;
 
 /// From this version on topics are named by id.
 const BY_ID_FROM: i16 = 13;
-/// From this version on an answer can say who leads (KIP-951).
+/// From this version on a response can name the current leader (KIP-951).
 const HINTS_FROM: i16 = 10;
 
-/// A produce request of which not every batch is acknowledged or refused.
+/// A produce request with batches that are neither acknowledged nor refused.
 #[derive(Debug)]
 struct WaitingProduce {
     context: RequestContext,
-    /// The answer, complete but for what is open.
+    /// The response, complete except for the open batches.
     response: ProduceResponse,
     open: Vec<(TopicPartition, OpenBatch)>,
 }
@@ -58,21 +59,22 @@ struct WaitingProduce {
 /// The batches of one partition that are neither acknowledged nor refused.
 #[derive(Debug, Default)]
 pub(super) struct OpenBatches {
-    /// For this leader to have them.
+    /// Waiting for this leader to have them.
     acks_one: BTreeSet<OpenBatch>,
-    /// For the voters to have them.
+    /// Waiting for the voters to have them.
     acks_all: BTreeSet<OpenBatch>,
-    /// Held, or for the voters to confirm this leader.
+    /// Rejections, held or waiting for a leadership confirmation.
     rejected: BTreeSet<OpenBatch>,
 }
 
-/// A batch that is neither acknowledged nor refused. Of those that wait for the same the lesser is answered first.
+/// A batch that is neither acknowledged nor refused. Of batches that wait for the same kind of event, the lesser is
+/// answered first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct OpenBatch {
     leader_epoch: LeaderEpoch,
     awaits: Awaits,
     request: RequestId,
-    /// Topic and partition, by their places in the request.
+    /// Indexes of topic and partition in the request.
     place: (usize, usize),
 }
 
@@ -83,9 +85,9 @@ enum Awaits {
     AcksOne(Offset),
     /// `acks=all`: the voters have it. Its end, exclusive.
     AcksAll(Offset),
-    /// It is not in the log: the voters confirm this leader, and what it knows of the producer is reason to reject it.
+    /// It was not appended: its rejection by the producer state waits for a leadership confirmation.
     Rejection(LeadershipRound, ErrorCode),
-    /// The same, once nothing else keeps the answer back.
+    /// The same; the confirmation begins once nothing else delays the response.
     HeldRejection(ErrorCode),
 }
 
@@ -94,14 +96,14 @@ enum Awaits {
 struct BatchError {
     code: ErrorCode,
     message: Option<Str>,
-    /// The record that it was refused for, and what is wrong with it.
+    /// The index of the record that it was refused for, and what is wrong with it.
     record: Option<(i32, Str)>,
 }
 
-/// What became of a batch that was not appended.
+/// How a batch was rejected.
 enum Rejected {
     Now(BatchError),
-    /// Once the voters have confirmed this leader.
+    /// Once a leadership confirmation succeeds.
     OnceConfirmed(TopicPartition, ErrorCode),
 }
 
@@ -130,13 +132,13 @@ impl BatchError {
     }
 }
 
-/// A batch on its way into a partition.
+/// A batch to be appended.
 struct IncomingBatch {
     acks: i16,
     batch: Result<Examined, RecordError>,
 }
 
-/// A batch that is in the log.
+/// A batch that was appended, or whose original is in the log.
 struct AppendedBatch {
     partition: TopicPartition,
     appended: Appended,
@@ -154,7 +156,7 @@ impl Broker {
     ) {
         let (connection, acks) = (context.id.connection, body.acks);
         let is_transactional = |examined: &Result<Examined, RecordError>| matches!(examined, Ok(examined) if examined.batch.header.is_transactional());
-        // As in Kafka: whoever writes in a transaction says in whose.
+        // As in Kafka: a transactional batch needs a request with a transactional id.
         let is_anonymous = body.transactional_id.is_none() && examined.iter().any(is_transactional);
         let mut examined = examined.into_iter();
         let mut failed = false;
@@ -205,7 +207,8 @@ impl Broker {
             });
         }
         if acks == 0 {
-            // There is no answer that could carry the error; a closed connection makes the producer look anew.
+            // There is no response that could carry the error; a closed connection makes the producer refresh its
+            // metadata.
             if failed {
                 self.close(connection, fx);
             }
@@ -224,7 +227,7 @@ impl Broker {
         self.requests.purgatory.insert(deadline, Box::new(produce));
     }
 
-    /// What is answered for a batch that is in the log, where it need not wait or once it has.
+    /// The response for a batch that is in the log, for when its acks policy is met.
     fn appended(
         &mut self,
         batch: &AppendedBatch,
@@ -244,7 +247,7 @@ impl Broker {
         }
     }
 
-    /// What is answered for a batch that is not.
+    /// The response for a rejected batch.
     fn rejected(
         &mut self,
         rejected: Rejected,
@@ -297,7 +300,7 @@ impl Broker {
         answer
     }
 
-    /// Appends one batch to the partition that it is for, where that can be.
+    /// Checks a batch and appends it to its partition.
     fn append(
         &mut self,
         topic: TopicId,
@@ -313,7 +316,7 @@ impl Broker {
             .topic(topic)
             .is_some_and(|topic| is_internal(&topic.name))
         {
-            // What coordinators write there is state; a client's batch would be read as such.
+            // Internal topics hold the state of coordinators; a client's batch would be read as such.
             return Err(ErrorCode::InvalidTopicException.into());
         }
         let partition = self.find_partition(topic, index)?;
@@ -349,7 +352,7 @@ impl Broker {
                 }
             })?;
         let log_append_time = if appended.duplicate {
-            // As in Kafka, the original's greatest timestamp, whoever set it.
+            // As in Kafka, the original's greatest timestamp, whether CreateTime or LogAppendTime.
             self.replica(partition)
                 .and_then(|replica| replica.producers().table().get(producer))
                 .and_then(|state| {
@@ -370,7 +373,7 @@ impl Broker {
         })
     }
 
-    /// What a topic asks of batches and their acknowledgements.
+    /// The topic's configuration for checks and acknowledgements.
     fn acks_config(&self, topic: TopicId, fx: &Effects) -> Arc<TopicConfig> {
         let mut config = self.topic_config(topic);
         if fx.mutant(Mutant::IgnoresMinInsync) {
@@ -379,7 +382,7 @@ impl Broker {
         config
     }
 
-    /// What a batch in the log waits for, if for anything.
+    /// What a batch in the log waits for; `None` where its response can be sent.
     fn await_acks(
         &self,
         batch: &AppendedBatch,
@@ -414,7 +417,7 @@ impl Broker {
         Some(open)
     }
 
-    /// A partition has changed: acknowledges what can be, and fails what never can.
+    /// A partition has changed: acknowledges the batches that meet their acks policy, and fails those that never can.
     pub(super) fn wake_produces(&mut self, partition: TopicPartition, fx: &mut Effects) {
         let Some(open) = self.requests.open_batches.get(&partition) else {
             return;
@@ -426,7 +429,7 @@ impl Broker {
         }
     }
 
-    /// Enters what became of a batch, and answers its request if it was the last.
+    /// Records the result of a batch, and answers its request if it was the last.
     fn decide(
         &mut self,
         partition: TopicPartition,
@@ -441,7 +444,7 @@ impl Broker {
         };
         produce.open.retain(|(_, open)| *open != batch);
         let last = produce.open.is_empty();
-        // It could be stale by the time that the others are decided: the producer retries.
+        // It could be stale by the time the others are decided: the producer retries.
         let code = if matches!(batch.awaits, Awaits::Rejection(..)) && !last {
             ErrorCode::NotLeaderOrFollower
         } else {
@@ -466,7 +469,7 @@ impl Broker {
         }
     }
 
-    /// Has the voters confirm this leader for rejections that nothing else holds back any more. Whether there were some.
+    /// Begins leadership confirmations for held rejections that nothing else delays. Returns whether there were any.
     pub(super) fn confirm_due_rejections(&mut self, fx: &mut Effects) -> bool {
         let moved = std::mem::take(&mut self.requests.purgatory.progressed);
         if self.requests.held_rejections.is_empty() {
@@ -532,7 +535,7 @@ impl Broker {
         }
     }
 
-    /// Who leads instead, where the answer can say so and the client has asked the wrong broker.
+    /// The current leader, where the response can name it and the client has sent its request to the wrong broker.
     fn produce_hint(
         &self,
         partition: TopicPartition,
@@ -560,7 +563,7 @@ impl Broker {
     }
 }
 
-/// Who leads a partition instead.
+/// The current leader of a partition.
 struct Hint {
     leader: BrokerId,
     leader_epoch: LeaderEpoch,
@@ -611,7 +614,7 @@ impl Delayed for WaitingProduce {
         for (_, batch) in std::mem::take(&mut self.open) {
             let code = match batch.awaits {
                 Awaits::AcksOne(_) | Awaits::AcksAll(_) => ErrorCode::RequestTimedOut,
-                // Clients take a time-out for a batch that may be in the log.
+                // `REQUEST_TIMED_OUT` would say that the batch may be in the log.
                 Awaits::Rejection(..) | Awaits::HeldRejection(_) => ErrorCode::NotLeaderOrFollower,
             };
             self.fail_place(batch.place, code, None);
@@ -638,7 +641,7 @@ impl Delayed for WaitingProduce {
 }
 
 impl OpenBatches {
-    /// The batches that can be answered, each with its answer, in order. Looks at no more than those and one more of each
+    /// The batches that can be answered, each with its error code, in order. Examines only those and one more of each
     /// kind.
     fn decided(
         &self,
@@ -657,7 +660,7 @@ impl OpenBatches {
         decided
     }
 
-    /// Those that wait for the same.
+    /// The batches that wait for the same kind of event.
     const fn set_for(&mut self, awaits: Awaits) -> &mut BTreeSet<OpenBatch> {
         match awaits {
             Awaits::AcksOne(_) => &mut self.acks_one,
@@ -672,7 +675,7 @@ impl OpenBatches {
 }
 
 impl OpenBatch {
-    /// What the producer is told; `None` while that is open.
+    /// The result for the producer; `None` while it is open.
     fn verdict(&self, replica: Option<&Replica>, config: &TopicConfig) -> Option<ErrorCode> {
         let leads =
             |replica: &&Replica| replica.is_leader() && replica.leader_epoch() == self.leader_epoch;
@@ -700,14 +703,14 @@ impl OpenBatch {
     }
 }
 
-/// How many voters must have a batch at least: never more than there are, as in Kafka since KIP-966.
+/// The least number of voters that must have a batch: never more than there are, as in Kafka since KIP-966.
 fn insync_min(config: &TopicConfig, voters: usize) -> usize {
     usize::try_from(config.min_insync_replicas)
         .unwrap_or(usize::MAX)
         .min(voters)
 }
 
-/// Judges a batch by its topic's configuration.
+/// Checks a batch against its topic's configuration.
 fn check_batch(
     examined: &Examined,
     config: &TopicConfig,
@@ -779,7 +782,7 @@ fn check_batch(
     Ok(())
 }
 
-/// A batch that is none, in words.
+/// The error for a malformed batch.
 fn malformed(error: &RecordError) -> BatchError {
     let message = Str::from(error.to_string());
     BatchError {
@@ -789,7 +792,7 @@ fn malformed(error: &RecordError) -> BatchError {
     }
 }
 
-/// The replica's refusal, in Kafka's words.
+/// The replica's refusal as Kafka's error.
 fn refused(refusal: ProduceRefusal, insync_min: Option<usize>) -> BatchError {
     match refusal {
         ProduceRefusal::NotLeader => ErrorCode::NotLeaderOrFollower.into(),

@@ -1,4 +1,4 @@
-//! One outgoing link: dialled, greeted, and fed from its queue until it breaks; then dialled again.
+//! One outgoing link: dials a peer, exchanges hellos, sends from the queue until the link breaks, and dials again.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -24,16 +24,16 @@ use crate::frame::{FrameReader, write_segments};
 use crate::peer_codec::{Hello, HelloReply, decode_hello_reply, encode_hello, encode_message};
 use crate::rt;
 
-/// How many messages go out in one write.
+/// The most messages in one write.
 const BATCH_MAX: usize = 128;
 
-/// How long a peer may accept no byte before the link is given up.
+/// The link breaks when the peer accepts no byte for this long.
 const STALL_MAX: Duration = Duration::from_secs(5);
 
-/// How long a peer may be away before that is worth telling.
+/// How long a peer may be unreachable before that is logged as a warning.
 const OUTAGE_LOG_DELAY: Duration = Duration::from_secs(5);
 
-/// A link that was in use for so long was a good one.
+/// A link that was in use for this long resets the backoff.
 const STABLE_MIN: Duration = Duration::from_millis(100);
 
 /// The wait before dialling again, doubled from the first to the second.
@@ -75,7 +75,7 @@ pub(super) async fn maintain_link(
                             broke = true;
                         }
                     } else {
-                        // Another link leads there already. This one stands by for it.
+                        // Another link to this peer is in use. This one is its standby.
                         tracing::debug!(broker = identity.broker.0, %address, "a second link to a peer");
                     }
                     let down = LinkEvent::Down {
@@ -99,8 +99,8 @@ pub(super) async fn maintain_link(
                 }
                 Err(error) => {
                     refused |= nth == 0 && error.is_refusal();
-                    // Not while nodes start, but for what does not pass by itself; and a peer that is down is
-                    // dialled again every second.
+                    // No warning while nodes start, unless an operator is needed; and throttled, since a peer that is
+                    // down is dialled every second.
                     let words = format!("{address}: {error}");
                     let too_early =
                         failing_since.elapsed() < OUTAGE_LOG_DELAY && !error.needs_operator();
@@ -125,7 +125,7 @@ pub(super) async fn maintain_link(
         {
             return;
         }
-        // An address that leads back here leads nowhere else later.
+        // An address of this very node is not dialled again.
         candidates.retain(|address| own.as_ref() != Some(address));
         if candidates.is_empty() {
             return;
@@ -143,7 +143,7 @@ pub(super) async fn maintain_link(
 pub(super) enum Dialled {
     /// The address leads back to this node.
     Self_,
-    /// A peer, which has welcomed us, and the version that the link speaks.
+    /// A peer that has accepted the hello, and the version of the link.
     Peer(Box<TcpStream>, PeerIdentity, PeerVersion),
 }
 
@@ -154,23 +154,23 @@ pub(super) enum DialError {
     Io(io::Error),
     /// It did not answer in time.
     Timeout,
-    /// It refused, in its words.
+    /// It refused, for this reason.
     Refused(String),
-    /// It refused because another node runs as the same broker, in its words.
+    /// It refused because another node runs with the same broker id; with its message.
     Duplicate(String),
-    /// It is another node than was meant, in our own words.
+    /// It is another node than the expected one, or does not fit this one.
     Mismatch(Mismatch),
-    /// It is no node at all.
+    /// It is no varve node.
     Unexpected(String),
 }
 
 impl DialError {
-    /// Whether the machine has answered that nothing listens at the address.
+    /// Whether the machine has refused the connection: no process listens at the address.
     fn is_refusal(&self) -> bool {
         matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused)
     }
 
-    /// Whether it takes a person to change it.
+    /// Whether only an operator can resolve it.
     const fn needs_operator(&self) -> bool {
         match self {
             Self::Mismatch(Mismatch::Cluster { .. } | Mismatch::Versions { .. }) => true,
@@ -215,7 +215,7 @@ pub(super) async fn dial(
     if is_same_start(&identity, &own) {
         return Ok(Dialled::Self_);
     }
-    // The other side has judged us; we judge it by the same rules.
+    // The peer has checked our hello; its hello is checked by the same rules.
     let mirrored = Hello {
         versions,
         identity,
@@ -229,18 +229,18 @@ pub(super) async fn dial(
     Ok(Dialled::Peer(Box::new(stream), identity, version))
 }
 
-/// Who answers at an address of a peer listener.
+/// What answers at an address of a peer listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answerer {
     /// This node.
     Itself,
-    /// Another node, or something that is none, in words.
+    /// Another node, or something that is none; described for the operator.
     Other(String),
     /// Nobody, for this reason.
     Nobody(String),
 }
 
-/// Finds out who answers at an address.
+/// Finds out what answers at an address.
 pub async fn who_answers(address: &str, context: &LinkContext) -> Answerer {
     match dial(address, None, context).await {
         Ok(Dialled::Self_) => Answerer::Itself,
@@ -291,9 +291,9 @@ async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
 enum Ended {
     /// The peer hung up.
     Closed,
-    /// The driver has dropped the queue: it was full, or the peer is no longer one.
+    /// The driver has dropped the queue: it was full, or the link is not needed.
     Dropped,
-    /// The socket failed, or the peer stood still.
+    /// The socket failed, or the peer stalled.
     Io(io::Error),
 }
 
@@ -332,7 +332,7 @@ async fn send_queued<S: AsyncRead + AsyncWrite>(
     let (mut read, mut write) = tokio::io::split(stream);
     let mut batch = Vec::new();
     let mut segments = VecDeque::new();
-    // The dialled side never sends: whatever comes, or the end, ends the link.
+    // The dialled side never sends: any byte, or the end of the stream, ends the link.
     let mut byte = [0];
     let mut closed = std::pin::pin!(read.read(&mut byte));
     loop {

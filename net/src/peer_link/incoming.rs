@@ -1,4 +1,4 @@
-//! Incoming links: a peer that has dialled is greeted, and heard until it ends.
+//! Incoming links: answers a peer's hello, and receives its messages until the connection ends.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -22,7 +22,7 @@ const FRAME_MAX: usize = 256 << 20;
 /// How long an incoming link may be silent: heartbeats come several times a second.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 
-/// Serves one connection that a peer has dialled: greets and receives until it ends.
+/// Serves one connection that a peer has dialled: answers the hello and receives messages until it ends.
 pub async fn serve_peer<S>(stream: S, remote: String, context: LinkContext)
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -33,12 +33,12 @@ where
         match timeout(CONNECT_MAX, accept_hello(&mut reader, &mut write, &context)).await {
             Ok(Ok(Some(accept_hello))) => accept_hello,
             Ok(Ok(None)) => {
-                // So does a node that tries its own advertised address.
+                // A node that tests its own advertised address does this too.
                 tracing::debug!(%remote, "a connection to the peer listener ended without a word");
                 return;
             }
             Ok(Err(reason)) => {
-                // Whoever is refused dials again and again.
+                // A refused peer dials again and again.
                 if reason.needs_operator()
                     && lock(&context.refusals).should_log(&reason.to_string())
                 {
@@ -66,22 +66,22 @@ where
         _ = end => "this node refuses what came on it".to_owned(),
     };
     tracing::debug!(broker = from.broker.0, %remote, session, %reason, "a peer's link has ended");
-    // A driver that is not there any more has stopped.
+    // Where the driver has ended, the node has stopped.
     let closed = LinkEvent::SessionClosed { from, session };
     let _ = context.events.send(closed).await;
 }
 
-/// Why a connection is not welcome.
+/// Why a connection is rejected.
 #[derive(Debug)]
 enum Rejection {
-    /// The node does not belong here.
+    /// The node belongs to another cluster or version, or expects another node.
     Mismatch(Mismatch),
-    /// It says nothing that a peer would say, or cannot be answered.
+    /// Another reason: an invalid hello, or one that the broker rejects.
     Words(String),
 }
 
 impl Rejection {
-    /// Whether a person should know of it. A node that looks for another one at an old address finds it elsewhere.
+    /// Whether it needs an operator. A node that dials another one at an old address finds it at another address.
     const fn needs_operator(&self) -> bool {
         !matches!(self, Self::Mismatch(Mismatch::Broker { .. }))
     }
@@ -102,7 +102,8 @@ impl<E: std::error::Error> From<E> for Rejection {
     }
 }
 
-/// Greets; `None` where the other side hangs up before its hello. There is no session with a node that has dialled itself.
+/// Reads and answers a hello; `None` where the other side hangs up before it. A node that has dialled itself gets no
+/// session.
 async fn accept_hello<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     reader: &mut FrameReader<R>,
     writer: &mut W,
@@ -111,7 +112,7 @@ async fn accept_hello<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     let Some(length) = reader.next_length().await? else {
         return Ok(None);
     };
-    // A hello is short: whatever announces more is no peer, and what it sends is not worth reading.
+    // A hello is short: a longer frame is not from a peer, and is not read.
     let judged = if length > GREETING_MAX {
         let words = format!("a hello of {length} bytes is no hello");
         Err(Rejection::Words(words))
@@ -146,7 +147,7 @@ async fn accept_hello<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     judged.map(Some)
 }
 
-/// What the broker, who hears the others, says of a node that dials.
+/// Passes a hello to the broker, which knows the other live peers, and waits for its verdict.
 async fn submit_hello(identity: PeerIdentity, context: &LinkContext) -> Result<Verdict, Rejection> {
     let stops = || Rejection::Words("this node stops".to_owned());
     let (verdict, answer) = oneshot::channel();

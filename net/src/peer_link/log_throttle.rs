@@ -1,24 +1,24 @@
-//! What has been told in the log, so that what goes on and on is told once, and then seldom.
+//! Throttles repeated log messages: each is logged once, and then seldom.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long what was told stays known.
+/// A message is logged again after this long.
 const REPEAT_INTERVAL: Duration = Duration::from_secs(600);
 
-/// How many things are remembered: whoever connects can make up as many as he likes.
+/// How many messages are remembered: clients and peers can cause any number of different ones.
 const MESSAGES_MAX: usize = 64;
 
-/// Remembers what was told, and when.
+/// The messages that have been logged, and when.
 #[derive(Debug, Default)]
 pub(crate) struct LogThrottle {
     logged: BTreeMap<String, Instant>,
 }
 
 impl LogThrottle {
-    /// Whether these words are worth telling. They are not for a while then.
+    /// Whether to log a message. If so, it counts as logged.
     pub(crate) fn should_log(&mut self, message: &str) -> bool {
         self.logged.retain(|_, at| at.elapsed() < REPEAT_INTERVAL);
         if self.logged.contains_key(message) || self.logged.len() >= MESSAGES_MAX {
@@ -28,7 +28,7 @@ impl LogThrottle {
         true
     }
 
-    /// What was told is over: were it to come again, it would be news.
+    /// Forgets all messages: they are logged again at once.
     pub(crate) fn reset(&mut self) {
         self.logged.clear();
     }

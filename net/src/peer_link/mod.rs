@@ -1,13 +1,13 @@
 //! Links between brokers: one each way.
 //!
-//! A node dials every other and only *sends* on what it has dialled; what it *receives* comes in on connections
-//! that the others dialled. A link delivers in order and whole, or it breaks: a queue that overflows, a peer that
-//! stands still, a byte that does not decode all break it, and core is told, which then asks the peer anew what
-//! it has. So nothing here repeats, acknowledges or reorders anything.
+//! A node dials every other node and only *sends* on the connections that it has dialled; it *receives* on connections
+//! that the others have dialled. A link delivers everything in order, or it breaks: a queue that overflows, a stalled
+//! peer, a byte that does not decode all break it. Core gets an input and then probes the peer's log again. So nothing
+//! here repeats, acknowledges or reorders anything.
 //!
 //! A connection opens with a hello: magic, versions, cluster, broker, directory, incarnation. The dialled node answers
-//! with its own, or refuses in words; a link speaks the highest version that both know. [`check_hello`] says whether the two belong together; whether another
-//! node runs as the same broker only core knows, which hears them all.
+//! with its own, or refuses with a reason; a link uses the highest version that both support. [`check_hello`] checks
+//! cluster, broker and versions; only core, which knows all live peers, can detect a duplicate broker id.
 
 mod dial;
 mod incoming;
@@ -38,18 +38,18 @@ pub use outgoing::PeerLinks;
 /// The longest greeting.
 const GREETING_MAX: usize = 4 << 10;
 
-/// How many messages may wait on a link, and how many bytes: more breaks it.
+/// The most messages in the queue of a link: more break it.
 const QUEUE_MESSAGES_MAX: usize = 16 << 10;
 const QUEUE_BYTES_MAX: usize = 256 << 20;
 
-/// How long a connection may take to come up, and a greeting to be answered.
+/// How long connecting may take, and how long the answer to a hello.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
 
-/// Numbers the outgoing links of a node.
+/// The number of an outgoing link of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LinkId(u64);
 
-/// What happens on links.
+/// The events of links.
 #[derive(Debug)]
 #[allow(
     clippy::large_enum_variant,
@@ -60,7 +60,7 @@ pub enum LinkEvent {
     Up {
         /// Which.
         link: LinkId,
-        /// Who is at the other end.
+        /// The identity of the peer.
         identity: PeerIdentity,
         /// Its queue; dropping it breaks the link.
         queue: LinkQueue,
@@ -69,23 +69,23 @@ pub enum LinkEvent {
     Down {
         /// Which.
         link: LinkId,
-        /// Who was at the other end.
+        /// The broker at its other end.
         broker: BrokerId,
     },
-    /// A broker that was dialled at its own address is not there: its machine refuses to connect.
+    /// The machine of a broker that was dialled at its own address has refused the connection.
     Refused(BrokerId),
-    /// A node has dialled this one, and says this hello.
+    /// A node has dialled this one with this hello.
     Hello {
-        /// Who it says to be.
+        /// The identity in its hello.
         identity: PeerIdentity,
-        /// Takes the broker's answer.
+        /// Receives the broker's answer.
         verdict: oneshot::Sender<Verdict>,
     },
     /// A peer has rejected this node for this reason: another node runs as the same broker.
     Rejected(String),
-    /// A peer has sent something.
+    /// A peer has sent a message.
     Received {
-        /// Who, as its hello said.
+        /// The peer, as in its hello.
         from: PeerIdentity,
         /// Numbers the incoming connections of this node, ascending.
         session: u64,
@@ -101,7 +101,7 @@ pub enum LinkEvent {
     },
 }
 
-/// What the broker answers to a hello: a session, or the reason why not.
+/// The broker's answer to a hello: a session, or the reason for the rejection.
 pub type Verdict = Result<Session, String>;
 
 /// An incoming connection that is accepted.
@@ -109,7 +109,7 @@ pub type Verdict = Result<Session, String>;
 pub struct Session {
     /// Numbers the incoming connections of this node, ascending.
     number: u64,
-    /// Told, or dropped, when the connection is to be closed.
+    /// Resolves when the connection must be closed.
     end: oneshot::Receiver<()>,
 }
 
@@ -123,14 +123,14 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// A hello has come. Returns the number of the session that begins where it is accepted.
+    /// Adds a hello. Returns the number of its session, which begins when the broker accepts it.
     pub fn hello(&mut self, verdict: oneshot::Sender<Verdict>) -> u64 {
         self.latest += 1;
         self.hellos.insert(self.latest, verdict);
         self.latest
     }
 
-    /// The broker accepts the hello of this number. Where nobody waits for that any more, the connection is gone.
+    /// The broker accepts the hello of this number. The connection may have closed meanwhile.
     pub fn accept(&mut self, number: u64) {
         self.ends.retain(|_, end| !end.is_closed());
         if let Some(verdict) = self.hellos.remove(&number) {
@@ -147,22 +147,22 @@ impl Sessions {
         }
     }
 
-    /// Closes the connection of one, unless it has ended.
+    /// Closes the connection of a session, unless it has ended.
     pub fn close(&mut self, number: u64) {
         self.ends.remove(&number);
     }
 }
 
-/// What waits to be sent on a link that is up.
+/// The send queue of a link that is up.
 #[derive(Debug)]
 pub struct LinkQueue {
     messages: mpsc::Sender<PeerMessage>,
     bytes: Arc<AtomicUsize>,
-    /// Whether the driver has taken the link into use.
+    /// Whether the driver uses the link.
     used: Arc<AtomicBool>,
 }
 
-/// Where a [`LinkQueue`] ends: in the connection.
+/// The connection's end of a [`LinkQueue`].
 #[derive(Debug)]
 struct QueueEnd {
     messages: mpsc::Receiver<PeerMessage>,
@@ -194,7 +194,7 @@ impl LinkQueue {
     /// Queues a message behind all earlier ones.
     ///
     /// # Errors
-    /// [`LinkBroken`]: the queue is then to be dropped, which takes the link down.
+    /// [`LinkBroken`]: the caller must then drop the queue, which takes the link down.
     pub fn send(&self, message: PeerMessage) -> Result<(), LinkBroken> {
         let weight = weight(&message);
         if self.bytes.fetch_add(weight, Ordering::Relaxed) + weight > QUEUE_BYTES_MAX {
@@ -204,7 +204,7 @@ impl LinkQueue {
     }
 }
 
-/// Bytes that a message holds while it waits, roughly.
+/// The approximate size of a queued message in bytes.
 fn weight(message: &PeerMessage) -> usize {
     const SMALL: usize = 256;
     match message {
@@ -223,29 +223,29 @@ fn weight(message: &PeerMessage) -> usize {
     }
 }
 
-/// What all links of a node share.
+/// The context that all links of a node share.
 #[derive(Clone, Debug)]
 pub struct LinkContext {
-    /// Who this node is; its cluster becomes known when it joins.
+    /// The identity of this node; its cluster is set when it joins one.
     pub identity: watch::Receiver<PeerIdentity>,
     /// The versions of the peer protocol that it speaks.
     pub versions: PeerVersions,
-    /// Where events go.
+    /// The driver's queue of events.
     pub events: mpsc::Sender<LinkEvent>,
-    /// The memory that incoming frames may take while they are read.
+    /// The memory for incoming frames that are being read.
     pub budget: Budget,
-    /// Who has been reached.
+    /// The nodes that have been reached.
     pub met: ReachedPeers,
-    /// What peers that dial were refused for.
+    /// The throttle for messages about refused peers.
     refusals: Arc<Mutex<LogThrottle>>,
 }
 
-/// The nodes that this one has reached, for whoever wonders why it is not ready.
+/// The nodes that this one has reached: part of the message about why it is not ready.
 #[derive(Clone, Debug, Default)]
 pub struct ReachedPeers(Arc<Mutex<BTreeMap<BrokerId, Option<ClusterId>>>>);
 
 impl ReachedPeers {
-    /// Each with its cluster, where it belonged to one when it was reached.
+    /// The nodes, each with its cluster at that time.
     #[must_use]
     pub fn all(&self) -> BTreeMap<BrokerId, Option<ClusterId>> {
         lock(&self.0).clone()
@@ -256,13 +256,13 @@ impl ReachedPeers {
     }
 }
 
-/// What is locked here is whole at every moment, so a task that panicked meanwhile has spoilt nothing.
+/// Every change under these locks is a single step, so a task that panicked has left nothing half done.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl LinkContext {
-    /// What the links of a node share.
+    /// The context of a node's links.
     #[must_use]
     pub fn new(
         identity: watch::Receiver<PeerIdentity>,
@@ -285,7 +285,7 @@ impl LinkContext {
     }
 }
 
-/// Whether both are one start of one node. It may join its cluster between one hello and the next.
+/// Whether both are the same incarnation of the same node. Its cluster may differ: it may join one between two hellos.
 fn is_same_start(a: &PeerIdentity, b: &PeerIdentity) -> bool {
     (a.broker, a.directory, a.incarnation) == (b.broker, b.directory, b.incarnation)
 }
@@ -293,7 +293,7 @@ fn is_same_start(a: &PeerIdentity, b: &PeerIdentity) -> bool {
 /// Why two nodes do not link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mismatch {
-    /// They belong to two clusters.
+    /// They belong to different clusters.
     Cluster {
         /// This node, and its cluster.
         own: (BrokerId, ClusterId),
@@ -302,16 +302,16 @@ pub enum Mismatch {
     },
     /// They have no version of the peer protocol in common.
     Versions {
-        /// What this node speaks.
+        /// The versions of this node.
         own: PeerVersions,
-        /// The other one, and what it speaks.
+        /// The other node, and its versions.
         other: (BrokerId, PeerVersions),
     },
-    /// Another node was meant.
+    /// The peer expects another node.
     Broker {
         /// This node.
         own: BrokerId,
-        /// The one that was meant.
+        /// The expected node.
         expected: BrokerId,
     },
 }
@@ -344,7 +344,7 @@ impl fmt::Display for Mismatch {
 
 impl std::error::Error for Mismatch {}
 
-/// Whether a node may link to this one, which speaks these versions; returns the version that the link speaks.
+/// Checks whether a node may link to this one, which supports `versions`; returns the version of the link.
 ///
 /// # Errors
 /// The reason why not.

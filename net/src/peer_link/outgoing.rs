@@ -26,9 +26,9 @@ pub struct PeerLinks {
     next: u64,
     /// Links to addresses whose broker is not known yet.
     to_bootstrap: Vec<Link>,
-    /// Links to brokers that core knows.
+    /// Links to brokers whose addresses core has given.
     to_brokers: BTreeMap<BrokerId, Link>,
-    /// What core said last, without this node.
+    /// The addresses that core gave last, without this node.
     addresses: PeerAddresses,
     /// Queues of the links that are up.
     pub(super) up: BTreeMap<BrokerId, (LinkId, LinkQueue)>,
@@ -37,11 +37,11 @@ pub struct PeerLinks {
 #[derive(Debug)]
 struct Link {
     id: LinkId,
-    /// What core said; empty for a bootstrap link.
+    /// The address that core gave; empty for a bootstrap link.
     address: String,
-    /// It was dialled before core named its broker, and looks for no other address.
+    /// It was dialled as a bootstrap link, and tries no other address.
     adopted: bool,
-    /// Ends its wait before the next dial.
+    /// Ends the wait before its next dial.
     wake: Arc<Notify>,
     task: JoinHandle<()>,
 }
@@ -79,7 +79,7 @@ impl PeerLinks {
     }
 
     /// Keeps links to these brokers and, unless these are `all`, to the bootstrap addresses. Returns the brokers whose
-    /// link went down by it.
+    /// links this takes down.
     #[must_use]
     pub fn keep(&mut self, addresses: &PeerAddresses, all: bool) -> Vec<BrokerId> {
         let own = self.context.own().broker;
@@ -92,7 +92,7 @@ impl PeerLinks {
         self.addresses.remove(&own);
         self.adopt_bootstrap_links();
         if all && !self.addresses.is_empty() {
-            // The others have done their work.
+            // The other bootstrap links are not needed any more.
             self.to_bootstrap.clear();
         }
         for broker in self.addresses.keys().copied().collect::<Vec<_>>() {
@@ -110,7 +110,7 @@ impl PeerLinks {
         cut.map(|(broker, _)| broker).collect()
     }
 
-    /// Those that are up and lead to a broker that core has named become its link.
+    /// A bootstrap link that is up and leads to a broker that core has named becomes its link.
     fn adopt_bootstrap_links(&mut self) {
         for mut link in std::mem::take(&mut self.to_bootstrap) {
             let reached = self
@@ -130,8 +130,8 @@ impl PeerLinks {
         }
     }
 
-    /// A broker is looked for at its own address first and then at those bootstrap addresses that are nobody else's,
-    /// since what the cluster remembers of it may be older than its present address.
+    /// A broker is dialled at its registered address first and then at the bootstrap addresses that belong to no other
+    /// broker, since its registered address may be outdated.
     fn dial_broker(&mut self, broker: BrokerId) {
         let address = &self.addresses[&broker];
         let mut candidates = vec![address.clone()];
@@ -147,7 +147,7 @@ impl PeerLinks {
         self.to_brokers.insert(broker, link);
     }
 
-    /// Takes a link into use. Returns whether it is: a second link to a broker that has one is not.
+    /// Begins to use a link. Returns whether it does: a second link to a broker is not used.
     #[must_use]
     pub fn link_up(&mut self, link: LinkId, identity: &PeerIdentity, queue: LinkQueue) -> bool {
         let known = self
@@ -164,7 +164,7 @@ impl PeerLinks {
         true
     }
 
-    /// Takes a link out of use. Returns whether it was in use.
+    /// Stops using a link. Returns whether it was in use.
     #[must_use]
     pub fn link_down(&mut self, link: LinkId, broker: BrokerId) -> bool {
         if self
@@ -180,8 +180,8 @@ impl PeerLinks {
             .is_some()
     }
 
-    /// Breaks a link that leads to a start of the peer that is over, and dials anew. No [`Down`](super::LinkEvent::Down) that counts
-    /// follows.
+    /// Breaks a link to an earlier incarnation of the peer, and dials anew. A [`Down`](super::LinkEvent::Down) that
+    /// follows is ignored.
     pub fn redial(&mut self, broker: BrokerId) {
         self.up.remove(&broker);
         if self.to_brokers.remove(&broker).is_some() && self.addresses.contains_key(&broker) {
@@ -189,7 +189,7 @@ impl PeerLinks {
         }
     }
 
-    /// A broker has dialled this node, so it is there: where the link to it is down, it is dialled without waiting.
+    /// A broker has dialled this node, so it is up: if the link to it is down, it is dialled without waiting.
     pub fn wake(&self, broker: BrokerId) {
         if let (false, Some(link)) = (self.up.contains_key(&broker), self.to_brokers.get(&broker)) {
             link.wake.notify_one();
@@ -199,7 +199,7 @@ impl PeerLinks {
     /// Sends on a link that is up; otherwise the message is lost. A link that cannot take it breaks.
     ///
     /// # Errors
-    /// [`LinkBroken`] when it broke by this; no [`Down`](super::LinkEvent::Down) that counts follows.
+    /// [`LinkBroken`] when this breaks the link; a [`Down`](super::LinkEvent::Down) that follows is ignored.
     pub fn send(&mut self, to: BrokerId, message: PeerMessage) -> Result<(), LinkBroken> {
         let Some((_, queue)) = self.up.get(&to) else {
             return Ok(());
