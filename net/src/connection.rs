@@ -1,16 +1,16 @@
 //! One client's connection: bytes in, requests to core, responses out.
 //!
-//! Requests are decoded and produced batches examined here, on the connection's own task, so that a costly or
-//! hostile client costs core nothing. Requests enter core in the order in which they came, several at a time;
-//! responses leave in that order too, as Kafka's clients expect, whatever order core answers in.
+//! Requests are decoded and produced batches examined here, on the connection's own task, so that a costly or hostile
+//! client costs core nothing. Requests enter core in the order of their arrival, several at a time; responses leave in
+//! that order too, as Kafka's clients expect, whatever the order in which core answers.
 //!
-//! What is bounded: the bytes of requests under way (per connection and, by the [`Budget`], per node), their
-//! number, how long a client may be idle, and how long it may take no byte of what it is sent, which is less while
-//! [`Answers`] that nobody takes fill the node's memory.
+//! What is bounded: the bytes of requests in flight (per connection and, by the [`Budget`], per node), their number,
+//! how long a client may be idle, and how long it may read no byte of a response, which is less while unread
+//! [`Answers`] fill the node's memory.
 //!
-//! What is decided here is only what Kafka decides before it has a request: a frame that is no request closes the
-//! connection, after what came before it is answered; an `ApiVersions` of an unknown version is answered with the
-//! versions that are known (KIP-511).
+//! Only what Kafka decides before it has a request is decided here: an invalid frame closes the connection, after the
+//! requests before it are answered; an `ApiVersions` of an unknown version is answered with the known versions
+//! (KIP-511).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -33,58 +33,59 @@ use varve_core::wire::{
 
 use crate::frame::{Answers, Budget, Frame, FrameError, FrameReader, write_segments};
 
-/// Requests of one connection that may be under way at once.
+/// The most requests of one connection in flight.
 const IN_FLIGHT_MAX: usize = 128;
 
-/// Requests of one connection that may be under way at once besides those of producers: an answer can be a thousand
-/// times as large as its request, and a client that does not take one gets no other. As in Kafka, which takes one
-/// request of a connection at a time; answers leave in order in any case.
+/// The most requests of one connection in flight other than Produce: a response can be a thousand times as large as its
+/// request, and a client that does not read one gets no other. As in Kafka, which processes one request of a connection
+/// at a time; responses leave in order in any case.
 const NON_PRODUCE_IN_FLIGHT_MAX: usize = 1;
 
-/// How long a client may take no byte of an answer while answers take more memory than they should.
+/// How long a client may read no byte of a response while responses take more memory than they should.
 const CROWDED_STALL_MAX: Duration = Duration::from_secs(1);
 
-/// How long a connection that is to be closed must be without a request. A client that is answered without a break looks
-/// elsewhere by itself: it is told that nothing is led here.
+/// A connection that is being closed must have no request in flight for this long. A client that sends one request
+/// after another moves away by itself: its responses say that this broker leads nothing.
 const QUIET: Duration = Duration::from_millis(20);
 
-/// How long a client that has just come may take to ask something before the node stops. franz-go takes the end of a
-/// connection on which it has had no answer for a mistake in its configuration, and gives its records up.
+/// How long a new client may take for its first request before the node closes its connection on shutdown. franz-go
+/// treats the end of a connection without any response as a configuration error, and fails its records.
 const FIRST_REQUEST_WAIT: Duration = Duration::from_secs(1);
 
-/// How long a client may take to hang up once it has been told that nothing more comes. What it has sent meanwhile is
-/// taken off the socket: otherwise the system would reset the connection, and the last answers with it.
+/// How long a client may take to hang up after the node has shut down its side of the connection. Bytes that it still
+/// sends are read and dropped: otherwise the system would reset the connection, and the last responses would be lost.
 const HANG_UP_WAIT: Duration = Duration::from_millis(500);
 
 /// What all client connections of a node share.
 #[derive(Clone, Debug)]
 pub struct ClientSettings {
-    /// Kafka's `socket.request.max.bytes`: the longest frame, and the most that one connection may have under way.
+    /// Kafka's `socket.request.max.bytes`: the longest frame, and the most bytes of requests that one connection may
+    /// have in flight.
     pub request_bytes_max: usize,
     /// Kafka's `connections.max.idle.ms`.
     pub idle_max: Duration,
-    /// How long a client may take no byte of what it is sent.
+    /// How long a client may read no byte of a response.
     pub stall_max: Duration,
-    /// The memory of requests under way, all connections together (Kafka's `queued.max.request.bytes`).
+    /// The memory of requests in flight, all connections together (Kafka's `queued.max.request.bytes`).
     pub budget: Budget,
-    /// The memory of answers that clients have not taken, all connections together.
+    /// The memory of responses that clients have not read, all connections together.
     pub answers: Answers,
 }
 
-/// What connections tell the driver. Of one connection: first `Connected`, last `Disconnected`.
+/// Events of connections for the driver. Of each connection: first `Connected`, last `Disconnected`.
 #[derive(Debug)]
 pub enum ClientEvent {
-    /// A client is there.
+    /// A client has connected.
     Connected(ConnectionId, ReplyQueue),
-    /// It asks something. What is held is to be dropped once core has taken it.
+    /// It sends a request. The driver drops the permits once core has taken it.
     Request(Box<ClientRequest>, Option<Held>),
-    /// It is gone.
+    /// Its connection is closed.
     Disconnected(ConnectionId),
 }
 
-/// Where the driver puts what a connection is to do.
+/// The queue of a connection's responses.
 ///
-/// It never has to wait: a connection has room for an answer to every request that it lets be under way.
+/// Sending never waits: the queue has room for a response to every request that may be in flight.
 #[derive(Clone, Debug)]
 pub struct ReplyQueue(mpsc::Sender<Reply>);
 
@@ -95,7 +96,7 @@ enum Reply {
         response: Box<Response>,
     },
     Close,
-    /// Close once nothing is asked.
+    /// Close once no request is in flight.
     Finish,
 }
 
@@ -110,15 +111,14 @@ impl ReplyQueue {
         self.put(Reply::Close);
     }
 
-    /// Closes the connection in good order: once what has been asked is answered, and whoever has just come has had an
-    /// answer to something.
+    /// Closes the connection once its requests are answered, and a new client has had at least one response.
     pub fn finish(&self) {
         self.put(Reply::Finish);
     }
 
     fn put(&self, reply: Reply) {
         match self.0.try_send(reply) {
-            // A connection that has ended needs no answer.
+            // A connection that has ended needs no response.
             Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
             Err(mpsc::error::TrySendError::Full(_)) => {
                 panic!("a request was answered more than once")
@@ -127,7 +127,7 @@ impl ReplyQueue {
     }
 }
 
-/// One connection's place in the node.
+/// The context of one connection.
 #[derive(Debug)]
 pub struct ClientContext {
     /// Its number.
@@ -147,21 +147,21 @@ pub struct ClientContext {
 enum Ended {
     /// The client hung up.
     Closed,
-    /// The client asked nothing for too long.
+    /// The client sent no request for too long.
     Idle,
-    /// Its bytes were no frame.
+    /// Its bytes were not a valid frame.
     Frame(FrameError),
-    /// Its frame was no request.
+    /// Its frame was not a valid request.
     Refused(RequestError),
     /// Its request was of an API that can be read, but that clients are not told of.
     NotServed(ApiKey),
-    /// Core had it closed.
+    /// Core closed it.
     ByBroker,
-    /// The socket failed, or the client stood still.
+    /// The socket failed, or the client stalled.
     Io(io::Error),
-    /// A response could not be said in the version of its request: a mistake of ours.
+    /// A response could not be encoded in the version of its request: a bug.
     Unencodable(EncodeError),
-    /// The node stops, and nothing was asked any more.
+    /// The node stops, and no request was in flight.
     Finished,
     /// The node stops.
     NodeStops,
@@ -207,7 +207,7 @@ pub async fn serve_client<S: AsyncRead + AsyncWrite>(stream: S, context: ClientC
             tracing::debug!(client = %context.host, reason = %ended, "a client's connection ended");
         }
     }
-    // When the driver is gone there is nobody left to tell.
+    // Where the driver has ended, nothing needs the event.
     let _ = context
         .driver
         .send(ClientEvent::Disconnected(context.id))
@@ -235,7 +235,8 @@ async fn serve_requests<S: AsyncRead + AsyncWrite>(
         }
         ended = &mut reading => {
             if let Ended::Refused(_) | Ended::NotServed(_) | Ended::Frame(_) = ended {
-                // What came before is answered. The reader has dropped its end, so the writer ends by itself.
+                // The requests before the end are answered. The reader has dropped its end, so the writer ends by
+                // itself.
                 let _ = timeout(context.settings.stall_max, writing).await;
             }
             ended
@@ -249,20 +250,20 @@ struct Pending {
     number: u64,
     correlation_id: i32,
     api_version: i16,
-    /// The response, where it was known without asking core.
+    /// The response, where it needs no input to core.
     known: Option<Box<Response>>,
-    /// It asks what can be asked, as the first request of a connection does.
+    /// It is an ApiVersions request, as the first of a connection is.
     is_api_versions: bool,
     _held: Held,
 }
 
-/// What a request under way takes of its connection's and its node's bounds.
+/// The permits of a request in flight, of its connection's and its node's limits.
 #[derive(Debug)]
 pub struct Held {
     _in_flight: OwnedSemaphorePermit,
     _connection_bytes: OwnedSemaphorePermit,
     _node_bytes: OwnedSemaphorePermit,
-    /// What all but a producer's has besides, until its answer is written.
+    /// The additional permit of all requests but Produce, until the response is written.
     non_produce: Option<OwnedSemaphorePermit>,
 }
 
@@ -318,7 +319,7 @@ async fn read_frame<R: AsyncRead + Unpin>(
     let length = loop {
         match timeout(settings.idle_max, reader.next_length()).await {
             Ok(length) => break length.map_err(Ended::Frame)?,
-            // A client that waits for an answer is not idle. One slot is this very request's.
+            // A client that waits for a response is not idle. One slot is reserved for the request that is being read.
             Err(_) if slots.available_permits() + 1 < IN_FLIGHT_MAX => {}
             Err(_) => return Err(Ended::Idle),
         }
@@ -335,7 +336,7 @@ async fn read_frame<R: AsyncRead + Unpin>(
     }
 }
 
-/// Hands one request to core, or answers it where there is nothing to ask core.
+/// Passes one request to core, or answers it here.
 async fn take_request(
     frame: &Bytes,
     number: u64,
@@ -371,7 +372,7 @@ async fn take_request(
         held.non_produce = Some(acquire(non_produce, 1).await);
     }
     let examined = examine_produced(&mut body, header.api_version);
-    // A request without a response takes its memory along.
+    // A request without a response gives its permits to the driver.
     let taken_along = if !body.has_response() {
         Some(held)
     } else {
@@ -402,7 +403,7 @@ async fn take_request(
         .map_err(|_| Ended::NodeStops)
 }
 
-/// Takes the records out of a produce request and says what they are, partition by partition.
+/// Takes the records out of a produce request and examines them, partition by partition.
 fn examine_produced(body: &mut Request, api_version: i16) -> Vec<Result<Examined, RecordError>> {
     let Request::Produce(produce) = body else {
         return Vec::new();
@@ -437,7 +438,7 @@ async fn write_responses<W: AsyncWrite + Unpin>(
     loop {
         if let Some(ended) = collect(&mut outbox, &mut pending, &mut replies).await {
             if let Ended::Finished = ended {
-                // A client that has hung up already has nothing to be told.
+                // A client that has hung up already needs no end of stream.
                 let _ = write.shutdown().await;
             }
             return ended;
@@ -462,7 +463,7 @@ async fn write_responses<W: AsyncWrite + Unpin>(
     }
 }
 
-/// Waits for something new and takes all there is. Tells when there is nothing left to wait for.
+/// Waits for new entries and responses and takes all of them. Returns when no more can come.
 async fn collect(
     outbox: &mut Outbox,
     pending: &mut mpsc::Receiver<Pending>,
@@ -499,17 +500,17 @@ async fn collect(
 struct Outbox {
     /// In the order of the requests.
     awaited: VecDeque<Pending>,
-    /// Responses that came before it was their turn, or before the reader said that they are awaited.
+    /// Responses that came before their turn, or before the reader registered their request.
     early: BTreeMap<u64, Box<Response>>,
     reader_ended: bool,
-    /// The connection is to be closed once nothing is asked.
+    /// The connection closes once no request is in flight.
     finishing: bool,
-    /// Something was answered besides what can be asked.
+    /// A request other than ApiVersions has been answered.
     has_served: bool,
 }
 
 impl Outbox {
-    /// How long nothing must be asked before a connection that is to be closed is closed.
+    /// How long a connection that is being closed must have no request in flight.
     const fn quiet_time(&self) -> Duration {
         if self.has_served {
             QUIET
@@ -625,7 +626,7 @@ mod tests {
             decode_response(key, version, &frame.into()).unwrap()
         }
 
-        /// The client sees the end of the connection, and core hears of it.
+        /// The client sees the end of the connection, and core gets its input.
         async fn ends(mut self) {
             let mut rest = Vec::new();
             let _ = timeout(SOON, self.client.read_to_end(&mut rest))

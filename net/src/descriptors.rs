@@ -1,22 +1,22 @@
-//! File descriptors: how many there are, and who may have them.
+//! File descriptors: how many there are, and how they are shared out.
 //!
-//! Every connection and every open file is one, and a process that has none left can do nothing that it had not begun. So
-//! they are shared out before anybody asks: **files first, then peers, then clients.** The store keeps no more files open
-//! than its share; a connection that comes when all of its kind are taken is closed at once, so that whoever
-//! connects, however often, takes no descriptor from the log or from the other brokers.
+//! Every connection and every open file is one, and a process without free ones can open nothing. So they are divided
+//! at the start: **files first, then peers, then clients.** The store keeps no more files open than its share; a
+//! connection above the share of its kind is closed at once, so that clients, however many connect, take no descriptor
+//! from the log or from the other brokers.
 //!
-//! What another process takes of the system's own table, or memory that the system has not, no share prevents: then an
-//! operation fails, and is tried again ([`varve_core::store::DiskError::OutOfResources`]).
+//! No share helps where other processes fill the system's own table, or the system has no memory: then an operation
+//! fails, and is retried ([`varve_core::store::DiskError::OutOfResources`]).
 
 use std::fmt;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// What a node has open whatever it does: its runtime, its listeners, its journal, and what is read or removed at the
-/// moment.
+/// The descriptors that every node needs: its runtime, its listeners, its journal, and files that are being read or
+/// removed.
 const OWN: u64 = 64;
 
-/// A node with fewer descriptors than this serves nobody.
+/// A node does not start with fewer descriptors than this.
 const NODE_MIN: u64 = 128;
 
 /// More open files than this are of no use.
@@ -25,7 +25,7 @@ const OPEN_FILES_MAX: u64 = 8192;
 /// More connections of peers than this are a mistake.
 const PEERS_MAX: u64 = 1024;
 
-/// How many descriptors one node may use, and what for.
+/// The descriptors that one node may use, by kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Descriptors {
     /// Files of partitions that the store keeps open. While these are synced for a commit and a checkpoint, others may take
@@ -57,7 +57,7 @@ impl fmt::Display for TooFew {
 impl std::error::Error for TooFew {}
 
 impl Descriptors {
-    /// Shares out what the process may have among so many nodes in it.
+    /// The share of one of `nodes` nodes in a process with this limit.
     ///
     /// # Errors
     /// [`TooFew`].
@@ -80,8 +80,7 @@ impl Descriptors {
     }
 }
 
-/// Raises the limit of open files to what the process may have (the soft limit to the hard one), as a JVM does. Returns
-/// the limit that holds then.
+/// Raises the soft limit of open files to the hard limit, as a JVM does. Returns the resulting limit.
 #[must_use]
 pub fn raise_limit() -> u64 {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);

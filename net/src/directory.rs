@@ -1,8 +1,8 @@
-//! Log directories that no node uses: making them, and giving up what is damaged in them.
+//! Offline operations on log directories: formatting them, and giving up damaged records in them.
 //!
-//! A directory is formatted once. Founding a cluster is explicit, by whoever sets it up; every other directory is
-//! made to join one, so a node whose disk was lost comes back as a learner of its own cluster and founds no second
-//! one (counter-example 5).
+//! A directory is formatted once. The operator forms a cluster explicitly; every other directory is formatted to join
+//! one, so a node whose disk was lost comes back as a learner of its own cluster and does not form a second one
+//! (counter-example 5).
 
 use std::ops::Range;
 
@@ -14,8 +14,7 @@ use varve_core::store::{
 };
 use varve_core::time::Instant;
 
-/// Makes an empty directory one that a node can start on, and that joins the cluster which the node finds through
-/// its bootstrap addresses.
+/// Formats an empty directory for a node that joins the cluster of its bootstrap addresses.
 ///
 /// # Errors
 /// [`OpenError`].
@@ -34,9 +33,9 @@ pub fn format_to_join<D: Disk>(
     )
 }
 
-/// Makes an empty directory that of the first node of a new cluster: its metadata quorum is this node alone.
+/// Formats an empty directory for the first node of a new cluster: its metadata quorum is this node alone.
 ///
-/// The cluster's id is written last, so that a format which was cut short is done again.
+/// The cluster's id is written last, so that an interrupted format is repeated.
 ///
 /// # Errors
 /// [`OpenError::AlreadyFormatted`] where the directory belongs to a cluster or is about to join one.
@@ -87,18 +86,18 @@ pub struct Damage {
     pub partition: TopicPartition,
     /// The ranges whose records are damaged or missing, ascending.
     pub holes: Vec<Range<Offset>>,
-    /// Other voters of the partition, as this directory knows them: they may have what is missing here.
+    /// Other voters of the partition, as this directory knows them: they may have the missing records.
     pub others: Vec<Voter>,
 }
 
 /// Why a loss cannot be accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AcceptError {
-    /// The directory cannot be opened, or does not take the word.
+    /// The directory cannot be opened or written.
     Open(OpenError),
     /// Nothing is damaged in this partition, or it is not here.
     NotDamaged(TopicPartition),
-    /// Others may have what is missing: once they are linked, it is filled.
+    /// Other voters may have the missing records: once they are linked, the hole is filled.
     OthersMayHaveIt(Damage),
 }
 
@@ -108,7 +107,7 @@ impl From<OpenError> for AcceptError {
     }
 }
 
-/// What is known to be damaged in a directory.
+/// The known damage in a directory.
 ///
 /// # Errors
 /// [`OpenError`].
@@ -121,7 +120,7 @@ pub fn damage<D: Disk>(
     Ok(damage_in(&recovered))
 }
 
-/// Gives up for good what is damaged in partitions of which this directory has the only copy: reads pass over it.
+/// Permanently gives up damaged records of partitions of which this directory has the only replica: reads skip them.
 /// Returns what was given up.
 ///
 /// # Errors
@@ -227,7 +226,7 @@ mod tests {
         StoreOptions {
             journal_file_bytes: 1 << 20,
             journal_files: 1,
-            // Straight to the segment: the journal does not make the damage good.
+            // Straight to the segment: the journal cannot repair the damage.
             direct_append_bytes_min: 1,
             reserve_bytes: 0,
             ..StoreOptions::default()
@@ -268,7 +267,7 @@ mod tests {
             flush: Flush::Commit,
             roll: Roll::default(),
         };
-        // The group behind the append says that it was durable: damage is no torn tail.
+        // The group commit behind the append proves that it was durable: the damage is not a torn tail.
         let vote = OrderKind::StoreVote(Vote::default());
         for (seq, kind) in (1..).zip([OrderKind::Create { voters }, append, vote]) {
             let order = Order {

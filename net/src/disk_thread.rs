@@ -1,11 +1,11 @@
 //! The threads that serve one log directory.
 //!
-//! One *writer* drains every order that waits, executes them all, syncs once and reports once: the group commit
-//! that durable acknowledgements live on. The sync runs outside the store's lock, so queries go on meanwhile on
-//! threads of their own, and so do checkpoints.
+//! One *writer* takes all queued orders, executes them, syncs once and reports once: the group commit for durable
+//! acknowledgements. The sync runs outside the store's lock, so queries and checkpoints go on meanwhile on threads of
+//! their own.
 //!
-//! Nothing here decides anything. A disk that fails is reported, once, and not used again; a disk that is full is
-//! asked now and then whether it still is, and what finds no descriptor is tried again.
+//! Nothing is decided here. A failed disk is reported once, and not used again; a full disk is checked periodically for
+//! room, and an order that finds no descriptor is retried.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -34,41 +34,40 @@ const QUERIES_MAX: usize = 4096;
 /// Threads that answer queries: they mostly wait for the page cache, and sometimes for the disk.
 const QUERY_THREADS: usize = 2;
 
-/// Bytes of records in orders that no thread has executed yet, beyond which clients are not listened to. Requests
-/// that wait for an answer are bounded by their connections; those with `acks=0` wait for none and only by this.
+/// With this many bytes of records in queued orders, events of clients are not taken. Requests that wait for a response
+/// are bounded by their connections; those with `acks=0` are bounded only by this.
 const ORDER_BYTES_MAX: usize = 256 << 20;
 
-/// Bytes of records that answers to queries should hold until whoever asked has taken them. Each answer is given
-/// its share of what is left, so that many slow readers are served in smaller pieces instead of keeping others
-/// waiting.
+/// The bytes of records that answers to queries should hold until their readers have taken them. Each answer gets a
+/// share of what is left, so that many slow readers get smaller answers and do not delay others.
 const READ_BYTES_MAX: usize = 256 << 20;
 
-/// What one answer may take of what is left.
+/// One answer may take this fraction of what is left.
 const READ_SHARE: usize = 8;
 
-/// What every answer may take, whatever is left.
+/// Every answer may take this many bytes, whatever is left.
 const READ_BYTES_MIN: usize = 64 << 10;
 
-/// How often a disk that has refused an append is asked whether it has room; what finds no descriptor then is refused
+/// How often a disk that has refused an append is checked for room; an order that finds no descriptor then is refused
 /// again.
 const SPACE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What the writer is asked to do.
+/// A job for the writer.
 #[derive(Debug)]
 enum Job {
     Orders(Vec<Order>, InUse),
     Join(ClusterId),
-    /// Time has passed, or something besides orders waits for a commit.
+    /// Time has passed, or a change other than an order waits for a commit.
     Tick,
     Close(oneshot::Sender<()>),
 }
 
-/// What the threads report.
+/// A report of the threads.
 #[derive(Debug)]
 pub enum DiskReport {
     /// Orders are done.
     Stored(Vec<Completion>),
-    /// The directory refuses to go on.
+    /// The directory has failed and is offline.
     Failed(StoreFailure),
     /// The disk has room again.
     SpaceReturned,
@@ -78,7 +77,7 @@ pub enum DiskReport {
     HolesFound(TopicPartition, Vec<Range<Offset>>),
 }
 
-/// Memory that is in use until it is dropped.
+/// Bytes that count as in use until this is dropped.
 #[derive(Debug)]
 struct InUse {
     bytes: usize,
@@ -101,7 +100,7 @@ impl Drop for InUse {
     }
 }
 
-/// Records that were read from disk, and the memory that they take for as long as anybody holds a slice of them.
+/// Records that were read from disk, counted as in use for as long as a slice of them exists.
 struct Read {
     records: Bytes,
     _in_use: InUse,
@@ -113,7 +112,7 @@ impl AsRef<[u8]> for Read {
     }
 }
 
-/// The driver's end of the threads. What does not fit into their queues waits here, in order.
+/// The driver's handle to the threads. Orders and queries that do not fit into their queues wait here, in order.
 #[derive(Debug)]
 pub struct DiskHandle {
     jobs: mpsc::Sender<Job>,
@@ -163,13 +162,13 @@ impl DiskHandle {
             && self.ordered.load(Ordering::Relaxed) < ORDER_BYTES_MAX
     }
 
-    /// Remembers the cluster that the directory has joined.
+    /// Stores the id of the cluster that the node has joined.
     pub fn join(&mut self, cluster: ClusterId) {
-        // Said again at the next start where the queue is full or the disk fails.
+        // Repeated at the next start where the queue is full or the disk fails.
         let _ = self.jobs.try_send(Job::Join(cluster));
     }
 
-    /// Tells the threads that time has passed, and hands over what waits.
+    /// Ticks the threads, and passes them the waiting orders and queries.
     pub fn tick(&mut self) {
         self.order(&mut Vec::new());
         self.push_queries();
@@ -191,7 +190,8 @@ impl DiskHandle {
             ..
         } = self;
         drop((jobs, queries));
-        // Nothing is ever sent: the threads end, the store is dropped, and its directory can be opened again.
+        // Nothing is ever sent: this returns when the threads have ended and the store is dropped, so its directory can
+        // be opened again.
         let _ = gone.await;
     }
 
@@ -214,7 +214,7 @@ struct Shared<D: Disk> {
     clock: Clock,
     /// Bytes of records that were read and are still held.
     read: Arc<AtomicUsize>,
-    /// Dropped behind the store, which the order of these fields says.
+    /// Dropped after the store, by the order of these fields.
     _gone: oneshot::Sender<()>,
 }
 
@@ -224,8 +224,8 @@ impl<D: Disk> fmt::Debug for Shared<D> {
     }
 }
 
-/// Starts the threads of a store. Their reports are at most two an order, one a query and one a hole, so that the
-/// channel is bounded by what the driver has asked for, and by the damage that is not known yet.
+/// Starts the threads of a store. They send at most two reports per order, one per query and one per hole, so that the
+/// channel is bounded by the driver's own orders and queries, and by the undetected damage.
 pub fn start<D>(
     name: &str,
     store: LogStore<D>,
@@ -277,13 +277,13 @@ where
         },
     );
     let scrubber = Arc::clone(&shared);
-    // A weak one: the writer ends when nobody can ask it for anything, and this worker with the writer.
+    // A weak sender: the writer ends when its last strong sender is dropped, and this worker with it.
     let waker = jobs.downgrade();
     rt::spawn_worker(format!("{name}-scrub"), scrub_queue, 1, move |tickets| {
         for ticket in tickets.drain(..) {
             scrubber.run_scrub(&ticket);
             if let Some(waker) = waker.upgrade() {
-                // What was found waits for a commit, and the next step for its time.
+                // Found holes wait for a commit, and the next step for its time.
                 wake(&waker);
             }
         }
@@ -309,7 +309,7 @@ where
     }
 }
 
-/// Has the writer look at what is due.
+/// Wakes the writer to do what is due.
 fn wake(jobs: &mpsc::Sender<Job>) {
     // A full queue wakes it without this.
     let _ = jobs.try_send(Job::Tick);
@@ -326,7 +326,7 @@ impl<D: Disk> Shared<D> {
     }
 
     fn report(&self, report: DiskReport) {
-        // Without a driver there is nobody to tell: the node has stopped.
+        // Without a driver the node has stopped, and needs no report.
         let _ = self.reports.send(report);
     }
 
@@ -362,7 +362,7 @@ impl<D: Disk> Shared<D> {
         }
     }
 
-    /// Answers a query. Returns whether it has left something to commit.
+    /// Answers a query. Returns whether there is a change to commit.
     fn answer(&self, query: &Query) -> bool {
         let mut query = query.clone();
         if let QueryKind::Read { bytes_max, .. } = &mut query.kind {
@@ -374,7 +374,7 @@ impl<D: Disk> Shared<D> {
             examined = true;
             result = match self.examine(query.replica, range) {
                 Some(hole) => QueryResult::Failed(ReadError::Hole(hole)),
-                // The damage has gone, or is not what is asked for.
+                // The damage is repaired, or outside the query's range.
                 None => match self.store().query(&query) {
                     QueryResult::Failed(ReadError::Hole(_)) => {
                         QueryResult::Failed(ReadError::Unavailable)
@@ -399,7 +399,7 @@ impl<D: Disk> Shared<D> {
     }
 }
 
-/// How much of what it asks for an answer may take, while so much is held by others.
+/// How many of the requested bytes an answer may take, while others hold `held`.
 fn share_of(held: usize, asked: u32) -> u32 {
     let share = READ_BYTES_MAX.saturating_sub(held) / READ_SHARE;
     let share = share.max(READ_BYTES_MIN);
@@ -414,9 +414,9 @@ struct Writer<D: Disk> {
     scrubs: mpsc::Sender<ScrubTicket<D>>,
     /// The directory is offline, and that has been reported.
     failed: bool,
-    /// An append was refused, or the disk asked again, at this time.
+    /// When an append was refused, or the disk was last checked for room.
     refused_at: Option<Instant>,
-    /// The memory of orders that may wait in the store for a descriptor.
+    /// The bytes of orders that may wait in the store for a descriptor.
     postponed: Vec<InUse>,
 }
 
@@ -452,7 +452,7 @@ impl<D: Disk> Writer<D> {
             self.scrub();
         }
         for done in closing {
-            // Whoever waited may have given up.
+            // The receiver may have been dropped.
             let _ = done.send(());
         }
     }
@@ -474,7 +474,7 @@ impl<D: Disk> Writer<D> {
         }
     }
 
-    /// Tries again what has found no descriptor or no memory.
+    /// Retries orders that have found no descriptor or no memory.
     fn retry(&mut self, written: &mut Vec<Completion>) {
         if !self.shared.store().is_short_of_resources() {
             return;
@@ -496,7 +496,7 @@ impl<D: Disk> Writer<D> {
         }
     }
 
-    /// One group commit: the sync waits for the disk while the store is free for queries.
+    /// One group commit: the sync runs while the store is unlocked for queries.
     fn commit(&mut self, forced: bool) {
         if self.failed {
             return;
@@ -534,7 +534,7 @@ impl<D: Disk> Writer<D> {
         }
         let begun = self.shared.write().begin_checkpoint();
         if let Some(ticket) = self.check(begun).flatten() {
-            // There is room: the store begins no checkpoint while one is under way.
+            // There is room: the store begins no checkpoint while one is running.
             let sent = self.checkpoints.try_send(ticket);
             assert!(sent.is_ok(), "one checkpoint is under way at a time");
         }
@@ -548,7 +548,7 @@ impl<D: Disk> Writer<D> {
         }
         let begun = self.shared.write().begin_scrub(now);
         if let Some(ticket) = begun {
-            // There is room: the store begins no step while one is under way.
+            // There is room: the store begins no step while one is running.
             let sent = self.scrubs.try_send(ticket);
             assert!(sent.is_ok(), "one step of the scrub is under way at a time");
         }
@@ -574,7 +574,7 @@ impl<D: Disk> Writer<D> {
         }
     }
 
-    /// Takes an outcome apart, and reports the end of the directory, once.
+    /// Unpacks a result, and reports a failed directory once.
     fn check<T>(&mut self, outcome: Result<T, StoreFailure>) -> Option<T> {
         let failure = match outcome {
             Ok(value) => return Some(value),

@@ -1,10 +1,10 @@
-//! Frames: Kafka's four bytes of length and what they announce.
+//! Frames: Kafka's four bytes of length, and as many bytes of content.
 //!
-//! Reading trusts nothing: a length is only a claim, so memory is taken as bytes arrive, from a [`Budget`] that
-//! the whole node shares: 16 KiB at first, then never more than twice what has arrived. Writing takes a list of segments and hands
-//! them to the socket as they are, so records are never copied.
+//! Reading trusts no length: memory is allocated as bytes arrive, from a [`Budget`] that the whole node shares: 16 KiB
+//! at first, then never more than twice what has arrived. Writing takes a list of segments and hands them to the socket
+//! as they are, so records are never copied.
 //!
-//! What the bytes mean is for [`crate::connection`] and [`crate::peer_link`].
+//! [`crate::connection`] and [`crate::peer_link`] decode the content.
 
 #[cfg(any(test, fuzzing))]
 pub mod property;
@@ -27,16 +27,16 @@ pub const LENGTH_SIZE: usize = 4;
 /// What an idle connection keeps allocated for reading.
 const BUFFER_SIZE: usize = 8 * 1024;
 
-/// The first allocation for a frame that says it is longer than this.
+/// The first allocation for a frame whose length is greater than this.
 const FIRST_ALLOCATION: usize = 16 * 1024;
 
-/// How often a writer that stands still is asked how long it may.
+/// How often the limit of a stalled write is checked again.
 const STALL_STEP: Duration = Duration::from_secs(1);
 
 /// The most segments handed to the socket in one call.
 const SLICES_MAX: usize = 64;
 
-/// The memory that requests under way may take, all connections of a node together.
+/// The memory of requests in flight, all connections of a node together.
 #[derive(Clone, Debug)]
 pub struct Budget {
     bytes: Arc<Semaphore>,
@@ -73,7 +73,7 @@ impl Budget {
 pub struct Frame {
     /// The bytes: an allocation of their own, so that keeping a slice of them keeps nothing else.
     pub bytes: Bytes,
-    /// What they took of the budget.
+    /// Their part of the budget.
     pub permit: OwnedSemaphorePermit,
 }
 
@@ -82,7 +82,7 @@ pub struct Frame {
 pub enum FrameError {
     /// The length is negative or above the limit.
     Length {
-        /// What the frame says.
+        /// The length of the frame.
         length: i32,
         /// The limit, inclusive.
         limit: usize,
@@ -119,7 +119,7 @@ impl From<io::Error> for FrameError {
     }
 }
 
-/// Takes frames from a stream.
+/// Reads frames from a stream.
 #[derive(Debug)]
 pub struct FrameReader<R> {
     reader: R,
@@ -167,7 +167,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
     }
 
-    /// The bytes of a frame whose length [`FrameReader::next_length`] has told.
+    /// The bytes of a frame whose length [`FrameReader::next_length`] has returned.
     ///
     /// # Errors
     /// [`FrameError`], after which the stream is of no more use.
@@ -219,10 +219,10 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 }
 
-/// Answers that are on their way to clients, all connections of a node together.
+/// Responses that clients have not read, all connections of a node together.
 ///
-/// What an answer takes is known only when it is there, so nothing waits for room here: where clients that do not take
-/// their answers hold more than the bound, they are given less time.
+/// The size of a response is known only once it exists, so nothing waits for room here: while unread responses exceed
+/// the bound, clients get less time to read theirs.
 #[derive(Clone, Debug)]
 pub struct Answers {
     bytes: Arc<AtomicUsize>,
@@ -230,7 +230,7 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// None, with room for this many bytes.
+    /// No responses, with this bound in bytes.
     #[must_use]
     pub fn new(bytes_max: usize) -> Self {
         Self {
@@ -239,7 +239,7 @@ impl Answers {
         }
     }
 
-    /// Takes account of an answer until the result is dropped.
+    /// Counts a response until the result is dropped.
     #[must_use]
     pub fn hold(&self, bytes: usize) -> HeldAnswer {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -249,14 +249,14 @@ impl Answers {
         }
     }
 
-    /// Whether they take more than they should.
+    /// Whether they exceed the bound.
     #[must_use]
     pub fn are_crowded(&self) -> bool {
         self.bytes.load(Ordering::Relaxed) > self.bytes_max
     }
 }
 
-/// An answer that is on its way.
+/// A response that is not read completely.
 #[derive(Debug)]
 pub struct HeldAnswer {
     bytes: usize,
@@ -269,11 +269,11 @@ impl Drop for HeldAnswer {
     }
 }
 
-/// Writes segments one after the other, and leaves none in a buffer. A reader may be slow, but not stand still: some
-/// bytes must move within `stall_max`, which is asked again while none does.
+/// Writes segments one after the other, and flushes them. A reader may be slow, but not stall: some bytes must move
+/// within `stall_max`, which is evaluated again while none do.
 ///
 /// # Errors
-/// Those of the socket, and [`io::ErrorKind::TimedOut`] when the reader stood still.
+/// Those of the socket, and [`io::ErrorKind::TimedOut`] when the reader stalled.
 pub async fn write_segments<W: AsyncWrite + Unpin>(
     writer: &mut W,
     segments: &mut VecDeque<Bytes>,
@@ -295,7 +295,7 @@ pub async fn write_segments<W: AsyncWrite + Unpin>(
     with_stall_limit(&stall_max, writer.flush()).await
 }
 
-/// Waits for a step of writing until it is done or has stood still for too long.
+/// Waits for a step of writing until it is done or has stalled for too long.
 async fn with_stall_limit<T>(
     stall_max: impl Fn() -> Duration,
     step: impl Future<Output = io::Result<T>>,

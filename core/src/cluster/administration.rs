@@ -1,4 +1,4 @@
-//! The requests that only the controller decides, told apart once from those that any broker answers.
+//! The requests that only the controller decides, separated once from those that any broker answers.
 
 use crate::wire::{
     AlterPartitionReassignmentsRequest, ApiError, ApiKey, CreatePartitionsRequest,
@@ -9,7 +9,7 @@ use crate::wire::{
 /// A request of an administrator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AdminRequest {
-    /// Make topics.
+    /// Create topics.
     CreateTopics(CreateTopicsRequest),
     /// Delete topics.
     DeleteTopics(DeleteTopicsRequest),
@@ -31,7 +31,7 @@ impl AdminRequest {
         }
     }
 
-    /// How long its client would wait, in milliseconds.
+    /// Its client's timeout in milliseconds.
     #[must_use]
     pub const fn timeout_ms(&self) -> i32 {
         match self {
@@ -44,7 +44,7 @@ impl AdminRequest {
 }
 
 impl AdminRequest {
-    /// The response that says this of all that is asked.
+    /// The response with this error for everything in the request.
     #[must_use]
     pub fn error_response(&self, version: i16, error: &ApiError) -> Response {
         match self {
@@ -58,8 +58,8 @@ impl AdminRequest {
     }
 }
 
-/// Visits what an administrative response says of each topic, or of each partition where that is what was asked about: the
-/// topic's name, as far as it is known, the error and its words.
+/// Visits the result for each topic in an administrative response, or for each partition where the request is about
+/// partitions: the topic's name, if it is known, the error and its message.
 pub(crate) fn visit_topics(
     response: &mut Response,
     mut visit: impl FnMut(Option<&Str>, &mut ErrorCode, &mut Option<Str>),

@@ -1,15 +1,15 @@
-//! What clients are told of the cluster: Metadata, DescribeCluster, DescribeTopicPartitions, DescribeConfigs and
+//! Responses about the cluster: Metadata, DescribeCluster, DescribeTopicPartitions, DescribeConfigs and
 //! ListPartitionReassignments.
 //!
-//! Three sources, each with its own word: the image says which brokers, topics, replicas and configurations there
-//! are; the leaders' own announcements say who leads and who is in sync; the links say who is heard. A broker that the
-//! controller has fenced but that is heard all the same is told of, and leads what it says that it leads
-//! (counter-example 11): to hide a leader that its quorum follows only keeps clients away from it. Who is heard neither
-//! by the controller nor here, or has been started anew since it said so, leads nothing as far as clients are told.
+//! Three sources: the image has the brokers, topics, replicas and configurations; the leaders' own announcements have
+//! leaders and ISRs; the links know which brokers are alive. A broker that the controller has fenced but that is alive
+//! here is included, and leads what it has announced (counter-example 11): hiding a leader that its quorum follows only
+//! keeps clients away from it. A broker without contact to the controller or to this broker, or that has restarted
+//! since its announcement, is not named as a leader.
 //!
-//! Nothing here decides or waits: whether the image is known to be current is told, and where it is not, a topic that it
-//! lacks may exist all the same. Where topics are to be created for having been asked about, the answer names
-//! them, and tells the client meanwhile what Kafka does: that it should ask again.
+//! Nothing here decides or waits: the caller says whether the image is known to be current; if it is not, a topic that
+//! it lacks may still exist. If topics must be created automatically, the answer lists them, and the response makes the
+//! client retry, as in Kafka.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,8 +42,8 @@ use crate::wire::metadata::{
 };
 use crate::wire::{ErrorCode, Str};
 
-/// What a client may do to a topic where nothing is forbidden, one bit an operation of Kafka's: read, write,
-/// create, delete, alter, describe, describe and alter configurations.
+/// The operations that every client may do on a topic, as there are no ACLs; one bit for each of Kafka's operations:
+/// read, write, create, delete, alter, describe, describe and alter configurations.
 const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
 /// The same for the cluster: create, alter, describe, cluster action, describe and alter configurations,
 /// idempotent write.
@@ -51,33 +51,33 @@ const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
 
 /// What a broker knows beyond the image.
 pub trait ClusterView {
-    /// The latest announcement to lead a partition, or to have led it.
+    /// The latest announcement of a partition, by its leader or by one that has resigned.
     fn leader(&self, partition: TopicPartition) -> Option<&LeaderAndIsr>;
 
-    /// Whether whoever has made that announcement has not been started anew since.
+    /// Whether the incarnation that made that announcement is the latest of its broker.
     fn is_current(&self, partition: TopicPartition) -> bool;
 
-    /// Whether the broker is heard, by this one or by those it hears.
+    /// Whether the broker is alive, as far as this broker knows.
     fn is_alive(&self, broker: BrokerId) -> bool;
 
-    /// Whether the broker has said that its directory is offline.
+    /// Whether the broker's directory is offline, by its last heartbeat.
     fn is_directory_offline(&self, broker: BrokerId) -> bool;
 }
 
-/// From where, and to whom, is answered.
+/// The context of a response: the answering broker's state, and the client's listener.
 #[derive(Clone, Copy)]
 pub struct AnswerContext<'a> {
     /// The image, and the answering broker's own configuration.
     pub configs: Configs<'a>,
-    /// Who leads and who is heard.
+    /// Leaders and live brokers.
     pub view: &'a dyn ClusterView,
-    /// The cluster, once this broker belongs to one.
+    /// The cluster; `None` before this broker has joined one.
     pub cluster: Option<ClusterId>,
     /// The leader of the metadata quorum, where it is known.
     pub controller: Option<BrokerId>,
-    /// The image is known to be current: what it lacks does not exist.
+    /// Whether the image is known to be current, so that what it lacks does not exist.
     pub confirmed: bool,
-    /// The name of the listener that the client came through: it is told those of the same name.
+    /// The name of the listener of the client's connection: the response has the endpoints of that name.
     pub listener: &'a str,
 }
 
@@ -90,16 +90,16 @@ impl std::fmt::Debug for AnswerContext<'_> {
     }
 }
 
-/// An answer to Metadata.
+/// The answer to a Metadata request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MetadataAnswer {
-    /// What the client is told.
+    /// The response to the client.
     pub response: MetadataResponse,
-    /// Topics that do not exist, may exist, and are to be created for having been asked about; without duplicates.
+    /// Topics that do not exist and must be created automatically; without duplicates.
     pub to_create: Vec<Str>,
 }
 
-/// Who leads a partition, as clients are told.
+/// The leader of a partition in a response.
 struct Leadership {
     error_code: ErrorCode,
     leader: BrokerId,
@@ -107,14 +107,14 @@ struct Leadership {
     isr: Vec<BrokerId>,
 }
 
-/// Resources that one DescribeConfigs is told the configurations of: each takes a hundred times what a partition takes in
-/// other answers.
+/// The most resources in one response to DescribeConfigs: each takes a hundred times the bytes of a partition in other
+/// responses.
 const DESCRIBED_RESOURCES_MAX: usize = 5_000;
 
-/// From this version of Metadata on topics can be asked for by id.
+/// From this version of Metadata on topics can be requested by id.
 const BY_ID_FROM: i16 = 12;
 
-/// What clients take for *no broker*.
+/// *No broker* in responses.
 const NO_BROKER: BrokerId = BrokerId(-1);
 
 impl<'a> AnswerContext<'a> {
@@ -137,7 +137,7 @@ impl<'a> AnswerContext<'a> {
             let may_create = request.allow_auto_topic_creation && self.configs.auto_create_topics();
             let mut told = BTreeSet::new();
             let asked = || request.topics.iter().flatten();
-            // Who asks by id is answered by id, and for nothing else.
+            // A request with ids is answered for its ids only.
             let by_id = asked().any(is_by_id);
             for asked in asked().filter(|asked| is_by_id(asked) == by_id) {
                 if !told.insert((asked.topic_id, asked.name.as_ref())) {
@@ -294,8 +294,8 @@ impl<'a> AnswerContext<'a> {
         page.response
     }
 
-    /// Answers DescribeConfigs, for topics and for this broker. Each resource is answered, as in Kafka, however often it
-    /// is named; but no more of them than a broker has the time for.
+    /// Answers DescribeConfigs, for topics and for this broker. Each resource is answered, as in Kafka, however often
+    /// it is named, up to a limit that bounds the time of a step.
     #[must_use]
     pub fn describe_configs(&self, request: &DescribeConfigsRequest) -> DescribeConfigsResponse {
         let results = request
@@ -343,13 +343,13 @@ impl<'a> AnswerContext<'a> {
         self.configs.image
     }
 
-    /// Answers ListPartitionReassignments: of what is named and is not being reassigned nothing is told.
+    /// Answers ListPartitionReassignments: partitions that are named and not being reassigned are left out.
     #[must_use]
     pub fn list_partition_reassignments(
         &self,
         request: &ListPartitionReassignmentsRequest,
     ) -> ListPartitionReassignmentsResponse {
-        // By name, and each of its partitions once, however often they are asked for.
+        // By name, and each of its partitions once, however often they are named.
         let mut asked: BTreeMap<&str, BTreeSet<i32>> = BTreeMap::new();
         for topic in request.topics.iter().flatten() {
             let indexes = asked.entry(&topic.name).or_default();
@@ -384,15 +384,15 @@ impl<'a> AnswerContext<'a> {
         }
     }
 
-    /// Whom administrative requests are sent to. Every broker passes them on, so where the controller is not
-    /// known, or cannot be reached through this listener, this broker will do.
+    /// The broker to which clients send administrative requests. Every broker forwards them, so where the controller is
+    /// not known, or has no endpoint for this listener, it is this broker.
     fn controller_id(&self) -> BrokerId {
         self.controller
             .filter(|&id| self.endpoint_of(id).is_some())
             .unwrap_or_else(|| self.configs.broker.broker())
     }
 
-    /// Whether clients can do anything with it. One that is about to stop is gone once it is not heard any more.
+    /// Whether clients can use a broker. A fenced or stopping one counts only while it is alive.
     fn is_alive(&self, broker: &BrokerImage) -> bool {
         match broker.state {
             BrokerState::Active => true,
@@ -400,7 +400,7 @@ impl<'a> AnswerContext<'a> {
         }
     }
 
-    /// The brokers that are `wanted` and have an endpoint for this client, with that endpoint.
+    /// The brokers that are `wanted` and have an endpoint for this client's listener, with that endpoint.
     fn endpoints(
         &self,
         wanted: impl Fn(&BrokerImage) -> bool,
@@ -419,7 +419,7 @@ impl<'a> AnswerContext<'a> {
         endpoint(&self.image().broker(broker)?.registration, self.listener)
     }
 
-    /// Whether a broker's replicas are of no use: it is gone, or its directory is.
+    /// Whether a broker's replicas are offline: the broker is not alive, or its directory is offline.
     fn is_offline(&self, broker: BrokerId) -> bool {
         self.endpoint_of(broker).is_none()
             || self.view.is_directory_offline(broker)
@@ -429,7 +429,7 @@ impl<'a> AnswerContext<'a> {
                 .is_none_or(|broker| !self.is_alive(broker))
     }
 
-    /// Who leads a partition, as far as this broker can tell.
+    /// The leader of a partition, as far as this broker knows.
     #[must_use]
     pub fn leader(&self, partition: TopicPartition) -> Option<BrokerId> {
         let leads = |id: &BrokerId| {
@@ -516,7 +516,7 @@ impl<'a> AnswerContext<'a> {
             partition: index,
         });
         let mut error_code = leadership.error_code;
-        // Clients learned to tell a missing listener from a missing leader with version 6.
+        // From version 6 on clients distinguish a missing listener from a missing leader.
         if error_code == ErrorCode::ListenerNotFound && api_version < 6 {
             error_code = ErrorCode::LeaderNotAvailable;
         }
@@ -527,7 +527,7 @@ impl<'a> AnswerContext<'a> {
             .copied()
             .filter(|&id| self.is_offline(id))
             .collect();
-        // Version 0 cannot say "offline": it is told of replicas that are there, and that some are not.
+        // Version 0 has no offline replicas: it gets the available ones, and an error for the others.
         if api_version == 0 && !offline.is_empty() {
             replicas.retain(|id| !offline.contains(id));
             isr.retain(|id| !offline.contains(id));
@@ -588,14 +588,14 @@ impl<'a> AnswerContext<'a> {
             .filter(|&id| self.is_offline(id))
             .collect();
         DescribeTopicPartitionsResponsePartition {
-            // As in Kafka, a partition without a leader is described all the same.
+            // As in Kafka, a partition without a leader is described without an error.
             error_code: ErrorCode::None,
             partition_index: index.0,
             leader_id: leadership.leader.0,
             leader_epoch: leadership.leader_epoch.0,
             replica_nodes: numbers(&replicas),
             isr_nodes: numbers(&leadership.isr),
-            // A quorum needs no list of who else may be elected: every voter may, if its log allows it.
+            // A quorum needs no list of eligible leaders: every voter may be elected, if its log is up to date.
             eligible_leader_replicas: Some(Vec::new()),
             last_known_elr: Some(Vec::new()),
             offline_replicas: numbers(&offline),
@@ -648,12 +648,12 @@ impl<'a> AnswerContext<'a> {
 /// A page that is being filled.
 struct Page {
     response: DescribeTopicPartitionsResponse,
-    /// Partitions that still fit.
+    /// How many partitions still fit.
     remaining: usize,
 }
 
 impl Page {
-    /// Whether nothing of the topic fits any more; the next page then starts with it.
+    /// Whether no partition of the topic fits; the next page then starts with it.
     fn is_full(&mut self, next_topic: &str) -> bool {
         if self.response.next_cursor.is_some() {
             return true;
@@ -684,8 +684,8 @@ fn numbers(brokers: &[BrokerId]) -> Vec<i32> {
     brokers.iter().map(|broker| broker.0).collect()
 }
 
-/// What is told of a partition that is being reassigned; `None` where it is not. It is also where nothing but voters that
-/// are not wanted are left, as after a cancellation.
+/// The response for a partition that is being reassigned; `None` where it is not. It also is while voters remain to be
+/// removed, as after a cancellation.
 fn ongoing(
     PartitionIndex(partition_index): PartitionIndex,
     partition: &PartitionImage,
@@ -707,7 +707,7 @@ fn ongoing(
     })
 }
 
-/// Whether a client asks for every topic that there is.
+/// Whether a request is for all topics.
 #[must_use]
 pub fn lists_all_topics(request: &MetadataRequest, api_version: i16) -> bool {
     let topics = request.topics.as_ref();
@@ -718,7 +718,7 @@ fn is_by_id(asked: &MetadataRequestTopic) -> bool {
     asked.topic_id != TopicId::ZERO
 }
 
-/// Whether a topic is asked for by nothing, or by its id in a version that has the field but not the meaning.
+/// Whether a topic has neither name nor id, or an id in a version that has the field but does not support it.
 fn is_invalid(request: &MetadataRequest, api_version: i16) -> bool {
     request.topics.iter().flatten().any(|asked| {
         let by_id = is_by_id(asked);
@@ -726,7 +726,7 @@ fn is_invalid(request: &MetadataRequest, api_version: i16) -> bool {
     })
 }
 
-/// The answer to an unsound request: of nothing but the topics, and of each the same.
+/// The response to an invalid request: only the topics, each with the same error.
 fn refused_metadata(request: &MetadataRequest) -> MetadataResponse {
     let refused = |asked: &MetadataRequestTopic| MetadataResponseTopic {
         error_code: ErrorCode::InvalidRequest,

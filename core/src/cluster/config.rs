@@ -1,12 +1,12 @@
-//! What is configured: which keys there are, which values they take, and which value holds.
+//! Configurations: the keys, their valid values, and which value applies.
 //!
-//! A topic's value is, in this order: what was set for the topic; what was set for the broker that asks, or for
-//! all brokers, under the broker's name for the same thing (dynamically, then in its configuration file); the
-//! default. A broker's is the same without the first. So two brokers with different files may judge a topic
-//! differently, as in Kafka: what holds is what its leader has.
+//! A topic's value is, in this order: the one set for the topic; the one set for this broker, or for all brokers, under
+//! the broker's name for the same key (dynamically, then in its configuration file); the default. A broker's value is
+//! the same without the first. So two brokers with different files may have different values for a topic, as in Kafka:
+//! its leader's values apply.
 //!
-//! Values are text here and in the log, judged when they are set ([`check_topic`]), and read once into a
-//! [`TopicConfig`] for those that decide by them. The keys themselves stand in [`super::config_keys`].
+//! Values are text here and in the log, are checked when they are set ([`check_topic`]), and are parsed once into a
+//! [`TopicConfig`]. The keys themselves are in [`super::config_keys`].
 
 use std::borrow::Cow;
 use std::fmt;
@@ -21,7 +21,7 @@ use crate::record::TimestampType;
 use crate::store::{Flush, StoreOptions};
 use crate::wire::describe_configs as wire;
 
-/// A configuration's type, as DescribeConfigs tells it.
+/// A configuration's type in DescribeConfigs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ConfigType {
     /// `true` or `false`.
@@ -64,7 +64,7 @@ impl ConfigType {
     }
 }
 
-/// Where a value comes from, as DescribeConfigs tells it.
+/// The source of a value in DescribeConfigs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ConfigSource {
     /// Set for the topic.
@@ -93,10 +93,10 @@ impl ConfigSource {
     }
 }
 
-/// Which values a key takes, beyond its type.
+/// The valid values of a key, beyond its type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ValueRule {
-    /// All of its type.
+    /// Every value of the type.
     Any,
     /// A number not below this one.
     AtLeast(i64),
@@ -141,7 +141,7 @@ pub(super) struct TopicKey {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Synonym {
     pub(super) name: &'static str,
-    /// What the broker's number is multiplied with to be the topic's.
+    /// The factor by which the broker's number is multiplied to give the topic's.
     pub(super) factor: i64,
 }
 
@@ -156,14 +156,14 @@ pub(super) struct BrokerKey {
     pub(super) doc: &'static str,
 }
 
-/// Why a configuration is refused, in the words that a client of Kafka expects.
+/// Why a configuration is refused, with Kafka's messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InvalidConfig {
     /// There is no such key for a topic.
     UnknownTopicKey(String),
     /// There is no such key for a broker.
     UnknownBrokerKey(String),
-    /// The value is not one that the key takes.
+    /// The value is not valid for the key.
     Value {
         /// The key.
         key: String,
@@ -206,11 +206,10 @@ impl fmt::Display for InvalidConfig {
 
 impl std::error::Error for InvalidConfig {}
 
-/// Judges all that is set for a topic.
+/// Checks the whole configuration of a topic.
 ///
 /// # Errors
-/// The first key that does not exist, else the first value that its key does not take, else values that do not
-/// go together.
+/// The first unknown key, else the first invalid value, else values that contradict each other.
 pub fn check_topic(config: &ConfigMap) -> Result<(), InvalidConfig> {
     for key in config.keys() {
         if topic_key(key).is_none() {
@@ -230,7 +229,7 @@ pub fn check_topic(config: &ConfigMap) -> Result<(), InvalidConfig> {
     Ok(())
 }
 
-/// What a broker's own configuration file sets, by Kafka's names.
+/// The settings of a broker's configuration file, by Kafka's names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerConfig {
     id: BrokerId,
@@ -238,10 +237,10 @@ pub struct BrokerConfig {
 }
 
 impl BrokerConfig {
-    /// Takes the values of broker `id`'s file. What is not in them has Kafka's default.
+    /// Checks the values of broker `id`'s file. Keys that are not in them have Kafka's defaults.
     ///
     /// # Errors
-    /// The first key that does not exist or value that its key does not take.
+    /// The first unknown key or invalid value.
     pub fn new(id: BrokerId, values: ConfigMap) -> Result<Self, InvalidConfig> {
         for (name, value) in &values {
             let key =
@@ -251,8 +250,8 @@ impl BrokerConfig {
         Ok(Self { id, values })
     }
 
-    /// How much time passes at least between two ticks of a log's clock: as many as are remembered make up
-    /// `producer.id.expiration.ms`. Never less than a second, for every tick is a note that is kept in memory.
+    /// The least time between two ticks of a log's clock: [`TICKS_REMEMBERED`] of them make up
+    /// `producer.id.expiration.ms`. At least a second, since every tick is a note that is kept in memory.
     #[must_use]
     pub fn clock_tick_min(&self) -> Duration {
         let values_of = self.values.get("producer.id.expiration.ms");
@@ -261,7 +260,7 @@ impl BrokerConfig {
         (expiration / TICKS_REMEMBERED).max(Duration::from_secs(1))
     }
 
-    /// Within which time the whole log is read and checked: `log.scrub.interval.ms`; zero: never.
+    /// The time within which the scrub reads and checks the whole log: `log.scrub.interval.ms`; zero: never.
     #[must_use]
     pub fn scrub_interval(&self) -> Duration {
         let values_of = self.values.get("log.scrub.interval.ms");
@@ -272,7 +271,7 @@ impl BrokerConfig {
         )
     }
 
-    /// Whose it is.
+    /// The broker.
     #[must_use]
     pub const fn broker(&self) -> BrokerId {
         self.id
@@ -285,7 +284,7 @@ impl BrokerConfig {
     }
 }
 
-/// A value that holds, and why.
+/// An effective value, and where it comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigEntry {
     /// The key.
@@ -298,47 +297,48 @@ pub struct ConfigEntry {
     pub kind: ConfigType,
     /// Whether it takes a restart to change it.
     pub read_only: bool,
-    /// Every place where it is said, the one that holds first.
+    /// Every place where it is set, the effective one first.
     pub synonyms: Vec<ConfigSynonym>,
     /// What it means.
     pub documentation: &'static str,
 }
 
-/// One place where a value is said.
+/// One place where a value is set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigSynonym {
     /// Under which name.
     pub name: &'static str,
-    /// What is said there.
+    /// The value there.
     pub value: String,
     /// Where.
     pub source: ConfigSource,
 }
 
-/// The configuration as one broker has it: the cluster's metadata over its own file.
+/// The configuration of one broker: the cluster's metadata over its own file.
 #[derive(Clone, Copy, Debug)]
 pub struct Configs<'a> {
-    /// What has been set in the metadata.
+    /// The configurations in the metadata.
     pub image: &'a ClusterImage,
     /// What the broker's file sets.
     pub broker: &'a BrokerConfig,
 }
 
 impl<'a> Configs<'a> {
-    /// What holds for a topic. The answer changes only with the image: keep it, a produce should not ask again.
+    /// The effective configuration of a topic. It changes only with the image: cache it, a produce should not compute
+    /// it again.
     #[must_use]
     pub fn topic(&self, id: TopicId) -> TopicConfig {
         let config = self.image.config(&ConfigResource::Topic(id));
         self.topic_with(config.unwrap_or(&ConfigMap::new()))
     }
 
-    /// What would hold for a topic for which this is set.
+    /// The effective configuration of a topic with this configuration of its own.
     #[must_use]
     pub fn topic_with(&self, config: &ConfigMap) -> TopicConfig {
         TopicConfig::read(&|key| self.topic_value(key, config))
     }
 
-    /// Every configuration of a topic for which this is set, by name.
+    /// Every configuration of a topic with this configuration of its own, by name.
     #[must_use]
     pub fn topic_entries(&self, config: &ConfigMap) -> Vec<ConfigEntry> {
         TOPIC_KEYS
@@ -388,7 +388,7 @@ impl<'a> Configs<'a> {
         self.int("default.replication.factor")
     }
 
-    /// `auto.create.topics.enable`: whether asking for a topic creates it.
+    /// `auto.create.topics.enable`: whether a Metadata request for a topic creates it.
     #[must_use]
     pub fn auto_create_topics(&self) -> bool {
         self.is_true("auto.create.topics.enable")
@@ -400,7 +400,7 @@ impl<'a> Configs<'a> {
         self.is_true("auto.leader.rebalance.enable")
     }
 
-    /// `controlled.shutdown.enable`: whether leadership is handed over before the broker stops.
+    /// `controlled.shutdown.enable`: whether leaderships are transferred before the broker stops.
     #[must_use]
     pub fn controlled_shutdown(&self) -> bool {
         self.is_true("controlled.shutdown.enable")
@@ -418,7 +418,7 @@ impl<'a> Configs<'a> {
         self.int("max.request.partition.size.limit")
     }
 
-    /// `fetch.max.bytes`: the most that one fetch is answered with.
+    /// `fetch.max.bytes`: the limit of bytes in one response to Fetch.
     #[must_use]
     pub fn fetch_max_bytes(&self) -> i32 {
         self.int("fetch.max.bytes")
@@ -449,7 +449,7 @@ impl<'a> Configs<'a> {
             .expect("a default is of its key's type")
     }
 
-    /// What is said under a broker's name of a key, and where, the first being what holds.
+    /// The values that are set under a broker's name of a key, and where; the first applies.
     fn values_of(&self, name: &str) -> Vec<(&'a str, ConfigSource)> {
         let image = self.image;
         let places = [
@@ -500,7 +500,7 @@ impl<'a> Configs<'a> {
                 });
             }
         }
-        // As in Kafka, a default is listed under the first of the broker's names, if it stands there.
+        // As in Kafka, a default is listed under the first of the broker's names, if that has it.
         let first = key.synonyms.first();
         if let Some(key) = first.and_then(|synonym| broker_key(synonym.name))
             && let Some(default) = key.default
@@ -572,12 +572,12 @@ impl Synonym {
     }
 }
 
-/// What holds for a topic, read.
+/// The effective configuration of a topic, parsed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TopicConfig {
-    /// `max.message.bytes`: the largest batch that is taken, in bytes, its header included.
+    /// `max.message.bytes`: the largest accepted batch, in bytes, its header included.
     pub max_message_bytes: u32,
-    /// `max.decompressed.message.bytes`: the largest record that is taken in a compressed batch.
+    /// `max.decompressed.message.bytes`: the largest accepted record in a compressed batch.
     pub max_decompressed_message_bytes: u32,
     /// `min.insync.replicas`, at least 1.
     pub min_insync_replicas: u32,
@@ -620,7 +620,7 @@ pub struct TopicConfig {
 }
 
 impl Default for TopicConfig {
-    /// What holds where nothing is set anywhere.
+    /// Kafka's defaults.
     fn default() -> Self {
         Self::read(&|key| key.default.to_owned())
     }
@@ -631,8 +631,8 @@ impl TopicConfig {
         let text = |name: &str| {
             let key = topic_key(name).expect("this file names keys of the table");
             let value = value(key);
-            // What was judged when it was set is taken as it is. A value that this version would refuse (another
-            // version took it) must not stop a node: the default holds.
+            // Values were checked when they were set. A value that this version would refuse (another version accepted
+            // it) must not stop a node: the default applies.
             match check(key.name, key.kind, key.rule, &value) {
                 Ok(()) => value,
                 Err(_) => key.default.to_owned(),
@@ -677,7 +677,7 @@ impl TopicConfig {
     }
 }
 
-/// A number that was judged before.
+/// A number that has been checked.
 fn number<T: std::str::FromStr>(value: &str) -> T {
     value
         .trim()
@@ -707,7 +707,7 @@ fn items(value: &str) -> impl Iterator<Item = &str> {
     items.filter(move |_| !value.is_empty())
 }
 
-/// What a text says, in letters of either case.
+/// A boolean from text, in letters of either case.
 fn boolean(value: &str) -> Option<bool> {
     [true, false]
         .into_iter()
@@ -730,7 +730,7 @@ fn check(key: &str, kind: ConfigType, rule: ValueRule, value: &str) -> Result<()
         })
     };
     let not_a_number = || refused(format!("Not a number of type {}", kind.name()));
-    // Texts are not trimmed anywhere else, so that a value is stored and shown as it was judged.
+    // Values are not trimmed anywhere else, so that a value is stored and shown as it was checked.
     let trimmed = value.trim();
     let number = match kind {
         ConfigType::Boolean => {

@@ -1,14 +1,14 @@
-//! What the controller decides: which records a request becomes, and what is answered once they are committed.
+//! The controller's decisions: the records for a request, and the answer once they are committed.
 //!
-//! Every plan is made on the image that the metadata log has when everything in it is applied, *its uncommitted
-//! tail included*: a decision builds on what was decided before it, and is undone with it when the log is
-//! truncated. It is records to append, all of them in one batch, and an answer that must not leave before they are
-//! committed. Where there are no records nothing has to change; the answer must all the same wait until what it
-//! was read from is committed.
+//! Every plan is made on the speculative image, with the whole metadata log applied, *its uncommitted tail included*: a
+//! decision builds on earlier decisions, and is undone with them when the log is truncated. A plan has records to
+//! append, all of them in one batch, and an answer that must not be sent before they are committed. A plan without
+//! records changes nothing; its answer must still wait until the image that it was read from is committed.
 //!
-//! Errors are per topic, with Kafka's codes and in the words of its controller.
+//! Errors are per topic, with the codes and messages of Kafka's controller.
 //!
-//! Not decided here: who leads a partition, and the order in which voters change; both are the partition's own.
+//! Not decided here: the leader of a partition, and the order in which voters change; the partition's quorum decides
+//! both.
 
 mod reassignments;
 mod topics;
@@ -26,10 +26,10 @@ use crate::wire::ErrorCode;
 
 pub use topics::{auto_create_request, plan_client};
 
-/// Producer ids that are handed out at once.
+/// The size of a block of producer ids.
 const PRODUCER_ID_BLOCK: i64 = 1000;
 
-/// What a request comes to.
+/// The plan for a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Planned {
     /// To be appended in one batch; nothing to append where there are none.
@@ -39,7 +39,7 @@ pub struct Planned {
 }
 
 impl Planned {
-    /// Nothing changes, and this is the answer.
+    /// A plan that changes nothing and has this answer.
     #[must_use]
     pub const fn nothing(decision: Decision) -> Self {
         Self {
@@ -56,7 +56,7 @@ impl Planned {
     }
 }
 
-/// Why something is refused: Kafka's code and words.
+/// A refusal: Kafka's error code and message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct PlanError {
     code: ErrorCode,
@@ -84,11 +84,11 @@ impl From<InvalidConfig> for PlanError {
     }
 }
 
-/// A broker has started and registers. It is fenced until [`plan_liveness`] finds it fit.
+/// A broker has started and registers. It is fenced until [`plan_liveness`] unfences it.
 ///
-/// Another directory than before means that the earlier one is lost: every partition that wants a replica of
-/// this broker wants it in the new directory. An earlier start of the same directory is refused, and so is a
-/// directory that another broker has.
+/// A different directory than before means that the earlier one is lost: in every target that has this broker, the new
+/// directory replaces it. An earlier incarnation on the same directory is refused, and so is a directory of another
+/// broker.
 #[must_use]
 pub fn plan_registration(image: &ClusterImage, registration: &BrokerRegistration) -> Planned {
     match register(image, registration) {
@@ -162,9 +162,9 @@ fn targets(image: &ClusterImage) -> impl Iterator<Item = (TopicPartition, &[Vote
     }))
 }
 
-/// What is to be recorded of a broker's liveness. `can_unfence` says that its registered start is heard and has caught up
-/// with the metadata, `must_fence` that nothing has been heard of it for the session timeout, or that its directory is
-/// offline. A broker that is stopping stays so until its next start, or until it is gone.
+/// Plans the fencing of a broker. `can_unfence` says that its registered incarnation is alive and has caught up with
+/// the metadata, `must_fence` that its session has timed out, or that its directory is offline. A stopping broker stays
+/// so until its next incarnation, or until it is fenced.
 #[must_use]
 pub fn plan_liveness(
     broker: &BrokerImage,
@@ -191,7 +191,7 @@ pub fn plan_liveness(
     }
 }
 
-/// A broker says that it is about to stop: it is given no new replicas, and nobody hands leadership to it.
+/// A broker begins a controlled shutdown: it is given no new replicas, and no leadership is transferred back to it.
 #[must_use]
 pub fn plan_stop(image: &ClusterImage, broker: BrokerId, incarnation: Incarnation) -> Planned {
     let known = image.broker(broker).filter(|known| {
@@ -203,7 +203,7 @@ pub fn plan_stop(image: &ClusterImage, broker: BrokerId, incarnation: Incarnatio
     }))
 }
 
-/// Leaders report the committed voters of their partitions: what is news, and of partitions that exist, is
+/// Leaders report the committed voters of their partitions: reports that are newer, and of existing partitions, are
 /// recorded.
 #[must_use]
 pub fn plan_voter_reports(image: &ClusterImage, reports: &[VoterReport]) -> Planned {
@@ -229,13 +229,13 @@ pub fn plan_voter_reports(image: &ClusterImage, reports: &[VoterReport]) -> Plan
     )
 }
 
-/// The voters that the metadata log is to have, if others than it is heading for. `leader` is the controller,
-/// `voters` are the committed voters, and `voters_max` is how many there may be.
+/// The target of the metadata log, if it must change. `leader` is the controller, `voters` are the committed voters,
+/// and `voters_max` is their greatest number.
 ///
-/// A voter whose directory is lost is replaced by its broker's new one. The quorum grows as active brokers can be
-/// had, to an odd number, since an even one stops at the same number of failures as the one below it, and is
-/// hit by more. A voter that is merely down is kept: to come back is cheaper than to be replaced, and it may
-/// hold what nobody else does. So is one that has not registered yet: it was there when the cluster was formed.
+/// A voter whose directory is lost is replaced by its broker's new one. The quorum grows with the active brokers, to an
+/// odd number, since an even one tolerates no more failures than the odd one below it, and has more members that can
+/// fail. A voter that is merely down is kept: its return costs less than a replacement, and it may have entries that no
+/// other voter has. So is one that has not registered yet: the cluster was formed with it.
 #[must_use]
 pub fn plan_metadata_quorum(
     image: &ClusterImage,
@@ -252,7 +252,7 @@ pub fn plan_metadata_quorum(
     let mut target: Vec<Voter> = heading_for
         .iter()
         .map(|&voter| match image.broker(voter.broker) {
-            // The leader's directory is there, whatever the image does not say yet.
+            // The leader's directory exists, even if the image does not have it yet.
             Some(broker) if voter != leader => broker.voter(),
             Some(_) | None => voter,
         })
@@ -275,7 +275,7 @@ pub fn plan_metadata_quorum(
     }]
 }
 
-/// A block of producer ids that nobody was given before.
+/// A new block of producer ids.
 #[must_use]
 pub fn plan_producer_ids(image: &ClusterImage) -> Planned {
     let first = image.next_producer_id();

@@ -1,16 +1,15 @@
 //! The cluster's metadata as a value: the fold of a prefix of `__cluster_metadata`.
 //!
-//! Every node that has applied the same prefix has the same image. [`ClusterImage::apply`] is therefore total: a
-//! record that does not fit (a partition of a topic that is gone, a fencing of an earlier start) changes nothing,
-//! on every node alike. Whether a change is *allowed* is decided before its record is written, by
-//! [`super::controller`].
+//! Every node that has applied the same prefix has the same image. [`ClusterImage::apply`] is therefore total: a record
+//! that does not fit (a partition of a deleted topic, a fencing of an earlier incarnation) changes nothing, on every
+//! node alike. Whether a change is *allowed* is decided before its record is written, by [`super::controller`].
 //!
 //! Three sets of voters belong to a partition, and are kept apart (counter-example 3):
 //!
-//! - those of its *creation*, immutable: what a replica without notes takes for its voters;
-//! - the *reported* ones: committed as a note of the partition's own log, told by its leader. A report may be
+//! - the *initial* voters, immutable: those of a replica without voter notes;
+//! - the *reported* voters: committed as a note of the partition's own log, and reported by its leader. A report may be
 //!   old, never wrong;
-//! - the *target*: what the controller desires. The partition's leader goes there, one voter at a time.
+//! - the *target*: the voters that the controller wants. The partition's leader changes to them, one voter at a time.
 //!
 //! An image is cheap to clone: maps, topics and partitions are shared until one side changes them.
 
@@ -29,28 +28,28 @@ const MAGIC: &[u8; 8] = b"varveimg";
 /// The version of the snapshot's layout around its records.
 const SNAPSHOT_VERSION: u8 = 1;
 
-/// All that a prefix of the metadata log says.
+/// The metadata that a prefix of the metadata log builds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClusterImage {
     brokers: Arc<BTreeMap<BrokerId, Arc<BrokerImage>>>,
     topics: Arc<BTreeMap<TopicId, Arc<TopicImage>>>,
     /// Exactly the topics of `topics`, by name.
     names: Arc<BTreeMap<Arc<str>, TopicId>>,
-    /// Of brokers; a topic keeps its own. No map in it is empty.
+    /// Configurations of brokers; a topic has its own. No map in it is empty.
     broker_configs: Arc<BTreeMap<ConfigResource, ConfigMap>>,
     features: Arc<BTreeMap<String, i16>>,
-    /// The quorum of the metadata log itself. Its voters of the creation are the format's, known to the log alone.
+    /// The quorum of the metadata log itself. Its initial voters come from the format, and only its log has them.
     metadata_quorum: Arc<PartitionImage>,
-    /// Producer ids below it are taken.
+    /// Producer ids below it are allocated.
     next_producer_id: ProducerId,
 }
 
-/// A broker as the metadata has it.
+/// A broker in the metadata.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerImage {
-    /// What it said at its latest start.
+    /// The registration of its latest incarnation.
     pub registration: BrokerRegistration,
-    /// Whether it is given replicas.
+    /// Whether it may be given replicas.
     pub state: BrokerState,
 }
 
@@ -65,14 +64,14 @@ impl BrokerImage {
     }
 }
 
-/// Whether a broker is given replicas.
+/// Whether a broker may be given replicas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BrokerState {
-    /// Not before it has caught up, or because nobody hears it.
+    /// No: it has not caught up yet, or its session has timed out.
     Fenced,
     /// Yes.
     Active,
-    /// It has said that it is about to stop.
+    /// No: it is in a controlled shutdown.
     Stopping,
 }
 
@@ -83,9 +82,9 @@ pub struct TopicImage {
     pub name: Arc<str>,
     /// Its id.
     pub id: TopicId,
-    /// Its partitions; the place is the index.
+    /// Its partitions, by index.
     pub partitions: Vec<Arc<PartitionImage>>,
-    /// What has been set for it.
+    /// Its own configuration.
     pub config: ConfigMap,
 }
 
@@ -108,16 +107,16 @@ impl TopicImage {
 /// A partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PartitionImage {
-    /// The voters of its creation. Never changed.
+    /// The voters at its creation. Never changed.
     pub initial_voters: Vec<Voter>,
-    /// The initial voters that every accepted report has included: they have never been removed, so where one of them has no
-    /// replica it has not had any.
+    /// The initial voters that every accepted report has included: they have never been removed, so one of them without
+    /// a replica has never had one.
     never_removed: Vec<Voter>,
     /// The desired voters, most preferred leader first.
     pub target: Vec<Voter>,
-    /// While a reassignment is in progress: the brokers of its target before, most preferred leader first.
+    /// While a reassignment is in progress: the brokers of the target before it, most preferred leader first.
     pub original: Option<Vec<BrokerId>>,
-    /// What its leader reported last, if any has yet.
+    /// The last accepted voter report.
     pub reported: Option<Reported>,
 }
 
@@ -126,14 +125,14 @@ pub struct PartitionImage {
 pub struct Reported {
     /// The epoch of the leader that reported.
     pub leader_epoch: LeaderEpoch,
-    /// The note that named the voters, counted from the log's beginning; 0 for those of the creation.
+    /// The count of the note that named the voters, from the log's beginning; 0 for the initial voters.
     pub notes: u64,
     /// The voters.
     pub voters: Vec<Voter>,
 }
 
 impl PartitionImage {
-    /// The committed voters as far as they are known here: those reported, or those of the creation.
+    /// The committed voters as far as the image knows them: the reported or else the initial ones.
     #[must_use]
     pub fn voters(&self) -> &[Voter] {
         match &self.reported {
@@ -142,8 +141,7 @@ impl PartitionImage {
         }
     }
 
-    /// The brokers that clients are told to be its replicas: the target in its order, then voters that are
-    /// still to be removed.
+    /// Its replicas in responses to clients: the target in its order, then voters that are still to be removed.
     #[must_use]
     pub fn replica_brokers(&self) -> Vec<BrokerId> {
         let mut brokers = Vec::with_capacity(self.target.len());
@@ -155,7 +153,7 @@ impl PartitionImage {
         brokers
     }
 
-    /// Whether a report says more than what is known: a higher epoch, or a later note in the same.
+    /// Whether a report is newer than the accepted one: a higher epoch, or a later note in the same epoch.
     #[must_use]
     pub fn supersedes(&self, report: &VoterReport) -> bool {
         self.reported.as_ref().is_none_or(|known| {
@@ -163,7 +161,7 @@ impl PartitionImage {
         })
     }
 
-    /// A reassignment is over once the committed voters are those that are desired.
+    /// A reassignment is complete once the committed voters are the target.
     fn end_reassignment(&mut self) {
         let is_voter = |voter| self.voters().contains(voter);
         if self.voters().len() == self.target.len() && self.target.iter().all(is_voter) {
@@ -184,32 +182,31 @@ impl PartitionImage {
     }
 }
 
-/// Why a directory is to hold a replica. It decides what a replica that the directory does *not* have yet
-/// starts as, and nothing else: a replica that is there goes by its own log.
+/// Why a directory must have a replica. It decides only how a replica starts that the directory does *not* have yet: an
+/// existing replica goes by its own log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AssignmentKind {
     /// An initial voter that every accepted report has included. It has never been removed, so if the directory does
-    /// not have it, it never was there: it starts empty, clean, and votes.
+    /// not have it, it never existed: it starts empty, clean, and votes.
     InitialVoter,
-    /// A voter that a reported change has added, be it an initial voter that had been removed. Where the directory does
-    /// not have it, it may once have voted or
-    /// acknowledged and then been deleted: it starts as a suspect.
+    /// A voter that a reported change has added, possibly an initial voter that had been removed. If the directory does
+    /// not have it, it may have voted or acknowledged and then been deleted: it starts as a suspect.
     Voter,
-    /// Desired, and not known to be a voter. It may be one all the same, or have been one: it starts as a
-    /// suspect, whose word counts fully again once it has caught up.
+    /// In the target, and not known to be a voter. It may still be one, or have been one: it starts as a suspect, whose
+    /// votes count fully once it has caught up.
     Learner,
 }
 
-/// A replica that a directory is to hold.
+/// A replica that a directory must have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assignment {
     /// Of which partition.
     pub partition: TopicPartition,
     /// Why.
     pub kind: AssignmentKind,
-    /// The voters to create it with, where it is not there: those of the partition's creation. A replica that
-    /// does not start as an initial voter is left out of them: before its log's first voter note has reached
-    /// it, it must not take itself for a voter, since two such could elect each other with empty logs.
+    /// The voters to create it with, if it does not exist: the initial voters of the partition. A replica that does not
+    /// start as an initial voter is left out of them: until its log's first voter note reaches it, it must not consider
+    /// itself a voter, since two such replicas could elect each other with empty logs.
     pub create_with: Vec<Voter>,
 }
 
@@ -295,7 +292,7 @@ impl ClusterImage {
             .filter(|broker| broker.state == BrokerState::Active)
     }
 
-    /// How brokers reach each other: `host:port` of every registered broker's peer listener.
+    /// The peer addresses: `host:port` of every registered broker's peer listener.
     #[must_use]
     pub fn peer_addresses(&self) -> BTreeMap<BrokerId, String> {
         self.brokers()
@@ -330,7 +327,7 @@ impl ClusterImage {
         })
     }
 
-    /// The topics whose names are `first` or behind it, in order.
+    /// The topics whose names are not before `first`, in order.
     pub fn topics_from<'a>(&'a self, first: &str) -> impl Iterator<Item = &'a TopicImage> {
         use std::ops::Bound::{Included, Unbounded};
         self.names
@@ -350,14 +347,14 @@ impl ClusterImage {
         self.topic(partition.topic)?.partition(partition.partition)
     }
 
-    /// The quorum of the metadata log: what is desired and reported of it. It is no topic: clients are not told
-    /// of it, and every broker has a replica, assigned or not.
+    /// The quorum of the metadata log: its target and its reported voters. It is not a topic: clients do not see it,
+    /// and every broker has a replica, assigned or not.
     #[must_use]
     pub fn metadata_quorum(&self) -> &PartitionImage {
         &self.metadata_quorum
     }
 
-    /// What has been set for a resource; nothing for a topic that does not exist.
+    /// The configuration of a resource; `None` for a topic that does not exist.
     #[must_use]
     pub fn config(&self, resource: &ConfigResource) -> Option<&ConfigMap> {
         match resource {
@@ -374,14 +371,14 @@ impl ClusterImage {
         &self.features
     }
 
-    /// The first producer id that has not been handed out in a block.
+    /// The first producer id that has not been allocated.
     #[must_use]
     pub const fn next_producer_id(&self) -> ProducerId {
         self.next_producer_id
     }
 
-    /// Whether, and why, a directory is to hold a replica of this partition. The metadata log is not asked
-    /// about: every broker has it.
+    /// Whether, and why, a directory must have a replica of this partition. Not for the metadata log, which every
+    /// broker has.
     #[must_use]
     pub fn assignment(&self, partition: TopicPartition, voter: Voter) -> Option<Assignment> {
         let image = self
@@ -399,7 +396,7 @@ impl ClusterImage {
         })
     }
 
-    /// Every replica that a directory is to hold, the metadata log aside, in the order of their partitions.
+    /// Every replica that a directory must have, without the metadata log, in the order of their partitions.
     pub fn assignments(&self, voter: Voter) -> impl Iterator<Item = Assignment> {
         self.topics.values().flat_map(move |topic| {
             topic.partitions().filter_map(move |(index, _)| {
@@ -414,7 +411,7 @@ impl ClusterImage {
         })
     }
 
-    /// The records that make this image out of an empty one, the fewest and always in the same order.
+    /// The fewest records that build this image from an empty one, always in the same order.
     #[must_use]
     pub fn to_records(&self) -> Vec<MetadataRecord> {
         let mut records = Vec::new();
@@ -443,7 +440,7 @@ impl ClusterImage {
         records
     }
 
-    /// A snapshot, which says all that the log up to here says:
+    /// A snapshot, equivalent to the log up to here:
     ///
     /// ```text
     /// "varveimg" | version u8 = 1 | count u32 | count × (length, record) | CRC-32C of all that precedes, u32
@@ -659,7 +656,7 @@ impl TopicImage {
 }
 
 impl PartitionImage {
-    /// What has happened to the metadata quorum, which is never created.
+    /// The changes of the metadata quorum, which has no creation record.
     fn push_changes(&self, partition: TopicPartition, records: &mut Vec<MetadataRecord>) {
         if !self.target.is_empty() {
             records.push(MetadataRecord::PartitionTarget {
@@ -670,14 +667,14 @@ impl PartitionImage {
         self.push_progress(partition, records);
     }
 
-    /// How far its leaders have got, and what they are to come to.
+    /// The reported voters, and the reassignment in progress.
     fn push_progress(&self, partition: TopicPartition, records: &mut Vec<MetadataRecord>) {
         if let Some(reported) = &self.reported {
             let is_back = |voter: &Voter| {
                 reported.voters.contains(voter) && !self.never_removed.contains(voter)
             };
             if self.initial_voters.iter().any(is_back) {
-                // Stands for the reports that left them out, so that whoever reads this snapshot knows that they were removed.
+                // Stands for the reports that left them out, so that the snapshot preserves that they were removed.
                 records.push(MetadataRecord::PartitionVoters {
                     report: VoterReport {
                         partition,

@@ -1,8 +1,8 @@
 //! How metadata is laid out in bytes: the primitive fields that records and snapshots are made of.
 //!
-//! Numbers are big-endian and of fixed width, as in Kafka's own formats; lengths are unsigned varints (seven
-//! bits a byte, the lowest first). There is no self-description: what follows what is said by
-//! [`super::record`], once for both directions.
+//! Numbers are big-endian and of fixed width, as in Kafka's own formats; lengths are unsigned varints (seven bits a
+//! byte, the lowest first). The layout does not describe itself: [`super::record`] declares the order of fields, once
+//! for both directions.
 //!
 //! Decoding takes any bytes: it never panics, and reserves no more than the bytes that are left could fill.
 
@@ -17,9 +17,9 @@ use crate::ids::{
 /// Why bytes are not metadata.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MetadataDecodeError {
-    /// They end early, or a length in them says more than there is.
+    /// They end early, or a length in them exceeds them.
     Truncated,
-    /// Bytes are left behind what was to be decoded.
+    /// There are bytes behind the decoded value.
     Trailing(usize),
     /// A kind of record or value that this version does not know.
     UnknownKind(u8),
@@ -32,7 +32,7 @@ pub enum MetadataDecodeError {
     },
     /// A text that is not UTF-8.
     Text,
-    /// The bytes do not begin as a snapshot does.
+    /// The bytes do not begin with a snapshot's magic.
     Magic,
     /// The checksum does not fit the bytes.
     Checksum {
@@ -225,8 +225,8 @@ impl<T: LayoutField> LayoutField for Vec<T> {
 
     fn take(bytes: &mut &[u8]) -> Result<Self, MetadataDecodeError> {
         let length = take_length(bytes)?;
-        // Every element takes a byte at least, so a length beyond the bytes is a lie. Elements are pushed one
-        // by one: what is reserved grows with what has been decoded.
+        // Every element takes at least one byte, so a length beyond the bytes is invalid. Elements are pushed one by
+        // one, so the reserved memory grows with what has been decoded.
         if length > bytes.len() {
             return Err(MetadataDecodeError::Truncated);
         }

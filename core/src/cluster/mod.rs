@@ -1,7 +1,7 @@
-//! What the cluster knows of itself: brokers, topics, partitions and configurations.
+//! The cluster's metadata: brokers, topics, partitions and configurations.
 //!
 //! All of it is a function of the committed prefix of `__cluster_metadata`: [`ClusterImage`] is the fold of its
-//! [`MetadataRecord`]s. Who leads a partition is not in it: that is the word of the partition's own quorum alone
+//! [`MetadataRecord`]s. The leader of a partition is not in it: the partition's own quorum alone decides that
 //! (counter-example 11).
 
 mod registration;

@@ -1,18 +1,18 @@
-//! Which names a topic may have. Kafka's rules, and its words for what breaks them.
+//! The valid names of topics: Kafka's rules and error messages.
 
 use std::fmt;
 
 /// Kafka keeps a topic's name in file names, with a partition behind it.
 const LENGTH_MAX: usize = 249;
 
-/// Topics that belong to the cluster itself, as clients are told.
+/// Topics that responses mark as internal.
 const INTERNAL: &[&str] = &[
     "__consumer_offsets",
     "__transaction_state",
     "__share_group_state",
 ];
 
-/// The log that is no topic.
+/// The metadata log, which is not a topic.
 pub(super) const METADATA: &str = "__cluster_metadata";
 
 /// Why a topic cannot have a name.
@@ -48,7 +48,7 @@ impl fmt::Display for InvalidName {
 
 impl std::error::Error for InvalidName {}
 
-/// Judges a topic's name.
+/// Checks a topic's name.
 ///
 /// # Errors
 /// The first rule that it breaks.
@@ -64,7 +64,7 @@ pub fn check_topic_name(name: &str) -> Result<(), InvalidName> {
     }
 }
 
-/// Whether clients are told that the topic belongs to the cluster itself.
+/// Whether responses mark the topic as internal.
 #[must_use]
 pub fn is_internal(name: &str) -> bool {
     INTERNAL.contains(&name)

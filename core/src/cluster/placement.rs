@@ -1,17 +1,17 @@
 //! Where the replicas of new partitions go.
 //!
-//! Four wishes, the earlier outweighing the later; the first two are Kafka's (`StripedReplicaPlacer`):
+//! Four goals, the earlier outweighing the later; the first two are Kafka's (`StripedReplicaPlacer`):
 //!
 //! 1. The preferred leader is on a broker that is active. So a topic can be created while some are down, not
 //!    while all are.
-//! 2. The replicas of a partition are on as many racks as there are; on a rack, on active brokers before others.
-//!    (A broker that is fenced or stopping is a home for a replica all the same: it comes back.)
+//! 2. The replicas of a partition are on as many racks as there are; on a rack, on active brokers before others. (A
+//!    fenced or stopping broker may still be given a replica: it comes back.)
 //! 3. Every broker leads as many partitions as every other, over *all* topics: a hundred topics of one partition
 //!    are spread like one of a hundred. Racks of different sizes do not make their brokers unequal.
 //! 4. Every broker has as many replicas as every other.
 //!
-//! What is still equal then is drawn, so that the partitions of one leader have their followers all over the
-//! cluster, and its death is a little work for everybody.
+//! Ties are broken at random, so that the followers of one leader's partitions are spread all over the cluster, and its
+//! failure is a little work for every broker.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,7 +25,7 @@ use crate::ids::{BrokerId, Voter};
 /// Why replicas cannot be placed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlacementError {
-    /// More replicas are asked for than there are brokers.
+    /// The replication factor is higher than the number of brokers.
     TooFewBrokers {
         /// Replicas of each partition.
         replication_factor: usize,
@@ -56,15 +56,15 @@ impl fmt::Display for PlacementError {
 
 impl std::error::Error for PlacementError {}
 
-/// Places partitions, each with regard to all that it has placed before. Made once for a request: it counts every
-/// replica in the cluster.
+/// Places partitions, each with regard to all that it has placed before. One per request, since it counts every replica
+/// in the cluster.
 #[derive(Clone, Debug)]
 pub struct Placer {
     brokers: Vec<Candidate>,
 }
 
 impl Placer {
-    /// A placer that knows the replicas that are in the image.
+    /// A placer that counts the replicas in the image.
     #[must_use]
     pub fn new(image: &ClusterImage) -> Self {
         Self {
@@ -100,7 +100,7 @@ impl Placer {
             .collect())
     }
 
-    /// Takes account of partitions that somebody else has placed.
+    /// Counts partitions that the client has placed itself.
     pub fn count(&mut self, placed: &[Vec<Voter>]) {
         for (preference, voter) in placed.iter().flat_map(|target| target.iter().enumerate()) {
             let mut brokers = self.brokers.iter_mut();
@@ -116,12 +116,12 @@ impl Placer {
 #[derive(Clone, Debug)]
 struct Candidate {
     voter: Voter,
-    /// Which rack, as a number; brokers that name none share one.
+    /// The number of its rack; brokers without a rack share one.
     rack: usize,
     active: bool,
-    /// Partitions that prefer it as their leader.
+    /// Partitions of which it is the preferred leader.
     leaders: usize,
-    /// Replicas that it has, leading or not.
+    /// Its replicas, leading or not.
     replicas: usize,
 }
 
@@ -187,7 +187,7 @@ fn place_one(
     chosen.iter().map(|&place| brokers[place].voter).collect()
 }
 
-/// The place of the broker with the least rank, drawn among equals.
+/// The index of the broker with the least rank; ties are broken at random.
 fn best<Rank: Ord>(
     brokers: &[Candidate],
     rng: &mut ChaCha8Rng,

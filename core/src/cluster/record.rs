@@ -1,4 +1,4 @@
-//! The records of `__cluster_metadata`: every way in which the cluster's knowledge of itself changes.
+//! The records of `__cluster_metadata`: every change of the cluster's metadata.
 //!
 //! One record is the value of one Kafka record, so Kafka's own tools can list the log. A value is
 //!
@@ -6,9 +6,9 @@
 //! kind u8 | version u8 | the kind's fields, in the order of their declaration below
 //! ```
 //!
-//! with the fields laid out by [`super::layout`]. A kind that gets a field gets a version; a node refuses a
-//! version that it does not know, since to skip what it does not understand would make two images of one log.
-//! What a record does to the image is said by [`super::image`].
+//! with the fields laid out by [`super::layout`]. A kind that gets a field gets a new version; a node refuses a version
+//! that it does not know, since skipping it would build a different image from the same log. [`super::image`] applies
+//! the records.
 
 use std::collections::BTreeMap;
 
@@ -68,17 +68,17 @@ macro_rules! records {
 }
 
 records! {
-    /// A broker has started: it is known by this registration from here on, and fenced.
+    /// A broker has started: this registration replaces its earlier one, and it is fenced.
     1 v 1 RegisterBroker {
-        /// All that it says of itself.
+        /// Its registration.
         registration: BrokerRegistration,
     }
-    /// A broker is not to be given replicas. Whether clients are told of it is not said here: that is for
-    /// those that hear it (counter-example 11).
+    /// A broker must not be given replicas. Whether responses to clients include it depends on whether brokers have
+    /// contact with it, not on this (counter-example 11).
     2 v 1 FenceBroker {
         /// The broker.
         broker: BrokerId,
-        /// The start of it that is meant; a later start is not concerned.
+        /// The incarnation that is fenced; a later one is not affected.
         incarnation: Incarnation,
     }
     /// A broker has caught up with the metadata and may be given replicas.
@@ -88,80 +88,80 @@ records! {
         /// The start of it that is meant.
         incarnation: Incarnation,
     }
-    /// A broker is about to stop in good order: it is given no new replicas, and leads where nobody else can.
+    /// A broker begins a controlled shutdown: it is given no new replicas, and leads only where no other voter can.
     4 v 1 StopBroker {
         /// The broker.
         broker: BrokerId,
         /// The start of it that is meant.
         incarnation: Incarnation,
     }
-    /// A broker is gone for good.
+    /// A broker is removed permanently.
     5 v 1 UnregisterBroker {
         /// The broker.
         broker: BrokerId,
     }
-    /// A topic exists. Its partitions follow, each in a record of its own.
+    /// A topic is created. Its partitions follow, each in a record of its own.
     6 v 1 Topic {
         /// Its name, unique among the topics that exist.
         name: String,
         /// Its id, never used before or after.
         id: TopicId,
     }
-    /// A topic is gone with its partitions and its configuration.
+    /// A topic is deleted with its partitions and its configuration.
     7 v 1 RemoveTopic {
         /// The topic.
         id: TopicId,
     }
-    /// A partition exists.
+    /// A partition is created.
     8 v 1 Partition {
         /// The partition: the next index of its topic.
         partition: TopicPartition,
-        /// The voters of its creation, sorted. They never change: later voters are notes in the partition's
-        /// own log, and reported.
+        /// The initial voters, sorted. They never change: later voters are notes in the partition's own log, and
+        /// reported.
         voters: Vec<Voter>,
         /// The voters that are desired, most preferred leader first.
         target: Vec<Voter>,
     }
-    /// Other voters are desired. The partition's leader changes one at a time until they are there.
+    /// A partition gets a new target. Its leader changes one voter at a time until it is reached.
     9 v 1 PartitionTarget {
         /// The partition, or [`TopicPartition::METADATA`].
         partition: TopicPartition,
         /// The voters that are desired, most preferred leader first.
         target: Vec<Voter>,
     }
-    /// A partition's leader reports which voters are committed.
+    /// A partition's leader reports its committed voters.
     10 v 1 PartitionVoters {
         /// The report.
         report: VoterReport,
     }
-    /// A configuration is set or taken back.
+    /// A configuration is set or removed.
     11 v 1 Config {
         /// What is configured.
         resource: ConfigResource,
         /// Kafka's name of the configuration.
         key: String,
-        /// Its value as text; `None` takes it back to what holds without it.
+        /// Its value as text; `None` removes it, so the default applies.
         value: Option<String>,
     }
-    /// Producer ids below this one have been handed out in blocks.
+    /// Producer ids below this one have been allocated in blocks.
     12 v 1 ProducerIds {
-        /// The first that has not been.
+        /// The first that has not been allocated.
         next: ProducerId,
     }
     /// A feature is finalized at this level.
     13 v 1 Feature {
         /// Its name, for instance `metadata.version`.
         name: String,
-        /// Its level; 0 takes it back.
+        /// Its level; 0 removes it.
         level: i16,
     }
-    /// An administrator wants other voters, or cancels that. It is in progress until they are there.
+    /// An administrator begins or cancels a reassignment. It is in progress until the target is reached.
     14 v 1 Reassignment {
         /// The partition.
         partition: TopicPartition,
         /// The voters that are desired, most preferred leader first.
         target: Vec<Voter>,
-        /// The brokers to go back to should it be cancelled; none where nothing is in progress afterwards.
+        /// The brokers to return to if it is cancelled; none where no reassignment is in progress afterwards.
         original: Vec<BrokerId>,
     }
 }
@@ -169,7 +169,7 @@ records! {
 /// What a configuration belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ConfigResource {
-    /// One topic. By id: a topic created again does not inherit.
+    /// One topic, by id: a recreated topic does not inherit the configuration.
     Topic(TopicId),
     /// One broker.
     Broker(BrokerId),
@@ -225,10 +225,10 @@ impl MetadataRecord {
     }
 }
 
-/// The batch that appends `records`, which stand or fall together. `now` is for those who list the log.
+/// The batch that appends `records` atomically. `now` is for tools that list the log.
 ///
 /// # Panics
-/// Where there are no records: a log has no place for nothing.
+/// Where there are no records.
 #[must_use]
 pub fn encode_records(records: &[MetadataRecord], now: Timestamp) -> Batch {
     assert!(!records.is_empty(), "a batch of metadata says something");
@@ -427,7 +427,7 @@ pub(super) mod tests {
         }
     }
 
-    /// The bytes on disk: one more kind may come, none of these may change.
+    /// The bytes on disk: kinds may be added, none of these may change.
     #[test]
     fn the_layout_of_every_kind_is_what_it_was() {
         let partition = TopicPartition {

@@ -1,4 +1,4 @@
-//! What a broker says of itself, and what a partition's leader reports.
+//! The registration of a broker, and the voter report of a partition's leader.
 
 use bincode::{Decode, Encode};
 
@@ -9,13 +9,13 @@ use crate::ids::{BrokerId, DirectoryId, Incarnation, LeaderEpoch, TopicPartition
 pub struct BrokerRegistration {
     /// The broker.
     pub broker: BrokerId,
-    /// Its directory. Another one than before means that the earlier is lost, with every replica in it.
+    /// Its directory. A different one than before means that the earlier directory is lost, with every replica in it.
     pub directory: DirectoryId,
-    /// This start of it.
+    /// Its incarnation.
     pub incarnation: Incarnation,
     /// Kafka's `broker.rack`.
     pub rack: Option<String>,
-    /// What clients are told, listener by listener, in the order of the broker's configuration.
+    /// Its advertised listeners, in the order of the broker's configuration.
     pub listeners: Vec<Endpoint>,
     /// `host:port` of its peer listener, as the other brokers reach it.
     pub peer_address: String,
@@ -24,7 +24,7 @@ pub struct BrokerRegistration {
 /// An advertised listener.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct Endpoint {
-    /// The listener's name. A client is told the endpoints of the listener that it came through.
+    /// The listener's name. A client gets the endpoints of the listener of its connection.
     pub name: String,
     /// Host name or address.
     pub host: String,
@@ -39,7 +39,7 @@ pub struct VoterReport {
     pub partition: TopicPartition,
     /// The epoch of the reporting leader. Of two reports the one of the higher epoch holds.
     pub leader_epoch: LeaderEpoch,
-    /// The note that named these voters, counted from the log's beginning; 0 for the voters of the creation.
+    /// The count of the note that named these voters, from the log's beginning; 0 for the initial voters.
     pub notes: u64,
     /// The voters, sorted.
     pub voters: Vec<Voter>,

@@ -16,7 +16,7 @@ use varve_core::wire::{
 use super::{ANSWER_TIMEOUT, ClientError};
 use crate::peer_codec::is_greeting;
 
-/// The longest answer that is read, in bytes.
+/// The longest response that is accepted, in bytes.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
 
 /// A connection whose broker's versions are known.
@@ -30,8 +30,8 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Connects and learns the versions, within this time. The system of a broker that is paused still takes
-    /// connections: only an answer shows that somebody is there.
+    /// Connects and gets the versions, within this time. The system of a paused broker still accepts connections: only
+    /// a response shows that the broker is alive.
     pub(super) async fn open(address: &str, open_max: Duration) -> Result<Self, ClientError> {
         timeout(open_max, Self::greet(address))
             .await
@@ -52,7 +52,7 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Asks which versions are served. Version 0 is understood by everybody.
+    /// Requests the served versions. Every broker understands version 0.
     async fn negotiate(&mut self) -> Result<(), ClientError> {
         let request = Request::ApiVersions(ApiVersionsRequest::default());
         let Response::ApiVersions(answer) = self.ask_in(0, &request).await? else {
@@ -69,7 +69,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Asks in the highest version that both sides know.
+    /// Sends a request in the highest version that both sides support.
     pub(super) async fn ask(&mut self, request: &Request) -> Result<Response, ClientError> {
         let api_key = request.api_key();
         let (ours_min, ours_max) = api_key.versions();

@@ -15,7 +15,7 @@ use varve_core::wire::{ErrorCode, FetchRequest, ListOffsetsRequest, Request, Res
 use super::retry::Retry;
 use super::{Client, ClientError, NO_LEADER};
 
-/// Bytes asked for at once, of one partition and in all.
+/// The limit of bytes per fetch, of one partition and in all.
 const FETCH_BYTES_MAX: i32 = 8 << 20;
 /// How long a broker may wait for records, in milliseconds.
 const FETCH_WAIT_MS: i32 = 250;
@@ -54,13 +54,13 @@ pub struct Consumer {
     topic: Str,
     topic_id: TopicId,
     pub(super) leaders: BTreeMap<i32, i32>,
-    /// How long a partition may be without somebody who answers for it.
+    /// How long a partition may have no leader that answers.
     retry_timeout: Duration,
-    /// Runs while one is.
+    /// The retries while one has none.
     waiting: Option<Retry>,
     /// The next offset of each partition.
     positions: BTreeMap<i32, Offset>,
-    /// The high watermark of each partition as last told, exclusive.
+    /// The high watermark of each partition in the last response, exclusive.
     ends: BTreeMap<i32, Offset>,
 }
 
@@ -68,7 +68,7 @@ impl Consumer {
     /// A consumer of a topic's partitions, or of the one that is named.
     ///
     /// # Errors
-    /// Where the topic or partition does not exist, or nobody says where it starts within the patience.
+    /// Where the topic or partition does not exist, or no broker returns its start offset within `retry_timeout`.
     pub async fn new(
         mut client: Client,
         topic: &str,
@@ -142,7 +142,7 @@ impl Consumer {
         }
     }
 
-    /// Whether every record that was there when last asked has been read.
+    /// Whether every record below the last known ends has been read.
     #[must_use]
     pub fn is_at_end(&self) -> bool {
         self.positions
@@ -150,7 +150,7 @@ impl Consumer {
             .all(|(partition, position)| *position >= self.ends[partition])
     }
 
-    /// How many records are known to be left.
+    /// The number of records below the last known ends that have not been read.
     #[must_use]
     pub fn left(&self) -> u64 {
         let left = |(partition, position): (&i32, &Offset)| {
@@ -159,10 +159,11 @@ impl Consumer {
         self.positions.iter().map(left).sum()
     }
 
-    /// The next records, in order within each partition; none where none came for a moment.
+    /// The next records, in order within each partition; none where none came within one fetch.
     ///
     /// # Errors
-    /// What does not pass by itself, or has not within the patience. After the latter the next call tries on.
+    /// Permanent errors, and transient ones that last longer than the retry timeout. After the latter the next call
+    /// tries again.
     pub async fn poll(&mut self) -> Result<Vec<Consumed>, ClientError> {
         let mut by_leader: BTreeMap<i32, Vec<FetchPartition>> = BTreeMap::new();
         for (&partition, &position) in &self.positions {
@@ -180,7 +181,7 @@ impl Consumer {
             let numbers = leaderless.iter().map(|asked| asked.partition);
             stale = Some(self.no_leader(numbers.collect()));
         }
-        // Where more is known to be, nobody waits for a partition that has none.
+        // Where records are known to be left, the fetch does not wait for partitions without new records.
         let max_wait_ms = if self.is_at_end() { FETCH_WAIT_MS } else { 0 };
         let numbers: Vec<Vec<i32>> = by_leader
             .values()
@@ -219,10 +220,10 @@ impl Consumer {
             }
         }
         match stale {
-            // Told once what stands before it has been handed on.
+            // Returned once the records before it have been returned.
             Some(error) if consumed.is_empty() && is_lost(&error) => return Err(error),
             None => self.waiting = None,
-            // What has come is handed on first: it is not read again.
+            // Received records are returned first: they are not read again.
             Some(_) if !consumed.is_empty() => self.refresh_leaders().await?,
             Some(error) => {
                 let mut waiting = self
@@ -237,7 +238,7 @@ impl Consumer {
         Ok(consumed)
     }
 
-    /// Takes a partition's batches. Returns why its leader must be looked for again, where it must.
+    /// Takes a partition's batches. Returns the error that makes a refresh of its leader necessary.
     fn take(
         &mut self,
         partition: &PartitionData,
@@ -300,7 +301,7 @@ impl Consumer {
                 .map_err(|error| damaged(error.to_string()))?
             {
                 let record = record.map_err(|error| damaged(error.to_string()))?;
-                // A broker answers with whole batches; the first may begin before what was asked for.
+                // A broker returns whole batches; the first may begin before the requested offset.
                 if record.offset >= position {
                     consumed.push(Consumed {
                         partition: index,
@@ -322,7 +323,7 @@ impl Consumer {
         ClientError::NoLeader(self.topic.as_str().to_owned(), partitions)
     }
 
-    /// Asks who leads. Where nobody can say, what was known stays.
+    /// Refreshes the leaders. Where no broker answers, the known ones stay.
     async fn refresh_leaders(&mut self) -> Result<(), ClientError> {
         let name = self.topic.clone();
         match self.client.topic(name.as_str()).await {
@@ -342,7 +343,7 @@ impl Consumer {
             .collect();
     }
 
-    /// An offset of a partition, asked of its leader until there is one.
+    /// An offset of a partition by its leader, with retries.
     async fn offset(&mut self, partition: i32, timestamp: i64) -> Result<Offset, ClientError> {
         let mut retry = Retry::new(self.retry_timeout);
         loop {
@@ -393,7 +394,7 @@ impl Consumer {
         Ok(Offset(found.offset))
     }
 }
-/// Whether the records are lost: a broker says that they are damaged only where no other copy can mend them.
+/// Whether the records are lost: a broker returns `CORRUPT_MESSAGE` only where no other replica can fill the hole.
 const fn is_lost(error: &ClientError) -> bool {
     matches!(error, ClientError::Refused(ErrorCode::CorruptMessage, _))
 }

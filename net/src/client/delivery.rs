@@ -17,7 +17,7 @@ use super::producer::{BATCH_BYTES_MAX, DeliveryError, Outgoing};
 use super::retry::Retry;
 use super::{Client, ClientError, NO_LEADER};
 
-/// What a broker is given to have a batch acknowledged, in milliseconds.
+/// The timeout of a produce request, in milliseconds.
 const PRODUCE_TIMEOUT_MS: i32 = 30_000;
 
 /// A batch that is being gathered.
@@ -57,24 +57,24 @@ impl Draft {
     }
 }
 
-/// Batches that are delivered together, first things first.
+/// Batches that are delivered together, in order within each partition.
 #[derive(Debug)]
 pub(super) struct Round {
     pub(super) drafts: BTreeMap<usize, VecDeque<Draft>>,
-    /// Told when all are acknowledged.
+    /// Resolves when all are acknowledged.
     pub(super) done: Option<oneshot::Sender<()>>,
 }
 
-/// What of a round is not acknowledged yet: only the first batch of each partition is sent.
+/// The batches of a round that are not acknowledged yet: only the first batch of each partition is sent.
 type Open = BTreeMap<usize, VecDeque<BatchInFlight>>;
 
-/// A batch under way.
+/// A batch in flight.
 #[derive(Debug)]
 struct BatchInFlight {
     batch: Batch,
     /// Which records are in it.
     numbers: Vec<u64>,
-    /// Whether it is known that its topic takes a batch of this size.
+    /// Whether its size has been checked against the topic's limit.
     measured: bool,
 }
 
@@ -88,7 +88,7 @@ impl From<Draft> for BatchInFlight {
     }
 }
 
-/// What went wrong, and with which record where it is one.
+/// An error, with the record at fault, if it is one.
 #[derive(Debug)]
 struct DeliveryFault {
     error: ClientError,
@@ -104,7 +104,7 @@ impl From<ClientError> for DeliveryFault {
     }
 }
 
-/// Who delivers.
+/// The delivery task.
 #[derive(Debug)]
 pub(super) struct Delivery {
     client: Client,
@@ -155,7 +155,7 @@ impl Delivery {
                 return Err(self.delivery_error(fault, &open));
             }
             if let Some(done) = round.done {
-                // Whoever waited may have been interrupted.
+                // The receiver may have been dropped.
                 let _ = done.send(());
             }
         }
@@ -189,8 +189,8 @@ impl Delivery {
         Ok(())
     }
 
-    /// One request to each leader; takes out of `open` what is acknowledged. Gives back what went wrong, if anything
-    /// did.
+    /// Sends one request to each leader; removes acknowledged batches from `open`. Returns the error that needs a
+    /// retry, if there is one.
     async fn attempt(&mut self, open: &mut Open) -> Result<Option<ClientError>, DeliveryFault> {
         self.check_sizes(open).await?;
         let mut by_leader: BTreeMap<i32, Vec<usize>> = BTreeMap::new();
@@ -255,7 +255,7 @@ impl Delivery {
         })
     }
 
-    /// Takes what is said of a partition's batch. Returns what went wrong, where it is worth another attempt.
+    /// Handles the response for a partition's batch. Returns the error, where it is worth a retry.
     async fn take(
         &mut self,
         partition: &PartitionProduceResponse,
@@ -305,7 +305,7 @@ impl Delivery {
         }
     }
 
-    /// Makes two batches of one that is too large. Nothing of it was written, so its sequence numbers are theirs.
+    /// Splits a batch that is too large into two. None of it was written, so they take over its sequence numbers.
     async fn split(&mut self, partition: usize, open: &mut Open) -> Result<(), DeliveryFault> {
         let Some(large) = open.get(&partition).and_then(VecDeque::front) else {
             return Ok(());
@@ -324,8 +324,8 @@ impl Delivery {
         Ok(())
     }
 
-    /// A batch that is long because of one record is measured before it is sent: a request that is longer than a broker
-    /// reads at all ends the connection, and nobody learns why.
+    /// A batch that is large because of one record is checked before it is sent: a broker closes the connection of a
+    /// request that is too long, without an error.
     async fn check_sizes(&mut self, open: &mut Open) -> Result<(), DeliveryFault> {
         for sent in open.values_mut().filter_map(VecDeque::front_mut) {
             let size = sent.batch.size();

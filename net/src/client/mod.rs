@@ -1,6 +1,6 @@
-//! A small Kafka client over the same message declarations as the broker: what the commands, and tests, use.
+//! A small Kafka client over the same message declarations as the broker, for the commands and for tests.
 //!
-//! It speaks to any Kafka-compatible cluster, one request at a time on each connection. Applications use the Kafka
+//! It works with any Kafka-compatible cluster, one request at a time on each connection. Applications use the Kafka
 //! clients that they already have.
 
 mod connection;
@@ -33,15 +33,16 @@ pub use producer::{DeliveryError, Outgoing, Producer, partition_for_key};
 
 /// How long a broker may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a broker that may be down, or paused, may take to greet. Several addresses share [`ANSWER_TIMEOUT`].
+/// How long a broker that may be down or paused may take to answer ApiVersions. Several addresses share
+/// [`ANSWER_TIMEOUT`].
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Stands in the metadata for the leader of a partition that has none.
+/// *No leader* in the metadata.
 const NO_LEADER: i32 = -1;
-/// How long it may take until every broker knows of a topic that was created.
+/// How long it may take until every broker has a new topic in its metadata.
 const NEW_TOPIC_MAX: Duration = Duration::from_secs(1);
 
-/// Why a cluster could not be asked.
+/// Why a request to a cluster failed.
 #[derive(Debug)]
 pub enum ClientError {
     /// No address led to a broker that answers; each with its reason.
@@ -52,11 +53,11 @@ pub enum ClientError {
     Timeout(String, Duration),
     /// A broker's answer cannot be read.
     Unreadable(String, DecodeError),
-    /// A request cannot be said in the versions that the broker knows.
+    /// A request cannot be encoded in the versions that the broker supports.
     Unencodable(EncodeError),
-    /// The broker does not serve this API in any version that is known here.
+    /// The broker does not serve this API in any version that this client supports.
     UnsupportedApi(&'static str),
-    /// A record that is larger by itself than the topic takes.
+    /// A single record that is larger than the topic's limit.
     RecordTooLarge {
         /// The topic.
         topic: String,
@@ -65,9 +66,9 @@ pub enum ClientError {
         /// The topic's `max.message.bytes`, where the cluster tells it.
         limit: Option<usize>,
     },
-    /// Partitions of a topic that nobody leads for the moment.
+    /// Partitions of a topic that have no leader at the moment.
     NoLeader(String, Vec<i32>),
-    /// What goes wrong with a topic, or with partitions of it that somebody leads.
+    /// An error about a topic, or about partitions of it that have a leader.
     OfTopic {
         /// Which.
         topic: String,
@@ -206,7 +207,8 @@ impl ClientError {
             Self::Unreachable(_) | Self::Broken(..) | Self::Timeout(..) | Self::NoLeader(..) => {
                 true
             }
-            // Not retriable in Kafka's table, since nobody answers it: here it is a leader that is not named yet.
+            // Not retriable in Kafka's table, since no broker sends it: here it stands for a leader that the metadata
+            // do not name yet.
             Self::Refused(ErrorCode::BrokerNotAvailable, _) => true,
             Self::Refused(code, _) => code.is_retriable(),
             Self::OfTopic { error, .. } => error.is_transient(),
@@ -218,7 +220,7 @@ impl ClientError {
     }
 }
 
-/// A broker's address as `--bootstrap` takes it and a socket is connected by: an IPv6 address stands in brackets.
+/// A broker's address in the form of `--bootstrap` and of a socket: an IPv6 address is in brackets.
 #[must_use]
 pub fn host_and_port(host: &str, port: impl fmt::Display) -> String {
     if host.contains(':') {
@@ -228,22 +230,22 @@ pub fn host_and_port(host: &str, port: impl fmt::Display) -> String {
     }
 }
 
-/// A cluster, as it is reached from outside.
+/// A client of a cluster.
 #[derive(Debug)]
 pub struct Client {
     bootstrap: Vec<String>,
-    /// Addresses of the brokers, as the metadata last told.
+    /// Addresses of the brokers, by the last metadata.
     brokers: BTreeMap<i32, String>,
     connections: BTreeMap<String, Connection>,
-    /// How long a broker may take to greet, where nobody else waits.
+    /// How long a broker may take to answer ApiVersions, where no other request shares the time.
     open_max: Duration,
 }
 
 impl Client {
-    /// Reaches a cluster by any of these `host:port`s.
+    /// Connects to a cluster by any of these `host:port`s.
     ///
     /// # Errors
-    /// [`ClientError::Unreachable`], or what the first broker reached says.
+    /// [`ClientError::Unreachable`], or the error of the first broker that answers.
     pub async fn connect(bootstrap: Vec<String>) -> Result<Self, ClientError> {
         let mut client = Self::new(bootstrap);
         client.metadata(Some(&[])).await?;
@@ -259,7 +261,7 @@ impl Client {
         }
     }
 
-    /// What the cluster says of itself and of these topics, or of all. Topics are not created by asking.
+    /// The metadata of the cluster and of these topics, or of all. Does not create topics.
     ///
     /// # Errors
     /// Where no broker answers.
@@ -293,7 +295,7 @@ impl Client {
         Ok(metadata)
     }
 
-    /// What the cluster says of one topic.
+    /// The metadata of one topic.
     ///
     /// # Errors
     /// As [`Self::metadata`], and [`ClientError::Refused`] where there is no such topic.
@@ -339,8 +341,8 @@ impl Client {
         Ok(result.configs)
     }
 
-    /// What the cluster says of one topic, once it can say it. One that nobody knows may have been created a moment
-    /// ago and elsewhere, but not longer ago than that.
+    /// The metadata of one topic, with retries. An unknown topic may have been created at another broker within the
+    /// last [`NEW_TOPIC_MAX`].
     async fn find_topic(
         &mut self,
         name: &str,
@@ -358,8 +360,8 @@ impl Client {
         }
     }
 
-    /// Asks any broker: those connected first, then those known, then the bootstrap addresses. One that is down or
-    /// silent takes its share of the patience and leaves the others theirs.
+    /// Sends a request to any broker: connected ones first, then known ones, then the bootstrap addresses. Each gets a
+    /// share of the timeout, so one that is down or silent leaves time for the others.
     ///
     /// # Errors
     /// Where none answers, or one refuses.
@@ -396,10 +398,11 @@ impl Client {
         addresses
     }
 
-    /// Asks several brokers at once. Each answer, in the order of the requests, is as of [`Self::ask_broker`].
+    /// Sends requests to several brokers at once. Each result, in the order of the requests, is that of
+    /// [`Self::ask_broker`].
     ///
     /// # Panics
-    /// Where one broker is asked twice.
+    /// Where one broker gets two requests.
     pub async fn ask_brokers(
         &mut self,
         requests: Vec<(i32, Request)>,
@@ -433,7 +436,7 @@ impl Client {
         answers
     }
 
-    /// Asks one broker.
+    /// Sends a request to one broker.
     ///
     /// # Errors
     /// Where it is not known, cannot be reached, or fails.
@@ -466,8 +469,8 @@ impl Client {
     }
 }
 
-/// Asks over a connection, or a new one. Gives it back with the answer: after an error nobody knows what is still under
-/// way on it.
+/// Sends a request over a connection, or a new one. Returns the connection with the response, and drops it after an
+/// error, since its state is unknown.
 async fn ask_over(
     connection: Option<Connection>,
     address: &str,

@@ -1,4 +1,4 @@
-//! An idempotent producer: every record is written once and in order, whatever is retried.
+//! An idempotent producer: every record is written exactly once and in order, with retries.
 //!
 //! Records are gathered into batches here, and batches into rounds. A task of its own delivers one round after the
 //! other ([`super::delivery`]), so the next one is gathered meanwhile. A round takes everything that is gathered: when
@@ -28,9 +28,9 @@ const ROUND_BYTES_MAX: usize = 4 << 20;
 /// A record to be written.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Outgoing<'a> {
-    /// The partition, where it is not for the key to decide.
+    /// The partition, where the key does not determine it.
     pub partition: Option<i32>,
-    /// Decides the partition, where there is one.
+    /// Determines the partition, where there is one.
     pub key: Option<&'a [u8]>,
     /// The value; `None` is a tombstone.
     pub value: Option<&'a [u8]>,
@@ -139,7 +139,7 @@ impl Producer {
             rounds,
             delivery: tokio::spawn(delivery.run(queue)),
         };
-        // Partitions added later are left alone: keys stay where they are.
+        // Partitions that are added later are not used: keys keep their partitions.
         producer.lanes = (0..partitions)
             .map(|_| Lane {
                 draft: producer.draft(0),
@@ -164,12 +164,12 @@ impl Producer {
         self.next_number
     }
 
-    /// Takes a record, and sends what is gathered when it is enough. A call that is given up has taken the record or has
-    /// not, which [`Self::taken`] tells.
+    /// Takes a record, and sends what is gathered when it is enough. A cancelled call may or may not have taken the
+    /// record; [`Self::taken`] tells which.
     ///
     /// # Errors
-    /// What has gone wrong. Where it is this record that cannot be taken, those before it can still be flushed; after
-    /// any other failure the producer is of no use.
+    /// The failure. Where this record cannot be taken, those before it can still be flushed; after any other failure
+    /// the producer cannot be used.
     pub async fn send(&mut self, record: Outgoing<'_>) -> Result<(), DeliveryError> {
         let partition = match self.partition_for(&record) {
             Ok(partition) => partition,
@@ -202,7 +202,7 @@ impl Producer {
         Ok(())
     }
 
-    /// Sends all that is gathered and waits until it is acknowledged.
+    /// Sends all gathered records and waits until they are acknowledged.
     ///
     /// # Errors
     /// What cannot be retried, or still fails after the delivery timeout.
@@ -257,7 +257,7 @@ impl Producer {
         self.send_round(None).await
     }
 
-    /// A call that is given up has sent everything or nothing.
+    /// A cancelled call has sent everything or nothing.
     async fn send_round(&mut self, done: Option<oneshot::Sender<()>>) -> Result<(), DeliveryError> {
         let Ok(place) = self.rounds.clone().reserve_owned().await else {
             return Err(self.failure().await);
@@ -284,7 +284,7 @@ impl Producer {
         }
     }
 
-    /// The next record cannot be taken. Nothing has happened to those before it.
+    /// The error for a record that cannot be taken. Those before it are unaffected.
     fn record_error(&self, error: ClientError) -> DeliveryError {
         DeliveryError {
             error,

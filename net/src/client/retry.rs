@@ -1,4 +1,4 @@
-//! What passes by itself is tried again, ever more seldom, until the patience ends.
+//! Retries transient errors with an increasing pause, until a timeout.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Attempts at one thing.
 #[derive(Debug)]
 pub(super) struct Retry {
-    /// `None` where no clock reaches that far.
+    /// `None` where it is beyond the range of the clock.
     deadline: Option<Instant>,
     pause: Duration,
 }
@@ -26,10 +26,10 @@ impl Retry {
         }
     }
 
-    /// Rests after an attempt that failed.
+    /// Pauses after a failed attempt.
     ///
     /// # Errors
-    /// The error itself, where it does not pass by itself or there is no time left.
+    /// The error itself, where it is permanent or the timeout has passed.
     pub(super) async fn after(&mut self, error: ClientError) -> Result<(), ClientError> {
         let over = self
             .deadline

@@ -1,4 +1,4 @@
-//! The first frame of each side of a connection, which names the versions that it speaks.
+//! The first frame of each side of a connection, with the versions that it supports.
 //!
 //! ```text
 //!  0  magic  "varve\0"
@@ -7,7 +7,8 @@
 //! 10  body              bincode; what follows it is left to later versions
 //! ```
 //!
-//! A greeting reads the same in every version: two nodes that have none in common tell each other so in words.
+//! The layout of a greeting is the same in every version: so two nodes without a common version can exchange the
+//! reason.
 
 use bincode::config::standard;
 use bincode::{Decode, Encode};
@@ -26,25 +27,25 @@ const RANGES_FROM: PeerVersion = PeerVersion(9);
 /// No greeting takes more memory than this.
 const MEMORY_MAX: usize = 64 << 10;
 
-/// What a dialling node says first.
+/// The first frame of a dialling node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hello {
-    /// The versions that it speaks.
+    /// The versions that it supports.
     pub versions: PeerVersions,
-    /// Who it is.
+    /// Its identity.
     pub identity: PeerIdentity,
-    /// Whom it means to reach, where it knows.
+    /// The broker that it expects to reach, if it knows.
     pub expects: Option<BrokerId>,
 }
 
-/// What the dialled node answers.
+/// The answer of the dialled node.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum HelloReply {
-    /// Go on; this is who it is.
+    /// Accepted, with its identity.
     Welcome(PeerIdentity),
-    /// Go away, for this reason.
+    /// Refused, for this reason.
     Refused(String),
-    /// Go away: another node runs as the same broker, in these words.
+    /// Refused, with this message: another node runs with the same broker id.
     Duplicate(String),
 }
 
@@ -57,7 +58,7 @@ pub fn encode_hello(hello: &Hello) -> Bytes {
 /// Reads a hello from a frame without its length.
 ///
 /// # Errors
-/// [`PeerDecodeError::Hello`], in words that the other side is told.
+/// [`PeerDecodeError::Hello`], with a message for the other side.
 pub fn decode_hello(frame: &[u8]) -> Result<Hello, PeerDecodeError> {
     let (versions, (identity, expects)) = decode_greeting(frame)?;
     Ok(Hello {
@@ -67,13 +68,13 @@ pub fn decode_hello(frame: &[u8]) -> Result<Hello, PeerDecodeError> {
     })
 }
 
-/// Writes the answer to a hello, of a node that speaks these versions, as a frame, its four length bytes included.
+/// Writes the answer to a hello, of a node that supports these versions, as a frame, its four length bytes included.
 #[must_use]
 pub fn encode_hello_reply(versions: PeerVersions, reply: &HelloReply) -> Bytes {
     encode_greeting(versions, reply)
 }
 
-/// Reads the answer to a hello, and the versions that its sender speaks, from a frame without its length.
+/// Reads the answer to a hello, and the versions that its sender supports, from a frame without its length.
 ///
 /// # Errors
 /// [`PeerDecodeError::Hello`].
@@ -81,7 +82,7 @@ pub fn decode_hello_reply(frame: &[u8]) -> Result<(PeerVersions, HelloReply), Pe
     decode_greeting(frame)
 }
 
-/// Whether a frame without its length is what the peer listener of some version says first.
+/// Whether a frame without its length is a greeting of a peer listener, of any version.
 #[must_use]
 pub fn is_greeting(frame: &[u8]) -> bool {
     frame.starts_with(&MAGIC)

@@ -1,4 +1,4 @@
-//! Peer messages as bytes, and the only place that knows how.
+//! The encoding of peer messages.
 //!
 //! A frame between brokers, its four length bytes not counted, is
 //!
@@ -12,8 +12,8 @@
 //! so that records are neither copied on the way out nor on the way in. A batch's own CRC is checked here, on the
 //! link's task: what a link has damaged never reaches a log.
 //!
-//! bincode has no maintained release, which is why nothing outside this file uses it for bytes. It must never
-//! decode without a limit: a length that it reads is otherwise believed.
+//! bincode has no maintained release, so nothing outside this module encodes with it. It must never decode without a
+//! limit: otherwise it trusts the lengths that it reads.
 
 mod greeting;
 #[cfg(test)]
@@ -40,7 +40,7 @@ pub use greeting::{
 /// Bytes before the skeleton.
 const PREFIX: usize = 8;
 
-/// A skeleton is never read into more than so many times its own length of memory.
+/// Decoding a skeleton takes at most this many times its length of memory.
 const MEMORY_PER_BYTE: usize = 32;
 
 /// The longest skeleton that is written or read.
@@ -49,15 +49,15 @@ const SKELETON_MAX: usize = 64 << 20;
 /// Why bytes are not a peer message.
 #[derive(Debug)]
 pub enum PeerDecodeError {
-    /// The frame ends before what it announces, or goes on behind it.
+    /// The frame is shorter or longer than its lengths say.
     Length,
     /// The skeleton was damaged on the way.
     Checksum,
-    /// The skeleton is none.
+    /// The skeleton cannot be decoded.
     Skeleton(String),
     /// A record batch was damaged on the way.
     Batch(HeaderError),
-    /// It is no hello of varve's, or of a version without a range.
+    /// It is no varve hello, or one of a version without a range.
     Hello(String),
 }
 
@@ -117,7 +117,7 @@ pub fn encode_message(
 /// Reads a message from a frame of this version without its length. Records stay slices of the frame.
 ///
 /// # Errors
-/// [`PeerDecodeError`]: the link is of no more use.
+/// [`PeerDecodeError`]: the link must be closed.
 pub fn decode_message(
     mut frame: Bytes,
     version: PeerVersion,

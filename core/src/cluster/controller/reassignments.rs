@@ -1,7 +1,7 @@
-//! Reassignments: replicas of partitions moved to other brokers, and back where an administrator thinks better of it.
+//! Reassignments: move replicas of partitions to other brokers, and back if an administrator cancels it.
 //!
-//! What is recorded is the target alone. The partition's leader goes there one voter after the other, and the reassignment
-//! is in progress until it has reported the target as its committed voters.
+//! Only the target is recorded. The partition's leader changes one voter after the other, and the reassignment is in
+//! progress until the leader has reported the target as its committed voters.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use crate::wire::alter_partition_reassignments::{
 };
 use crate::wire::{ErrorCode, Str};
 
-/// Begins and cancels reassignments. Each partition stands for itself.
+/// Begins and cancels reassignments. Each partition succeeds or fails by itself.
 pub(super) fn alter(
     image: &ClusterImage,
     request: &AlterPartitionReassignmentsRequest,
@@ -36,7 +36,7 @@ pub(super) fn alter(
             });
             let (error_code, error_message) = match outcome {
                 Ok(_) => (ErrorCode::None, None),
-                // Kafka leaves out what its error says by itself.
+                // Kafka leaves out a message that only repeats its error.
                 Err(refusal) if refusal.message.is_empty() => (refusal.code, None),
                 Err(refusal) => (refusal.code, Some(refusal.message.into())),
             };
@@ -52,7 +52,7 @@ pub(super) fn alter(
         });
     }
     Plan {
-        // Of a partition that is named twice the last that is not refused holds.
+        // Of a partition that is named twice the last entry that is not refused applies.
         records: altered.into_values().flatten().collect(),
         response: AlterPartitionReassignmentsResponse {
             allow_replication_factor_change: request.allow_replication_factor_change,
@@ -82,7 +82,7 @@ fn find<'a>(
     Ok((id, partition))
 }
 
-/// The target is what it was before the reassignment that is in progress.
+/// Restores the target from before the reassignment in progress.
 fn cancelled(
     image: &ClusterImage,
     id: TopicPartition,
@@ -99,7 +99,7 @@ fn cancelled(
     }))
 }
 
-/// The target is what is asked for; nothing is recorded where it is that already.
+/// Sets the requested target; nothing is recorded where it is the target already.
 fn reassigned(
     image: &ClusterImage,
     id: TopicPartition,

@@ -1,6 +1,6 @@
-//! Requests of administrators: topics made and deleted, partitions added.
+//! Administrative requests about topics: creates and deletes topics, adds partitions.
 //!
-//! Each topic of a request stands for itself, with Kafka's error codes and in the words of its controller.
+//! Each topic of a request succeeds or fails by itself, with the error codes and messages of Kafka's controller.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -78,7 +78,7 @@ pub fn plan_client(
     }
 }
 
-/// The request that creates topics because a client asked about them: everything by default.
+/// The request for the automatic creation of topics: everything by default.
 #[must_use]
 pub fn auto_create_request(names: &[Str]) -> CreateTopicsRequest {
     CreateTopicsRequest {
@@ -95,7 +95,7 @@ pub fn auto_create_request(names: &[Str]) -> CreateTopicsRequest {
     }
 }
 
-/// Creates topics, or with `validate_only` says whether it could. Each topic stands for itself.
+/// Creates topics, or with `validate_only` checks whether it could. Each topic succeeds or fails by itself.
 pub(super) fn create_topics(
     configs: Configs<'_>,
     request: &CreateTopicsRequest,
@@ -107,7 +107,7 @@ pub(super) fn create_topics(
     let mut told = BTreeSet::new();
     for topic in &request.topics {
         if duplicates.contains(&topic.name) {
-            // Told once, however often it was asked for.
+            // One result, however often the topic is named.
             if !told.insert(&topic.name) {
                 continue;
             }
@@ -244,7 +244,8 @@ fn topic_to_delete<'a>(
     }
 }
 
-/// Gives topics more partitions, or with `validate_only` says whether it could. Each topic stands for itself.
+/// Gives topics more partitions, or with `validate_only` checks whether it could. Each topic succeeds or fails by
+/// itself.
 pub(super) fn create_partitions(
     configs: Configs<'_>,
     request: &CreatePartitionsRequest,
@@ -305,17 +306,17 @@ fn unknown_topic_id() -> PlanError {
     )
 }
 
-/// The records of one request, and the image as they would leave it: a topic is placed with regard to those
-/// that the same request has created before it.
+/// The records of one request, and the image with them applied: a topic is placed with regard to those that the same
+/// request has created before it.
 struct PlannedBatch<'a> {
     configs: Configs<'a>,
     image: ClusterImage,
     rng: &'a mut ChaCha8Rng,
     records: Vec<MetadataRecord>,
     partitions: usize,
-    /// Made when the first partition is to be placed.
+    /// Created when the first partition is placed.
     placer: Option<Placer>,
-    /// Names of topics by their collision keys, known once they are asked for.
+    /// Names of topics by their collision keys, computed on first use.
     collisions: Option<BTreeMap<String, String>>,
 }
 
@@ -472,7 +473,7 @@ impl<'a> PlannedBatch<'a> {
         })
     }
 
-    /// Counts partitions that are about to be created against the bound of a request.
+    /// Counts new partitions against the limit of a request.
     fn count_partitions(&mut self, partitions: usize) -> Result<(), PlanError> {
         let total = self.partitions.saturating_add(partitions);
         if total > PARTITIONS_PER_REQUEST_MAX {
@@ -488,7 +489,7 @@ impl<'a> PlannedBatch<'a> {
         Ok(())
     }
 
-    /// Takes account of partitions that the client has placed.
+    /// Counts partitions that the client has placed.
     fn count_placed(&mut self, placed: &[Vec<Voter>]) {
         if let Some(placer) = &mut self.placer {
             placer.count(placed);
@@ -635,7 +636,7 @@ impl<'a> PlannedBatch<'a> {
         }
     }
 
-    /// An id that no topic has. One whose text begins with a dash would be taken for an option by commands.
+    /// An unused id. One whose text begins with a dash would be parsed as an option by commands.
     fn new_topic_id(&mut self) -> TopicId {
         loop {
             let high = u128::from(self.rng.next_u64());
@@ -648,7 +649,7 @@ impl<'a> PlannedBatch<'a> {
     }
 }
 
-/// The voters that an assignment by hand means: the present directories of these brokers.
+/// The voters of a manual assignment: the present directories of these brokers.
 pub(super) fn assigned_voters(
     image: &ClusterImage,
     brokers: &[i32],
@@ -695,7 +696,7 @@ fn topic_config(topic: &CreatableTopic) -> Result<ConfigMap, PlanError> {
     }
 }
 
-/// What holds for a topic that has just been created.
+/// The effective configuration of a new topic.
 fn creation_configs(configs: Configs<'_>, config: &ConfigMap) -> Vec<CreatableTopicConfigs> {
     configs
         .topic_entries(config)
@@ -710,7 +711,7 @@ fn creation_configs(configs: Configs<'_>, config: &ConfigMap) -> Vec<CreatableTo
         .collect()
 }
 
-/// Two replicas are one failure away from standing still: both must have what is acknowledged.
+/// With two replicas one failure makes the partition unavailable: both must have what is acknowledged.
 fn replication_warning(placed: &[Vec<Voter>]) -> Option<&'static str> {
     placed.iter().any(|voters| voters.len() == 2).then_some(
         "With a replication factor of 2 a partition cannot be written or led while either of its brokers is \
