@@ -181,7 +181,7 @@ impl ProducerTable {
     }
 
     /// Updates the producer of `header`, which has one, with that batch.
-    fn advance(&mut self, header: &BatchHeader, clock: LogClock) -> Before {
+    fn advance(&mut self, header: &BatchHeader, clock: LogClock) -> PreviousState {
         let last_offset = header.last_offset();
         let before = match self.producers.entry(header.producer_id) {
             Entry::Vacant(entry) => {
@@ -194,7 +194,7 @@ impl ProducerTable {
                 };
                 state.remember(header);
                 entry.insert(state);
-                Before::Unknown
+                PreviousState::Unknown
             }
             Entry::Occupied(mut entry) => {
                 let state = entry.get_mut();
@@ -209,9 +209,9 @@ impl ProducerTable {
                     let epoch = mem::replace(&mut state.producer_epoch, header.producer_epoch);
                     let batches = mem::take(&mut state.batches);
                     state.remember(header);
-                    Before::OtherEpoch(epoch, batches, last)
+                    PreviousState::OtherEpoch(epoch, batches, last)
                 } else {
-                    Before::SameEpoch(state.remember(header), last)
+                    PreviousState::SameEpoch(state.remember(header), last)
                 }
             }
         };
@@ -260,15 +260,15 @@ impl ProducerTable {
             .expect("a batch leaves its producer known");
         self.recency.remove(&state.last_offset);
         let last = match before {
-            Before::Unknown => {
+            PreviousState::Unknown => {
                 self.producers.remove(&id);
                 return;
             }
-            Before::SameEpoch(remembered, last) => {
+            PreviousState::SameEpoch(remembered, last) => {
                 state.forget(remembered);
                 last
             }
-            Before::OtherEpoch(epoch, batches, last) => {
+            PreviousState::OtherEpoch(epoch, batches, last) => {
                 state.producer_epoch = epoch;
                 state.batches = batches;
                 last
@@ -283,9 +283,9 @@ impl ProducerTable {
 
 impl ProducerState {
     /// Remembers a batch of its epoch, if it has sequences, in place of the oldest where there are too many.
-    fn remember(&mut self, header: &BatchHeader) -> Remembered {
+    fn remember(&mut self, header: &BatchHeader) -> BatchListChange {
         if !has_sequence(header) {
-            return Remembered::Nothing;
+            return BatchListChange::Nothing;
         }
         let dropped = (self.batches.len() == BATCHES_REMEMBERED).then(|| self.batches.remove(0));
         self.batches.push(ProducedBatch {
@@ -295,12 +295,12 @@ impl ProducerState {
             last_offset: header.last_offset(),
             timestamp: header.max_timestamp,
         });
-        Remembered::Batch { dropped }
+        BatchListChange::Batch { dropped }
     }
 
     /// Takes [`ProducerState::remember`] back.
-    fn forget(&mut self, remembered: Remembered) {
-        let Remembered::Batch { dropped } = remembered else {
+    fn forget(&mut self, remembered: BatchListChange) {
+        let BatchListChange::Batch { dropped } = remembered else {
             return;
         };
         self.batches.pop();
@@ -315,22 +315,22 @@ impl ProducerState {
 struct Undo {
     producer_id: ProducerId,
     /// The state of its producer before.
-    before: Before,
+    before: PreviousState,
     /// The producers that it removed.
     forgotten: Vec<(ProducerId, ProducerState)>,
 }
 
 /// The part of a producer's state that its next batch changed: the common case takes no allocation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Before {
+enum PreviousState {
     Unknown,
-    SameEpoch(Remembered, LastBatch),
+    SameEpoch(BatchListChange, LastBatch),
     OtherEpoch(ProducerEpoch, Vec<ProducedBatch>, LastBatch),
 }
 
 /// What a batch changed in the list of remembered batches.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Remembered {
+enum BatchListChange {
     /// It has no sequences.
     Nothing,
     /// It was added as the last.

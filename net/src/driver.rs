@@ -136,7 +136,7 @@ impl Driver {
             for event in facts.clients.drain(..) {
                 self.drive_client(event);
             }
-            self.tell_if_clients_are_gone();
+            self.report_closed_clients();
             self.disk.order(&mut self.orders);
             let took = self.clock.now().since(woken);
             if took > LATE {
@@ -187,7 +187,7 @@ impl Driver {
         }
     }
 
-    fn tell_if_clients_are_gone(&mut self) {
+    fn report_closed_clients(&mut self) {
         if self.closing_clients && self.clients.is_empty() && !self.stopped {
             self.step(Input::ClientsClosed);
         }

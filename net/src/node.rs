@@ -48,7 +48,7 @@ const MEMORY_WAIT_MAX: Duration = Duration::from_secs(10);
 const CLIENT_STALL_MAX: Duration = Duration::from_secs(30);
 
 /// How long accepting pauses when the system has no descriptor or no memory for a connection.
-const ACCEPT_REST: Duration = Duration::from_millis(100);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The settings of a node.
 #[derive(Clone, Debug)]
@@ -306,7 +306,7 @@ where
     };
     let peers = accept(
         peer_listener,
-        Places::new("peers", settings.descriptors.peers),
+        ConnectionLimit::new("peers", settings.descriptors.peers),
         until_stopped,
         move |stream, remote| serve_peer(stream, remote.to_string(), serving.clone()),
     );
@@ -316,7 +316,7 @@ where
         limits,
         driver: client_sender,
         connections: Arc::new(AtomicU64::new(0)),
-        places: Places::new("clients", clients_max),
+        limit: ConnectionLimit::new("clients", clients_max),
     };
     let admitting = clients.serve_clients(progress.clone(), door, stop, driver_stop_sender);
     let (listens, listeners) = watch::channel(());
@@ -345,7 +345,7 @@ struct ClientListeners {
     driver: mpsc::Sender<ClientEvent>,
     /// The number of the last connection.
     connections: Arc<AtomicU64>,
-    places: Places,
+    limit: ConnectionLimit,
 }
 
 impl ClientListeners {
@@ -388,7 +388,7 @@ impl ClientListeners {
         let this = Arc::new(self);
         let mut accepting = Vec::new();
         for (listener, index) in listeners.into_iter().zip(0..) {
-            let places = this.places.clone();
+            let limit = this.limit.clone();
             let serving = Arc::clone(&this);
             let serve = move |stream, remote| serving.serve(stream, remote, index);
             let (progress, stop) = (progress.clone(), stop.clone());
@@ -400,7 +400,7 @@ impl ClientListeners {
                 }
             };
             accepting.push(Accepting(tokio::spawn(accept(
-                listener, places, until, serve,
+                listener, limit, until, serve,
             ))));
         }
         for mut task in accepting {
@@ -555,8 +555,8 @@ fn number(kafka: &BrokerConfig, key: &str) -> Option<u64> {
 }
 
 fn connections_max(kafka: &BrokerConfig) -> usize {
-    let places = number(kafka, "max.connections").and_then(|places| usize::try_from(places).ok());
-    places
+    let limit = number(kafka, "max.connections").and_then(|limit| usize::try_from(limit).ok());
+    limit
         .unwrap_or(Semaphore::MAX_PERMITS)
         .min(Semaphore::MAX_PERMITS)
 }
@@ -607,40 +607,40 @@ async fn reached(mut progress: watch::Receiver<Progress>, wanted: Progress) -> P
 
 /// The limit of connections of one kind, and the throttle for messages about those above it.
 #[derive(Clone, Debug)]
-struct Places {
+struct ConnectionLimit {
     kind: &'static str,
     limit: usize,
     free: Arc<Semaphore>,
-    told: Arc<Mutex<LogThrottle>>,
+    throttle: Arc<Mutex<LogThrottle>>,
 }
 
-impl Places {
+impl ConnectionLimit {
     fn new(kind: &'static str, limit: usize) -> Self {
         Self {
             kind,
             limit,
             free: Arc::new(Semaphore::new(limit)),
-            told: Arc::default(),
+            throttle: Arc::default(),
         }
     }
 
     /// Takes a permit for a connection; `None` above the limit.
     fn take(&self) -> Option<OwnedSemaphorePermit> {
-        let place = Arc::clone(&self.free).try_acquire_owned().ok();
-        if place.is_none() && self.should_log("too many") {
+        let permit = Arc::clone(&self.free).try_acquire_owned().ok();
+        if permit.is_none() && self.should_log("too many") {
             let Self { kind, limit, .. } = self;
             tracing::warn!(
                 limit,
                 "too many connections of {kind}: whoever comes now is closed"
             );
         }
-        place
+        permit
     }
 
     /// Whether to log this message: clients that are closed connect again and again.
     fn should_log(&self, words: &str) -> bool {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.should_log(words)
+        let mut throttle = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
+        throttle.should_log(words)
     }
 }
 
@@ -648,7 +648,7 @@ impl Places {
 /// Connections that are pending when accepting ends are still accepted.
 async fn accept<F, S>(
     listener: TcpListener,
-    places: Places,
+    limit: ConnectionLimit,
     until: impl Future<Output = ()>,
     serve: F,
 ) where
@@ -664,21 +664,21 @@ async fn accept<F, S>(
         };
         match accepted {
             Ok((stream, remote)) => {
-                let Some(place) = places.take() else {
+                let Some(permit) = limit.take() else {
                     continue;
                 };
                 rt::prepare_stream(&stream);
                 let served = serve(stream, remote);
                 tokio::spawn(async move {
                     served.await;
-                    drop(place);
+                    drop(permit);
                 });
             }
             Err(error) => {
-                if places.should_log(&error.to_string()) {
-                    tracing::warn!(%error, "cannot accept a connection of {}", places.kind);
+                if limit.should_log(&error.to_string()) {
+                    tracing::warn!(%error, "cannot accept a connection of {}", limit.kind);
                 }
-                tokio::time::sleep(ACCEPT_REST).await;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
@@ -693,10 +693,10 @@ mod tests {
     async fn who_comes_too_late_is_closed_and_a_place_that_is_free_again_is_given_away() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let places = Places::new("clients", 1);
+        let limit = ConnectionLimit::new("clients", 1);
         tokio::spawn(accept(
             listener,
-            places,
+            limit,
             std::future::pending(),
             |mut stream: TcpStream, _| async move {
                 stream.write_all(b"!").await.unwrap();

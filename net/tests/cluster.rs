@@ -193,7 +193,7 @@ async fn what_was_acknowledged_is_read_back_across_restarts_of_one_and_of_all() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_is_upgraded_and_taken_back_a_node_at_a_time() {
-    let earlier = PeerVersions::BEFORE;
+    let earlier = PeerVersions::PREVIOUS_MINOR;
     let mut cluster = Cluster::stopped();
     cluster.versions = [earlier; 3];
     cluster.start_all().await;

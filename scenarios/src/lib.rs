@@ -237,7 +237,7 @@ impl Scenario {
     /// Every node runs the build before this one, until it is upgraded.
     #[must_use]
     pub const fn earlier_build(mut self) -> Self {
-        self.options.peer_versions = PeerVersions::BEFORE;
+        self.options.peer_versions = PeerVersions::PREVIOUS_MINOR;
         self
     }
 

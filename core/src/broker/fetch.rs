@@ -80,7 +80,7 @@ struct WaitingFetch {
 struct FetchedPartition {
     /// The partition; `None` for an unknown one.
     partition: Option<TopicPartition>,
-    found: PartitionResult,
+    result: PartitionResult,
 }
 
 #[derive(Debug)]
@@ -108,7 +108,7 @@ struct Bounds {
 
 /// A limit for reading.
 #[derive(Clone, Copy, Debug)]
-struct Room {
+struct ReadLimit {
     bytes: usize,
     /// There are no records yet: the first batch is taken whatever its size.
     at_least_one: bool,
@@ -157,10 +157,10 @@ impl Broker {
             let fetched = if is_replica {
                 FetchedPartition {
                     partition: None,
-                    found: PartitionResult::Refused(ErrorCode::TopicAuthorizationFailed),
+                    result: PartitionResult::Refused(ErrorCode::TopicAuthorizationFailed),
                 }
             } else {
-                let room = Room {
+                let limit = ReadLimit {
                     bytes: fetch.targets[place]
                         .bytes_max
                         .min(bytes_max.saturating_sub(planned)),
@@ -168,9 +168,9 @@ impl Broker {
                 };
                 self.remember_topic_name(&mut fetch.targets[place], api_version);
                 let fetched =
-                    self.fetch_partition(&fetch.targets[place], api_version, id, place, room, fx);
-                planned += match &fetched.found {
-                    PartitionResult::Reading(_) => room.bytes.max(1),
+                    self.fetch_partition(&fetch.targets[place], api_version, id, place, limit, fx);
+                planned += match &fetched.result {
+                    PartitionResult::Reading(_) => limit.bytes.max(1),
                     PartitionResult::Read(_, records) => records.len(),
                     PartitionResult::Refused(_)
                     | PartitionResult::Unopened
@@ -180,7 +180,7 @@ impl Broker {
                 fetched
             };
             fetch.fetched.push(fetched);
-            fetch.account(place);
+            fetch.add_to_totals(place);
         }
         if fetch.is_satisfied() && fetch.pending == 0 {
             self.end_fetch(*fetch, fx);
@@ -218,7 +218,7 @@ impl Broker {
         api_version: i16,
         id: RequestId,
         place: usize,
-        room: Room,
+        limit: ReadLimit,
         fx: &mut Effects,
     ) -> FetchedPartition {
         let named = if api_version >= BY_ID_FROM {
@@ -232,8 +232,8 @@ impl Broker {
         match (partition, &target.known_as) {
             (Ok(partition), _) => FetchedPartition {
                 partition: Some(partition),
-                found: self
-                    .read(partition, target, id, place, room, fx)
+                result: self
+                    .read(partition, target, id, place, limit, fx)
                     .unwrap_or_else(PartitionResult::Refused),
             },
             (Err(ErrorCode::UnknownTopicId), Some(name)) => {
@@ -241,7 +241,7 @@ impl Broker {
             }
             (Err(code), _) => FetchedPartition {
                 partition: None,
-                found: PartitionResult::Refused(code),
+                result: PartitionResult::Refused(code),
             },
         }
     }
@@ -267,7 +267,7 @@ impl Broker {
         };
         FetchedPartition {
             partition: recreated.ok(),
-            found: PartitionResult::Refused(code),
+            result: PartitionResult::Refused(code),
         }
     }
 
@@ -278,7 +278,7 @@ impl Broker {
         target: &Target,
         id: RequestId,
         place: usize,
-        room: Room,
+        limit: ReadLimit,
         fx: &mut Effects,
     ) -> Result<PartitionResult, ErrorCode> {
         let replica = self.led_replica(partition, target.current_leader_epoch)?;
@@ -316,21 +316,21 @@ impl Broker {
             ));
         }
         let nothing = PartitionResult::Read(bounds, Records::empty());
-        if offset >= high_watermark || room.bytes == 0 && !room.at_least_one {
+        if offset >= high_watermark || limit.bytes == 0 && !limit.at_least_one {
             return Ok(nothing);
         }
         loop {
-            match replica.read_tail(offset, high_watermark, room.bytes) {
+            match replica.read_tail(offset, high_watermark, limit.bytes) {
                 TailRead::Batches(batches) => {
                     let first = batches.first().map_or(0, Batch::size);
-                    if first > room.bytes && !room.at_least_one {
+                    if first > limit.bytes && !limit.at_least_one {
                         return Ok(nothing);
                     }
                     return Ok(PartitionResult::Read(bounds, records_of(batches)));
                 }
                 TailRead::OnDisk => break,
                 TailRead::Hole(hole) if fx.mutant(Mutant::ServesHoles) => offset = hole.end,
-                TailRead::Hole(_) => return Err(damaged(replica)),
+                TailRead::Hole(_) => return Err(hole_error(replica)),
             }
         }
         let lookup = Lookup {
@@ -338,7 +338,7 @@ impl Broker {
             place,
             end: replica.readable_end(high_watermark, fx),
         };
-        self.read_disk(partition, lookup, offset, room.bytes, fx);
+        self.read_disk(partition, lookup, offset, limit.bytes, fx);
         Ok(PartitionResult::Reading(bounds))
     }
 
@@ -373,14 +373,14 @@ impl Broker {
         let target = &fetch.targets[lookup.place];
         let offset = Offset(target.fetch_offset);
         let limit = target.bytes_max;
-        let PartitionResult::Reading(bounds) = fetch.fetched[lookup.place].found else {
+        let PartitionResult::Reading(bounds) = fetch.fetched[lookup.place].result else {
             unreachable!("the store is asked once for a partition at a time");
         };
         // The replica may have been deleted while the query was pending.
         let is_there = self
             .replica(partition)
             .is_some_and(|replica| replica.log_end_offset() >= lookup.end);
-        let found = match result {
+        let result = match result {
             QueryResult::Records(bytes) if is_there || fx.mutant(Mutant::ServesDeleted) => {
                 PartitionResult::Read(bounds, Records::from(bytes))
             }
@@ -411,23 +411,23 @@ impl Broker {
             }
             QueryResult::Failed(ReadError::Hole(_)) => {
                 let replica = self.replica(partition);
-                PartitionResult::Refused(replica.map_or(ErrorCode::KafkaStorageError, damaged))
+                PartitionResult::Refused(replica.map_or(ErrorCode::KafkaStorageError, hole_error))
             }
             QueryResult::Failed(ReadError::Unavailable) | QueryResult::Found(_) => {
                 PartitionResult::Refused(ErrorCode::KafkaStorageError)
             }
         };
-        self.found(lookup.request, lookup.place, found, fx);
+        self.set_result(lookup.request, lookup.place, result, fx);
     }
 
     /// A partition has changed: fetches that wait for it read it again.
     pub(super) fn wake_fetches(&mut self, partition: TopicPartition, fx: &mut Effects) {
         for (id, place) in self.requests.readers.of(partition) {
-            self.look_again(id, place, fx);
+            self.refetch_partition(id, place, fx);
         }
     }
 
-    fn look_again(&mut self, id: RequestId, place: usize, fx: &mut Effects) {
+    fn refetch_partition(&mut self, id: RequestId, place: usize, fx: &mut Effects) {
         let Some(fetch) = self.requests.purgatory.get::<WaitingFetch>(id) else {
             return; // answered since, because of another of its partitions
         };
@@ -435,7 +435,7 @@ impl Broker {
         let Some(partition) = fetched.partition else {
             return;
         };
-        let before = match &fetched.found {
+        let before = match &fetched.result {
             // The store's answer will come, or this result is returned once nothing is pending.
             PartitionResult::Reading(_)
             | PartitionResult::Refused(_)
@@ -444,7 +444,7 @@ impl Broker {
             PartitionResult::Confirming(pending) => {
                 let confirmation = self.confirmation(*pending);
                 if let Some(code) = refusal_of_leader(confirmation, ErrorCode::OffsetOutOfRange) {
-                    self.found(id, place, PartitionResult::Refused(code), fx);
+                    self.set_result(id, place, PartitionResult::Refused(code), fx);
                 }
                 return;
             }
@@ -464,23 +464,29 @@ impl Broker {
         if before.is_some() && (before == now || now.is_some() && fetch.only_pending) {
             return;
         }
-        let found_here = fetched.found.size();
-        let others = fetch.bytes - found_here;
-        let room = Room {
+        let bytes_here = fetched.result.size();
+        let others = fetch.bytes - bytes_here;
+        let limit = ReadLimit {
             bytes: fetch.targets[place]
                 .bytes_max
                 .min(fetch.bytes_max.saturating_sub(others)),
             at_least_one: others == 0,
         };
         let (target, api_version) = (fetch.targets[place].clone(), fetch.context.api_version);
-        let fetched = self.fetch_partition(&target, api_version, id, place, room, fx);
-        self.found(id, place, fetched.found, fx);
+        let fetched = self.fetch_partition(&target, api_version, id, place, limit, fx);
+        self.set_result(id, place, fetched.result, fx);
     }
 
     /// Records the result for a partition, and answers if it was the last one.
-    fn found(&mut self, id: RequestId, place: usize, found: PartitionResult, fx: &mut Effects) {
+    fn set_result(
+        &mut self,
+        id: RequestId,
+        place: usize,
+        result: PartitionResult,
+        fx: &mut Effects,
+    ) {
         if let Some(fetch) = self.requests.purgatory.get_mut::<WaitingFetch>(id) {
-            fetch.replace(place, found);
+            fetch.replace(place, result);
             self.finish_fetch(id, fx);
         }
     }
@@ -508,20 +514,20 @@ impl Broker {
         let (api_version, listener) = (fetch.context.api_version, fetch.context.listener);
         let mut response = FetchResponse::default();
         if let SessionContext::Incremental(session, epoch) = fetch.session {
-            if !self.requests.sessions.is_at(session, epoch) {
+            if !self.requests.sessions.has_epoch(session, epoch) {
                 response.error_code = ErrorCode::InvalidFetchSessionEpoch;
                 fx.respond(fetch.context.id, response);
                 return;
             }
             response.session_id = session;
         }
-        let mut told = Vec::new();
+        let mut sent = Vec::new();
         for (target, fetched) in fetch.targets.iter().zip(fetch.fetched) {
-            let mut data = partition_data(target, fetched.found, fetch.read_committed);
+            let mut data = partition_data(target, fetched.result, fetch.read_committed);
             if fetched.partition.is_none() {
                 data.aborted_transactions = Some(Vec::new());
             }
-            let tell = SentPartition {
+            let part = SentPartition {
                 high_watermark: data.high_watermark,
                 log_start_offset: data.log_start_offset,
                 has_records: data
@@ -532,9 +538,9 @@ impl Broker {
             };
             match fetch.session {
                 SessionContext::Sessionless => {}
-                SessionContext::Full => told.push(tell),
+                SessionContext::Full => sent.push(part),
                 SessionContext::Incremental(session, _) => {
-                    if !self.requests.sessions.tell(session, target, tell) {
+                    if !self.requests.sessions.record_sent(session, target, part) {
                         continue;
                     }
                 }
@@ -561,9 +567,9 @@ impl Broker {
             let sessions_max = usize::try_from(self.configs().fetch_sessions_max()).unwrap_or(0);
             let by_id = api_version >= BY_ID_FROM;
             let mut sessions = std::mem::take(&mut self.requests.sessions);
-            let told = fetch.targets.into_iter().zip(told);
+            let sent = fetch.targets.into_iter().zip(sent);
             response.session_id =
-                sessions.create(told, by_id, sessions_max, self.now, || self.draw());
+                sessions.create(sent, by_id, sessions_max, self.now, || self.draw());
             self.requests.sessions = sessions;
         }
         self.respond_data(fetch.context, response, fx);
@@ -610,26 +616,26 @@ fn fetch_hints(api_version: i16, listener: u16) -> Option<u16> {
 
 impl WaitingFetch {
     /// Updates the totals with the result for a target.
-    fn account(&mut self, place: usize) {
-        let FetchedPartition { partition, found } = &self.fetched[place];
-        self.bytes += found.size();
-        self.pending += usize::from(found.timeout().is_some());
+    fn add_to_totals(&mut self, place: usize) {
+        let FetchedPartition { partition, result } = &self.fetched[place];
+        self.bytes += result.size();
+        self.pending += usize::from(result.timeout().is_some());
         // As in Kafka, the error for a partition that never existed does not end the wait: a session that goes on
         // naming it would otherwise be answered again and again without a pause.
         let is_error = matches!(
-            found,
+            result,
             PartitionResult::Refused(_) | PartitionResult::Diverged(..)
         );
         self.urgent |= is_error && partition.is_some();
         self.waits |= partition.is_some();
     }
 
-    fn replace(&mut self, place: usize, found: PartitionResult) {
-        let before = &self.fetched[place].found;
+    fn replace(&mut self, place: usize, result: PartitionResult) {
+        let before = &self.fetched[place].result;
         self.bytes -= before.size();
         self.pending -= usize::from(before.timeout().is_some());
-        self.fetched[place].found = found;
-        self.account(place);
+        self.fetched[place].result = result;
+        self.add_to_totals(place);
     }
 
     /// Whether its client waits only for what is pending.
@@ -643,8 +649,8 @@ impl WaitingFetch {
         if self.pending == 0 {
             return None;
         }
-        let found = self.fetched.iter().map(|fetched| &fetched.found);
-        found.filter_map(PartitionResult::timeout).max()
+        let result = self.fetched.iter().map(|fetched| &fetched.result);
+        result.filter_map(PartitionResult::timeout).max()
     }
 }
 
@@ -702,7 +708,7 @@ impl Delayed for WaitingFetch {
 }
 
 /// The response for one partition.
-fn partition_data(target: &Target, found: PartitionResult, read_committed: bool) -> PartitionData {
+fn partition_data(target: &Target, result: PartitionResult, read_committed: bool) -> PartitionData {
     let mut data = PartitionData {
         partition_index: target.partition,
         high_watermark: -1,
@@ -715,7 +721,7 @@ fn partition_data(target: &Target, found: PartitionResult, read_committed: bool)
         data.log_start_offset = bounds.log_start_offset.0;
         data.aborted_transactions = read_committed.then(Vec::new);
     };
-    match found {
+    match result {
         PartitionResult::Refused(code) => data.error_code = code,
         PartitionResult::Unopened | PartitionResult::Confirming(_) => {
             data.error_code = ErrorCode::NotLeaderOrFollower;
@@ -750,7 +756,7 @@ fn records_of(batches: Vec<Batch>) -> Records {
 }
 /// The error for a read in a hole: retriable where another replica may fill it, else final, which consumers report to
 /// their operator.
-fn damaged(replica: &Replica) -> ErrorCode {
+fn hole_error(replica: &Replica) -> ErrorCode {
     if replica.is_only_copy() {
         ErrorCode::CorruptMessage
     } else {

@@ -80,7 +80,7 @@ struct Session {
     created_at: Instant,
     used_at: Instant,
     /// In the order in which they are served.
-    partitions: BTreeMap<u64, Cached>,
+    partitions: BTreeMap<u64, CachedPartition>,
     turns: BTreeMap<Key, u64>,
     last_turn: u64,
 }
@@ -88,7 +88,7 @@ struct Session {
 type Key = (TopicId, Str, i32);
 
 #[derive(Debug)]
-struct Cached {
+struct CachedPartition {
     target: Target,
     /// As last sent; -1 where it must be sent again.
     high_watermark: i64,
@@ -153,13 +153,13 @@ impl Sessions {
     /// Creates a session from a full response. Returns 0, *none*, where there is no room.
     pub(super) fn create(
         &mut self,
-        told: impl ExactSizeIterator<Item = (Target, SentPartition)>,
+        sent: impl ExactSizeIterator<Item = (Target, SentPartition)>,
         by_id: bool,
         sessions_max: usize,
         now: Instant,
         mut draw: impl FnMut() -> u64,
     ) -> i32 {
-        if !self.make_room(told.len(), sessions_max, now) {
+        if !self.make_room(sent.len(), sessions_max, now) {
             return 0;
         }
         let id = loop {
@@ -177,29 +177,29 @@ impl Sessions {
             turns: BTreeMap::new(),
             last_turn: 0,
         };
-        for (target, told) in told {
+        for (target, sent) in sent {
             let key = target.key();
             session.put(target.detached());
-            session.tell(&key, told, false);
+            session.record_sent(&key, sent, false);
         }
         self.sessions.insert(id, session);
         id
     }
 
     /// Whether the session still has this session epoch.
-    pub(super) fn is_at(&self, id: i32, epoch: i32) -> bool {
+    pub(super) fn has_epoch(&self, id: i32, epoch: i32) -> bool {
         self.sessions
             .get(&id)
             .is_some_and(|session| session.epoch == epoch)
     }
 
     /// Records what is about to be sent about a partition. Returns whether it is news to the client.
-    pub(super) fn tell(&mut self, id: i32, target: &Target, told: SentPartition) -> bool {
+    pub(super) fn record_sent(&mut self, id: i32, target: &Target, sent: SentPartition) -> bool {
         let Some(session) = self.sessions.get_mut(&id) else {
             return false;
         };
         session.remember_topic_name(target);
-        session.tell(&target.key(), told, true)
+        session.record_sent(&target.key(), sent, true)
     }
 
     fn make_room(&mut self, size: usize, sessions_max: usize, now: Instant) -> bool {
@@ -243,7 +243,7 @@ impl Session {
         self.turns.insert(key, self.last_turn);
         self.partitions.insert(
             self.last_turn,
-            Cached {
+            CachedPartition {
                 target,
                 high_watermark: -1,
                 log_start_offset: -1,
@@ -267,21 +267,21 @@ impl Session {
         }
     }
 
-    fn tell(&mut self, key: &Key, told: SentPartition, rotate: bool) -> bool {
+    fn record_sent(&mut self, key: &Key, sent: SentPartition, rotate: bool) -> bool {
         let Some(&turn) = self.turns.get(key) else {
             return true; // forgotten since the request came
         };
         let Some(cached) = self.partitions.get_mut(&turn) else {
             return true;
         };
-        let news = told.has_records
-            || told.urgent
-            || cached.high_watermark != told.high_watermark
-            || cached.log_start_offset != told.log_start_offset;
+        let news = sent.has_records
+            || sent.urgent
+            || cached.high_watermark != sent.high_watermark
+            || cached.log_start_offset != sent.log_start_offset;
         // The first response after an error is always sent.
-        cached.high_watermark = if told.urgent { -1 } else { told.high_watermark };
-        cached.log_start_offset = told.log_start_offset;
-        if told.has_records
+        cached.high_watermark = if sent.urgent { -1 } else { sent.high_watermark };
+        cached.log_start_offset = sent.log_start_offset;
+        if sent.has_records
             && rotate
             && let Some(cached) = self.partitions.remove(&turn)
         {
@@ -359,7 +359,7 @@ mod tests {
         }
     }
 
-    fn told(high_watermark: i64, has_records: bool) -> SentPartition {
+    fn sent(high_watermark: i64, has_records: bool) -> SentPartition {
         SentPartition {
             high_watermark,
             log_start_offset: 0,
@@ -373,8 +373,8 @@ mod tests {
         let (context, targets) = sessions.open(&request, 12, now).expect("a new session");
         assert_eq!(context, SessionContext::Full);
         let mut drawn = sessions.sessions.len() as u64;
-        let told = targets.into_iter().map(|target| (target, told(0, false)));
-        sessions.create(told, false, SESSIONS_MAX, now, || {
+        let sent = targets.into_iter().map(|target| (target, sent(0, false)));
+        sessions.create(sent, false, SESSIONS_MAX, now, || {
             drawn += 1;
             drawn << 33
         })
@@ -406,14 +406,14 @@ mod tests {
             .open(&request(id, 1, &[]), 12, Instant(1))
             .expect("it is there");
         assert!(
-            !sessions.tell(id, &targets[1], told(0, false)),
+            !sessions.record_sent(id, &targets[1], sent(0, false)),
             "nothing is new"
         );
         assert!(
-            sessions.tell(id, &targets[1], told(3, false)),
+            sessions.record_sent(id, &targets[1], sent(3, false)),
             "the high watermark is"
         );
-        assert!(sessions.tell(id, &targets[0], told(3, true)));
+        assert!(sessions.record_sent(id, &targets[0], sent(3, true)));
         let (_, targets) = sessions
             .open(&request(id, 2, &[]), 12, Instant(2))
             .expect("it is there");
@@ -429,12 +429,12 @@ mod tests {
             .expect("it is there");
         let error = SentPartition {
             urgent: true,
-            ..told(-1, false)
+            ..sent(-1, false)
         };
-        assert!(sessions.tell(id, &targets[0], error));
-        assert!(sessions.tell(id, &targets[0], error));
-        assert!(sessions.tell(id, &targets[0], told(0, false)));
-        assert!(!sessions.tell(id, &targets[0], told(0, false)));
+        assert!(sessions.record_sent(id, &targets[0], error));
+        assert!(sessions.record_sent(id, &targets[0], error));
+        assert!(sessions.record_sent(id, &targets[0], sent(0, false)));
+        assert!(!sessions.record_sent(id, &targets[0], sent(0, false)));
     }
 
     #[test]

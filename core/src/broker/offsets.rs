@@ -105,7 +105,7 @@ impl Broker {
         let api_version = context.api_version;
         let mut response = ListOffsetsResponse::default();
         let mut open = BTreeMap::new();
-        let twice = asked_twice(&body.topics);
+        let twice = named_twice(&body.topics);
         let mut told = BTreeSet::new();
         for (topic_place, topic) in body.topics.into_iter().enumerate() {
             let mut answers = Vec::with_capacity(topic.partitions.len());
@@ -482,7 +482,7 @@ impl WaitingOffsets {
 }
 
 /// The partitions that a request names more than once, which makes it ambiguous.
-fn asked_twice(topics: &[ListOffsetsTopic]) -> BTreeSet<(Str, i32)> {
+fn named_twice(topics: &[ListOffsetsTopic]) -> BTreeSet<(Str, i32)> {
     let mut seen = BTreeSet::new();
     let all = topics.iter().flat_map(|topic| {
         let named = |asked: &ListOffsetsPartition| (topic.name.clone(), asked.partition_index);

@@ -134,7 +134,7 @@ struct Round {
 }
 
 impl Round {
-    fn hear(&mut self, from: Voter, reply: ReadIndexReply) {
+    fn add_reply(&mut self, from: Voter, reply: ReadIndexReply) {
         self.awaited.remove(&from.broker);
         let epoch = self.epochs.entry(from).or_insert(reply.leader_epoch);
         *epoch = reply.leader_epoch.min(*epoch);
@@ -317,7 +317,7 @@ impl Broker {
         if let Some(round) = &mut self.requests.read_indexes.round
             && round.number == reply.round
         {
-            round.hear(from.voter(), reply);
+            round.add_reply(from.voter(), reply);
             self.finish_read_index_round(fx);
         }
     }

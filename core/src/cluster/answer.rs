@@ -143,7 +143,7 @@ impl<'a> AnswerContext<'a> {
                 if !told.insert((asked.topic_id, asked.name.as_ref())) {
                     continue;
                 }
-                topics.push(match self.asked_topic(asked) {
+                topics.push(match self.requested_topic(asked) {
                     Ok(topic) => self.metadata_topic(topic, api_version),
                     Err(error_code) => {
                         if error_code == ErrorCode::UnknownTopicOrPartition
@@ -282,7 +282,7 @@ impl<'a> AnswerContext<'a> {
                         .response
                         .topics
                         .push(DescribeTopicPartitionsResponseTopic {
-                            error_code: self.missing(name),
+                            error_code: self.missing_topic_error(name),
                             name: Some(name.into()),
                             is_internal: is_internal(name),
                             topic_authorized_operations: TOPIC_OPERATIONS,
@@ -461,7 +461,7 @@ impl<'a> AnswerContext<'a> {
         }
     }
 
-    fn asked_topic(&self, asked: &MetadataRequestTopic) -> Result<&'a TopicImage, ErrorCode> {
+    fn requested_topic(&self, asked: &MetadataRequestTopic) -> Result<&'a TopicImage, ErrorCode> {
         if is_by_id(asked) {
             return self.image().topic(asked.topic_id).ok_or(if self.confirmed {
                 ErrorCode::UnknownTopicId
@@ -475,11 +475,11 @@ impl<'a> AnswerContext<'a> {
             .expect("a sound request names what it asks for");
         self.image()
             .topic_named(name)
-            .ok_or_else(|| self.missing(name))
+            .ok_or_else(|| self.missing_topic_error(name))
     }
 
     /// Why the image has no topic of this name.
-    fn missing(&self, name: &str) -> ErrorCode {
+    fn missing_topic_error(&self, name: &str) -> ErrorCode {
         match check_topic_name(name) {
             Ok(()) if self.confirmed => ErrorCode::UnknownTopicOrPartition,
             Ok(()) => ErrorCode::LeaderNotAvailable,

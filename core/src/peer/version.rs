@@ -58,7 +58,7 @@ impl PeerVersions {
 
     /// The versions of the minor version before, from which a cluster may be upgraded and to which it may be
     /// downgraded. It supports this build's oldest version, and earlier ones that this build does not.
-    pub const BEFORE: Self = Self {
+    pub const PREVIOUS_MINOR: Self = Self {
         oldest: Self::SUPPORTED.oldest,
         newest: Self::SUPPORTED.oldest,
     };

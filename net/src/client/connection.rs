@@ -55,7 +55,7 @@ impl Connection {
     /// Requests the served versions. Every broker understands version 0.
     async fn negotiate(&mut self) -> Result<(), ClientError> {
         let request = Request::ApiVersions(ApiVersionsRequest::default());
-        let Response::ApiVersions(answer) = self.ask_in(0, &request).await? else {
+        let Response::ApiVersions(answer) = self.send_version(0, &request).await? else {
             unreachable!("an answer is read as that of its request");
         };
         if answer.error_code != ErrorCode::None {
@@ -70,18 +70,18 @@ impl Connection {
     }
 
     /// Sends a request in the highest version that both sides support.
-    pub(super) async fn ask(&mut self, request: &Request) -> Result<Response, ClientError> {
+    pub(super) async fn send(&mut self, request: &Request) -> Result<Response, ClientError> {
         let api_key = request.api_key();
         let (ours_min, ours_max) = api_key.versions();
         let served = self.served.get(&api_key.code());
         let version = served.map(|&(min, max)| (min.max(ours_min), max.min(ours_max)));
         match version {
-            Some((min, max)) if min <= max => self.ask_in(max, request).await,
+            Some((min, max)) if min <= max => self.send_version(max, request).await,
             Some(_) | None => Err(ClientError::UnsupportedApi(api_key.name())),
         }
     }
 
-    async fn ask_in(
+    async fn send_version(
         &mut self,
         api_version: i16,
         request: &Request,

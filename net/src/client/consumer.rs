@@ -202,7 +202,7 @@ impl Consumer {
             };
             (leader, Request::Fetch(request))
         });
-        let answers = self.client.ask_brokers(requests.collect()).await;
+        let answers = self.client.send_to_brokers(requests.collect()).await;
         for (numbers, answer) in numbers.into_iter().zip(answers) {
             match answer {
                 Ok(Response::Fetch(answer)) => {
@@ -379,7 +379,7 @@ impl Consumer {
         };
         let answer = self
             .client
-            .ask_broker(leader, &Request::ListOffsets(request))
+            .send_to_broker(leader, &Request::ListOffsets(request))
             .await?;
         let Response::ListOffsets(answer) = answer else {
             unreachable!("an answer is read as that of its request");

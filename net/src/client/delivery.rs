@@ -207,7 +207,7 @@ impl Delivery {
         let requests = by_leader
             .iter()
             .map(|(&leader, partitions)| (leader, self.request(partitions, open)));
-        let answers = self.client.ask_brokers(requests.collect()).await;
+        let answers = self.client.send_to_brokers(requests.collect()).await;
         for (partitions, answer) in by_leader.values().zip(answers) {
             let answer = match answer {
                 Ok(Response::Produce(answer)) => answer,

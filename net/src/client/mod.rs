@@ -281,7 +281,7 @@ impl Client {
             allow_auto_topic_creation: false,
             ..MetadataRequest::default()
         };
-        let Response::Metadata(metadata) = self.ask(Request::Metadata(request)).await? else {
+        let Response::Metadata(metadata) = self.send(Request::Metadata(request)).await? else {
             unreachable!("an answer is read as that of its request");
         };
         self.brokers = metadata
@@ -331,7 +331,7 @@ impl Client {
             ..DescribeConfigsRequest::default()
         };
         let request = Request::DescribeConfigs(request);
-        let Response::DescribeConfigs(answer) = self.ask(request).await? else {
+        let Response::DescribeConfigs(answer) = self.send(request).await? else {
             unreachable!("an answer is read as that of its request");
         };
         let result = answer.results.into_iter().next();
@@ -365,13 +365,13 @@ impl Client {
     ///
     /// # Errors
     /// Where none answers, or one refuses.
-    pub async fn ask(&mut self, request: Request) -> Result<Response, ClientError> {
+    pub async fn send(&mut self, request: Request) -> Result<Response, ClientError> {
         let addresses = self.addresses();
         let places = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
         let share = (ANSWER_TIMEOUT / places.max(1)).min(self.open_max);
         let mut attempts = Vec::new();
         for address in addresses {
-            match self.ask_at(&address, &request, share).await {
+            match self.send_at(&address, &request, share).await {
                 Err(ClientError::Broken(address, error)) => attempts.push((address, error)),
                 Err(ClientError::Timeout(address, waited)) => {
                     let error = io::Error::new(io::ErrorKind::TimedOut, silence(waited));
@@ -399,11 +399,11 @@ impl Client {
     }
 
     /// Sends requests to several brokers at once. Each result, in the order of the requests, is that of
-    /// [`Self::ask_broker`].
+    /// [`Self::send_to_broker`].
     ///
     /// # Panics
     /// Where one broker gets two requests.
-    pub async fn ask_brokers(
+    pub async fn send_to_brokers(
         &mut self,
         requests: Vec<(i32, Request)>,
     ) -> Vec<Result<Response, ClientError>> {
@@ -413,7 +413,7 @@ impl Client {
                 let connection = self.connections.remove(&address);
                 let open_max = self.open_max;
                 tokio::spawn(async move {
-                    let answer = ask_over(connection, &address, &request, open_max).await;
+                    let answer = send_over(connection, &address, &request, open_max).await;
                     (address, answer)
                 })
             });
@@ -440,13 +440,13 @@ impl Client {
     ///
     /// # Errors
     /// Where it is not known, cannot be reached, or fails.
-    pub async fn ask_broker(
+    pub async fn send_to_broker(
         &mut self,
         broker: i32,
         request: &Request,
     ) -> Result<Response, ClientError> {
         let address = self.address(broker)?;
-        self.ask_at(&address, request, self.open_max).await
+        self.send_at(&address, request, self.open_max).await
     }
 
     fn address(&self, broker: i32) -> Result<String, ClientError> {
@@ -456,14 +456,14 @@ impl Client {
         })
     }
 
-    async fn ask_at(
+    async fn send_at(
         &mut self,
         address: &str,
         request: &Request,
         open_max: Duration,
     ) -> Result<Response, ClientError> {
         let connection = self.connections.remove(address);
-        let (connection, response) = ask_over(connection, address, request, open_max).await?;
+        let (connection, response) = send_over(connection, address, request, open_max).await?;
         self.connections.insert(address.to_owned(), connection);
         Ok(response)
     }
@@ -471,7 +471,7 @@ impl Client {
 
 /// Sends a request over a connection, or a new one. Returns the connection with the response, and drops it after an
 /// error, since its state is unknown.
-async fn ask_over(
+async fn send_over(
     connection: Option<Connection>,
     address: &str,
     request: &Request,
@@ -481,6 +481,6 @@ async fn ask_over(
         Some(connection) => connection,
         None => Connection::open(address, open_max).await?,
     };
-    let response = connection.ask(request).await?;
+    let response = connection.send(request).await?;
     Ok((connection, response))
 }

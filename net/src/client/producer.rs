@@ -310,7 +310,7 @@ async fn init_producer_id(client: &mut Client) -> Result<(ProducerId, ProducerEp
         transaction_timeout_ms: 60_000,
         ..InitProducerIdRequest::default()
     };
-    let Response::InitProducerId(answer) = client.ask(Request::InitProducerId(request)).await?
+    let Response::InitProducerId(answer) = client.send(Request::InitProducerId(request)).await?
     else {
         unreachable!("an answer is read as that of its request");
     };

@@ -146,7 +146,7 @@ pub fn decode_message(
         decode_skeleton(skeleton).map_err(unreadable)?
     };
     for batch in batches(&mut message) {
-        dress(batch, &mut bodies)?;
+        attach_records(batch, &mut bodies)?;
     }
     if bodies.is_empty() {
         Ok(message)
@@ -220,7 +220,7 @@ fn batches(message: &mut PeerMessage) -> Vec<&mut Batch> {
 }
 
 /// Puts a batch's records back, as a slice of the frame.
-fn dress(batch: &mut Batch, bodies: &mut Bytes) -> Result<(), PeerDecodeError> {
+fn attach_records(batch: &mut Batch, bodies: &mut Bytes) -> Result<(), PeerDecodeError> {
     let length = usize::try_from(batch.header.body_length).map_err(|_| PeerDecodeError::Length)?;
     if length > bodies.len() {
         return Err(PeerDecodeError::Length);

@@ -119,7 +119,7 @@ impl Client {
             topic_data,
             ..Default::default()
         };
-        let response: ProduceResponse = leader.ask(9, request).await?;
+        let response: ProduceResponse = leader.send(9, request).await?;
         let answer = &response.responses[0].partition_responses[0];
         (answer.error_code == ErrorCode::None).then_some(answer.base_offset)
     }
@@ -187,7 +187,7 @@ impl Connection {
             topics: Some(topics),
             ..Default::default()
         };
-        self.ask(12, request).await
+        self.send(12, request).await
     }
 
     async fn fetch(&mut self, topic: &str, from: i64) -> Option<(Vec<String>, i64)> {
@@ -208,7 +208,7 @@ impl Connection {
             topics,
             ..Default::default()
         };
-        let response: FetchResponse = self.ask(12, request).await?;
+        let response: FetchResponse = self.send(12, request).await?;
         let answer = &response.responses[0].partitions[0];
         if answer.error_code != ErrorCode::None {
             return None;
@@ -231,7 +231,7 @@ impl Connection {
     }
 
     /// The answer; none where the connection fails before.
-    async fn ask<R: RequestMessage>(&mut self, version: i16, request: R) -> Option<R::Response> {
+    async fn send<R: RequestMessage>(&mut self, version: i16, request: R) -> Option<R::Response> {
         let asking = self.exchange(version, R::API_KEY, request.into());
         let response = timeout(REQUEST_MAX, asking).await.ok()??;
         R::Response::try_from(response).ok()

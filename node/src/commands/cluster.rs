@@ -122,7 +122,7 @@ async fn gather(access: &Access) -> Result<Status, Failure> {
         include_fenced_brokers: true,
         ..DescribeClusterRequest::default()
     };
-    let Response::DescribeCluster(cluster) = client.ask(Request::DescribeCluster(request)).await?
+    let Response::DescribeCluster(cluster) = client.send(Request::DescribeCluster(request)).await?
     else {
         unreachable!("an answer is read as that of its request");
     };

@@ -212,7 +212,7 @@ async fn create(
         timeout_ms: TIMEOUT_MS,
         validate_only: false,
     };
-    let Response::CreateTopics(answer) = client.ask(Request::CreateTopics(request)).await? else {
+    let Response::CreateTopics(answer) = client.send(Request::CreateTopics(request)).await? else {
         unreachable!("an answer is read as that of its request");
     };
     let created = answer
@@ -255,7 +255,7 @@ async fn delete(access: &Access, client: &mut Client, name: &str) -> Result<(), 
         topic_names: vec![Str::from(name)],
         timeout_ms: TIMEOUT_MS,
     };
-    let Response::DeleteTopics(answer) = client.ask(Request::DeleteTopics(request)).await? else {
+    let Response::DeleteTopics(answer) = client.send(Request::DeleteTopics(request)).await? else {
         unreachable!("an answer is read as that of its request");
     };
     let deleted = answer

@@ -142,7 +142,7 @@ impl Cluster {
             node.peer_versions = if draw.chance(500_000) {
                 PeerVersions::SUPPORTED
             } else {
-                PeerVersions::BEFORE
+                PeerVersions::PREVIOUS_MINOR
             };
         }
         node.peer_versions

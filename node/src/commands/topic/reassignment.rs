@@ -154,7 +154,7 @@ async fn ongoing(
         topics: Some(vec![asked]),
     };
     let request = Request::ListPartitionReassignments(request);
-    let Response::ListPartitionReassignments(answer) = client.ask(request).await? else {
+    let Response::ListPartitionReassignments(answer) = client.send(request).await? else {
         unreachable!("an answer is read as that of its request");
     };
     ClientError::check(answer.error_code, answer.error_message.as_ref())?;
@@ -188,7 +188,7 @@ async fn alter(
         ..AlterPartitionReassignmentsRequest::default()
     };
     let request = Request::AlterPartitionReassignments(request);
-    let Response::AlterPartitionReassignments(answer) = client.ask(request).await? else {
+    let Response::AlterPartitionReassignments(answer) = client.send(request).await? else {
         unreachable!("an answer is read as that of its request");
     };
     let of_topic = |error: ClientError| error.of_topic(topic);
