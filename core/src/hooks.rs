@@ -381,7 +381,7 @@ list! {
         DiskFull,
         /// A replica gave up what the full disk had refused.
         AppendRefused,
-        /// An append was refused for want of a descriptor or of memory.
+        /// An append was refused for lack of a descriptor or of memory.
         OutOfResources,
         /// A snapshot of the metadata image was saved.
         SnapshotSaved,
@@ -389,7 +389,7 @@ list! {
         SnapshotRecovered,
         /// A log's clock has ticked.
         ClockTicked,
-        /// A client was answered though no majority of the metadata's voters could be asked.
+        /// A client was answered although no majority of the metadata's voters could be queried.
         ReadIndexTimedOut,
     }
 }

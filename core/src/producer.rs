@@ -63,7 +63,7 @@ pub struct ProducerState {
     pub producer_epoch: ProducerEpoch,
     /// Its last batches in this epoch, oldest first, [`BATCHES_REMEMBERED`] at most.
     pub batches: Vec<ProducedBatch>,
-    /// Greatest timestamp of its last batch, as Kafka's `DescribeProducers` tells it.
+    /// Greatest timestamp of its last batch, for Kafka's `DescribeProducers`.
     pub last_timestamp: Timestamp,
     /// Offset of the last record of its last batch, inclusive; control batches count.
     pub last_offset: Offset,

@@ -295,7 +295,7 @@ where
         query_queue,
         move |query| {
             if shared.answer(&query) {
-                wake(&waker); // what was found damaged waits for a commit
+                wake(&waker); // found holes wait for a commit
             }
         },
     );
@@ -332,7 +332,7 @@ impl<D: Disk> Shared<D> {
 
     fn run_checkpoint(&self, ticket: &CheckpointTicket<D>) {
         let ran = ticket.run();
-        // A failure is told by the next commit, which finds the directory offline.
+        // The next commit reports a failure: it finds the directory offline.
         if let Err(failure) = self.write().finish_checkpoint(ticket, ran) {
             tracing::error!(?failure, "a checkpoint of the log directory failed");
         }
@@ -341,7 +341,7 @@ impl<D: Disk> Shared<D> {
     fn run_scrub(&self, ticket: &ScrubTicket<D>) {
         let scrubbed = ticket.run();
         let now = self.clock.now();
-        // A failure is told by the next commit, which finds the directory offline.
+        // The next commit reports a failure: it finds the directory offline.
         let Ok(findings) = self.write().finish_scrub(now, ticket, &scrubbed) else {
             return;
         };

@@ -142,7 +142,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// The length of the next frame, once it has been announced; `None` when the stream ended before.
     ///
     /// # Errors
-    /// [`FrameError`], after which the stream is of no more use.
+    /// [`FrameError`], after which the stream must not be read again.
     pub async fn next_length(&mut self) -> Result<Option<usize>, FrameError> {
         while self.buffer.len() < LENGTH_SIZE {
             if self.fill().await? == 0 {
@@ -170,7 +170,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// The bytes of a frame whose length [`FrameReader::next_length`] has returned.
     ///
     /// # Errors
-    /// [`FrameError`], after which the stream is of no more use.
+    /// [`FrameError`], after which the stream must not be read again.
     pub async fn body(&mut self, length: usize) -> Result<Frame, FrameError> {
         let first = length.min(FIRST_ALLOCATION);
         let mut permit = self.budget.take(first).await?;
@@ -199,7 +199,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// The next frame, length and bytes; `None` when the stream ended before it.
     ///
     /// # Errors
-    /// [`FrameError`], after which the stream is of no more use.
+    /// [`FrameError`], after which the stream must not be read again.
     pub async fn frame(&mut self) -> Result<Option<Frame>, FrameError> {
         match self.next_length().await? {
             Some(length) => Ok(Some(self.body(length).await?)),

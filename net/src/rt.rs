@@ -1,7 +1,7 @@
 //! The runtime, real or simulated: every `cfg(madsim)` difference of the shell is here.
 //!
 //! `tokio` is tokio itself, or madsim's stand-in where the build is given `--cfg madsim`. The stand-in has no threads, no
-//! unix signals and no way to take a stream apart by value, so the rest of the shell asks this module for those.
+//! unix signals and no way to take a stream apart by value, so the rest of the shell gets those from this module.
 //!
 //! Threads of our own serve the disk. They are described as *workers*: a queue and a function called with what
 //! has come in. In simulation a worker is a task, and its function still blocks, but only on a simulated disk.
@@ -74,7 +74,7 @@ pub fn wall_clock() -> Timestamp {
 /// dropped and the queue is empty.
 ///
 /// # Panics
-/// When the operating system gives no thread.
+/// When the operating system cannot start a thread.
 pub fn spawn_worker<T, F>(name: String, mut queue: mpsc::Receiver<T>, batch_max: usize, mut work: F)
 where
     T: Send + 'static,
@@ -104,7 +104,7 @@ where
 /// Starts several workers on one queue; each item goes to one of them.
 ///
 /// # Panics
-/// When the operating system gives no thread.
+/// When the operating system cannot start a thread.
 pub fn spawn_pool<T, F>(name: &str, threads: usize, queue: mpsc::Receiver<T>, work: F)
 where
     T: Send + 'static,
@@ -144,7 +144,7 @@ where
 /// Runs a future on a thread of its own, where no other task delays it.
 ///
 /// # Panics
-/// When the operating system gives no thread.
+/// When the operating system cannot start a thread.
 pub fn spawn_apart<F>(name: String, future: F)
 where
     F: Future<Output = ()> + Send + 'static,

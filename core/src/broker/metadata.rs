@@ -50,7 +50,7 @@ pub(super) struct Metadata {
     /// Partitions led here whose leader epoch must be recorded in the metadata before one of their replicas is deleted.
     epochs_to_report: BTreeSet<TopicPartition>,
     /// Partitions led here although another broker is the preferred leader. May contain partitions that this broker
-    /// leads no more.
+    /// does not lead any more.
     pub(super) imbalanced: BTreeSet<TopicPartition>,
 }
 

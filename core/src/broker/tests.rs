@@ -1,4 +1,4 @@
-//! Two nodes that are configured as the same broker.
+//! Two nodes that are configured with the same broker id.
 
 use super::*;
 use crate::cluster::{ConfigMap, Endpoint};
@@ -71,7 +71,7 @@ fn heartbeat(from: PeerIdentity, session: u64, sent_at: Instant) -> Input {
     }
 }
 
-/// Why the broker rejects whoever says this hello at this second; `None` where it accepts.
+/// Why the broker rejects this hello at this second; `None` where it accepts.
 fn rejection(broker: &mut Broker, from: PeerIdentity, second: u64) -> Option<String> {
     let mut fx = Effects::new();
     let session = 9;

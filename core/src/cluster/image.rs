@@ -724,7 +724,7 @@ fn set(config: &mut ConfigMap, key: &str, value: Option<&str>) {
     }
 }
 
-/// The directory of a broker in tests: one that its id tells.
+/// The voter of a broker in tests, with a directory derived from its id.
 #[cfg(test)]
 pub(super) fn voter(broker: i32) -> Voter {
     Voter {

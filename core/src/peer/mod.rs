@@ -98,7 +98,7 @@ pub enum PeerMessage {
 /// A voter's answer to a read-index query (Raft dissertation, 6.4).
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct ReadIndexReply {
-    /// As asked.
+    /// As in the request.
     pub round: u64,
     /// The latest leader epoch of the metadata that the voter has entered.
     pub leader_epoch: LeaderEpoch,
@@ -243,7 +243,7 @@ pub enum ReplicaBody {
     },
     /// The answer: it confirms the leader if it has the leader's own epoch.
     ConfirmLeadershipReply {
-        /// As asked.
+        /// As in the request.
         round: LeadershipRound,
     },
     /// A request for the batches in a hole.
@@ -257,7 +257,7 @@ pub enum ReplicaBody {
     },
     /// The sender's batches in the hole: whole ones, ascending; empty where it has none.
     FillReply {
-        /// First offset of the hole, as asked.
+        /// First offset of the hole, as in the request.
         offset: Offset,
         /// The batches.
         batches: Vec<Batch>,

@@ -341,7 +341,7 @@ impl Delivery {
         Ok(())
     }
 
-    /// The topic's `max.message.bytes`, where the cluster tells it.
+    /// The topic's `max.message.bytes`, if the cluster returns it.
     async fn size_limit(&mut self) -> Option<usize> {
         let name = self.topic.clone();
         let configs = self.client.topic_configs(name.as_str()).await.ok()?;

@@ -63,7 +63,7 @@ pub enum ClientError {
         topic: String,
         /// The size of the batch that the record makes, in bytes.
         size: usize,
-        /// The topic's `max.message.bytes`, where the cluster tells it.
+        /// The topic's `max.message.bytes`, if the cluster returns it.
         limit: Option<usize>,
     },
     /// Partitions of a topic that have no leader at the moment.

@@ -96,7 +96,7 @@ struct Lane {
 
 impl Producer {
     /// A producer for a topic that exists. `draw`, a random number, chooses the partition where keyless records begin:
-    /// were it always the first, whoever writes few records at a time would write to no other.
+    /// if it were always the first, a client that writes few records at a time would write to no other.
     ///
     /// # Errors
     /// Where it does not, or the cluster gives no producer id.

@@ -1,4 +1,4 @@
-//! The client against a broker of one topic that misbehaves as a test wants it to.
+//! The client against a broker of one topic that misbehaves as the test says.
 
 use std::sync::{Arc, Mutex};
 
@@ -366,7 +366,7 @@ async fn a_partition_that_stays_without_a_leader_is_named() {
 
 #[tokio::test]
 async fn an_address_where_nobody_answers_leaves_the_others_their_turn() {
-    // Its system takes connections, and nobody reads from them.
+    // Its system accepts connections, and no process reads from them.
     let frozen = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let frozen_address = frozen.local_addr().unwrap().to_string();
     let closed = "127.0.0.1:1".to_owned();
@@ -399,7 +399,7 @@ async fn a_batch_that_is_too_large_is_split_until_it_fits_and_stays_in_order() {
         producer.send(record(value)).await.unwrap();
     }
     producer.flush().await.unwrap();
-    // The broker takes only what comes with the sequence number that is due.
+    // The broker accepts only batches with the next sequence number.
     assert_eq!(broker.values(0), values);
     assert_eq!(producer.acknowledged(), 100);
     producer.send(record(b"behind")).await.unwrap();

@@ -110,7 +110,7 @@ mod tests {
     use proptest::prelude::*;
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
-    /// What stands in a stream one after the other: whole frames, garbage, lengths that nothing follows.
+    /// The parts of a stream: whole frames, garbage, lengths without content.
     fn part() -> impl Strategy<Value = Vec<u8>> {
         let frame = |size: usize| {
             let mut bytes = (size as u32).to_be_bytes().to_vec();

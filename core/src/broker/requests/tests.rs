@@ -55,9 +55,9 @@ struct Node {
     logs: BTreeMap<TopicPartition, Vec<Batch>>,
     /// What the last append was ordered with.
     roll: Roll,
-    /// Damage that reads find.
+    /// A hole that reads find.
     damage: Option<std::ops::Range<Offset>>,
-    /// What the disk says of topics while it is held.
+    /// Answers of the disk for topics while it is held.
     held: Option<Vec<Input>>,
     /// The disk has no room for records.
     is_full: bool,
@@ -181,7 +181,7 @@ impl Node {
         self.pump();
     }
 
-    /// Lets time pass, with every deadline on its time.
+    /// Advances the time, and fires every deadline on time.
     fn run(&mut self, duration: Duration) {
         let end = self.now + duration;
         while let Some(at) = self.broker.next_deadline().filter(|at| *at <= end) {
@@ -195,7 +195,7 @@ impl Node {
         self.step(Input::Tick);
     }
 
-    /// Carries effects out until there are none.
+    /// Executes effects until there are none.
     fn pump(&mut self) {
         loop {
             let effects: Vec<Effect> = self.fx.drain().collect();
@@ -263,7 +263,7 @@ impl Node {
         }
     }
 
-    /// Says what the disk says, unless it is held.
+    /// Passes on the answer of the disk, unless it is held.
     fn answer(&mut self, replica: TopicPartition, done: Input) {
         match &mut self.held {
             Some(held) if replica != TopicPartition::METADATA => held.push(done),
@@ -533,7 +533,7 @@ fn a_duplicate_is_answered_when_its_original_is_durable_with_the_originals_offse
             (answer.error_code, answer.base_offset),
             (ErrorCode::None, 0)
         );
-        // As Kafka tells it: of a duplicate the time of its records.
+        // As in Kafka: for a duplicate the timestamp of its records.
         assert_eq!(answer.log_append_time_ms, time);
     }
 }
@@ -564,7 +564,7 @@ fn a_record_of_a_compressed_batch_is_no_larger_than_its_topic_takes() {
         node.refused("t", -1, compressed()),
         ErrorCode::InvalidRecord
     );
-    // Nothing is decompressed of the other, and Kafka does not ask.
+    // The other batch is not decompressed, and Kafka does not check it.
     let plain = node.produce("t", -1, batch(1));
     assert_eq!(
         node.produced(plain).map(|answer| answer.error_code),
@@ -613,7 +613,7 @@ fn what_cannot_be_appended_is_refused_with_kafkas_error() {
         node.refused("t", -1, idempotent(2)),
         ErrorCode::OutOfOrderSequenceNumber
     );
-    // The disk is full: what was under way is given up, and more is not taken.
+    // The disk is full: batches in flight are given up, and new ones are refused.
     node.is_full = true;
     assert_eq!(
         node.refused("t", -1, batch(1)),
@@ -650,7 +650,7 @@ fn a_batch_is_rejected_as_out_of_sequence_when_all_before_it_on_the_connection_i
     assert!(node.produced(waits).is_some());
     let code = node.produced(rejected).map(|answer| answer.error_code);
     assert_eq!(code, Some(ErrorCode::OutOfOrderSequenceNumber));
-    // And where its time is over before.
+    // And where it times out before.
     node.hold_disk();
     let waits = node.produce("t", 1, batch(1));
     node.timeout_ms = 500;

@@ -1,4 +1,4 @@
-//! What clients are told of the cluster.
+//! Responses about the cluster.
 
 use std::collections::BTreeMap;
 

@@ -7,7 +7,7 @@ use crate::wire::AlterPartitionReassignmentsRequest;
 use crate::wire::alter_partition_reassignments::{ReassignablePartition, ReassignableTopic};
 
 impl Cluster {
-    /// Asks for these brokers, or for none any more, and says what came of it.
+    /// Reassigns to these brokers, or cancels, and returns the result.
     fn reassign(&mut self, topic: &str, partition: i32, replicas: Option<&[i32]>) -> String {
         self.reassign_with(topic, partition, replicas, true)
     }
