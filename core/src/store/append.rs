@@ -1,7 +1,7 @@
-//! How entries are appended: bytes first, then the journal record, then the state.
+//! Appending entries: first the bytes, then the journal record, then the state.
 //!
-//! An append that cannot be written leaves nothing behind but bytes after the log's end, which mean nothing: it
-//! is journalled, and becomes visible, only when all of it has been written.
+//! An append is journalled, and becomes visible, only when all of it has been written. One that fails leaves nothing
+//! but meaningless bytes after the log's end.
 
 use crate::hooks::Mutant;
 use crate::ids::{Offset, TopicPartition};
@@ -15,19 +15,19 @@ use crate::store::segment::FileKind;
 use crate::store::store::LogStore;
 use crate::store::{Disk, DiskError, DiskFile, Flush, Refusal, Roll, StoreFailure, bad_sectors};
 
-/// What an entry adds to a record besides its header, at most: a tag, a place, or a note.
+/// Maximum bytes of an entry in a record besides the batch header: a tag, a place, or a note.
 const ENTRY_OVERHEAD: usize = 128;
 
-/// Whether an append was taken.
+/// The outcome of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AppendOutcome {
     Written,
-    /// It has changed nothing.
+    /// The append has changed nothing.
     Refused(Refusal),
 }
 
 impl<D: Disk> LogStore<D> {
-    /// Appends entries, where there is room, a descriptor and memory.
+    /// Appends entries, unless space, descriptors or memory are short.
     pub(super) fn append(
         &mut self,
         replica: TopicPartition,
@@ -39,7 +39,7 @@ impl<D: Disk> LogStore<D> {
     ) -> Result<AppendOutcome, StoreFailure> {
         let log = self.log_of(replica);
         if log.state.end != after {
-            let why = log.refused.expect("an append stands at the log's end");
+            let why = log.refused.expect("an append starts at the log's end");
             return Ok(AppendOutcome::Refused(why));
         }
         log.refused = None;
@@ -64,7 +64,7 @@ impl<D: Disk> LogStore<D> {
         }
         let direct = size >= self.direct_append_bytes_min();
         let written = match self.write_batches(replica, entries, direct, roll, false) {
-            // Perhaps because the last page of its segment cannot be read.
+            // Perhaps the last page of the segment is unreadable: retries in a new segment.
             Err(DiskError::Io(_)) => self.write_batches(replica, entries, direct, roll, true),
             written => written,
         };
@@ -109,8 +109,8 @@ impl<D: Disk> LogStore<D> {
         AppendOutcome::Refused(why)
     }
 
-    /// Sees to it that bytes which a truncation has dropped may be overwritten: it is durable, and they are cut. Whether
-    /// they may.
+    /// Before bytes that a truncation has dropped are overwritten, the truncation must be durable and the files cut.
+    /// Returns whether both are done.
     fn finish_truncation(&mut self, replica: TopicPartition) -> Result<bool, StoreFailure> {
         let Some(number) = self.log_of(replica).truncated else {
             return Ok(true);
@@ -132,8 +132,8 @@ impl<D: Disk> LogStore<D> {
         self.options.direct_append_bytes_min.min(most)
     }
 
-    /// Writes batches to their segments, neighbours together, the first to a new one where that is wanted. Returns the
-    /// place of each.
+    /// Writes batches to their segments, consecutive ones in one write; `anew` starts a new segment. Returns the place
+    /// of each batch.
     fn write_batches(
         &mut self,
         replica: TopicPartition,
@@ -172,7 +172,7 @@ impl<D: Disk> LogStore<D> {
                 last = Some(Segment::new(place.segment));
             }
             last.as_mut()
-                .expect("made above where there was none")
+                .expect("created above if there was none")
                 .push(&batch.header, self.options.index_interval_bytes);
             placed.push(Some(place));
             if is_new || writes.is_empty() {
@@ -212,18 +212,18 @@ impl<D: Disk> LogStore<D> {
         let mut known = self.log_of(replica).state.segments.iter();
         let known = known.find(|known| known.base_offset == segment).copied();
         if made || known.is_none() {
-            // A file may be left from an incarnation that was killed before its name was durable.
+            // The file may be left from an incarnation that was killed before its name was durable.
             self.names.on_created(replica);
         }
         let length = known.map_or(0, |known| known.length);
         if !made && file.length()? > u64::from(length) {
-            // Bytes of an append that was truncated, or that failed.
+            // It has bytes of an append that was truncated, or that failed.
             bad_sectors::truncate(&file, u64::from(length))?;
         }
         Ok(file)
     }
 
-    /// Journals an append that has been written, in as many records as keep groups small.
+    /// Journals an append that has been written, split into records that fit a group.
     #[expect(clippy::too_many_arguments, reason = "an append's parts, once")]
     fn journal_append(
         &mut self,
@@ -279,7 +279,7 @@ impl<D: Disk> LogStore<D> {
         }
     }
 
-    /// Takes a batch that has been written into the state and the index.
+    /// Adds a written batch to the state and the index.
     fn push_batch(
         &mut self,
         replica: TopicPartition,
@@ -308,7 +308,7 @@ fn to_u64(size: usize) -> u64 {
     u64::try_from(size).expect("sizes fit 64 bits")
 }
 
-/// The place of the batch that comes behind `last`, and whether it opens a segment.
+/// The place of the next batch after `last`, and whether it starts a new segment.
 fn place_for(last: Option<&Segment>, header: &BatchHeader, roll: Roll) -> (Place, bool) {
     match last {
         Some(segment) if !segment.is_full_for(header, roll) => (

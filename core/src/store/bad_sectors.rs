@@ -1,28 +1,27 @@
-//! Reading and writing where the disk has bytes that it cannot read: these are damage, and no failure of the directory.
+//! Reading and writing where the disk has unreadable bytes: these are damage, not a failure of the directory.
 //!
-//! A read that fails is tried again, page by page. A page that still cannot be read is taken for bytes that mean
-//! nothing, and so is judged like every other damage where it is met: a batch is a hole, a group of the journal is
-//! torn or lost, an entry of an index is not believed.
+//! A failed read is retried page by page. A page that still cannot be read is replaced by meaningless bytes, and so is
+//! handled like any other damage: a batch becomes a hole, a journal group is torn or lost, an index entry is not used.
 //!
-//! A write of a part of a page needs the rest of it, and fails where that cannot be read. An append goes into a new
-//! segment then. Whatever makes good what is lost gives the page up and is written once more: what else stood in the
-//! page is damage too, and made good in its turn.
+//! A write of a part of a page needs the rest of that page, and fails if it cannot be read. An append then goes to a
+//! new segment. A write that repairs damage discards the page and is repeated: what else was in the page is damage too,
+//! and is repaired in turn.
 
 use crate::store::{DiskError, DiskFile};
 
-/// How often something is tried.
+/// How often an operation is tried.
 const ATTEMPTS: usize = 3;
 
-/// What an operating system reads and writes at once: no less than a sector of any disk.
+/// The unit in which an operating system reads and writes: at least a sector of any disk.
 const PAGE: u64 = 4096;
 
-/// What stands for a byte that cannot be read. Not zero, which is what was never written.
+/// Replaces a byte that cannot be read. Not zero, which means never written.
 const UNREADABLE: u8 = 0xff;
 
 /// Reads up to `buffer.len()` bytes at `offset`; fewer only at the end of the file. Returns how many.
 ///
 /// # Errors
-/// Whatever keeps the file from being read at all; not that bytes of it are unreadable.
+/// If the file cannot be read at all; unreadable bytes are no error.
 pub(super) fn read<F: DiskFile>(
     file: &F,
     offset: u64,
@@ -49,10 +48,10 @@ pub(super) fn read<F: DiskFile>(
     Ok(done)
 }
 
-/// The same for bytes without which nothing can be said.
+/// As [`read`], for bytes without which the caller cannot go on.
 ///
 /// # Errors
-/// Also where some of them are unreadable.
+/// Also if some of the bytes are unreadable.
 pub(super) fn try_read<F: DiskFile>(
     file: &F,
     offset: u64,
@@ -61,15 +60,15 @@ pub(super) fn try_read<F: DiskFile>(
     with_retries(|| file.read_at(offset, buffer))
 }
 
-/// Writes the parts one after the other from `offset` on, extending the file where needed.
+/// Writes the parts consecutively from `offset` on, extending the file if needed.
 ///
 /// # Errors
-/// As [`DiskFile::write_at`], where that does not go away.
+/// As [`DiskFile::write_at`], after retries.
 pub(super) fn write<F: DiskFile>(file: &F, offset: u64, parts: &[&[u8]]) -> Result<(), DiskError> {
     with_retries(|| file.write_at(offset, parts))
 }
 
-/// The same for what is lost where it stood, or can be made anew: pages that cannot be read are given up for it.
+/// As [`write()`], for bytes that are lost or can be rebuilt: discards unreadable pages at the edges.
 ///
 /// # Errors
 /// As [`write()`].
@@ -91,14 +90,15 @@ pub(super) fn overwrite<F: DiskFile>(
         match try_read(file, page, &mut [0; PAGE as usize]) {
             Ok(_) => {}
             Err(DiskError::Io(_)) => file.discard(page, PAGE)?,
-            // Whether it can be read is not known, and the write is tried again.
+            // It is unknown whether the page is readable; the caller retries the write.
             Err(error) => return Err(error),
         }
     }
     file.write_at(offset, parts)
 }
 
-/// Cuts what stands behind `length`, as far as it can be read: the rest of a page that cannot be stays.
+/// Truncates the file to `length`. If the page at that place is unreadable, its rest stays, and the pages after it are
+/// cut.
 ///
 /// # Errors
 /// As [`DiskFile::truncate`].

@@ -1,8 +1,8 @@
 //! Checkpoints: the state of all replicas at a place in the journal.
 //!
-//! There are two files, written in turn and in place, so a checkpoint needs no new space and a torn one leaves
-//! the one before. Recovery takes the latest that is whole and replays the journal from its place; the journal
-//! is kept from the place of the *earlier* one on, so a checkpoint that rots is made up for.
+//! There are two files, written alternately and in place, so a checkpoint needs no new space, and a torn one leaves the
+//! previous one intact. Recovery takes the latest intact checkpoint and replays the journal from its place. The journal
+//! is kept from the place of the *earlier* checkpoint on, which is enough to recover if the later one rots.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -19,9 +19,9 @@ use crate::store::{BootId, Disk, DiskError, DiskFile, OpenError, bad_sectors};
 
 const MAGIC: u32 = u32::from_be_bytes(*b"VCP1");
 const VERSION: u16 = 3;
-/// Checkpoints that know of no change of the voters beyond the log.
+/// Without lost voter changes.
 const VERSION_WITHOUT_LOST_CHANGES: u16 = 2;
-/// Producers aged by the timestamps of records, and what was configured of that stood beside them.
+/// Producers aged by record timestamps, and their table had the configuration for that.
 const VERSION_OF_RECORD_TIME: u16 = 1;
 /// Magic, checksum, version, length.
 const PREFIX: usize = 18;
@@ -35,7 +35,7 @@ pub(super) struct Checkpoint {
     pub(super) incarnation: Incarnation,
     /// The run of the operating system that it ran in.
     pub(super) boot: BootId,
-    /// Everything before this place is in the checkpoint.
+    /// Everything before this place in the journal is in the checkpoint.
     pub(super) place: JournalPlace,
     pub(super) replicas: BTreeMap<TopicPartition, StoredReplica>,
 }
@@ -50,7 +50,7 @@ pub(super) fn is_name(name: &str) -> bool {
     (0..2).any(|generation| path(generation) == name)
 }
 
-/// Makes both files.
+/// Creates both files.
 pub(super) fn format<D: Disk>(disk: &D) -> Result<(), DiskError> {
     for generation in 0..2 {
         match disk.create(&path(generation)) {
@@ -61,7 +61,7 @@ pub(super) fn format<D: Disk>(disk: &D) -> Result<(), DiskError> {
     Ok(())
 }
 
-/// Reads the checkpoints that are whole, the latest first.
+/// Reads the intact checkpoints, the latest first.
 pub(super) fn read<D: Disk>(
     disk: &D,
     directory: DirectoryId,
@@ -82,8 +82,8 @@ pub(super) fn read<D: Disk>(
     Ok(found)
 }
 
-/// Makes a checkpoint durable that was read: a killed process may have left it in the page cache, and the next one is
-/// written over the other.
+/// Makes the checkpoint that was read durable: a killed process may have left it in the page cache only, and the next
+/// checkpoint overwrites the other one.
 pub(super) fn sync<D: Disk>(disk: &D, generation: u64) -> Result<(), DiskError> {
     if generation == 0 {
         return Ok(()); // none was read
@@ -290,7 +290,7 @@ fn put_producers(out: &mut Vec<u8>, table: &ProducerTable) {
 fn take_producers(take: &mut Take<'_>, version: u16) -> Decoded<ProducerTable> {
     let by_record_time = version == VERSION_OF_RECORD_TIME;
     if by_record_time {
-        take.bytes(4 * 8)?; // three numbers that were configured, and the greatest timestamp
+        take.bytes(4 * 8)?; // three configured numbers, and the greatest timestamp
     }
     let states = take.list(|take| {
         let id = ProducerId(take.i64()?);
@@ -314,7 +314,7 @@ fn take_producers(take: &mut Take<'_>, version: u16) -> Decoded<ProducerTable> {
     Ok(ProducerTable::restore(states))
 }
 
-/// A log of the first version has no tick, so its clock shows 0 to every batch.
+/// A log of the first version has no clock tick, so its clock is 0 at every batch.
 fn take_clock(take: &mut Take<'_>, by_record_time: bool) -> Decoded<LogClock> {
     let clock = LogClock(take.u64()?);
     Ok(if by_record_time { LogClock(0) } else { clock })

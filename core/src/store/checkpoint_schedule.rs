@@ -1,30 +1,30 @@
-//! When a checkpoint is due, and which one is the latest.
+//! When a checkpoint is due, and which is the latest.
 //!
-//! The next one is due after so much of journal, or of appends that went straight to their segments: recovery reads both
-//! again. One is under way at most.
+//! A checkpoint is due after a number of bytes of journal, or of direct appends (which go to their segments without the
+//! journal): recovery has to read both again. At most one checkpoint is in progress.
 
 use crate::store::StoreOptions;
 use crate::store::journal::JournalPlace;
 
-/// Where the checkpoints of one directory stand.
+/// The checkpoints of one directory.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CheckpointSchedule {
-    /// Generation of the latest one that is durable.
+    /// Generation of the latest durable checkpoint.
     generation: u64,
     /// Its place in the journal.
     place: JournalPlace,
     /// Whether one is being written.
     is_running: bool,
-    /// Whether the last one could not be written for want of a descriptor or of memory.
+    /// Whether the last checkpoint could not be written for lack of a descriptor or memory.
     is_postponed: bool,
-    /// Bytes of journal that this incarnation had written when the last one was begun.
+    /// Bytes of journal that this incarnation had written when the last checkpoint began.
     journal_written: u64,
-    /// Bytes of direct appends since then.
+    /// Bytes of direct appends since the last checkpoint began.
     direct_written: u64,
 }
 
 impl CheckpointSchedule {
-    /// After a start from the checkpoint of this generation and place.
+    /// The schedule after recovery from the checkpoint of this generation and place.
     pub(super) const fn new(generation: u64, place: JournalPlace) -> Self {
         Self {
             generation,
@@ -36,7 +36,7 @@ impl CheckpointSchedule {
         }
     }
 
-    /// Whether one should begin, now that this incarnation has written so many bytes of journal.
+    /// Whether a checkpoint should begin; `journal_written` is how many bytes of journal this incarnation has written.
     pub(super) const fn is_due(&self, journal_written: u64, options: &StoreOptions) -> bool {
         self.is_postponed
             || journal_written - self.journal_written >= options.checkpoint_journal_bytes
@@ -51,12 +51,12 @@ impl CheckpointSchedule {
         self.generation + 1
     }
 
-    /// Counts bytes of a direct append.
+    /// Counts the bytes of a direct append.
     pub(super) const fn count_direct_append(&mut self, bytes: u64) {
         self.direct_written += bytes;
     }
 
-    /// Learns that the next one is being written.
+    /// The next checkpoint begins.
     pub(super) const fn begin(&mut self, journal_written: u64) {
         self.is_running = true;
         self.is_postponed = false;
@@ -64,18 +64,18 @@ impl CheckpointSchedule {
         self.direct_written = 0;
     }
 
-    /// Learns that the writing is over, with whatever outcome.
+    /// The checkpoint in progress has ended, with whatever outcome.
     pub(super) const fn end(&mut self) {
         self.is_running = false;
     }
 
-    /// Has it tried again as soon as possible.
+    /// Makes the next checkpoint due at once.
     pub(super) const fn postpone(&mut self) {
         self.is_postponed = true;
     }
 
-    /// Learns that one is durable. Returns the place of the one before, which stands in for it should it rot: from there on
-    /// the journal is needed.
+    /// A checkpoint is durable. Returns the place of the one before it, which recovery uses if this one rots: the
+    /// journal is needed from that place on.
     pub(super) const fn complete(&mut self, generation: u64, place: JournalPlace) -> JournalPlace {
         self.generation = generation;
         std::mem::replace(&mut self.place, place)

@@ -1,42 +1,42 @@
-//! What must be synced for a group commit or a checkpoint, apart from the store.
+//! Tickets: what a group commit or a checkpoint has to sync, detached from the store.
 //!
-//! A ticket owns handles of all it syncs, so the store can go on taking orders and queries meanwhile.
+//! A ticket owns handles of everything that it syncs, so the store can execute orders and queries meanwhile.
 
 use crate::store::failed_sync::FailedSync;
 use crate::store::journal::{GroupNumber, JournalPlace};
 use crate::store::unsynced_names::NamesToSync;
 use crate::store::{Disk, DiskError, DiskFile, bad_sectors, checkpoint};
 
-/// A group commit: everything that was executed before it.
+/// A group commit of everything that was executed before it.
 #[derive(Clone, Debug)]
 pub struct CommitTicket<D: Disk> {
-    /// Where the names are.
+    /// The directory of the names.
     pub(super) disk: D,
-    /// Where a sync that fails is noted.
+    /// Where a failed sync is recorded.
     pub(super) failed_sync: FailedSync<D::File>,
     /// Everything up to this group becomes durable.
     pub(super) number: GroupNumber,
-    /// The files of replicas that it syncs first.
+    /// Segment, index and snapshot files, synced first.
     pub(super) segments: Vec<D::File>,
-    /// The names that it syncs then.
+    /// Names, synced after those files.
     pub(super) names: NamesToSync,
-    /// The journal's files that it syncs last.
+    /// Journal files, synced last.
     pub(super) journal: Vec<D::File>,
 }
 
 impl<D: Disk> CommitTicket<D> {
-    /// Makes it durable. Waits for the disk; to be called without holding the store.
+    /// Syncs everything. Waits for the disk; call it without holding the store.
     ///
     /// # Errors
-    /// Whatever the disk says. Never try again: hand the error to [`crate::store::LogStore::finish_commit`], which knows
-    /// what may be.
+    /// The disk's. Do not retry: hand the error to [`crate::store::LogStore::finish_commit`], which knows what may be
+    /// retried.
     pub fn sync(&self) -> Result<(), DiskError> {
         self.failed_sync.record(self.sync_all())
     }
 
     fn sync_all(&self) -> Result<(), DiskError> {
-        // Segments before the journal: a journal that is durable names only what is there.
-        // Names come behind the segments' bytes: where a directory cannot be opened for the moment, those are done.
+        // Segments before the journal: a durable journal then refers only to durable segments. Names after the segments:
+        // if a directory cannot be opened at the moment, only the names and the journal have to be synced again.
         for file in &self.segments {
             file.sync()?;
         }
@@ -51,27 +51,27 @@ impl<D: Disk> CommitTicket<D> {
 /// A checkpoint: the segments written since the last one, and then the checkpoint's own file.
 #[derive(Clone, Debug)]
 pub struct CheckpointTicket<D: Disk> {
-    /// Where the names and the checkpoint's file are.
+    /// The directory of the names and of the checkpoint's file.
     pub(super) disk: D,
-    /// Where a sync that fails is noted.
+    /// Where a failed sync is recorded.
     pub(super) failed_sync: FailedSync<D::File>,
-    /// Its number.
+    /// The checkpoint's generation.
     pub(super) generation: u64,
-    /// Everything before this place is in it.
+    /// Everything before this place in the journal is in the checkpoint.
     pub(super) place: JournalPlace,
-    /// The files of replicas that it syncs first.
+    /// Segment, index and snapshot files, synced first.
     pub(super) segments: Vec<D::File>,
-    /// The names that it syncs then.
+    /// Names, synced after those files.
     pub(super) names: NamesToSync,
-    /// What it writes last.
+    /// The checkpoint's bytes, written last.
     pub(super) bytes: Vec<u8>,
 }
 
 impl<D: Disk> CheckpointTicket<D> {
-    /// Syncs and writes it. Waits for the disk; to be called without holding the store.
+    /// Syncs the segments, then writes and syncs the checkpoint. Waits for the disk; call it without holding the store.
     ///
     /// # Errors
-    /// Whatever the disk says. Never try again: hand the error to [`crate::store::LogStore::finish_checkpoint`].
+    /// The disk's. Do not retry: hand the error to [`crate::store::LogStore::finish_checkpoint`].
     pub fn run(&self) -> Result<(), DiskError> {
         self.failed_sync.record(self.sync_and_write())
     }

@@ -1,16 +1,16 @@
-//! What the log store asks of a disk.
+//! The file operations that the log store needs.
 //!
-//! Synchronous and small, so that a simulated disk can fault every operation. Paths are relative to one log
-//! directory, with `/` between parts. Nothing is durable before [`DiskFile::sync`] (bytes and length of the
-//! file) and [`Disk::sync_directory`] (names in the directory) have returned without error; after a failed
-//! sync nothing is known of the file, and the store never retries one.
+//! Synchronous and few, so that a simulated disk can inject a fault into every operation. Paths are relative to one log
+//! directory, with `/` between parts. Nothing is durable before [`DiskFile::sync`] (bytes and length of the file) and
+//! [`Disk::sync_directory`] (names in the directory) have returned without error. After a failed sync the state of the
+//! file is unknown, and the store never retries it.
 //!
-//! Any operation but [`DiskFile::sync`] may fail with [`DiskError::OutOfResources`], which says nothing of the disk: it
-//! can be tried again.
+//! Any operation but [`DiskFile::sync`] may fail with [`DiskError::OutOfResources`], which says nothing about the disk:
+//! the operation can be retried.
 
 use std::fmt;
 
-/// One log directory. Clones are handles of the same directory, so that names can be made durable while others work.
+/// One log directory. Clones are handles of the same directory, so that one thread can sync names while others work.
 pub trait Disk: Clone {
     /// An open file. Clones are handles of the same file, so that a sync can run while others write.
     type File: DiskFile;
@@ -21,8 +21,8 @@ pub trait Disk: Clone {
     /// [`DiskError::NotFound`] or [`DiskError::Io`].
     fn open(&self, path: &str) -> Result<Self::File, DiskError>;
 
-    /// Opens an existing file for reading what the disk itself holds, past every cache, as far as that can be had.
-    /// What was written and not synced reads as written.
+    /// Opens an existing file for reading what the disk itself holds, bypassing caches as far as possible. Bytes that
+    /// were written and not synced read as written.
     ///
     /// # Errors
     /// [`DiskError::NotFound`] or [`DiskError::Io`].
@@ -52,7 +52,7 @@ pub trait Disk: Clone {
     /// [`DiskError::NotFound`] or [`DiskError::Io`].
     fn list(&self, path: &str) -> Result<Vec<String>, DiskError>;
 
-    /// Creates a directory; nothing happens where it exists.
+    /// Creates a directory, unless it exists.
     ///
     /// # Errors
     /// [`DiskError::NoSpace`] or [`DiskError::Io`].
@@ -85,7 +85,7 @@ pub trait DiskFile: Clone {
     /// [`DiskError::Io`].
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, DiskError>;
 
-    /// Writes the parts one after the other from `offset` on, extending the file where needed.
+    /// Writes the parts consecutively from `offset` on, extending the file if needed.
     ///
     /// # Errors
     /// [`DiskError::NoSpace`] or [`DiskError::Io`]; any part of the bytes may then be written.
@@ -97,20 +97,20 @@ pub trait DiskFile: Clone {
     /// [`DiskError::SyncFailed`].
     fn sync(&self) -> Result<(), DiskError>;
 
-    /// Cuts or extends with zeros.
+    /// Shortens the file, or extends it with zeros.
     ///
     /// # Errors
     /// [`DiskError::NoSpace`] or [`DiskError::Io`].
     fn truncate(&self, length: u64) -> Result<(), DiskError>;
 
-    /// Reserves space up to `length` without changing the bytes that are there, so that writing below cannot run out of it.
+    /// Reserves space up to `length` without changing existing bytes, so that writes below it cannot run out of space.
     ///
     /// # Errors
     /// [`DiskError::NoSpace`] or [`DiskError::Io`].
     fn allocate(&self, length: u64) -> Result<(), DiskError>;
 
-    /// Gives up the bytes of whole pages of 4096, which read as zeros until they are written again: for those that
-    /// cannot be read. The file keeps its length.
+    /// Discards whole pages of 4096 bytes, which then read as zeros until they are written again: for pages that cannot
+    /// be read. The file keeps its length.
     ///
     /// # Errors
     /// [`DiskError::Io`].
@@ -123,7 +123,7 @@ pub trait DiskFile: Clone {
     fn length(&self) -> Result<u64, DiskError>;
 }
 
-/// What a disk answers when it cannot.
+/// Why a disk operation failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DiskError {
     /// No such file or directory.
@@ -132,8 +132,8 @@ pub enum DiskError {
     Exists,
     /// The disk is full.
     NoSpace,
-    /// The process or the system has no descriptor or no memory left for it, in the operating system's words. Nothing was
-    /// done, but that any part of a write may be.
+    /// The process or the system has no descriptor or no memory left, in the operating system's words. The operation
+    /// had no effect, except that any part of a write may have been written.
     OutOfResources(String),
     /// A sync failed, in the operating system's words: what is durable is unknown, and a later success proves nothing.
     SyncFailed(String),

@@ -1,4 +1,4 @@
-//! How the orders are executed that are neither an append nor a fill, and the files that every order writes.
+//! Executing the orders that are neither an append nor a fill, and opening files for all orders.
 
 use bytes::Bytes;
 
@@ -26,7 +26,7 @@ impl<D: Disk> LogStore<D> {
                 Ok(())
             }
             OrderKind::Append { .. } | OrderKind::Fill { .. } => {
-                unreachable!("what may be refused is executed by itself")
+                unreachable!("appends and fills have functions of their own")
             }
             OrderKind::Truncate { to } => self.truncate(replica, *to),
             OrderKind::StoreVote(vote) => {
@@ -58,7 +58,7 @@ impl<D: Disk> LogStore<D> {
     pub(super) fn log_of(&mut self, replica: TopicPartition) -> &mut ReplicaLog {
         self.replicas
             .get_mut(&replica)
-            .expect("a replica is created before anything else is ordered of it")
+            .expect("a replica is created before it gets any other order")
     }
 
     pub(super) fn state_of(&mut self, replica: TopicPartition) -> &mut StoredReplica {
@@ -83,7 +83,7 @@ impl<D: Disk> LogStore<D> {
     fn truncate(&mut self, replica: TopicPartition, to: Position) -> Result<(), DiskError> {
         let log = self.log_of(replica);
         if log.refused.is_some() && to > log.state.end {
-            return Ok(()); // what it keeps has been refused as well
+            return Ok(()); // the append up to `to` was refused as well
         }
         log.refused = None;
         let emptied = log.truncate(to);
@@ -108,7 +108,7 @@ impl<D: Disk> LogStore<D> {
     fn delete(&mut self, replica: TopicPartition) -> Result<(), DiskError> {
         self.replicas
             .remove(&replica)
-            .expect("only what is there is deleted");
+            .expect("only a replica that exists is deleted");
         self.files.forget_replica(replica);
         self.names.forget_replica(replica);
         self.stage(replica, &JournalRecord::Delete);
@@ -128,7 +128,7 @@ impl<D: Disk> LogStore<D> {
         };
         let written = self.write_snapshot(replica, &snapshot, image);
         if self.health.or_do_without(written)?.is_none() {
-            // The one before stands for it. What is there of this one goes once anything else is durable.
+            // The previous snapshot still holds. What was written of this one is removed with the next durable group.
             return self.remove_when_durable(Removal::Snapshot(replica, snapshot));
         }
         self.names.sync_replica_with_commit(replica);
@@ -161,7 +161,7 @@ impl<D: Disk> LogStore<D> {
         Ok(())
     }
 
-    /// A segment's file, to be written and made durable with the next group commit.
+    /// Opens a segment's file for writing, to be synced by the next group commit.
     pub(super) fn open_for_commit(
         &mut self,
         replica: TopicPartition,
@@ -176,7 +176,7 @@ impl<D: Disk> LogStore<D> {
         Ok(file)
     }
 
-    /// A file to be written, with its name noted where it has been made.
+    /// Opens a file for writing, and tracks its name if it was created.
     pub(super) fn open_file(&mut self, name: FileName) -> Result<(D::File, Opened), DiskError> {
         let (file, opened) = self.files.open(&self.disk, name)?;
         if opened == Opened::Created {
@@ -185,7 +185,7 @@ impl<D: Disk> LogStore<D> {
         Ok((file, opened))
     }
 
-    /// Remembers a hole, so that it is known before anything is read there again.
+    /// Adds a hole to the state and journals it.
     pub(super) fn add_hole(&mut self, replica: TopicPartition, hole: Hole) {
         self.state_of(replica).add_hole(hole.clone());
         self.stage(replica, &JournalRecord::Hole(hole));

@@ -1,16 +1,17 @@
-//! What outlives a sync that failed: a note of it, beside the identity.
+//! A failed sync is recorded in a file of its own, so that it is known after a restart of the process.
 //!
-//! A sync that fails may leave pages in the cache that look clean and are not on the disk. Whoever opens the directory in
-//! the same run of the operating system reads them, and a sync of theirs succeeds without writing anything. So
-//! the directory does not open again in that run; afterwards the cache is gone, and what is read is what is there.
+//! A failed sync may leave pages in the page cache that look clean but are not on the disk. A process that opens the
+//! directory in the same run of the operating system would read them, and its syncs would succeed without writing
+//! anything. So the directory does not open again in that run. After a reboot the cache is gone, and reads return what
+//! is on the disk.
 //!
 //! ```text
 //!  0  magic "VSF1"        4  crc u32 (CRC-32C of all that follows)
 //!  8  boot id 16 bytes   24  what the disk said, UTF-8, zeros to 512
 //! ```
 //!
-//! The file has its size before it is needed, so that a full disk cannot keep the note out, and is not synced:
-//! whoever must see it reads it from the same cache.
+//! The file gets its size in advance, so that the failure can be recorded on a full disk. It is not synced: the process
+//! that must see it reads it from the same page cache.
 
 use crate::store::codec::{Decoded, Malformed, Put, Take};
 use crate::store::journal::{check, seal};
@@ -26,8 +27,8 @@ pub(super) fn is_name(name: &str) -> bool {
     name == PATH
 }
 
-/// Where a failure is noted. The file is open before it is needed, so that a want of descriptors cannot keep the note out
-/// either.
+/// The file in which a failed sync is recorded. It is opened in advance, so that the failure can be recorded without a
+/// free descriptor.
 #[derive(Clone, Debug)]
 pub(super) struct FailedSync<F> {
     file: F,
@@ -35,7 +36,7 @@ pub(super) struct FailedSync<F> {
 }
 
 impl<F: DiskFile> FailedSync<F> {
-    /// Makes room for a note.
+    /// Opens the file, creating it if needed.
     pub(super) fn open<D: Disk<File = F>>(disk: &D, boot: BootId) -> Result<Self, DiskError> {
         let file = match disk.open(PATH) {
             Err(DiskError::NotFound) => disk.create(PATH)?,
@@ -44,14 +45,14 @@ impl<F: DiskFile> FailedSync<F> {
         Ok(Self { file, boot })
     }
 
-    /// Forgets a note of an earlier run of the operating system.
+    /// Checks that no sync has failed in this run of the operating system, and clears a record of an earlier run.
     ///
     /// # Errors
-    /// [`OpenError::SyncFailed`] where one may be of this run; else the disk's.
+    /// [`OpenError::SyncFailed`] if the record may be of this run; otherwise the disk's.
     pub(super) fn check_none(&self) -> Result<(), OpenError> {
         let mut bytes = [0; SIZE];
         let length = bad_sectors::try_read(&self.file, 0, &mut bytes)?;
-        // A torn note is one that a power cut has torn: the run is over.
+        // Only a power cut can tear the record, and that ended the run.
         if let Ok((run, reason)) = decode(&bytes[..length])
             && (self.boot == run || self.boot == BootId::UNKNOWN || run == BootId::UNKNOWN)
         {
@@ -61,10 +62,10 @@ impl<F: DiskFile> FailedSync<F> {
         Ok(())
     }
 
-    /// Notes a failure that leaves unknown what is durable. Others pass.
+    /// Records a failed sync, after which it is unknown what is durable. Passes the outcome on.
     pub(super) fn record<T>(&self, outcome: Result<T, DiskError>) -> Result<T, DiskError> {
         if let Err(DiskError::SyncFailed(reason)) = &outcome {
-            // Where even this fails nothing more can be done, and the sync's own failure is what counts.
+            // If recording fails too, nothing more can be done; the failure of the sync itself is what counts.
             let _ = bad_sectors::overwrite(&self.file, 0, &[&encode(self.boot, reason)]);
         }
         outcome

@@ -1,7 +1,7 @@
-//! How the batches that a peer sent are put into holes.
+//! Writing batches from a peer into holes.
 //!
-//! A batch is written where it is the very one that is missing. Whatever does not fit is passed over: the hole stays, and can be
-//! asked for again.
+//! A batch is written only if it is exactly the one that is missing. A batch that does not fit is skipped: the hole
+//! stays open, and the replica can request it again.
 
 use crate::ids::{Offset, TopicPartition};
 use crate::record::{Batch, BatchHeader};
@@ -12,26 +12,26 @@ use crate::store::segment;
 use crate::store::store::LogStore;
 use crate::store::{Disk, DiskError, bad_sectors};
 
-/// How batches lie in a hole.
+/// How the batches of a fill fit a hole.
 enum Layout {
-    /// They fill it, or are not all that is missing.
+    /// They fill the hole exactly, or are only a part of what is missing.
     Open,
-    /// They fill this wider one.
+    /// They fill this wider hole: the batch before the known hole is damaged too.
     Wider(Hole),
-    /// They are not as many bytes as are missing.
+    /// They do not have as many bytes as are missing.
     Wrong,
 }
 
 impl<D: Disk> LogStore<D> {
-    /// Writes batches into the holes that they start. A batch that does not fit exactly where one is missing, or
-    /// is damaged itself, is passed over, as are all where they are not as many bytes as are missing: the hole stays, and
-    /// can be asked for again. Returns whether none was.
+    /// Writes each batch at the start of its hole. Skips a batch that does not fit exactly, or is damaged itself, and
+    /// all batches if together they do not have as many bytes as are missing. Returns whether no batch was skipped for
+    /// such a reason.
     pub(super) fn fill(
         &mut self,
         replica: TopicPartition,
         batches: &[Batch],
     ) -> Result<bool, DiskError> {
-        // Where it cannot be looked at, they are asked for again.
+        // If the disk cannot be read at the moment, the replica requests the batches again.
         match self.layout_of(replica, batches) {
             Ok(Layout::Open) => {}
             Ok(Layout::Wider(hole)) => self.add_hole(replica, hole),
@@ -65,10 +65,11 @@ impl<D: Disk> LogStore<D> {
         Ok(all_fit)
     }
 
-    /// How these batches lie in a hole, should they be all that is missing in it. If they take more or fewer bytes,
-    /// what stands in front of the hole is not what was written there: no CRC covers the base offset, so the end of another
-    /// batch that a write has put at the wrong place may pass for the end of this one. Where the first of these batches
-    /// belongs there, and all of them take exactly the bytes from it to the hole's end, it is lost as well.
+    /// How these batches fit a hole, if they are everything that is missing in it. If they take more or fewer bytes
+    /// than the hole, the batch before the hole is not the one that was written there: no CRC covers the base offset,
+    /// so the end of another batch that was written to the wrong place may pass for the end of this one. If the first
+    /// of these batches belongs before the hole, and all of them take exactly the bytes from there to the hole's end,
+    /// the batch before the hole is lost as well.
     fn layout_of(&self, replica: TopicPartition, batches: &[Batch]) -> Result<Layout, DiskError> {
         let (Some(first), Some(last)) = (batches.first(), batches.last()) else {
             return Ok(Layout::Open);
@@ -111,7 +112,7 @@ impl<D: Disk> LogStore<D> {
         }))
     }
 
-    /// The batch that stands right before a hole, by its header, and its first byte.
+    /// The batch directly before a hole: its first byte and its header.
     fn batch_in_front(
         &self,
         replica: TopicPartition,
@@ -142,7 +143,7 @@ impl<D: Disk> LogStore<D> {
     }
 }
 
-/// Whether a batch is the one that the hole starts with.
+/// Whether this is the batch that is missing at the start of the hole.
 fn fits(hole: &Hole, batch: &Batch, state: &StoredReplica) -> bool {
     let header = &batch.header;
     let room = hole.bytes.end.saturating_sub(hole.bytes.start);

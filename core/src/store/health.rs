@@ -1,7 +1,7 @@
-//! Whether the directory can still be used, and what the outcome of a disk operation means for that.
+//! Whether the directory is online, and what the outcome of a disk operation means for that.
 //!
-//! A failure takes the directory offline until it is opened again. A want of room, of a descriptor or of memory says nothing
-//! of the disk: whoever meets it does without, or tries again in a while.
+//! A failure takes the directory offline until it is opened again. A shortage of space, descriptors or memory says
+//! nothing about the disk: the caller does without, or retries later.
 
 use crate::hooks::{Hooks, Mutant};
 use crate::store::failed_sync::FailedSync;
@@ -12,14 +12,14 @@ use crate::store::{DiskError, DiskFile, Refusal, StoreFailure};
 pub(super) struct Health<F> {
     /// What a simulator has planted.
     hooks: Hooks,
-    /// Where a sync that fails is noted for the next start.
+    /// Where a failed sync is recorded for the next start.
     failed_sync: FailedSync<F>,
-    /// Why the directory is offline, once it is. The first reason stays.
+    /// Why the directory is offline: the first failure; `None` while it is online.
     failure: Option<String>,
 }
 
 impl<F: DiskFile> Health<F> {
-    /// That of a directory that is online.
+    /// The health of a directory that is online.
     pub(super) const fn new(failed_sync: FailedSync<F>, hooks: Hooks) -> Self {
         Self {
             hooks,
@@ -44,12 +44,12 @@ impl<F: DiskFile> Health<F> {
         self.failure.get_or_insert(reason);
     }
 
-    /// Where a ticket notes a sync that fails.
+    /// Where a ticket records a failed sync.
     pub(super) fn failed_sync(&self) -> FailedSync<F> {
         self.failed_sync.clone()
     }
 
-    /// Takes the outcome of disk operations: a failure takes the directory offline.
+    /// Any error takes the directory offline.
     pub(super) fn or_offline<T>(
         &mut self,
         outcome: Result<T, DiskError>,
@@ -60,7 +60,7 @@ impl<F: DiskFile> Health<F> {
         })
     }
 
-    /// The same, but `None` where it is to be tried again: what has no room, no descriptor and no memory is no failure.
+    /// As [`Self::or_offline`], but `None` for a shortage of space, descriptors or memory: the caller retries later.
     pub(super) fn or_retry_later<T>(
         &mut self,
         outcome: Result<T, DiskError>,
@@ -69,8 +69,7 @@ impl<F: DiskFile> Health<F> {
         self.or_offline(outcome)
     }
 
-    /// The outcome for one who can do without what failed: `None` where that is for want of room, of a descriptor or of
-    /// memory.
+    /// `None` for a shortage of space, descriptors or memory: the caller does without. Any other error is returned.
     pub(super) fn or_do_without<T>(
         &self,
         outcome: Result<T, DiskError>,
@@ -81,7 +80,7 @@ impl<F: DiskFile> Health<F> {
         }
     }
 
-    /// Why an append is refused that met this error; `None` where the disk has failed.
+    /// The refusal for an append that met this error; `None` if the disk has failed.
     pub(super) fn refusal(&self, error: &DiskError) -> Option<Refusal> {
         let blames_disk = self.hooks.is(Mutant::TakesShortageForFailure);
         match error {

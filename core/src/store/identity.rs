@@ -1,4 +1,4 @@
-//! The identity file: whose directory it is.
+//! The identity file: cluster, broker and directory id.
 //!
 //! ```text
 //!  0  magic "VID1"        4  crc u32 (CRC-32C of all that follows)
@@ -14,10 +14,10 @@ use crate::store::{Disk, DiskError, DiskFile, Identity, OpenError, bad_sectors};
 const PATH: &str = "identity";
 const TEMPORARY: &str = "identity.tmp";
 const MAGIC: u32 = u32::from_be_bytes(*b"VID1");
-/// Version of the whole directory's format. A directory of an earlier one is read, and is of this one from then on: what
-/// is written there means nothing to a program that does not know it, which refuses it by the version.
+/// Format version of the whole directory. Opening a directory of an earlier version upgrades it to this one: an earlier
+/// program could not read what is written there from then on, and refuses the directory by its version.
 const VERSION: u16 = 4;
-/// The earliest that is read.
+/// The earliest version that can be read.
 const VERSION_MIN: u16 = 1;
 const SIZE: usize = 47;
 
@@ -56,8 +56,8 @@ fn read_with_version<D: Disk>(disk: &D) -> Result<(u16, Identity), OpenError> {
     }
 }
 
-/// Writes the identity of a directory of an earlier version in this version, and syncs that of any other: a process that was
-/// killed may have left the file's name in the page cache.
+/// Rewrites the identity file if it is of an earlier version. Otherwise syncs its name: a process that was killed may
+/// have left the name in the page cache only.
 pub(super) fn upgrade_or_sync<D: Disk>(disk: &D, identity: Identity) -> Result<(), OpenError> {
     if read_with_version(disk)?.0 < VERSION {
         write(disk, identity)?;
@@ -67,7 +67,7 @@ pub(super) fn upgrade_or_sync<D: Disk>(disk: &D, identity: Identity) -> Result<(
     Ok(())
 }
 
-/// Writes the file anew, in place of any before it, and makes it durable.
+/// Replaces the file atomically and durably.
 pub(super) fn write<D: Disk>(disk: &D, identity: Identity) -> Result<(), DiskError> {
     match disk.remove(TEMPORARY) {
         Ok(()) | Err(DiskError::NotFound) => {}

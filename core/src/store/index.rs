@@ -4,9 +4,8 @@
 //! .index      last offset of a batch, less the base offset  i32 | position of the batch  i32
 //! .timeindex  greatest timestamp so far                     i64 | offset of its batch, less the base offset  i32
 //! ```
-//! Indexes are hints. The number of entries that count stands in the replica's state, what is behind is old;
-//! an entry is believed only when the batch that it points at is there, so a damaged index costs time and
-//! nothing else.
+//! Indexes are hints. The replica's state has the number of valid entries; entries after those are obsolete. An entry
+//! is used only if the batch that it points to confirms it, so a damaged index only makes lookups slower.
 
 use crate::ids::{Offset, Timestamp};
 use crate::store::replica::{IndexEntries, Segment};
@@ -16,10 +15,10 @@ use crate::store::{DiskError, DiskFile, bad_sectors};
 const OFFSET_ENTRY: usize = 8;
 /// Bytes of an entry of the time index.
 const TIME_ENTRY: usize = 12;
-/// Entries are written to the files when this many have gathered.
+/// Entries are written to the files when this many are buffered.
 const BUFFERED_MAX: usize = 128;
 
-/// Where a batch stands.
+/// An entry of the offset index: where a batch is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct OffsetEntry {
     /// Offset of its last record, inclusive.
@@ -28,7 +27,7 @@ pub(super) struct OffsetEntry {
     pub(super) position: u32,
 }
 
-/// Up to where no record is later.
+/// An entry of the time index: no record up to this batch has a later timestamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TimeEntry {
     pub(super) timestamp: Timestamp,
@@ -47,7 +46,7 @@ pub(super) struct IndexTail {
 }
 
 impl IndexTail {
-    /// Where the files have everything that counts.
+    /// An index whose valid entries are all in the files.
     pub(super) const fn written(segment: &Segment) -> Self {
         Self {
             segment: segment.base_offset,
@@ -67,7 +66,7 @@ impl IndexTail {
         self.times.extend(entries.time);
     }
 
-    /// Follows a truncation: `segment` is what the last segment is after it.
+    /// Follows a truncation; `segment` is the last segment after it.
     pub(super) fn truncate(&mut self, segment: &Segment) {
         if segment.base_offset != self.segment {
             *self = Self::written(segment);
@@ -89,7 +88,7 @@ impl IndexTail {
         self.offsets.is_empty() && self.times.is_empty()
     }
 
-    /// Writes what has gathered.
+    /// Writes the buffered entries.
     pub(super) fn write<F: DiskFile>(&mut self, offsets: &F, times: &F) -> Result<(), DiskError> {
         let base = self.segment.0;
         let mut bytes = Vec::new();
@@ -111,13 +110,13 @@ impl IndexTail {
         Ok(())
     }
 
-    /// The last gathered entry at or below `offset`.
+    /// The last buffered entry at or below `offset`.
     pub(super) fn lookup(&self, offset: Offset) -> Option<OffsetEntry> {
         let found = self.offsets.partition_point(|entry| entry.offset <= offset);
         self.offsets.get(found.checked_sub(1)?).copied()
     }
 
-    /// The last gathered entry below `timestamp`.
+    /// The last buffered entry below `timestamp`.
     pub(super) fn lookup_time(&self, timestamp: Timestamp) -> Option<TimeEntry> {
         let found = self
             .times
@@ -125,7 +124,7 @@ impl IndexTail {
         self.times.get(found.checked_sub(1)?).copied()
     }
 
-    /// The first gathered entry above `position`.
+    /// The first buffered entry above `position`.
     pub(super) fn after(&self, position: u32) -> Option<OffsetEntry> {
         let found = self
             .offsets
@@ -246,7 +245,7 @@ fn search(
     Ok(low)
 }
 
-/// An entry, by its place from 0; `None` where the file ends early.
+/// The offset index entry at `index`; `None` if the file ends before it.
 pub(super) fn read_offset<F: DiskFile>(
     file: &F,
     base: Offset,
@@ -263,7 +262,7 @@ pub(super) fn read_offset<F: DiskFile>(
     }))
 }
 
-/// The same of a time index.
+/// The time index entry at `index`; `None` if the file ends before it.
 pub(super) fn read_time<F: DiskFile>(
     file: &F,
     base: Offset,

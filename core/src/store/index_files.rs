@@ -1,7 +1,7 @@
-//! Bringing what the indexes have gathered in memory to their files.
+//! Writing index entries that are buffered in memory to the index files.
 //!
-//! An index is a hint: where there is no room or no descriptor its entries are left out. What they would point at is found by
-//! reading on from the entry before, and the scrub writes the index anew.
+//! An index is a hint: without room or a descriptor its entries are not written. Batches are then found by reading on
+//! from the entry before, and the scrub rebuilds the index.
 
 use crate::ids::{Offset, TopicPartition};
 use crate::store::index::IndexTail;
@@ -9,30 +9,30 @@ use crate::store::segment::FileKind;
 use crate::store::store::LogStore;
 use crate::store::{Disk, DiskError, StoreFailure};
 
-/// Which of the indexes that have gathered entries are written.
+/// Which of the indexes with buffered entries are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Indexes {
     All,
-    /// As many as there are descriptors for.
+    /// As many as can be opened without syncing another file.
     WhereRoom,
 }
 
 impl<D: Disk> LogStore<D> {
-    /// Writes what the indexes have gathered.
+    /// Writes the buffered entries of all replicas' indexes.
     pub(super) fn write_indexes(&mut self, extent: Indexes) -> Result<(), DiskError> {
         let logs = self.replicas.iter();
         let unwritten = logs.filter(|(_, log)| log.unwritten_index().is_some());
         let replicas: Vec<_> = unwritten.map(|(&replica, _)| replica).collect();
         for replica in replicas {
             if extent == Indexes::WhereRoom && !self.files.has_room() {
-                break; // each of the others would wait for a sync: a later checkpoint writes more of them
+                break; // each further file would wait for a sync; a later checkpoint writes more of them
             }
             self.write_index(replica)?;
         }
         Ok(())
     }
 
-    /// Writes what a replica's index has gathered.
+    /// Writes the buffered entries of one replica's indexes.
     pub(super) fn write_index(&mut self, replica: TopicPartition) -> Result<(), DiskError> {
         let log = self.replicas.get(&replica);
         let Some(segment) = log.and_then(|log| log.unwritten_index()) else {
@@ -46,8 +46,8 @@ impl<D: Disk> LogStore<D> {
         self.health.or_do_without(written).map(|_| ())
     }
 
-    /// Writes the indexes of a segment anew. What it has grown by since they were made is written in its time, and what
-    /// of it was truncated is not counted.
+    /// Rewrites the indexes of a segment. Entries for batches that were appended since `index` was built are written
+    /// later; entries for batches that were truncated since lie beyond the counted ones.
     pub(super) fn rewrite_index(
         &mut self,
         replica: TopicPartition,

@@ -1,10 +1,10 @@
-//! The journal: groups of records, written one after the other into files that are used again and again.
+//! The journal: groups of records, written one after the other into files that are reused.
 //!
-//! A *group* is what one write puts there. It starts at a block, names the group before it that was known to be
-//! durable, lists the replicas that it touches, and ends with a *trailer* block. The trailer repeats the group's
-//! header, so that a damaged header does not hide whom it touched. Blocks are what a torn write can damage, so no
-//! group shares one with another, and none is written over what another has written since its file was free. Layout
-//! and the reading of a damaged journal stand in `docs/format.md`.
+//! A *group* is written by one write. It starts at a block boundary, names the last group that was known to be durable,
+//! lists the replicas that its records concern, and ends with a *trailer* block. The trailer repeats the group's
+//! header, so that the list survives a damaged header. A torn write can damage whole blocks, so no two groups share a
+//! block, and no group overwrites another of the same use of the file. `docs/format.md` has the layout, and how a
+//! damaged journal is read.
 //!
 //! This file writes; `journal_reader.rs` reads.
 
@@ -21,19 +21,19 @@ use crate::store::{Disk, DiskError, DiskFile, Vote, VoterChange};
 
 /// The directory of journal files.
 pub(super) const DIRECTORY: &str = "journal";
-/// The unit of alignment: what a torn write may damage at once.
+/// The unit of alignment, and of damage by a torn write.
 pub(super) const BLOCK: usize = 4096;
 pub(super) const BLOCK_U64: u64 = 4096;
 
 const FILE_MAGIC: u32 = u32::from_be_bytes(*b"VJF1");
 const GROUP_MAGIC: u32 = u32::from_be_bytes(*b"VJG2");
-/// Of a group whose records do not name it by their checksums: up to version 2 of the format.
+/// Magic of a group whose records' checksums are not seeded with the group's number: format versions 1 and 2.
 const UNNAMED_GROUP_MAGIC: u32 = u32::from_be_bytes(*b"VJG1");
 const TRAILER_MAGIC: u32 = u32::from_be_bytes(*b"VJT1");
 const COPIES_MAGIC: u32 = u32::from_be_bytes(*b"VJV2");
-/// Of copies without voter changes: up to version 3 of the format.
+/// Magic of second copies without voter changes: up to format version 3.
 const VOTES_MAGIC: u32 = u32::from_be_bytes(*b"VJV1");
-/// The most bytes that these take.
+/// Maximum length of second copies without voter changes.
 const VOTES_LENGTH_MAX: usize = 4 * BLOCK;
 const FILE_VERSION: u16 = 1;
 
@@ -41,7 +41,7 @@ const FILE_VERSION: u16 = 1;
 pub(super) const HEADER_SIZE: usize = 52;
 /// Bytes of one replica in the list.
 pub(super) const REPLICA_SIZE: usize = 20;
-/// A group touches no more replicas than its trailer, one block, has room for.
+/// The most replicas of one group: the list must fit into the trailer, which is one block.
 const REPLICAS_MAX: usize = (BLOCK - HEADER_SIZE) / REPLICA_SIZE;
 
 /// Numbers groups within an incarnation, from 1.
@@ -57,9 +57,9 @@ impl GroupNumber {
 /// A place in the journal, where a group starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct JournalPlace {
-    /// Counts the uses of journal files in this directory, from 1.
+    /// Number of the file's use: counts the uses of all journal files in this directory, from 1.
     pub(super) file_use: u64,
-    /// Byte in the file.
+    /// Byte offset in the file.
     pub(super) offset: u64,
     /// Number of the group that starts there.
     pub(super) number: GroupNumber,
@@ -70,30 +70,30 @@ pub(super) struct JournalPlace {
 pub(super) struct FileHeader {
     pub(super) file_use: u64,
     pub(super) incarnation: Incarnation,
-    /// Number of the first group in it.
+    /// Number of the file's first group.
     pub(super) first: GroupNumber,
 }
 
 /// The start of a group, and its trailer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct GroupHeader {
-    /// That of its file, so that a damaged file header loses nothing.
+    /// The file's use, repeated here so that a damaged file header loses nothing.
     pub(super) file_use: u64,
     pub(super) incarnation: Incarnation,
     pub(super) number: GroupNumber,
-    /// This group and all before it were durable when this one was written.
+    /// This group and all before it were known to be durable when the present one was written.
     pub(super) durable: GroupNumber,
     /// Bytes of the records.
     pub(super) records_length: u32,
-    /// Bytes of what stands twice, from the next block on.
+    /// Bytes of the second copies, which start at the next block.
     pub(super) copies_length: u32,
-    /// Whether the checksums of its records are seeded with its incarnation and number.
+    /// Whether its records' checksums are seeded with its incarnation and number.
     pub(super) is_named_by_records: bool,
-    /// Whom it touches.
+    /// The replicas that its records concern.
     pub(super) replicas: Vec<TopicPartition>,
 }
 
-/// What a block turns out to be.
+/// A block that holds a group's header or trailer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Block {
     Group(GroupHeader),
@@ -153,7 +153,7 @@ impl GroupHeader {
         bytes
     }
 
-    /// The seed of its records' checksums, from that of the directory.
+    /// The seed of its records' checksums, derived from the directory's.
     pub(super) fn record_seed(&self, seed: u32) -> u32 {
         if self.is_named_by_records {
             record_seed(seed, self.incarnation, self.number)
@@ -167,20 +167,20 @@ impl GroupHeader {
         HEADER_SIZE + REPLICA_SIZE * self.replicas.len()
     }
 
-    /// Whether it was written for the start of its incarnation, and says what recovery decided: every later one knows of
-    /// that one's sync.
+    /// Whether the group was written by recovery, with what that decided: every later group of the incarnation names a
+    /// durable group.
     pub(super) fn is_of_recovery(&self) -> bool {
         self.durable == GroupNumber(0)
     }
 
-    /// Its records, as far as they are there, in the bytes of the whole group.
+    /// The records within the bytes of the whole group, as far as they are there.
     pub(super) fn records<'a>(&self, group: &'a [u8]) -> &'a [u8] {
         let start = self.header_length().min(group.len());
         let end = (start + self.records_length as usize).min(group.len());
         &group[start..end]
     }
 
-    /// Bytes up to what stands twice.
+    /// Bytes up to the second copies.
     pub(super) fn body_length(&self) -> u64 {
         let length = self.header_length() + self.records_length as usize;
         to_u64(length.next_multiple_of(BLOCK))
@@ -231,23 +231,23 @@ impl Block {
     }
 }
 
-/// What of a group stands twice: a lost vote is an amnesiac voter, and a replica that has lost a voter change may believe that
-/// it is the only voter.
+/// The parts of a group that are written twice: votes, since a voter that has lost its vote may vote twice in one
+/// epoch, and voter changes, since a replica that has lost one may believe that it is the only voter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct SecondCopies {
     pub(super) incarnation: Incarnation,
-    /// The group that they stand in.
+    /// The group that holds them.
     pub(super) number: GroupNumber,
     pub(super) votes: Vec<(TopicPartition, Vote)>,
-    /// The changes of the voters of logs that its records name.
+    /// The voter changes in the group's records.
     pub(super) voter_changes: Vec<(TopicPartition, VoterChange)>,
 }
 
 impl SecondCopies {
-    /// The most bytes that they take: a kilobyte for each replica of a group.
+    /// Maximum length: about a kilobyte for each replica of a group.
     const LENGTH_MAX: usize = 64 * BLOCK;
 
-    /// Whether a block may be where they start.
+    /// Whether second copies may start at this block.
     pub(super) fn may_start(block: &[u8]) -> bool {
         [COPIES_MAGIC, VOTES_MAGIC]
             .iter()
@@ -258,7 +258,7 @@ impl SecondCopies {
         self.votes.is_empty() && self.voter_changes.is_empty()
     }
 
-    /// Whether there is room for these changes of voters, whatever votes come besides.
+    /// Whether there is room for these voter changes, whatever votes are added as well.
     fn has_room(&self, new: &[VoterChange]) -> bool {
         const COPY_SIZE_MAX: usize = 64;
         if new.is_empty() {
@@ -271,11 +271,11 @@ impl SecondCopies {
         of_votes + of_changes <= Self::LENGTH_MAX
     }
 
-    /// Takes what of a record, which makes these changes of voters, is to stand twice, and drops what it makes void.
+    /// Adds what of a record is written twice (`changes` are its voter changes), and drops what the record makes void.
     fn take(&mut self, replica: TopicPartition, record: &JournalRecord, changes: Vec<VoterChange>) {
         match record {
             JournalRecord::Vote(vote) => {
-                // Of one replica only the last counts, so that the copies are few.
+                // Only a replica's last vote counts, so that the copies stay few.
                 self.votes.retain(|(other, _)| *other != replica);
                 self.votes.push((replica, *vote));
             }
@@ -321,7 +321,7 @@ impl SecondCopies {
         bytes
     }
 
-    /// The bytes that the copies take which start with this block: what they say of that themselves, within bounds.
+    /// The length of the second copies that start with this block, as they state it, within bounds.
     pub(super) fn length(block: &[u8]) -> usize {
         let said = block.get(24..28).and_then(|bytes| bytes.first_chunk());
         let said = said.map_or(0, |bytes| u32::from_be_bytes(*bytes)) as usize;
@@ -332,7 +332,7 @@ impl SecondCopies {
         }
     }
 
-    /// Reads what starts at the front of `bytes`, which may go on behind it.
+    /// Decodes second copies from the front of `bytes`; what follows them is ignored.
     pub(super) fn decode(bytes: &[u8], seed: u32) -> Option<Self> {
         let decode = || -> Decoded<_> {
             let mut take = Take(bytes);
@@ -363,20 +363,20 @@ impl SecondCopies {
     }
 }
 
-/// The seed of every checksum in a directory: bytes of another directory, or made up by a client that does not
-/// know its id, are never taken for its own.
+/// The seed of every checksum in a directory: bytes of another directory, or forged by a client that does not know the
+/// directory's id, are never taken for the directory's own.
 pub(super) fn seed(directory: DirectoryId) -> u32 {
     crc32c::crc32c(&directory.0.to_be_bytes())
 }
 
-/// The seed of the checksums of a group's records, from that of the directory: where the group is torn, a record of an
-/// earlier use of the same blocks is never taken for its own.
+/// The seed of the checksums of a group's records, derived from the directory's: in a torn group, a record that an
+/// earlier use left in the same blocks is never taken for one of this group.
 fn record_seed(seed: u32, incarnation: Incarnation, number: GroupNumber) -> u32 {
     let seed = crc32c::crc32c_append(seed, &incarnation.0.to_be_bytes());
     crc32c::crc32c_append(seed, &number.0.to_be_bytes())
 }
 
-/// Puts the checksum of what follows it behind the magic.
+/// Writes the checksum of everything that follows it, just after the magic.
 pub(super) fn seal(bytes: &mut [u8], seed: u32) {
     let crc = crc32c::crc32c_append(seed, &bytes[8..]);
     bytes[4..8].copy_from_slice(&crc.to_be_bytes());
@@ -404,28 +404,28 @@ pub(super) struct Journal<D: Disk> {
     directory: DirectoryId,
     incarnation: Incarnation,
     file_bytes: u64,
-    /// All files by slot, open: going on with the next one needs no descriptor that there may not be.
+    /// All files by slot, open: continuing in the next file needs no further descriptor.
     files: BTreeMap<u32, D::File>,
-    /// Use and slot of the file that is being written; `None` before the first group.
+    /// Use and slot of the file being written; `None` before the first group.
     current: Option<(u64, u32)>,
-    /// Where the next group goes in it; nothing but its header is there where that is the first.
+    /// Where the next group goes in the current file: after the file header if it is the first group there.
     offset: u64,
-    /// Files that recovery may still need, by use.
+    /// Files that recovery may still need, by use, including the current one.
     kept: BTreeMap<u64, u32>,
     /// Files that may be overwritten.
     free: Vec<u32>,
     next_use: u64,
     next_slot: u32,
-    /// Whether a file's name is not durable yet.
+    /// Whether a new file's name is not durable yet.
     names_unsynced: bool,
     staged: Staged,
-    /// Groups that are whole and not written yet, in order.
+    /// Groups that are complete and not written yet, in order.
     sealed: VecDeque<(GroupNumber, Staged)>,
-    /// Number of the group that is being staged.
+    /// Number of the group being staged.
     number: GroupNumber,
-    /// What the next group will say.
+    /// The last group known to be durable, which the next group will name.
     durable: GroupNumber,
-    /// Files written since they were handed out for a sync.
+    /// Files with bytes that no ticket has taken to sync yet.
     unsynced: Vec<D::File>,
     /// Whether the current file is among them.
     current_unsynced: bool,
@@ -433,7 +433,7 @@ pub(super) struct Journal<D: Disk> {
     written: u64,
 }
 
-/// The group that is being put together. Bodies are shared, not copied.
+/// The group being staged. Bodies are shared, not copied.
 #[derive(Debug, Default)]
 struct Staged {
     meta: Vec<u8>,
@@ -450,7 +450,7 @@ enum Part {
 }
 
 impl<D: Disk> Journal<D> {
-    /// A journal that starts behind everything that was found: in a file of its own.
+    /// A journal that starts after everything that recovery found, in a file of its own.
     pub(super) fn new(
         disk: D,
         directory: DirectoryId,
@@ -486,7 +486,7 @@ impl<D: Disk> Journal<D> {
         }
     }
 
-    /// Makes files until there are `count`.
+    /// Creates files until there are `count`.
     pub(super) fn preallocate(&mut self, count: usize) -> Result<(), DiskError> {
         while self.kept.len() + self.free.len() < count {
             let slot = self.create_file()?;
@@ -499,7 +499,7 @@ impl<D: Disk> Journal<D> {
         let slot = self.next_slot;
         let path = path(slot);
         let file = match self.disk.create(&path) {
-            // Left over from a start that did not get far.
+            // Left over from a start that was cut short.
             Err(DiskError::Exists) => self.disk.open(&path)?,
             created => created?,
         };
@@ -511,12 +511,12 @@ impl<D: Disk> Journal<D> {
         Ok(slot)
     }
 
-    /// Number of the group that is being staged.
+    /// Number of the group being staged.
     pub(super) const fn number(&self) -> GroupNumber {
         self.number
     }
 
-    /// The last group that is known to be durable.
+    /// The last group known to be durable.
     pub(super) const fn durable(&self) -> GroupNumber {
         self.durable
     }
@@ -530,27 +530,27 @@ impl<D: Disk> Journal<D> {
         self.staged.parts.is_empty()
     }
 
-    /// Whether all that was staged has been written.
+    /// Whether everything staged has been written.
     pub(super) fn is_written(&self) -> bool {
         self.is_staged_empty() && !self.has_sealed()
     }
 
-    /// Whether a group could not be written yet.
+    /// Whether a complete group has not been written yet.
     pub(super) fn has_sealed(&self) -> bool {
         !self.sealed.is_empty()
     }
 
-    /// Whether all has been written, and nothing written waits for a sync.
+    /// Whether everything staged has been written, and no file waits for a sync.
     pub(super) fn is_clean(&self) -> bool {
         self.is_written() && self.unsynced.is_empty()
     }
 
-    /// The most bytes that the records of one group may have.
+    /// Maximum bytes of the records of one group.
     pub(super) const fn group_bytes_max(&self) -> u64 {
         self.file_bytes / 4
     }
 
-    /// Adds a record to the group that is being staged, or to one behind it where both do not fit.
+    /// Adds a record to the group being staged, or to a new group if it does not fit.
     pub(super) fn stage(
         &mut self,
         replica: TopicPartition,
@@ -572,7 +572,7 @@ impl<D: Disk> Journal<D> {
         let start = staged.meta.len();
         record.encode(&mut staged.meta, seed, place, bodies_length);
         staged.length += staged.meta.len() - start + bodies_length;
-        // Neighbouring metas become one part: a group of many small records is few parts.
+        // Adjacent record metadata become one part, so a group of many small records has few parts.
         match staged.parts.last_mut() {
             Some(Part::Meta(range)) => range.end = staged.meta.len(),
             Some(Part::Body(_)) | None => staged.parts.push(Part::Meta(start..staged.meta.len())),
@@ -581,7 +581,7 @@ impl<D: Disk> Journal<D> {
         staged.copies.take(replica, record, voter_changes);
     }
 
-    /// Ends the group that is being staged.
+    /// Completes the group being staged.
     fn seal(&mut self) {
         if !self.is_staged_empty() {
             let mut staged = std::mem::take(&mut self.staged);
@@ -592,13 +592,13 @@ impl<D: Disk> Journal<D> {
         }
     }
 
-    /// Writes all that is staged, without a sync. What could not be written can be tried again.
+    /// Writes everything staged, without a sync. Groups that could not be written are kept, to be retried.
     pub(super) fn write(&mut self) -> Result<(), DiskError> {
         self.seal();
         self.write_sealed()
     }
 
-    /// The same of the groups that are whole.
+    /// Writes the complete groups only.
     pub(super) fn write_sealed(&mut self) -> Result<(), DiskError> {
         while let Some((number, group)) = self.sealed.pop_front() {
             let written = self.write_group(number, &group);
@@ -660,8 +660,8 @@ impl<D: Disk> Journal<D> {
         Ok(())
     }
 
-    /// Where a group of `length` bytes goes: its file, the byte to write from, and the file header to write
-    /// before it where it is the first one there.
+    /// Where a group of `length` bytes goes: its file, the byte to write from, and, for the first group in a file, the
+    /// file header to write before it.
     fn place(
         &mut self,
         number: GroupNumber,
@@ -687,7 +687,7 @@ impl<D: Disk> Journal<D> {
         Ok((file, 0, header.encode(self.directory)))
     }
 
-    /// Goes on in a file that is free, or a new one.
+    /// Continues in a free file, or a new one.
     fn next_file(&mut self) -> Result<(u64, u32), DiskError> {
         let slot = match self.free.pop() {
             Some(slot) => slot,
@@ -702,9 +702,9 @@ impl<D: Disk> Journal<D> {
         Ok(current)
     }
 
-    /// Where the next group goes, for a checkpoint; everything staged has been written.
+    /// Where the next group goes: the place of a checkpoint. Everything staged must have been written.
     pub(super) fn end(&self) -> JournalPlace {
-        assert!(self.is_written(), "a checkpoint stands between groups");
+        assert!(self.is_written(), "a checkpoint's place is between groups");
         match self.current {
             Some((file_use, _)) => JournalPlace {
                 file_use,
@@ -719,7 +719,7 @@ impl<D: Disk> Journal<D> {
         }
     }
 
-    /// What must be synced for all that is written to be durable: files, and whether the directory's names too.
+    /// Takes what must be synced for everything written to be durable: files, and whether the names in the directory.
     pub(super) fn take_unsynced(&mut self) -> (Vec<D::File>, bool) {
         self.current_unsynced = false;
         (
@@ -728,17 +728,17 @@ impl<D: Disk> Journal<D> {
         )
     }
 
-    /// Takes back files of which the sync could not be begun.
+    /// Puts back files that were not synced.
     pub(super) fn requeue_unsynced(&mut self, files: &[D::File]) {
         self.unsynced.extend_from_slice(files);
     }
 
-    /// Learns that all groups up to `number` are durable.
+    /// All groups up to `number` are durable.
     pub(super) fn set_durable(&mut self, number: GroupNumber) {
         self.durable = self.durable.max(number);
     }
 
-    /// Lets files before `file_use` be used again.
+    /// Frees the files of uses before `file_use`, except the current one.
     pub(super) fn release_before(&mut self, file_use: u64) {
         let kept = self.kept.split_off(&file_use);
         let current = self.current.map(|(file_use, _)| file_use);

@@ -1,12 +1,12 @@
-//! Reading the journal after a start: which groups there are, and what is wrong with those that are not.
+//! Scanning the journal at a start: which groups there are, and which were there and are lost.
 //!
-//! Only headers are read here, so the search is cheap; the records are judged one by one when they are replayed.
-//! A group is *recorded* when a later one says that it was durable. What is missing or damaged in a recorded
-//! group is rot. In the groups after it, which may never have been synced, it may as well be a torn write, and
-//! the two cannot be told apart: whoever such a group touches may have lost something that it acknowledged.
+//! Only headers are read here, so the scan is cheap; the records are checked one by one when they are replayed. A group
+//! is *recorded* when a later group names it as durable. What is missing or damaged in a recorded group is rot. In the
+//! groups after the last recorded one, which may never have been synced, it may be a torn write as well, and the two
+//! cannot be told apart: every replica in such a group may have lost something that it acknowledged.
 //!
-//! A group is known by its header or its trailer. What cannot be read, where the next group would stand, may have been
-//! one all the same, and so may a group of which the copies are left of what stands twice.
+//! A group is identified by its header or its trailer. If neither can be read, there may have been a group all the same
+//! where the next one would start: if the block there is unreadable, or if second copies of a group are found.
 
 use crate::ids::{DirectoryId, Incarnation, TopicPartition};
 use crate::store::journal::{
@@ -14,7 +14,7 @@ use crate::store::journal::{
 };
 use crate::store::{Disk, DiskError, DiskFile, bad_sectors};
 
-/// A journal file that was found.
+/// A journal file that may hold groups to replay.
 #[derive(Debug)]
 pub(super) struct JournalFile<F> {
     pub(super) slot: u32,
@@ -22,43 +22,43 @@ pub(super) struct JournalFile<F> {
     pub(super) file: F,
 }
 
-/// What the journal says, in order.
+/// One finding of the scan, in journal order.
 #[derive(Debug)]
 pub(super) enum Finding {
     /// A group whose header can be read.
     Group {
-        /// Place in the list of files.
+        /// Index in [`JournalScan::files`].
         file: usize,
-        /// Its first byte.
+        /// Byte offset of the group in the file.
         at: u64,
         header: GroupHeader,
-        /// Whether a later group says that it was durable.
+        /// Whether a later group names it as durable.
         recorded: bool,
     },
-    /// The second copies of what stands twice in a group that cannot be found.
+    /// Second copies of a group whose header and trailer cannot be read.
     SecondCopies(SecondCopies),
-    /// Groups that were there and cannot be found.
+    /// One or more groups that were written and cannot be found.
     Lost {
-        /// Whom they touched; `None` where that is lost with them.
+        /// The replicas that their records concern; `None` if that is lost too.
         replicas: Option<Vec<TopicPartition>>,
     },
 }
 
-/// Everything that was found behind a checkpoint.
+/// Everything that was found after a checkpoint's place.
 #[derive(Debug)]
 pub(super) struct JournalScan<F> {
-    /// The files that may hold groups behind it, in order of use.
+    /// The files that may hold groups after that place, in order of use.
     pub(super) files: Vec<JournalFile<F>>,
-    /// All others, by slot.
+    /// All other files, by slot.
     pub(super) free: Vec<(u32, F)>,
     pub(super) found: Vec<Finding>,
-    /// The greatest incarnation that wrote there.
+    /// The greatest incarnation that wrote to the journal.
     pub(super) incarnation: Incarnation,
-    /// Use of the next file.
+    /// Number of the next file's use.
     pub(super) next_use: u64,
 }
 
-/// Reads the headers of all groups from `from` on, which `incarnation` was writing.
+/// Reads the headers of all groups from `from` on, a place in the groups of `incarnation`.
 pub(super) fn read<D: Disk>(
     disk: &D,
     directory: DirectoryId,
@@ -96,7 +96,7 @@ pub(super) fn read<D: Disk>(
         .first()
         .is_none_or(|first| first.header.file_use > from.file_use);
     if from.offset > BLOCK_U64 && is_gone {
-        // The checkpoint stands within a file of which nothing can be read.
+        // The checkpoint's place is within a file of which nothing can be read.
         journal.found.push(Finding::Lost { replicas: None });
     }
     let mut start = 0;
@@ -123,7 +123,7 @@ pub(super) fn read<D: Disk>(
     Ok(journal)
 }
 
-/// The header of a file. Where that is damaged, its groups say whose file it is.
+/// The header of a file; if that is damaged, it is reconstructed from the file's groups.
 fn file_header<F: DiskFile>(
     file: &F,
     directory: DirectoryId,
@@ -140,7 +140,7 @@ fn file_header<F: DiskFile>(
     for at in (BLOCK_U64..file.length()?).step_by(BLOCK) {
         let block = read_block(file, at)?;
         let block = block.and_then(|block| Block::decode(&block, journal::seed(directory)));
-        // A file that is used again still holds groups of its earlier use, further back.
+        // A reused file still holds groups of its earlier use, further on.
         if let Some(Block::Group(group) | Block::Trailer(group)) = block
             && found.is_none_or(|found| found.file_use < group.file_use)
         {
@@ -154,40 +154,40 @@ fn file_header<F: DiskFile>(
     Ok(found)
 }
 
-/// Reads what one incarnation wrote.
+/// Scans the groups of one incarnation.
 struct RunReader<'a, F> {
     files: &'a [JournalFile<F>],
     first_file: usize,
     seed: u32,
     incarnation: Incarnation,
-    /// The greatest group that any header says was durable.
+    /// The greatest group that any header names as durable.
     durable: GroupNumber,
     found: Vec<Finding>,
 }
 
-/// What comes next.
+/// What the scan finds next.
 enum NextGroup {
-    /// The group that is expected, or one behind it.
+    /// The expected group, or a later one.
     Group(usize, u64, GroupHeader),
-    /// The trailer of the group that is expected, or of one behind it: the group itself cannot be found.
+    /// The trailer of the expected group, or of a later one, whose header cannot be read.
     Trailer(usize, u64, GroupHeader),
-    /// A file begins with the group that is expected, or one behind it.
+    /// The next file begins with the expected group, or a later one.
     File(usize, GroupNumber),
-    /// Something was written behind, or may have been, and nothing tells what.
+    /// More was or may have been written, and nothing says what.
     Unknown,
-    /// Nothing was ever written behind.
+    /// Nothing more was written.
     End,
 }
 
-/// What a block has.
+/// What a block holds.
 enum BlockContent {
     /// The start of a group of this incarnation, or its trailer.
     Block(Block),
-    /// That of an earlier incarnation, or zeros: it was not written since.
+    /// A block of an earlier incarnation, or zeros: this incarnation has not written here.
     Unused,
-    /// None of these.
+    /// Something else, such as records.
     Other,
-    /// It cannot be read.
+    /// The block cannot be read.
     Unreadable,
 }
 
@@ -203,7 +203,7 @@ impl<F: DiskFile> RunReader<'_, F> {
             }
         }
         if first.first > expected {
-            // The file before it is gone.
+            // The file before this one is lost.
             self.found.push(Finding::Lost { replicas: None });
             expected = first.first;
         }
@@ -258,7 +258,7 @@ impl<F: DiskFile> RunReader<'_, F> {
         Ok(())
     }
 
-    /// Finds the group `expected`, which would stand at `at`, or else the first thing that proves it was written.
+    /// Finds the group `expected`, which should start at `at`, or else the first thing that proves that it was written.
     fn find_next(
         &mut self,
         file: usize,
@@ -267,7 +267,7 @@ impl<F: DiskFile> RunReader<'_, F> {
     ) -> Result<NextGroup, DiskError> {
         let length = self.files[file].file.length()?;
         let mut may_be_lost = false;
-        // Earlier, a group was written over the trailer of the one before.
+        // In format version 1, a group overwrites the trailer of the one before.
         let from = (at - BLOCK_U64).max(BLOCK_U64);
         for block_at in (from..length).step_by(BLOCK) {
             match self.block(file, block_at)? {
@@ -277,7 +277,7 @@ impl<F: DiskFile> RunReader<'_, F> {
                 BlockContent::Block(Block::Trailer(header)) if header.number >= expected => {
                     return Ok(NextGroup::Trailer(file, block_at, header));
                 }
-                // The usual end: nothing was written here since the file was free.
+                // The usual end: this incarnation has not written here.
                 BlockContent::Block(_) | BlockContent::Unused if block_at == at => break,
                 BlockContent::Block(_) | BlockContent::Unused => {}
                 BlockContent::Other => may_be_lost |= self.save_copies(file, block_at, expected)?,
@@ -294,7 +294,8 @@ impl<F: DiskFile> RunReader<'_, F> {
         })
     }
 
-    /// Takes the copies that stand here, if they are of a group whose header could not be read. Whether they are.
+    /// Takes the second copies that start here, if they belong to a group whose header cannot be read. Returns whether
+    /// they do.
     fn save_copies(
         &mut self,
         file: usize,
@@ -333,7 +334,7 @@ impl<F: DiskFile> RunReader<'_, F> {
     }
 }
 
-/// A block; shorter at the end of the file. `None` where it cannot be read.
+/// A block; shorter at the end of the file. `None` if it cannot be read.
 fn read_block<F: DiskFile>(file: &F, at: u64) -> Result<Option<Vec<u8>>, DiskError> {
     let mut block = vec![0; BLOCK];
     match bad_sectors::try_read(file, at, &mut block) {

@@ -1,8 +1,8 @@
 //! The log store: journal, segments, indexes and recovery, over a trait of file operations.
 //!
-//! The state machine never calls it. It *orders* ([`Order`], [`Query`]); the driver runs the orders against a
-//! store and reports back ([`Completion`], [`QueryResult`]). `net` implements [`Disk`] with real files, `sim`
-//! with a disk that keeps written and durable bytes apart and fails in every way that disks fail.
+//! The state machine never calls the store. It emits orders and queries ([`Order`], [`Query`]); the driver executes
+//! them against a store and reports back ([`Completion`], [`QueryResult`]). `net` implements [`Disk`] with real files,
+//! `sim` with a disk that keeps written and durable bytes apart and fails in every way that disks fail.
 
 mod disk;
 mod options;

@@ -1,14 +1,14 @@
-//! The files of segments, indexes and snapshots that are open: never more than so many at once.
+//! The open segment, index and snapshot files, limited in number.
 //!
-//! A directory may have more files with data than its process may have descriptors, so a file is opened when it is
-//! written, and the one that was used longest ago makes room for it.
+//! A directory may have more files than its process may have descriptors. So a file is opened when it is written, and
+//! the least recently used one is closed for it.
 //!
-//! **A file that was written is not closed before it is synced.** An operating system that fails to bring a page to the
-//! disk tells whoever has the file open, at the next sync, and takes the page for clean. With the last descriptor
-//! the file may leave memory, and what was to be told with it: a sync of a descriptor that is opened later succeeds and
-//! proves nothing. So a file with unsynced bytes that is to make room is synced first, and a failure of that is one
-//! like any other. A ticket holds handles of what it syncs, which stay open until it is done; so at any time up to
-//! three times as many are open: here, for a commit, and for a checkpoint.
+//! **A file that was written is not closed before it is synced.** An operating system that fails to write a page back
+//! reports that at the next sync of a descriptor that was open then, and marks the page clean. When the last descriptor
+//! is closed, the file's state may leave memory, and the error with it: a sync through a descriptor that is opened
+//! later succeeds and proves nothing. So a file with unsynced bytes is synced before it is closed, and a failure of
+//! that sync counts like any other. A ticket holds handles of the files that it syncs, so up to three times the limit
+//! may be open at a time: here, by a commit, and by a checkpoint.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,34 +17,34 @@ use crate::ids::{Offset, TopicPartition};
 use crate::store::segment::{self, FileKind};
 use crate::store::{Disk, DiskError, DiskFile};
 
-/// A file of a replica, by its segment or snapshot.
+/// A replica's file, by the base offset of its segment or the offset of its snapshot.
 pub(super) type FileName = (TopicPartition, Offset, FileKind);
 
 /// The open files of one directory.
 #[derive(Debug)]
 pub(super) struct OpenFiles<F> {
     hooks: Hooks,
-    /// Never more than this, and two at least: indexes are written in pairs.
+    /// The limit; at least two, since the two indexes of a segment are written together.
     max: usize,
-    /// Each with its last use.
+    /// The open files, each with the number of its last use.
     files: BTreeMap<FileName, (u64, F)>,
-    /// The same, by use.
+    /// Their names, by last use.
     by_use: BTreeMap<u64, FileName>,
     uses: u64,
-    /// Those that the next group commit must sync.
+    /// The files that the next group commit must sync.
     unsynced: BTreeSet<FileName>,
-    /// Those that were written and not synced since the last checkpoint was begun.
+    /// The files that were opened for writing since the last checkpoint began, and not synced by closing.
     dirty: BTreeSet<FileName>,
 }
 
 /// Whether a file had to be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Opened {
-    /// It was open.
+    /// The file was open.
     AlreadyOpen,
-    /// It was there.
+    /// The file existed and was opened.
     Existing,
-    /// It has been made.
+    /// The file was created.
     Created,
 }
 
@@ -61,13 +61,13 @@ impl<F: DiskFile> OpenFiles<F> {
         }
     }
 
-    /// The file, if it is open, for a reader: that does not keep it open for longer.
+    /// The file for a reader, if it is open; does not count as a use.
     pub(super) fn get(&self, name: FileName) -> Option<&F> {
         self.files.get(&name).map(|(_, file)| file)
     }
 
-    /// The file for a writer, opened or made where need be: the next checkpoint syncs it. To be written before another
-    /// one is opened, but for one.
+    /// The file for a writer, opened or created if needed; the next checkpoint syncs it. The caller must write to it
+    /// before it opens two more files, which could close it.
     pub(super) fn open<D: Disk<File = F>>(
         &mut self,
         disk: &D,
@@ -80,7 +80,7 @@ impl<F: DiskFile> OpenFiles<F> {
         self.open_at(disk, name, &segment::path(replica, segment, kind))
     }
 
-    /// The same for a file at a path of its own, in place of any other of its name.
+    /// As [`Self::open`], for a file at a path of its own; closes any open file of that name.
     pub(super) fn open_at<D: Disk<File = F>>(
         &mut self,
         disk: &D,
@@ -90,7 +90,7 @@ impl<F: DiskFile> OpenFiles<F> {
         self.close(name)?;
         self.make_room()?;
         let (file, made) = match segment::open_or_create(disk, name.0, path) {
-            // The descriptors that are held here are the store's to give.
+            // The store can free a descriptor by closing one of its own files.
             Err(DiskError::OutOfResources(_)) if self.close_oldest()? => {
                 segment::open_or_create(disk, name.0, path)?
             }
@@ -137,7 +137,7 @@ impl<F: DiskFile> OpenFiles<F> {
         Ok(())
     }
 
-    /// Closes the file that was used longest ago. Whether there was one.
+    /// Closes the least recently used file. Returns whether there was one.
     fn close_oldest(&mut self) -> Result<bool, DiskError> {
         let Some((_, &name)) = self.by_use.first_key_value() else {
             return Ok(false);
@@ -146,7 +146,7 @@ impl<F: DiskFile> OpenFiles<F> {
         Ok(true)
     }
 
-    /// Closes a file, if it is open, once nothing of it is unsynced.
+    /// Closes a file, if it is open, after syncing unsynced bytes.
     fn close(&mut self, name: FileName) -> Result<(), DiskError> {
         if !self.is_clean(name) && !self.hooks.is(Mutant::ClosesUnsynced) {
             self.files[&name].1.sync()?;
@@ -159,7 +159,7 @@ impl<F: DiskFile> OpenFiles<F> {
         !self.dirty.contains(&name) && !self.unsynced.contains(&name)
     }
 
-    /// Closes a file of which nothing is needed any more.
+    /// Closes a file whose bytes are obsolete, without a sync.
     pub(super) fn forget(&mut self, name: FileName) {
         if let Some((last, _)) = self.files.remove(&name) {
             self.by_use.remove(&last);
@@ -168,7 +168,7 @@ impl<F: DiskFile> OpenFiles<F> {
         self.dirty.remove(&name);
     }
 
-    /// The same of all files of a replica.
+    /// Closes all files of a replica in that way.
     pub(super) fn forget_replica(&mut self, replica: TopicPartition) {
         let first = (replica, Offset(i64::MIN), FileKind::Log);
         let of_replica = self.files.range(first..).map(|(&name, _)| name);
@@ -180,24 +180,24 @@ impl<F: DiskFile> OpenFiles<F> {
         }
     }
 
-    /// Whether a group commit would have to sync any.
+    /// Whether a group commit has no file to sync.
     pub(super) fn is_commit_clean(&self) -> bool {
         self.unsynced.is_empty()
     }
 
-    /// Whether a file can be opened without another one being synced for it.
+    /// Whether a file can be opened without having to sync another one first.
     pub(super) fn has_room(&self) -> bool {
         let oldest = self.by_use.first_key_value();
         self.files.len() < self.max || oldest.is_none_or(|(_, &name)| self.is_clean(name))
     }
 
-    /// Handles of what a group commit must sync. The next one need not.
+    /// Takes handles of the files that a group commit has to sync.
     pub(super) fn take_unsynced(&mut self) -> Vec<F> {
         let names = std::mem::take(&mut self.unsynced).into_iter();
         names.map(|name| self.files[&name].1.clone()).collect()
     }
 
-    /// Handles of what a checkpoint must sync. The next one need not.
+    /// Takes handles of the files that a checkpoint has to sync.
     pub(super) fn take_dirty(&mut self) -> Vec<F> {
         let names = std::mem::take(&mut self.dirty).into_iter();
         names.map(|name| self.files[&name].1.clone()).collect()

@@ -1,4 +1,4 @@
-//! What a store is told when it is formatted and opened.
+//! The parameters of formatting and opening a store.
 
 use std::fmt;
 use std::time::Duration;
@@ -22,10 +22,10 @@ pub struct Identity {
 pub struct BootId(pub u128);
 
 impl BootId {
-    /// Where the operating system does not say: no start is then known to be within the same run.
+    /// For an operating system that gives no boot id: no two starts are then known to be in the same run.
     pub const UNKNOWN: Self = Self(0);
 
-    /// Whether nothing but the process can have died between the two.
+    /// Whether both are the same run of the operating system, so that at most the process died in between.
     #[must_use]
     pub fn is_same_run(self, earlier: Self) -> bool {
         self != Self::UNKNOWN && self == earlier
@@ -37,27 +37,27 @@ impl BootId {
 pub struct StoreOptions {
     /// Bytes of one journal file, 64 KiB at least: the largest group must fit.
     pub journal_file_bytes: u64,
-    /// Journal files that are made in advance. More are made when these are all in use, and kept.
+    /// Journal files that are created in advance. More are created when all are in use, and kept.
     pub journal_files: usize,
     /// An append of this many bytes or more goes straight to its segment, a smaller one through the journal.
     /// A quarter of a journal file where that is less.
     pub direct_append_bytes_min: usize,
     /// A checkpoint is due after this many bytes of journal.
     pub checkpoint_journal_bytes: u64,
-    /// A checkpoint is due after this many bytes of direct appends: recovery reads them again.
+    /// A checkpoint is due after this many bytes of direct appends: recovery has to read them again.
     pub checkpoint_direct_bytes: u64,
     /// An append with [`crate::store::Flush::Replicated`] is durable after this time.
     pub replicated_flush_max: Duration,
-    /// Appends are refused when less than this is free, so that votes, notes, checkpoints and deletes still work.
+    /// Appends are refused when less than this is free, so that votes, notes, checkpoints and deletions still work.
     pub reserve_bytes: u64,
-    /// No segment grows beyond this, whatever its topic allows.
+    /// Upper bound for the size of a segment, whatever its topic's configuration.
     pub segment_bytes_max: u32,
     /// Bytes of log between two entries of an offset index.
     pub index_interval_bytes: u32,
-    /// The scrub reads every byte within about this time; zero: never.
+    /// The scrub reads every byte within about this time; zero disables it.
     pub scrub_interval: Duration,
-    /// Files of segments, indexes and snapshots that are kept open, besides those that are being synced or read: three
-    /// times as many descriptors, and some more, are in use at most.
+    /// How many segment, index and snapshot files are kept open, besides those that are being synced or read. At most
+    /// about three times as many descriptors are in use.
     pub open_files_max: usize,
 }
 
@@ -68,7 +68,7 @@ impl StoreOptions {
         self.journal_bytes().saturating_add(self.reserve_bytes)
     }
 
-    /// Bytes of the journal files that are made in advance.
+    /// Bytes of the journal files that are created in advance.
     #[must_use]
     pub fn journal_bytes(&self) -> u64 {
         let files = u64::try_from(self.journal_files).unwrap_or(u64::MAX);
@@ -101,12 +101,13 @@ pub enum OpenError {
     NotFormatted,
     /// There is an identity file: formatting is done once.
     AlreadyFormatted,
-    /// Written by a version that this one does not know.
+    /// The directory has a format version that this program does not know.
     Version(u16),
-    /// What must be there to judge the rest is unreadable. The directory comes back under a new id.
+    /// Something without which nothing else can be judged is unreadable. The directory has to be formatted again, under
+    /// a new id.
     Damaged(String),
-    /// A sync of this directory failed in this run of the operating system, for this reason: what is read from it may
-    /// be in the page cache and not on the disk. It opens again once the machine has been restarted.
+    /// A sync of this directory failed in this run of the operating system, for this reason: bytes that are read from
+    /// it may be in the page cache and not on the disk. It opens again after a reboot.
     SyncFailed(String),
     /// The disk failed.
     Disk(DiskError),

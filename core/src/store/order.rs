@@ -1,8 +1,8 @@
-//! What the state machine orders of a log store, and what the store reports.
+//! Orders of the state machine to a log store, the store's reports, queries, and what recovery returns.
 //!
-//! Orders of one replica run in the order given and each is named by a sequence number of its own; a report
-//! names that number and the position reached, so the completion of an append can never be taken for that of
-//! another append at the same offset (counter-example 9).
+//! The orders of one replica run in the order given, each with a sequence number of its own. A report names that number
+//! and the position reached, so the completion of an append can never be taken for that of another append at the same
+//! offset (counter-example 9).
 
 use std::ops::Range;
 
@@ -18,12 +18,12 @@ use crate::log::{Entry, Note, Position};
 use crate::producer::ProducerTable;
 use crate::record::BatchHeader;
 
-/// Numbers the orders of one replica, one after the other. Within one incarnation of the node no number of a partition
-/// is used twice: a replica that is created begins behind the greatest that the node has used.
+/// Sequence number of an order to one replica. Within one incarnation of the node, no number of a partition is used
+/// twice: a replica that is created starts after the greatest number that the node has used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct OrderSeq(pub u64);
 
-/// Something to be done to one replica's durable state.
+/// An order to change one replica's stored state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
     /// Whose.
@@ -34,67 +34,67 @@ pub struct Order {
     pub kind: OrderKind,
 }
 
-/// What is to be done. Every order is reported once, by a [`Completion`] at [`Stage::Durable`]; an append with
-/// [`Flush::Replicated`] is reported at [`Stage::Written`] first, one for which the disk has no room is reported at
-/// [`Stage::Refused`] instead, and a fill that leaves something missing at [`Stage::Unfilled`] instead.
+/// What is ordered. Every order is reported once, by a [`Completion`] at [`Stage::Durable`], with these exceptions: an
+/// append with [`Flush::Replicated`] is reported at [`Stage::Written`] first; an append for which there is no room is
+/// reported at [`Stage::Refused`] instead, and a fill that leaves something missing at [`Stage::Unfilled`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OrderKind {
-    /// Start an empty log. Always the first order of a replica that was not recovered.
+    /// Create an empty log. Always the first order to a replica that was not recovered.
     Create {
-        /// The voters until the log's first voter note.
+        /// The voters that count until the log's first voter note.
         voters: Vec<Voter>,
     },
-    /// Append entries behind `after`, which is the log's end when the order runs. Batches are refused where they would
-    /// not leave the reserve alone, and so is everything that stands behind what was refused; notes need the journal
-    /// only, and records of the metadata log may use the reserve: deleting a topic takes one.
+    /// Append entries after `after`, which is the log's end when the order runs. Batches that would use the reserve are
+    /// refused, and so is every append that follows a refused one. Notes need only the journal. Records of the metadata
+    /// log may use the reserve, since deleting a topic takes one.
     Append {
-        /// The end before.
+        /// The log's end before the append.
         after: Position,
-        /// What to append, in order.
+        /// The entries, in log order.
         entries: Vec<Entry>,
-        /// Below this offset nothing will be truncated any more: exclusive, and a hint for checkpoints.
+        /// Nothing below this offset will be truncated; exclusive. A hint for checkpoints.
         high_watermark: Offset,
-        /// When it must be durable.
+        /// When the append must be durable.
         flush: Flush,
-        /// Where a new segment begins.
+        /// When to start a new segment.
         roll: Roll,
     },
-    /// Drop everything behind `to`, notes included. Never below the high watermark. Where `to` itself was refused there
-    /// is nothing to drop.
+    /// Truncate the log to `to`, notes included. Never below the high watermark. If the append up to `to` was refused,
+    /// there is nothing to truncate.
     Truncate {
-        /// The end after.
+        /// The log's end after the truncation.
         to: Position,
     },
-    /// Remember a vote; kept twice, since a lost vote is an amnesiac voter.
+    /// Store a vote. It is kept twice, since a voter that has lost its vote may vote twice in one epoch.
     StoreVote(Vote),
-    /// Remember what this replica's acknowledgements were worth.
+    /// Store the replica's mark.
     SetMark(Mark),
-    /// Put batches that a peer sent into a hole. Every batch has the offset and epoch of the one that is missing; where
-    /// nothing is missing any more there is nothing to do.
+    /// Write batches from a peer into a hole. Every batch has the offset and epoch of the missing one. Batches that are
+    /// not missing are skipped.
     Fill {
         /// The batches, in order.
         batches: Vec<crate::record::Batch>,
     },
-    /// Write something that changes nothing, and sync it: whether the disk still does that.
+    /// Write and sync something that changes nothing, to see whether the disk still can.
     Probe,
-    /// Remember that this range is lost for good: an admin's word, or a majority never had it.
+    /// Store that this range is lost for good: an admin said so, or a majority never had it.
     AcceptLoss {
         /// Offsets, end exclusive.
         range: Range<Offset>,
     },
-    /// Keep a snapshot of the metadata image in place of all earlier ones.
+    /// Store a snapshot of the metadata image, replacing all earlier ones.
     SaveSnapshot {
-        /// The committed position that the image stands at.
+        /// The committed position up to which the image has applied the log.
         at: Position,
         /// The encoded image.
         image: Bytes,
     },
-    /// Remove every trace of the replica.
+    /// Delete everything of the replica.
     Delete,
 }
 
 impl OrderKind {
-    /// Bytes that it weighs in queues: those of its records, mostly.
+    /// Bytes that the order counts for in queues: mostly those of its records.
     #[must_use]
     pub fn weight(&self) -> usize {
         match self {
@@ -115,9 +115,10 @@ impl OrderKind {
 /// When a segment is full, by its topic's configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode, Serialize, Deserialize)]
 pub struct Roll {
-    /// `segment.bytes`: it does not grow beyond this.
+    /// `segment.bytes`: a segment does not grow beyond this.
     pub bytes: u32,
-    /// `segment.ms`: it takes no batch whose greatest timestamp is more milliseconds above that of its first batch.
+    /// `segment.ms`: a batch starts a new segment if its greatest timestamp is more than this many milliseconds above
+    /// that of the segment's first batch.
     pub ms: i64,
 }
 
@@ -136,7 +137,7 @@ impl Default for Roll {
 pub enum Flush {
     /// With the next group commit.
     Commit,
-    /// Within a bound of time; it is acknowledged earlier.
+    /// Within a time bound, after it has been acknowledged.
     Replicated,
 }
 
@@ -151,20 +152,21 @@ pub struct Vote {
     pub voted_for: Option<Voter>,
 }
 
-/// A change of a log's voters.
+/// A voter change in a log.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode, Serialize, Deserialize)]
 pub struct VoterChange {
-    /// Of the leader that has made it.
+    /// Epoch of the leader that appended the change.
     pub leader_epoch: LeaderEpoch,
-    /// The number of notes up to and including the one that names it.
+    /// The number of notes up to and including the change's own.
     pub notes: u64,
-    /// Who votes from there on.
+    /// The voters from that note on.
     pub voters: Vec<Voter>,
 }
 
 impl VoterChange {
-    /// Whether a log that ends here tells what has become of it: in one epoch there is one log, so one that is long enough
-    /// has it; and where one of a later epoch does not have it, it was not committed, or has been given up as lost.
+    /// Whether a log that ends here decides the outcome of this change. There is one log per epoch, so a log of the
+    /// same epoch that is long enough has the change. If a log that ends in a later epoch does not have it, it was not
+    /// committed, or was given up as lost.
     #[must_use]
     pub fn outcome_is_known_at(&self, end: Position) -> bool {
         (end.leader_epoch, end.notes) >= self.place()
@@ -175,7 +177,7 @@ impl VoterChange {
     }
 }
 
-/// What a replica's word is worth after its next start.
+/// What a replica's acknowledgements are worth after its next start.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Encode, Decode, Serialize, Deserialize,
 )]
@@ -185,15 +187,15 @@ pub enum Mark {
     Clean,
     /// Acknowledgements may be ahead of the disk: a power cut from here on makes it suspect.
     Volatile,
-    /// Something acknowledged may be missing. Journalled before anything else (counter-example 4).
+    /// Something acknowledged may be missing. Journalled at the start, before anything else (counter-example 4).
     Suspect,
-    /// The replica was made when others had voted and acknowledged, and has not caught up yet. It may have been there before,
-    /// and deleted: then its own votes may be missing as well, and its log names voters of long ago.
+    /// The replica was created after the partition, and has not caught up yet. An earlier copy may have been here and
+    /// deleted: then its votes may be missing as well, and the new log may name old voters.
     New,
 }
 
 impl Mark {
-    /// Whether something that the replica has acknowledged may be missing.
+    /// Whether something that the replica acknowledged may be missing.
     #[must_use]
     pub const fn is_suspect(self) -> bool {
         match self {
@@ -206,29 +208,29 @@ impl Mark {
 /// How far an order got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum Stage {
-    /// The append could not be written and has changed nothing. Everything that its replica orders behind the refused end
-    /// is refused too, and reported so; all other orders go on. Reported before any later order of the replica.
+    /// The append could not be written and has changed nothing. Every later append of the replica that builds on it is
+    /// refused too, and reported so; all other orders are executed. Reported before any later order of the replica.
     Refused(Refusal),
-    /// A batch of a fill did not fit where one is missing, or found no room: at least the hole that it was for is still
-    /// there. Reported before any later order of the replica.
+    /// A batch of a fill did not fit the hole, or there was no room for it: at least that hole is still open. Reported
+    /// before any later order of the replica.
     Unfilled,
-    /// Handed to the operating system: survives the process.
+    /// Written to the operating system: survives the process.
     Written,
     /// On disk: survives a power cut.
     Durable,
 }
 
-/// Why an append was refused. Either is worth another try in a while.
+/// Why an append was refused. It may be retried later in both cases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum Refusal {
-    /// The disk is full, and so no directory for any append.
+    /// The disk is full, for any append.
     DiskFull,
-    /// The process or the system has no descriptor or no memory left for this one.
+    /// The process or the system has no descriptor or memory left for this append.
     OutOfResources,
 }
 
-/// The report on an order and, since they run in order, on all earlier ones of its replica that were not refused or
-/// left something unfilled.
+/// The report on an order and, since orders run in sequence, on all earlier ones of its replica, except those reported
+/// as refused or unfilled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct Completion {
     /// Whose order.
@@ -241,7 +243,7 @@ pub struct Completion {
     pub stage: Stage,
 }
 
-/// Why a directory's store stopped doing what it is told.
+/// Why a directory's store has stopped executing orders.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum StoreFailure {
     /// A write or sync failed. The directory is offline for the rest of this incarnation.
@@ -252,7 +254,7 @@ pub enum StoreFailure {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct QueryId(pub u64);
 
-/// Something to be looked up in one replica's log. Answered once, by `Input::QueryDone`.
+/// A lookup in one replica's log. Answered once, by `Input::QueryDone`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct Query {
     /// Its number.
@@ -266,9 +268,9 @@ pub struct Query {
 /// What is looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum QueryKind {
-    /// Whole batches from the one that holds `offset` on, up to `end` and about `bytes_max`, at least one.
+    /// Whole batches from the one that holds `offset` on, up to `end` and about `bytes_max`, but at least one batch.
     Read {
-        /// Where to start.
+        /// The first offset to read.
         offset: Offset,
         /// Exclusive.
         end: Offset,
@@ -277,12 +279,12 @@ pub enum QueryKind {
     },
     /// The first record at or above `timestamp` below `end` (ListOffsets by timestamp).
     OffsetForTimestamp {
-        /// What is sought.
+        /// The timestamp to look up.
         timestamp: Timestamp,
         /// Exclusive.
         end: Offset,
     },
-    /// The record with the greatest timestamp below `end`, the earliest of equals (KIP-734).
+    /// The record below `end` with the greatest timestamp, the earliest of equals (KIP-734).
     MaxTimestamp {
         /// Exclusive.
         end: Offset,
@@ -292,11 +294,11 @@ pub enum QueryKind {
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum QueryResult {
-    /// Whole batches, one behind the other; empty where `offset` is at the end.
+    /// Whole consecutive batches; empty if `offset` is at the end.
     Records(Bytes),
     /// A record, or none.
     Found(Option<(Offset, Timestamp, LeaderEpoch)>),
-    /// It could not be looked up.
+    /// The lookup failed.
     Failed(ReadError),
 }
 
@@ -305,16 +307,16 @@ pub enum QueryResult {
 pub enum ReadError {
     /// The bytes are damaged or missing. The store has journalled the hole.
     Hole(Range<Offset>),
-    /// The offset is not in the log (any more).
+    /// The offset is not in the log.
     OutOfRange,
-    /// No such replica, the directory is offline, or there is no descriptor or no memory for it at the moment.
+    /// There is no such replica, the directory is offline, or descriptors or memory are short at the moment.
     Unavailable,
 }
 
-/// What a directory holds when a node starts on it.
+/// What recovery found in a directory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recovered {
-    /// The cluster that it was formatted for or has joined; `None` for an empty directory.
+    /// The cluster that the directory was formatted for or has joined; `None` if neither.
     pub cluster: Option<ClusterId>,
     /// Whose directory it is.
     pub broker: BrokerId,
@@ -326,12 +328,12 @@ pub struct Recovered {
     pub replicas: Vec<RecoveredReplica>,
 }
 
-/// What a directory holds of one replica.
+/// What recovery found of one replica.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RecoveredReplica {
     /// Whose.
     pub replica: TopicPartition,
-    /// The voters until the first voter note.
+    /// The voters that count until the log's first voter note; empty if the record of the creation is lost.
     pub voters: Vec<Voter>,
     /// The first offset that is kept.
     pub log_start_offset: Offset,
@@ -341,13 +343,13 @@ pub struct RecoveredReplica {
     pub notes: Vec<Note>,
     /// The log's end: everything before it was journalled.
     pub end: Position,
-    /// A high watermark that it once had; the true one may be above.
+    /// A high watermark that the replica once knew; the present one may be above.
     pub high_watermark: Offset,
     /// The vote.
     pub vote: Vote,
     /// The mark, after recovery has judged it by boot id and journal.
     pub mark: Mark,
-    /// Changes of the voters of which the log has lost the notes.
+    /// Voter changes whose notes the log has lost.
     pub lost_voter_changes: Vec<VoterChange>,
     /// Ranges below the end whose bytes are damaged or missing, ascending.
     pub holes: Vec<Range<Offset>>,
@@ -362,7 +364,7 @@ pub struct RecoveredReplica {
 }
 
 impl RecoveredReplica {
-    /// A log that holds nothing yet, of these voters.
+    /// An empty log with these voters.
     #[must_use]
     pub fn empty(replica: TopicPartition, voters: Vec<Voter>) -> Self {
         Self {

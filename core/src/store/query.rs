@@ -1,7 +1,7 @@
 //! Answering queries from segment files.
 //!
-//! Queries change nothing, so any number may run at once. Where one meets damage it says so, and the driver has
-//! the hole journalled by [`LogStore::examine`] before the state machine hears of it.
+//! Queries change nothing, so any number may run at once. A query that meets damage fails with it, and the driver has
+//! [`LogStore::examine`] journal the hole before it reports to the state machine.
 
 use std::ops::Range;
 
@@ -20,13 +20,13 @@ use crate::store::{
     Disk, DiskError, DiskFile, Query, QueryKind, QueryResult, ReadError, StoreFailure, bad_sectors,
 };
 
-/// A batch is not opened up beyond this many bytes.
+/// A batch is not decompressed beyond this many bytes.
 const DECOMPRESSED_MAX: usize = 256 << 20;
 
-/// Entries of an index that are looked at for one that can be relied on, before its segment is read from the start.
+/// Index entries that are tried for a verified one before the segment is read from its start.
 const ENTRIES_TRIED_MAX: usize = 4;
 
-/// A file that the disk does not give says nothing about the log: the replica is unavailable until it does.
+/// A file that cannot be opened or read at the moment says nothing about the log: the replica is unavailable meanwhile.
 impl From<DiskError> for ReadError {
     fn from(_: DiskError) -> Self {
         Self::Unavailable
@@ -37,7 +37,7 @@ type QueryOutcome<T> = Result<T, ReadError>;
 type FoundRecord = (Offset, Timestamp, LeaderEpoch);
 
 impl<D: Disk> LogStore<D> {
-    /// Looks something up. What was executed is visible, durable or not.
+    /// Answers a query. Everything that was executed is visible, durable or not.
     ///
     /// A [`ReadError::Hole`] must be handed to [`LogStore::examine`] before it is reported.
     #[must_use]
@@ -65,8 +65,8 @@ impl<D: Disk> LogStore<D> {
         }
     }
 
-    /// Looks at a range that a query or a scrub found damaged, and journals what is wrong in it. Returns the holes,
-    /// old and new, that the range touches; none where the damage has gone.
+    /// Examines a range that a query or the scrub found damaged, and journals the holes in it. Returns the holes, old
+    /// and new, that overlap the range; none if it reads intact this time.
     ///
     /// # Errors
     /// [`StoreFailure::Offline`].
@@ -85,7 +85,7 @@ impl<D: Disk> LogStore<D> {
             self.health.fail("input/output error".to_owned());
             self.health.check_online()?;
         }
-        // Where it cannot be looked at, nothing is known to be damaged: whoever asked asks again.
+        // If the range cannot be examined at the moment, nothing is known to be damaged, and the reader retries.
         for hole in found.unwrap_or_default() {
             self.add_hole(replica, hole);
             self.commits.request();
@@ -99,7 +99,7 @@ impl<D: Disk> LogStore<D> {
             .collect())
     }
 
-    /// Reads a replica's log through the files that are open.
+    /// A reader of a replica's log that uses the files that are open.
     pub(super) const fn reader<'a>(
         &'a self,
         replica: TopicPartition,
@@ -123,7 +123,7 @@ impl<D: Disk> LogStore<D> {
 /// Reads one replica's log.
 pub(super) struct LogReader<'a, D: Disk> {
     pub(super) disk: &'a D,
-    /// Those that need not be opened, for whoever reads while the store is held.
+    /// The store's open files, for readers that hold the store.
     pub(super) files: Option<&'a OpenFiles<D::File>>,
     pub(super) replica: TopicPartition,
     pub(super) log: &'a ReplicaLog,
@@ -140,7 +140,7 @@ impl<D: Disk> LogReader<'_, D> {
             return Err(ReadError::OutOfRange);
         }
         let mut offset = offset;
-        // What was given up for good is passed over, like what compaction removed.
+        // Accepted losses are skipped, like what compaction removed.
         while let Some(hole) = state.hole_at(offset) {
             if !hole.accepted {
                 return Err(ReadError::Hole(hole.offsets.clone()));
@@ -179,7 +179,7 @@ impl<D: Disk> LogReader<'_, D> {
         Ok(bytes)
     }
 
-    /// Says how far the damage at `offset` goes.
+    /// Fails with the damaged range at `offset`.
     fn damaged<T>(&self, index: usize, file: &D::File, offset: Offset) -> QueryOutcome<T> {
         let holes = self.holes_in_segment(index, file, &(offset..offset.plus(1)))?;
         let range = holes
@@ -203,7 +203,7 @@ impl<D: Disk> LogReader<'_, D> {
         }
     }
 
-    /// The same for an answer, which a segment that is missing is a hole in.
+    /// Opens a segment for a query: a missing segment is a hole.
     fn open_for_query(&self, index: usize) -> QueryOutcome<D::File> {
         let segment = &self.state().segments[index];
         match self.open(segment) {
@@ -215,7 +215,7 @@ impl<D: Disk> LogReader<'_, D> {
         }
     }
 
-    /// The batch that holds `offset`, by its header; `None` where damage is in the way.
+    /// Position and header of the batch that holds `offset`; `None` if damage is in the way.
     pub(super) fn find(
         &self,
         index: usize,
@@ -244,8 +244,8 @@ impl<D: Disk> LogReader<'_, D> {
         }
     }
 
-    /// A walk from as near before `offset` as is certain: from the last entry of the index at which a walk from the one before
-    /// it arrives. By itself an entry that has rotted may point to a copy of its batch that a misdirected write has left
+    /// A walk that starts as close before `offset` as is safe: at the last index entry that a walk from the entry
+    /// before it reaches. A rotten entry alone may point to a copy of its batch that a misdirected write has left
     /// elsewhere.
     pub(super) fn walk_to<'f>(
         &'f self,
@@ -302,7 +302,7 @@ impl<D: Disk> LogReader<'_, D> {
         }
     }
 
-    /// The gathered entries of a segment, and how many are in its files.
+    /// The buffered index entries of a segment, and the numbers of entries in its files.
     pub(super) fn index_of(&self, segment: &Segment) -> (Option<&index::IndexTail>, (u32, u32)) {
         match self.log.index() {
             Some(tail) if tail.segment() == segment.base_offset => (Some(tail), tail.in_files()),
@@ -310,7 +310,7 @@ impl<D: Disk> LogReader<'_, D> {
         }
     }
 
-    /// An index is a hint: one that cannot be opened is done without.
+    /// An index is a hint: `None` if it cannot be opened.
     pub(super) fn open_index(
         &self,
         segment: &Segment,
@@ -321,7 +321,7 @@ impl<D: Disk> LogReader<'_, D> {
         file.ok()
     }
 
-    /// The header of the batch that an index entry points at, if the batch is there and the entry its own.
+    /// The header of the batch that an index entry points to, if that is there and is the entry's batch.
     pub(super) fn verify_offset_entry(
         &self,
         segment: &Segment,
@@ -342,7 +342,7 @@ impl<D: Disk> LogReader<'_, D> {
         }))
     }
 
-    /// The unknown damage within `range`.
+    /// The damage within `range` that is not known as holes yet.
     pub(super) fn holes_in(&self, range: &Range<Offset>) -> Result<Vec<Hole>, DiskError> {
         let state = self.state();
         let mut holes = Vec::new();
@@ -364,7 +364,7 @@ impl<D: Disk> LogReader<'_, D> {
         Ok(holes)
     }
 
-    /// What a directory must never be given up for: whether a byte of a segment in `range` cannot be read.
+    /// For a mutant: whether a byte of a segment in `range` cannot be read. A directory must never go offline for that.
     fn is_unreadable(&self, range: &Range<Offset>) -> bool {
         let state = self.state();
         let segments = state.segments.iter().enumerate();
@@ -378,8 +378,8 @@ impl<D: Disk> LogReader<'_, D> {
         })
     }
 
-    /// The unknown damage of a segment within `range`, and before it from where the walk begins: every batch on the way is
-    /// checked, since one whose length has rotted leads to a place where no batch begins.
+    /// The damage of a segment within `range` that is not known yet, and before it from where the walk starts: every
+    /// batch on the way is checked, since one with a rotten length leads to a place where no batch starts.
     fn holes_in_segment(
         &self,
         index: usize,
@@ -410,8 +410,8 @@ impl<D: Disk> LogReader<'_, D> {
         Ok(holes)
     }
 
-    /// How far the damage goes that starts at `position`, where the batch at `expected` should be: to the next
-    /// batch that is whole and known to stand there.
+    /// The extent of the damage that starts at `position`, where the batch with offset `expected` should be: up to the
+    /// next intact batch that is known to belong where it is.
     pub(super) fn hole_from(
         &self,
         index: usize,
@@ -430,7 +430,7 @@ impl<D: Disk> LogReader<'_, D> {
                 accepted: false,
             })
         };
-        // What its own header says, where the next batch bears it out.
+        // First its own header, if the next batch confirms its length.
         let mut walk = Walk::new(file, state, position, segment.length, expected);
         if let Step::Header(header) = walk.peek()? {
             walk.pass(&header);
@@ -439,7 +439,7 @@ impl<D: Disk> LogReader<'_, D> {
                 return Ok(hole_to(at));
             }
         }
-        // The uncommitted batches are known one by one.
+        // Then the uncommitted batches, whose headers and places are in memory.
         for known in &state.tail {
             if known.place.segment == segment.base_offset
                 && known.place.position > position
@@ -450,7 +450,7 @@ impl<D: Disk> LogReader<'_, D> {
                 return Ok(hole_to((known.place.position, known.header.base_offset)));
             }
         }
-        // The index knows some of the others.
+        // Then the index, which has some of the others.
         let mut from = position;
         while let Some(entry) = self.entry_after(segment, from)? {
             if entry.position <= from || entry.position >= segment.length {
@@ -508,8 +508,8 @@ impl<D: Disk> LogReader<'_, D> {
         Ok(None)
     }
 
-    /// From where a record at or above `timestamp` can be. An entry says that no record up to its batch is later, and
-    /// is believed where that batch is its own.
+    /// The first offset where a record at or above `timestamp` can be. A time index entry says that no record up to its
+    /// batch has a later timestamp; it is used only if the batch confirms it.
     fn lookup_time(&self, index: usize, timestamp: Timestamp) -> QueryOutcome<Offset> {
         let segment = &self.state().segments[index];
         let (tail, in_file) = self.index_of(segment);
@@ -530,7 +530,7 @@ impl<D: Disk> LogReader<'_, D> {
         })
     }
 
-    /// Whether the batch that an entry of a time index names is there and has its timestamp.
+    /// Whether the batch that a time index entry names is there and has that timestamp.
     pub(super) fn verify_time_entry(
         &self,
         index: usize,
@@ -560,7 +560,7 @@ impl<D: Disk> LogReader<'_, D> {
             let mut found = self.greatest_from(index, from, end)?;
             let is_it = found.is_some_and(|(_, found, _)| found >= segment.max_timestamp);
             if !is_it && from > start {
-                // The record with the segment's greatest timestamp is at or above `end`, or below the log start offset.
+                // The record with the segment's greatest timestamp is not in `start..end`.
                 found = self.greatest_from(index, start, end)?;
             }
             let is_greater = |found: &FoundRecord| best.is_none_or(|(_, best, _)| found.1 > best);
@@ -569,7 +569,7 @@ impl<D: Disk> LogReader<'_, D> {
         Ok(best)
     }
 
-    /// The record of a segment with the greatest timestamp, the first of equals, with its offset in `start..end`.
+    /// The record of a segment with the greatest timestamp and its offset in `start..end`; the first of equals.
     fn greatest_from(
         &self,
         index: usize,
@@ -577,8 +577,8 @@ impl<D: Disk> LogReader<'_, D> {
         end: Offset,
     ) -> QueryOutcome<Option<FoundRecord>> {
         let mut best: Option<FoundRecord> = None;
-        // A header tells the greatest timestamp of its batch, which is opened up only if it has the greatest of all, or is
-        // cut by the range.
+        // A header has the greatest timestamp of its batch. A batch is decompressed only if that is the greatest of
+        // all, or if the batch is only partly in the range.
         let mut whole: Option<Batch> = None;
         self.scan(index, start, end, |batch| {
             let header = &batch.header;
@@ -601,8 +601,8 @@ impl<D: Disk> LogReader<'_, D> {
         Ok(of_whole.or(best))
     }
 
-    /// Shows the batches of a segment from `start` to `end` to `take`, as long as that wants more. Each is checked: what a
-    /// header says of its records is covered by the CRC of the whole batch.
+    /// Calls `take` with the batches of a segment from `start` to `end` until it returns false. Each batch is verified:
+    /// the fields that a header has about its records are covered by the CRC of the whole batch.
     fn scan(
         &self,
         index: usize,
@@ -641,7 +641,7 @@ impl<D: Disk> LogReader<'_, D> {
     }
 }
 
-/// The walk at `target`, if it comes by there.
+/// Advances a walk to `target`; `None` if the walk does not pass exactly there.
 fn advance_to<'f, F: DiskFile>(
     mut walk: Walk<'f, F>,
     target: (u32, Offset),
@@ -655,8 +655,9 @@ fn advance_to<'f, F: DiskFile>(
     Ok(((walk.position, walk.expected) == target).then_some(walk))
 }
 
-/// Whether a whole batch stands where the walk does, and what it says of its end is so: its CRC does not cover where it
-/// stands, which is wrong where the same bit has rotted in it and in the batch before it.
+/// Whether an intact batch is at the walk's position and the one after it, or the segment's end, confirms where it
+/// ends. One batch is not enough: the CRC does not cover its base offset, which is wrong if the same bit has rotted in
+/// it and in the last offset delta of the batch before.
 fn is_followed<F: DiskFile>(
     walk: &mut Walk<'_, F>,
     segment_end: (u32, Offset),
@@ -685,7 +686,7 @@ fn first_at(
     records_of(batch).find(|&(offset, at, _)| at >= timestamp && offset >= start && offset < end)
 }
 
-/// The record of a batch with the greatest timestamp, the first of equals, with its offset in `start..end`.
+/// The record of a batch with the greatest timestamp and its offset in `start..end`; the first of equals.
 fn greatest_in(batch: &Batch, start: Offset, end: Offset) -> Option<FoundRecord> {
     let mut best: Option<FoundRecord> = None;
     for found in records_of(batch) {
@@ -697,8 +698,8 @@ fn greatest_in(batch: &Batch, start: Offset, end: Offset) -> Option<FoundRecord>
     best
 }
 
-/// Offsets and timestamps of a batch's records. A batch that cannot be opened up counts as one record, with its
-/// greatest timestamp at its last offset: it was examined before it was appended, so that is a codec's failing.
+/// Offsets and timestamps of a batch's records. A batch that cannot be decompressed counts as one record, with its
+/// greatest timestamp at its last offset: it was examined before it was appended, so that would be a codec's bug.
 fn records_of(batch: &Batch) -> impl Iterator<Item = FoundRecord> {
     let header = batch.header;
     let records = batch.records(DECOMPRESSED_MAX).ok();
@@ -715,8 +716,8 @@ fn records_of(batch: &Batch) -> impl Iterator<Item = FoundRecord> {
         .chain(whole)
 }
 
-/// Whole, undamaged batches from `position` on, where `first` stands, up to `stop`: at least that one, unless it
-/// is damaged.
+/// Intact batches from `position` on, where the batch `first` is, up to `stop`: at least that one, unless it is
+/// damaged.
 fn read_run<F: DiskFile>(
     file: &F,
     state: &StoredReplica,

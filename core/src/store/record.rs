@@ -1,11 +1,11 @@
-//! Journal records: what a replica's state is made of, one record an order.
+//! Journal records: the changes from which a replica's state follows, one or more for each order.
 //!
 //! ```text
 //! record  meta_length u32 | body_length u32 | crc u32 | meta | bodies
 //! meta    kind u8 | replica u32 (its place in the group's list) | fields
 //! ```
-//! The CRC covers the two lengths and `meta`. Bodies are those of the batches that the record carries inline, one
-//! behind the other; each is covered by its own batch's CRC, so a large body is not summed twice.
+//! The CRC covers the two lengths and `meta`. The bodies are those of the batches that the record carries inline, one
+//! after the other. Each is covered by its own batch's CRC, so a large body is not summed twice.
 
 use std::ops::Range;
 
@@ -22,7 +22,7 @@ pub(super) const FRAME_SIZE: usize = 12;
 /// One record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum JournalRecord {
-    /// An incarnation has begun; it is the group's header that says which.
+    /// An incarnation has begun: the one in the group's header.
     Opened,
     Create {
         voters: Vec<Voter>,
@@ -38,7 +38,7 @@ pub(super) enum JournalRecord {
     },
     Vote(Vote),
     Mark(Mark),
-    /// A change of the log's voters of which recovery knows, and whose note is lost.
+    /// A voter change that recovery knows of and whose note is lost.
     LostVoterChange(VoterChange),
     Hole(Hole),
     Fill {
@@ -82,7 +82,8 @@ impl JournalRecord {
         }
     }
 
-    /// Writes frame and meta. `replica` is its place in the group's list, `body_length` the bytes that follow.
+    /// Writes frame and meta. `replica` is the replica's index in the group's list, `body_length` the length of the
+    /// bodies that follow.
     pub(super) fn encode(&self, out: &mut Vec<u8>, seed: u32, replica: u32, body_length: usize) {
         let frame = out.len();
         out.extend_from_slice(&[0; FRAME_SIZE]);
@@ -136,8 +137,8 @@ impl JournalRecord {
         }
     }
 
-    /// Takes one record from the front of `bytes`: the replica's place in the group's list, the record, and its
-    /// bodies.
+    /// Decodes one record from the front of `bytes`: the replica, from its index in the group's list, the record, and
+    /// its bodies.
     pub(super) fn decode<'a>(
         bytes: &mut Take<'a>,
         seed: u32,
@@ -191,7 +192,7 @@ impl JournalRecord {
         Ok((replica, record, bodies))
     }
 
-    /// The changes of the log's voters that it names.
+    /// The voter changes in the record.
     pub(super) fn voter_changes(&self) -> Vec<VoterChange> {
         let (after, entries) = match self {
             Self::Append { after, entries, .. } => (after, entries),

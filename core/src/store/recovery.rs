@@ -1,10 +1,10 @@
-//! Opening a directory: checkpoint, journal, judgement, and a fresh start.
+//! Opening a directory: checkpoint, journal replay, recovery's decisions, and a new incarnation.
 //!
-//! The state is that of the latest checkpoint that is whole, with the journal behind it replayed. Replaying writes
-//! the bodies that the journal holds into their segments again, and checks those that went straight there. What
-//! recovery decides (who is suspect, what was cut, where holes are) is durable in a new checkpoint and in the
-//! journal before anybody hears of it. The cost is bounded by the journal and by what may be appended between
-//! two checkpoints, whatever the size of the logs. Case by case in `docs/format.md`.
+//! The state is that of the latest intact checkpoint, with the journal after it replayed. Replay writes the bodies that
+//! the journal holds into their segments again, and verifies those of direct appends there. Recovery's decisions
+//! (suspects, truncations, holes) are durable in a new checkpoint and in the journal before they are reported. The cost
+//! is bounded by the journal and by what may be appended between two checkpoints, whatever the size of the logs.
+//! `docs/format.md` has the cases.
 
 use std::collections::VecDeque;
 
@@ -33,14 +33,14 @@ use crate::store::{
 impl<D: Disk> LogStore<D> {
     /// Recovers a directory and begins a new incarnation on it, which is durable when this returns.
     ///
-    /// `boot` says whether the page cache is that of the last start: where it may not be, a replica with
+    /// `boot` tells whether the page cache is still that of the last start. If it may not be, a replica with
     /// [`Mark::Volatile`] comes back as [`Mark::Suspect`].
     ///
     /// # Errors
-    /// As [`OpenError`] says.
+    /// See [`OpenError`].
     ///
     /// # Panics
-    /// Where `options` has journal files that no group fits.
+    /// If the journal files of `options` are too small for a group.
     pub fn open(
         disk: D,
         options: StoreOptions,
@@ -49,7 +49,7 @@ impl<D: Disk> LogStore<D> {
         Self::open_with_hooks(disk, options, boot, Hooks::default())
     }
 
-    /// The same with what a simulator has planted.
+    /// As [`Self::open`], with the simulator's hooks.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -114,7 +114,7 @@ impl<D: Disk> LogStore<D> {
         } = replay;
         let incarnation = Incarnation(journal.incarnation.0.max(latest.incarnation.0) + 1);
         let mut store = Self {
-            // It is kept from this checkpoint on, which stands in for the new one should that rot.
+            // The journal is kept from this checkpoint on, which recovery uses if the new one rots.
             journal: Journal::new(
                 disk.clone(),
                 identity.directory,
@@ -152,7 +152,7 @@ impl<D: Disk> LogStore<D> {
         Ok((store, recovered))
     }
 
-    /// Makes the new incarnation and what recovery decided durable, first in a checkpoint, then in the journal.
+    /// Makes the new incarnation and recovery's decisions durable, first in a checkpoint, then in the journal.
     fn begin_incarnation(
         &mut self,
         decisions: &[(TopicPartition, JournalRecord)],
@@ -166,7 +166,8 @@ impl<D: Disk> LogStore<D> {
             Err(error @ DiskError::OutOfResources(_)) => return Err(error.into()),
             ran => self.finish_checkpoint(&ticket, ran).map_err(unusable)?,
         }
-        // Again in the journal, since the checkpoint may rot, and the earlier one not know that it was here.
+        // In the journal as well: if the new checkpoint rots, the earlier one does not have the incarnation and its
+        // decisions.
         self.stage(TopicPartition::default(), &JournalRecord::Opened);
         for (replica, record) in decisions {
             self.stage(*replica, record);
@@ -180,7 +181,7 @@ impl<D: Disk> LogStore<D> {
         }
     }
 
-    /// Removes directories of replicas that are no more: their deletion was durable, their removal was not.
+    /// Removes the directories of deleted replicas whose deletion was durable and whose files were not removed yet.
     fn remove_orphans(&self) -> Result<(), DiskError> {
         for name in self.disk.list("")? {
             if let Some(replica) = segment::parse_directory(&name)
@@ -236,8 +237,8 @@ fn latest<D: Disk>(
     Ok(checkpoints.remove(0))
 }
 
-/// Whether nothing of an earlier start is there. The first checkpoint is durable before the first group is
-/// written, so without a checkpoint there can be no group of this directory.
+/// Whether the directory has never been opened. The first checkpoint is durable before the first group is written, so
+/// if there are groups of this directory, a checkpoint was there and is lost.
 fn was_never_opened<D: Disk>(disk: &D, identity: Identity) -> Result<bool, OpenError> {
     let nowhere = JournalPlace::default();
     let journal = journal_reader::read(disk, identity.directory, Incarnation(0), nowhere)?;

@@ -1,7 +1,8 @@
-//! What is removed once a group is durable: nothing is destroyed before what asks for it cannot be lost any more.
+//! Files and bytes that are removed once a journal group is durable.
 //!
-//! Truncations, deletions and snapshots leave files and bytes behind that recovery needs as long as they may be lost
-//! themselves. They wait here for their group, and are removed in the order given.
+//! A truncation, deletion or snapshot makes files or bytes obsolete, but while its own journal record can still be
+//! lost, recovery may need them. So they wait here until the group with that record is durable, and are then removed in
+//! the order given.
 
 use std::collections::VecDeque;
 
@@ -13,23 +14,23 @@ use crate::store::segment::{self, FileKind};
 use crate::store::store::LogStore;
 use crate::store::{Disk, DiskError, DiskFile, StoreFailure, bad_sectors};
 
-/// Something that is not needed any more once a group is durable.
+/// What is obsolete once a group is durable.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Removal {
     /// Everything of a replica that was deleted.
     Replica(TopicPartition),
-    /// A segment that was truncated away.
+    /// A segment of which a truncation left nothing.
     Segment(TopicPartition, Offset),
-    /// Bytes behind a segment's end.
+    /// The bytes after a segment's end.
     Tail(TopicPartition, Offset, u32),
-    /// A snapshot that another has taken the place of, unless it is the latest again.
+    /// A snapshot that was replaced, unless it is the latest again.
     Snapshot(TopicPartition, Snapshot),
 }
 
-/// The removals that are to come in one directory.
+/// The pending removals of one directory.
 #[derive(Debug, Default)]
 pub(super) struct Removals {
-    /// Each with the group that must be durable before: groups ascending.
+    /// Each with the group that must be durable first; groups ascending.
     waiting: VecDeque<(GroupNumber, Removal)>,
 }
 
@@ -49,29 +50,29 @@ impl Removals {
         self.waiting.push_back((group, removal));
     }
 
-    /// The first one, where its group is durable.
+    /// The first removal, if its group is durable.
     fn first_due(&self, durable: GroupNumber) -> Option<Removal> {
         let &(group, removal) = self.waiting.front()?;
         (group <= durable).then_some(removal)
     }
 
-    /// Learns that the first one is done.
+    /// The first removal is done.
     fn pop(&mut self) {
         self.waiting.pop_front();
     }
 
-    /// Whether one could be done.
+    /// Whether the first removal can be done.
     pub(super) fn is_due(&self, durable: GroupNumber) -> bool {
         self.first_due(durable).is_some()
     }
 
-    /// Whether files of a replica that was deleted are still there.
+    /// Whether a replica was deleted here whose files have not been removed yet.
     pub(super) fn has_deleted(&self, replica: TopicPartition) -> bool {
         let mut removals = self.waiting.iter().map(|(_, removal)| removal);
         removals.any(|it| matches!(it, Removal::Replica(other) if *other == replica))
     }
 
-    /// Whether anything of a replica waits for `group` or an earlier one.
+    /// Whether a removal of this replica waits for `group` or an earlier one.
     fn has_any(&self, replica: TopicPartition, group: GroupNumber) -> bool {
         let mut waiting = self.waiting.iter();
         waiting.any(|(at, removal)| *at <= group && removal.replica() == replica)
@@ -79,7 +80,7 @@ impl Removals {
 }
 
 impl<D: Disk> LogStore<D> {
-    /// Has something removed once the group that is being staged is durable.
+    /// Schedules a removal for when the group being staged is durable.
     pub(super) fn remove_when_durable(&mut self, removal: Removal) -> Result<(), DiskError> {
         if self.hooks.is(Mutant::RemovesBeforeDurable) {
             return self.remove(&removal);
@@ -88,7 +89,7 @@ impl<D: Disk> LogStore<D> {
         Ok(())
     }
 
-    /// Removes what waited for a group that is durable, in order; what finds no descriptor waits on.
+    /// Does the removals whose groups are durable, in order; stops at one that finds no descriptor, to retry it later.
     pub(super) fn remove_due(&mut self) -> Result<(), StoreFailure> {
         while let Some(removal) = self.removals.first_due(self.journal.durable()) {
             let removed = self.remove(&removal);
@@ -100,7 +101,7 @@ impl<D: Disk> LogStore<D> {
         Ok(())
     }
 
-    /// Whether what a truncation in this group dropped is gone.
+    /// Whether the truncation in this group is durable and everything that it dropped is removed.
     pub(super) fn is_truncation_done(&self, replica: TopicPartition, group: GroupNumber) -> bool {
         group <= self.journal.durable() && !self.removals.has_any(replica, group)
     }
@@ -138,7 +139,7 @@ impl<D: Disk> LogStore<D> {
     }
 }
 
-/// Removes everything of a replica.
+/// Removes all files of a replica.
 pub(super) fn remove_replica<D: Disk>(disk: &D, replica: TopicPartition) -> Result<(), DiskError> {
     let directory = segment::directory(replica);
     let names = match disk.list(&directory) {

@@ -1,8 +1,8 @@
 //! Replaying the journal over the state of a checkpoint.
 //!
-//! Every record is judged by what the disk still has of it: a batch is made whole from the journal, found whole in its
-//! segment, or is a hole, or ends the log; who may have lost something is a suspect. Case by case in
-//! `docs/format.md`.
+//! Every record is checked against what the disk still has: a batch is restored from the journal, found intact in its
+//! segment, becomes a hole, or ends the log. A replica that may have lost something becomes a suspect. `docs/format.md`
+//! has the cases.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -32,62 +32,64 @@ pub(super) struct Replay<'a, D: Disk> {
     options: StoreOptions,
     /// Whose directory it is.
     me: Voter,
-    /// Of the directory's checksums.
+    /// Seed of the directory's checksums.
     seed: u32,
-    /// The replicas as far as the journal has been replayed.
+    /// The replicas, with the journal replayed so far.
     pub(super) replicas: BTreeMap<TopicPartition, ReplicaLog>,
-    /// What was learnt of them besides. Some may turn out not to be there.
+    /// What else replay has learnt of replicas. Some of them may turn out not to exist.
     evidence: BTreeMap<TopicPartition, Evidence>,
-    /// Files that were written, as many as may be open.
+    /// Files that were written, as far as they may be open at once.
     pub(super) files: OpenFiles<D::File>,
-    /// All that were.
+    /// All files that were written, or may be only in the page cache.
     pub(super) written: BTreeSet<FileName>,
     /// Replicas that have a directory.
     directories: BTreeSet<TopicPartition>,
     /// Replicas that were deleted and not created again.
     deleted: BTreeSet<TopicPartition>,
-    /// Where earlier starts ended logs that they had not found whole, by the incarnation that each began.
+    /// Where earlier starts ended logs that they did not find intact, each with the incarnation that the start began.
     cuts: BTreeMap<TopicPartition, Vec<(Incarnation, Position)>>,
-    /// Whose groups are being replayed.
+    /// The incarnation whose groups are being replayed.
     incarnation: Incarnation,
-    /// What recovery decided, to be journalled.
+    /// Recovery's decisions, to be journalled.
     pub(super) decisions: Vec<(TopicPartition, JournalRecord)>,
     /// What a simulator has planted.
     hooks: &'a Hooks,
-    /// Nothing but the process has died since the checkpoint: whatever was written is there.
+    /// The checkpoint was written in this run of the operating system: at most the process has died since, so all that
+    /// was written is there.
     is_same_run: bool,
-    /// Replicas whose epochs a mutant leaves as they were before a truncation.
+    /// For a mutant: replicas whose epochs stay as they were before a truncation.
     stale_epochs: BTreeSet<TopicPartition>,
 }
 
-/// What replaying the journal has shown of a replica, besides its state.
+/// What replay has learnt of a replica, besides its state.
 #[derive(Debug, Default)]
 struct Evidence {
-    /// A lost record may have touched it.
+    /// A lost record may have concerned this replica.
     is_suspect: bool,
-    /// An append of it could not be taken whole.
+    /// An append or truncation could not be replayed, because what it builds on is missing, or the append itself is
+    /// torn.
     is_severed: bool,
-    /// A truncation of it was replayed.
+    /// A truncation was replayed.
     is_truncated: bool,
-    /// Its segments may have bytes behind their end.
+    /// Its segments may have bytes after their end.
     is_touched: bool,
-    /// Batches whose bodies the journal holds, to be written once the journal has been read: what was truncated
-    /// later must not be written over what has taken its place, which may stand nowhere else.
+    /// Batches whose bodies the journal holds, to be written once all of it has been replayed. A batch that is
+    /// truncated later must not overwrite its replacement, which may be nowhere else.
     bodies: Vec<(Place, Batch)>,
-    /// The changes of its voters that the journal has, whether or not its log has them.
+    /// The voter changes that the journal has, whether or not the log has them.
     voter_changes: Vec<VoterChange>,
 }
 
 impl Evidence {
-    /// Whether its log may end before what it has acknowledged.
+    /// Whether its log may lack something at its end that it has acknowledged.
     const fn is_cut(&self) -> bool {
         self.is_suspect || self.is_severed
     }
 }
 
 impl<'a, D: Disk> Replay<'a, D> {
-    /// Begins with what a checkpoint says of the replicas in the directory of `me`. `is_same_run` says whether the
-    /// checkpoint was written in this run of the operating system.
+    /// Starts from a checkpoint's replicas, in the directory of `me`. `is_same_run`: the checkpoint was written in this
+    /// run of the operating system.
     pub(super) fn new(
         disk: &'a D,
         options: StoreOptions,
@@ -124,14 +126,14 @@ impl<'a, D: Disk> Replay<'a, D> {
         })
     }
 
-    /// Replays what was found in the journal's files, and makes the segments what it says.
+    /// Replays what was found in the journal's files, and brings the segments in line.
     pub(super) fn run(
         &mut self,
         files: &[JournalFile<D::File>],
         found: &[Finding],
     ) -> Result<(), DiskError> {
-        // A killed process leaves groups that are only in the page cache. They must not be lost in a power cut once
-        // anything is removed, cut or overwritten because of them.
+        // A killed process may leave groups in the page cache only. A power cut must not lose them once something has
+        // been removed, truncated or overwritten because of them.
         for found in files {
             found.file.sync()?;
         }
@@ -145,7 +147,8 @@ impl<'a, D: Disk> Replay<'a, D> {
                     header,
                     recorded,
                 } => {
-                    // The bodies of a group were written before it, and a killed process takes nothing with it.
+                    // The bodies of direct appends were written before their group, and if only the process was killed
+                    // they are still there.
                     let tears = self.hooks.is(Mutant::TakesKillForPowerCut);
                     let is_written = *recorded || self.is_same_run && !tears;
                     self.replay_group(&files[*file].file, *at, header, is_written)?;
@@ -162,7 +165,7 @@ impl<'a, D: Disk> Replay<'a, D> {
                 }
             }
         }
-        // Behind a truncation there may be bytes that it dropped.
+        // After a truncation, batches beyond the log's end may be those that it dropped, so they are not salvaged.
         for replica in self.replicas_with(|evidence| evidence.is_suspect && !evidence.is_truncated)
         {
             if self.replicas.contains_key(&replica) {
@@ -174,12 +177,13 @@ impl<'a, D: Disk> Replay<'a, D> {
         self.truncate_garbage()
     }
 
-    /// Writes the bodies that the journal holds to their segments.
+    /// Writes the bodies from the journal to their segments.
     fn write_bodies(&mut self) -> Result<(), DiskError> {
         for replica in self.replicas_with(|evidence| !evidence.bodies.is_empty()) {
             for (place, batch) in std::mem::take(&mut self.evidence_of(replica).bodies) {
                 let file = self.file((replica, place.segment, FileKind::Log))?;
-                // What is there already stays as it is: a write puts its neighbours at risk until it is synced.
+                // A batch that is there already is not written again: until it is synced, a write puts its neighbours
+                // at risk.
                 let there = segment::read_batch(&file, place.position, batch.header.size())?;
                 if there.as_ref() != Some(&batch) {
                     let header = batch.header.to_bytes();
@@ -190,8 +194,9 @@ impl<'a, D: Disk> Replay<'a, D> {
         Ok(())
     }
 
-    /// Finds what a record that is lost may have taken from the segments of suspects: the deletion of a replica, or a
-    /// truncation. Neither journal nor checkpoint knows of it, and who has caught up is no suspect any more.
+    /// Looks for segments that a lost record has removed or shortened, in replicas that may have lost one: the record
+    /// may have been a deletion or truncation. Neither journal nor checkpoint knows of it, so the holes must be found
+    /// here, before the replica catches up and is cleared.
     fn find_missing(&mut self) -> Result<(), DiskError> {
         for replica in self.replicas_with(Evidence::is_cut) {
             let Some(log) = self.replicas.get_mut(&replica) else {
@@ -218,8 +223,9 @@ impl<'a, D: Disk> Replay<'a, D> {
         Ok(())
     }
 
-    /// Finds where earlier starts ended logs. What such a start did not find may be found now, and may be more than can
-    /// be truncated again: the high watermark would come to stand above the place. So it is not taken at all.
+    /// Finds where earlier starts ended logs. Entries that such a start did not find may be readable at this one. Taken
+    /// into the log they could raise the high watermark above the place where the log was ended, so that the truncation
+    /// to there could not be replayed. So replay does not take them at all.
     fn find_cuts(
         &mut self,
         files: &[JournalFile<D::File>],
@@ -250,7 +256,7 @@ impl<'a, D: Disk> Replay<'a, D> {
         Ok(())
     }
 
-    /// Whether a start behind the group that is being replayed ended the log where it ends now.
+    /// Whether a start after the group being replayed ended the log where it ends now.
     fn is_cut_here(&self, replica: TopicPartition) -> bool {
         let end = self.replicas[&replica].state.end;
         let cuts = self.cuts.get(&replica);
@@ -283,10 +289,10 @@ impl<'a, D: Disk> Replay<'a, D> {
             self.replay(replica, record, &bytes.slice_ref(bodies), is_written)?;
         }
         if remaining > 0 {
-            // The rest of the group is lost, but for what stands twice.
+            // The rest of the group is lost, except for its second copies.
             let copies_at = usize::try_from(header.body_length()).expect("less than the group");
             let copies = bytes.get(copies_at..).unwrap_or_default();
-            // Where they are torn, those of an earlier use of the same blocks may show.
+            // If they are torn, the same blocks may hold those of an earlier use of the file.
             let copies = SecondCopies::decode(copies, self.seed).filter(|copies| {
                 (copies.incarnation, copies.number) == (header.incarnation, header.number)
             });
@@ -298,7 +304,7 @@ impl<'a, D: Disk> Replay<'a, D> {
         Ok(())
     }
 
-    /// Takes the second copies of what may be lost of a group.
+    /// Replays the second copies of a group that is lost in part.
     fn replay_copies(&mut self, copies: &SecondCopies, is_written: bool) -> Result<(), DiskError> {
         if !self.hooks.is(Mutant::JournalsVoterChangesOnce) {
             for (replica, change) in &copies.voter_changes {
@@ -320,19 +326,19 @@ impl<'a, D: Disk> Replay<'a, D> {
         Ok(())
     }
 
-    /// All replicas that a group may have touched of which nothing can be read: those that are known, and those whose
-    /// creation it may be that is lost, which have a directory.
+    /// All replicas that a lost group may have concerned, if nothing says which: those that are known, and those that
+    /// have a directory, whose creation may be what is lost.
     fn possible_replicas(&self) -> BTreeSet<TopicPartition> {
         let known = self.replicas.keys();
         known.chain(&self.directories).copied().collect()
     }
 
-    /// Something of this replica is lost. Where that is its creation, it is a replica whose voters nobody knows: it must
-    /// not be made anew, as if its name had never said anything. One that was deleted may have been created again, unless
-    /// its directory is gone.
+    /// A record of this replica is lost. If that is its creation, the replica comes back with unknown voters: it must
+    /// not be created as if it had never acknowledged anything. A replica that was deleted may have been created again,
+    /// unless its directory is gone.
     fn mark_suspect(&mut self, replica: TopicPartition) {
         if replica == TopicPartition::default() {
-            return; // the record of a start is of no replica
+            return; // [`JournalRecord::Opened`] concerns no replica
         }
         if self.deleted.contains(&replica) && !self.directories.contains(&replica) {
             return;
@@ -350,16 +356,16 @@ impl<'a, D: Disk> Replay<'a, D> {
         is_written: bool,
     ) -> Result<(), DiskError> {
         if let JournalRecord::Create { voters } = record {
-            self.forget(replica); // where the record that deleted its predecessor is lost
+            self.forget(replica); // the record that deleted its predecessor may be lost
             let mut state = StoredReplica::new(voters);
             if !state.voters.contains(&self.me) {
-                state.mark = Mark::New; // whether or not the record behind this one, which says so, can be read
+                state.mark = Mark::New; // even if the next record, which sets this mark, cannot be read
             }
             self.replicas.insert(replica, ReplicaLog::new(state));
             return Ok(());
         }
         if !self.replicas.contains_key(&replica) {
-            // Its creation is lost with a damaged group; or this is the record of a start.
+            // Its creation is lost with a damaged group; or this is [`JournalRecord::Opened`].
             self.mark_suspect(replica);
         }
         let known = &mut self.evidence_of(replica).voter_changes;
@@ -370,7 +376,7 @@ impl<'a, D: Disk> Replay<'a, D> {
         self.apply(replica, record, bodies, is_written)
     }
 
-    /// Makes of a replica, if it is there, what a record says, as far as the bytes are there that it names.
+    /// Applies a record to its replica, if that exists, as far as the bytes that the record refers to are there.
     fn apply(
         &mut self,
         replica: TopicPartition,
@@ -394,7 +400,7 @@ impl<'a, D: Disk> Replay<'a, D> {
                     self.salvage(replica, Some(after))?;
                 }
                 if self.state_of(replica).end != after {
-                    // What it stands behind is lost, unless a truncation that follows drops it all.
+                    // What it builds on is lost, unless a later truncation drops all of that.
                     self.evidence_of(replica).is_severed = true;
                     return Ok(());
                 }
@@ -404,7 +410,7 @@ impl<'a, D: Disk> Replay<'a, D> {
             }
             JournalRecord::Truncate { to } => {
                 if !state.can_truncate(to) {
-                    // What it stands behind is lost, unless a truncation that follows drops it all.
+                    // What it builds on is lost, unless a later truncation drops all of that.
                     self.evidence_of(replica).is_severed = true;
                     return Ok(());
                 }
@@ -413,7 +419,7 @@ impl<'a, D: Disk> Replay<'a, D> {
                 evidence.is_truncated = true;
                 self.truncate(replica, to);
             }
-            // A vote never goes back, in whatever order two copies are read.
+            // The vote never goes back, in whatever order its two copies are read.
             JournalRecord::Vote(vote) => {
                 let forgets = self.hooks.is(Mutant::ForgetsVote);
                 if !forgets && vote.leader_epoch >= state.vote.leader_epoch {
@@ -432,7 +438,8 @@ impl<'a, D: Disk> Replay<'a, D> {
             }
             JournalRecord::Loss { range } => state.accept_loss(&range),
             JournalRecord::Snapshot(snapshot) => {
-                // Its file may be torn with its group; the one before is then still there.
+                // The snapshot's file may be torn if its group was not durable; the previous snapshot is then still
+                // there.
                 if segment::read_snapshot(self.disk, replica, &snapshot, self.seed)?.is_some() {
                     state.snapshot = Some(snapshot);
                     let path = segment::snapshot_path(replica, &snapshot);
@@ -449,7 +456,7 @@ impl<'a, D: Disk> Replay<'a, D> {
         Ok(())
     }
 
-    /// Nothing that was read of this replica counts any more.
+    /// Drops everything that was replayed of this replica.
     fn forget(&mut self, replica: TopicPartition) {
         self.replicas.remove(&replica);
         self.evidence.remove(&replica);
@@ -462,7 +469,7 @@ impl<'a, D: Disk> Replay<'a, D> {
         self.evidence.entry(replica).or_default()
     }
 
-    /// The replicas of which this has been learnt.
+    /// The replicas whose evidence satisfies `is_so`.
     fn replicas_with(&self, is_so: impl Fn(&Evidence) -> bool) -> Vec<TopicPartition> {
         let found = self.evidence.iter().filter(|(_, evidence)| is_so(evidence));
         found.map(|(&replica, _)| replica).collect()
@@ -494,7 +501,8 @@ impl<'a, D: Disk> Replay<'a, D> {
         }
     }
 
-    /// Takes the entries of an append, one by one, each with its bytes in the segment made whole or found whole.
+    /// Replays the entries of an append one by one, as long as the bytes of each batch are restored from the journal or
+    /// found intact in its segment.
     fn replay_append(
         &mut self,
         replica: TopicPartition,
@@ -534,8 +542,8 @@ impl<'a, D: Disk> Replay<'a, D> {
                 return Ok(());
             }
             if !is_whole && !is_written {
-                // It may never have been durable: a torn tail, or rot in the last group. Or it was truncated, and its
-                // bytes were overwritten just before the crash: then the truncation follows.
+                // The batch may never have been durable: a torn tail, or rot in the last group. Or it was truncated and
+                // overwritten just before the crash: then the truncation follows in the journal.
                 if !self.hooks.is(Mutant::TrustsTornTail) {
                     self.evidence_of(replica).is_severed = true;
                 }
@@ -555,9 +563,9 @@ impl<'a, D: Disk> Replay<'a, D> {
         Ok(())
     }
 
-    /// Takes the batches behind the log's end that are whole in its segments, where the group that named them is lost: those
-    /// of the epoch that the log ends in, up to `until`. In one epoch there is one log, so they are what was lost,
-    /// or what was there before and dropped since; the replica is a suspect in either case.
+    /// Appends the intact batches that follow the log's end in its segments, whose group is lost: those of the epoch in
+    /// which the log ends, up to `until`. There is one log per epoch, so they are the lost entries, or earlier ones
+    /// that were truncated since; the replica is a suspect in both cases.
     fn salvage(
         &mut self,
         replica: TopicPartition,
@@ -594,7 +602,7 @@ impl<'a, D: Disk> Replay<'a, D> {
         }
     }
 
-    /// The batch at a place, if it is whole and the log goes on with it behind `end`.
+    /// The batch at a place, if it is intact and can be the next one after `end`.
     fn batch_at(
         &mut self,
         replica: TopicPartition,
@@ -637,7 +645,7 @@ impl<'a, D: Disk> Replay<'a, D> {
         }
     }
 
-    /// Sees to it that a batch's bytes are in its segment. Whether they are.
+    /// Takes a batch from the journal, or checks that its segment has it. Returns whether it is there.
     fn restore(
         &mut self,
         replica: TopicPartition,
@@ -672,8 +680,7 @@ impl<'a, D: Disk> Replay<'a, D> {
         Ok(false)
     }
 
-    /// Whether the batch is there that has filled the front of a hole. A power cut may have spared the record of that, and not
-    /// the batch.
+    /// Whether the batch of a recorded fill is in its hole. A power cut may have kept the record and lost the batch.
     fn is_filled(
         &mut self,
         replica: TopicPartition,
@@ -705,7 +712,7 @@ impl<'a, D: Disk> Replay<'a, D> {
         Ok(is_filled)
     }
 
-    /// A file that is written, or was only written.
+    /// Opens a file that is to be written, or that may be only in the page cache.
     fn file(&mut self, name: FileName) -> Result<D::File, DiskError> {
         self.written.insert(name);
         let (file, _) = self.files.open(self.disk, name)?;
@@ -731,8 +738,10 @@ impl<'a, D: Disk> Replay<'a, D> {
         Ok(())
     }
 
-    /// Judges the replicas once all is read. No mark in the journal clears a replica of what is lost now: whoever
-    /// ordered it did not know. Where its log ends is journalled as well: a later start may find more. Returns whose suspicion is told and not journalled, where a mutant wants that.
+    /// Decides the replicas' marks once everything is replayed. No mark in the journal clears a replica of what is lost
+    /// now, since it was ordered without knowledge of that. Where a suspect's log ends is journalled as well, since a
+    /// later start may find more. Returns, for a mutant, the replicas that are reported as suspect without the mark
+    /// being journalled.
     pub(super) fn decide_marks(&mut self) -> BTreeSet<TopicPartition> {
         let mut forgotten = BTreeSet::new();
         for (&replica, log) in &mut self.replicas {
@@ -763,7 +772,7 @@ impl<'a, D: Disk> Replay<'a, D> {
         forgotten
     }
 
-    /// Cuts what stands behind the ends of the segments that were written lately, and finds what is missing before.
+    /// Truncates the last segments to their ends, and journals the holes that replay has found.
     fn truncate_garbage(&mut self) -> Result<(), DiskError> {
         for replica in self.replicas_with(|evidence| evidence.is_touched) {
             let Some(log) = self.replicas.get(&replica) else {
@@ -789,7 +798,7 @@ impl<'a, D: Disk> Replay<'a, D> {
     }
 }
 
-/// The bytes of a group, as far as they are there.
+/// The bytes of a group, as far as the file has them.
 fn read_group<F: DiskFile>(file: &F, at: u64, header: &GroupHeader) -> Result<Bytes, DiskError> {
     let length = usize::try_from(header.length()).expect("a group fits memory");
     let mut bytes = vec![0; length];

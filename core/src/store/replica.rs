@@ -1,8 +1,7 @@
-//! What a store knows of one replica's log, in memory.
+//! The stored state of one replica, in memory.
 //!
-//! Everything here follows from the journal records of the replica in their order: [`StoredReplica`] is what a
-//! checkpoint keeps and what replaying the journal arrives at, whether a record has just been executed or is
-//! read again after a crash.
+//! All of it follows from the replica's journal records, in order. A checkpoint stores a [`StoredReplica`], and
+//! executing an order and replaying its record after a crash lead to the same one.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -17,7 +16,7 @@ use crate::store::{Mark, RecoveredReplica, Roll, Vote, VoterChange};
 /// One replica.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct StoredReplica {
-    /// The voters until the first voter note.
+    /// The voters that count until the log's first voter note.
     pub(super) voters: Vec<Voter>,
     /// The first offset that is kept.
     pub(super) log_start_offset: Offset,
@@ -27,19 +26,19 @@ pub(super) struct StoredReplica {
     pub(super) notes: Vec<Note>,
     /// The log's end.
     pub(super) end: Position,
-    /// What the log's clock shows there.
+    /// The log clock at the end.
     pub(super) clock: LogClock,
     /// The greatest high watermark that an append has named; at most the end.
     pub(super) high_watermark: Offset,
     pub(super) vote: Vote,
     pub(super) mark: Mark,
-    /// Changes of the voters of which the log has lost the notes; none once the replica is no suspect any more.
+    /// Voter changes whose notes the log has lost; empty once the replica is not a suspect any more.
     pub(super) lost_voter_changes: Vec<VoterChange>,
-    /// What is damaged or missing below the end, ascending, apart from each other.
+    /// What is damaged or missing below the end: ascending, not overlapping.
     pub(super) holes: Vec<Hole>,
-    /// Ascending by base offset. The last one is the one that grows.
+    /// Ascending by base offset. Only the last one grows.
     pub(super) segments: Vec<Segment>,
-    /// The batches from `producers_offset` to the end: those that may still be truncated, and so few.
+    /// The batches from `producers_offset` to the end: those that may still be truncated, so there are few.
     pub(super) tail: VecDeque<TailBatch>,
     /// Producer state at `producers_offset`.
     pub(super) producers: ProducerTable,
@@ -48,7 +47,7 @@ pub(super) struct StoredReplica {
     pub(super) snapshot: Option<Snapshot>,
 }
 
-/// A segment file's logical content; the file may have more bytes behind, which mean nothing.
+/// A segment's logical content; the file may have meaningless bytes after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Segment {
     /// Offset of its first batch, and its name.
@@ -57,7 +56,7 @@ pub(super) struct Segment {
     pub(super) length: u32,
     /// Greatest timestamp of its batches; `Timestamp::NONE` where it has none.
     pub(super) max_timestamp: Timestamp,
-    /// Base offset of the first batch with that timestamp.
+    /// Base offset of the first batch with `max_timestamp`.
     pub(super) max_timestamp_offset: Offset,
     /// Greatest timestamp of its first batch, from which its age counts.
     pub(super) first_timestamp: Timestamp,
@@ -71,15 +70,16 @@ pub(super) struct Segment {
     pub(super) unindexed: u32,
 }
 
-/// A batch and where it stands.
+/// A batch above the high watermark, and its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TailBatch {
     pub(super) header: BatchHeader,
-    /// What the log's clock shows to it.
+    /// The log clock at this batch.
     pub(super) clock: LogClock,
-    /// Its first byte in the last segment as it was before.
+    /// Where it starts: the end of the last segment before it, or a new segment.
     pub(super) place: Place,
-    /// That segment before it: what truncation goes back to. `None` where the batch is its first.
+    /// The segment before this batch was appended, to which truncation restores it. `None` if the batch is the
+    /// segment's first.
     pub(super) before: Option<Segment>,
 }
 
@@ -99,9 +99,9 @@ pub(super) struct Hole {
     pub(super) offsets: Range<Offset>,
     /// The segment's base offset.
     pub(super) segment: Offset,
-    /// The bytes that they take in it, end exclusive.
+    /// Their bytes in the segment, end exclusive.
     pub(super) bytes: Range<u32>,
-    /// Given up for good: nobody asks for it any more, and reads pass over it.
+    /// Accepted as lost for good: nobody requests it, and reads skip it.
     pub(super) accepted: bool,
 }
 
@@ -150,7 +150,7 @@ impl Segment {
         self.length > 0 && (too_large || too_old || too_far)
     }
 
-    /// Takes a batch that stands at its end.
+    /// Appends a batch to the segment.
     pub(super) fn push(&mut self, header: &BatchHeader, interval: u32) -> IndexEntries {
         let mut entries = IndexEntries::default();
         if self.unindexed > interval {
@@ -175,7 +175,7 @@ impl Segment {
         entries
     }
 
-    /// The entry that its time index is due, if the greatest timestamp has moved since the last one.
+    /// The time index entry that is due, if the greatest timestamp has grown since the last entry.
     pub(super) fn time_entry(&mut self) -> Option<TimeEntry> {
         if self.length == 0 || self.max_timestamp <= self.last_time_entry {
             return None;
@@ -197,8 +197,8 @@ impl StoredReplica {
         }
     }
 
-    /// Takes a mark. A suspect that is none any more has caught up with a leader, or leads by the votes of all that the lost
-    /// changes name.
+    /// Sets the mark, and drops the lost voter changes with the last suspicion: the replica has caught up with a
+    /// leader, or leads by the votes of all voters that those changes name.
     pub(super) fn set_mark(&mut self, mark: Mark) {
         self.mark = mark;
         if !mark.is_suspect() {
@@ -206,7 +206,7 @@ impl StoredReplica {
         }
     }
 
-    /// Takes a change of the voters whose note is lost. Whether it is a new one.
+    /// Adds a voter change whose note is lost. Returns whether it is new.
     pub(super) fn add_lost_voter_change(&mut self, change: &VoterChange) -> bool {
         let is_new = !self.lost_voter_changes.contains(change);
         if is_new {
@@ -215,7 +215,7 @@ impl StoredReplica {
         is_new
     }
 
-    /// Takes a batch that has been placed. Returns what goes to the indexes of its segment.
+    /// Appends a batch at its place. Returns the index entries to write.
     pub(super) fn push_batch(
         &mut self,
         header: BatchHeader,
@@ -233,7 +233,7 @@ impl StoredReplica {
         let segment = self
             .segments
             .last_mut()
-            .expect("there is one, pushed here if not before");
+            .expect("pushed above if there was none");
         assert_eq!(
             segment.length, place.position,
             "a batch is placed at its segment's end"
@@ -265,7 +265,8 @@ impl StoredReplica {
         self.notes.push(note);
     }
 
-    /// Learns that nothing below `offset` will be truncated: producer state follows, the tail shortens.
+    /// Nothing below `offset` will be truncated: applies those batches to the producer state and drops them from the
+    /// tail.
     pub(super) fn advance_high_watermark(&mut self, offset: Offset) {
         self.high_watermark = self.high_watermark.max(offset.min(self.end.end_offset));
         while let Some(first) = self.tail.front()
@@ -277,7 +278,8 @@ impl StoredReplica {
         }
     }
 
-    /// Whether `to` is a place between two entries that may still be truncated to.
+    /// Whether the log may still be truncated to `to`: a position between two entries, not below what is known to be
+    /// committed.
     pub(super) fn can_truncate(&self, to: Position) -> bool {
         let is_behind_end = to.end_offset > self.end.end_offset || to.notes > self.end.notes;
         let is_committed = to.end_offset < self.producers_offset || to.notes < self.notes_below;
@@ -287,10 +289,10 @@ impl StoredReplica {
         !is_behind_end && !is_committed && !is_within
     }
 
-    /// Drops everything behind `to`. Returns the segments that are left without a batch.
+    /// Truncates the log to `to`. Returns the segments that are left without a batch.
     ///
     /// # Panics
-    /// Where `to` is below the high watermark or no place between two entries: the caller promised.
+    /// If `to` is below the high watermark or not between two entries.
     pub(super) fn truncate(&mut self, to: Position) -> Vec<Offset> {
         assert!(
             self.can_truncate(to),
@@ -335,7 +337,7 @@ impl StoredReplica {
         emptied
     }
 
-    /// Remembers a hole, next to or over others.
+    /// Adds a hole, merging it with those that it touches.
     pub(super) fn add_hole(&mut self, hole: Hole) {
         if hole.offsets.start >= hole.offsets.end || hole.offsets.start >= self.end.end_offset {
             return;
@@ -358,7 +360,7 @@ impl StoredReplica {
         self.holes.sort_by_key(|hole| hole.offsets.start);
     }
 
-    /// Shortens or closes the hole that starts at `range.start`: its first `bytes` bytes are whole again.
+    /// Shortens or closes the hole that starts at `range.start`: its first `bytes` bytes are intact again.
     pub(super) fn fill_hole(&mut self, range: &Range<Offset>, bytes: u32) {
         for hole in &mut self.holes {
             if hole.offsets.start == range.start && !hole.accepted {
@@ -370,27 +372,27 @@ impl StoredReplica {
             .retain(|hole| hole.offsets.start < hole.offsets.end);
     }
 
-    /// Gives up every hole within `range`.
+    /// Accepts the loss of every hole within `range`.
     pub(super) fn accept_loss(&mut self, range: &Range<Offset>) {
         for hole in &mut self.holes {
             hole.accepted |= hole.offsets.start >= range.start && hole.offsets.end <= range.end;
         }
     }
 
-    /// The holes that nobody has given up, ascending.
+    /// The holes whose loss is not accepted, ascending.
     pub(super) fn open_holes(&self) -> impl Iterator<Item = Range<Offset>> {
         let holes = self.holes.iter().filter(|hole| !hole.accepted);
         holes.map(|hole| hole.offsets.clone())
     }
 
-    /// The hole that holds `offset`, given up or not.
+    /// The hole that holds `offset`, accepted or not.
     pub(super) fn hole_at(&self, offset: Offset) -> Option<&Hole> {
         self.holes
             .iter()
             .find(|hole| hole.offsets.contains(&offset))
     }
 
-    /// The segment that holds `offset`, by its place in `segments`.
+    /// Index of the segment that holds `offset`.
     pub(super) fn segment_of(&self, offset: Offset) -> Option<usize> {
         self.segments
             .partition_point(|segment| segment.base_offset <= offset)
@@ -404,8 +406,8 @@ impl StoredReplica {
             .map_or(self.end.end_offset, |next| next.base_offset)
     }
 
-    /// What a batch at `offset` must carry as its leader epoch: that of the last opening at or before it. `None`
-    /// where no opening says.
+    /// The leader epoch that a batch at `offset` must carry: that of the last opening at or before it; `None` if there
+    /// is none.
     pub(super) fn epoch_at(&self, offset: Offset) -> Option<crate::ids::LeaderEpoch> {
         self.notes
             .iter()
@@ -414,7 +416,7 @@ impl StoredReplica {
             .map(|note| note.leader_epoch)
     }
 
-    /// What recovery reports of it.
+    /// What recovery reports of this replica.
     pub(super) fn recovered(&self, replica: TopicPartition) -> RecoveredReplica {
         RecoveredReplica {
             replica,

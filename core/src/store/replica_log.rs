@@ -1,4 +1,4 @@
-//! One replica's log in memory: its state, its last segment's index, and what the next append has to wait for.
+//! One replica's log in memory: its state, its last segment's index, and what the next append depends on.
 
 use crate::ids::Offset;
 use crate::log::Position;
@@ -11,18 +11,19 @@ use crate::store::{DiskError, DiskFile, Refusal};
 /// One replica.
 #[derive(Debug)]
 pub(super) struct ReplicaLog {
-    /// What the journal says of it.
+    /// The state that follows from the journal.
     pub(super) state: StoredReplica,
     /// The index of its last segment; `None` where there is no segment.
     index: Option<IndexTail>,
-    /// A truncation in this group must be durable, and what it drops be gone, before the log grows again.
+    /// The group of the last truncation, which must be durable, with everything that it dropped removed, before the log
+    /// grows again.
     pub(super) truncated: Option<GroupNumber>,
-    /// Why an append was refused, where one was: what stands behind it is refused too.
+    /// Why an append was refused, if one was: the appends after it are refused too.
     pub(super) refused: Option<Refusal>,
 }
 
 impl ReplicaLog {
-    /// With everything of its index in the files.
+    /// A log whose index entries are all in the files.
     pub(super) fn new(state: StoredReplica) -> Self {
         let index = state.segments.last().map(IndexTail::written);
         Self {
@@ -33,7 +34,7 @@ impl ReplicaLog {
         }
     }
 
-    /// What a reader needs of it.
+    /// A copy with what a reader needs.
     pub(super) fn for_reading(&self) -> Self {
         let state = &self.state;
         Self {
@@ -58,13 +59,13 @@ impl ReplicaLog {
         self.index.as_ref()
     }
 
-    /// The segment whose index has entries that are not in its files.
+    /// The segment whose index has buffered entries, if there is one.
     pub(super) fn unwritten_index(&self) -> Option<Offset> {
         let index = self.index.as_ref().filter(|index| !index.is_empty());
         index.map(IndexTail::segment)
     }
 
-    /// Writes these entries to the index's files.
+    /// Writes the buffered entries to the index files.
     pub(super) fn write_index<F: DiskFile>(
         &mut self,
         offsets: &F,
@@ -76,7 +77,7 @@ impl ReplicaLog {
         }
     }
 
-    /// Drops everything behind `to`. Returns the segments that are left without a batch.
+    /// Truncates the log to `to`. Returns the segments that are left without a batch.
     ///
     /// # Panics
     /// As [`StoredReplica::truncate`].
@@ -89,13 +90,13 @@ impl ReplicaLog {
         emptied
     }
 
-    /// Whether a batch at this place is the first of a segment: the index of the one before must be written then.
+    /// Whether a batch at this place starts a new segment: the index of the previous one must then be written first.
     pub(super) fn opens_segment(&self, place: Place) -> bool {
         let index = self.index.as_ref();
         index.is_none_or(|index| index.segment() != place.segment)
     }
 
-    /// Takes a batch that has been placed into state and index.
+    /// Adds a batch at its place to state and index.
     pub(super) fn push_batch(&mut self, header: BatchHeader, place: Place, interval: u32) {
         let is_first = self.opens_segment(place);
         let entries = self.state.push_batch(header, place, interval);
@@ -104,7 +105,7 @@ impl ReplicaLog {
         }
         let index = self.index.as_mut();
         index
-            .expect("made above where there was none")
+            .expect("created above if there was none")
             .push(entries);
     }
 }

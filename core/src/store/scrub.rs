@@ -1,13 +1,13 @@
-//! The scrub: reads everything again within an interval, and finds rot where nobody reads.
+//! The scrub: reads everything once within an interval, to find rot where nobody else reads.
 //!
-//! It goes round all replicas in small steps, each within one segment, and spreads them evenly: the share of everything
-//! that a step has passed says how long the next one waits. Consecutive starts of a node begin far apart, so that one that is
-//! restarted often gets everywhere all the same.
+//! It goes round all replicas in small steps, each within one segment, spread evenly: the share of all bytes that a
+//! step has covered decides how long the next one waits. Consecutive starts of a node begin at places far apart, so
+//! that a node that is restarted often covers everything too.
 //!
-//! A step reads without holding the store, from what the store knew when it began, and past the page cache, which may
-//! have whole bytes where the disk does not. So what it finds is a suspicion, which [`LogStore::finish_scrub`] looks
-//! into: what cannot be read through the cache either is a hole, and is journalled; what can is written again, since
-//! the next power cut takes the cache away.
+//! A step reads without holding the store, from a copy of the state, and bypasses the page cache, which may have intact
+//! bytes where the disk has rot. So its findings are preliminary, and [`LogStore::finish_scrub`] examines them: what is
+//! damaged in the cache as well is a hole, and is journalled; what is intact there is written again, since the next
+//! power cut takes the cache away.
 
 use std::collections::BTreeMap;
 use std::ops::{Bound, Range};
@@ -25,34 +25,34 @@ use crate::store::store::LogStore;
 use crate::store::{Disk, DiskError, StoreFailure, bad_sectors};
 use crate::time::Instant;
 
-/// Bytes that a step reads, about: what a disk reads at once without keeping others waiting.
+/// About how many bytes a step reads: few enough not to delay other reads.
 const STEP_BYTES: u64 = 256 << 10;
 
-/// What a replica weighs in a round besides its bytes, so that empty ones take their share of it.
+/// Added to each replica's bytes as its weight in a round, so that empty replicas take time too.
 const REPLICA_WEIGHT: u64 = 4096;
 
 /// 2^64 divided by the golden ratio: multiples of it, modulo 2^64, lie far from each other.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Where the scrub of a store stands.
+/// The scrub's progress in one store.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Scrub {
     /// Where the next step starts; `None` before the first.
     cursor: Option<ScrubPlace>,
     /// When the next step may begin.
     due: Instant,
-    /// Whether a step is under way.
+    /// Whether a step is running.
     running: bool,
 }
 
-/// An offset of a replica.
+/// A place in a round: an offset in a replica's log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct ScrubPlace {
     replica: TopicPartition,
     offset: Offset,
 }
 
-/// A step of the scrub, apart from the store.
+/// A step of the scrub, detached from the store.
 #[derive(Debug)]
 pub struct ScrubTicket<D: Disk> {
     disk: D,
@@ -63,28 +63,28 @@ pub struct ScrubTicket<D: Disk> {
     hooks: Hooks,
 }
 
-/// What a step of the scrub has read.
+/// The outcome of a step's reads.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scrubbed {
-    /// Where to go on in the replica; `None` at its end.
+    /// Where the next step continues in the replica; `None` at its end.
     next: Option<Offset>,
-    /// Bytes read or passed over, about as many as a step takes.
+    /// Bytes read or skipped.
     bytes: u64,
-    /// What cannot be read from the disk.
+    /// Ranges that are damaged on the disk.
     damaged: Vec<Range<Offset>>,
-    /// What a segment's indexes should hold, where they are damaged or missing.
+    /// The rebuilt indexes of a segment whose index files are damaged or missing.
     index: Option<IndexTail>,
 }
 
-/// What a step of the scrub has come to.
+/// The result of a step.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
-    /// Whose log it was.
+    /// The replica that the step read.
     pub replica: TopicPartition,
-    /// Holes in it, journalled: to be told to the broker. Those that the step has found, and at the log's end all that it
-    /// has. Ascending.
+    /// Journalled holes to report to the broker, ascending: those that the step has found; at the log's end, all that
+    /// the log has.
     pub holes: Vec<Range<Offset>>,
-    /// What the disk had lost and the page cache had not, and is written again. Ascending.
+    /// Ranges that were damaged on the disk and intact in the page cache, and have been written again. Ascending.
     pub rewritten: Vec<Range<Offset>>,
 }
 
@@ -100,7 +100,7 @@ impl Scrubbed {
 }
 
 impl<D: Disk> ScrubTicket<D> {
-    /// Reads and checks. Waits for the disk; to be called without holding the store.
+    /// Reads and checks. Waits for the disk; call it without holding the store.
     #[must_use]
     pub fn run(&self) -> Scrubbed {
         let reader = LogReader {
@@ -110,15 +110,15 @@ impl<D: Disk> ScrubTicket<D> {
             log: &self.log,
         };
         let mut scrubbed = Scrubbed::default();
-        // A disk that fails here fails in the open before long; the scrub goes on with the next replica.
+        // On an error the scrub continues with the next replica: a disk that fails here will soon fail elsewhere.
         scrubbed.next = reader.check(self, &mut scrubbed).unwrap_or_default();
         scrubbed
     }
 }
 
 impl<D: Disk> LogStore<D> {
-    /// Begins a step of the scrub where one is due. Run the ticket like a commit's; everything else goes on
-    /// meanwhile. An offline directory has nothing to check.
+    /// Begins a step if one is due. Run the ticket as for a commit; everything else continues meanwhile. `None` for a
+    /// directory that is offline.
     #[must_use]
     pub fn begin_scrub(&mut self, now: Instant) -> Option<ScrubTicket<D>> {
         if self.next_scrub_deadline().is_none_or(|due| now < due) {
@@ -148,8 +148,8 @@ impl<D: Disk> LogStore<D> {
         })
     }
 
-    /// When [`LogStore::begin_scrub`] will have something to do at the earliest; never while a step is under way, for
-    /// a store without a scrub and for a directory that is offline.
+    /// When the next step is due; `None` while a step is running, if the scrub is disabled, and if the directory is
+    /// offline.
     #[must_use]
     pub fn next_scrub_deadline(&self) -> Option<Instant> {
         let is_off = self.options.scrub_interval.is_zero() || self.hooks.is(Mutant::NeverScrubs);
@@ -157,7 +157,7 @@ impl<D: Disk> LogStore<D> {
         waits.then_some(self.scrub.due)
     }
 
-    /// Ends a step of the scrub with what its run has seen, and looks into what seems damaged.
+    /// Ends a step with the outcome of its run, and examines what seems damaged.
     ///
     /// # Errors
     /// [`StoreFailure::Offline`].
@@ -185,8 +185,8 @@ impl<D: Disk> LogStore<D> {
             findings.holes.extend(holes);
         }
         findings.holes.dedup();
-        // The broker may not know of one: who looks into a range may come by another before it, and a broker takes no
-        // word on what is not reported written.
+        // The broker may not know all of them: examining a range may find holes before it, and a broker ignores holes
+        // beyond what has been reported written.
         if scrubbed.next.is_none() && !self.hooks.is(Mutant::TellsOfHolesOnce) {
             findings.holes = self.holes_of(ticket.replica);
         }
@@ -199,7 +199,7 @@ impl<D: Disk> LogStore<D> {
             .unwrap_or_default()
     }
 
-    /// Moves the cursor behind what has been read, and says when to go on.
+    /// Moves the cursor past what has been read, and schedules the next step.
     fn pass(&mut self, now: Instant, replica: TopicPartition, scrubbed: &Scrubbed) {
         let mut passed = scrubbed.bytes;
         let next = scrubbed.next.map(|offset| ScrubPlace { replica, offset });
@@ -215,7 +215,7 @@ impl<D: Disk> LogStore<D> {
         self.scrub.cursor = Some(cursor.unwrap_or_default());
     }
 
-    /// Writes what the page cache has of a range to the disk again. Returns whether it was all there.
+    /// Writes the batches of a range again from the page cache. Returns whether all of them were intact there.
     fn rewrite_from_cache(
         &mut self,
         replica: TopicPartition,
@@ -225,7 +225,7 @@ impl<D: Disk> LogStore<D> {
             return Ok(false);
         };
         let reader = self.reader(replica, log);
-        // Where it cannot be looked at, the next round does.
+        // If it cannot be read at the moment, the next round comes back to it.
         let Ok(Some((segment, batches))) = reader.whole_batches(range) else {
             return Ok(false);
         };
@@ -244,7 +244,7 @@ impl<D: Disk> LogStore<D> {
 }
 
 impl<D: Disk> LogReader<'_, D> {
-    /// Takes a step. Returns where to go on, or `None` at the log's end.
+    /// Reads one step. Returns where the next one continues, or `None` at the log's end.
     fn check(
         &self,
         ticket: &ScrubTicket<D>,
@@ -292,7 +292,7 @@ impl<D: Disk> LogReader<'_, D> {
                     scrubbed.bytes += u64::from(segment::size(&header));
                     walk.pass(&header);
                 }
-                // What is damaged may be the header's own word of how far its batch goes.
+                // The damage may be in the header, in the length of its batch.
                 Step::Header(_) | Step::Damaged => {
                     let Some(hole) = self.hole_from(index, &file, walk.position, walk.expected)?
                     else {
@@ -307,8 +307,8 @@ impl<D: Disk> LogReader<'_, D> {
         Ok(next(walk.expected))
     }
 
-    /// Whether a segment's index files hold as many entries as they should, ascending, and the batches at their ends
-    /// bear them out. Damage that leaves them so costs those who look something up time, and nothing else.
+    /// Whether a segment's index files have as many entries as they should, in ascending order, and the batches of
+    /// their last entries confirm those. Damage that passes this check only makes lookups slower.
     fn are_indexes_intact(&self, index: usize) -> Result<bool, DiskError> {
         let segment = &self.log.state.segments[index];
         let (_, (offsets, times)) = self.index_of(segment);
@@ -341,7 +341,7 @@ impl<D: Disk> LogReader<'_, D> {
         }
     }
 
-    /// The indexes that a segment should have. `None` where it is not there or cannot be read through.
+    /// Rebuilds a segment's indexes; `None` if the segment is missing or damaged.
     fn rebuild_index(
         &self,
         known: &Segment,
@@ -366,14 +366,14 @@ impl<D: Disk> LogReader<'_, D> {
                 Step::End => break,
             }
         }
-        // The state counts the entries; a segment of another interval keeps what it has.
+        // The state counts the entries, so a segment that was indexed with another interval keeps its indexes.
         let is_same = rebuilt.offset_entries == known.offset_entries
             && rebuilt.time_entries == known.time_entries;
         Ok(is_same.then_some(index))
     }
 
-    /// The batches of a range with their places, and the segment that they stand in; `None` where any of them is damaged,
-    /// or the range is none any more.
+    /// The batches of a range with their positions, and their segment; `None` if one of them is damaged, or the range
+    /// is not in the log any more.
     fn whole_batches(&self, range: &Range<Offset>) -> Result<Option<WholeBatches>, DiskError> {
         let state = &self.log.state;
         let Some(index) = state.segment_of(range.start) else {
@@ -403,7 +403,7 @@ impl<D: Disk> LogReader<'_, D> {
     }
 }
 
-/// A segment, and batches in it with the byte that each starts at.
+/// A segment, and batches in it with their positions.
 type WholeBatches = (Offset, Vec<(u32, Batch)>);
 
 fn weight(log: &ReplicaLog) -> u64 {
@@ -411,7 +411,7 @@ fn weight(log: &ReplicaLog) -> u64 {
     bytes.sum::<u64>() + REPLICA_WEIGHT
 }
 
-/// Where the first step of a start begins.
+/// Where the first step after a start begins.
 fn first_cursor(
     replicas: &BTreeMap<TopicPartition, ReplicaLog>,
     incarnation: Incarnation,
@@ -433,7 +433,7 @@ fn first_cursor(
     ScrubPlace::default()
 }
 
-/// The share of an interval that `part` has of `whole`.
+/// The part of an interval that corresponds to `part` of `whole`.
 fn share(interval: Duration, part: u64, whole: u64) -> Duration {
     let part = part.min(whole);
     let micros = interval.as_micros() * u128::from(part) / u128::from(whole.max(1));

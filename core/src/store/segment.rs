@@ -1,8 +1,8 @@
 //! Segment files: names, and walking through their batches.
 //!
-//! A segment is a plain sequence of Kafka v2 batches, named as Kafka names it, so that Kafka's own tools read it.
-//! Nothing is trusted that is read: a batch must parse, stand at the offset where the one before ended, and
-//! carry the leader epoch that the replica's notes say, since Kafka's CRC covers neither offset nor epoch.
+//! A segment is a plain sequence of Kafka v2 batches with Kafka's file name, so that Kafka's own tools can read it.
+//! Nothing that is read is trusted: a batch must parse, start at the offset where the one before ended, and carry the
+//! leader epoch that the replica's notes give, since Kafka's CRC covers neither offset nor epoch.
 
 use bytes::Bytes;
 
@@ -14,7 +14,7 @@ use crate::store::{Disk, DiskError, DiskFile, bad_sectors};
 /// Bytes read at once while looking for an offset.
 const WALK_CHUNK: usize = 16 << 10;
 
-/// A replica's directory, as Kafka would name it after the topic's id.
+/// A replica's directory, named as Kafka does, with the topic's id in place of its name.
 pub(super) fn directory(replica: TopicPartition) -> String {
     format!("{}-{}", replica.topic, replica.partition)
 }
@@ -29,7 +29,7 @@ pub(super) fn parse_directory(name: &str) -> Option<TopicPartition> {
     (directory(replica) == name).then_some(replica)
 }
 
-/// What a file of a replica is for.
+/// The kinds of files of a replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum FileKind {
     Log,
@@ -67,7 +67,7 @@ pub(super) fn snapshot_path(replica: TopicPartition, snapshot: &Snapshot) -> Str
     )
 }
 
-/// Reads a snapshot's image; `None` where it is damaged or missing.
+/// Reads a snapshot's image; `None` if it is damaged or missing.
 pub(super) fn read_snapshot<D: Disk>(
     disk: &D,
     replica: TopicPartition,
@@ -89,7 +89,7 @@ pub(super) fn read_snapshot<D: Disk>(
     Ok((read == bytes.len() && crc == snapshot.crc).then(|| Bytes::from(bytes)))
 }
 
-/// Opens a file, or makes it with the directory that it is in. Tells whether a name was made.
+/// Opens a file, or creates it and its directory. Returns whether it was created.
 pub(super) fn open_or_create<D: Disk>(
     disk: &D,
     replica: TopicPartition,
@@ -104,7 +104,7 @@ pub(super) fn open_or_create<D: Disk>(
     disk.create(path).map(|file| (file, true))
 }
 
-/// Removes a file that may be gone already.
+/// Removes a file, if it exists.
 pub(super) fn remove<D: Disk>(disk: &D, path: &str) -> Result<(), DiskError> {
     match disk.remove(path) {
         Ok(()) | Err(DiskError::NotFound) => Ok(()),
@@ -112,23 +112,23 @@ pub(super) fn remove<D: Disk>(disk: &D, path: &str) -> Result<(), DiskError> {
     }
 }
 
-/// What stands at a place of a segment.
+/// What a walk finds at its position.
 #[derive(Debug)]
 pub(super) enum Step {
-    /// A batch, by its header; its body has not been looked at.
+    /// A batch's header; the body has not been verified.
     Header(BatchHeader),
-    /// Nothing that belongs there.
+    /// No plausible batch.
     Damaged,
     /// The segment's end.
     End,
 }
 
-/// Goes from batch to batch through a segment.
+/// Walks through a segment from batch to batch.
 #[derive(Debug)]
 pub(super) struct Walk<'a, F> {
     file: &'a F,
     state: &'a StoredReplica,
-    /// Where the walk stands.
+    /// The walk's position.
     pub(super) position: u32,
     /// The segment's end, exclusive.
     end: u32,
@@ -157,7 +157,7 @@ impl<'a, F: DiskFile> Walk<'a, F> {
         }
     }
 
-    /// The batch where the walk stands.
+    /// The header at the walk's position.
     pub(super) fn peek(&mut self) -> Result<Step, DiskError> {
         if self.position >= self.end {
             return Ok(Step::End);
@@ -189,26 +189,26 @@ impl<'a, F: DiskFile> Walk<'a, F> {
         (from + HEADER_SIZE <= self.chunk.len()).then_some(from)
     }
 
-    /// Goes behind the batch that [`Walk::peek`] found.
+    /// Moves past the batch that [`Walk::peek`] found.
     pub(super) fn pass(&mut self, header: &BatchHeader) {
         self.position += size(header);
         self.expected = header.next_offset();
     }
 
-    /// Goes to another place where a batch is known to start.
+    /// Moves to another place, where a batch is known to start.
     pub(super) const fn jump(&mut self, position: u32, expected: Offset) {
         self.position = position;
         self.expected = expected;
     }
 
-    /// Reads the batch that [`Walk::peek`] found; `None` where its body is damaged.
+    /// Reads the batch that [`Walk::peek`] found; `None` if its body is damaged.
     pub(super) fn batch(&self, header: &BatchHeader) -> Result<Option<Batch>, DiskError> {
         read_batch(self.file, self.position, header.size())
             .map(|batch| batch.filter(|batch| batch.header == *header))
     }
 }
 
-/// Reads a batch of `size` bytes and checks its CRC; `None` where it is damaged or missing.
+/// Reads a batch of `size` bytes and checks its CRC; `None` if it is damaged or missing.
 pub(super) fn read_batch<F: DiskFile>(
     file: &F,
     position: u32,
@@ -233,7 +233,7 @@ pub(super) fn is_plausible(
     header.next_offset() <= state.end.end_offset && may_continue_log(header, expected, room, state)
 }
 
-/// The same where the log may go on with it.
+/// Whether a header can be that of the next batch, at `expected`, also beyond the log's present end.
 pub(super) fn may_continue_log(
     header: &BatchHeader,
     expected: Offset,

@@ -1,16 +1,15 @@
-//! The log store of one directory: takes orders, commits them in groups, and reports.
+//! The log store of one directory: executes orders, commits them in groups, and reports.
 //!
-//! An order is executed by writing its bytes and a journal record, without a sync. A *group commit* makes all
-//! that was executed durable with one sync of the journal, and of the segments that took large appends. Small
-//! appends are in the journal *and* in their segment's page cache: reads come from segments alone, and a
-//! checkpoint syncs those later, all at once. Nothing that becomes durable later may destroy what recovery
-//! needs if it does not, so bytes are only overwritten, and files only removed, once the truncation or deletion
-//! that asks for it is durable.
+//! An order is executed by writing its bytes and a journal record, without a sync. A *group commit* makes everything
+//! executed so far durable with one sync of the journal and of the segments that took large appends. Small appends are
+//! in the journal *and*, through the page cache, in their segments: reads use segments only, and a checkpoint syncs
+//! those later, all at once. Bytes are overwritten, and files removed, only once the truncation or deletion that caused
+//! it is durable: if it were lost, recovery would need them.
 //!
-//! What fails for want of a descriptor or of memory says nothing of the disk. An append is refused, an index or a
-//! snapshot goes without; everything else is kept and tried again ([`LogStore::retry`]), in the order given.
+//! A shortage of descriptors or memory says nothing about the disk. An append is then refused, and index entries or a
+//! snapshot are not written; everything else is postponed and retried ([`LogStore::retry`]), in the order given.
 //!
-//! Not here: threads and time. Who drives the store decides when to commit, and tells the time.
+//! Not here: threads and time. The driver decides when to commit, and passes the time.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -37,7 +36,7 @@ use crate::store::{
 };
 use crate::time::Instant;
 
-/// The log store of one directory: its parts, and the order in which things happen to them.
+/// The log store of one directory: its parts, and in which order they are used.
 #[derive(Debug)]
 pub struct LogStore<D: Disk> {
     /// The directory.
@@ -48,40 +47,40 @@ pub struct LogStore<D: Disk> {
     pub(super) hooks: Hooks,
     /// Whose directory it is.
     pub(super) identity: Identity,
-    /// This start's number.
+    /// The incarnation of this start.
     pub(super) incarnation: Incarnation,
-    /// The run of the operating system that it is in.
+    /// The current run of the operating system.
     pub(super) boot: BootId,
-    /// Whether the directory can still be used.
+    /// Whether the directory is online.
     pub(super) health: Health<D::File>,
-    /// What every order is written to first.
+    /// The journal, to which every order writes a record.
     pub(super) journal: Journal<D>,
-    /// Every replica, and what is known of its log.
+    /// Every replica's log.
     pub(super) replicas: BTreeMap<TopicPartition, ReplicaLog>,
-    /// The files of replicas that are open, and what of them is not synced.
+    /// The open files of replicas, and which of them have unsynced bytes.
     pub(super) files: OpenFiles<D::File>,
-    /// Which names of such files are not durable.
+    /// Which file names are not durable.
     pub(super) names: UnsyncedNames,
-    /// What was executed and waits for a group commit.
+    /// The executed orders that wait for a group commit.
     pub(super) commits: CommitQueue,
-    /// The group commit that is being synced: one at a time.
+    /// The group commit in progress; at most one.
     pub(super) committing: Option<CommitTicket<D>>,
-    /// What is removed once it cannot be needed any more.
+    /// Removals that wait for their group to be durable.
     pub(super) removals: Removals,
     /// When a checkpoint is due.
     pub(super) checkpoints: CheckpointSchedule,
-    /// Where the scrub stands.
+    /// The scrub's progress.
     pub(super) scrub: Scrub,
-    /// Whether there is room for an append.
+    /// Whether an append would leave the reserve untouched.
     pub(super) space: FreeSpace,
-    /// Orders that wait for a descriptor or for memory, and those of their replicas behind them.
+    /// Orders that wait for a descriptor or memory, and later orders of the same replicas.
     pub(super) postponed: VecDeque<Order>,
-    /// A cluster that is to be remembered once there is a descriptor.
+    /// The cluster id that is still to be written, once there is a descriptor.
     pub(super) joining: Option<ClusterId>,
 }
 
 impl<D: Disk> LogStore<D> {
-    /// Makes an empty directory one that can be opened. Done once, by whoever sets up the node.
+    /// Formats an empty directory, so that it can be opened. Done once, when the node is set up.
     ///
     /// # Errors
     /// [`OpenError::AlreadyFormatted`], or the disk's.
@@ -91,7 +90,8 @@ impl<D: Disk> LogStore<D> {
         }
         disk.create_directory(journal::DIRECTORY)?;
         checkpoint::format(disk)?;
-        // The identity file comes last, so a format that was cut short is done again. It syncs the names.
+        // The identity file comes last, so that a format which was cut short can be repeated. Writing it syncs the
+        // names.
         identity::write(disk, identity)?;
         Ok(())
     }
@@ -104,10 +104,10 @@ impl<D: Disk> LogStore<D> {
         Ok(identity::exists(disk)?)
     }
 
-    /// What lies in a directory that is to be formatted and no format has made.
+    /// The names in a directory that are not of this format: what must not be there when it is formatted.
     ///
     /// # Errors
-    /// Where it cannot be listed.
+    /// If the directory cannot be listed.
     pub fn foreign_names(disk: &D) -> Result<Vec<String>, DiskError> {
         let mut names = disk.list("")?;
         names.retain(|name| {
@@ -126,19 +126,19 @@ impl<D: Disk> LogStore<D> {
         self.identity
     }
 
-    /// This start's number.
+    /// The incarnation of this start.
     #[must_use]
     pub const fn incarnation(&self) -> Incarnation {
         self.incarnation
     }
 
-    /// Remembers the cluster that the directory has joined, durably.
+    /// Durably stores which cluster the directory has joined.
     ///
     /// # Errors
     /// [`StoreFailure::Offline`].
     ///
     /// # Panics
-    /// Where the directory belongs to another cluster.
+    /// If the directory belongs to another cluster.
     pub fn join(&mut self, cluster: ClusterId) -> Result<(), StoreFailure> {
         self.health.check_online()?;
         assert!(
@@ -157,17 +157,17 @@ impl<D: Disk> LogStore<D> {
         Ok(())
     }
 
-    /// Executes an order: its effects are written, and visible to queries, but not durable. An append with
-    /// [`Flush::Replicated`] is reported at [`Stage::Written`] at once; every order is reported at
-    /// [`Stage::Durable`] by [`LogStore::finish_commit`].
+    /// Executes an order: its effects are written and visible to queries, but not durable. An append with
+    /// [`Flush::Replicated`] is reported at [`Stage::Written`] at once; every order is reported at [`Stage::Durable`]
+    /// by [`LogStore::finish_commit`].
     ///
     /// # Errors
-    /// [`StoreFailure::Offline`]. An append for which there is no room, no descriptor or no memory is no error: it is
-    /// reported at [`Stage::Refused`]. Nor is a fill that does not fit: [`Stage::Unfilled`]. Any other order that finds no
-    /// descriptor is executed by [`LogStore::retry`].
+    /// [`StoreFailure::Offline`]. It is no error if space, descriptors or memory are short for an append, which is
+    /// reported at [`Stage::Refused`], or if a fill does not fit, which is reported at [`Stage::Unfilled`]. Any other
+    /// order that finds no descriptor is executed later by [`LogStore::retry`].
     ///
     /// # Panics
-    /// Where the order contradicts the replica's state: the state machine gives them in order.
+    /// If the order contradicts the replica's state: the state machine gives orders in sequence.
     pub fn execute(
         &mut self,
         now: Instant,
@@ -216,8 +216,8 @@ impl<D: Disk> LogStore<D> {
             }
         };
         let completion = self.completion(order, Stage::Durable);
-        // An order that has staged nothing, as a fill where nothing is missing, is done with what was written before:
-        // the next group may never come.
+        // An order that has staged nothing, such as a fill where nothing is missing, completes with the group before:
+        // the next group may never be written.
         let group = if self.journal.is_staged_empty() {
             GroupNumber(self.journal.number().0 - 1)
         } else {
@@ -230,13 +230,13 @@ impl<D: Disk> LogStore<D> {
                 Ok(None)
             }
             Flush::Replicated => {
-                // Handed to the operating system, so that a killed process finds it again.
+                // Written to the operating system, so that it survives if the process is killed.
                 let written = self.health.or_retry_later(self.journal.write())?;
                 if !self.hooks.is(Mutant::NeverFlushesReplicated) {
                     self.commits
                         .request_by(now + self.options.replicated_flush_max);
                 }
-                // Where it is not written yet, the next report is that it is durable.
+                // If it could not be written yet, the only report is that it is durable.
                 Ok(written.map(|()| Completion {
                     stage: Stage::Written,
                     ..completion
@@ -245,8 +245,8 @@ impl<D: Disk> LogStore<D> {
         }
     }
 
-    /// Whether an order must wait: for another one of its replica; or, where it creates one, for the files of a
-    /// predecessor to be gone before new ones take their names, and for the directory of its own.
+    /// Whether an order must be postponed: behind another postponed order of its replica; or, if it creates a replica,
+    /// until the files of a deleted predecessor are removed, and until the replica's directory can be created.
     fn must_wait(&mut self, order: &Order) -> Result<bool, StoreFailure> {
         let replica = order.replica;
         if self.postponed.iter().any(|it| it.replica == replica) {
@@ -261,15 +261,16 @@ impl<D: Disk> LogStore<D> {
                 return Ok(true);
             }
         }
-        // Its name says that it was there, should the group be lost that creates it.
+        // The directory's name shows that the replica existed, should the group that creates it be lost.
         match self.disk.create_directory(&segment::directory(replica)) {
-            // Room may not come soon, and the partition may need this initial voter: it is created without its directory.
+            // The disk may stay full for long, and the partition may need this initial voter: it is created without its
+            // directory.
             Err(DiskError::NoSpace) => Ok(false),
             made => Ok(self.health.or_retry_later(made)?.is_none()),
         }
     }
 
-    /// Whether something waits for a descriptor or for memory, and is to be tried again in a while.
+    /// Whether something waits for a descriptor or memory, so that [`LogStore::retry`] should be called in a while.
     #[must_use]
     pub fn is_short_of_resources(&self) -> bool {
         self.health.is_online()
@@ -279,7 +280,7 @@ impl<D: Disk> LogStore<D> {
                 || self.journal.has_sealed())
     }
 
-    /// Tries again what waits for a descriptor or for memory. The reports are like those of [`LogStore::execute`].
+    /// Retries what waits for a descriptor or memory. The reports are like those of [`LogStore::execute`].
     ///
     /// # Errors
     /// [`StoreFailure::Offline`].
@@ -310,22 +311,21 @@ impl<D: Disk> LogStore<D> {
         }
     }
 
-    /// Whether a group commit should begin: something waits for it, or has waited long enough.
+    /// Whether a group commit should begin: it was requested, is due by time, or completions wait to be reported.
     #[must_use]
     pub fn is_commit_due(&self, now: Instant) -> bool {
         self.health.is_online() && self.committing.is_none() && self.commits.is_due(now)
     }
 
-    /// When [`LogStore::is_commit_due`] will hold at the latest without another order; never for a directory that is
-    /// offline.
+    /// When [`LogStore::is_commit_due`] becomes true if no other order comes; `None` for a directory that is offline.
     #[must_use]
     pub fn next_flush_deadline(&self) -> Option<Instant> {
         let deadline = self.commits.next_deadline();
         deadline.filter(|_| self.health.is_online())
     }
 
-    /// Begins a group commit of everything executed so far. `None` where nothing is to be made durable, where one is
-    /// under way (finish that first), and where it must be tried again in a while.
+    /// Begins a group commit of everything executed so far. `None` if there is nothing to make durable, if a commit is
+    /// in progress (finish that first), or if the journal cannot be written at the moment (retry later).
     ///
     /// # Errors
     /// [`StoreFailure::Offline`].
@@ -337,17 +337,18 @@ impl<D: Disk> LogStore<D> {
             return Ok(None);
         }
         if self.health.or_retry_later(self.journal.write())?.is_none() {
-            return Ok(None); // as much is wanted as before
+            return Ok(None); // the requests for a commit stay
         }
         let ticket = self.take_ticket();
         self.committing = Some(ticket.clone());
         Ok(Some(ticket))
     }
 
-    /// Ends a group commit with what its sync said, and reports what is durable.
+    /// Ends a group commit with the outcome of its sync, and reports the orders that are durable.
     ///
     /// # Errors
-    /// [`StoreFailure::Offline`] where the sync failed: what is durable is unknown, and the directory is given up.
+    /// [`StoreFailure::Offline`] if the sync failed: it is then unknown what is durable, and the directory goes
+    /// offline.
     pub fn finish_commit(
         &mut self,
         ticket: &CommitTicket<D>,
@@ -365,8 +366,8 @@ impl<D: Disk> LogStore<D> {
         Ok(self.commits.take_durable())
     }
 
-    /// Begins a checkpoint where one is due and can be begun: afterwards the journal's files can be used again. Run the
-    /// ticket like a commit's; orders and commits go on meanwhile.
+    /// Begins a checkpoint if one is due and can begin; its completion frees journal files. Run the ticket as for a
+    /// commit; orders and commits continue meanwhile.
     ///
     /// # Errors
     /// [`StoreFailure::Offline`].
@@ -379,8 +380,8 @@ impl<D: Disk> LogStore<D> {
         }
     }
 
-    /// Begins a checkpoint whether it is due or not, as a clean stop does. `None` where one is under way, and where it
-    /// must be tried again in a while.
+    /// Begins a checkpoint whether it is due or not, as in a clean stop. `None` if one is in progress, or if the
+    /// journal cannot be written at the moment (retry later).
     ///
     /// # Errors
     /// [`StoreFailure::Offline`].
@@ -425,10 +426,10 @@ impl<D: Disk> LogStore<D> {
         Ok(Some(ticket))
     }
 
-    /// Ends a checkpoint with what its run said.
+    /// Ends a checkpoint with the outcome of its run.
     ///
     /// # Errors
-    /// [`StoreFailure::Offline`] where it failed.
+    /// [`StoreFailure::Offline`] if it failed.
     pub fn finish_checkpoint(
         &mut self,
         ticket: &CheckpointTicket<D>,
@@ -437,10 +438,10 @@ impl<D: Disk> LogStore<D> {
         self.checkpoints.end();
         self.health.check_online()?;
         if ran == Err(DiskError::NoSpace) {
-            return Ok(()); // the one before stands, and the journal behind it; the next one comes in its time
+            return Ok(()); // the previous checkpoint and the journal from there still hold; the next one becomes due as usual
         }
         if self.health.or_retry_later(ran)?.is_none() {
-            // The same, but that what names directories was not synced, and that the next one is due.
+            // The previous checkpoint still holds, but the names have not been synced, and the next one is due at once.
             self.names.requeue_for_checkpoint(&ticket.names);
             self.checkpoints.postpone();
             return Ok(());
@@ -451,7 +452,7 @@ impl<D: Disk> LogStore<D> {
         Ok(())
     }
 
-    /// Does what is due and can wait: a checkpoint, all in one. For drivers that have no threads to give.
+    /// Takes a checkpoint if one is due, all within the call: for drivers without threads.
     ///
     /// # Errors
     /// [`StoreFailure::Offline`].
@@ -463,18 +464,18 @@ impl<D: Disk> LogStore<D> {
         Ok(())
     }
 
-    /// Whether appends would be taken again after one was refused.
+    /// Whether there is enough space again to retry appends after one was refused.
     ///
     /// # Errors
     /// [`StoreFailure::Offline`].
     pub fn has_space(&mut self) -> Result<bool, StoreFailure> {
         self.health.check_online()?;
-        // Twice the reserve, so that it is not gone again with the next append.
+        // Twice the reserve, so that the next append does not use it up at once.
         Ok(free_bytes(&self.disk) >= self.options.reserve_bytes.saturating_mul(2))
     }
 
-    /// Takes the directory out of service: every later call fails. For a driver that has learnt of a failure
-    /// elsewhere, as from a sync that hangs.
+    /// Takes the directory offline: every later call fails. For a driver that has detected a failure itself, such as a
+    /// sync that hangs.
     pub fn fail(&mut self, reason: String) {
         self.health.fail(reason);
     }
@@ -495,20 +496,21 @@ impl<D: Disk> LogStore<D> {
         }
     }
 
-    /// Takes back what a ticket could not sync for want of a descriptor: its names, and the journal behind them.
+    /// Puts back what a ticket could not sync for lack of a descriptor: its names, and the journal files that come
+    /// after them.
     fn requeue(&mut self, ticket: &CommitTicket<D>) {
         self.names.requeue_for_commit(&ticket.names);
         self.journal.requeue_unsynced(&ticket.journal);
         self.commits.request();
     }
 
-    /// Commits everything at once, within the call. Only for what must not be overtaken. Whether it has: it may have to
-    /// be tried again in a while.
+    /// Commits everything within the call, for an order that must not run before that. Returns whether it has; if not,
+    /// the caller retries later.
     pub(super) fn commit_now(&mut self) -> Result<bool, StoreFailure> {
         if self.health.or_retry_later(self.journal.write())?.is_none() {
             return Ok(false);
         }
-        // What the commit under way was handed is not known to be durable either.
+        // What the commit in progress has taken is not known to be durable either.
         if let Some(running) = &self.committing
             && self.health.or_retry_later(running.sync())?.is_none()
         {
@@ -524,7 +526,7 @@ impl<D: Disk> LogStore<D> {
         Ok(true)
     }
 
-    /// Learns that everything is durable that a ticket has synced.
+    /// Everything that a ticket has synced is durable.
     fn on_ticket_synced(&mut self, synced: &CommitTicket<D>) -> Result<(), StoreFailure> {
         self.names.on_synced(&synced.names);
         self.journal.set_durable(synced.number);
@@ -532,7 +534,7 @@ impl<D: Disk> LogStore<D> {
         self.remove_due()
     }
 
-    /// Adds a record without bodies to the group that is being staged.
+    /// Adds a record without bodies to the group being staged.
     pub(super) fn stage(&mut self, replica: TopicPartition, record: &JournalRecord) {
         self.journal.stage(replica, record, std::iter::empty(), 0);
     }

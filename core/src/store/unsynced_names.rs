@@ -1,7 +1,8 @@
-//! Names of files that are not durable yet.
+//! Which file names are not durable yet.
 //!
-//! The sync of a file makes its bytes durable, and not its name: that takes a sync of its directory. The next checkpoint
-//! syncs every directory in which a name was made. What must be durable earlier is synced by the group commit.
+//! Syncing a file makes its bytes durable, but not its name: that takes a sync of its directory. The next checkpoint
+//! syncs every directory in which a file was created. Names that must be durable earlier are synced by the group
+//! commit.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,16 +10,16 @@ use crate::ids::TopicPartition;
 use crate::store::segment;
 use crate::store::{Disk, DiskError};
 
-/// The directories of one store in which names are unsynced. The log directory itself is the empty path.
+/// The directories of one store with unsynced names. The log directory itself is the empty path.
 #[derive(Debug)]
 pub(super) struct UnsyncedNames {
-    /// Number of names made.
+    /// Number of names created so far.
     made: u64,
-    /// Directories with names that no sync has made durable, and the number of the last of these.
+    /// Directories with names that are not durable, each with the number of the last such name.
     last_made: BTreeMap<String, u64>,
     /// Directories that the next group commit must sync.
     for_commit: BTreeSet<String>,
-    /// Directories in which names were made since the last checkpoint was begun.
+    /// Directories in which names were created since the last checkpoint began.
     for_checkpoint: BTreeSet<String>,
 }
 
@@ -26,12 +27,12 @@ pub(super) struct UnsyncedNames {
 #[derive(Clone, Debug)]
 pub(super) struct NamesToSync {
     directories: BTreeSet<String>,
-    /// How many names had been made when they were handed out: what is made later, their sync may miss.
+    /// How many names had been created when the ticket was taken: its sync may miss later ones.
     made: u64,
 }
 
 impl UnsyncedNames {
-    /// After a recovery that has written files of these replicas: any of their names may be only written.
+    /// After a recovery that has written files of these replicas: none of their names is known to be durable.
     pub(super) fn of_recovery(written: impl Iterator<Item = TopicPartition>) -> Self {
         let mut for_checkpoint: BTreeSet<_> = written.map(segment::directory).collect();
         if !for_checkpoint.is_empty() {
@@ -45,7 +46,7 @@ impl UnsyncedNames {
         }
     }
 
-    /// Learns that a file was made in a replica's directory, and perhaps the directory itself.
+    /// A file was created in a replica's directory, and perhaps the directory itself.
     pub(super) fn on_created(&mut self, replica: TopicPartition) {
         self.made += 1;
         for directory in [String::new(), segment::directory(replica)] {
@@ -64,13 +65,13 @@ impl UnsyncedNames {
         self.for_commit.insert(directory);
     }
 
-    /// The same of those in a replica's directory, and of its own.
+    /// Makes the next group commit sync the names in a replica's directory, and the directory's own name.
     pub(super) fn sync_replica_with_commit(&mut self, replica: TopicPartition) {
         self.sync_with_commit(String::new());
         self.sync_with_commit(segment::directory(replica));
     }
 
-    /// Drops what is known of a replica that has been deleted.
+    /// Forgets a replica that was deleted.
     pub(super) fn forget_replica(&mut self, replica: TopicPartition) {
         let directory = segment::directory(replica);
         self.last_made.remove(&directory);
@@ -78,7 +79,7 @@ impl UnsyncedNames {
         self.for_checkpoint.remove(&directory);
     }
 
-    /// What a group commit must sync. The next one need not.
+    /// Takes the names that a group commit has to sync.
     pub(super) fn take_for_commit(&mut self) -> NamesToSync {
         NamesToSync {
             directories: std::mem::take(&mut self.for_commit),
@@ -86,7 +87,7 @@ impl UnsyncedNames {
         }
     }
 
-    /// What a checkpoint must sync. The next one need not.
+    /// Takes the names that a checkpoint has to sync.
     pub(super) fn take_for_checkpoint(&mut self) -> NamesToSync {
         NamesToSync {
             directories: std::mem::take(&mut self.for_checkpoint),
@@ -94,18 +95,18 @@ impl UnsyncedNames {
         }
     }
 
-    /// Takes back what a group commit could not sync for want of a descriptor.
+    /// Puts back the names that a group commit could not sync for lack of a descriptor.
     pub(super) fn requeue_for_commit(&mut self, names: &NamesToSync) {
         self.for_commit.extend(names.directories.iter().cloned());
     }
 
-    /// The same of a checkpoint.
+    /// Puts back the names that a checkpoint could not sync.
     pub(super) fn requeue_for_checkpoint(&mut self, names: &NamesToSync) {
         self.for_checkpoint
             .extend(names.directories.iter().cloned());
     }
 
-    /// Learns that a sync has made these durable.
+    /// A sync has made these names durable.
     pub(super) fn on_synced(&mut self, synced: &NamesToSync) {
         self.last_made.retain(|directory, last| {
             !synced.directories.contains(directory) || *last > synced.made
@@ -114,11 +115,11 @@ impl UnsyncedNames {
 }
 
 impl NamesToSync {
-    /// Makes them durable.
+    /// Syncs the directories.
     pub(super) fn sync<D: Disk>(&self, disk: &D) -> Result<(), DiskError> {
         for directory in &self.directories {
             match disk.sync_directory(directory) {
-                // It was that of a replica which has been deleted meanwhile.
+                // The directory of a replica that was deleted meanwhile.
                 Err(DiskError::NotFound) => {}
                 synced => synced?,
             }
