@@ -1,4 +1,4 @@
-//! Batches of our own: the commands' and the simulator's clients, the metadata log, coordinators.
+//! Building batches: for the clients of the commands and the simulator, the metadata log and coordinators.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use super::header::{Batch, BatchHeader, CONTROL, HEADER_SIZE, TRANSACTIONAL};
 use super::parse::{put_varint, varint_size};
 use crate::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp};
 
-/// A header of a record to be written: its key and its value.
+/// A header of a record to be written: key and value.
 pub type HeaderRef<'a> = (&'a [u8], Option<&'a [u8]>);
 
 /// Gathers records into a batch with base offset 0, which a leader then stamps.
@@ -23,13 +23,13 @@ pub struct BatchBuilder {
     base_timestamp: Timestamp,
     max_timestamp: Timestamp,
     record_count: i32,
-    /// Bytes of `body`, inclusive.
+    /// Maximum bytes of `body`, inclusive.
     body_size_max: usize,
     /// The records, not compressed yet.
     body: Vec<u8>,
 }
 
-/// The record would make the batch larger than it may be.
+/// The record would make the batch exceed its maximum size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchFull;
 
@@ -41,8 +41,8 @@ impl fmt::Display for BatchFull {
 
 impl std::error::Error for BatchFull {}
 
-/// Bytes of records before compression. Half of what the length field can say, since compression may grow what
-/// it cannot shrink.
+/// Maximum bytes of records before compression: half of what the length field can hold, since compression may enlarge
+/// incompressible data.
 const BODY_SIZE_MAX: usize = 1 << 30;
 
 impl Default for BatchBuilder {
@@ -52,7 +52,7 @@ impl Default for BatchBuilder {
 }
 
 impl BatchBuilder {
-    /// A batch without records, of no producer id, which would be CreateTime.
+    /// An empty batch with CreateTime and without a producer id.
     #[must_use]
     pub const fn new(compression: Compression) -> Self {
         Self {
@@ -69,8 +69,8 @@ impl BatchBuilder {
         }
     }
 
-    /// Bounds the batch to so many bytes before compression, inclusive: Kafka's `batch.size`. Its first record is
-    /// bounded too. Without it, the bound is what a batch's length field can say.
+    /// Bounds the batch to this many bytes before compression, inclusive: Kafka's `batch.size`. The bound holds for the
+    /// first record too. By default the bound is what a batch's length field can hold.
     #[must_use]
     pub fn size_max(mut self, size_max: usize) -> Self {
         self.body_size_max = size_max.saturating_sub(HEADER_SIZE).min(BODY_SIZE_MAX);
@@ -108,10 +108,10 @@ impl BatchBuilder {
     /// Adds a record.
     ///
     /// # Errors
-    /// [`BatchFull`]; the record is not added then.
+    /// [`BatchFull`]; the record is then not added.
     ///
     /// # Panics
-    /// Where there are more headers than an `i32` counts.
+    /// If there are more headers than an `i32` can count.
     pub fn push(
         &mut self,
         timestamp: Timestamp,
@@ -182,7 +182,8 @@ impl BatchBuilder {
         HEADER_SIZE + self.body.len()
     }
 
-    /// The batch. One without records is what compaction leaves of a producer's last; no broker takes it from a client.
+    /// Builds the batch. One without records is what compaction leaves of a producer's last batch; no broker accepts it
+    /// from a client.
     #[must_use]
     pub fn build(self) -> Batch {
         let body = match self.compression {

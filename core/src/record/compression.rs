@@ -1,19 +1,22 @@
 //! The codecs of record batches.
 //!
-//! A batch is compressed as one piece behind its header. Brokers store it as it came, so decompression serves
-//! consumers and the look into produced batches. What comes from a socket may be a bomb: [`Compression::reader`]
-//! streams, so that a reader which keeps nothing needs no more memory than the codec's window, and
-//! [`decompress`] stops at a cap. What a block claims to hold is believed only as far as its bytes could hold it.
+//! A batch's records are compressed as one piece after its header. Brokers store the batch as it came; decompression
+//! serves the examination of produced batches, lookups by timestamp, and consumers of our own. Bytes from a socket may
+//! be a decompression bomb: [`Compression::reader`] streams, so that a reader which keeps nothing needs no more memory
+//! than the codec's window, and [`decompress`] stops at a cap. The size that a block claims is trusted only as far as
+//! its bytes could hold that much.
 //!
-//! What is stored must be readable by everybody, so of each codec that is read which the Java client, librdkafka and
-//! kafka-python all read; `scenarios/clients/readable` compares them. Nothing may follow, whatever the codec.
+//! What is stored must be readable by every client, so of each codec only that is accepted which the Java client,
+//! librdkafka and kafka-python all read; `scenarios/clients/readable` compares them. With every codec, nothing may
+//! follow the compressed data.
 //!
-//! - *gzip*: one member. librdkafka reads no further.
-//! - *snappy*: the Java client frames blocks as `xerial/snappy-java` does, librdkafka sends one bare block. Both are read,
-//!   by the magic number; the framing is written. A stream is one, of blocks that are not empty.
-//! - *lz4*: one frame of independent blocks with an end mark and true checksums. No dictionary, no skippable or legacy
-//!   frame.
-//! - *zstd*: one or more frames, also skippable ones, with windows of 128 MiB at most. No dictionary.
+//! - *gzip*: one member; librdkafka reads no further.
+//! - *snappy*: the Java client frames blocks as `xerial/snappy-java` does, librdkafka sends one bare block. Both are
+//!   read, told apart by the magic number; the framed form is written. There is one stream, and its blocks are not
+//!   empty.
+//! - *lz4*: one frame of independent blocks with an end mark and correct checksums. No dictionary, no skippable or
+//!   legacy frame.
+//! - *zstd*: one or more frames, including skippable ones, with windows of at most 128 MiB. No dictionary.
 
 mod bytes;
 mod lz4;
@@ -28,7 +31,7 @@ use ::bytes::Bytes;
 /// How a batch's records are compressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Compression {
-    /// Not at all.
+    /// Not compressed.
     #[default]
     None,
     /// RFC 1952.
@@ -44,9 +47,9 @@ pub enum Compression {
 /// Why compressed bytes could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DecompressError {
-    /// The bytes are not what the codec writes.
+    /// The bytes are not valid for the codec.
     Corrupt,
-    /// They decompress to more than the cap.
+    /// The bytes decompress to more than the cap.
     TooLarge {
         /// In bytes, inclusive.
         cap: usize,
@@ -71,13 +74,13 @@ impl Compression {
     /// All codecs, by id.
     pub const ALL: [Self; 5] = [Self::None, Self::Gzip, Self::Snappy, Self::Lz4, Self::Zstd];
 
-    /// The codec of a number in a batch's attributes; 5 and above are not defined.
+    /// The codec with this number in a batch's attributes; 5 and above are not defined.
     #[must_use]
     pub fn from_id(id: i16) -> Option<Self> {
         Self::ALL.into_iter().find(|codec| codec.id() == id)
     }
 
-    /// The codec of a name as Kafka's `compression.type` spells it, but for `producer`, which is none.
+    /// The codec with this name in Kafka's `compression.type`; `None` for `producer`, which is not a codec.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|codec| codec.name() == name)
@@ -107,7 +110,7 @@ impl Compression {
         }
     }
 
-    /// Streams what `body` holds. Keeps at most the codec's window and one block.
+    /// Decompresses `body` as a stream. Keeps at most the codec's window and one block.
     pub(super) fn reader(self, body: &[u8]) -> io::Result<BodyReader<'_>> {
         Ok(match self {
             Self::None => BodyReader::None(body),
@@ -125,10 +128,10 @@ impl fmt::Display for Compression {
     }
 }
 
-/// What `body` holds, whole. Without compression that is `body` itself, not a copy.
+/// Decompresses all of `body`. Without compression this is `body` itself, not a copy.
 ///
 /// # Errors
-/// [`DecompressError`]; nothing beyond `cap` bytes is kept, nor beyond what `body` yields before it turns out corrupt.
+/// [`DecompressError`]; never keeps more than `cap` bytes, or than `body` yields before it turns out to be corrupt.
 pub fn decompress(codec: Compression, body: &Bytes, cap: usize) -> Result<Bytes, DecompressError> {
     if codec == Compression::None {
         return if body.len() > cap {
@@ -137,7 +140,7 @@ pub fn decompress(codec: Compression, body: &Bytes, cap: usize) -> Result<Bytes,
             Ok(body.clone())
         };
     }
-    // One byte more than the cap tells too much from just enough.
+    // One byte more than the cap, to tell a body of exactly the cap from a larger one.
     let limit = u64::try_from(cap).unwrap_or(u64::MAX).saturating_add(1);
     let mut whole = Vec::new();
     codec
@@ -174,7 +177,7 @@ pub fn compress(codec: Compression, bytes: &[u8]) -> Vec<u8> {
     }
 }
 
-/// What a compressed body holds, as a stream.
+/// A body's records as a stream of decompressed bytes.
 pub(super) enum BodyReader<'a> {
     None(&'a [u8]),
     Gzip(flate2::bufread::GzDecoder<&'a [u8]>),
@@ -275,7 +278,7 @@ mod tests {
             let whole = Bytes::from(compress(codec, &[7; 5000]));
             for end in 1..whole.len() {
                 let got = decompress(codec, &whole.slice(..end), CAP);
-                // Framed snappy has no end mark: what is cut between blocks is a shorter stream.
+                // Framed snappy has no end mark: a body that is cut between two blocks is a valid shorter stream.
                 if codec == Compression::Snappy && end == 16 {
                     assert_eq!(got.as_deref(), Ok(&b""[..]));
                 } else {

@@ -1,9 +1,9 @@
-//! The CRC-32C of two pieces from the CRCs of each.
+//! The CRC-32C of two concatenated pieces, from the CRC of each.
 //!
-//! A leader changes a header and knows the CRC of the body, which it must not read again. Putting a piece of
-//! `n` bytes behind another multiplies the first one's CRC by x^(8n), modulo the CRC's polynomial, and
-//! adds the second's. The powers x^(2^k) are known in advance, so this takes one multiplication for each bit that is set in `n`:
-//! a tenth of a microsecond, where `crc32c_combine` squares matrices for ten.
+//! A leader changes a header and knows the CRC of the body, which it must not read again. Appending a piece of `n`
+//! bytes multiplies the first piece's CRC by x^(8n), modulo the CRC's polynomial, and adds the second's. The powers
+//! x^(2^k) are precomputed, so this takes one multiplication for each bit that is set in `n`: a tenth of a microsecond,
+//! where `crc32c_combine` squares matrices for ten.
 
 /// CRC-32C's polynomial, reflected: bit 31 is the constant term.
 const POLYNOMIAL: u32 = 0x82f6_3b78;

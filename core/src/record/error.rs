@@ -10,7 +10,7 @@ use crate::wire::ErrorCode;
 
 /// Why a produced batch is refused, or why a batch's records cannot be read.
 ///
-/// What [`RecordError::error_code`] answers, and how Kafka differs:
+/// The error codes of [`RecordError::error_code`], and where Kafka's differ:
 ///
 /// | variant | error |
 /// |---|---|
@@ -24,17 +24,17 @@ use crate::wire::ErrorCode;
 /// | `Record`, `LeftOver`, `Corrupt` | `INVALID_RECORD`; Kafka answers `UNKNOWN_SERVER_ERROR` where decompression fails |
 /// | `Record(TooLarge)`, `TooLarge` | `MESSAGE_TOO_LARGE`, at which a producer splits the batch |
 ///
-/// `CORRUPT_MESSAGE` asks a client to send the same again, so it is the answer only where bytes may have changed
-/// on their way.
+/// `CORRUPT_MESSAGE` makes a client retry the same bytes, so it is returned only where bytes may have changed in
+/// transit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordError {
-    /// There is not one byte.
+    /// There are no bytes.
     NoBatch,
-    /// The header is not one, or the CRC does not fit.
+    /// The header is invalid, or the CRC does not match.
     Header(HeaderError),
-    /// Exactly one batch is taken for a partition, and something follows it.
+    /// Something follows the batch; a partition takes exactly one batch a request.
     TrailingBytes(usize),
-    /// A producer's batch has base offset 0.
+    /// The base offset is not 0.
     BaseOffset(Offset),
     /// There are no records, or their number is not `last_offset_delta + 1`.
     Count {
@@ -43,11 +43,11 @@ pub enum RecordError {
         /// In the header.
         last_offset_delta: i32,
     },
-    /// Only brokers write control batches.
+    /// It is a control batch, which only brokers write.
     Control,
-    /// Only a log cleaner sets a delete horizon.
+    /// It has a delete horizon, which only a log cleaner sets.
     DeleteHorizon,
-    /// Only brokers set LogAppendTime.
+    /// Its timestamp type is LogAppendTime, which only brokers set.
     LogAppendTime,
     /// An idempotent or transactional batch without a producer id, epoch or sequence.
     Producer {
@@ -58,21 +58,21 @@ pub enum RecordError {
         /// In the header.
         base_sequence: i32,
     },
-    /// The codec's number is not defined.
+    /// The codec's number is not defined by Kafka.
     UnknownCodec(i16),
-    /// Zstandard came with Produce version 7.
+    /// It is compressed with Zstandard, which needs Produce version 7.
     ZstdTooEarly {
-        /// Of the Produce request.
+        /// Version of the Produce request.
         api_version: i16,
     },
-    /// A record is not one.
+    /// A record is malformed.
     Record {
-        /// Its place in the batch, from 0.
+        /// Its index in the batch, from 0.
         index: i32,
         /// What is wrong with it.
         fault: RecordFault,
     },
-    /// There are bytes behind the last record.
+    /// There are bytes after the last record.
     LeftOver,
     /// The batch cannot be decompressed.
     Corrupt,
@@ -84,7 +84,7 @@ pub enum RecordError {
 }
 
 impl RecordError {
-    /// What a client is told.
+    /// The error code for the client.
     #[must_use]
     pub const fn error_code(&self) -> ErrorCode {
         match self {
@@ -118,7 +118,7 @@ impl RecordError {
         }
     }
 
-    /// The place in the batch of the record that it is refused for, where it is one record.
+    /// Index of the record for which the batch is refused, if it is a single record.
     #[must_use]
     pub const fn record_index(&self) -> Option<i32> {
         if let Self::Record { index, .. } = self {

@@ -1,22 +1,23 @@
-//! The one look into a produced batch.
+//! The one examination of a produced batch.
 //!
-//! Payload never enters a decision: before a produced batch reaches `step`, the task of its connection examines
-//! it here, once, and core sees the header and the [`BatchFacts`]. What is wrong whatever the topic is refused here;
-//! what the topic's configuration decides (size, compaction's keys, timestamp bounds) is told as a fact.
+//! Payload never enters a decision: before a produced batch reaches `step`, the task of its connection examines it
+//! here, once, and core sees only the header and the [`BatchFacts`]. What is invalid for every topic is refused here.
+//! What depends on the topic's configuration (size, keys for compaction, timestamp bounds) is passed on as a fact.
 //!
-//! Kafka's `ProduceRequest.validateRecords`, `UnifiedLog.analyzeAndValidateRecords` and `LogValidator` ask of a client's batch:
+//! Kafka's `ProduceRequest.validateRecords`, `UnifiedLog.analyzeAndValidateRecords` and `LogValidator` require of a
+//! client's batch:
 //!
-//! - exactly one batch, and after it nothing but the beginning of another, magic 2, a true CRC, base offset 0;
+//! - exactly one batch, and after it at most an incomplete one; magic 2, a correct CRC, base offset 0;
 //! - at least one record, and as many as offsets; no control batch;
 //! - a known codec, zstd from Produce version 7 on;
-//! - with a producer id also a sequence; we ask for an epoch too, and for all three in a transaction. Without a
-//!   producer id, epoch and sequence mean nothing: kafkajs sends zeros.
-//! - records that can be read to the last byte. Kafka decompresses every batch for this, passing over keys and
-//!   values, and so does [`Depth::Records`]. It then mends a header whose greatest timestamp is untrue, as we do.
+//! - with a producer id also a sequence; we require an epoch too, and all three in a transaction. Without a producer
+//!   id, epoch and sequence mean nothing: kafkajs sends zeros.
+//! - records that can be read to the last byte. Kafka decompresses every batch for this, skipping keys and values, and
+//!   so does [`Depth::Records`]. It then corrects a header with a wrong greatest timestamp, as we do.
 //!
-//! An uncompressed batch is always walked: that costs nothing beside its CRC. A compressed one is streamed up to
-//! [`Limits::uncompressed_size_max`] and nothing of it is kept, so a bomb costs the codec's window and bounded time.
-//! As the call never waits, only as many windows exist at a time as threads.
+//! The records of an uncompressed batch are always read: that costs nothing compared with its CRC. A compressed one is
+//! streamed up to [`Limits::uncompressed_size_max`] and nothing of it is kept, so a decompression bomb costs the
+//! codec's window and bounded time. The call never waits, so there are at most as many windows at a time as threads.
 
 use std::io::BufReader;
 
@@ -30,17 +31,17 @@ use super::parse::{ByteSource, RecordFault, Skip, read_record};
 use super::records::record_timestamp;
 use crate::ids::{Offset, ProducerEpoch, ProducerId, Timestamp};
 
-/// How far a compressed batch is looked into.
+/// How deeply a compressed batch is examined.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Depth {
-    /// Its header is believed. For batches that were examined before, as those of a mirror.
+    /// Only its header. For batches that were examined before, such as those of a mirror.
     Header,
     /// Every record, as Kafka does.
     #[default]
     Records,
 }
 
-/// What a batch may cost.
+/// Bounds for what a batch may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of records after decompression, inclusive.
@@ -56,39 +57,38 @@ impl Default for Limits {
     }
 }
 
-/// A batch that may be appended, as far as that can be told without its topic.
+/// A batch that is valid as far as that does not depend on its topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Examined {
-    /// The batch, its greatest timestamp and CRC mended where they were untrue.
+    /// The batch, with its greatest timestamp and CRC corrected if they were wrong.
     pub batch: Batch,
-    /// What was seen of its records.
+    /// The facts about its records.
     pub facts: BatchFacts,
 }
 
-/// What core may know of a batch's records.
+/// What core knows about a batch's records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct BatchFacts {
     /// CRC-32C of the body alone, for [`Batch::stamp_log_append_time`].
     pub body_crc: u32,
-    /// Whether every record was looked at. If not, timestamps are the header's and null keys are not known.
+    /// Whether every record was read. If not, timestamps are the header's and null keys are not known.
     pub walked: bool,
-    /// Bytes of records after decompression, where they were looked at.
+    /// Bytes of records after decompression, if they were read.
     pub uncompressed_size: Option<u64>,
-    /// The size of the largest record after decompression, as it stands before the record, where a compressed batch was
-    /// looked into.
+    /// The largest size field of a record, if a compressed batch was decompressed.
     pub largest_record: Option<u64>,
-    /// The least timestamp of the records that have one; [`Timestamp::NONE`] where none has.
+    /// The least timestamp of the records that have one; [`Timestamp::NONE`] if none has.
     pub min_timestamp: Timestamp,
-    /// The greatest, likewise.
+    /// The greatest timestamp, likewise.
     pub max_timestamp: Timestamp,
-    /// The place in the batch of the first record without a key, which a compacted topic refuses.
+    /// Index of the first record without a key, which a compacted topic refuses.
     pub null_key: Option<i32>,
 }
 
 impl BatchFacts {
     /// Whether every record's timestamp lies within `message.timestamp.before.max.ms` and
-    /// `message.timestamp.after.max.ms` of `now`, both inclusive. A record without a timestamp always does, and one that
-    /// is further away than a number can say never does, whatever is allowed: that too is Kafka's answer.
+    /// `message.timestamp.after.max.ms` of `now`, both inclusive. A record without a timestamp always does. One whose
+    /// distance overflows an `i64` never does, whatever the bounds, as in Kafka.
     #[must_use]
     pub const fn timestamps_within(
         &self,
@@ -107,11 +107,11 @@ impl BatchFacts {
     }
 }
 
-/// Examines what a Produce request of `api_version` has for one partition. Reads all of `bytes` and takes as long as
-/// decompression does: never within a step.
+/// Examines the records of one partition in a Produce request of `api_version`. Reads and decompresses all of `bytes`:
+/// never within a step.
 ///
 /// # Errors
-/// [`RecordError`], whose documentation has Kafka's answer to each.
+/// [`RecordError`], whose documentation has the error code of each case.
 pub fn examine(
     mut bytes: Bytes,
     api_version: i16,
@@ -125,7 +125,7 @@ pub fn examine(
     if begins_with_entry(&bytes) {
         return Err(RecordError::TrailingBytes(bytes.len()));
     }
-    // The body's own CRC is a fact, so it is taken first and the header's put before it.
+    // The body's own CRC is one of the facts, so it is computed first and combined with the header's.
     let body_crc = crc32c::crc32c(&batch.body);
     batch.verify_with(body_crc)?;
     let codec = check_header(&batch.header, api_version)?;
@@ -155,8 +155,8 @@ pub fn examine(
     Ok(Examined { batch, facts })
 }
 
-/// Whether there is an entry of a log, of any format, whole. As Kafka does, what was cut off behind the batch is passed
-/// over.
+/// Whether the bytes start with a whole log entry of any format. As in Kafka, an incomplete entry after the batch is
+/// ignored.
 fn begins_with_entry(bytes: &[u8]) -> bool {
     // Every format starts with an offset and the length of what follows.
     let Some((head, rest)) = bytes.split_first_chunk::<12>() else {
@@ -169,7 +169,7 @@ fn begins_with_entry(bytes: &[u8]) -> bool {
 /// Bytes that are decompressed at a time.
 const WALK_BUFFER: usize = 8 << 10;
 
-/// Every rule that the header alone can break.
+/// Checks every rule that concerns the header alone.
 fn check_header(header: &BatchHeader, api_version: i16) -> Result<Compression, RecordError> {
     let id = header.compression();
     let codec = Compression::from_id(id).ok_or(RecordError::UnknownCodec(id))?;
@@ -211,7 +211,7 @@ fn check_header(header: &BatchHeader, api_version: i16) -> Result<Compression, R
     Ok(codec)
 }
 
-/// The facts by the header's word.
+/// The facts as the header states them.
 fn of_header(header: &BatchHeader, body_crc: u32) -> BatchFacts {
     BatchFacts {
         body_crc,
@@ -224,7 +224,7 @@ fn of_header(header: &BatchHeader, body_crc: u32) -> BatchFacts {
     }
 }
 
-/// Looks at every record.
+/// Reads every record.
 fn walk<R: std::io::BufRead>(
     header: &BatchHeader,
     body_crc: u32,

@@ -36,7 +36,7 @@ pub(super) const TRANSACTIONAL: i16 = 0x10;
 pub(super) const CONTROL: i16 = 0x20;
 const DELETE_HORIZON: i16 = 0x40;
 
-/// Who set a batch's timestamps.
+/// Whether the producer or the leader set a batch's timestamps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimestampType {
     /// The producer, record by record.
@@ -58,7 +58,7 @@ pub struct BatchHeader {
     pub crc: u32,
     /// Compression in bits 0 to 2, timestamp type in 3, transactional in 4, control in 5.
     pub attributes: i16,
-    /// Offset of the last record less the base offset; `0` or above.
+    /// Offset of the last record minus the base offset; at least 0.
     pub last_offset_delta: i32,
     /// Timestamp of the first record.
     pub base_timestamp: Timestamp,
@@ -77,13 +77,13 @@ pub struct BatchHeader {
 /// Why bytes are not a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeaderError {
-    /// Fewer bytes than a header or than its length says.
+    /// There are fewer bytes than a header, or than its length field says.
     Truncated,
-    /// The length field is below a header's size.
+    /// The length field is less than a header's size.
     Length(i32),
-    /// Another format than v2.
+    /// The format is not v2.
     Magic(i8),
-    /// The CRC does not fit the bytes.
+    /// The CRC does not match the bytes.
     Crc {
         /// In the header.
         stored: u32,
@@ -111,7 +111,7 @@ impl fmt::Display for HeaderError {
 impl std::error::Error for HeaderError {}
 
 impl BatchHeader {
-    /// Reads a header from the start of `bytes`, which may go on behind it. Checks magic and length, not the CRC.
+    /// Parses a header from the start of `bytes`; what follows it is ignored. Checks magic and length, not the CRC.
     ///
     /// # Errors
     /// [`HeaderError::Truncated`], [`HeaderError::Length`] or [`HeaderError::Magic`].
@@ -177,7 +177,7 @@ impl BatchHeader {
         self.base_offset.plus(self.last_offset_delta as i64)
     }
 
-    /// Offset behind the last record.
+    /// Offset after the last record, exclusive end of the batch.
     #[must_use]
     pub const fn next_offset(&self) -> Offset {
         self.last_offset().plus(1)
@@ -211,7 +211,8 @@ impl BatchHeader {
         self.attributes & CONTROL != 0
     }
 
-    /// Whether the base timestamp is the time after which a cleaner may drop the batch's tombstones (KIP-534).
+    /// Whether the base timestamp is the delete horizon: the time after which a cleaner may drop the batch's tombstones
+    /// (KIP-534).
     #[must_use]
     pub const fn has_delete_horizon(&self) -> bool {
         self.attributes & DELETE_HORIZON != 0
@@ -223,7 +224,7 @@ impl BatchHeader {
     }
 }
 
-/// A record batch: the header that the leader stamps and the records, as they came.
+/// A record batch: the header, which the leader stamps, and the records as the producer sent them.
 ///
 /// **Invariant:** `body.len() == header.body_length`.
 #[derive(Clone, PartialEq, Eq)]
@@ -234,8 +235,8 @@ pub struct Batch {
     pub body: Bytes,
 }
 
-/// Written as its header alone. The body goes beside what is written, uncopied, and whoever reads the header back puts
-/// it there again: until then the batch has none.
+/// Encodes the header alone. The body is transferred separately, without a copy, and the reader attaches it again:
+/// until then the decoded batch has no body.
 impl Encode for Batch {
     fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
         self.header.encode(encoder)
@@ -260,7 +261,7 @@ impl fmt::Debug for Batch {
 }
 
 impl Batch {
-    /// Takes one batch from the front of `bytes`, without copying and without looking at its CRC.
+    /// Splits one batch off the front of `bytes`, without copying it or checking its CRC.
     ///
     /// # Errors
     /// As [`BatchHeader::parse`]; `bytes` is then unchanged.
@@ -290,7 +291,7 @@ impl Batch {
         self.verify_as(crc32c::crc32c_append(self.header.header_crc(), &self.body))
     }
 
-    /// Checks the CRC where the body's own is known.
+    /// Checks the CRC, given the body's own.
     pub(super) fn verify_with(&self, body_crc: u32) -> Result<(), HeaderError> {
         self.verify_as(self.combined_crc(body_crc))
     }
@@ -306,14 +307,14 @@ impl Batch {
         }
     }
 
-    /// Assigns what the leader assigns. Both fields stand outside the CRC.
+    /// Sets the fields that the leader assigns. The CRC covers neither.
     pub fn stamp(&mut self, base_offset: Offset, leader_epoch: LeaderEpoch) {
         self.header.base_offset = base_offset;
         self.header.leader_epoch = leader_epoch;
     }
 
-    /// Sets LogAppendTime and the CRC that goes with it. `body_crc` is the CRC-32C of the body alone, known
-    /// since the batch was examined, so the body is not read again.
+    /// Sets LogAppendTime and the matching CRC. `body_crc` is the CRC-32C of the body alone, known since the batch was
+    /// examined, so the body is not read again.
     pub fn stamp_log_append_time(&mut self, now: Timestamp, body_crc: u32) {
         self.header.attributes |= LOG_APPEND_TIME;
         self.header.max_timestamp = now;
@@ -329,7 +330,7 @@ impl Batch {
         crc::combine(self.header.header_crc(), body_crc, self.header.body_length)
     }
 
-    /// The whole batch in one piece. Copies the body: for tools and tests, and for requests of one's own.
+    /// The whole batch as contiguous bytes. Copies the body: for tools, tests and client requests.
     #[must_use]
     pub fn to_bytes(&self) -> Bytes {
         let mut bytes = Vec::with_capacity(self.size());

@@ -1,8 +1,8 @@
 //! Kafka's record batches, format v2: the unit that is produced, stored, replicated and fetched.
 //!
-//! A batch stays as the producer sent it, but for the fields that the leader assigns. Those all stand in the
-//! 61-byte header, so a [`Batch`] is a parsed header and an untouched body: to stamp a batch costs nothing
-//! that grows with it, and the payload is never copied by a decision.
+//! A batch stays as the producer sent it, except for the fields that the leader assigns. Those are all in the 61-byte
+//! header, so a [`Batch`] is a parsed header and an untouched body: the cost of stamping a batch does not depend on its
+//! size, and the payload is never copied by a decision.
 
 mod builder;
 mod compression;

@@ -1,4 +1,4 @@
-//! One record's bytes.
+//! The encoding of one record.
 //!
 //! ```text
 //! size varint (bytes after this field)
@@ -21,19 +21,19 @@ use super::compression::DecompressError;
 /// What is wrong with a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordFault {
-    /// The batch ends within it.
+    /// The batch ends within the record.
     EndsEarly,
-    /// Its fields do not add up to its size, or the size is negative.
+    /// The record's fields do not add up to its size, or the size is negative.
     Size,
     /// A number has more bits than its type.
     Varint,
     /// A length or a count is negative where it must not be, or beyond the record's end.
     Length,
-    /// Its attributes mean something to some client.
+    /// Its attributes have a bit set that some client gives a meaning.
     Attributes,
-    /// A header's key is no UTF-8.
+    /// A header's key is not UTF-8.
     HeaderKey,
-    /// Its offset delta is not its place in the batch.
+    /// Its offset delta is not its index in the batch.
     OffsetDelta {
         /// In the record.
         found: i32,
@@ -65,7 +65,7 @@ impl fmt::Display for RecordFault {
     }
 }
 
-/// Where records come from.
+/// A source of the bytes of records.
 pub(super) trait ByteSource {
     /// A key or a value.
     type Chunk;
@@ -76,14 +76,14 @@ pub(super) trait ByteSource {
     /// The next `length` bytes.
     fn chunk(&mut self, length: usize) -> Result<Self::Chunk, RecordFault>;
 
-    /// The next `length` bytes, which are to be UTF-8.
+    /// The next `length` bytes, which must be UTF-8.
     fn text(&mut self, length: usize) -> Result<Self::Chunk, RecordFault>;
 
     /// Whether nothing is left.
     fn is_at_end(&mut self) -> Result<bool, RecordFault>;
 }
 
-/// Keys and values as slices of the batch.
+/// A source that returns keys and values as slices of the batch.
 impl ByteSource for Bytes {
     type Chunk = Self;
 
@@ -98,7 +98,7 @@ impl ByteSource for Bytes {
         Ok(self.split_to(length))
     }
 
-    /// Whoever reads takes what is stored, from wherever it came.
+    /// Stored header keys are accepted even if they are not UTF-8.
     fn text(&mut self, length: usize) -> Result<Self::Chunk, RecordFault> {
         self.chunk(length)
     }
@@ -108,7 +108,7 @@ impl ByteSource for Bytes {
     }
 }
 
-/// Passes over keys and values, so nothing is kept of what a compressed batch holds.
+/// A source that skips keys and values, so that nothing of a compressed batch is kept.
 pub(super) struct Skip<R> {
     reader: R,
     /// Bytes read.
@@ -125,7 +125,7 @@ impl<R: BufRead> Skip<R> {
         }
     }
 
-    /// Some bytes that come next, at least one.
+    /// The available next bytes, at least one.
     fn fill(&mut self) -> Result<&[u8], RecordFault> {
         let available = self.reader.fill_buf().map_err(|_| RecordFault::Corrupt)?;
         if available.is_empty() {
@@ -163,11 +163,11 @@ impl<R: BufRead> ByteSource for Skip<R> {
     }
 
     fn text(&mut self, mut length: usize) -> Result<(), RecordFault> {
-        // A character may lie across the end of what is available. Its beginning is kept here.
+        // A character may extend past the available bytes. Its beginning is kept here.
         let mut cut = Vec::new();
         while length > 0 {
             let available = self.fill()?;
-            // With a character cut in two, one byte at a time, until it is whole.
+            // While a character is incomplete, one byte at a time.
             let n = if cut.is_empty() {
                 length.min(available.len())
             } else {
@@ -199,9 +199,9 @@ impl<R: BufRead> ByteSource for Skip<R> {
     }
 }
 
-/// A record but for its headers.
+/// A record without its headers.
 pub(super) struct Fields<Chunk> {
-    /// Bytes behind the size itself.
+    /// Bytes after the size field.
     pub(super) size: u64,
     pub(super) timestamp_delta: i64,
     pub(super) offset_delta: i32,
@@ -212,7 +212,7 @@ pub(super) struct Fields<Chunk> {
 /// In a record's attributes: that a varint goes on, and LogAppendTime as in those of a batch.
 const ATTRIBUTES_READ_OTHERWISE: u8 = 0x88;
 
-/// Reads a record and hands each of its headers over. After an error the source stands anywhere.
+/// Reads a record and passes each of its headers to a callback. After an error the source's position is unspecified.
 pub(super) fn read_record<S: ByteSource>(
     source: &mut S,
     mut header: impl FnMut(S::Chunk, Option<S::Chunk>),
@@ -264,7 +264,7 @@ impl<S: ByteSource> RecordSource<'_, S> {
         narrow(varint(|| self.byte(), 32)?)
     }
 
-    /// How long what follows is, within the record; nothing for null.
+    /// Reads a length that must fit the record; `None` for null.
     fn length(&mut self) -> Result<Option<usize>, RecordFault> {
         let length = self.number()?;
         if length == -1 {
@@ -286,7 +286,7 @@ fn narrow(number: i64) -> Result<i32, RecordFault> {
     i32::try_from(number).map_err(|_| RecordFault::Varint)
 }
 
-/// A zigzag number of so many bits.
+/// A zigzag number of at most this many bits.
 fn varint(
     mut byte: impl FnMut() -> Result<u8, RecordFault>,
     bits: u32,
@@ -310,7 +310,7 @@ fn varint(
     }
 }
 
-/// Writes a number in zigzag, which takes as many bytes as the number needs whatever its type.
+/// Writes a zigzag number in as few bytes as it needs, whatever its type.
 pub(super) fn put_varint(out: &mut Vec<u8>, number: i64) {
     let mut value = (number << 1 ^ number >> 63).cast_unsigned();
     while value >= 0x80 {

@@ -1,4 +1,4 @@
-//! The records of a batch, for whoever reads them: consumers, the metadata log, lookups by timestamp.
+//! Reading the records of a batch: for consumers, the metadata log and lookups by timestamp.
 
 use bytes::Bytes;
 
@@ -11,9 +11,9 @@ use crate::ids::{Offset, Timestamp};
 /// One record.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Record {
-    /// Its place in the log.
+    /// Its offset in the log.
     pub offset: Offset,
-    /// Its own under CreateTime, the batch's under LogAppendTime; [`Timestamp::NONE`] where its producer gave none.
+    /// Its own under CreateTime, the batch's under LogAppendTime; [`Timestamp::NONE`] if its producer gave none.
     pub timestamp: Timestamp,
     /// Its key.
     pub key: Option<Bytes>,
@@ -26,7 +26,7 @@ pub struct Record {
 /// One header of a record.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RecordHeader {
-    /// UTF-8, which is asked of producers and not of what is stored.
+    /// Required to be UTF-8 when produced, not when read from the log.
     pub key: Bytes,
     /// Its value.
     pub value: Option<Bytes>,
@@ -37,8 +37,8 @@ impl Batch {
     /// buffer that holds it decompressed.
     ///
     /// # Errors
-    /// [`RecordError::UnknownCodec`], [`RecordError::Corrupt`], [`RecordError::TooLarge`]; what is wrong with a
-    /// record comes from the iterator, which then ends.
+    /// [`RecordError::UnknownCodec`], [`RecordError::Corrupt`], [`RecordError::TooLarge`]; an error of a single record
+    /// comes from the iterator, which then ends.
     pub fn records(&self, cap: usize) -> Result<BatchRecords, RecordError> {
         let id = self.header.compression();
         let codec = Compression::from_id(id).ok_or(RecordError::UnknownCodec(id))?;
@@ -54,9 +54,9 @@ impl Batch {
 #[derive(Clone, Debug)]
 pub struct BatchRecords {
     header: BatchHeader,
-    /// What is not read yet.
+    /// The bytes that are not read yet.
     body: Bytes,
-    /// Of the next record; the record count once the last has been read, or an error been found.
+    /// Index of the next record; the record count after the last one, or after an error.
     index: i32,
 }
 
@@ -66,7 +66,7 @@ impl BatchRecords {
         let fields = read_record(&mut self.body, |key, value| {
             headers.push(RecordHeader { key, value });
         })?;
-        // Compaction leaves gaps, so a delta says where a record stands, and not how many are before it.
+        // Compaction leaves gaps, so a delta is an offset, not an index.
         if !(0..=self.header.last_offset_delta).contains(&fields.offset_delta) {
             return Err(RecordFault::OffsetDelta {
                 found: fields.offset_delta,
@@ -101,7 +101,7 @@ impl Iterator for BatchRecords {
     }
 }
 
-/// A record's timestamp. Deltas wrap, as they do in Kafka, so every timestamp can be told from every base.
+/// A record's timestamp. Deltas wrap, as in Kafka, so every timestamp can be expressed relative to every base.
 pub(super) const fn record_timestamp(header: &BatchHeader, delta: i64) -> Timestamp {
     match header.timestamp_type() {
         TimestampType::CreateTime => Timestamp(header.base_timestamp.0.wrapping_add(delta)),

@@ -1,7 +1,7 @@
-//! Numbers and names as the store's own files have them: big-endian, fixed width, lists with a `u32` count.
+//! The encoding of values in the store's own files: big-endian, fixed width, lists with a `u32` count.
 //!
-//! Decoding takes any bytes: it never panics, and allocates element by element, so no more than the bytes that
-//! are there could mean.
+//! Decoding accepts any bytes: it never panics, and allocates element by element, so never more than the given bytes
+//! can encode.
 
 use std::ops::Range;
 
@@ -13,7 +13,7 @@ use crate::log::{Note, NoteKind, Position};
 use crate::record::{BatchHeader, HEADER_SIZE};
 use crate::store::{Mark, Vote, VoterChange};
 
-/// The bytes are not what they should be.
+/// The bytes do not encode the expected value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
@@ -132,7 +132,7 @@ impl Put for Vec<u8> {
     }
 }
 
-/// Takes encoded values from the front of bytes.
+/// Decodes values from the front of the bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Take<'a>(pub(super) &'a [u8]);
 
@@ -171,7 +171,7 @@ impl<'a> Take<'a> {
     pub(super) fn length(&mut self) -> Decoded<usize> {
         usize::try_from(self.u32()?).map_err(|_| Malformed)
     }
-    /// A list; it ends early, as malformed, where the bytes end before its count says.
+    /// A list; malformed if the bytes end before its count.
     pub(super) fn list<T>(
         &mut self,
         mut element: impl FnMut(&mut Self) -> Decoded<T>,

@@ -5,9 +5,10 @@
 //! blocks, each: size u32 (its top bit: not compressed), bytes, [checksum u32]
 //! end mark u32 = 0   [content checksum u32]
 //! ```
-//! Source: LZ4's frame and block formats. The decoder alone reads more than clients do: frames behind one another, a
-//! frame that ends without its mark, and blocks that end otherwise than they must. So the frame is walked first, which
-//! costs little, since neither literals nor matches are copied; checksums and sizes are the decoder's to check.
+//! Source: LZ4's frame and block formats. The decoder alone accepts more than clients do: several frames, a frame
+//! without its end mark, and blocks that break the format's rules for their end. So the frame's structure is checked
+//! first, which costs little, since neither literals nor matches are copied; checksums and sizes are left to the
+//! decoder.
 
 use std::io::{self, Read};
 
@@ -15,17 +16,17 @@ use super::bytes::{byte, take, u32_le};
 use super::corrupt;
 
 const MAGIC: [u8; 4] = 0x184d_2204_u32.to_le_bytes();
-/// Flags that are as they must be: version 1 in bits 6 and 7, blocks that do not depend on one another in 5, the
-/// reserved 1, and no dictionary in 0.
+/// Flags with required values: version 1 in bits 6 and 7, independent blocks in 5, the reserved 1, and no dictionary in
+/// 0.
 const FIXED_FLAGS: u8 = 0xe3;
 const FIXED_FLAGS_SERVED: u8 = 0x60;
 const BLOCK_CHECKSUMS: u8 = 0x10;
 const CONTENT_SIZE: u8 = 0x08;
 const CONTENT_CHECKSUM: u8 = 0x04;
-/// In a block's size.
+/// The bit of a block's size that says that the block is not compressed.
 const NOT_COMPRESSED: u32 = 1 << 31;
 
-/// A block ends with so many literals at least, if it has a match.
+/// A block that has a match ends with at least this many literals.
 const LAST_LITERALS: usize = 5;
 /// No match starts closer to the end of the largest block that the frame allows.
 const MATCH_LIMIT: usize = 12;
@@ -46,7 +47,7 @@ impl Read for Lz4Reader<'_> {
     }
 }
 
-/// Walks one whole frame, behind which there is nothing.
+/// Checks the structure of exactly one frame, with nothing after it.
 fn check_frame(body: &[u8]) -> Option<()> {
     let mut rest = body.strip_prefix(&MAGIC)?;
     let flags = byte(&mut rest)?;
@@ -72,7 +73,7 @@ fn check_frame(body: &[u8]) -> Option<()> {
         if size & NOT_COMPRESSED == 0 {
             check_block(block, block_size_max)?;
         } else if block.is_empty() {
-            // The Java client takes it for the end mark.
+            // The Java client would take it for the end mark.
             return None;
         }
         if flags & BLOCK_CHECKSUMS != 0 {
@@ -85,9 +86,9 @@ fn check_frame(body: &[u8]) -> Option<()> {
     rest.is_empty().then_some(())
 }
 
-/// Walks a compressed block: sequences of a token, literals, and a match in what was decompressed before. The last
-/// has no match. That decoders may copy more than they need, the format keeps matches away from the end, and they
-/// rely on it.
+/// Checks a compressed block: sequences of a token, literals, and a match in what was decompressed before. The last
+/// sequence has no match. The format keeps matches away from the block's end so that decoders may copy more bytes than
+/// needed, and decoders rely on that.
 fn check_block(block: &[u8], block_size_max: usize) -> Option<()> {
     let mut rest = block;
     let mut size = 0;
@@ -110,7 +111,8 @@ fn check_block(block: &[u8], block_size_max: usize) -> Option<()> {
     }
 }
 
-/// A length whose first four bits are given; if they are all set, bytes are added up to the first that is not 255.
+/// A length whose first four bits are given; if all are set, the following bytes are added, up to the first that is not
+/// 255.
 fn length(bits: u8, rest: &mut &[u8]) -> Option<usize> {
     let mut length = usize::from(bits);
     if bits == 0x0f {

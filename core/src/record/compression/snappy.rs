@@ -4,14 +4,14 @@ use std::io::{self, BufRead, Read};
 
 use super::corrupt;
 
-/// snappy-java's stream: this, two version numbers, then blocks, each behind its length as an `i32`.
+/// snappy-java's stream: this magic number, two version numbers, then blocks, each preceded by its length as an `i32`.
 const MAGIC: [u8; 8] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0];
-/// The version and the oldest version that can read it. There is no other, and aiokafka would read none.
+/// The version and the oldest version that can read it. No other version exists, and aiokafka would not read one.
 const VERSIONS: [u8; 8] = [0, 0, 0, 1, 0, 0, 0, 1];
 /// Bytes that snappy-java puts in a block.
 const BLOCK: usize = 32 * 1024;
-/// Bytes in which a block says how much it holds. A number may be written longer than it need be, and decoders give
-/// up behind the fifth byte.
+/// Maximum bytes of the varint with a block's decompressed size. It may be longer than needed, and decoders give up
+/// after the fifth byte.
 const CLAIM_SIZE_MAX: usize = 5;
 
 /// `bytes` in snappy-java's framing.
@@ -31,7 +31,7 @@ pub(super) fn compress(bytes: &[u8]) -> Vec<u8> {
 
 /// Snappy has no streaming of its own: a block is decompressed as a whole.
 pub(in super::super) struct SnappyReader<'a> {
-    /// What is not decompressed yet.
+    /// The bytes that are not decompressed yet.
     rest: &'a [u8],
     /// Whether `rest` is framed, or one bare block.
     framed: bool,
@@ -72,8 +72,8 @@ impl<'a> SnappyReader<'a> {
         {
             return Err(corrupt());
         }
-        // Three bytes can stand for 64 at most. A block that claims more is not believed, so memory is only
-        // taken for what can come.
+        // Three bytes can expand to 64 at most. A block that claims more is refused, so memory is allocated only for
+        // what can come.
         let claimed = snap::raw::decompress_len(compressed).map_err(|_| corrupt())?;
         if claimed > compressed.len().saturating_mul(22) {
             return Err(corrupt());
@@ -90,7 +90,7 @@ impl<'a> SnappyReader<'a> {
 
 impl Read for SnappyReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        // What a block holds may be nothing, but each takes bytes off the rest.
+        // A block may decompress to nothing, but each one consumes bytes of `rest`.
         while self.block.fill_buf()?.is_empty() && !self.rest.is_empty() {
             self.decompress_block()?;
         }

@@ -5,8 +5,8 @@
 //! blocks, each: size, kind and whether it is the last u24, bytes
 //! [content checksum u32]
 //! ```
-//! Source: RFC 8878. A decoder that is given a stream passes over a compressed block without bytes, and one that is
-//! given all at once, as librdkafka's is, does not. So the blocks are walked first; all else is the decoder's to check.
+//! Source: RFC 8878. A streaming decoder skips an empty compressed block; one that is given everything at once, as in
+//! librdkafka, refuses it. So the blocks are checked first; everything else is left to the decoder.
 
 use std::io::{self, Read};
 
