@@ -1,13 +1,14 @@
-//! Crashes anywhere: whatever was reported durable is there afterwards, exactly, and nothing that is gone returns.
+//! Crashes at any point: everything that was reported durable survives exactly, and nothing that was removed comes
+//! back.
 //!
-//! A run draws orders, commits and checkpoints, lets every disk operation fail from some point on, cuts the power
-//! or kills the process, opens again, compares with a model, and goes on from there.
+//! A run draws random orders, commits and checkpoints, makes every disk operation fail from some point on, cuts the
+//! power or kills the process, opens the directory again, compares it with a model, and continues from there.
 
 use std::collections::BTreeMap;
 
 use super::*;
 
-/// A replica as it should be.
+/// The expected state of a replica.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Model {
     entries: Vec<Entry>,
@@ -53,14 +54,14 @@ impl Model {
     }
 }
 
-/// What was executed of one replica: its state after each order, `None` where it is deleted.
+/// The history of one replica: its state after each executed order, `None` after a deletion.
 struct History {
     /// What it was before the last start.
     earlier: Vec<Model>,
     states: Vec<Option<Model>>,
-    /// The last that is durable.
+    /// Index of the last durable state.
     durable: usize,
-    /// The last that a killed process must find.
+    /// Index of the last state that must survive a killed process.
     written: usize,
     /// By order number, its place in `states`.
     orders: BTreeMap<u64, usize>,
@@ -101,7 +102,7 @@ struct Run {
     checkpoint: Option<CheckpointTicket<TestDisk>>,
     epoch: i32,
     boot: BootId,
-    /// Whether descriptors and memory run short now and then.
+    /// Whether descriptors and memory are short at times.
     is_short: bool,
 }
 
@@ -123,7 +124,7 @@ impl Run {
         }
     }
 
-    /// One thing, whatever it is. Fails once the disk does.
+    /// Does one random thing. Fails once the disk fails.
     fn act(&mut self) -> Result<(), StoreFailure> {
         if self.is_short {
             self.be_short()?;
@@ -183,7 +184,7 @@ impl Run {
         }
     }
 
-    /// With all that is needed, everything that was ordered becomes durable.
+    /// Ends the shortage, and checks that everything ordered becomes durable.
     fn catch_up(&mut self) -> Result<(), StoreFailure> {
         self.disk.set_shortage(0);
         self.end_commit()?;
@@ -192,7 +193,7 @@ impl Run {
         self.begin_commit()?;
         self.end_commit()?;
         for (replica, history) in &self.histories {
-            // What was refused is in no log, and is not reported again.
+            // A refused append is in no log, and is not reported again.
             let last = history.states.last();
             let durable = &history.states[history.durable];
             assert_eq!(Some(durable), last, "seed {}: {replica:?}", self.seed);
@@ -262,7 +263,7 @@ impl Run {
         Ok(())
     }
 
-    /// A snapshot that finds no descriptor is not saved, and the one before stands.
+    /// A snapshot that finds no descriptor is not saved, and the previous one still holds.
     fn look_for_snapshot(&mut self, replica: TopicPartition) {
         let saved = self.driver.store.replicas[&replica].state.snapshot;
         let history = self.histories.get_mut(&replica).unwrap();
@@ -277,7 +278,7 @@ impl Run {
         }
     }
 
-    /// Goes down and comes up again.
+    /// Crashes and starts again.
     fn crash(&mut self) {
         self.commit = None;
         self.checkpoint = None;
@@ -333,7 +334,7 @@ impl Run {
                 histories.insert(replica, history.go_on(None));
                 continue;
             };
-            // A lost group may have created whatever has left a directory: a suspect that knows no voters.
+            // A lost group may have created any replica that has a directory: it is a suspect without voters.
             let is_unknown = found.voters.is_empty() && found.mark == Mark::Suspect;
             let is_empty = found.end == Position::default() && possible.contains(&None);
             if is_power_cut && is_unknown && is_empty {
@@ -432,7 +433,7 @@ impl Run {
         let was_volatile = models.iter().any(|model| model.mark == Mark::Volatile);
         if found.mark == Mark::Suspect {
             let was_suspect = models.iter().any(|model| model.mark == Mark::Suspect);
-            // A group whose header is torn may have touched anybody.
+            // A group with a torn header may concern any replica.
             let unsynced = self
                 .histories
                 .values()

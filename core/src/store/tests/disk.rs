@@ -1,4 +1,4 @@
-//! A disk in memory that keeps written and durable apart, and loses power on command.
+//! A disk in memory that keeps written and durable bytes apart, and loses power on command.
 //!
 //! The simulator has the full model; this one is what the store's own tests need: sectors that a power cut loses
 //! or tears each on its own, names that are lost until their directory is synced, a countdown to the cut. It counts
@@ -69,13 +69,13 @@ struct State {
     durable_names: BTreeMap<String, u64>,
     directories: BTreeSet<String>,
     durable_directories: BTreeSet<String>,
-    /// Operations until everything fails; the test then cuts the power.
+    /// Operations until every operation fails; the test then cuts the power.
     operations_left: Option<u64>,
     free: u64,
     syncs_fail: bool,
-    /// Bytes of a file that cannot be read, and how often, where that is not for ever.
+    /// Unreadable bytes of a file, and how many reads fail; `None` for all.
     unreadable: Option<(u64, Range<u64>, Option<u32>)>,
-    /// Of seven operations so many find no descriptor or no memory.
+    /// How many of seven operations fail for lack of a descriptor or memory.
     shortage: u64,
     operations: u64,
     may_not_open: bool,
@@ -100,7 +100,7 @@ impl TestDisk {
         Self(Rc::new(RefCell::new(state)), Rc::default())
     }
 
-    /// From now on so many of seven operations, syncs of files excepted, find no descriptor or no memory.
+    /// Makes this many of seven operations, except syncs of files, fail for lack of a descriptor or memory.
     pub(super) fn set_shortage(&self, of_seven: u64) {
         self.0.borrow_mut().shortage = of_seven;
     }
@@ -123,7 +123,7 @@ impl TestDisk {
     fn find_resources(&self) -> Result<(), DiskError> {
         let state = &mut *self.0.borrow_mut();
         state.operations += 1;
-        // Seven and eleven have nothing in common: no operation of a repeated kind is always hit.
+        // Seven and eleven are coprime, so that no operation in a repeating sequence fails every time.
         if state.operations * 11 / 3 % 7 < state.shortage {
             let reason = "too many open files".to_owned();
             return Err(DiskError::OutOfResources(reason));
@@ -131,7 +131,7 @@ impl TestDisk {
         Ok(())
     }
 
-    /// After so many more operations that change something, all fail.
+    /// After this many more operations that change something, all fail.
     pub(super) fn fail_after(&self, operations: u64) {
         self.0.borrow_mut().operations_left = Some(operations);
     }
@@ -152,7 +152,7 @@ impl TestDisk {
         self.0.borrow_mut().syncs_fail = false;
     }
 
-    /// Reads of the pages of these bytes fail: so many times, or until they are written again as a whole.
+    /// Makes reads of the pages of these bytes fail: this many times, or until the pages are rewritten as a whole.
     pub(super) fn fail_reads(&self, path: &str, bytes: Range<u64>, times: Option<u32>) {
         let state = &mut *self.0.borrow_mut();
         state.unreadable = Some((state.names[path], bytes, times));
@@ -218,7 +218,7 @@ impl TestDisk {
         }
     }
 
-    /// Flips a bit of what is durable; the page cache has it as it was.
+    /// Flips a bit of the durable bytes; the page cache keeps the intact byte.
     pub(super) fn rot_under_cache(&self, path: &str, at: usize) {
         let state = &mut *self.0.borrow_mut();
         let id = state.names[path];

@@ -1,4 +1,5 @@
-//! Rot is not a torn tail: what is damaged below the durable end is a hole, known, never cut, never served, filled.
+//! Rot is not a torn tail: damage below the durable end is a hole, which is known, never truncated, never served, and
+//! filled.
 
 use std::ops::Range;
 
@@ -10,7 +11,7 @@ fn log_path() -> String {
     format!("{}/{LOG}", segment::directory(replica(0)))
 }
 
-/// A replica with an opening and these batches, all durable and recorded.
+/// A replica with an opening and batches of these sizes, all durable and recorded.
 fn with_batches(disk: &TestDisk, sizes: &[usize]) -> (Driver, Vec<Batch>) {
     let (store, _) = open(disk);
     let mut driver = Driver::new(store);
@@ -38,7 +39,7 @@ fn with_batches(disk: &TestDisk, sizes: &[usize]) -> (Driver, Vec<Batch>) {
     (driver, batches)
 }
 
-/// Byte of the batch with this index in the segment.
+/// Position in the segment of the batch with this index.
 fn byte_of(batches: &[Batch], index: usize) -> usize {
     batches[..index].iter().map(Batch::size).sum()
 }
@@ -52,7 +53,7 @@ fn a_damaged_header_does_not_extend_a_hole_beyond_the_log() {
     let log = driver.store.replicas.get_mut(&replica(0)).unwrap();
     log.state.tail.clear();
     // The same bit of one batch's `last_offset_delta` and of the next one's base offset, which no CRC covers: the two
-    // bear each other out.
+    // headers confirm each other.
     disk.rot(&log_path(), byte_of(&batches, 1) + 24);
     disk.rot(&log_path(), byte_of(&batches, 2) + 5);
     let QueryResult::Failed(ReadError::Hole(hole)) = driver.read(replica(0), 2, 100_000) else {
@@ -85,7 +86,7 @@ fn a_rotten_index_entry_that_points_to_a_copy_of_its_batch_makes_no_hole() {
         .position(|batch| batch.header.last_offset().0 == last_offset)
         .unwrap();
     assert_eq!(byte_of(&batches, indexed), position as usize);
-    // A write of the batch has gone astray as well, and stands over another one behind it.
+    // A misdirected write of the batch has also overwritten a later batch.
     let over = indexed + 10;
     let astray = byte_of(&batches, over);
     let file = disk.open(&log_path()).unwrap();
@@ -123,7 +124,7 @@ fn a_hole_begins_at_the_damaged_batch_even_if_found_by_a_read_after_it() {
     checkpoint(&mut driver);
     let log = driver.store.replicas.get_mut(&replica(0)).unwrap();
     log.state.tail.clear();
-    // A bit of a batch's length, by which whoever reads behind it comes to a place where no batch begins.
+    // A bit of a batch's length: a reader that follows it arrives at a place where no batch starts.
     disk.rot(&log_path(), byte_of(&batches, 2) + 11);
     let QueryResult::Failed(ReadError::Hole(hole)) = driver.read(replica(0), 8, 100_000) else {
         panic!("the way there is damaged");
@@ -145,8 +146,8 @@ fn a_fill_replaces_the_wrong_batch_before_the_hole() {
     checkpoint(&mut driver);
     let log = driver.store.replicas.get_mut(&replica(0)).unwrap();
     log.state.tail.clear();
-    // A write has gone astray: behind the base offset, which no CRC covers, a shorter batch stands, and whatever
-    // was behind that.
+    // A misdirected write: after the base offset, which no CRC covers, there are a shorter batch and the bytes that
+    // followed it.
     let astray = [batches[3].to_bytes(), batches[4].to_bytes()].concat();
     let file = disk.open(&log_path()).unwrap();
     let at = byte_of(&batches, 2) as u64 + 8;
@@ -166,9 +167,9 @@ fn a_fill_replaces_the_wrong_batch_before_the_hole() {
         let completion = driver.execute(replica(0), OrderKind::Fill { batches });
         completion.unwrap().map(|it| it.stage)
     };
-    // They are fewer bytes than are missing, and belong behind where the hole seems to start.
+    // These are fewer bytes than are missing, and belong after the place where the hole seems to start.
     assert_eq!(fill(&batches[3..]), Some(Stage::Unfilled));
-    // With another one in front of them that is no longer than what stands there, they still are.
+    // With a batch before them that is no longer than the one found there, they are still too few.
     let no_longer = [&[batch(4, 1, 2, 290)], &batches[3..]].concat();
     assert_eq!(fill(&no_longer), Some(Stage::Unfilled));
     assert_eq!(fill(&batches[2..]), None);
@@ -289,7 +290,7 @@ fn a_fill_is_synced_by_the_start_after_a_kill() {
     let (store, recovered) = open(&disk);
     assert_eq!(recovered.replicas[0].holes, []);
     drop(store);
-    // Nothing that was not synced gets to the disk.
+    // The power cut loses everything that was not synced.
     disk.power_cut(&mut |_| 1);
     let (store, recovered) = open(&disk);
     assert_eq!(recovered.replicas[0].holes, []);
@@ -454,7 +455,7 @@ fn check_damaged_last_group(at: usize) {
     let marks: Vec<_> = recovered.replicas.iter().map(|found| found.mark).collect();
     assert_eq!(marks, [Mark::Clean, Mark::Suspect, Mark::Clean]);
     assert_eq!(recovered.replicas[1].vote, vote);
-    // The judgement is durable: it does not take the damage to be seen again.
+    // The decision is durable: it holds at the next start without the damage being found again.
     let (_, recovered) = open(&disk);
     assert_eq!(recovered.replicas[1].mark, Mark::Suspect);
     assert_eq!(recovered.replicas[1].vote, vote);

@@ -1,4 +1,5 @@
-//! Bytes rot anywhere in a directory: whatever is served is right, and whoever may have lost something is suspect.
+//! Bytes rot anywhere in a directory: whatever is served is correct, and every replica that may have lost something is
+//! a suspect.
 
 use super::*;
 
@@ -61,9 +62,9 @@ fn written(draws: &mut Draws) -> Written {
     }
 }
 
-/// Rots bytes in files whose path has this in it; those of a segment within what was written.
+/// Rots bytes in files whose path contains this; in a segment, within the written part.
 fn rot(draws: &mut Draws, disk: &TestDisk, kind: &str) {
-    // A journal's old bytes, and those that were never used, are many: strike where it counts.
+    // Most of a journal's bytes are old or were never used: rots bytes that matter.
     let is_journal = kind == "journal/";
     let paths: Vec<String> = disk
         .paths()
@@ -83,7 +84,7 @@ fn rot(draws: &mut Draws, disk: &TestDisk, kind: &str) {
     }
 }
 
-/// Reads every batch: it is the right one, or a hole that has been examined. Returns how many are damaged.
+/// Reads every batch: each is the right one, or in a hole, which is then examined. Returns how many are damaged.
 fn check_batches(driver: &mut Driver, batches: &[Batch], seed: u64) -> usize {
     let mut damaged = 0;
     for batch in batches {
@@ -521,8 +522,8 @@ fn a_journal_file_without_header_and_first_group_is_identified_by_a_trailer() {
     assert_eq!(recovered.replicas[0].mark, Mark::Suspect);
 }
 
-/// A store in which a replica that is there is deleted by a group of its own, and that group cannot be read; its batches
-/// are in the journal, or a checkpoint stands behind them.
+/// A store in which a replica is deleted by a group of its own, and that group is unreadable. The replica's batches are
+/// in the journal, or before a checkpoint.
 fn with_lost_deletion(is_behind_checkpoint: bool) -> (TestDisk, Driver, Position) {
     let disk = formatted();
     let mut driver = Driver::new(open(&disk).0);
@@ -599,7 +600,7 @@ fn a_replica_created_again_has_nothing_of_a_predecessor_whose_deletion_is_lost()
 
 #[test]
 fn a_replica_whose_creation_after_a_deletion_is_lost_is_suspect() {
-    // Its group is named by the trailer, or not even that.
+    // The group's trailer is intact, or damaged as well.
     for is_named in [true, false] {
         let (disk, path, group) = with_group_behind_deletion(0);
         disk.rot(&path, group + 30);
@@ -659,7 +660,7 @@ fn a_torn_group_never_takes_records_that_an_earlier_group_left_in_its_blocks() {
     assert_eq!((found.vote, found.mark), (vote(2), Mark::Suspect));
 }
 
-/// A store that has deleted a replica and then created this one, in a last group that stands at the place returned.
+/// A store that has deleted a replica and then created this one, in a last group at the returned place.
 fn with_group_behind_deletion(partition: i32) -> (TestDisk, String, usize) {
     let disk = formatted();
     let mut driver = Driver::new(open(&disk).0);

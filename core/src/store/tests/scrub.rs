@@ -1,4 +1,5 @@
-//! The scrub reads everything within its interval, finds what nobody reads, and believes only what it has looked into.
+//! The scrub reads everything within its interval, finds rot that nobody else reads, and reports only what it has
+//! examined.
 
 use super::*;
 use crate::store::scrub::{Findings, Scrubbed};
@@ -55,7 +56,7 @@ fn offsets(from: usize, to: usize) -> Range<Offset> {
     Offset(from as i64 * RECORDS)..Offset(to as i64 * RECORDS)
 }
 
-/// Takes the next step, when it is due. Returns when that was.
+/// Runs the next step when it is due. Returns that time.
 fn step(driver: &mut Driver) -> (Instant, TopicPartition, Scrubbed, Findings) {
     let due = driver.store.next_scrub_deadline().unwrap();
     if due > Instant::default() {

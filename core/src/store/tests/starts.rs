@@ -1,4 +1,5 @@
-//! Starts that are cut short: what they act on is durable before they act, and the next one finds all that was durable.
+//! Starts that are cut short: what a start acts on is durable before it acts, and the next start finds everything that
+//! was durable.
 
 use super::*;
 

@@ -48,7 +48,7 @@ fn a_directory_of_a_later_version_is_refused() {
     assert!(matches!(opened, Err(OpenError::Version(5))));
 }
 
-/// Puts each group of a journal where version 1 did: over the trailer of the one before.
+/// Moves each group of a journal as in version 1, where it overwrites the trailer of the one before.
 fn overwrite_trailers(disk: &TestDisk) -> usize {
     const BLOCK: usize = 4096;
     let mut overwritten = 0;
@@ -73,7 +73,7 @@ fn overwrite_trailers(disk: &TestDisk) -> usize {
     overwritten
 }
 
-/// Makes each group one whose records do not name it, as version 2 did. Returns how many there were.
+/// Rewrites each group as in version 2, without its number in the records' checksums. Returns how many there were.
 fn forget_groups(disk: &TestDisk) -> usize {
     const FRAME: usize = 12;
     let seed = directory_seed(disk);
@@ -138,7 +138,7 @@ fn read_journal_of(version: u16) {
     assert_eq!(driver.read_all(replica(0)), bytes_of(&batches));
 }
 
-/// Leaves of what stands twice what version 3 had of it: the votes. Returns how often there were some.
+/// Rewrites second copies as in version 3, with the votes only. Returns how many there were.
 fn forget_voter_changes(disk: &TestDisk) -> usize {
     let seed = directory_seed(disk);
     let mut found = 0;
