@@ -356,9 +356,10 @@ impl fmt::Display for Administration {
         if let Some(more @ 1..) = self.topics.len().checked_sub(TOPICS_NAMED) {
             write!(f, " and {more} more")?;
         }
+        // A client names itself as it likes, in the middle of a log that people and programs read line by line.
         match (&self.client_id, &self.client_host) {
-            (Some(id), Some(host)) => write!(f, " by {id} at {host}"),
-            (Some(name), None) | (None, Some(name)) => write!(f, " by {name}"),
+            (Some(id), Some(host)) => write!(f, " by {} at {host}", id.escape_debug()),
+            (Some(name), None) | (None, Some(name)) => write!(f, " by {}", name.escape_debug()),
             (None, None) => Ok(()),
         }
     }
@@ -465,4 +466,25 @@ fn beside_state(what: &NoticeKind) -> Option<String> {
         | NoticeKind::Administered(_)
         | NoticeKind::Refused(_)) => what.to_string(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::wire::ApiKey;
+
+    use super::*;
+
+    #[test]
+    fn what_a_client_calls_itself_stays_within_its_line_of_the_log() {
+        let administration = Administration {
+            api_key: ApiKey::DeleteTopics,
+            topics: (0..7).map(|n| format!("t{n}")).collect(),
+            client_id: Some("x\n2026-12-01 INFO leads e9 \u{1b}[0m".to_owned()),
+            client_host: Some("10.0.0.5".to_owned()),
+        };
+        assert_eq!(
+            administration.to_string(),
+            "DeleteTopics t0, t1, t2, t3, t4 and 2 more by x\\n2026-12-01 INFO leads e9 \\u{1b}[0m at 10.0.0.5"
+        );
+    }
 }
