@@ -24,14 +24,7 @@ impl<T: Copy> ClassicGroup<T> {
             .collect();
         for member_id in expired {
             let reason = RebalanceReason::SessionExpired(member_id.clone());
-            self.remove(
-                now,
-                config,
-                &member_id,
-                ErrorCode::UnknownMemberId,
-                reason,
-                &mut out,
-            );
+            self.remove(now, config, &member_id, reason, &mut out);
         }
         if self.sync_ends_at.is_some_and(|at| at <= now) {
             self.end_sync_phase(now, config, &mut out);
@@ -47,14 +40,7 @@ impl<T: Copy> ClassicGroup<T> {
         self.sync_ends_at = None;
         for member_id in std::mem::take(&mut self.unsynced) {
             let reason = RebalanceReason::SyncTimedOut(member_id.clone());
-            self.remove(
-                now,
-                config,
-                &member_id,
-                ErrorCode::UnknownMemberId,
-                reason,
-                out,
-            );
+            self.remove(now, config, &member_id, reason, out);
         }
     }
 
@@ -64,13 +50,13 @@ impl<T: Copy> ClassicGroup<T> {
         now: Instant,
         config: &ClassicConfig,
         member_id: &Str,
-        code: ErrorCode,
         reason: RebalanceReason,
         out: &mut Outcome<T>,
     ) {
         let Some(member) = self.members.remove(member_id) else {
             return;
         };
+        let code = ErrorCode::UnknownMemberId;
         self.unsynced.remove(member_id);
         if let Some(instance) = &member.name.instance_id {
             self.static_members.remove(instance);
@@ -172,10 +158,8 @@ impl<T: Copy> ClassicGroup<T> {
 
     /// The next generation begins with those that have joined, and with static members that have not.
     fn begin_generation(&mut self, now: Instant, out: &mut Outcome<T>) {
-        let is_gone =
-            |member: &Member<T>| member.joins.is_none() && member.name.instance_id.is_none();
-        let gone = self.members.extract_if(.., |_, member| is_gone(member));
-        drop(gone.collect::<Vec<_>>());
+        self.members
+            .retain(|_, member| member.joins.is_some() || member.name.instance_id.is_some());
         let has_joined = |member: &&Member<T>| member.joins.is_some();
         if !self.members.is_empty() && !self.members.values().any(|member| has_joined(&member)) {
             // Static members alone, and all of them away: they may be back before they expire.

@@ -154,14 +154,7 @@ impl<T: Copy> ClassicGroup<T> {
             }
         };
         let reason = RebalanceReason::Left(member_id.clone());
-        self.remove(
-            now,
-            config,
-            &member_id,
-            ErrorCode::UnknownMemberId,
-            reason,
-            &mut out,
-        );
+        self.remove(now, config, &member_id, reason, &mut out);
         self.assert_invariants();
         Ok(out)
     }
