@@ -11,7 +11,9 @@ pub(crate) fn cluster() -> Scenario {
     Scenario::new(5).seed(3).quiet().replicas(2)
 }
 
-pub(crate) fn story(s: &mut Scenario) {
+/// V joins A and B, and is then to leave again: it has asked for its release, cannot hear the answer, and catches up. Returns A,
+/// B, V and the controller.
+pub(crate) fn release_while_catching_up(s: &mut Scenario) -> [u8; 4] {
     let a = s.elect_leader_beside_controller();
     let b = s.followers()[0];
     let controller = s.controller();
@@ -38,6 +40,11 @@ pub(crate) fn story(s: &mut Scenario) {
     s.cut_one_way(a, v);
     s.reassign(&[a, b]);
     s.run_for(millis(10));
+    [a, b, v, controller]
+}
+
+pub(crate) fn story(s: &mut Scenario) {
+    let [a, b, v, controller] = release_while_catching_up(s);
     s.cut_one_way(controller, v);
     s.reassign(&[a, b, v]);
     s.run_until(|s| s.view(v).durable.end_offset.0 == 2, secs(1));

@@ -4,39 +4,16 @@
 //!
 //! Breaks if: V deletes its copy by it: A counts it among its voters, and made anew it has no vote to give.
 
-use varve_scenarios::{Acks, Scenario, millis, secs};
+use varve_scenarios::{Scenario, millis, secs};
+
+use crate::learner_released_and_wanted_again::release_while_catching_up;
 
 pub(crate) fn cluster() -> Scenario {
     Scenario::new(5).seed(3).quiet().replicas(2)
 }
 
 pub(crate) fn story(s: &mut Scenario) {
-    let a = s.elect_leader_beside_controller();
-    let b = s.followers()[0];
-    let controller = s.controller();
-    let mut others = s.others().into_iter().rev();
-    let v = others
-        .find(|&node| node != controller)
-        .expect("three have no replica");
-    let client = s.client_of(a);
-    s.produce_acked(&client, 1);
-    // Once before, so that the metadata have a report of this epoch already.
-    s.reassign(&[a, b, v]);
-    s.run_until(|s| s.view(a).voters.len() == 3, secs(5));
-    s.reassign(&[a, b]);
-    s.run_until(|s| !s.has_replica(v), secs(5));
-    s.run_for(secs(5));
-    s.trace();
-    s.reassign(&[a, b, v]);
-    s.run_until(|s| s.has_replica(v), secs(1));
-    s.stall_disk(v, millis(858));
-    s.stall_disk(b, millis(2500));
-    s.produce(&client, 1, Acks::All);
-    s.run_until(|s| s.log_end_offset(v) == 2, millis(10));
-    s.run_for(millis(400));
-    s.cut_one_way(a, v);
-    s.reassign(&[a, b]);
-    s.run_for(millis(10));
+    let [a, b, v, _] = release_while_catching_up(s);
     s.reassign(&[a, b, v]);
     s.run_until(|s| s.view(v).durable.end_offset.0 == 2, secs(1));
     s.run_until(|s| s.view(a).voters.len() == 3, millis(100));
